@@ -1,0 +1,2 @@
+//! Test cluster, demo and end-to-end cases.
+fn main() {}

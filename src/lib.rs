@@ -1,0 +1,1 @@
+//! Runs Apache Druid ingestion tasks as Kubernetes pods.
