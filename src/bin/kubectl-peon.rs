@@ -1,2 +1,17 @@
-//! Entry point.
-fn main() {}
+//! `kubectl peon`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use peon_operator::cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

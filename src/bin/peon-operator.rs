@@ -1,2 +1,9 @@
-//! Entry point.
-fn main() {}
+//! The operator.
+
+use clap::Parser;
+use peon_operator::run::{config::Config, process};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    process::run(Config::parse()).await
+}

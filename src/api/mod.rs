@@ -1,0 +1,41 @@
+//! The custom resources of the API group [`GROUP`].
+//!
+//! The types here are the only source of the CRD manifests: `make generate` writes `crds/` and the chart's
+//! copy from them, and a test fails when they drift.
+
+pub mod conditions;
+pub mod crds;
+pub mod names;
+pub mod peon_task;
+pub mod peon_template;
+pub mod schema;
+
+pub use peon_task::{PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
+pub use peon_template::{PeonTemplate, PeonTemplateSpec};
+
+/// API group of every resource of this project.
+pub const GROUP: &str = "peon.dev";
+
+/// Name under which the operator appears as controller of Events and in `app.kubernetes.io/managed-by`.
+pub const OPERATOR: &str = "peon-operator";
+
+/// Label on everything that the operator creates, with the value [`OPERATOR`]; its watches select on it.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Label with the name of the PeonTask (shortened as in [`names::label_value`] when above 63 characters).
+pub const LABEL_TASK: &str = "peon.dev/task";
+
+/// Label with the uid of the PeonTask.
+pub const LABEL_TASK_UID: &str = "peon.dev/task-uid";
+
+/// Annotation with the true Druid task id, which may hold characters that no label or name may.
+pub const ANNOTATION_TASK_ID: &str = "peon.dev/task-id";
+
+/// Annotation with the Druid task type.
+pub const ANNOTATION_TASK_TYPE: &str = "peon.dev/task-type";
+
+/// Annotation with the name of the peon's container; `kubectl logs` reads it too.
+pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Name of the container that runs the peon, unless the template names another.
+pub const PEON_CONTAINER: &str = "peon";

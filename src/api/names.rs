@@ -1,0 +1,74 @@
+//! Names of the objects that belong to a PeonTask (pure).
+//!
+//! The Druid task id never becomes part of a name: it may hold any character and 255 of them.
+
+use sha2::{Digest, Sha256};
+
+/// Longest pod name used. A pod may be named with up to 253 characters, but its host name ends at 63.
+const LONGEST: usize = 63;
+
+/// Name of attempt `attempt` (from 1) of the PeonTask `task`: its pod and its ConfigMap carry it.
+///
+/// `<task>-<attempt>`, or, where that is above 63 characters, the head of the task's name and a hash of all of it.
+#[must_use]
+pub fn attempt(task: &str, attempt: u32) -> String {
+    let suffix = format!("-{attempt}");
+    format!("{}{suffix}", shorten(task, LONGEST - suffix.len()))
+}
+
+/// A value for a label that stands for an object's name: label values end at 63 characters, names at 253.
+#[must_use]
+pub fn label_value(name: &str) -> String {
+    shorten(name, LONGEST)
+}
+
+fn shorten(name: &str, longest: usize) -> String {
+    if name.len() <= longest {
+        return name.to_owned();
+    }
+    let hash = hex(&Sha256::digest(name.as_bytes()));
+    let hash = &hash[..10];
+    // Object names are ASCII, so any byte is a character boundary.
+    let head = name[..longest - hash.len() - 1].trim_end_matches(['-', '.']);
+    format!("{head}-{hash}")
+}
+
+/// Lower-case hexadecimal of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_stay_readable() {
+        assert_eq!(attempt("nightly", 1), "nightly-1");
+        assert_eq!(attempt("a.b", 12), "a.b-12");
+    }
+
+    #[test]
+    fn long_names_are_hashed_and_stay_distinct() {
+        let one = "x".repeat(252) + "1";
+        let two = "x".repeat(252) + "2";
+        let name = attempt(&one, 1);
+        assert!(name.len() <= 63, "{name}");
+        assert!(name.ends_with("-1"));
+        assert_ne!(name, attempt(&two, 1));
+    }
+
+    #[test]
+    fn a_cut_never_ends_in_a_separator() {
+        let name = format!("{}.{}", "a".repeat(49), "b".repeat(100));
+        assert!(!label_value(&name).contains(".-"), "{}", label_value(&name));
+        assert!(label_value(&name).len() <= 63);
+    }
+}

@@ -1,0 +1,172 @@
+//! Schemas that the derive cannot express.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// What Druid's `IdUtils.validateId` allows (33.0.0), less NUL; `druid::task_id` has the same rule in words.
+pub(super) const TASK_ID: &str = concat!(
+    r"^[^./\x00-\x1e\x80-\x9e\x{e000}-\x{f8fe}\x{fff1}-\x{fffe}\x{10000}-\x{10ffff}]",
+    r"[^/\x00-\x1e\x80-\x9e\x{e000}-\x{f8fe}\x{fff1}-\x{fffe}\x{10000}-\x{10ffff}]*$"
+);
+
+/// The Druid task: an object that is kept whole, of which the API server checks what every task must have.
+pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-map-type": "atomic",
+        "required": ["type"],
+        "properties": {
+            "type": {
+                "description": "Type of the Druid task. No default. Example: `index_parallel`.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+            },
+            "id": {
+                "description": "Id of the Druid task: at most 255 characters without `/`, control characters or a \
+                    leading `.`. Default: the name of the PeonTask. Example: `index_wikipedia_2026-11-21`.",
+                "type": "string",
+                "nullable": true,
+                "minLength": 1,
+                "maxLength": 255,
+                "pattern": TASK_ID,
+            },
+            "context": {
+                "description": "Context of the Druid task. Keys that the operator reads: `druid.peon.pod.memory`, \
+                    `druid.peon.pod.cpu`, `druid.peon.javaOpts`, `druid.indexer.runner.javaOpts`, \
+                    `druid.indexer.runner.javaOptsArray`, `druid.indexer.fork.property.*` and \
+                    `broadcastDatasourceLoadingMode`. Default: none. Example: `{druid.peon.pod.memory: 4Gi}`.",
+                "type": "object",
+                "nullable": true,
+                "x-kubernetes-preserve-unknown-fields": true,
+            },
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self == oldSelf",
+                "message": "the task is immutable: create another PeonTask",
+            },
+        ],
+    })
+}
+
+/// A pod template of any Kubernetes version: nothing in it is dropped.
+pub(super) fn pod_template(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "metadata": {
+                "description": "Labels and annotations of the pod. Default: none. \
+                    Example: `{annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: \"false\"}}`.",
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": true,
+            },
+            "spec": {
+                "description": "The pod's spec, see `kubectl explain pod.spec`. Default: none. \
+                    Example: `{priorityClassName: ingestion}`.",
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": true,
+            },
+        },
+    })
+}
+
+/// JVM options: bounded, so that a pod's argument file is.
+pub(super) fn java_opts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 256,
+        "items": { "type": "string", "minLength": 1, "maxLength": 4096 },
+    })
+}
+
+/// Conditions as in `metav1.Condition`: a list keyed by type, with bounds that keep the rules on it cheap.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+            "properties": {
+                "type": {
+                    "description": "Type of the condition. Example: `Complete`.",
+                    "type": "string", "minLength": 1, "maxLength": 64,
+                },
+                "status": {
+                    "description": "`True`, `False` or `Unknown`.",
+                    "type": "string", "enum": ["True", "False", "Unknown"],
+                },
+                "reason": {
+                    "description": "A stable name, documented in docs/reasons.md. Example: `OOMKilled`.",
+                    "type": "string", "minLength": 1, "maxLength": 128,
+                },
+                "message": {
+                    "description": "The exact cause, for people.",
+                    "type": "string", "maxLength": 4096,
+                },
+                "lastTransitionTime": {
+                    "description": "When the status or the reason last changed.",
+                    "type": "string", "format": "date-time",
+                },
+                "observedGeneration": {
+                    "description": "The generation of the PeonTask that the condition belongs to.",
+                    "type": "integer", "format": "int64", "minimum": 0,
+                },
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::druid::task_id;
+
+    /// The ids of `odd` are judged alike by the schema's pattern and by the code that reads payloads.
+    #[test]
+    fn the_pattern_and_the_parser_agree() {
+        let pattern = regex::Regex::new(super::TASK_ID).unwrap();
+        let odd = [
+            "plain-id_1.2",
+            "with:colon",
+            "with space",
+            "with/slash",
+            "back\\slash",
+            "..",
+            "../up",
+            ".dot",
+            "UPPER",
+            "ünïcødé",
+            "emoji😀",
+            "tab\tx",
+            "new\nline",
+            "pct%41",
+            "q?x=1&y",
+            "",
+            " lead",
+            "trail ",
+            "quote\"x",
+            "dollar$x",
+            "nul\0x",
+            "curly{x}",
+            "us\u{1f}x",
+            "del\u{7f}",
+            "nel\u{85}",
+            "nbsp\u{a0}x",
+            "pua\u{e001}",
+            "ls\u{2028}x",
+            "last\u{fff0}",
+            "bom\u{feff}",
+            "x\u{fff1}",
+            "\u{f8ff}",
+            "a\u{3000}b",
+            "newline\n",
+            "\u{9f}",
+        ];
+        for id in odd {
+            assert_eq!(pattern.is_match(id), task_id::check(id).is_ok(), "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What is known about Druid alone. Nothing here knows Kubernetes.
+
+pub mod java_options;
+pub mod payload;
+pub mod properties;
+pub mod task_id;
+pub mod task_status;

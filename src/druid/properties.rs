@@ -1,0 +1,176 @@
+//! The operator's `runtime.properties`: the lowest level of settings (pure).
+//!
+//! The names are Druid's and those of the proposal for running peons as pods, so that an administrator finds
+//! what a MiddleManager's file holds.
+
+use std::collections::BTreeMap;
+
+use super::java_options;
+
+/// Prefix of properties that are handed to every peon with the prefix taken off, as Druid's forking runner does.
+pub const FORK_PROPERTY: &str = "druid.indexer.fork.property.";
+/// JVM options as one string.
+pub const JAVA_OPTS: &str = "druid.indexer.runner.javaOpts";
+/// JVM options as a JSON array.
+pub const JAVA_OPTS_ARRAY: &str = "druid.indexer.runner.javaOptsArray";
+
+const NAMESPACE: &str = "druid.indexer.namespace";
+const IMAGE: &str = "druid.indexer.image";
+const MEMORY: &str = "druid.indexer.default.pod.memory";
+const CPU: &str = "druid.indexer.default.pod.cpu";
+const MODE: &str = "druid.indexer.runner.mode";
+
+/// Why the file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidProperties {
+    /// The file does not follow the syntax of Java properties.
+    #[error("line {line} is no Java property: {reason}")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One property has an unusable value.
+    #[error("the property {name} is {value:?}: {reason}")]
+    Value {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        reason: String,
+    },
+}
+
+/// The properties that the operator reads, each absent where the file does not give it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuntimeProperties {
+    /// `druid.indexer.namespace`: the namespace to watch.
+    pub namespace: Option<String>,
+    /// `druid.indexer.image`: the Druid image.
+    pub image: Option<String>,
+    /// `druid.indexer.default.pod.memory`, a Kubernetes quantity.
+    pub memory: Option<String>,
+    /// `druid.indexer.default.pod.cpu`, a Kubernetes quantity.
+    pub cpu: Option<String>,
+    /// `druid.indexer.runner.javaOpts`, then `druid.indexer.runner.javaOptsArray`.
+    pub java_opts: Vec<String>,
+    /// `druid.indexer.fork.property.*`, without the prefix.
+    pub properties: BTreeMap<String, String>,
+    /// Names in the file that mean nothing to the operator, for a warning.
+    pub unknown: Vec<String>,
+}
+
+impl RuntimeProperties {
+    /// Reads the text of a properties file.
+    ///
+    /// # Errors
+    /// [`InvalidProperties`] names the line or the property.
+    pub fn parse(text: &str) -> Result<Self, InvalidProperties> {
+        let map = java_properties::read(text.as_bytes()).map_err(|e| InvalidProperties::Syntax {
+            line: e.line_number().unwrap_or_default(),
+            reason: e.to_string(),
+        })?;
+        let mut all: BTreeMap<String, String> = map.into_iter().collect();
+        let mut take = |name: &str| {
+            all.remove(name)
+                .map(|v| v.trim().to_owned())
+                .filter(|v| !v.is_empty())
+        };
+        let mut read = Self {
+            namespace: take(NAMESPACE),
+            image: take(IMAGE),
+            memory: take(MEMORY),
+            cpu: take(CPU),
+            ..Self::default()
+        };
+        for (name, value) in [(MEMORY, &read.memory), (CPU, &read.cpu)] {
+            if let Some(value) = value {
+                crate::task::quantity::parse(value).map_err(|reason| InvalidProperties::Value {
+                    name,
+                    value: value.clone(),
+                    reason,
+                })?;
+            }
+        }
+        if let Some(mode) = take(MODE).filter(|mode| mode != "k8s") {
+            let reason = "only k8s is supported".to_owned();
+            return Err(InvalidProperties::Value {
+                name: MODE,
+                value: mode,
+                reason,
+            });
+        }
+        if let Some(value) = take(JAVA_OPTS) {
+            let options = java_options::split(&value).map_err(|reason| InvalidProperties::Value {
+                name: JAVA_OPTS,
+                value,
+                reason,
+            })?;
+            read.java_opts.extend(options);
+        }
+        if let Some(value) = take(JAVA_OPTS_ARRAY) {
+            let options: Vec<String> =
+                serde_json::from_str(&value).map_err(|e| InvalidProperties::Value {
+                    name: JAVA_OPTS_ARRAY,
+                    value,
+                    reason: format!("it must be a JSON array of strings ({e})"),
+                })?;
+            read.java_opts.extend(options);
+        }
+        for (name, value) in all {
+            match name.strip_prefix(FORK_PROPERTY) {
+                Some(name) if !name.is_empty() => {
+                    read.properties.insert(name.to_owned(), value);
+                }
+                _ => read.unknown.push(name),
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_names_of_the_proposal() {
+        let read = RuntimeProperties::parse(
+            "# comment\n\
+             druid.indexer.namespace = druid\n\
+             druid.indexer.image: apache/druid:33.0.0\n\
+             druid.indexer.default.pod.memory=3G\n\
+             druid.indexer.default.pod.cpu=500m\n\
+             druid.indexer.runner.mode=k8s\n\
+             druid.indexer.runner.javaOpts=-Da=1 \\\n   -Db='2 3'\n\
+             druid.indexer.runner.javaOptsArray=[\"-Dc=4\"]\n\
+             druid.indexer.fork.property.druid.processing.numThreads=2\n\
+             druid.port=8090\n",
+        )
+        .unwrap();
+        assert_eq!(read.namespace.as_deref(), Some("druid"));
+        assert_eq!(read.image.as_deref(), Some("apache/druid:33.0.0"));
+        assert_eq!(read.memory.as_deref(), Some("3G"));
+        assert_eq!(read.cpu.as_deref(), Some("500m"));
+        assert_eq!(read.java_opts, ["-Da=1", "-Db=2 3", "-Dc=4"]);
+        assert_eq!(read.properties["druid.processing.numThreads"], "2");
+        assert_eq!(read.unknown, ["druid.port"]);
+    }
+
+    #[test]
+    fn bad_values_name_their_property() {
+        let error = |text: &str| RuntimeProperties::parse(text).unwrap_err().to_string();
+        assert!(error("druid.indexer.runner.mode=process").contains("druid.indexer.runner.mode"));
+        assert!(error("druid.indexer.default.pod.memory=much").contains("druid.indexer.default.pod.memory"));
+        assert!(error("druid.indexer.runner.javaOptsArray=-Xmx1g").contains("JSON array"));
+        assert!(error("druid.indexer.runner.javaOpts=\"-Xmx1g").contains("quote"));
+    }
+
+    #[test]
+    fn the_file_in_config_is_valid() {
+        let read = RuntimeProperties::parse(include_str!("../../config/runtime.properties")).unwrap();
+        assert_eq!(read.unknown, Vec::<String>::new());
+    }
+}

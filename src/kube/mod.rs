@@ -1,0 +1,6 @@
+//! Effects on the API server that every controller shares.
+
+pub mod backoff;
+pub mod client;
+pub mod refusal;
+pub mod written;

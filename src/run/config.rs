@@ -1,0 +1,76 @@
+//! Command line of `peon-operator`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+/// Runs Apache Druid ingestion tasks as Kubernetes pods.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "peon-operator", version, about)]
+pub struct Config {
+    /// File of Druid properties with the operator's defaults; see config/runtime.properties.
+    #[arg(long, env = "PEON_RUNTIME_PROPERTIES", value_name = "FILE")]
+    pub runtime_properties: Option<PathBuf>,
+
+    /// Namespace whose PeonTasks are run; overrides druid.indexer.namespace. Default: all namespaces.
+    #[arg(long, env = "PEON_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "PEON_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+
+    /// Namespace of the Lease by which replicas choose a leader. Default: the namespace of the process.
+    #[arg(long, env = "PEON_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// Name of that Lease.
+    #[arg(
+        long,
+        env = "PEON_LEASE_NAME",
+        default_value = "peon-operator",
+        value_name = "NAME"
+    )]
+    pub lease_name: String,
+
+    /// Seconds after which another replica takes over from a leader that went silent, 5 to 300.
+    #[arg(long, env = "PEON_LEASE_SECONDS", default_value_t = 15, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(5..=300))]
+    pub lease_seconds: u64,
+
+    /// Identity of this replica in the Lease; must be unique. Default: host name and a random part.
+    #[arg(long, env = "PEON_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
+
+    /// Format of the log.
+    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log, as a tracing filter such as info,peon_operator=debug.
+    #[arg(long, env = "PEON_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Duration of the lease.
+    #[must_use]
+    pub fn lease_duration(&self) -> Duration {
+        Duration::from_secs(self.lease_seconds)
+    }
+}

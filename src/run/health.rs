@@ -1,0 +1,140 @@
+//! `/livez`, `/readyz` and `/metrics`.
+//!
+//! Live: the runtime still gets around to its timers; one that does not is to be restarted. Ready: the custom
+//! resources exist and every cache is complete, so that this process could lead at once; the body of a 503 says
+//! what is missing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use parking_lot::Mutex;
+
+use super::metrics::Metrics;
+use crate::api::{PeonTask, Phase};
+use crate::task::watch::Caches;
+
+const BEAT: Duration = Duration::from_secs(2);
+const SILENT: Duration = Duration::from_secs(30);
+
+/// State of the process as its probes see it.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    beat: Mutex<Instant>,
+    missing: Mutex<Vec<String>>,
+    caches: Mutex<Option<Caches>>,
+    metrics: Metrics,
+}
+
+impl Health {
+    /// A process that is live and not ready.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self(Arc::new(Inner {
+            beat: Mutex::new(Instant::now()),
+            missing: Mutex::new(vec!["starting".into()]),
+            caches: Mutex::default(),
+            metrics,
+        }))
+    }
+
+    /// Says what is missing before the caches can be filled.
+    pub fn missing(&self, what: Vec<String>) {
+        *self.0.missing.lock() = what;
+    }
+
+    /// From now on readiness is that of the caches.
+    pub fn caches(&self, caches: Caches) {
+        *self.0.caches.lock() = Some(caches);
+        self.0.missing.lock().clear();
+    }
+
+    /// Beats for as long as the runtime works.
+    pub async fn beat(self) {
+        let mut ticks = tokio::time::interval(BEAT);
+        loop {
+            ticks.tick().await;
+            *self.0.beat.lock() = Instant::now();
+        }
+    }
+
+    /// The routes.
+    pub fn routes(self) -> Router {
+        Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+
+    fn pending(&self) -> Vec<String> {
+        let mut pending = self.0.missing.lock().clone();
+        if let Some(caches) = &*self.0.caches.lock() {
+            pending.extend(caches.pending());
+        }
+        pending
+    }
+}
+
+async fn livez(State(health): State<Health>) -> impl IntoResponse {
+    let silent = health.0.beat.lock().elapsed();
+    if silent > SILENT {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("no heartbeat for {} s\n", silent.as_secs()),
+        );
+    }
+    (StatusCode::OK, "ok\n".to_owned())
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    let pending = health.pending();
+    if pending.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, pending.join("\n") + "\n")
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    count_tasks(&health);
+    match health.0.metrics.text() {
+        Ok(text) => {
+            let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, format)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Counted when somebody asks, so that no pass over a task has to.
+fn count_tasks(health: &Health) {
+    let Some(caches) = health.0.caches.lock().clone() else {
+        return;
+    };
+    let phases = [
+        Phase::Pending,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Succeeded,
+        Phase::Failed,
+    ];
+    let mut counts = [0_usize; 5];
+    let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
+    for task in caches.tasks.state() {
+        if let Ok(task) = &task.0
+            && let Some(at) = phases.iter().position(|p| *p == phase(task))
+        {
+            counts[at] += 1;
+        }
+    }
+    for (phase, count) in phases.iter().zip(counts) {
+        health.0.metrics.tasks(phase.as_str(), count);
+    }
+}

@@ -1,0 +1,196 @@
+//! Who leads, decided from a Lease (pure), and the proof of it that every write asks for.
+//!
+//! The rules are those of client-go's leader election: a candidate takes a lease over only after *it* saw the
+//! lease unchanged for the whole duration, so clocks of different machines are never compared; every write names
+//! the resource version that it replaces, so of two candidates one loses.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+
+/// This process does not lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this process is not the leader")]
+pub struct NotLeader;
+
+impl From<NotLeader> for crate::task::act::ActError {
+    fn from(_: NotLeader) -> Self {
+        Self::NotLeader
+    }
+}
+
+/// Proof of leadership with an end: it lapses by itself when the lease is not renewed in time, whatever the
+/// process does meanwhile. Time that the machine or the process was stopped for counts.
+#[derive(Debug, Clone, Default)]
+pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+
+impl Leadership {
+    /// Leads until `deadline`.
+    pub fn extend(&self, deadline: Instant) {
+        *self.0.lock() = Some(deadline);
+    }
+
+    /// Leads no more.
+    pub fn end(&self) {
+        *self.0.lock() = None;
+    }
+
+    /// Whether this process leads now.
+    ///
+    /// # Errors
+    /// [`NotLeader`] when it does not.
+    pub fn check(&self) -> Result<(), NotLeader> {
+        match *self.0.lock() {
+            Some(deadline) if Instant::now() < deadline => Ok(()),
+            _ => Err(NotLeader),
+        }
+    }
+}
+
+/// What a candidate saw of the lease: the version, and since when it is that one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Resource version of the Lease.
+    pub version: String,
+    /// When this candidate first saw it.
+    pub since: Instant,
+}
+
+/// What a candidate does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Write this; whoever succeeds leads.
+    Write(Box<LeaseSpec>),
+    /// Somebody else leads: look again.
+    Wait,
+}
+
+/// Decides for the candidate `me`.
+#[must_use]
+pub fn decide(
+    current: Option<&LeaseSpec>,
+    me: &str,
+    observed: Option<&Observed>,
+    duration: Duration,
+    now: Instant,
+    wall: Timestamp,
+) -> Decision {
+    let holder = current
+        .and_then(|l| l.holder_identity.as_deref())
+        .filter(|h| !h.is_empty());
+    let theirs = current
+        .and_then(|l| l.lease_duration_seconds)
+        .and_then(|s| u64::try_from(s).ok());
+    let their_duration = theirs.map_or(duration, Duration::from_secs);
+    let expired = observed.is_some_and(|o| now.saturating_duration_since(o.since) > their_duration);
+    let transitions = current.and_then(|l| l.lease_transitions).unwrap_or_default();
+    let mine = holder == Some(me);
+    if !mine && holder.is_some() && !expired {
+        return Decision::Wait;
+    }
+    let acquired = current.and_then(|l| l.acquire_time.clone()).filter(|_| mine);
+    Decision::Write(Box::new(LeaseSpec {
+        holder_identity: Some(me.to_owned()),
+        lease_duration_seconds: Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)),
+        acquire_time: acquired.or(Some(MicroTime(wall))),
+        renew_time: Some(MicroTime(wall)),
+        lease_transitions: Some(if mine {
+            transitions
+        } else {
+            transitions.saturating_add(1)
+        }),
+        ..LeaseSpec::default()
+    }))
+}
+
+/// For how long a lease written at `began` proves leadership: a fifth less than its duration, since others count
+/// from when they saw it.
+#[must_use]
+pub fn proven_until(began: Instant, duration: Duration) -> Instant {
+    began + duration * 4 / 5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURATION: Duration = Duration::from_secs(15);
+
+    fn held_by(holder: &str) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.into()),
+            lease_duration_seconds: Some(15),
+            lease_transitions: Some(3),
+            acquire_time: Some(MicroTime(Timestamp::UNIX_EPOCH)),
+            ..LeaseSpec::default()
+        }
+    }
+
+    fn decision(current: Option<&LeaseSpec>, seen_for: Option<u64>) -> Decision {
+        let since = Instant::now();
+        let now = since + Duration::from_secs(seen_for.unwrap_or_default());
+        let observed = seen_for.map(|_| Observed {
+            version: "1".into(),
+            since,
+        });
+        decide(
+            current,
+            "me",
+            observed.as_ref(),
+            DURATION,
+            now,
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    fn written(decision: Decision) -> LeaseSpec {
+        match decision {
+            Decision::Write(spec) => *spec,
+            Decision::Wait => panic!("waits"),
+        }
+    }
+
+    #[test]
+    fn a_free_lease_is_taken() {
+        assert_eq!(written(decision(None, None)).lease_transitions, Some(1));
+        assert_eq!(
+            written(decision(Some(&held_by("")), Some(0))).lease_transitions,
+            Some(4)
+        );
+    }
+
+    #[test]
+    fn the_own_lease_is_renewed_without_a_transition() {
+        let renewed = written(decision(Some(&held_by("me")), Some(0)));
+        assert_eq!(renewed.lease_transitions, Some(3));
+        assert_eq!(renewed.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
+    }
+
+    #[test]
+    fn anothers_lease_is_taken_only_after_it_was_seen_unchanged_for_its_duration() {
+        assert_eq!(decision(Some(&held_by("other")), None), Decision::Wait);
+        assert_eq!(decision(Some(&held_by("other")), Some(15)), Decision::Wait);
+        assert_eq!(
+            written(decision(Some(&held_by("other")), Some(16)))
+                .holder_identity
+                .as_deref(),
+            Some("me")
+        );
+    }
+
+    #[test]
+    fn leadership_lapses_by_itself() {
+        let leadership = Leadership::default();
+        assert_eq!(leadership.check(), Err(NotLeader));
+        leadership.extend(Instant::now() + Duration::from_secs(60));
+        assert_eq!(leadership.check(), Ok(()));
+        leadership.extend(Instant::now());
+        assert_eq!(leadership.check(), Err(NotLeader));
+        let began = Instant::now();
+        assert!(proven_until(began, DURATION) < began + DURATION);
+    }
+}

@@ -1,0 +1,10 @@
+//! The process: configuration, leader election, health, metrics, shutdown.
+
+pub mod config;
+pub mod election;
+pub mod health;
+pub mod lease;
+pub mod metrics;
+pub mod process;
+pub mod shutdown;
+pub mod telemetry;

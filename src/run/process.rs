@@ -1,0 +1,199 @@
+//! `peon-operator` from start to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Resource};
+
+use super::config::Config;
+use super::election::Candidate;
+use super::health::Health;
+use super::metrics::Metrics;
+use super::shutdown::Shutdown;
+use crate::api::{OPERATOR, PeonTask, PeonTemplate};
+use crate::druid::properties::RuntimeProperties;
+use crate::task::act::Actor;
+use crate::task::controller::{self, Context};
+use crate::task::watch::Caches;
+
+/// How often to look for custom resources that do not exist yet.
+const CRD_INTERVAL: Duration = Duration::from_secs(3);
+/// How long passes that have begun may take to end after a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the operator until it is asked to stop.
+///
+/// Order of the end: no new passes, those that have begun end, the lease is released. A process that loses its
+/// lease ends with an error: whatever it held in memory is not the truth any more.
+///
+/// # Errors
+/// When the process cannot start, or lost its lease.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    super::telemetry::start(&config)?;
+    let shutdown = Shutdown::on_signals()?;
+    let operator = Arc::new(read_properties(&config)?);
+    let namespace = config
+        .namespace
+        .clone()
+        .or_else(|| operator.namespace.clone())
+        .filter(|n| !n.is_empty());
+    let metrics = Metrics::default();
+    let health = Health::new(metrics.clone());
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("--listen {} cannot be bound", config.listen))?;
+    tokio::spawn(health.clone().beat());
+    let server = axum::serve(listener, health.clone().routes());
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+
+    let client = crate::kube::client::connect(&metrics)
+        .await
+        .context("no cluster can be reached")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace = namespace.as_deref().unwrap_or("(all)"),
+        "starting"
+    );
+    tokio::select! {
+        () = await_resources(&client, namespace.as_deref(), &health) => {}
+        () = shutdown.clone().requested() => return Ok(()),
+    }
+    let (caches, watches) = Caches::start(&client, namespace.as_deref());
+    health.caches(caches.clone());
+    let watches = tokio::spawn(watches);
+
+    let lease_namespace = config
+        .lease_namespace
+        .clone()
+        .unwrap_or_else(|| client.default_namespace().to_owned());
+    let identity = config.identity.clone().unwrap_or_else(identity);
+    let mut candidate = Candidate::new(
+        client.clone(),
+        &lease_namespace,
+        &config.lease_name,
+        &identity,
+        config.lease_duration(),
+    );
+    tokio::select! {
+        () = candidate.win() => {}
+        () = shutdown.clone().requested() => return Ok(()),
+    }
+    tracing::info!(lease = config.lease_name, identity, "leading");
+    metrics.leader(true);
+
+    let recorder = Recorder::new(
+        client.clone(),
+        Reporter {
+            controller: OPERATOR.into(),
+            instance: Some(identity),
+        },
+    );
+    let actor = Actor::new(client, recorder, candidate.leadership());
+    let context = Arc::new(Context::new(caches, actor, operator, metrics.clone()));
+    let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
+    let lost = tokio::select! {
+        () = candidate.hold() => true,
+        ended = &mut passes => {
+            ended.context("the controller ended unexpectedly")?;
+            false
+        }
+        () = shutdown.requested() => false,
+    };
+    metrics.leader(false);
+    if lost {
+        bail!("the lease was lost: another process may lead now");
+    }
+    drain(passes, &mut candidate).await;
+    watches.abort();
+    candidate.release().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets passes end, under a lease that is still renewed.
+async fn drain(passes: tokio::task::JoinHandle<()>, candidate: &mut Candidate) {
+    if passes.is_finished() {
+        return;
+    }
+    tokio::select! {
+        ended = tokio::time::timeout(DRAIN, passes) => {
+            if ended.is_err() {
+                tracing::warn!("a pass did not end in time and is cut off");
+            }
+        }
+        () = candidate.hold() => tracing::warn!("the lease was lost during shutdown"),
+    }
+}
+
+fn read_properties(config: &Config) -> anyhow::Result<RuntimeProperties> {
+    let Some(path) = &config.runtime_properties else {
+        return Ok(RuntimeProperties::default());
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--runtime-properties {} cannot be read", path.display()))?;
+    let properties = RuntimeProperties::parse(&text).with_context(|| format!("in {}", path.display()))?;
+    for name in &properties.unknown {
+        tracing::warn!(
+            name,
+            "this property means nothing to the operator; prefix it with druid.indexer.fork.property. for peons"
+        );
+    }
+    Ok(properties)
+}
+
+/// Unique for the life of the process: a restarted one must not take its predecessor's lease for its own.
+fn identity() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let host = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|h| !h.is_empty())
+        .unwrap_or_else(|| OPERATOR.into());
+    // RandomState is seeded by the operating system.
+    format!("{host}_{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// Waits for the custom resources: an operator that is installed before them waits, it does not crash.
+async fn await_resources(client: &Client, namespace: Option<&str>, health: &Health) {
+    loop {
+        let mut missing = Vec::new();
+        missing.extend(probe::<PeonTask>(client, namespace).await);
+        missing.extend(probe::<PeonTemplate>(client, namespace).await);
+        if missing.is_empty() {
+            return;
+        }
+        tracing::warn!(missing = missing.join("; "), "waiting");
+        health.missing(missing);
+        tokio::time::sleep(CRD_INTERVAL).await;
+    }
+}
+
+async fn probe<K>(client: &Client, namespace: Option<&str>) -> Option<String>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
+{
+    let api: Api<PartialObjectMeta<K>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let plural = K::plural(&());
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => None,
+        Err(kube::Error::Api(status)) if status.code == 404 => Some(format!(
+            "{plural}.{}: the custom resource is not installed",
+            crate::api::GROUP
+        )),
+        Err(error) => Some(format!(
+            "{plural}.{}: {}",
+            crate::api::GROUP,
+            crate::task::watch::chain(&error)
+        )),
+    }
+}

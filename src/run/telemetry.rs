@@ -1,0 +1,22 @@
+//! The log.
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use super::config::{Config, LogFormat};
+
+/// Starts logging to standard error.
+///
+/// # Errors
+/// When the filter cannot be read, or logging was started before.
+pub(super) fn start(config: &Config) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_new(&config.log).with_context(|| format!("--log {} is no filter", config.log))?;
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    }
+    .map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
+}

@@ -1,0 +1,295 @@
+//! The only effects of the PeonTask controller.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Pod};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::evidence::Evidence;
+use super::plan::Action;
+use super::snapshot::{Creation, Live, Snapshot};
+use super::waiting::PodWarning;
+use crate::api::{PeonTask, PeonTaskStatus};
+use crate::kube::refusal;
+use crate::run::lease::Leadership;
+
+/// No answer within this time is a failure, repeated later.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Events read of one pod; its newest Warnings are among them unless it has more than these.
+const EVENTS: u32 = 100;
+
+/// An effect failed: the pass is repeated later.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// This process does not lead any more: nothing was done.
+    #[error("this process is not the leader")]
+    NotLeader,
+    /// The API server did not answer in time.
+    #[error("{0}: no answer within {TIMEOUT:?}")]
+    TimedOut(&'static str),
+    /// The object was changed by somebody else meanwhile.
+    #[error("{0}: the object was changed meanwhile")]
+    Conflict(&'static str),
+    /// The API server failed or cannot be reached.
+    #[error("{verb}: {source}")]
+    Api {
+        /// What was to be done.
+        verb: &'static str,
+        /// Why it was not.
+        source: Box<kube::Error>,
+    },
+    /// The plan did not settle: a bug.
+    #[error("the plan asked for more than {0} actions in one pass: please report this")]
+    Unsettled(usize),
+}
+
+impl ActError {
+    /// A label for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotLeader => "not_leader",
+            Self::TimedOut(_) => "timed_out",
+            Self::Conflict(_) => "conflict",
+            Self::Api { .. } => "api",
+            Self::Unsettled(_) => "unsettled",
+        }
+    }
+}
+
+/// Performs actions while this process leads.
+#[derive(Clone)]
+pub struct Actor {
+    client: Client,
+    recorder: Recorder,
+    leadership: Leadership,
+}
+
+impl Actor {
+    /// An actor that acts only under this leadership.
+    #[must_use]
+    pub fn new(client: Client, recorder: Recorder, leadership: Leadership) -> Self {
+        Self {
+            client,
+            recorder,
+            leadership,
+        }
+    }
+
+    /// Performs one action and puts its outcome into the snapshot.
+    ///
+    /// # Access control
+    /// configmaps: create, get. pods: create, get, delete. events (core): list.
+    ///
+    /// # Errors
+    /// When the action could not be performed at all; a refusal is an outcome.
+    pub async fn perform(&self, action: Action, snapshot: &mut Snapshot) -> Result<(), ActError> {
+        let namespace = snapshot.task.namespace().unwrap_or_default();
+        match action {
+            Action::CreateConfigMap(config_map) => {
+                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
+                let request = async { api.create(&PostParams::default(), &config_map).await };
+                snapshot.claim = Some(self.create("create configmap", request).await?);
+            }
+            Action::CreatePod(pod) => {
+                snapshot.creation = Some(self.create_pod(&namespace, *pod).await?);
+            }
+            Action::LookLive { name } => snapshot.live = Some(self.look_live(&namespace, &name).await?),
+            Action::ReadWarnings { pod: _, uid } => {
+                snapshot.warnings = Some(self.read_warnings(&namespace, &uid).await?);
+            }
+            Action::DeletePod { pod, uid } => {
+                self.delete_pod(&namespace, &pod, uid).await?;
+                snapshot.deleted = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status, unless somebody changed the object since it was read.
+    ///
+    /// # Access control
+    /// peontasks/status: patch.
+    ///
+    /// # Errors
+    /// [`ActError::Conflict`] when the object has another resource version by now.
+    pub async fn write_status(&self, task: &PeonTask, status: &PeonTaskStatus) -> Result<PeonTask, ActError> {
+        const VERB: &str = "patch peontasks/status";
+        self.leadership.check()?;
+        let api: Api<PeonTask> = Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
+        // The version in the body makes the patch conditional.
+        let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
+        let name = task.name_any();
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        timed(VERB, api.patch_status(&name, &params, &patch)).await
+    }
+
+    /// Says of an object that cannot be read that it cannot. Nothing of its status is known, so this write names
+    /// no version and is the same each time.
+    ///
+    /// # Access control
+    /// peontasks/status: patch.
+    ///
+    /// # Errors
+    /// When the status cannot be written.
+    pub async fn write_raw_status(
+        &self,
+        namespace: &str,
+        name: &str,
+        status: &Value,
+    ) -> Result<(), ActError> {
+        self.leadership.check()?;
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            namespace,
+            &ApiResource::erase::<PeonTask>(&()),
+        );
+        let body = json!({ "status": status });
+        timed(
+            "patch peontasks/status",
+            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&body)),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Publishes a Warning about a task. One that cannot be published is logged: it must not hold up the task.
+    ///
+    /// # Access control
+    /// events (events.k8s.io): create, patch.
+    pub async fn warn(&self, task: &PeonTask, reason: String, message: &str) {
+        if self.leadership.check().is_err() {
+            return;
+        }
+        let event = Event {
+            type_: EventType::Warning,
+            reason,
+            note: Some(crate::api::conditions::cut(message, 1000)),
+            action: "Run".into(),
+            secondary: None,
+        };
+        let reference = task.object_ref(&());
+        match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(task = task.name_any(), %error, "an Event could not be published")
+            }
+            Err(_) => tracing::warn!(task = task.name_any(), "an Event could not be published in time"),
+        }
+    }
+
+    async fn create<K: Resource>(
+        &self,
+        verb: &'static str,
+        request: impl Future<Output = kube::Result<K>>,
+    ) -> Result<Creation, ActError> {
+        self.leadership.check()?;
+        let answer = tokio::time::timeout(TIMEOUT, request)
+            .await
+            .map_err(|_| ActError::TimedOut(verb))?;
+        match answer {
+            Ok(object) => Ok(Creation::Created {
+                uid: object.meta().uid.clone().unwrap_or_default(),
+            }),
+            Err(kube::Error::Api(status)) => match refusal::creation(&status) {
+                Some(outcome) => Ok(outcome),
+                None => Err(ActError::Api {
+                    verb,
+                    source: Box::new(kube::Error::Api(status)),
+                }),
+            },
+            Err(error) => Err(ActError::Api {
+                verb,
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    /// The pod goes to the API server as it is, with fields that this build may not know.
+    async fn create_pod(&self, namespace: &str, pod: Value) -> Result<Creation, ActError> {
+        const VERB: &str = "create pod";
+        let resource = ApiResource::erase::<Pod>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let pod: DynamicObject = serde_json::from_value(pod).map_err(|e| ActError::Api {
+            verb: VERB,
+            source: Box::new(kube::Error::SerdeError(e)),
+        })?;
+        let request = async { api.create(&PostParams::default(), &pod).await };
+        self.create(VERB, request).await
+    }
+
+    async fn look_live(&self, namespace: &str, name: &str) -> Result<Live, ActError> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let config_map = timed("get configmap", config_maps.get_opt(name)).await?;
+        let pod = timed("get pod", pods.get_opt(name)).await?;
+        let owner = |meta: &kube::core::ObjectMeta| {
+            meta.owner_references
+                .iter()
+                .flatten()
+                .find(|o| o.controller == Some(true))
+                .map(|o| o.uid.clone())
+        };
+        Ok(Live {
+            config_map_owner: config_map.and_then(|c| owner(&c.metadata)),
+            pod: pod.as_ref().map(Evidence::of),
+        })
+    }
+
+    async fn read_warnings(&self, namespace: &str, uid: &str) -> Result<Vec<PodWarning>, ActError> {
+        let api: Api<CoreEvent> = Api::namespaced(self.client.clone(), namespace);
+        let params = ListParams::default()
+            .fields(&format!("involvedObject.uid={uid},type=Warning"))
+            .limit(EVENTS);
+        let mut events = timed("list events", api.list(&params)).await?.items;
+        events.sort_by_key(|e| {
+            let last = e.last_timestamp.as_ref().map(|t| t.0);
+            std::cmp::Reverse(last.or_else(|| e.metadata.creation_timestamp.as_ref().map(|t| t.0)))
+        });
+        let warning = |e: CoreEvent| PodWarning {
+            reason: e.reason.unwrap_or_default(),
+            message: e.message.unwrap_or_default(),
+        };
+        Ok(events.into_iter().map(warning).collect())
+    }
+
+    async fn delete_pod(&self, namespace: &str, pod: &str, uid: String) -> Result<(), ActError> {
+        const VERB: &str = "delete pod";
+        self.leadership.check()?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let preconditions = Some(Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        });
+        let params = DeleteParams {
+            preconditions,
+            ..DeleteParams::default()
+        };
+        match timed(VERB, api.delete(pod, &params)).await {
+            Ok(_) | Err(ActError::Conflict(_)) => Ok(()),
+            Err(ActError::Api { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.is_not_found()) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn timed<T>(verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, ActError> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ActError::Conflict(verb)),
+        Ok(Err(error)) => Err(ActError::Api {
+            verb,
+            source: Box::new(error),
+        }),
+        Err(_) => Err(ActError::TimedOut(verb)),
+    }
+}

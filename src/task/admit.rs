@@ -1,0 +1,171 @@
+//! Whether a task can be run, and everything that its objects are built from (pure).
+
+use super::pod::Attempt;
+use super::settings::{InvalidSetting, Levels, Settings, Source};
+use super::snapshot::{Snapshot, Template};
+use super::{jvm, pod_template};
+use crate::api::conditions::accepted;
+use crate::api::{PeonTask, PeonTemplate};
+use crate::druid::payload::Payload;
+use kube::ResourceExt;
+
+/// A task that can be run.
+#[derive(Debug, Clone)]
+pub struct Admitted<'a> {
+    /// Its payload.
+    pub payload: Payload,
+    /// Its settings.
+    pub settings: Settings,
+    arguments: String,
+    task: &'a PeonTask,
+    template: &'a PeonTemplate,
+}
+
+/// A task that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// One of [`accepted`].
+    pub reason: &'static str,
+    /// What to change.
+    pub message: String,
+}
+
+impl Refused {
+    /// Whether nothing but another PeonTask can help: specs are immutable, templates are not.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self.reason, accepted::INVALID_TASK | accepted::NEEDS_OVERLORD)
+    }
+}
+
+impl Admitted<'_> {
+    /// Attempt `number` of the task.
+    #[must_use]
+    pub fn attempt<'b>(&'b self, number: u32, names: &'b Names) -> Attempt<'b> {
+        Attempt {
+            task_name: &names.task,
+            namespace: &names.namespace,
+            task_uid: &names.uid,
+            number,
+            payload: &self.payload,
+            settings: &self.settings,
+            template: &self.template.spec,
+            arguments: &self.arguments,
+        }
+    }
+
+    /// The names that an attempt carries.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names {
+            task: self.task.name_any(),
+            namespace: self.task.namespace().unwrap_or_default(),
+            uid: self.task.uid().unwrap_or_default(),
+        }
+    }
+}
+
+/// Name, namespace and uid of a PeonTask.
+#[derive(Debug, Clone)]
+pub struct Names {
+    task: String,
+    namespace: String,
+    uid: String,
+}
+
+/// Reads the payload of a task.
+///
+/// # Errors
+/// `InvalidTask` with what to change.
+pub fn payload(task: &PeonTask) -> Result<Payload, Refused> {
+    let invalid = |message: String| Refused {
+        reason: accepted::INVALID_TASK,
+        message,
+    };
+    let payload = Payload::parse(&task.spec.task, &task.name_any()).map_err(|e| invalid(e.to_string()))?;
+    let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
+    if accepted.is_some_and(|hash| *hash != payload.hash) {
+        return Err(invalid(
+            "the task was changed after it had been accepted: create another PeonTask".into(),
+        ));
+    }
+    Ok(payload)
+}
+
+/// Admits a task, or says why not.
+///
+/// # Errors
+/// The first reason why it cannot run.
+pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
+    let task = &*snapshot.task;
+    let payload = payload(task)?;
+    if payload.needs_overlord() && !task.spec.unmanaged {
+        let message = format!(
+            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so",
+            payload.type_
+        );
+        return Err(Refused {
+            reason: accepted::NEEDS_OVERLORD,
+            message,
+        });
+    }
+    let broadcast_mode = payload.broadcast_mode().map_err(|message| Refused {
+        reason: accepted::INVALID_TASK,
+        message,
+    })?;
+    let template = match &snapshot.template {
+        Template::Found(template) => template,
+        Template::Missing { name } => {
+            let message = format!("there is no PeonTemplate {name} in this namespace: create it");
+            return Err(Refused {
+                reason: accepted::NO_TEMPLATE,
+                message,
+            });
+        }
+        Template::Undecodable { name, error } => {
+            let message = format!("the PeonTemplate {name} cannot be read: {error}");
+            return Err(Refused {
+                reason: accepted::INVALID_TEMPLATE,
+                message,
+            });
+        }
+    };
+    pod_template::check(template.spec.template.as_ref()).map_err(|e| Refused {
+        reason: accepted::INVALID_TEMPLATE,
+        message: format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
+    })?;
+    let levels = Levels {
+        task: &task.spec,
+        payload: &payload,
+        template: &template.spec,
+        operator: &snapshot.operator,
+    };
+    let settings = Settings::resolve(&levels).map_err(|e| refused(e, template))?;
+    let sizing = jvm::size(&settings).map_err(|e| refused(e, template))?;
+    let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
+    Ok(Admitted {
+        payload,
+        settings,
+        arguments,
+        task,
+        template,
+    })
+}
+
+/// The template can be mended, the task cannot.
+fn refused(invalid: InvalidSetting, template: &PeonTemplate) -> Refused {
+    let message = format!("{} (from {})", invalid.message, invalid.source);
+    match invalid.source {
+        Source::Template | Source::Operator | Source::BuiltIn => {
+            let message = format!("{message}; PeonTemplate {}", template.name_any());
+            Refused {
+                reason: accepted::INVALID_TEMPLATE,
+                message,
+            }
+        }
+        Source::Context | Source::Task => Refused {
+            reason: accepted::INVALID_TASK,
+            message,
+        },
+    }
+}

@@ -1,0 +1,251 @@
+//! The loop over PeonTasks: observe, plan, act, write the status.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::{Action as Requeue, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use serde_json::json;
+
+use super::act::{ActError, Actor};
+use super::evidence::Evidence;
+use super::plan::{self, Settlement, Step, plan};
+use super::snapshot::{Snapshot, Template};
+use super::watch::{Caches, GuardedTask, GuardedTemplate};
+use crate::api::conditions::accepted;
+use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::druid::properties::RuntimeProperties;
+use crate::kube::backoff::Backoff;
+use crate::kube::written::Written;
+use crate::run::metrics::Metrics;
+
+/// Passes at the same time, over different tasks.
+const CONCURRENCY: u16 = 32;
+/// More actions than any pass needs.
+const MOST_ACTIONS: usize = 8;
+/// How soon to look again for an own write that the watch has not delivered.
+const OWN_WRITE: Duration = Duration::from_secs(5);
+/// The template of tasks that name none.
+const DEFAULT_TEMPLATE: &str = "default";
+
+/// Everything that a pass uses.
+pub struct Context {
+    caches: Caches,
+    actor: Actor,
+    operator: Arc<RuntimeProperties>,
+    metrics: Metrics,
+    backoff: Backoff,
+    written: Written,
+}
+
+impl Context {
+    /// The context of a controller.
+    #[must_use]
+    pub fn new(caches: Caches, actor: Actor, operator: Arc<RuntimeProperties>, metrics: Metrics) -> Self {
+        Self {
+            caches,
+            actor,
+            operator,
+            metrics,
+            backoff: Backoff::default(),
+            written: Written::default(),
+        }
+    }
+}
+
+/// Passes over tasks until `shutdown`, then finishes the passes that have begun.
+pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
+    let caches = context.caches.clone();
+    caches.complete().await;
+    Controller::for_stream(futures::stream::pending(), caches.tasks.clone())
+        .reconcile_on(caches.wakes())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(shutdown)
+        .run(reconcile, retry, context)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                // Failed passes are logged where they fail; what is left is about the queue.
+                tracing::debug!(error = super::watch::chain(&error), "not reconciled");
+            }
+        })
+        .await;
+}
+
+#[tracing::instrument(skip_all, fields(namespace = task.namespace(), task = task.name_any()))]
+async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requeue, ActError> {
+    let began = Instant::now();
+    let result = match &task.0 {
+        Ok(task) => context.pass(task).await,
+        Err(invalid) => context.undecodable(invalid).await,
+    };
+    let outcome = match &result {
+        Ok((true, _)) => "changed",
+        Ok((false, _)) => "unchanged",
+        Err(error) => error.label(),
+    };
+    context.metrics.pass(outcome, began.elapsed());
+    result.map(|(_, requeue)| requeue.map_or_else(Requeue::await_change, Requeue::requeue))
+}
+
+/// A failed effect is repeated; objects that fail again and again less and less often.
+#[allow(clippy::needless_pass_by_value)] // The controller's signature.
+fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
+    let uid = task.uid().unwrap_or_default();
+    context.written.clear(&uid);
+    let delay = context.backoff.failed(&uid, Instant::now());
+    let (namespace, name) = (task.namespace(), task.name_any());
+    if matches!(error, ActError::Conflict(_) | ActError::NotLeader) {
+        tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
+    } else {
+        tracing::warn!(
+            namespace,
+            task = name,
+            error = super::watch::chain(error),
+            ?delay,
+            "a pass failed and is repeated"
+        );
+    }
+    Requeue::requeue(delay)
+}
+
+impl Context {
+    /// One pass. Says whether it wrote anything, and when to look again.
+    async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
+        let uid = task.uid().unwrap_or_default();
+        if self
+            .written
+            .is_ahead_of(&uid, task.metadata.resource_version.as_deref())
+        {
+            return Ok((false, Some(OWN_WRITE)));
+        }
+        let mut snapshot = self.observe(task);
+        for _ in 0..MOST_ACTIONS {
+            match plan(&snapshot, Timestamp::now()) {
+                Step::Act(action) => {
+                    tracing::debug!(?action, "acting");
+                    self.actor.perform(action, &mut snapshot).await?;
+                }
+                Step::Settle(settlement) => return self.settle(task, &uid, *settlement).await,
+            }
+        }
+        Err(ActError::Unsettled(MOST_ACTIONS))
+    }
+
+    fn observe(&self, task: &PeonTask) -> Snapshot {
+        let namespace = task.namespace().unwrap_or_default();
+        let name = names::attempt(&task.name_any(), 1);
+        let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+        Snapshot {
+            task: Arc::new(task.clone()),
+            template: self.template(task, &namespace),
+            operator: self.operator.clone(),
+            cached: pod.as_deref().map(Evidence::of),
+            departed: self.caches.departed.get(&namespace, &name),
+            held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
+            claim: None,
+            live: None,
+            creation: None,
+            warnings: None,
+            deleted: false,
+        }
+    }
+
+    fn template(&self, task: &PeonTask, namespace: &str) -> Template {
+        let name = task
+            .spec
+            .template_ref
+            .as_ref()
+            .map_or(DEFAULT_TEMPLATE, |r| &r.name)
+            .to_owned();
+        let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
+        match self.caches.templates.get(&key).map(|t| (*t).clone()) {
+            None => Template::Missing { name },
+            Some(kube::core::DeserializeGuard(Ok(template))) => Template::Found(Arc::new(template)),
+            Some(kube::core::DeserializeGuard(Err(invalid))) => {
+                self.metrics.undecodable("PeonTemplate");
+                Template::Undecodable {
+                    name,
+                    error: invalid.error,
+                }
+            }
+        }
+    }
+
+    async fn settle(
+        &self,
+        task: &PeonTask,
+        uid: &str,
+        settlement: Settlement,
+    ) -> Result<(bool, Option<Duration>), ActError> {
+        let changed = settlement.status.filter(|new| task.status.as_ref() != Some(new));
+        if let Some(status) = &changed {
+            self.write(task, uid, status).await?;
+        }
+        if settlement.refused_for_now {
+            return Ok((changed.is_some(), Some(self.backoff.failed(uid, Instant::now()))));
+        }
+        // A task that is held back and was only looked at stays held back.
+        if changed.is_some() {
+            self.backoff.clear(uid);
+        }
+        Ok((changed.is_some(), settlement.requeue))
+    }
+
+    async fn write(&self, task: &PeonTask, uid: &str, status: &PeonTaskStatus) -> Result<(), ActError> {
+        let written = self.actor.write_status(task, status).await?;
+        self.written
+            .record(uid, written.metadata.resource_version.as_deref());
+        tracing::info!(
+            phase = status.phase.map(Phase::as_str),
+            reason = status.reason,
+            task_id = status.task_id,
+            "status written"
+        );
+        if let Some((reason, message)) = plan::warning(task.status.as_ref(), status) {
+            self.actor.warn(task, reason, &message).await;
+        }
+        if matches!(status.phase, Some(Phase::Succeeded | Phase::Failed)) {
+            self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
+            let pod = names::attempt(&task.name_any(), 1);
+            self.caches
+                .departed
+                .forget(&task.namespace().unwrap_or_default(), &pod);
+        }
+        Ok(())
+    }
+
+    /// An object that passed the API server and cannot be read: the CRD in the cluster is another version's.
+    async fn undecodable(&self, invalid: &InvalidObject) -> Result<(bool, Option<Duration>), ActError> {
+        self.metrics.undecodable("PeonTask");
+        let (namespace, name) = (
+            invalid.metadata.namespace.as_deref(),
+            invalid.metadata.name.as_deref(),
+        );
+        let message = format!(
+            "the PeonTask cannot be read by this version of the operator: {}",
+            invalid.error
+        );
+        tracing::warn!(error = invalid.error, "a PeonTask cannot be read");
+        // The same each time, so that writing it again changes nothing.
+        let since = invalid.metadata.creation_timestamp.as_ref();
+        let condition = |type_: &str, status: &str| {
+            json!({
+                "type": type_, "status": status, "reason": accepted::INVALID_TASK,
+                "message": crate::api::conditions::cut(&message, 1024), "lastTransitionTime": since,
+            })
+        };
+        let status = json!({
+            "phase": Phase::Pending,
+            "reason": accepted::INVALID_TASK,
+            "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
+        });
+        self.actor
+            .write_raw_status(namespace.unwrap_or_default(), name.unwrap_or_default(), &status)
+            .await?;
+        Ok((false, None))
+    }
+}

@@ -1,0 +1,194 @@
+//! What a pod shows of its peon (pure).
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
+
+/// A pod as far as its task's fate goes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence {
+    /// Name of the pod.
+    pub pod_name: String,
+    /// Uid of the pod.
+    pub pod_uid: String,
+    /// Uid of the controlling owner.
+    pub owner_uid: Option<String>,
+    /// When the pod was created.
+    pub created: Option<Timestamp>,
+    /// The node, once the pod is bound to one.
+    pub node: Option<String>,
+    /// `status.phase`.
+    pub phase: String,
+    /// `status.reason` and `status.message`.
+    pub reason: Option<String>,
+    /// See [`Self::reason`].
+    pub message: String,
+    /// When the deletion of the pod was asked for.
+    pub deletion_requested: Option<Timestamp>,
+    /// The condition `DisruptionTarget`.
+    pub disruption: Option<Disruption>,
+    /// The message of `PodScheduled=False/Unschedulable`.
+    pub unschedulable: Option<String>,
+    /// The peon's container.
+    pub peon: Container,
+    /// The first init container that waits for something or failed: its name and state.
+    pub init: Option<(String, Container)>,
+}
+
+/// The condition `DisruptionTarget` of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disruption {
+    /// Its reason.
+    pub reason: String,
+    /// Its message.
+    pub message: String,
+    /// When it was set.
+    pub since: Timestamp,
+}
+
+/// State of a container.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Container {
+    /// The kubelet has said nothing about it.
+    #[default]
+    Unknown,
+    /// It does not run yet.
+    Waiting {
+        /// Why.
+        reason: String,
+        /// The details.
+        message: String,
+    },
+    /// It runs.
+    Running {
+        /// Since when.
+        started: Option<Timestamp>,
+    },
+    /// It ended.
+    Terminated(Terminated),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Terminated {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// The runtime's reason: `Completed`, `Error`, `OOMKilled`, `StartError`.
+    pub reason: String,
+    /// The termination message.
+    pub message: String,
+    /// When it had started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// Reads a pod. A pod without container statuses, as node pressure and rejections leave it, is a normal input.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let true_condition = |type_: &str, value: &str| {
+            conditions
+                .iter()
+                .find(|c| c.type_ == type_ && c.status == value)
+                .cloned()
+        };
+        let containers = status.container_statuses.unwrap_or_default();
+        // The template names the peon's container, and a webhook may put others before it.
+        let annotations = pod.metadata.annotations.as_ref();
+        let peon_name = annotations
+            .and_then(|a| a.get(ANNOTATION_CONTAINER))
+            .map_or(PEON_CONTAINER, String::as_str);
+        let init = status.init_container_statuses.unwrap_or_default();
+        Self {
+            pod_name: pod.metadata.name.clone().unwrap_or_default(),
+            pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            owner_uid: pod
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|o| o.controller == Some(true))
+                .map(|o| o.uid.clone()),
+            created: pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+            phase: status.phase.unwrap_or_default(),
+            reason: status.reason,
+            message: status.message.unwrap_or_default(),
+            deletion_requested: deletion_requested(pod),
+            disruption: true_condition("DisruptionTarget", "True").map(|c| Disruption {
+                reason: c.reason.unwrap_or_default(),
+                message: c.message.unwrap_or_default(),
+                since: c.last_transition_time.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            }),
+            unschedulable: true_condition("PodScheduled", "False")
+                .filter(|c| c.reason.as_deref() == Some("Unschedulable"))
+                .map(|c| c.message.unwrap_or_default()),
+            peon: containers
+                .iter()
+                .find(|c| c.name == peon_name)
+                .map_or(Container::Unknown, container),
+            init: init
+                .iter()
+                .map(|c| (c.name.clone(), container(c)))
+                .find(|(_, c)| c.blocks()),
+        }
+    }
+
+    /// Whether a process of the peon may be alive.
+    #[must_use]
+    pub fn may_live(&self) -> bool {
+        !matches!(self.peon, Container::Terminated(_)) && !self.pod_ended()
+    }
+
+    /// Whether the pod as a whole came to its end.
+    #[must_use]
+    pub fn pod_ended(&self) -> bool {
+        matches!(self.phase.as_str(), "Failed" | "Succeeded")
+    }
+}
+
+impl Container {
+    /// Whether an init container in this state keeps the pod from starting.
+    fn blocks(&self) -> bool {
+        match self {
+            Self::Waiting { reason, .. } => reason != "PodInitializing",
+            Self::Terminated(t) => t.exit_code != 0,
+            Self::Unknown | Self::Running { .. } => false,
+        }
+    }
+}
+
+/// The deletion timestamp lies the grace period after the request.
+fn deletion_requested(pod: &Pod) -> Option<Timestamp> {
+    let at = pod.metadata.deletion_timestamp.as_ref()?.0;
+    let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
+    Some(at.checked_sub(grace).unwrap_or(at))
+}
+
+fn container(status: &ContainerStatus) -> Container {
+    let time = |t: Option<Time>| t.map(|t| t.0);
+    match status.state.clone() {
+        Some(ContainerState {
+            terminated: Some(t), ..
+        }) => Container::Terminated(Terminated {
+            exit_code: t.exit_code,
+            reason: t.reason.unwrap_or_default(),
+            message: t.message.unwrap_or_default(),
+            started: time(t.started_at),
+            finished: time(t.finished_at),
+        }),
+        Some(ContainerState { running: Some(r), .. }) => Container::Running {
+            started: time(r.started_at),
+        },
+        Some(ContainerState { waiting: Some(w), .. }) => Container::Waiting {
+            reason: w.reason.unwrap_or_default(),
+            message: w.message.unwrap_or_default(),
+        },
+        _ => Container::Unknown,
+    }
+}

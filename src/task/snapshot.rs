@@ -1,0 +1,91 @@
+//! What one pass over a PeonTask knows: the input of the plan (data only).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::evidence::Evidence;
+use super::waiting::PodWarning;
+use crate::api::{PeonTask, PeonTemplate};
+use crate::druid::properties::RuntimeProperties;
+
+/// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
+/// is filled with the outcomes of this pass' actions, after each of which the plan is made anew.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The task.
+    pub task: Arc<PeonTask>,
+    /// Its template.
+    pub template: Template,
+    /// The operator's properties.
+    pub operator: Arc<RuntimeProperties>,
+    /// The pod that bears the name of the task's attempt, as the cache has it.
+    pub cached: Option<Evidence>,
+    /// The last state of a pod of this task that the watch saw go.
+    pub departed: Option<Evidence>,
+    /// For how long creating objects is held back after the API server refused it.
+    pub held: Option<Duration>,
+
+    /// Outcome of creating the ConfigMap.
+    pub claim: Option<Creation>,
+    /// Outcome of looking at the API server itself.
+    pub live: Option<Live>,
+    /// Outcome of creating the pod.
+    pub creation: Option<Creation>,
+    /// Outcome of reading the pod's Events.
+    pub warnings: Option<Vec<PodWarning>>,
+    /// Whether the pod's deletion was asked for.
+    pub deleted: bool,
+}
+
+/// The template that a task names.
+#[derive(Debug, Clone)]
+pub enum Template {
+    /// It exists.
+    Found(Arc<PeonTemplate>),
+    /// There is none of that name.
+    Missing {
+        /// The name.
+        name: String,
+    },
+    /// It exists and cannot be read.
+    Undecodable {
+        /// The name.
+        name: String,
+        /// Why not.
+        error: String,
+    },
+}
+
+/// Outcome of creating an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created.
+    Created {
+        /// Its uid.
+        uid: String,
+    },
+    /// An object of this name exists.
+    Exists,
+    /// The API server refuses it.
+    Refused(Refusal),
+}
+
+/// How the API server refuses an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// For good: the object is invalid, or Pod Security forbids it.
+    ForGood(String),
+    /// A quota is exhausted.
+    Quota(String),
+    /// For now, as far as anybody knows.
+    ForNow(String),
+}
+
+/// What the API server itself has, past all caches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// Uid of the ConfigMap's owner; `None` when there is no ConfigMap, or nobody controls it.
+    pub config_map_owner: Option<String>,
+    /// The pod.
+    pub pod: Option<Evidence>,
+}

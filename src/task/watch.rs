@@ -1,0 +1,292 @@
+//! The caches: watches of PeonTasks, PeonTemplates and pods, and what they wake.
+//!
+//! Every replica watches; only the leader has somebody to wake. One object that cannot be read is an object
+//! that cannot be read, not the end of a watch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::{Stream, TryStreamExt};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::departed::Departed;
+use super::evidence::Evidence;
+use super::plan;
+use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
+
+/// A PeonTask as it comes from the watch.
+pub type GuardedTask = DeserializeGuard<PeonTask>;
+/// A PeonTemplate as it comes from the watch.
+pub type GuardedTemplate = DeserializeGuard<PeonTemplate>;
+
+/// The caches and their state.
+#[derive(Clone)]
+pub struct Caches {
+    /// PeonTasks; of finished ones the payload is not kept.
+    pub tasks: Store<GuardedTask>,
+    /// PeonTemplates.
+    pub templates: Store<GuardedTemplate>,
+    /// The operator's pods, as far as [`Evidence`] reads them.
+    pub pods: Store<Pod>,
+    /// Pods that are gone.
+    pub departed: Arc<Departed>,
+    wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
+    watches: [Arc<Watch>; 3],
+}
+
+/// State of a watch.
+#[derive(Debug)]
+struct Watch {
+    plural: &'static str,
+    synced: AtomicBool,
+    error: Mutex<Option<String>>,
+}
+
+impl Caches {
+    /// Starts the watches in `namespace`, or in all namespaces. The futures returned run until they are dropped.
+    ///
+    /// # Access control
+    /// peontasks, peontemplates, pods: list, watch.
+    pub fn start(
+        client: &Client,
+        namespace: Option<&str>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (tasks, task_writer) = store();
+        let (templates, template_writer) = store();
+        let (pods, pod_writer) = store();
+        let watch = |plural| {
+            Arc::new(Watch {
+                plural,
+                synced: AtomicBool::new(false),
+                error: Mutex::new(None),
+            })
+        };
+        let caches = Self {
+            tasks,
+            templates,
+            pods,
+            departed: Arc::default(),
+            wake: Arc::default(),
+            watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
+        };
+        let everything = watcher::Config::default();
+        let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+
+        let stream = watcher(api::<GuardedTask>(client, namespace), everything.clone()).default_backoff();
+        let stream = reflector(task_writer, stream.modify(prune_task));
+        let this = caches.clone();
+        let task_watch = caches.watches[0].clone().run(stream, move |event| match event {
+            Event::Apply(task) | Event::InitApply(task) => this.wake(ObjectRef::from_obj(&task)),
+            Event::Delete(_) | Event::Init | Event::InitDone => {}
+        });
+
+        let stream = watcher(api::<GuardedTemplate>(client, namespace), everything).default_backoff();
+        let stream = reflector(template_writer, stream.modify(prune_meta));
+        let this = caches.clone();
+        let template_watch = caches.watches[1].clone().run(stream, move |event| {
+            if let Event::Apply(template) | Event::InitApply(template) | Event::Delete(template) = event {
+                this.wake_waiting_for(&template);
+            }
+        });
+
+        let stream = watcher(api::<Pod>(client, namespace), ours).default_backoff();
+        let stream = reflector(pod_writer, stream.modify(prune_pod));
+        let this = caches.clone();
+        let pod_watch = caches.watches[2]
+            .clone()
+            .run(stream, move |event| this.pod_event(event));
+
+        (caches, async {
+            futures::join!(task_watch, template_watch, pod_watch);
+        })
+    }
+
+    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        let waits = |watch: &Arc<Watch>| {
+            if watch.synced.load(Ordering::Acquire) {
+                return None;
+            }
+            let error = watch
+                .error
+                .lock()
+                .clone()
+                .unwrap_or_else(|| "not listed yet".into());
+            Some(format!("{}: {error}", watch.plural))
+        };
+        self.watches.iter().filter_map(waits).collect()
+    }
+
+    /// Waits until every cache is complete.
+    pub async fn complete(&self) {
+        // The writers live as long as the watches, which live as long as the process.
+        let _ = futures::join!(
+            self.tasks.wait_until_ready(),
+            self.templates.wait_until_ready(),
+            self.pods.wait_until_ready()
+        );
+    }
+
+    /// The stream of tasks to pass over, beginning with all that have no verdict. A second call ends the first.
+    pub fn wakes(&self) -> impl Stream<Item = ObjectRef<GuardedTask>> + Send + 'static {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.wake.lock() = Some(sender);
+        self.wake_all();
+        futures::stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|r| (r, receiver))
+        })
+    }
+
+    fn wake(&self, task: ObjectRef<GuardedTask>) {
+        if let Some(sender) = &*self.wake.lock() {
+            // A closed channel: the controller is shutting down.
+            let _ = sender.send(task);
+        }
+    }
+
+    fn wake_all(&self) {
+        for task in self
+            .tasks
+            .state_filter(|t| t.0.as_ref().map_or(true, |t| !t.is_final()))
+        {
+            self.wake(ObjectRef::from_obj(&*task));
+        }
+    }
+
+    /// A template that came or changed may be what tasks of its namespace wait for.
+    fn wake_waiting_for(&self, template: &GuardedTemplate) {
+        let namespace = template.namespace();
+        let waits = |task: &GuardedTask| {
+            task.0
+                .as_ref()
+                .is_ok_and(|t| t.namespace() == namespace && plan::awaits_template(t.status.as_ref()))
+        };
+        for task in self.tasks.state_filter(waits) {
+            self.wake(ObjectRef::from_obj(&*task));
+        }
+    }
+
+    fn pod_event(&self, event: Event<Pod>) {
+        match event {
+            Event::Apply(pod) | Event::InitApply(pod) => self.wake_owner(&pod),
+            Event::Delete(pod) => {
+                let evidence = Evidence::of(&pod);
+                self.departed.keep(&pod.namespace().unwrap_or_default(), evidence);
+                self.wake_owner(&pod);
+            }
+            // After a break of the watch a pod may be gone without anybody having said so.
+            Event::InitDone => self.wake_all(),
+            Event::Init => {}
+        }
+    }
+
+    fn wake_owner(&self, pod: &Pod) {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        let Some(owner) = owners
+            .into_iter()
+            .find(|o| o.controller == Some(true) && o.kind == "PeonTask")
+        else {
+            return;
+        };
+        let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());
+        self.wake(owner);
+    }
+}
+
+impl Watch {
+    /// Hands every event to `handle`. A failed watch is repeated, by the stream, less and less often.
+    async fn run<K>(
+        self: Arc<Self>,
+        stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        mut handle: impl FnMut(Event<K>) + Send + 'static,
+    ) {
+        let mut stream = std::pin::pin!(stream);
+        loop {
+            match stream.try_next().await {
+                Ok(Some(event)) => {
+                    if matches!(event, Event::InitDone) {
+                        self.synced.store(true, Ordering::Release);
+                        *self.error.lock() = None;
+                    }
+                    handle(event);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    let said = chain(&error);
+                    tracing::warn!(
+                        resource = self.plural,
+                        error = said,
+                        "a watch failed and is repeated"
+                    );
+                    *self.error.lock() = Some(said);
+                }
+            }
+        }
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// An error with all of its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn prune_meta<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+/// A finished task needs its payload no more, and there may be very many of them.
+fn prune_task(task: &mut GuardedTask) {
+    prune_meta(task);
+    if let Ok(task) = &mut task.0 {
+        if let Some(annotations) = &mut task.metadata.annotations {
+            // kubectl keeps the whole object here.
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        if task.is_final() {
+            task.spec.task = serde_json::Map::new();
+            task.spec.java_opts = Vec::new();
+        }
+    }
+}
+
+/// Keeps what [`Evidence`] reads.
+fn prune_pod(pod: &mut Pod) {
+    prune_meta(pod);
+    pod.metadata.labels = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|name, _| name == crate::api::ANNOTATION_CONTAINER);
+    }
+    let node_name = pod.spec.take().and_then(|s| s.node_name);
+    pod.spec = Some(PodSpec {
+        node_name,
+        ..PodSpec::default()
+    });
+}
