@@ -10,9 +10,12 @@ use clap::{Parser, Subcommand};
 use e2e::{
     cache::Cache,
     cluster::{self, Cluster},
-    images, interrupt,
+    druid::Druid,
+    images::{self, Image},
+    interrupt,
     lock::Busy,
     progress::Progress,
+    target::Target,
     tools,
 };
 
@@ -34,7 +37,7 @@ enum Action {
     Images {
         /// Only these; all when none is named.
         #[arg(value_enum)]
-        only: Vec<images::Image>,
+        only: Vec<Image>,
     },
     /// Start the one-node cluster and leave it running.
     Up,
@@ -49,6 +52,12 @@ enum Action {
         /// The command.
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
+    },
+    /// Deploy a real Druid into the cluster, starting that when none is up, and leave both running.
+    Druid {
+        /// The namespace to deploy into.
+        #[arg(default_value = "druid")]
+        namespace: String,
     },
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
@@ -123,6 +132,13 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             cluster.down()?;
             let code = status.code().and_then(|code| u8::try_from(code).ok());
             return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+        Action::Druid { namespace } => {
+            let target = Target::choose_running(&cache, busy, &progress)?;
+            let image = target.image(Image::Druid, &cache, &progress)?;
+            let druid = Druid::deploy(&target, namespace, &image, &progress)?;
+            println!("ZooKeeper is at {}", druid.zookeeper());
+            target.keep();
         }
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;

@@ -24,17 +24,46 @@ pub enum Target {
 }
 
 impl Target {
-    /// Chooses; starts our own cluster when nothing else is asked for.
+    /// Chooses; starts a new cluster of our own when nothing else is asked for.
     ///
     /// # Errors
     /// When `CLUSTER` has an unknown value or our own cluster does not start.
     pub fn choose(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
-        match env::var("CLUSTER").as_deref() {
-            Err(_) | Ok("") => Ok(Self::Own(Cluster::up(cache, busy, progress)?)),
-            Ok("current") => Ok(Self::Current),
-            Ok(other) => {
-                bail!("CLUSTER is `{other}`: leave it unset for a cluster of our own, or set it to `current`")
-            }
+        if current_wanted()? {
+            Ok(Self::Current)
+        } else {
+            Cluster::up(cache, busy, progress).map(Self::Own)
+        }
+    }
+
+    /// Like [`Target::choose`], but uses our own cluster as it is when it is up already. Such a cluster
+    /// stays up when this value goes away.
+    ///
+    /// # Errors
+    /// As [`Target::choose`].
+    pub fn choose_running(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
+        if current_wanted()? {
+            Ok(Self::Current)
+        } else {
+            Cluster::attach_or_up(cache, busy, progress).map(Self::Own)
+        }
+    }
+
+    /// Leaves our own cluster running.
+    pub fn keep(self) {
+        if let Self::Own(cluster) = self {
+            cluster.keep();
+        }
+    }
+
+    /// Ends our own cluster, unless it was running before.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn down(self) -> Result<()> {
+        match self {
+            Self::Own(cluster) => cluster.down_if_owned(),
+            Self::Current => Ok(()),
         }
     }
 
@@ -79,6 +108,16 @@ impl Target {
         match self {
             Self::Own(cluster) => cluster.collect_logs(folder),
             Self::Current => logs::collect(None, &self.kubectl(), folder),
+        }
+    }
+}
+
+fn current_wanted() -> Result<bool> {
+    match env::var("CLUSTER").as_deref() {
+        Err(_) | Ok("") => Ok(false),
+        Ok("current") => Ok(true),
+        Ok(other) => {
+            bail!("CLUSTER is `{other}`: leave it unset for a cluster of our own, or set it to `current`")
         }
     }
 }

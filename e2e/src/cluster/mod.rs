@@ -200,6 +200,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Ends the cluster unless it was only [attached](Cluster::attach) to.
+    ///
+    /// # Errors
+    /// As [`Cluster::down`].
+    pub fn down_if_owned(self) -> Result<()> {
+        if self.owned { self.down() } else { Ok(()) }
+    }
+
     /// kubectl with the administrator's rights.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
