@@ -3,12 +3,12 @@
 //! It works on any cluster: its API is reached through the API server's service proxy, and because a
 //! cluster may have no DNS, it is told ZooKeeper's cluster IP.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::{kubectl::Kubectl, progress::Progress, target::Target};
+use crate::{kubectl::Kubectl, progress::Progress, proxy::Proxy, target::Target};
 
 /// The claim that holds segments, task logs and the Overlord's data.
 pub const STORAGE_CLAIM: &str = "druid-deep-storage";
@@ -28,6 +28,7 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 #[derive(Debug, Clone)]
 pub struct Druid {
     kubectl: Kubectl,
+    proxy: Arc<Proxy>,
     namespace: String,
     zookeeper: String,
 }
@@ -69,6 +70,7 @@ impl Druid {
             .context("the ZooKeeper service has no cluster IP")?;
         let druid = Self {
             kubectl: kubectl.clone(),
+            proxy: Arc::new(Proxy::start(&kubectl)?),
             namespace: namespace.to_owned(),
             zookeeper: format!("{address}:2181"),
         };
@@ -113,7 +115,7 @@ impl Druid {
     /// # Errors
     /// When the answer is not a 2xx.
     pub fn get_text(&self, path: &str) -> Result<String> {
-        self.kubectl.run(&["get", "--raw", &self.url(path)])
+        self.proxy.request("GET", &self.url(path), None)
     }
 
     /// GET of a path whose answer is JSON.
@@ -130,8 +132,9 @@ impl Druid {
     /// # Errors
     /// When the answer is not a 2xx or not JSON.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let args = ["create", "--raw", &self.url(path), "-f", "-"];
-        let text = self.kubectl.run_with_input(&args, &body.to_string())?;
+        let text = self
+            .proxy
+            .request("POST", &self.url(path), Some(&body.to_string()))?;
         serde_json::from_str(&text).with_context(|| format!("POST {path} answered no JSON: {text}"))
     }
 

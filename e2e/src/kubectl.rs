@@ -12,6 +12,7 @@ use crate::{exec, wait::wait_until};
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: Option<PathBuf>,
+    marker: Option<(&'static str, String)>,
 }
 
 impl Kubectl {
@@ -21,7 +22,15 @@ impl Kubectl {
         Self {
             program,
             kubeconfig: Some(kubeconfig),
+            marker: None,
         }
+    }
+
+    /// Sets a variable in kubectl's environment, by which a cluster that goes down finds what is left.
+    #[must_use]
+    pub(crate) fn marked(mut self, name: &'static str, value: String) -> Self {
+        self.marker = Some((name, value));
+        self
     }
 
     /// The `kubectl` on the `PATH` with whatever cluster it talks to now.
@@ -30,6 +39,7 @@ impl Kubectl {
         Self {
             program: PathBuf::from("kubectl"),
             kubeconfig: None,
+            marker: None,
         }
     }
 
@@ -39,6 +49,9 @@ impl Kubectl {
         let mut command = Command::new(&self.program);
         if let Some(kubeconfig) = &self.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
+        }
+        if let Some((name, value)) = &self.marker {
+            command.env(name, value);
         }
         command
     }

@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod kubectl;
 pub mod lock;
 pub mod progress;
+pub mod proxy;
 pub mod target;
 pub mod tools;
 pub mod wait;

@@ -211,7 +211,8 @@ impl Cluster {
     /// kubectl with the administrator's rights.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new(self.layout.program("kubectl"), self.layout.kubeconfig())
+        let kubectl = Kubectl::new(self.layout.program("kubectl"), self.layout.kubeconfig());
+        kubectl.marked(layout::MARKER, self.layout.marker())
     }
 
     /// The administrator's kubeconfig.
