@@ -1,2 +1,151 @@
-//! Test cluster, demo and end-to-end cases.
-fn main() {}
+//! Command line of the test cluster.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use e2e::{
+    cache::Cache,
+    cluster::{self, Cluster},
+    druid::Druid,
+    images::{self, Image},
+    interrupt,
+    lock::Busy,
+    progress::Progress,
+    target::Target,
+    tools,
+};
+
+#[derive(Parser)]
+#[command(about = "Test cluster, images and real Druid of peon-operator", version)]
+struct Cli {
+    /// When another run uses the cluster, wait for it instead of failing.
+    #[arg(long, global = true)]
+    wait: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Install Debian packages and build the Kubernetes programs that are missing.
+    Tools,
+    /// Build the container images that are missing (pause, operator, Druid).
+    Images {
+        /// Only these; all when none is named.
+        #[arg(value_enum)]
+        only: Vec<Image>,
+    },
+    /// Start the one-node cluster and leave it running.
+    Up,
+    /// Stop the cluster and remove everything it made.
+    Down,
+    /// Say what runs.
+    Status,
+    /// List what a cluster left behind; fails when there is anything.
+    Leftovers,
+    /// Start the cluster, run a command with its KUBECONFIG, stop the cluster.
+    Run {
+        /// The command.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Deploy a real Druid into the cluster, starting that when none is up, and leave both running.
+    Druid {
+        /// The namespace to deploy into.
+        #[arg(default_value = "druid")]
+        namespace: String,
+    },
+    /// Collect component logs, objects, events and pod logs of the running cluster.
+    Logs {
+        /// The folder to write to.
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match act(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(cli: &Cli) -> Result<ExitCode> {
+    let progress = Progress::default();
+    let busy = if cli.wait { Busy::Wait } else { Busy::Fail };
+    let cache = Cache::open()?;
+    interrupt::watch()?;
+    match &cli.action {
+        Action::Tools => tools::install(&cache, &progress).map(drop)?,
+        Action::Images { only } => {
+            let archives = images::build(&cache, only, &progress)?;
+            if let Some(cluster) = Cluster::attach(&cache, busy, &progress)? {
+                archives.iter().try_for_each(|archive| cluster.import(archive))?;
+                cluster.keep();
+            }
+            for archive in &archives {
+                println!("{} {}", archive.reference, archive.path.display());
+            }
+        }
+        Action::Up => {
+            let cluster = Cluster::attach_or_up(&cache, busy, &progress)?;
+            println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+            println!("export PATH={}:$PATH", cluster.bin_dir().display());
+            cluster.keep();
+        }
+        Action::Down => cluster::down(&cache, busy, &progress)?,
+        Action::Status => {
+            let components = cluster::status(&cache)?;
+            for component in &components {
+                println!("{component}");
+            }
+        }
+        Action::Leftovers => {
+            let left = cluster::leftovers(&cache)?;
+            for thing in &left {
+                println!("{thing}");
+            }
+            if !left.is_empty() {
+                bail!(
+                    "{} things are left of a cluster; `e2e down` removes them",
+                    left.len()
+                );
+            }
+            progress.say("nothing is left of a cluster");
+        }
+        Action::Run { command } => {
+            let cluster = Cluster::up(&cache, busy, &progress)?;
+            let (program, args) = command.split_first().context("no command")?;
+            let mut command = Command::new(program);
+            let status = command
+                .args(args)
+                .env("KUBECONFIG", cluster.kubeconfig())
+                .status();
+            let status = status.with_context(|| format!("cannot start {program}"))?;
+            cluster.down()?;
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+        Action::Druid { namespace } => {
+            let target = Target::choose_running(&cache, busy, &progress)?;
+            let image = target.image(Image::Druid, &cache, &progress)?;
+            let druid = Druid::deploy(&target, namespace, &image, &progress)?;
+            println!("ZooKeeper is at {}", druid.zookeeper());
+            target.keep();
+        }
+        Action::Logs { folder } => {
+            let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
+            cluster.collect_logs(folder)?;
+            progress.say(format_args!("logs are in {}", folder.display()));
+            cluster.keep();
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,179 @@
+//! The programs of the cluster with their arguments and configuration files.
+
+use anyhow::Result;
+
+use super::layout::{ALL_PODS, CGROUP, Layout, NODE, NODE_IP, NODE_PODS, SERVICES};
+use crate::cache;
+
+/// A program that the cluster consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// The store of the API server.
+    Etcd,
+    /// The API server.
+    ApiServer,
+    /// The controllers of Kubernetes itself: garbage collection, namespaces, node life cycle, Jobs …
+    ControllerManager,
+    /// The scheduler.
+    Scheduler,
+    /// The container runtime.
+    Containerd,
+    /// The node's agent.
+    Kubelet,
+    /// Makes cluster IPs work, with iptables.
+    Proxy,
+}
+
+impl Component {
+    /// All, in the order in which they are started.
+    pub const ALL: [Self; 7] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::Containerd,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kubelet,
+        Self::Proxy,
+    ];
+
+    /// The program's name, which is also that of its log.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+            Self::Containerd => "containerd",
+            Self::Kubelet => "kubelet",
+            Self::Proxy => "kube-proxy",
+        }
+    }
+
+    pub(super) fn arguments(self, layout: &Layout) -> Vec<String> {
+        let template = match self {
+            Self::Etcd => ETCD,
+            Self::ApiServer => API_SERVER,
+            Self::ControllerManager => CONTROLLER_MANAGER,
+            Self::Scheduler => SCHEDULER,
+            Self::Containerd => &["--config={run}/config/containerd.toml"],
+            Self::Kubelet => KUBELET,
+            Self::Proxy => &["--config={run}/config/kube-proxy.yaml"],
+        };
+        template.iter().map(|argument| fill(argument, layout)).collect()
+    }
+}
+
+const ETCD: &[&str] = &[
+    "--data-dir={run}/etcd",
+    "--listen-client-urls=http://127.0.0.1:2379",
+    "--advertise-client-urls=http://127.0.0.1:2379",
+    "--listen-peer-urls=http://127.0.0.1:2380",
+    "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+    "--initial-cluster=default=http://127.0.0.1:2380",
+    // The cluster never outlives the machine's memory, so its data need not either.
+    "--unsafe-no-fsync",
+    "--log-level=warn",
+];
+
+const API_SERVER: &[&str] = &[
+    "--etcd-servers=http://127.0.0.1:2379",
+    "--advertise-address={node_ip}",
+    "--secure-port=6443",
+    "--service-cluster-ip-range={services}",
+    "--authorization-mode=Node,RBAC",
+    "--enable-admission-plugins=NodeRestriction",
+    "--allow-privileged=true",
+    "--client-ca-file={run}/pki/ca.crt",
+    "--tls-cert-file={run}/pki/apiserver.crt",
+    "--tls-private-key-file={run}/pki/apiserver.key",
+    "--kubelet-certificate-authority={run}/pki/ca.crt",
+    "--kubelet-client-certificate={run}/pki/apiserver-to-kubelet.crt",
+    "--kubelet-client-key={run}/pki/apiserver-to-kubelet.key",
+    // Nothing resolves the node's name.
+    "--kubelet-preferred-address-types=InternalIP",
+    "--service-account-issuer=https://kubernetes.default.svc",
+    "--service-account-key-file={run}/pki/service-accounts.pub",
+    "--service-account-signing-key-file={run}/pki/service-accounts.key",
+    "--audit-policy-file={run}/config/audit-policy.yaml",
+    "--audit-log-path={run}/logs/audit.log",
+    // In MB; the default would begin a new file in the middle of a test.
+    "--audit-log-maxsize=8192",
+    "--cert-dir={run}/pki",
+    "--profiling=false",
+];
+
+const CONTROLLER_MANAGER: &[&str] = &[
+    "--kubeconfig={run}/pki/kube-controller-manager.kubeconfig",
+    "--service-account-private-key-file={run}/pki/service-accounts.key",
+    "--root-ca-file={run}/pki/ca.crt",
+    "--use-service-account-credentials=true",
+    "--leader-elect=false",
+    "--bind-address=127.0.0.1",
+    "--cluster-cidr={all_pods}",
+    "--allocate-node-cidrs=false",
+    "--kube-api-qps=100",
+    "--kube-api-burst=200",
+    "--cert-dir={run}/pki/controller-manager",
+];
+
+const SCHEDULER: &[&str] = &[
+    "--kubeconfig={run}/pki/kube-scheduler.kubeconfig",
+    "--leader-elect=false",
+    "--bind-address=127.0.0.1",
+    "--cert-dir={run}/pki/scheduler",
+];
+
+const KUBELET: &[&str] = &[
+    "--config={run}/config/kubelet.yaml",
+    "--kubeconfig={run}/pki/kubelet.kubeconfig",
+    "--hostname-override={node}",
+    "--node-ip={node_ip}",
+    "--root-dir={run}/kubelet",
+    "--cert-dir={run}/pki/kubelet",
+];
+
+/// Writes the configuration files that the arguments name.
+pub(super) fn write_configuration(layout: &Layout) -> Result<()> {
+    let files = [
+        (
+            "config/audit-policy.yaml",
+            include_str!("../../cluster/audit-policy.yaml"),
+        ),
+        (
+            "config/containerd.toml",
+            include_str!("../../cluster/containerd.toml"),
+        ),
+        ("config/kubelet.yaml", include_str!("../../cluster/kubelet.yaml")),
+        (
+            "config/kube-proxy.yaml",
+            include_str!("../../cluster/kube-proxy.yaml"),
+        ),
+        (
+            "cni/conf/10-pods.conflist",
+            include_str!("../../cluster/cni.conflist"),
+        ),
+    ];
+    for (name, template) in files {
+        cache::write(&layout.path(name), fill(template, layout))?;
+    }
+    Ok(())
+}
+
+fn fill(template: &str, layout: &Layout) -> String {
+    let run = layout.run.display().to_string();
+    let root = layout.containerd_root.display().to_string();
+    let values = [
+        ("{run}", run.as_str()),
+        ("{containerd_root}", root.as_str()),
+        ("{node}", NODE),
+        ("{node_ip}", NODE_IP),
+        ("{node_pods}", NODE_PODS),
+        ("{all_pods}", ALL_PODS),
+        ("{services}", SERVICES),
+        ("{cgroup}", CGROUP),
+    ];
+    values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(name, value)
+    })
+}

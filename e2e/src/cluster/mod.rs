@@ -1,0 +1,379 @@
+//! A one-node Kubernetes cluster in namespaces of its own on this machine.
+
+mod components;
+mod layout;
+pub(crate) mod logs;
+mod pki;
+mod processes;
+mod runtime;
+mod sandbox;
+mod teardown;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use self::layout::Layout;
+pub use self::{
+    components::Component,
+    layout::{KUBERNETES_SERVICE_IP, NODE, NODE_IP},
+};
+use crate::{
+    cache::Cache,
+    exec,
+    images::{self, Archive},
+    interrupt,
+    kubectl::Kubectl,
+    lock::{Busy, Lock},
+    progress::Progress,
+    tools,
+    wait::wait_until,
+};
+
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// A running cluster.
+///
+/// Dropping it ends the cluster and removes everything it made, as does an interrupt of the process,
+/// unless it was [kept](Cluster::keep) or was only [attached](Cluster::attach) to.
+#[derive(Debug)]
+pub struct Cluster {
+    layout: Layout,
+    progress: Progress,
+    owned: bool,
+    _lock: Lock,
+}
+
+impl Cluster {
+    /// Starts a new cluster; one that is still there, whole or broken, is ended first.
+    ///
+    /// # Errors
+    /// When another run uses the cluster, programs are missing, or a component does not start: the
+    /// message then holds the end of its log.
+    pub fn up(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
+        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        Self::start_all(cache, lock, progress)
+    }
+
+    /// Uses the cluster that an earlier `e2e up` left running, if it is up.
+    ///
+    /// # Errors
+    /// When another run uses the cluster.
+    pub fn attach(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Option<Self>> {
+        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        let Ok(bin) = tools::kubernetes_programs(cache) else {
+            return Ok(None);
+        };
+        let layout = Layout::new(cache, &bin)?;
+        let healthy = is_healthy(&layout);
+        Ok(healthy.then_some(Self {
+            layout,
+            progress: *progress,
+            owned: false,
+            _lock: lock,
+        }))
+    }
+
+    /// [Attaches](Cluster::attach) or else starts a new one.
+    ///
+    /// # Errors
+    /// As [`Cluster::up`].
+    pub fn attach_or_up(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
+        if let Some(running) = Self::attach(cache, busy, progress)? {
+            progress.say("the cluster is up already");
+            return Ok(running);
+        }
+        Self::up(cache, busy, progress)
+    }
+
+    fn start_all(cache: &Cache, lock: Lock, progress: &Progress) -> Result<Self> {
+        let layout = Layout::new(cache, &tools::kubernetes_programs(cache)?)?;
+        if !teardown::leftovers(&layout)?.is_empty() {
+            let step = progress.step("what an earlier cluster left");
+            teardown::tear_down(&layout)?;
+            step.done("removed");
+        }
+        let pause = images::pause(cache, progress)?;
+        crate::cache::remove(&layout.run)?;
+        fs::create_dir_all(layout.path("logs")).context("cannot create the run folder")?;
+        let doomed = layout.clone();
+        interrupt::on_interrupt(move || report(teardown::tear_down(&doomed)));
+        // From here on a failure drops this value, which tears down.
+        let cluster = Self {
+            layout,
+            progress: *progress,
+            owned: true,
+            _lock: lock,
+        };
+        cluster.start_components(&pause)?;
+        Ok(cluster)
+    }
+
+    fn start_components(&self, pause: &Archive) -> Result<()> {
+        let Self { layout, progress, .. } = self;
+        let whole = progress.step("cluster");
+        let step = progress.step("namespaces, certificates");
+        pki::write_all(layout)?;
+        components::write_configuration(layout)?;
+        let first = sandbox::create(layout)?;
+        step.done("ready");
+
+        let step = progress.step("etcd, kube-apiserver");
+        self.start(Component::Etcd)?;
+        self.start(Component::ApiServer)?;
+        runtime::start(layout, first, progress)?;
+        runtime::import(layout, pause, progress)?;
+        let kubectl = self.kubectl();
+        self.wait_for(&[Component::ApiServer, Component::Etcd], "the API server", || {
+            kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
+        })?;
+        step.done("ready");
+
+        let step = progress.step("kubelet, kube-proxy, kube-scheduler, kube-controller-manager");
+        let rest = [
+            Component::ControllerManager,
+            Component::Scheduler,
+            Component::Kubelet,
+            Component::Proxy,
+        ];
+        rest.iter().try_for_each(|component| self.start(*component))?;
+        self.wait_for(&[Component::Kubelet, Component::Containerd], "the node", || {
+            let node = kubectl.get_json(&["node", NODE]).unwrap_or_default();
+            let conditions = node["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            conditions
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        })?;
+        self.wait_for(
+            &[Component::ControllerManager],
+            "the default service account",
+            || kubectl.run(&["get", "serviceaccount", "default"]).is_ok(),
+        )?;
+        step.done("ready");
+        whole.done("up");
+        Ok(())
+    }
+
+    /// Waits for `condition`; fails as soon as one of `needed` has ended, with its log.
+    fn wait_for(&self, needed: &[Component], what: &str, condition: impl Fn() -> bool) -> Result<()> {
+        let waited = wait_until(START_LIMIT, what, || {
+            for component in needed {
+                if !self.runs(*component) {
+                    anyhow::bail!("{} has ended", component.program());
+                }
+            }
+            Ok(condition().then_some(()))
+        });
+        let logs = || {
+            needed
+                .iter()
+                .map(|c| exec::tail(&self.layout.log(c.program()), 15))
+                .collect::<Vec<_>>()
+        };
+        waited.with_context(|| format!("cannot start {what}; {}", logs().join("\n")))
+    }
+
+    /// Leaves the cluster running when this value goes away.
+    pub fn keep(mut self) {
+        self.owned = false;
+        interrupt::clear();
+    }
+
+    /// Ends the cluster and removes everything it made, except its logs.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn down(mut self) -> Result<()> {
+        self.owned = false;
+        let step = self.progress.step("cluster");
+        teardown::tear_down(&self.layout)?;
+        interrupt::clear();
+        step.done("down");
+        Ok(())
+    }
+
+    /// Ends the cluster unless it was only [attached](Cluster::attach) to.
+    ///
+    /// # Errors
+    /// As [`Cluster::down`].
+    pub fn down_if_owned(self) -> Result<()> {
+        if self.owned { self.down() } else { Ok(()) }
+    }
+
+    /// kubectl with the administrator's rights.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        let kubectl = Kubectl::new(self.layout.program("kubectl"), self.layout.kubeconfig());
+        kubectl.marked(layout::MARKER, self.layout.marker())
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.layout.kubeconfig()
+    }
+
+    /// The API server's audit log: one JSON object a line, every request, level Metadata.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.layout.log("audit")
+    }
+
+    /// The folder of the components' logs.
+    #[must_use]
+    pub fn log_dir(&self) -> PathBuf {
+        self.layout.path("logs")
+    }
+
+    /// The folder of kubectl, helm and the components' programs.
+    #[must_use]
+    pub fn bin_dir(&self) -> &Path {
+        &self.layout.bin
+    }
+
+    /// A folder on the machine that goes away with the cluster, for `hostPath` volumes.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.layout.path("scratch").join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// containerd's socket.
+    #[must_use]
+    pub fn containerd_socket(&self) -> PathBuf {
+        self.layout.containerd_socket()
+    }
+
+    /// Makes an image known to the node; quick when it already is.
+    ///
+    /// # Errors
+    /// When containerd refuses the archive.
+    pub fn import(&self, image: &Archive) -> Result<()> {
+        runtime::import(&self.layout, image, &self.progress)
+    }
+
+    /// A command that runs inside the cluster's namespaces, for instance `iptables-save` or `ip`.
+    ///
+    /// # Errors
+    /// When the cluster is not up.
+    pub fn enter(&self, program: &str) -> Result<Command> {
+        Ok(sandbox::enter(self.first()?, program))
+    }
+
+    /// Whether a component's process exists.
+    #[must_use]
+    pub fn runs(&self, component: Component) -> bool {
+        processes::find(&self.layout.marker(), component.program()).is_some()
+    }
+
+    /// Starts a component that was [stopped](Cluster::stop); does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When the cluster is not up.
+    pub fn start(&self, component: Component) -> Result<()> {
+        sandbox::start(
+            &self.layout,
+            self.first()?,
+            component.program(),
+            &component.arguments(&self.layout),
+        )
+    }
+
+    /// Stops a component; containers keep running without kubelet and containerd.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&self, component: Component) -> Result<()> {
+        match processes::find(&self.layout.marker(), component.program()) {
+            Some(process) => processes::stop(&process, Duration::from_secs(20)),
+            None => Ok(()),
+        }
+    }
+
+    /// Collects component logs, objects, events and pod logs into `folder`.
+    ///
+    /// # Errors
+    /// When `folder` cannot be written to.
+    pub fn collect_logs(&self, folder: &Path) -> Result<()> {
+        logs::collect(Some(&self.log_dir()), &self.kubectl(), folder)
+    }
+
+    fn first(&self) -> Result<i32> {
+        processes::first_in_namespaces(&self.layout.marker()).context("the cluster is not up")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.owned {
+            report(teardown::tear_down(&self.layout));
+            interrupt::clear();
+        }
+    }
+}
+
+/// Ends whatever cluster there is.
+///
+/// # Errors
+/// When another run uses it or something cannot be removed.
+pub fn down(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
+    let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+    let layout = Layout::new(cache, Path::new(""))?;
+    let cluster = Cluster {
+        layout,
+        progress: *progress,
+        owned: false,
+        _lock: lock,
+    };
+    cluster.down()
+}
+
+/// Lists what a cluster has left on the machine, in words; empty when nothing.
+///
+/// # Errors
+/// When the machine cannot be looked at.
+pub fn leftovers(cache: &Cache) -> Result<Vec<String>> {
+    teardown::leftovers(&Layout::new(cache, Path::new(""))?)
+}
+
+/// One line for each component.
+///
+/// # Errors
+/// When the cache folder's path is too long.
+pub fn status(cache: &Cache) -> Result<Vec<String>> {
+    let layout = Layout::new(cache, Path::new(""))?;
+    let line = |component: &Component| {
+        let program = component.program();
+        match processes::find(&layout.marker(), program) {
+            Some(process) => format!("{program}: process {}", process.id),
+            None => format!("{program}: not running"),
+        }
+    };
+    Ok(Component::ALL.iter().map(line).collect())
+}
+
+fn is_healthy(layout: &Layout) -> bool {
+    let marker = layout.marker();
+    let all = Component::ALL
+        .iter()
+        .all(|component| processes::find(&marker, component.program()).is_some());
+    let kubectl = Kubectl::new(layout.program("kubectl"), layout.kubeconfig());
+    all && kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
+}
+
+fn report(torn_down: Result<()>) {
+    if let Err(error) = torn_down {
+        eprintln!("the cluster is not entirely gone, `e2e down` may finish it: {error:#}");
+    }
+}

@@ -1,0 +1,90 @@
+//! The container images, as archives in the cache.
+
+mod buildah;
+mod druid;
+mod operator;
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use self::buildah::Buildah;
+use crate::{
+    cache::{self, Cache},
+    exec,
+    progress::Progress,
+};
+
+/// The Druid version that runs in the tests.
+pub const DRUID_VERSION: &str = druid::VERSION;
+
+/// An image that is built here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Image {
+    /// What keeps a pod's namespaces.
+    Pause,
+    /// peon-operator of this checkout.
+    Operator,
+    /// Apache Druid, laid out as in its public image.
+    Druid,
+}
+
+/// An image as a file that containerd, docker and kind can load. Its file name is unique to its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The name that pods use.
+    pub reference: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Builds images that are missing or out of date: these, or all when none is named.
+///
+/// # Errors
+/// When a build fails.
+pub fn build(cache: &Cache, only: &[Image], progress: &Progress) -> Result<Vec<Archive>> {
+    let wanted = if only.is_empty() {
+        Image::value_variants()
+    } else {
+        only
+    };
+    let build = |image: &Image| match image {
+        Image::Pause => pause(cache, progress),
+        Image::Operator => operator::build(cache, progress),
+        Image::Druid => druid::build(cache, progress),
+    };
+    wanted.iter().map(build).collect()
+}
+
+/// The image of the container that keeps a pod's namespaces; it only waits to be told to end.
+pub(crate) fn pause(cache: &Cache, progress: &Progress) -> Result<Archive> {
+    const SOURCE: &str = include_str!("../../images/pause.go");
+    const DOCKERFILE: &str = "FROM scratch\nCOPY pause /pause\nENTRYPOINT [\"/pause\"]\n";
+    let reference = "localhost/pause:1";
+    let name = format!(
+        "images/pause-{}.tar",
+        cache::content_hash([SOURCE.as_bytes(), DOCKERFILE.as_bytes()])
+    );
+    let path = cache.entry(&name, |archive| {
+        let step = progress.step("pause image");
+        let context = cache.path("images/pause.context");
+        cache::remove(&context)?;
+        cache::write(&context.join("pause.go"), SOURCE)?;
+        cache::write(&context.join("Dockerfile"), DOCKERFILE)?;
+        let mut go = Command::new("go");
+        go.current_dir(&context)
+            .env("CGO_ENABLED", "0")
+            .env("GO111MODULE", "off");
+        exec::output(go.args(["build", "-ldflags=-s -w", "-o", "pause", "pause.go"]))
+            .context("cannot build pause")?;
+        Buildah::new(cache)?.build(&context.join("Dockerfile"), &context, None, reference, archive)?;
+        cache::remove(&context)?;
+        step.done("built");
+        Ok(())
+    })?;
+    Ok(Archive {
+        reference: reference.to_owned(),
+        path,
+    })
+}

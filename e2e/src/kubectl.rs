@@ -1,0 +1,150 @@
+//! `kubectl` as a library: the cached program for our own cluster, the user's for any other.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{exec, wait::wait_until};
+
+/// Runs kubectl against one cluster.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    program: PathBuf,
+    kubeconfig: Option<PathBuf>,
+    marker: Option<(&'static str, String)>,
+}
+
+impl Kubectl {
+    /// This program with this kubeconfig.
+    #[must_use]
+    pub fn new(program: PathBuf, kubeconfig: PathBuf) -> Self {
+        Self {
+            program,
+            kubeconfig: Some(kubeconfig),
+            marker: None,
+        }
+    }
+
+    /// Sets a variable in kubectl's environment, by which a cluster that goes down finds what is left.
+    #[must_use]
+    pub(crate) fn marked(mut self, name: &'static str, value: String) -> Self {
+        self.marker = Some((name, value));
+        self
+    }
+
+    /// The `kubectl` on the `PATH` with whatever cluster it talks to now.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            program: PathBuf::from("kubectl"),
+            kubeconfig: None,
+            marker: None,
+        }
+    }
+
+    /// A command that the caller completes and runs.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        if let Some((name, value)) = &self.marker {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Runs kubectl and returns what it prints.
+    ///
+    /// # Errors
+    /// When it fails; the error holds its standard error.
+    pub fn run(&self, args: &[&str]) -> Result<String> {
+        exec::output(self.command().args(args))
+    }
+
+    /// Runs kubectl with `input` on its standard input.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub fn run_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        exec::output_with_input(self.command().args(args), input)
+    }
+
+    /// Applies YAML or JSON documents, server-side.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub fn apply(&self, documents: &str) -> Result<()> {
+        let args = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager=e2e",
+            "-f",
+            "-",
+        ];
+        self.run_with_input(&args, documents).map(drop)
+    }
+
+    /// Creates YAML or JSON documents; fails when one exists. Returns their `kind/name` lines.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub fn create(&self, documents: &str) -> Result<String> {
+        self.run_with_input(&["create", "-o", "name", "-f", "-"], documents)
+    }
+
+    /// `kubectl get ARGS -o json`.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`], and when the answer is not JSON.
+    pub fn get_json(&self, args: &[&str]) -> Result<Value> {
+        let text = exec::output(self.command().arg("get").args(args).args(["-o", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {} gave no JSON", args.join(" ")))
+    }
+
+    /// Looks at an object (`kubectl get ARGS`) until `condition` holds, and returns it.
+    ///
+    /// An object that is not there yet is waited for.
+    ///
+    /// # Errors
+    /// After `limit`; the message ends with the object as it was last seen.
+    pub fn wait_for(
+        &self,
+        args: &[&str],
+        limit: Duration,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let mut last = String::from("never seen");
+        let found = wait_until(limit, &args.join(" "), || match self.get_json(args) {
+            Ok(object) if condition(&object) => Ok(Some(object)),
+            Ok(object) => {
+                last = object.get("status").unwrap_or(&object).to_string();
+                Ok(None)
+            }
+            Err(error) => {
+                last = format!("{error:#}");
+                Ok(None)
+            }
+        });
+        found.with_context(|| format!("last seen: {last}"))
+    }
+
+    /// `kubectl logs ARGS`.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub fn logs(&self, args: &[&str]) -> Result<String> {
+        exec::output(self.command().arg("logs").args(args))
+    }
+
+    /// `kubectl delete ARGS`; what is already gone is fine.
+    ///
+    /// # Errors
+    /// As [`Kubectl::run`].
+    pub fn delete(&self, args: &[&str]) -> Result<()> {
+        exec::output(self.command().arg("delete").arg("--ignore-not-found").args(args)).map(drop)
+    }
+}

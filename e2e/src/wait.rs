@@ -1,0 +1,51 @@
+//! Waiting on conditions with deadlines.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::interrupt;
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Looks at `condition` until it gives a value and returns that.
+///
+/// `what` completes the sentence "gave up waiting for …".
+///
+/// # Errors
+/// At once when `condition` fails or the run is interrupted; after `limit` when it never held.
+pub fn wait_until<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait_even_if_interrupted(limit, what, || {
+        interrupt::check()?;
+        condition()
+    })
+}
+
+/// Like [`wait_until`], for tearing down: an interrupt does not end it.
+///
+/// # Errors
+/// At once when `condition` fails; after `limit` when it never held.
+pub fn wait_even_if_interrupted<T>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = condition()? {
+            return Ok(value);
+        }
+        if Instant::now() >= deadline {
+            bail!("gave up waiting for {what} after {} s", limit.as_secs());
+        }
+        thread::sleep(POLL);
+    }
+}
