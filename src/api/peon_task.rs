@@ -206,7 +206,19 @@ impl Phase {
     }
 }
 
+/// The template of tasks that name none.
+const DEFAULT_TEMPLATE: &str = "default";
+
 impl PeonTask {
+    /// Name of the task's PeonTemplate.
+    #[must_use]
+    pub fn template_name(&self) -> &str {
+        self.spec
+            .template_ref
+            .as_ref()
+            .map_or(DEFAULT_TEMPLATE, |r| &r.name)
+    }
+
     /// Whether a verdict stands.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -54,7 +54,12 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// What to log, as a tracing filter such as info,peon_operator=debug.
-    #[arg(long, env = "PEON_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "PEON_LOG",
+        default_value = "info,kube_runtime=warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
 }
 

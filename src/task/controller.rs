@@ -29,8 +29,6 @@ const CONCURRENCY: u16 = 32;
 const MOST_ACTIONS: usize = 8;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
-/// The template of tasks that name none.
-const DEFAULT_TEMPLATE: &str = "default";
 
 /// Everything that a pass uses.
 pub struct Context {

@@ -16,7 +16,7 @@ use super::snapshot::{Creation, Live, Refusal, Snapshot};
 use super::status::Draft;
 use super::verdict::judge;
 use super::waiting::{Wait, analyse, is_silent};
-use crate::api::conditions::{self, STARTED, accepted, cause, waiting};
+use crate::api::conditions::{self, STARTED, cause, waiting};
 use crate::api::{PeonTaskStatus, Phase, names};
 
 /// The one attempt that a task has.
@@ -339,13 +339,6 @@ pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(St
     }
     let message = conditions::find(&new.conditions, conditions::STALLED).map(|c| c.message.clone());
     Some((reason.to_owned(), message.unwrap_or_default()))
-}
-
-/// Whether a template's change can matter to a task.
-#[must_use]
-pub fn awaits_template(status: Option<&PeonTaskStatus>) -> bool {
-    let reason = status.and_then(|s| s.reason.as_deref());
-    matches!(reason, Some(accepted::NO_TEMPLATE | accepted::INVALID_TEMPLATE))
 }
 
 #[cfg(test)]

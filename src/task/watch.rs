@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 
 use super::departed::Departed;
 use super::evidence::Evidence;
-use super::plan;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
 
 /// A PeonTask as it comes from the watch.
