@@ -153,12 +153,7 @@ impl Context {
     }
 
     fn template(&self, task: &PeonTask, namespace: &str) -> Template {
-        let name = task
-            .spec
-            .template_ref
-            .as_ref()
-            .map_or(DEFAULT_TEMPLATE, |r| &r.name)
-            .to_owned();
+        let name = task.template_name().to_owned();
         let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
         match self.caches.templates.get(&key).map(|t| (*t).clone()) {
             None => Template::Missing { name },

@@ -163,11 +163,14 @@ impl Caches {
 
     /// A template that came or changed may be what tasks of its namespace wait for.
     fn wake_waiting_for(&self, template: &GuardedTemplate) {
-        let namespace = template.namespace();
+        let (namespace, name) = (template.namespace(), template.name_any());
+        // By what the task names and not by its reason: the status in the cache may be older than this event.
         let waits = |task: &GuardedTask| {
+            let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
+            let names = |t: &PeonTask| t.namespace() == namespace && t.template_name() == name;
             task.0
                 .as_ref()
-                .is_ok_and(|t| t.namespace() == namespace && plan::awaits_template(t.status.as_ref()))
+                .is_ok_and(|t| names(t) && !has_pod(t) && !t.is_final())
         };
         for task in self.tasks.state_filter(waits) {
             self.wake(ObjectRef::from_obj(&*task));
