@@ -29,7 +29,7 @@ static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// Exit status after an interrupt, as shells have it for Ctrl-C.
-const INTERRUPTED_STATUS: i32 = 130;
+pub const INTERRUPTED_STATUS: u8 = 130;
 
 /// Begins to watch for the signals. Call it once early; later calls do nothing.
 ///
@@ -53,7 +53,7 @@ pub fn watch() -> Result<()> {
                 let _starting = locked(&STARTING);
                 teardown();
             }
-            process::exit(INTERRUPTED_STATUS);
+            process::exit(INTERRUPTED_STATUS.into());
         }
     });
     Ok(())
@@ -64,10 +64,16 @@ pub fn watch() -> Result<()> {
 /// # Errors
 /// Exactly then.
 pub fn check() -> Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) {
+    if came() {
         bail!("interrupted");
     }
     Ok(())
+}
+
+/// Whether an interrupt came.
+#[must_use]
+pub fn came() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// Sets what an interrupt has to undo; replaces what was set before.

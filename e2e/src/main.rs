@@ -70,6 +70,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match act(&cli) {
         Ok(code) => code,
+        Err(_) if interrupt::came() => ExitCode::from(interrupt::INTERRUPTED_STATUS),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

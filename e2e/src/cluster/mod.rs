@@ -56,7 +56,7 @@ impl Cluster {
     /// When another run uses the cluster, programs are missing, or a component does not start: the
     /// message then holds the end of its log.
     pub fn up(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
-        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
         Self::start_all(cache, lock, progress)
     }
 
@@ -65,7 +65,7 @@ impl Cluster {
     /// # Errors
     /// When another run uses the cluster.
     pub fn attach(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Option<Self>> {
-        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
         let Ok(bin) = tools::kubernetes_programs(cache) else {
             return Ok(None);
         };
@@ -328,7 +328,7 @@ impl Drop for Cluster {
 /// # Errors
 /// When another run uses it or something cannot be removed.
 pub fn down(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+    let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
     let layout = Layout::new(cache, Path::new(""))?;
     let cluster = Cluster {
         layout,
