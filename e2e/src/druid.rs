@@ -225,9 +225,10 @@ fn volume(namespace: &str, path: &str) -> Value {
     })
 }
 
-/// Replaces placeholders. A value of several lines continues at the placeholder's indentation, as a YAML
+/// Replaces placeholders such as `{image}` in a manifest. A value of several lines continues at the placeholder's indentation, as a YAML
 /// block needs it.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
+#[must_use]
+pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len());
     for line in template.lines() {
         let indentation = &line[..line.len() - line.trim_start().len()];

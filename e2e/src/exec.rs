@@ -5,13 +5,13 @@ use std::{
     io::Write as _,
     os::unix::process::CommandExt as _,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
     thread,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::interrupt::Group;
+use crate::interrupt::Helper;
 
 /// Runs a program and returns its standard output; a failure shows its standard error.
 ///
@@ -47,6 +47,18 @@ pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
         bail!("`{}` failed ({}); {}", line(command), done.status, tail(log, 15));
     }
     Ok(())
+}
+
+/// Runs a program for the user: with our terminal, and ended when we are.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", line(command)))?;
+    let _helper = Helper::process(child.id());
+    child.wait().with_context(|| format!("lost `{}`", line(command)))
 }
 
 /// Whether a program of that name is on the `PATH`.
@@ -93,7 +105,7 @@ fn finish(command: &mut Command, input: &str) -> Result<Output> {
         .process_group(0)
         .spawn();
     let mut child = spawned.with_context(|| format!("cannot start `{}`", line(command)))?;
-    let _group = Group::register(child.id());
+    let _helper = Helper::group(child.id());
     let stdin = child.stdin.take();
     thread::scope(|scope| {
         if let Some(mut stdin) = stdin {

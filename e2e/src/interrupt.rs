@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use signal_hook::{
@@ -25,11 +25,11 @@ type Teardown = Box<dyn FnOnce() + Send>;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static TEARDOWN: Mutex<Option<Teardown>> = Mutex::new(None);
-static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+static HELPERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// Exit status after an interrupt, as shells have it for Ctrl-C.
-const INTERRUPTED_STATUS: i32 = 130;
+pub const INTERRUPTED_STATUS: u8 = 130;
 
 /// Begins to watch for the signals. Call it once early; later calls do nothing.
 ///
@@ -44,8 +44,8 @@ pub fn watch() -> Result<()> {
         if signals.forever().next().is_some() {
             INTERRUPTED.store(true, Ordering::SeqCst);
             eprintln!("interrupted: stopping what was started …");
-            for group in locked(&GROUPS).iter() {
-                let _ = killpg(Pid::from_raw(*group), Signal::SIGTERM);
+            for helper in locked(&HELPERS).iter() {
+                let _ = kill(Pid::from_raw(*helper), Signal::SIGTERM);
             }
             let teardown = locked(&TEARDOWN).take();
             if let Some(teardown) = teardown {
@@ -53,7 +53,7 @@ pub fn watch() -> Result<()> {
                 let _starting = locked(&STARTING);
                 teardown();
             }
-            process::exit(INTERRUPTED_STATUS);
+            process::exit(INTERRUPTED_STATUS.into());
         }
     });
     Ok(())
@@ -64,10 +64,16 @@ pub fn watch() -> Result<()> {
 /// # Errors
 /// Exactly then.
 pub fn check() -> Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) {
+    if came() {
         bail!("interrupted");
     }
     Ok(())
+}
+
+/// Whether an interrupt came.
+#[must_use]
+pub fn came() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// Sets what an interrupt has to undo; replaces what was set before.
@@ -90,22 +96,31 @@ pub fn starting<T>(start: impl FnOnce() -> Result<T>) -> Result<T> {
     start()
 }
 
-/// A process group of a helper program that an interrupt ends, for as long as this value lives.
+/// A helper program that an interrupt ends, for as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Group(i32);
+pub(crate) struct Helper(i32);
 
-impl Group {
-    /// Registers the group led by the process `id`.
-    pub(crate) fn register(id: u32) -> Self {
-        let id = i32::try_from(id).unwrap_or_default();
-        locked(&GROUPS).insert(id);
-        Self(id)
+impl Helper {
+    /// A program that leads a process group: all of that is ended.
+    pub(crate) fn group(id: u32) -> Self {
+        Self::register(-i32::try_from(id).unwrap_or_default())
+    }
+
+    /// A program in our own process group: only that is ended.
+    pub(crate) fn process(id: u32) -> Self {
+        Self::register(i32::try_from(id).unwrap_or_default())
+    }
+
+    /// As `kill` has it: a negative number is a group.
+    fn register(target: i32) -> Self {
+        locked(&HELPERS).insert(target);
+        Self(target)
     }
 }
 
-impl Drop for Group {
+impl Drop for Helper {
     fn drop(&mut self) {
-        locked(&GROUPS).remove(&self.0);
+        locked(&HELPERS).remove(&self.0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One cluster a machine and user: a lock file that says who holds it.
+//! One user at a time: a lock file that says who holds it.
 
 use std::{
     fs::{File, TryLockError},
@@ -28,12 +28,12 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock at `path`.
+    /// Takes the lock at `path`, which guards `what`.
     ///
     /// # Errors
     /// When another process holds it (and `busy` says to fail, or an hour passed), or the file system
     /// refuses.
-    pub fn take(path: &Path, busy: Busy, progress: &Progress) -> Result<Self> {
+    pub fn take(path: &Path, what: &str, busy: Busy, progress: &Progress) -> Result<Self> {
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -46,10 +46,10 @@ impl Lock {
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim();
             if busy == Busy::Fail {
-                bail!("another run uses the cluster: {holder}; wait for it to end, or pass --wait");
+                bail!("another run uses {what}: {holder}; wait for it to end, or pass --wait");
             }
             progress.say(format_args!(
-                "waiting for another run to let go of the cluster: {holder}"
+                "waiting for another run to let go of {what}: {holder}"
             ));
             wait_until(Duration::from_secs(3600), "the other run", || {
                 Ok(try_lock(&file)?.then_some(()))

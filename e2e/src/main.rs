@@ -11,6 +11,7 @@ use e2e::{
     cache::Cache,
     cluster::{self, Cluster},
     druid::Druid,
+    exec,
     images::{self, Image},
     interrupt,
     lock::Busy,
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match act(&cli) {
         Ok(code) => code,
+        Err(_) if interrupt::came() => ExitCode::from(interrupt::INTERRUPTED_STATUS),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -124,11 +126,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             let cluster = Cluster::up(&cache, busy, &progress)?;
             let (program, args) = command.split_first().context("no command")?;
             let mut command = Command::new(program);
-            let status = command
-                .args(args)
-                .env("KUBECONFIG", cluster.kubeconfig())
-                .status();
-            let status = status.with_context(|| format!("cannot start {program}"))?;
+            let status = exec::foreground(command.args(args).env("KUBECONFIG", cluster.kubeconfig()))?;
             cluster.down()?;
             let code = status.code().and_then(|code| u8::try_from(code).ok());
             return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));

@@ -23,7 +23,6 @@ impl Progress {
     }
 
     /// Begins something quick: only its end is printed.
-    #[must_use]
     pub fn step(&self, name: impl Into<String>) -> Step {
         Step {
             progress: *self,
@@ -33,7 +32,6 @@ impl Progress {
     }
 
     /// Begins something slow: its beginning is printed too, with what it does and how long it may take.
-    #[must_use]
     pub fn slow_step(&self, name: impl Into<String>, note: impl Display) -> Step {
         let step = self.step(name);
         self.say(format_args!("{} … {note}", step.name));

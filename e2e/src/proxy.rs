@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{interrupt::Group, kubectl::Kubectl, wait::wait_until};
+use crate::{interrupt::Helper, kubectl::Kubectl, wait::wait_until};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -24,7 +24,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct Proxy {
     child: Child,
     folder: PathBuf,
-    _group: Group,
+    _helper: Helper,
 }
 
 impl Proxy {
@@ -49,11 +49,11 @@ impl Proxy {
             .stderr(Stdio::null())
             .process_group(0);
         let child = command.spawn().context("cannot start `kubectl proxy`")?;
-        let group = Group::register(child.id());
+        let helper = Helper::group(child.id());
         let proxy = Self {
             child,
             folder,
-            _group: group,
+            _helper: helper,
         };
         wait_until(Duration::from_secs(20), "kubectl proxy", || {
             Ok(proxy.connect().ok().map(drop))

@@ -1,5 +1,6 @@
 //! A one-node Kubernetes cluster in namespaces of its own on this machine.
 
+mod bring_up;
 mod components;
 mod layout;
 pub(crate) mod logs;
@@ -25,17 +26,13 @@ pub use self::{
 };
 use crate::{
     cache::Cache,
-    exec,
     images::{self, Archive},
     interrupt,
     kubectl::Kubectl,
     lock::{Busy, Lock},
     progress::Progress,
     tools,
-    wait::wait_until,
 };
-
-const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running cluster.
 ///
@@ -56,7 +53,7 @@ impl Cluster {
     /// When another run uses the cluster, programs are missing, or a component does not start: the
     /// message then holds the end of its log.
     pub fn up(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
-        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
         Self::start_all(cache, lock, progress)
     }
 
@@ -65,7 +62,7 @@ impl Cluster {
     /// # Errors
     /// When another run uses the cluster.
     pub fn attach(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Option<Self>> {
-        let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+        let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
         let Ok(bin) = tools::kubernetes_programs(cache) else {
             return Ok(None);
         };
@@ -110,75 +107,8 @@ impl Cluster {
             owned: true,
             _lock: lock,
         };
-        cluster.start_components(&pause)?;
+        bring_up::start_components(&cluster, &pause)?;
         Ok(cluster)
-    }
-
-    fn start_components(&self, pause: &Archive) -> Result<()> {
-        let Self { layout, progress, .. } = self;
-        let whole = progress.step("cluster");
-        let step = progress.step("namespaces, certificates");
-        pki::write_all(layout)?;
-        components::write_configuration(layout)?;
-        let first = sandbox::create(layout)?;
-        step.done("ready");
-
-        let step = progress.step("etcd, kube-apiserver");
-        self.start(Component::Etcd)?;
-        self.start(Component::ApiServer)?;
-        runtime::start(layout, first, progress)?;
-        runtime::import(layout, pause, progress)?;
-        let kubectl = self.kubectl();
-        self.wait_for(&[Component::ApiServer, Component::Etcd], "the API server", || {
-            kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
-        })?;
-        step.done("ready");
-
-        let step = progress.step("kubelet, kube-proxy, kube-scheduler, kube-controller-manager");
-        let rest = [
-            Component::ControllerManager,
-            Component::Scheduler,
-            Component::Kubelet,
-            Component::Proxy,
-        ];
-        rest.iter().try_for_each(|component| self.start(*component))?;
-        self.wait_for(&[Component::Kubelet, Component::Containerd], "the node", || {
-            let node = kubectl.get_json(&["node", NODE]).unwrap_or_default();
-            let conditions = node["status"]["conditions"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            conditions
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        })?;
-        self.wait_for(
-            &[Component::ControllerManager],
-            "the default service account",
-            || kubectl.run(&["get", "serviceaccount", "default"]).is_ok(),
-        )?;
-        step.done("ready");
-        whole.done("up");
-        Ok(())
-    }
-
-    /// Waits for `condition`; fails as soon as one of `needed` has ended, with its log.
-    fn wait_for(&self, needed: &[Component], what: &str, condition: impl Fn() -> bool) -> Result<()> {
-        let waited = wait_until(START_LIMIT, what, || {
-            for component in needed {
-                if !self.runs(*component) {
-                    anyhow::bail!("{} has ended", component.program());
-                }
-            }
-            Ok(condition().then_some(()))
-        });
-        let logs = || {
-            needed
-                .iter()
-                .map(|c| exec::tail(&self.layout.log(c.program()), 15))
-                .collect::<Vec<_>>()
-        };
-        waited.with_context(|| format!("cannot start {what}; {}", logs().join("\n")))
     }
 
     /// Leaves the cluster running when this value goes away.
@@ -274,7 +204,13 @@ impl Cluster {
     /// Whether a component's process exists.
     #[must_use]
     pub fn runs(&self, component: Component) -> bool {
-        processes::find(&self.layout.marker(), component.program()).is_some()
+        self.process_id(component).is_some()
+    }
+
+    /// A component's process, as the machine numbers it: for a test that kills it.
+    #[must_use]
+    pub fn process_id(&self, component: Component) -> Option<i32> {
+        processes::find(&self.layout.marker(), component.program()).map(|process| process.id)
     }
 
     /// Starts a component that was [stopped](Cluster::stop); does not wait until it is ready.
@@ -328,7 +264,7 @@ impl Drop for Cluster {
 /// # Errors
 /// When another run uses it or something cannot be removed.
 pub fn down(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    let lock = Lock::take(&cache.path("cluster.lock"), busy, progress)?;
+    let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
     let layout = Layout::new(cache, Path::new(""))?;
     let cluster = Cluster {
         layout,

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,8 +22,12 @@ use crate::{cache, wait::wait_even_if_interrupted};
 const CGROUPS: &str = "/sys/fs/cgroup";
 const CNI_STATE: &str = "/var/lib/cni";
 
+/// An interrupt and the failure that it causes both tear down: one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// Ends everything and removes everything but the logs. Does nothing when nothing is there.
 pub(super) fn tear_down(layout: &Layout) -> Result<()> {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // After a crash this cannot work, and then the images are imported again; that is all.
     let _ = leave_images_in_order(layout);
     let marker = layout.marker();
@@ -38,8 +43,9 @@ pub(super) fn tear_down(layout: &Layout) -> Result<()> {
     processes::kill_all(&doomed)?;
     sandbox::disconnect()?;
     remove_cgroups()?;
-    if layout.path("made-var-lib-cni").exists() && fs::remove_dir(CNI_STATE).is_err() {
-        // Somebody else began to use it.
+    if layout.path("made-var-lib-cni").exists() {
+        // It is empty, unless somebody else began to use it.
+        let _ = fs::remove_dir(CNI_STATE);
     }
     remove_files(layout)
 }
@@ -50,7 +56,10 @@ pub(super) fn leftovers(layout: &Layout) -> Result<Vec<String>> {
         .iter()
         .map(|process| format!("process {} ({})", process.id, process.program))
         .collect();
-    found.extend(cgroups().iter().map(|path| format!("cgroup {}", path.display())));
+    let groups = cgroups();
+    if let Some(last) = groups.last() {
+        found.push(format!("{} cgroups, such as {}", groups.len(), last.display()));
+    }
     if fs::exists(format!("/sys/class/net/{MACHINE_LINK}"))? {
         found.push(format!("network link {MACHINE_LINK}"));
     }

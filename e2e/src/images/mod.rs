@@ -13,6 +13,7 @@ use self::buildah::Buildah;
 use crate::{
     cache::{self, Cache},
     exec,
+    lock::{Busy, Lock},
     progress::Progress,
 };
 
@@ -44,21 +45,33 @@ pub struct Archive {
 /// # Errors
 /// When a build fails.
 pub fn build(cache: &Cache, only: &[Image], progress: &Progress) -> Result<Vec<Archive>> {
+    let _lock = Lock::take(
+        &cache.path("images.lock"),
+        "the image builder",
+        Busy::Wait,
+        progress,
+    )?;
     let wanted = if only.is_empty() {
         Image::value_variants()
     } else {
         only
     };
     let build = |image: &Image| match image {
-        Image::Pause => pause(cache, progress),
+        Image::Pause => build_pause(cache, progress),
         Image::Operator => operator::build(cache, progress),
         Image::Druid => druid::build(cache, progress),
     };
     wanted.iter().map(build).collect()
 }
 
-/// The image of the container that keeps a pod's namespaces; it only waits to be told to end.
+/// The image of the container that keeps a pod's namespaces.
 pub(crate) fn pause(cache: &Cache, progress: &Progress) -> Result<Archive> {
+    let mut archives = build(cache, &[Image::Pause], progress)?;
+    archives.pop().context("no pause image")
+}
+
+/// It only waits to be told to end.
+fn build_pause(cache: &Cache, progress: &Progress) -> Result<Archive> {
     const SOURCE: &str = include_str!("../../images/pause.go");
     const DOCKERFILE: &str = "FROM scratch\nCOPY pause /pause\nENTRYPOINT [\"/pause\"]\n";
     let reference = "localhost/pause:1";

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{cache::Cache, progress::Progress};
+use crate::{
+    cache::Cache,
+    lock::{Busy, Lock},
+    progress::Progress,
+};
 
 /// The Kubernetes version that is built and run.
 pub const KUBERNETES_VERSION: &str = kubernetes::VERSION;
@@ -17,6 +21,7 @@ pub const KUBERNETES_VERSION: &str = kubernetes::VERSION;
 /// # Errors
 /// When a package cannot be installed or a program cannot be built.
 pub fn install(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    let _lock = Lock::take(&cache.path("tools.lock"), "the tools", Busy::Wait, progress)?;
     apt::install_missing(cache, progress)?;
     kubernetes::build_missing(cache, progress)
 }

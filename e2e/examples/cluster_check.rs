@@ -1,0 +1,168 @@
+//! Checks that the test cluster does what tests rely on, and that nothing is left of it.
+//!
+//! `cargo run -p e2e --example cluster_check`; it starts a cluster of its own and ends it.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use e2e::{
+    cache::Cache,
+    cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE},
+    exec,
+    images::{self, Image},
+    interrupt,
+    kubectl::Kubectl,
+    lock::Busy,
+    progress::Progress,
+    wait::wait_until,
+};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn main() -> Result<()> {
+    let progress = Progress::default();
+    let cache = Cache::open()?;
+    interrupt::watch()?;
+    let rules = firewall()?;
+    let cluster = Cluster::up(&cache, Busy::Wait, &progress)?;
+    let archives = images::build(&cache, &[Image::Druid], &progress)?;
+    archives.iter().try_for_each(|image| cluster.import(image))?;
+    let image = archives
+        .first()
+        .map(|image| image.reference.as_str())
+        .context("no image")?;
+    let kubectl = cluster.kubectl();
+
+    let step = progress.step("a container over its memory limit");
+    run(
+        &kubectl,
+        "greedy",
+        image,
+        "echo started; x=a; while :; do x=$x$x; done",
+        "32Mi",
+    )?;
+    let state = ended(&kubectl, "greedy")?;
+    ensure!(state["reason"] == "OOMKilled", "ended with {state}");
+    ensure!(
+        kubectl.logs(&["greedy"])?.trim() == "started",
+        "its log is missing"
+    );
+    step.done("is OOMKilled, and its log can be read");
+
+    let step = progress.step("a pod");
+    let source =
+        format!("void main() throws Exception {{ new java.net.Socket(\"{KUBERNETES_SERVICE_IP}\", 443); }}");
+    let source = format!(
+        "class T {{ public static {} }}",
+        source.replace("main()", "main(String[] a)")
+    );
+    run(
+        &kubectl,
+        "caller",
+        image,
+        &format!("echo '{source}' > /tmp/T.java && java /tmp/T.java"),
+        "512Mi",
+    )?;
+    let state = ended(&kubectl, "caller")?;
+    ensure!(state["exitCode"] == 0, "{state}: {}", kubectl.logs(&["caller"])?);
+    step.done("reaches the API server by its cluster IP");
+
+    let step = progress.step("an object whose owner is deleted");
+    collects_garbage(&kubectl)?;
+    step.done("is collected");
+
+    let step = progress.step("a pod, kubelet and containerd stopped and started");
+    run(&kubectl, "survivor", image, "while :; do sleep 1; done", "32Mi")?;
+    let running = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
+    let before = kubectl.wait_for(&["pod", "survivor"], LIMIT, running)?;
+    for component in [Component::Kubelet, Component::Containerd] {
+        cluster.stop(component)?;
+        ensure!(!cluster.runs(component), "{} still runs", component.program());
+    }
+    cluster.start(Component::Containerd)?;
+    cluster.start(Component::Kubelet)?;
+    let again = json!({"metadata": {"labels": {"seen": "again"}}}).to_string();
+    kubectl.run(&["patch", "pod", "survivor", "--patch", &again])?;
+    run(&kubectl, "later", image, "true", "32Mi")?;
+    ended(&kubectl, "later")?;
+    let after = kubectl.wait_for(&["pod", "survivor"], LIMIT, running)?;
+    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    ensure!(id(&before) == id(&after), "it was restarted");
+    step.done("runs on, and new pods start");
+
+    let step = progress.step("the API server, killed");
+    let server = cluster
+        .process_id(Component::ApiServer)
+        .context("the API server does not run")?;
+    exec::output(Command::new("kill").args(["-KILL", &server.to_string()]))?;
+    wait_until(LIMIT, "the API server to end", || {
+        Ok((!cluster.runs(Component::ApiServer)).then_some(()))
+    })?;
+    cluster.start(Component::ApiServer)?;
+    kubectl.wait_for(&["node", NODE], LIMIT, |node| node["metadata"]["name"] == NODE)?;
+    step.done("comes back with its data");
+
+    let audit = fs::read_to_string(cluster.audit_log()).context("no audit log")?;
+    ensure!(
+        audit.lines().any(|line| line.contains("\"userAgent\":\"kubectl")),
+        "kubectl is not in the audit log"
+    );
+    cluster.down()?;
+    let left = cluster::leftovers(&cache)?;
+    ensure!(left.is_empty(), "left over: {}", left.join(", "));
+    ensure!(firewall()? == rules, "the machine's iptables rules have changed");
+    progress.say("nothing is left");
+    Ok(())
+}
+
+/// The machine's packet filter without the times and counters in the output.
+fn firewall() -> Result<String> {
+    let mut rules = String::new();
+    for program in ["iptables-save", "ip6tables-save"] {
+        let text = exec::output(&mut Command::new(program))?;
+        let lasting = text.lines().filter(|line| !line.starts_with('#'));
+        rules.extend(
+            lasting
+                .map(|line| line.split(" [").next().unwrap_or_default())
+                .flat_map(|line| [line, "\n"]),
+        );
+    }
+    Ok(rules)
+}
+
+fn run(kubectl: &Kubectl, name: &str, image: &str, script: &str, memory: &str) -> Result<()> {
+    let container = json!({
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", script],
+        "resources": {"limits": {"memory": memory}},
+    });
+    let spec =
+        json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+    kubectl.create(&pod.to_string()).map(drop)
+}
+
+fn ended(kubectl: &Kubectl, name: &str) -> Result<Value> {
+    let state = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+    Ok(state(
+        &kubectl.wait_for(&["pod", name], LIMIT, |pod| state(pod).is_object())?,
+    ))
+}
+
+fn collects_garbage(kubectl: &Kubectl) -> Result<()> {
+    let map =
+        |metadata: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}).to_string();
+    kubectl.create(&map(json!({"name": "owner"})))?;
+    let owner = kubectl.get_json(&["configmap", "owner"])?;
+    let reference =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]});
+    kubectl.create(&map(json!({"name": "owned", "ownerReferences": [reference]})))?;
+    kubectl.delete(&["configmap", "owner"])?;
+    wait_until(LIMIT, "the garbage collector", || {
+        let found = kubectl.run(&["get", "configmap", "owned", "--ignore-not-found", "--output=name"])?;
+        Ok(found.trim().is_empty().then_some(()))
+    })
+}
