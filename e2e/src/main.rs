@@ -70,8 +70,9 @@ enum Action {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match act(&cli) {
+        // The failure of whatever was interrupted tells nothing.
+        _ if interrupt::came() => ExitCode::from(interrupt::INTERRUPTED_STATUS),
         Ok(code) => code,
-        Err(_) if interrupt::came() => ExitCode::from(interrupt::INTERRUPTED_STATUS),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
