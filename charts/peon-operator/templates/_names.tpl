@@ -1,0 +1,133 @@
+{{/*
+Name of the chart, for the label app.kubernetes.io/name.
+*/}}
+{{- define "peon-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end }}
+
+{{/*
+Name of all objects. At most 52 characters, so that a suffix such as "-metrics" still fits into the 63 of a Service.
+*/}}
+{{- define "peon-operator.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Labels by which the operator's pods are selected. They never change in the life of a release.
+*/}}
+{{- define "peon-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "peon-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/*
+Labels of the operator's pods. The chart's version is not among them: it alone is no reason to replace a pod.
+"managed-by" is Helm and never "peon-operator": that value marks peons.
+*/}}
+{{- define "peon-operator.podLabels" -}}
+{{ include "peon-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/*
+Labels of every other object.
+*/}}
+{{- define "peon-operator.labels" -}}
+{{ include "peon-operator.podLabels" . }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/*
+Image of the operator: by digest, else by tag.
+*/}}
+{{- define "peon-operator.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Name of the operator's ServiceAccount.
+*/}}
+{{- define "peon-operator.serviceAccountName" -}}
+{{- $default := ternary (include "peon-operator.fullname" .) "default" .Values.serviceAccount.create -}}
+{{- default $default .Values.serviceAccount.name -}}
+{{- end }}
+
+{{/*
+The namespace whose PeonTasks are run; empty for all of them.
+*/}}
+{{- define "peon-operator.watchNamespace" -}}
+{{- if eq .Values.scope "namespace" -}}
+{{- default .Release.Namespace .Values.watchNamespace -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Name of the Lease by which the operator's pods choose a leader.
+*/}}
+{{- define "peon-operator.leaseName" -}}
+{{- default (include "peon-operator.fullname" .) .Values.leaderElection.leaseName -}}
+{{- end }}
+
+{{/*
+The operator's ServiceAccount as the subject of a binding.
+*/}}
+{{- define "peon-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "peon-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/*
+What the operator may do to tasks and their pods: each verb is one that it uses, none is a wildcard.
+*/}}
+{{- define "peon-operator.taskRules" -}}
+- apiGroups: [peon.dev]
+  resources: [peontasks, peontemplates]
+  verbs: [list, watch]
+- apiGroups: [peon.dev]
+  resources: [peontasks/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, get, create, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create, get]
+# Why a pod does not start.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+# Warnings about tasks.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/*
+Refuses values that contradict each other, which the schema could only do with an obscure message.
+*/}}
+{{- define "peon-operator.check" -}}
+{{- if and (eq .Values.scope "cluster") .Values.watchNamespace -}}
+{{- fail "watchNamespace has no effect under scope cluster: set scope to namespace" -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
+{{- fail "metrics.serviceMonitor needs metrics.service.enabled; metrics.podMonitor works without" -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- fail "metrics.serviceMonitor and metrics.podMonitor would read every metric twice: enable one of them" -}}
+{{- end -}}
+{{- end }}
