@@ -4,16 +4,26 @@
 //! Everything here is synchronous: it starts programs and waits for conditions. See `README.md` beside
 //! this crate for how the cluster is put together and where its traps are.
 
+pub mod audit;
 pub mod cache;
+pub mod cases;
 pub mod cluster;
+pub mod demo;
 pub mod druid;
 pub mod exec;
+pub mod fixture;
+pub mod gate;
+pub mod helm;
 pub mod images;
 pub mod interrupt;
 pub mod kubectl;
 pub mod lock;
+pub mod outside;
+pub mod peons;
 pub mod progress;
 pub mod proxy;
+pub mod samples;
+pub mod suite;
 pub mod target;
 pub mod tools;
 pub mod wait;

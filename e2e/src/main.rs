@@ -10,12 +10,14 @@ use clap::{Parser, Subcommand};
 use e2e::{
     cache::Cache,
     cluster::{self, Cluster},
+    demo,
     druid::Druid,
     exec,
     images::{self, Image},
     interrupt,
     lock::Busy,
     progress::Progress,
+    suite,
     target::Target,
     tools,
 };
@@ -59,6 +61,17 @@ enum Action {
         /// The namespace to deploy into.
         #[arg(default_value = "druid")]
         namespace: String,
+    },
+    /// Run the end-to-end cases.
+    Test {
+        /// Only cases whose names contain this.
+        filter: Option<String>,
+    },
+    /// Show an ingestion from nothing to its segments.
+    Demo {
+        /// Leave everything running afterwards.
+        #[arg(long)]
+        keep: bool,
     },
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
@@ -139,6 +152,12 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             println!("ZooKeeper is at {}", druid.zookeeper());
             target.keep();
         }
+        Action::Test { filter } => {
+            if !suite::run(&cache, busy, filter.clone(), &progress)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

@@ -92,8 +92,14 @@ impl Proxy {
         Ok(body.to_owned())
     }
 
+    /// The socket that it listens on.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("socket")
+    }
+
     fn connect(&self) -> Result<UnixStream> {
-        let stream = UnixStream::connect(self.folder.join("socket"))?;
+        let stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(stream)
     }

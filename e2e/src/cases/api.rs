@@ -1,0 +1,162 @@
+//! What the API server itself does for a PeonTask.
+
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{Case, case};
+use crate::{fixture::Fixture, samples};
+
+pub(super) const CASES: [Case; 4] = [
+    case("api::every_field_is_explained", explained),
+    case("api::specs_are_immutable", immutable),
+    case("api::a_verdict_is_frozen", frozen),
+    case("api::tasks_are_listed_and_selected", listed),
+];
+
+fn explained(fixture: &Fixture) -> Result<()> {
+    for field in [
+        "peontask.spec.task",
+        "pt.spec.resources",
+        "pt.spec.javaOpts",
+        "pt.spec.templateRef.name",
+        "pt.spec.unmanaged",
+        "pt.status.conditions",
+        "pt.status.taskId",
+        "ptpl.spec.image",
+        "ptpl.spec.properties",
+        "ptpl.spec.template.spec",
+    ] {
+        let said = fixture.kubectl.run(&["explain", field])?;
+        ensure!(!said.contains("<empty>"), "{field}: {said}");
+    }
+    let said = fixture.kubectl.run(&["explain", "peontask.spec.resources"])?;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(
+        said.contains("Default:") && said.contains("Example:") && said.contains("in bytes"),
+        "{said}"
+    );
+    Ok(())
+}
+
+fn patch(fixture: &Fixture, namespace: &str, name: &str, more: &[&str], body: &Value) -> Result<String> {
+    let body = body.to_string();
+    let mut args = vec![
+        "patch",
+        "peontask",
+        name,
+        "--namespace",
+        namespace,
+        "--type=merge",
+        "--patch",
+        &body,
+    ];
+    args.extend(more);
+    fixture.kubectl.run(&args)
+}
+
+fn immutable(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("immutable")?;
+    fixture.task(
+        &namespace,
+        "x",
+        &json!({"task": {"type": "noop", "deep": {"list": [1, 2]}}}),
+    )?;
+    for change in [
+        json!({"task": {"type": "kill"}}),
+        json!({"task": {"deep": {"list": [1, 3]}}}),
+        json!({"templateRef": {"name": "other"}}),
+        json!({"resources": {"limits": {"cpu": "2"}}}),
+        json!({"javaOpts": ["-Xmx1g"]}),
+        json!({"unmanaged": true}),
+    ] {
+        match patch(fixture, &namespace, "x", &[], &json!({ "spec": change })) {
+            Ok(_) => bail!("{change} was accepted"),
+            Err(error) => ensure!(format!("{error:#}").contains("immutable"), "{change}: {error:#}"),
+        }
+    }
+    patch(
+        fixture,
+        &namespace,
+        "x",
+        &[],
+        &json!({"metadata": {"labels": {"a": "b"}}}),
+    )
+    .map(drop)
+}
+
+fn frozen(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("frozen")?;
+    fixture.task(&namespace, "x", &json!({"task": {"type": "index"}}))?;
+    let task = fixture.until_reason(&namespace, "x", "NeedsOverlord")?;
+    let mut conditions = task["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .context("no conditions")?;
+    let failed = conditions
+        .iter()
+        .position(|c| c["type"] == "Failed")
+        .context("not failed")?;
+    let complete = json!({
+        "type": "Complete", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let refuses = |conditions: &Value, expected: &str| {
+        let body = json!({"status": {"conditions": conditions}});
+        match patch(fixture, &namespace, "x", &["--subresource=status"], &body) {
+            Ok(_) => bail!("{conditions} was accepted"),
+            Err(error) => {
+                ensure!(format!("{error:#}").contains(expected), "{conditions}: {error:#}");
+                Ok(())
+            }
+        }
+    };
+    let mut both = conditions.clone();
+    both.push(complete.clone());
+    refuses(&json!(both), "exclude each other")?;
+    refuses(&json!([complete]), "cannot be changed")?;
+    refuses(&json!([]), "cannot be changed")?;
+    refuses(&Value::Null, "cannot be changed")?;
+    conditions[failed]["reason"] = json!("OOMKilled");
+    refuses(&json!(conditions), "cannot be changed")
+}
+
+fn listed(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("listed")?;
+    thread::scope(|scope| {
+        let noop = scope.spawn(|| {
+            fixture.apply(&namespace, &samples::noop("one")?)?;
+            fixture.until_reason(&namespace, "one", "Succeeded")
+        });
+        fixture.task(
+            &namespace,
+            "two",
+            &json!({"task": {"type": "index", "dataSource": "wikipedia"}}),
+        )?;
+        fixture.until_reason(&namespace, "two", "NeedsOverlord")?;
+        noop.join().unwrap_or_else(|_| bail!("panicked"))
+    })?;
+    let list = |more: &[&str]| {
+        let args = [&["get", "pt", "--no-headers", "--namespace", &namespace], more].concat();
+        fixture.kubectl.run(&args)
+    };
+    for selector in [
+        "status.dataSource=wikipedia",
+        "status.phase=Failed",
+        "status.taskType=index",
+        "status.taskId=two",
+    ] {
+        let listed = list(&["--field-selector", selector])?;
+        ensure!(
+            listed.lines().count() == 1 && listed.starts_with("two"),
+            "{selector}: {listed}"
+        );
+    }
+    let line = list(&["--field-selector", "status.taskId=one"])?;
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    ensure!(
+        columns[..5] == ["one", "noop", "Succeeded", "Succeeded", "512Mi"],
+        "{line}"
+    );
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What a task costs the API server, and with which rights, from the audit log.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{Case, case};
+use crate::{
+    audit::{self, Request},
+    fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
+    samples,
+};
+
+/// Most write requests of the operator for a task that succeeds, Events included.
+const MOST_WRITES: usize = 6;
+
+pub(super) const CASES: [Case; 1] = [case(
+    "budget::a_clean_run_writes_at_most_six_times_and_reads_nothing",
+    clean_run,
+)
+.alone()
+.own()];
+
+pub(super) const RIGHTS: Case = case(
+    "budget::every_right_of_the_chart_is_used_and_no_other_is_missed",
+    rights,
+)
+.alone()
+.own();
+
+/// The operator's requests about a task, its ConfigMap, its pod and its Events; leases are the process' own.
+fn about<'a>(
+    requests: &'a [Request],
+    namespace: &'a str,
+    task: &'a str,
+) -> impl Iterator<Item = &'a Request> {
+    requests.iter().filter(move |r| {
+        let own_name =
+            r.name == task || r.name == format!("{task}-1") || r.name.starts_with(&format!("{task}."));
+        // A list names no object, and Events are created without a name in the URL.
+        let nameless = r.name.is_empty() && r.verb != "watch";
+        r.namespace == namespace && r.resource != "leases" && (own_name || nameless)
+    })
+}
+
+fn clean_run(fixture: &Fixture) -> Result<()> {
+    let name = "clean-run";
+    let own = fixture.target.own().context("no cluster of our own")?;
+    let before = audit::of_operator(own)?.len();
+    fixture.apply(NAMESPACE, &samples::noop(name)?)?;
+    fixture.until_reason(NAMESPACE, name, "Succeeded")?;
+    let requests = audit::of_operator(own)?.split_off(before);
+    let ours: Vec<&Request> = about(&requests, NAMESPACE, name).collect();
+    let line = |r: &&Request| format!("{} {} {} -> {}", r.verb, r.resource, r.name, r.code);
+    let writes: Vec<String> = ours.iter().filter(|r| r.is_write()).map(line).collect();
+    println!(
+        "write requests of a clean run: {}\n  {}",
+        writes.len(),
+        writes.join("\n  ")
+    );
+    ensure!(
+        (3..=MOST_WRITES).contains(&writes.len()),
+        "{} writes: {writes:?}",
+        writes.len()
+    );
+    let refused: Vec<_> = ours.iter().filter(|r| r.code >= 400).map(line).collect();
+    ensure!(refused.is_empty(), "requests for nothing: {refused:?}");
+    let reads: Vec<_> = ours
+        .iter()
+        .filter(|r| matches!(r.verb.as_str(), "get" | "list"))
+        .map(line)
+        .collect();
+    ensure!(reads.is_empty(), "reads on the happy path: {reads:?}");
+    Ok(())
+}
+
+type Right = (String, String, String);
+
+/// What the release's roles grant to the operator.
+fn granted(fixture: &Fixture) -> Result<BTreeSet<Right>> {
+    let manifests = fixture.helm.manifests(RELEASE, OPERATOR_NAMESPACE)?;
+    let documents: Vec<Value> =
+        serde_yaml::from_multiple(&manifests).context("the chart's manifests are not YAML")?;
+    let strings = |value: &Value| -> Vec<String> {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect()
+    };
+    let mut rights = BTreeSet::new();
+    for document in &documents {
+        let aggregated = document["metadata"]["labels"].as_object().is_some_and(|labels| {
+            labels
+                .keys()
+                .any(|k| k.starts_with("rbac.authorization.k8s.io/aggregate"))
+        });
+        if aggregated || !matches!(document["kind"].as_str(), Some("Role" | "ClusterRole")) {
+            continue;
+        }
+        for rule in document["rules"].as_array().into_iter().flatten() {
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    for verb in strings(&rule["verbs"]) {
+                        rights.insert((group.clone(), resource.clone(), verb));
+                    }
+                }
+            }
+        }
+    }
+    Ok(rights)
+}
+
+fn rights(fixture: &Fixture) -> Result<()> {
+    let own = fixture.target.own().context("no cluster of our own")?;
+    let requests = audit::of_operator(own)?;
+    let forbidden: Vec<&Request> = requests.iter().filter(|r| r.forbidden).collect();
+    ensure!(forbidden.is_empty(), "rights are missing: {forbidden:?}");
+    let users: BTreeSet<&str> = requests.iter().map(|r| r.user.as_str()).collect();
+    ensure!(
+        users.iter().all(|u| u.starts_with("system:serviceaccount:")),
+        "the operator ran with more than the chart's rights: {users:?}"
+    );
+    let used: BTreeSet<Right> = requests
+        .iter()
+        .map(|r| (r.group.clone(), r.resource.clone(), r.verb.clone()))
+        .collect();
+    let granted = granted(fixture)?;
+    ensure!(
+        granted.len() > 10,
+        "the chart's roles were not found: {granted:?}"
+    );
+    let unused: Vec<&Right> = granted.difference(&used).collect();
+    ensure!(unused.is_empty(), "granted and never used: {unused:?}");
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The end-to-end cases.
+
+mod api;
+mod budget;
+mod faults;
+mod lifecycle;
+mod refusals;
+mod release;
+mod waits;
+
+use anyhow::Result;
+
+use crate::fixture::Fixture;
+
+/// A case.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name: the module's, then what must hold.
+    pub name: &'static str,
+    /// Whether other cases may run beside it.
+    pub alone: bool,
+    /// Whether it needs what only our own cluster has: the audit log, processes on this machine.
+    pub own_cluster: bool,
+    /// The case.
+    pub run: fn(&Fixture) -> Result<()>,
+}
+
+const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
+    Case {
+        name,
+        alone: false,
+        own_cluster: false,
+        run,
+    }
+}
+
+impl Case {
+    const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    const fn own(self) -> Self {
+        Self {
+            own_cluster: true,
+            ..self
+        }
+    }
+}
+
+/// All cases, in the order in which they run: first those that run beside each other.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    let mut all: Vec<Case> = Vec::new();
+    all.extend(api::CASES);
+    all.extend(waits::CASES);
+    all.extend(lifecycle::CASES);
+    all.extend(refusals::CASES);
+    all.extend(budget::CASES);
+    all.extend(faults::CASES);
+    all.extend(release::CASES);
+    // Judges what all others made the operator do.
+    all.push(budget::RIGHTS);
+    all
+}

@@ -1,0 +1,180 @@
+//! What the cases share: a cluster with a real Druid, the operator installed by its chart, and a run's own names.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    cache::Cache, druid::Druid, helm::Helm, images::Image, kubectl::Kubectl, progress::Progress, samples,
+    target::Target,
+};
+
+/// Namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "peon-system";
+/// Release of the operator.
+pub const RELEASE: &str = "peon-operator";
+/// Namespace of Druid and of the tasks.
+pub const NAMESPACE: &str = "peon-e2e";
+
+/// Deadline for anything that involves a peon. Generous: two cores may be shared with other things.
+pub const LIMIT: Duration = Duration::from_secs(240);
+
+/// Everything that a case needs.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The cluster.
+    pub target: Target,
+    /// kubectl with the administrator's rights.
+    pub kubectl: Kubectl,
+    /// helm.
+    pub helm: Helm,
+    /// The real Druid.
+    pub druid: Druid,
+    /// Name of the operator's image.
+    pub operator_image: String,
+    /// Name of the Druid image.
+    pub druid_image: String,
+    /// A part for names of this run. An overlord never forgets an id, and a task that it thinks pending holds its
+    /// interval's lock for ever, so ids and datasources must be new in each run.
+    pub run: String,
+}
+
+impl Fixture {
+    /// Builds images and deploys Druid and the operator into a cluster that is up.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn prepare(target: Target, cache: &Cache, progress: &Progress) -> Result<Self> {
+        let kubectl = target.kubectl();
+        let helm = Helm::of(&target);
+        let druid_image = target.image(Image::Druid, cache, progress)?;
+        let operator_image = target.image(Image::Operator, cache, progress)?;
+        // The operator waits for nothing of Druid's: both start at the same time.
+        let druid = std::thread::scope(|scope| {
+            let druid = scope.spawn(|| Druid::deploy(&target, NAMESPACE, &druid_image, progress));
+            let step = progress.step("peon-operator");
+            helm.install(RELEASE, OPERATOR_NAMESPACE, &operator_image, &["replicas=1"])?;
+            step.done("installed by helm");
+            druid.join().unwrap_or_else(|_| bail!("deploying Druid panicked"))
+        })?;
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let fixture = Self {
+            target,
+            kubectl,
+            helm,
+            druid,
+            operator_image,
+            druid_image,
+            run: format!("{seconds:x}"),
+        };
+        let template = samples::template(&fixture.druid, &fixture.druid_image)?;
+        fixture.apply(NAMESPACE, &template)?;
+        Ok(fixture)
+    }
+
+    /// Creates a namespace of its own for a case, at the `restricted` Pod Security level, with the template
+    /// `default`, which has no deep storage.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn namespace(&self, name: &str) -> Result<String> {
+        let name = format!("{name}-{}", self.run);
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        self.kubectl.apply(&namespace.to_string())?;
+        self.apply(&name, &samples::bare_template(&self.druid, &self.druid_image)?)?;
+        Ok(name)
+    }
+
+    /// Applies an object in a namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn apply(&self, namespace: &str, object: &Value) -> Result<()> {
+        let mut object = object.clone();
+        object["metadata"]["namespace"] = json!(namespace);
+        self.kubectl.apply(&object.to_string())
+    }
+
+    /// Applies a PeonTask with this spec.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn task(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        let task = json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": name}, "spec": spec});
+        self.apply(namespace, &task)
+    }
+
+    /// A PeonTask as it is now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, namespace: &str, name: &str) -> Result<Value> {
+        self.kubectl
+            .get_json(&["peontask", name, "--namespace", namespace])
+    }
+
+    /// Waits until a PeonTask is as wanted.
+    ///
+    /// # Errors
+    /// After [`LIMIT`], with its last status.
+    pub fn until(&self, namespace: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let args = ["peontask", name, "--namespace", namespace];
+        self.kubectl
+            .wait_for(&args, LIMIT, |task| wanted(&task["status"]))
+    }
+
+    /// Waits for the reason of a task's status.
+    ///
+    /// # Errors
+    /// After [`LIMIT`], and at once when the task ends with another reason.
+    pub fn until_reason(&self, namespace: &str, name: &str, reason: &str) -> Result<Value> {
+        let ended = |status: &Value| matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let task = self.until(namespace, name, |status| {
+            status["reason"] == reason || ended(status)
+        })?;
+        let status = &task["status"];
+        if status["reason"] != reason {
+            bail!(
+                "{name} ended with {} instead of {reason}: {status}",
+                status["reason"]
+            );
+        }
+        Ok(task)
+    }
+
+    /// The message of a condition that is True.
+    ///
+    /// # Errors
+    /// When there is no such condition, or it is not True.
+    pub fn message(task: &Value, condition: &str) -> Result<String> {
+        let conditions = task["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let found = conditions
+            .iter()
+            .find(|c| c["type"] == condition && c["status"] == "True");
+        let found = found.with_context(|| format!("{condition} is not True in {}", task["status"]))?;
+        Ok(found["message"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Submits the sample ingestion to the overlord and applies it as a PeonTask; returns its id and datasource.
+    /// `change` may alter the PeonTask before.
+    ///
+    /// # Errors
+    /// When overlord or API server refuse.
+    pub fn ingest(&self, name: &str, change: impl FnOnce(&mut Value)) -> Result<(String, String)> {
+        let datasource = format!("{name}_{}", self.run);
+        let id = format!("index_parallel_{datasource}_2026-11-21T00:00:00.000Z");
+        let mut task = samples::index_parallel(name, &id, &datasource)?;
+        change(&mut task);
+        self.druid.submit(&task["spec"]["task"])?;
+        self.apply(NAMESPACE, &task)?;
+        Ok((id, datasource))
+    }
+}

@@ -1,0 +1,202 @@
+//! An operator process on this machine, outside the cluster, with the rights that the chart gives it.
+
+use std::{
+    env,
+    fs::{self, File},
+    net::TcpListener,
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+use crate::{exec, fixture::Fixture, gate::Gate, interrupt::Helper, kubectl::Kubectl, wait::wait_until};
+
+/// Seconds of the lease, the fewest that the operator takes.
+const LEASE_SECONDS: &str = "5";
+
+/// A namespace with the chart's rights in it, and the gate to the API server.
+#[derive(Debug)]
+pub struct Grounds {
+    /// The namespace.
+    pub namespace: String,
+    /// The gate.
+    pub gate: Gate,
+    folder: PathBuf,
+}
+
+impl Grounds {
+    /// Prepares a namespace: the chart is installed for it alone, and its own pods are sent away.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub fn prepare(fixture: &Fixture, name: &str) -> Result<Self> {
+        let own = fixture.target.own().context("no cluster of our own")?;
+        let namespace = fixture.namespace(name)?;
+        let values = [
+            "scope=namespace",
+            "crds.install=false",
+            "rbac.aggregate=false",
+            "serviceAccount.name=operator",
+            "fullnameOverride=operator",
+            "leaderElection.leaseName=operator",
+            "replicas=1",
+        ];
+        fixture
+            .helm
+            .install("operator", &namespace, &fixture.operator_image, &values)?;
+        let scale = [
+            "scale",
+            "deployment",
+            "operator",
+            "--replicas=0",
+            "--namespace",
+            &namespace,
+        ];
+        fixture.kubectl.run(&scale)?;
+        let pods = ["pod", "--namespace", &namespace];
+        fixture
+            .kubectl
+            .wait_for(&pods, Duration::from_secs(90), |p| p["items"] == json!([]))?;
+        let token = [
+            "create",
+            "token",
+            "operator",
+            "--duration=2h",
+            "--namespace",
+            &namespace,
+        ];
+        let token = fixture.kubectl.run(&token)?;
+        let folder = own.scratch(&namespace)?;
+        let kubeconfig = folder.join("service-account");
+        write_kubeconfig(&own.kubeconfig(), token.trim(), &kubeconfig)?;
+        let gate = Gate::open(&Kubectl::new(own.bin_dir().join("kubectl"), kubeconfig))?;
+        Ok(Self {
+            namespace,
+            gate,
+            folder,
+        })
+    }
+
+    /// Starts an operator.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self) -> Result<Outside> {
+        let kubeconfig = self.folder.join("gate");
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "gate",
+            "clusters": [{"name": "gate", "cluster": {"server": self.gate.url()}}],
+            "users": [{"name": "gate", "user": {}}],
+            "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "gate", "namespace": self.namespace}}],
+        });
+        fs::write(&kubeconfig, config.to_string()).context("cannot write a kubeconfig")?;
+        let program = env::current_exe()?.with_file_name("peon-operator");
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let log = self.folder.join(format!("operator-{}.log", listen.port()));
+        let mut command = Command::new(&program);
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .args([
+                "--namespace",
+                &self.namespace,
+                "--lease-namespace",
+                &self.namespace,
+            ])
+            .args(["--lease-name", "operator", "--lease-seconds", LEASE_SECONDS])
+            .args(["--listen", &listen.to_string()])
+            .args(["--log", "info,kube_runtime=warn,peon_operator=debug"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let group = Helper::group(child.id());
+        Ok(Outside {
+            child,
+            log,
+            _group: group,
+        })
+    }
+}
+
+/// The administrator's kubeconfig with another user: the service account.
+fn write_kubeconfig(admin: &Path, token: &str, to: &Path) -> Result<()> {
+    let text = fs::read_to_string(admin).context("cannot read the kubeconfig")?;
+    let mut config: serde_json::Value = serde_yaml::from_str(&text).context("the kubeconfig is not YAML")?;
+    config["users"][0]["user"] = json!({ "token": token });
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(to)?;
+    std::io::Write::write_all(&mut file, config.to_string().as_bytes())?;
+    Ok(())
+}
+
+/// An operator that runs outside; it is killed when this value goes away.
+#[derive(Debug)]
+pub struct Outside {
+    child: Child,
+    log: PathBuf,
+    _group: Helper,
+}
+
+impl Outside {
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?)
+    }
+
+    /// Waits for its end; gives its exit code, `None` after a signal.
+    ///
+    /// # Errors
+    /// After `limit`, with the end of its log.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let ended = wait_until(limit, "the operator to end", || Ok(self.child.try_wait()?));
+        Ok(ended.with_context(|| self.tail())?.code())
+    }
+
+    /// Waits until its log has this.
+    ///
+    /// # Errors
+    /// After `limit`, with the end of its log.
+    pub fn until_log(&self, text: &str, limit: Duration) -> Result<()> {
+        let found = wait_until(limit, text, || {
+            Ok(fs::read_to_string(&self.log)?.contains(text).then_some(()))
+        });
+        found.with_context(|| self.tail())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        exec::tail(&self.log, 30)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

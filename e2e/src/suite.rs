@@ -1,0 +1,61 @@
+//! Runs the cases.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Trial};
+
+use crate::{
+    cache::Cache,
+    cases::{self, Case},
+    fixture::Fixture,
+    lock::Busy,
+    progress::Progress,
+    target::Target,
+};
+
+/// Cases that run beside each other. More peons than this start too slowly on two cores.
+const BESIDE: usize = 4;
+
+/// Runs the cases whose names contain `filter`; says whether all passed.
+///
+/// Our own cluster is started and ended, unless one is up already.
+///
+/// # Errors
+/// When cluster, Druid or operator cannot be started.
+pub fn run(cache: &Cache, busy: Busy, filter: Option<String>, progress: &Progress) -> Result<bool> {
+    let target = Target::choose_running(cache, busy, progress)?;
+    let own = target.own().is_some();
+    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
+    let (alone, beside): (Vec<Case>, Vec<Case>) = cases::all().into_iter().partition(|c| c.alone);
+    let mut passed = true;
+    for (cases, threads) in [(beside, BESIDE), (alone, 1)] {
+        let trials = cases.into_iter().map(|case| trial(case, &fixture, own)).collect();
+        let arguments = Arguments {
+            filter: filter.clone(),
+            test_threads: Some(threads),
+            ..Arguments::default()
+        };
+        passed &= !libtest_mimic::run(&arguments, trials).has_failed();
+    }
+    if !passed {
+        let folder = cache.path("run/failed");
+        crate::cache::remove(&folder)?;
+        fixture.target.collect_logs(&folder)?;
+        progress.say(format_args!("logs of everything are in {}", folder.display()));
+    }
+    let fixture = Arc::into_inner(fixture).context("a case still runs")?;
+    let Fixture { target, druid, .. } = fixture;
+    // Its connection ends with it, before the cluster does.
+    drop(druid);
+    target.down()?;
+    Ok(passed)
+}
+
+fn trial(case: Case, fixture: &Arc<Fixture>, own: bool) -> Trial {
+    let fixture = Arc::clone(fixture);
+    Trial::test(case.name, move || {
+        (case.run)(&fixture).map_err(|e| format!("{e:#}").into())
+    })
+    .with_ignored_flag(case.own_cluster && !own)
+}
