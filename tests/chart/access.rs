@@ -1,0 +1,214 @@
+//! Roles: the operator's hold exactly the verbs that the code says it uses.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
+
+type Rights = BTreeSet<(String, String)>;
+
+/// Group and resource, verbs, and the names that they are narrowed to.
+const TASKS: [(&str, &[&str]); 6] = [
+    ("peon.dev/peontasks", &["list", "watch"]),
+    ("peon.dev/peontemplates", &["list", "watch"]),
+    ("peon.dev/peontasks/status", &["patch"]),
+    ("/pods", &["create", "delete", "get", "list", "watch"]),
+    ("/configmaps", &["create", "get"]),
+    ("/events", &["list"]),
+];
+const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
+const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
+
+fn rights(role: &Value) -> Rights {
+    let strings = |v: &Value| -> Vec<String> { serde_json::from_value(v.clone()).unwrap() };
+    let mut rights = Rights::new();
+    for rule in role["rules"].as_array().unwrap() {
+        for group in strings(&rule["apiGroups"]) {
+            for resource in strings(&rule["resources"]) {
+                for verb in strings(&rule["verbs"]) {
+                    assert!(!format!("{group}{resource}{verb}").contains('*'), "{rule}");
+                    let right = (format!("{group}/{resource}"), verb);
+                    assert!(rights.insert(right.clone()), "granted twice: {right:?}");
+                }
+            }
+        }
+    }
+    rights
+}
+
+fn table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [&'a str])>) -> Rights {
+    let row = |(resource, verbs): (&str, &[&str])| {
+        let resource = resource.to_owned();
+        verbs
+            .iter()
+            .map(|verb| (resource.clone(), (*verb).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    rows.into_iter().flat_map(row).collect()
+}
+
+/// The rights in the sections `# Access control` below `folder`; the command line acts with its user's.
+fn documented(folder: &Path, rights: &mut Rights) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("cli") {
+                documented(&path, rights);
+            }
+            continue;
+        }
+        let text = read(&path);
+        for section in text.split("/// # Access control\n").skip(1) {
+            let lines = section.lines().map(str::trim);
+            let body = lines.map_while(|l| l.strip_prefix("/// "));
+            let body = body.collect::<Vec<_>>().join(" ");
+            for part in body.trim_end_matches('.').split(". ") {
+                let (resources, verbs) = part
+                    .split_once(": ")
+                    .unwrap_or_else(|| panic!("{}: {part}", path.display()));
+                for resource in resources.split(", ") {
+                    let resource = qualified(resource);
+                    rights.extend(verbs.split(", ").map(|v| (resource.clone(), v.to_owned())));
+                }
+            }
+        }
+    }
+}
+
+fn qualified(resource: &str) -> String {
+    let group = match resource {
+        "pods" | "configmaps" => "",
+        "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
+        "leases" => "coordination.k8s.io",
+        "events (core)" => return "/events".into(),
+        "events (events.k8s.io)" => return "events.k8s.io/events".into(),
+        other => panic!("the code uses {other}, which this test and the chart do not know"),
+    };
+    format!("{group}/{resource}")
+}
+
+fn task_rights() -> Rights {
+    table(TASKS.into_iter().chain([WARNINGS]))
+}
+
+#[test]
+fn the_operator_has_exactly_the_rights_of_the_table() {
+    let objects = render(&[]);
+    assert_eq!(rights(objects.named("ClusterRole", FULL_NAME)), task_rights());
+    let lease = objects.only("Role");
+    assert_eq!(rights(lease), table([LEASES]));
+    assert_eq!(lease["metadata"]["namespace"], NAMESPACE);
+}
+
+#[test]
+fn the_operator_has_exactly_the_rights_that_the_code_documents() {
+    let mut documented_rights = Rights::new();
+    documented(&root().join("src"), &mut documented_rights);
+    let objects = render(&[]);
+    let mut granted = rights(objects.named("ClusterRole", FULL_NAME));
+    granted.extend(rights(objects.only("Role")));
+    assert_eq!(granted, documented_rights);
+}
+
+#[test]
+fn only_the_own_lease_can_be_read_and_changed() {
+    for (values, name) in [
+        (vec![], FULL_NAME),
+        (vec![r#"leaderElection.leaseName="mine""#], "mine"),
+    ] {
+        let objects = render(&values);
+        let rules = objects.only("Role")["rules"].as_array().unwrap().clone();
+        for rule in rules {
+            let names = rule.get("resourceNames");
+            if rule["verbs"] == json!(["create"]) {
+                assert_eq!(names, None);
+            } else {
+                assert_eq!(names, Some(&json!([name])));
+            }
+        }
+        assert!(objects.arguments().contains(&format!("--lease-name={name}")));
+    }
+}
+
+#[test]
+fn one_namespace_needs_no_cluster_role() {
+    for (watch, values) in [
+        ("druid", vec![r#"scope="namespace""#, r#"watchNamespace="druid""#]),
+        (NAMESPACE, vec![r#"scope="namespace""#]),
+    ] {
+        let objects = render(&values);
+        assert!(objects.find("ClusterRole", FULL_NAME).is_none());
+        assert!(objects.all("ClusterRoleBinding").is_empty());
+        let role = objects.named("Role", FULL_NAME);
+        assert_eq!(role["metadata"]["namespace"], watch);
+        assert_eq!(rights(role), task_rights());
+        let binding = objects.named("RoleBinding", FULL_NAME);
+        assert_eq!(binding["metadata"]["namespace"], watch);
+        let lease = objects.named("Role", &format!("{FULL_NAME}-lease"));
+        assert_eq!(lease["metadata"]["namespace"], NAMESPACE);
+        assert!(objects.arguments().contains(&format!("--namespace={watch}")));
+    }
+    let everywhere = render(&[]).arguments();
+    assert!(!everywhere.iter().any(|a| a.starts_with("--namespace")));
+}
+
+#[test]
+fn every_binding_is_of_a_role_that_exists_to_the_operators_account() {
+    for values in [
+        vec![],
+        vec![r#"scope="namespace""#],
+        vec![r#"serviceAccount={"name": "other"}"#],
+    ] {
+        let objects = render(&values);
+        let account = &objects.only("ServiceAccount")["metadata"]["name"];
+        assert_eq!(objects.pod()["spec"]["serviceAccountName"], *account);
+        let mut bindings = objects.all("RoleBinding");
+        bindings.extend(objects.all("ClusterRoleBinding"));
+        assert_eq!(bindings.len(), 2);
+        for binding in bindings {
+            let role = &binding["roleRef"];
+            objects.named(role["kind"].as_str().unwrap(), role["name"].as_str().unwrap());
+            let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE});
+            assert_eq!(binding["subjects"], json!([subject]));
+        }
+    }
+}
+
+#[test]
+fn roles_and_accounts_may_be_somebody_elses() {
+    let none = |objects: &Objects, kinds: &[&str]| {
+        for kind in kinds {
+            assert!(objects.all(kind).is_empty(), "{kind}");
+        }
+    };
+    let all = ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+    none(&render(&["rbac.create=false", "rbac.aggregate=false"]), &all);
+    let objects = render(&[r#"serviceAccount={"create": false, "name": "theirs"}"#]);
+    none(&objects, &["ServiceAccount"]);
+    assert_eq!(objects.pod()["spec"]["serviceAccountName"], "theirs");
+}
+
+#[test]
+fn people_get_their_rights_through_the_clusters_own_roles() {
+    let objects = render(&[]);
+    let verbs =
+        |verbs: &'static [&str]| table([("peon.dev/peontasks", verbs), ("peon.dev/peontemplates", verbs)]);
+    let labels = |role: &Value| {
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        let aggregate = |l: &&String| l.contains("aggregate-to");
+        labels.keys().filter(aggregate).cloned().collect::<Vec<_>>()
+    };
+    let label = |role: &str| format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+    let view = objects.named("ClusterRole", &format!("{FULL_NAME}-view"));
+    assert_eq!(rights(view), verbs(&["get", "list", "watch"]));
+    assert_eq!(labels(view), [label("admin"), label("edit"), label("view")]);
+    let edit = objects.named("ClusterRole", &format!("{FULL_NAME}-edit"));
+    let all = &["get", "list", "watch", "create", "update", "patch", "delete"];
+    assert_eq!(rights(edit), verbs(all));
+    assert_eq!(labels(edit), [label("admin"), label("edit")]);
+    let without = render(&["rbac.aggregate=false"]);
+    assert_eq!(without.all("ClusterRole").len(), 1);
+}

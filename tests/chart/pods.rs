@@ -1,0 +1,275 @@
+//! The Deployment and what belongs to its pods.
+
+use clap::Parser;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
+use peon_operator::run::config::{Config, LogFormat};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::render::{FULL_NAME, NAMESPACE, RELEASE, render};
+
+/// Everything that can be switched on, with a value for everything that is empty otherwise.
+const EVERYTHING: [&str; 16] = [
+    r#"imagePullSecrets=[{"name": "registry"}]"#,
+    r#"serviceAccount.annotations={"a": "b"}"#,
+    r#"podAnnotations={"a": "b"}"#,
+    r#"podLabels={"c": "d"}"#,
+    r#"extraEnv=[{"name": "PEON_IDENTITY", "value": "me"}]"#,
+    r#"nodeSelector={"kubernetes.io/os": "linux"}"#,
+    r#"tolerations=[{"key": "a", "operator": "Exists"}]"#,
+    r#"affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}"#,
+    r#"priorityClassName="system-cluster-critical""#,
+    r#"metrics.service.annotations={"a": "b"}"#,
+    "metrics.serviceMonitor.enabled=true",
+    "networkPolicy.operator.enabled=true",
+    "networkPolicy.peons.enabled=true",
+    r#"networkPolicy.operator.ingressFrom=[{"podSelector": {}}]"#,
+    r#"log.filter="info,peon_operator=debug""#,
+    "global={}",
+];
+
+/// Refuses fields that Kubernetes does not know: they do not survive the way through its types.
+fn round_trip<K: Serialize + DeserializeOwned>(object: &Value) {
+    let typed: K = serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{e} in {object}"));
+    assert_eq!(serde_json::to_value(typed).unwrap(), *object);
+}
+
+#[test]
+fn kubernetes_knows_every_field() {
+    for values in [&[][..], &[r#"scope="namespace""#], &EVERYTHING] {
+        for object in render(values).0 {
+            match object["kind"].as_str().unwrap() {
+                "Deployment" => round_trip::<Deployment>(&object),
+                "ConfigMap" => round_trip::<ConfigMap>(&object),
+                "Service" => round_trip::<Service>(&object),
+                "ServiceAccount" => round_trip::<ServiceAccount>(&object),
+                "NetworkPolicy" => round_trip::<NetworkPolicy>(&object),
+                "PodDisruptionBudget" => round_trip::<PodDisruptionBudget>(&object),
+                "ClusterRole" => round_trip::<ClusterRole>(&object),
+                "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
+                "Role" => round_trip::<Role>(&object),
+                "RoleBinding" => round_trip::<RoleBinding>(&object),
+                "CustomResourceDefinition" | "ServiceMonitor" => {}
+                other => panic!("no type for {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn objects_carry_the_standard_labels_and_the_releases_namespace() {
+    for object in render(&EVERYTHING).0 {
+        let kind = object["kind"].as_str().unwrap();
+        let metadata = &object["metadata"];
+        let cluster = kind.starts_with("Cluster") || kind == "CustomResourceDefinition";
+        let namespace = if cluster { Value::Null } else { NAMESPACE.into() };
+        assert_eq!(metadata["namespace"], namespace, "{kind}");
+        let labels = &metadata["labels"];
+        assert_eq!(labels["app.kubernetes.io/name"], "peon-operator", "{kind}");
+        assert_eq!(labels["app.kubernetes.io/instance"], RELEASE, "{kind}");
+        assert_eq!(
+            labels["app.kubernetes.io/version"],
+            env!("CARGO_PKG_VERSION"),
+            "{kind}"
+        );
+        // The operator takes what carries its own name here for a peon.
+        assert_eq!(labels[LABEL_MANAGED_BY], "Helm", "{kind}");
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(labels["helm.sh/chart"], format!("peon-operator-{version}"));
+    }
+    let pod = &render(&EVERYTHING).pod()["metadata"]["labels"].clone();
+    assert_ne!(pod[LABEL_MANAGED_BY], OPERATOR);
+    assert_eq!(pod["c"], "d");
+}
+
+#[test]
+fn names_follow_the_release() {
+    let name = |values: &[&str]| render(values).only("Deployment")["metadata"]["name"].clone();
+    assert_eq!(name(&[]), FULL_NAME);
+    assert_eq!(name(&[r#"nameOverride="peons""#]), "blue-peons");
+    assert_eq!(name(&[r#"nameOverride="blue""#]), "blue");
+    assert_eq!(name(&[r#"fullnameOverride="green""#]), "green");
+}
+
+#[test]
+fn the_pod_meets_the_restricted_level() {
+    let objects = render(&[]);
+    let pod = &objects.pod()["spec"];
+    let expected = json!({
+        "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    assert_eq!(pod["securityContext"], expected);
+    let expected = json!({
+        "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+    });
+    assert_eq!(objects.container()["securityContext"], expected);
+    for field in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+        assert!(pod.get(field).is_none(), "{field}");
+    }
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    assert_eq!(pod["enableServiceLinks"], false);
+    let account = objects.only("ServiceAccount");
+    assert_eq!(account["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn a_platform_may_choose_the_user() {
+    let objects = render(&[
+        "podSecurityContext.runAsUser=null",
+        "podSecurityContext.runAsGroup=null",
+    ]);
+    let context = &objects.pod()["spec"]["securityContext"];
+    assert_eq!(
+        *context,
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+    );
+}
+
+#[test]
+fn the_program_understands_its_arguments() {
+    let config = |values: &[&str]| {
+        let arguments = render(values).arguments();
+        Config::try_parse_from(std::iter::once("peon-operator".to_owned()).chain(arguments)).unwrap()
+    };
+    let default = config(&[]);
+    assert_eq!(default.namespace, None);
+    assert_eq!(default.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(default.lease_name, FULL_NAME);
+    assert_eq!(default.lease_seconds, 15);
+    assert_eq!(default.log_format, LogFormat::Text);
+    assert_eq!(default.log, "info");
+
+    let given = config(&[
+        r#"scope="namespace""#,
+        r#"log={"format": "json", "filter": "warn,peon_operator=debug"}"#,
+        "leaderElection.leaseSeconds=60",
+        r#"listenAddress="[::]""#,
+    ]);
+    assert_eq!(given.namespace.as_deref(), Some(NAMESPACE));
+    assert_eq!(given.log_format, LogFormat::Json);
+    assert_eq!(given.log, "warn,peon_operator=debug");
+    assert_eq!(given.lease_seconds, 60);
+    assert_eq!(given.listen.to_string(), "[::]:8080");
+}
+
+#[test]
+fn the_properties_are_mounted_where_the_program_reads_them() {
+    let objects = render(&[]);
+    let config_map = objects.only("ConfigMap");
+    let volumes = json!([{"name": "config", "configMap": {"name": config_map["metadata"]["name"]}}]);
+    assert_eq!(objects.pod()["spec"]["volumes"], volumes);
+    let mount = &objects.container()["volumeMounts"][0];
+    let path = format!(
+        "--runtime-properties={}/runtime.properties",
+        mount["mountPath"].as_str().unwrap()
+    );
+    assert!(objects.arguments().contains(&path));
+    assert!(config_map["data"]["runtime.properties"].is_string());
+}
+
+#[test]
+fn other_properties_replace_the_pods() {
+    let checksum = |values: &[&str]| {
+        render(values).pod()["metadata"]["annotations"]["checksum/runtime-properties"].clone()
+    };
+    let default = checksum(&[]);
+    assert!(default.is_string());
+    assert_ne!(checksum(&[r#"runtimeProperties="a=b\n""#]), default);
+    assert_eq!(checksum(&["replicas=3"]), default);
+}
+
+#[test]
+fn the_lease_is_in_the_namespace_of_the_pods() {
+    let env = render(&[]).container()["env"].clone();
+    let expected = json!([{
+        "name": "PEON_LEASE_NAMESPACE",
+        "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+    }]);
+    assert_eq!(env, expected);
+}
+
+#[test]
+fn a_pod_has_time_to_drain_and_is_asked_for_its_health() {
+    let objects = render(&[]);
+    let spec = &objects.only("Deployment")["spec"];
+    assert_eq!(spec["replicas"], 2);
+    assert_eq!(spec["strategy"]["type"], "RollingUpdate");
+    assert_eq!(objects.pod()["spec"]["terminationGracePeriodSeconds"], 40);
+    let container = objects.container();
+    assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+    let resources = json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}});
+    assert_eq!(container["resources"], resources);
+}
+
+#[test]
+fn the_image_is_named_by_digest_or_tag() {
+    let image = |values: &[&str]| render(values).container()["image"].as_str().unwrap().to_owned();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(image(&[]).ends_with(&format!("/peon-operator:{version}")));
+    let local = r#"image={"repository": "localhost:5000/peon-operator", "tag": "dev"}"#;
+    assert_eq!(image(&[local]), "localhost:5000/peon-operator:dev");
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let by_digest = image(&[local, &format!("image.digest=\"{digest}\"")]);
+    assert_eq!(by_digest, format!("localhost:5000/peon-operator@{digest}"));
+}
+
+#[test]
+fn the_pods_are_spread() {
+    let constraints = |values: &[&str]| render(values).pod()["spec"]["topologySpreadConstraints"].clone();
+    let labels = json!({"app.kubernetes.io/name": "peon-operator", "app.kubernetes.io/instance": RELEASE});
+    let expected = json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels},
+    }]);
+    assert_eq!(constraints(&[]), expected);
+    let own = r#"[{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]"#;
+    let own = own.replace("{}", r#"{"matchLabels": {"a": "b"}}"#);
+    let expected: Value = serde_json::from_str(&own).unwrap();
+    assert_eq!(
+        constraints(&[&format!("topologySpreadConstraints={own}")]),
+        expected
+    );
+    assert_eq!(constraints(&["topologySpreadConstraints=[]"]), Value::Null);
+}
+
+#[test]
+fn a_single_pod_blocks_no_drain() {
+    let objects = render(&[]);
+    assert_eq!(objects.only("PodDisruptionBudget")["spec"]["maxUnavailable"], 1);
+    for values in ["replicas=1", "podDisruptionBudget.enabled=false"] {
+        assert!(
+            render(&[values]).all("PodDisruptionBudget").is_empty(),
+            "{values}"
+        );
+    }
+}
+
+#[test]
+fn what_a_pod_may_hold_reaches_the_pod() {
+    let objects = render(&EVERYTHING);
+    let pod = &objects.pod()["spec"];
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
+    assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/os": "linux"}));
+    assert_eq!(pod["tolerations"][0]["key"], "a");
+    assert!(pod["affinity"]["nodeAffinity"].is_object());
+    assert_eq!(pod["priorityClassName"], "system-cluster-critical");
+    assert_eq!(objects.pod()["metadata"]["annotations"]["a"], "b");
+    let env = objects.container()["env"].as_array().unwrap();
+    assert!(env.contains(&json!({"name": "PEON_IDENTITY", "value": "me"})));
+    let account = objects.only("ServiceAccount");
+    assert_eq!(account["metadata"]["annotations"]["a"], "b");
+    let automount = render(&["serviceAccount.automount=true"]);
+    assert_eq!(
+        automount.only("ServiceAccount")["automountServiceAccountToken"],
+        true
+    );
+}

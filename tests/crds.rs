@@ -1,0 +1,63 @@
+//! The CRD manifests in the repository are those of the types, and explain themselves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use peon_operator::api::crds::manifests;
+use serde_json::Value;
+
+#[test]
+fn the_files_are_those_of_the_types() {
+    let expected: BTreeMap<String, String> = manifests().unwrap().into_iter().collect();
+    for folder in ["crds", "charts/peon-operator/files/crds"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let read = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap())
+        };
+        let entries = fs::read_dir(path).unwrap();
+        let found: BTreeMap<String, String> = entries.map(|e| read(e.unwrap())).collect();
+        let names = |files: &BTreeMap<String, String>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&found), names(&expected), "files in {folder}");
+        for (name, body) in &expected {
+            // Not assert_eq: two manifests side by side help nobody.
+            assert!(
+                found[name] == *body,
+                "{folder}/{name} is out of date: run `make generate`"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    for (name, body) in manifests().unwrap() {
+        let crd: Value = serde_yaml::from_str(&body).unwrap();
+        let mut missing = Vec::new();
+        let mut fields = 0;
+        for version in crd["spec"]["versions"].as_array().unwrap() {
+            let schema = &version["schema"]["openAPIV3Schema"];
+            describe("", schema, &mut fields, &mut missing);
+        }
+        assert!(fields > 5, "{name} has {fields} fields");
+        assert!(missing.is_empty(), "{name}: no description of {missing:?}");
+    }
+}
+
+/// Collects the paths of the fields below `schema` that have no description.
+fn describe(path: &str, schema: &Value, fields: &mut usize, missing: &mut Vec<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        *fields += 1;
+        if field["description"].as_str().is_none_or(|d| d.trim().is_empty()) {
+            missing.push(path.clone());
+        }
+        describe(&path, field, fields, missing);
+    }
+    for (part, sign) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[part].is_object() {
+            describe(&format!("{path}{sign}"), &schema[part], fields, missing);
+        }
+    }
+}
