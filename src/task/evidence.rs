@@ -15,8 +15,8 @@ pub struct Evidence {
     pub pod_uid: String,
     /// Uid of the controlling owner.
     pub owner_uid: Option<String>,
-    /// When the pod was created.
-    pub created: Option<Timestamp>,
+    /// When the pod was bound to its node.
+    pub scheduled: Option<Timestamp>,
     /// The node, once the pod is bound to one.
     pub node: Option<String>,
     /// `status.phase`.
@@ -114,7 +114,9 @@ impl Evidence {
                 .flatten()
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone()),
-            created: pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            scheduled: true_condition("PodScheduled", "True")
+                .and_then(|c| c.last_transition_time)
+                .map(|t| t.0),
             node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
             phase: status.phase.unwrap_or_default(),
             reason: status.reason,

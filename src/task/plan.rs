@@ -214,7 +214,7 @@ fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) 
     }
     let silent = is_silent(evidence);
     let overdue = evidence
-        .created
+        .scheduled
         .is_some_and(|c| now.duration_since(c) >= signed(SILENCE));
     if silent && overdue && snapshot.warnings.is_none() {
         return Step::Act(Action::ReadWarnings {

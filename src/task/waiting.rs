@@ -59,7 +59,8 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
     if let Some(warning) = mounts {
         return wait(waiting::CONTAINER_CONFIG, &warning.message);
     }
-    if let Some(warning) = warnings.iter().find(|w| w.reason.starts_with("Failed")) {
+    // What went wrong with a container itself is in the container's state, and old Events may tell of the past.
+    if let Some(warning) = warnings.iter().find(|w| w.reason == "FailedCreatePodSandBox") {
         return wait(waiting::CONTAINER_START, &warning.message);
     }
     wait(waiting::STARTING, "the pod was created; its node prepares it")

@@ -70,9 +70,12 @@ fn noop_completes(fixture: &Fixture) -> Result<()> {
         .kubectl
         .get_json(&["pod", pod_name, "--namespace", NAMESPACE])?;
     let resources = &pod["spec"]["containers"][0]["resources"];
-    let asked = json!({"cpu": "1", "memory": "512Mi"});
     ensure!(
-        resources["limits"] == asked && resources["requests"] == asked,
+        resources["limits"] == json!({"cpu": "1", "memory": "512Mi"}),
+        "{resources}"
+    );
+    ensure!(
+        resources["requests"] == json!({"cpu": "250m", "memory": "512Mi"}),
         "{resources}"
     );
     let log = fixture.kubectl.logs(&[pod_name, "--namespace", NAMESPACE])?;

@@ -145,7 +145,10 @@ fn for_an_image(fixture: &Fixture) -> Result<()> {
     ensure!(task["status"]["phase"] == "Starting", "{}", task["status"]);
     let message = waits_for(&task, "Started")?;
     ensure!(message.contains("localhost/absent:1"), "{message}");
-    Ok(())
+    // Its pod would hold its share of the node for as long as the cluster lives.
+    fixture
+        .kubectl
+        .delete(&["peontask", "early", "--namespace", &namespace])
 }
 
 /// Somebody else's objects have the names that the task needs.
