@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Install Debian packages and build the Kubernetes programs that are missing.
+    /// Install Debian packages and build the Kubernetes programs that are missing; prints the programs' folder.
     Tools,
     /// Build the container images that are missing (pause, operator, Druid).
     Images {
@@ -99,7 +99,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
     let cache = Cache::open()?;
     interrupt::watch()?;
     match &cli.action {
-        Action::Tools => tools::install(&cache, &progress).map(drop)?,
+        Action::Tools => println!("{}", tools::install(&cache, &progress)?.display()),
         Action::Images { only } => {
             let archives = images::build(&cache, only, &progress)?;
             if let Some(cluster) = Cluster::attach(&cache, busy, &progress)? {

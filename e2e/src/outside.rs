@@ -17,7 +17,14 @@ use nix::{
 };
 use serde_json::json;
 
-use crate::{exec, fixture::Fixture, gate::Gate, interrupt::Helper, kubectl::Kubectl, wait::wait_until};
+use crate::{
+    exec,
+    fixture::{Fixture, LIMIT, OPERATOR_NAMESPACE, RELEASE},
+    gate::Gate,
+    interrupt::Helper,
+    kubectl::Kubectl,
+    wait::wait_until,
+};
 
 /// Seconds of the lease, the fewest that the operator takes.
 const LEASE_SECONDS: &str = "5";
@@ -52,19 +59,9 @@ impl Grounds {
         fixture
             .helm
             .install("operator", &namespace, &fixture.operator_image, &values)?;
-        let scale = [
-            "scale",
-            "deployment",
-            "operator",
-            "--replicas=0",
-            "--namespace",
-            &namespace,
-        ];
-        fixture.kubectl.run(&scale)?;
-        let pods = ["pod", "--namespace", &namespace];
-        fixture
-            .kubectl
-            .wait_for(&pods, Duration::from_secs(90), |p| p["items"] == json!([]))?;
+        stop_release(fixture, "operator", &namespace)?;
+        // The release that all other cases use watches every namespace, this one too.
+        stop_release(fixture, RELEASE, OPERATOR_NAMESPACE)?;
         let token = [
             "create",
             "token",
@@ -127,6 +124,29 @@ impl Grounds {
             _group: group,
         })
     }
+}
+
+/// Sends a release's own pods away.
+fn stop_release(fixture: &Fixture, deployment: &str, namespace: &str) -> Result<()> {
+    let scale = [
+        "scale",
+        "deployment",
+        deployment,
+        "--replicas=0",
+        "--namespace",
+        namespace,
+    ];
+    fixture.kubectl.run(&scale)?;
+    let pods = [
+        "pod",
+        "--selector=app.kubernetes.io/name=peon-operator",
+        "--namespace",
+        namespace,
+    ];
+    fixture
+        .kubectl
+        .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))
+        .map(drop)
 }
 
 /// The administrator's kubeconfig with another user: the service account.

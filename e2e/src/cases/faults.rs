@@ -87,7 +87,11 @@ fn clean_run(fixture: &Fixture, grounds: &Grounds) -> Result<Vec<String>> {
         .until_reason(&grounds.namespace, "clean", "Succeeded")
         .with_context(|| operator.tail())?;
     let writes = writes(fixture, &grounds.namespace, "clean")?;
-    ensure!(writes.iter().all(|(_, code)| *code < 300), "{writes:?}");
+    ensure!(
+        writes.iter().all(|(_, code)| *code < 300),
+        "{writes:?}: {}",
+        operator.tail()
+    );
     Ok(writes.into_iter().map(|(action, _)| action).collect())
 }
 

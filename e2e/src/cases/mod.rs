@@ -57,8 +57,8 @@ pub fn all() -> Vec<Case> {
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
     all.extend(faults::CASES);
-    all.extend(release::CASES);
-    // Judges what all others made the operator do.
+    // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);
+    all.extend(release::CASES);
     all
 }

@@ -65,8 +65,14 @@ fn by_the_api_server(fixture: &Fixture) -> Result<()> {
         ),
     ];
     for (spec, expected) in cases {
-        match fixture.task(&namespace, "bad", &spec) {
-            Ok(()) => bail!("{spec} was accepted"),
+        let task = json!({
+            "apiVersion": "peon.dev/v1alpha1",
+            "kind": "PeonTask",
+            "metadata": {"name": "bad", "namespace": namespace},
+            "spec": spec,
+        });
+        match fixture.kubectl.create(&task.to_string()) {
+            Ok(_) => bail!("{spec} was accepted"),
             Err(error) => ensure!(format!("{error:#}").contains(expected), "{spec}: {error:#}"),
         }
     }
@@ -140,8 +146,8 @@ fn refused_pods(fixture: &Fixture) -> Result<()> {
         ("insecure", json!({"hostNetwork": true}), "violates PodSecurity"),
         (
             "invalid",
-            json!({"terminationGracePeriodSeconds": -5}),
-            "terminationGracePeriodSeconds",
+            json!({"containers": [{"name": "peon", "ports": [{"containerPort": 70_000}]}]}),
+            "spec.containers[0].ports[0].containerPort",
         ),
     ];
     for (name, pod, _) in &cases {
@@ -212,22 +218,24 @@ fn bad_template(fixture: &Fixture) -> Result<()> {
 /// What a CRD of another version lets in.
 fn undecodable(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("undecodable")?;
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/unmanaged";
-    let set = |schema: Value| {
-        let patch = json!([{"op": "replace", "path": path, "value": schema}]);
-        let args = [
+    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let set = |schema: &Value| {
+        let patch = json!([{"op": "replace", "path": path, "value": schema}]).to_string();
+        fixture.kubectl.run(&[
             "patch",
             "crd",
             "peontasks.peon.dev",
             "--type=json",
             "--patch",
-            &patch.to_string(),
-        ];
-        fixture.kubectl.run(&args)
+            &patch,
+        ])
     };
     let crd = fixture.kubectl.get_json(&["crd", "peontasks.peon.dev"])?;
     let schema = crd.pointer(path).cloned().unwrap_or_default();
-    set(json!({"x-kubernetes-preserve-unknown-fields": true}))?;
+    let mut lax = schema.clone();
+    lax["x-kubernetes-validations"] = json!([]);
+    lax["properties"]["unmanaged"] = json!({"x-kubernetes-preserve-unknown-fields": true});
+    set(&lax)?;
     let outcome = (|| {
         let spec = json!({"task": {"type": "noop"}, "unmanaged": {"by": "nobody"}});
         // The API server takes a moment to serve the changed schema.
@@ -243,6 +251,6 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
             .kubectl
             .delete(&["peontask", "bad", "--namespace", &namespace])
     })();
-    set(schema)?;
+    set(&schema)?;
     outcome
 }

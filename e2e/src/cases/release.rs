@@ -13,6 +13,12 @@ pub(super) const CASES: [Case; 1] =
     [case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).alone()];
 
 fn survives(fixture: &Fixture) -> Result<()> {
+    let install = |values: &[&str]| {
+        fixture
+            .helm
+            .install(RELEASE, OPERATOR_NAMESPACE, &fixture.operator_image, values)
+    };
+    install(&["replicas=1"])?;
     let name = "outlives-the-chart";
     let mut task = samples::noop(name)?;
     task["spec"]["task"]["runTime"] = json!(40_000);
@@ -49,11 +55,6 @@ fn survives(fixture: &Fixture) -> Result<()> {
         );
         ensure!(crds()? == crd_uids, "the CRDs are others {when}");
         Ok(())
-    };
-    let install = |values: &[&str]| {
-        fixture
-            .helm
-            .install(RELEASE, OPERATOR_NAMESPACE, &fixture.operator_image, values)
     };
     install(&["replicas=2", "log.format=json"])?;
     running("after the upgrade")?;

@@ -1,0 +1,78 @@
+# peon-operator. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Everything expensive lives outside the checkout, so that a fresh clone builds little.
+export PEON_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/peon-operator
+export CARGO_TARGET_DIR ?= $(PEON_CACHE)/target
+CARGO_TOOLS := $(PEON_CACHE)/cargo-tools
+CARGO_DENY_VERSION := 0.20.2
+E2E = $(CARGO_TARGET_DIR)/debug/e2e
+IMAGE ?= peon-operator:dev
+BASE ?= gcr.io/distroless/cc-debian12:nonroot
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its own (KEEP=1 leaves it running)
+	@$(E2E) --wait demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: tools ## Everything: unit and property tests, the chart, a real cluster, a real Druid
+	@./scripts/test.sh $(E2E)
+
+.PHONY: unit
+unit: ## The fast loop: no cluster, no network
+	@cargo test --lib --test architecture --test crds
+
+.PHONY: lint
+lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and sources of dependencies, shell scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	$(CARGO_TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+	@./scripts/generated.sh
+
+.PHONY: audit
+audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of dependencies (fetches the advisory database)
+	$(CARGO_TOOLS)/bin/cargo-deny check advisories
+
+.PHONY: generate
+generate: ## Write the CRDs from the Rust types
+	@cargo run --quiet --bin generate
+
+.PHONY: image
+image: ## Build the operator's image with docker (IMAGE=name BASE=base)
+	cargo build --release --bin peon-operator
+	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file Dockerfile $(CARGO_TARGET_DIR)/release
+
+.PHONY: tools
+tools: build ## Install what the test cluster needs: Debian packages, Kubernetes programs
+ifneq ($(CLUSTER),current)
+	@$(E2E) tools >/dev/null
+endif
+
+.PHONY: build
+build: toolchain
+	@echo "building (several minutes the first time) …"
+	@cargo build --quiet --workspace
+
+.PHONY: toolchain
+toolchain:
+	@./scripts/toolchain.sh
+
+.PHONY: cluster-up
+cluster-up: tools ## Start the test cluster and leave it running
+	@$(E2E) up
+
+.PHONY: cluster-down
+cluster-down: build ## End the test cluster and remove everything it made
+	@$(E2E) --wait down
+
+$(CARGO_TOOLS)/bin/cargo-deny:
+	@echo "installing cargo-deny $(CARGO_DENY_VERSION) (some minutes, once) …"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) --target-dir $(PEON_CACHE)/target-tools --version $(CARGO_DENY_VERSION) cargo-deny

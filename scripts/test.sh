@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs all tests and ends with one true line: how many passed and failed, over all runners.
+#   scripts/test.sh E2E_PROGRAM
+set -uo pipefail
+cd "$(dirname "$0")/.."
+e2e=$1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+broken=0
+
+# A run that ends badly without a failed test (a crash, a cluster that does not start) is a failure too.
+run() {
+    local before failed
+    before=$(grep -c '^test result: FAILED' "$log")
+    "$@" 2>&1 | tee -a "$log"
+    if [ "${PIPESTATUS[0]}" != 0 ]; then
+        failed=$(grep -c '^test result: FAILED' "$log")
+        if [ "$failed" = "$before" ]; then broken=$((broken + 1)); echo "did not run: $*"; fi
+    fi
+}
+
+if [ "${CLUSTER:-}" = current ]; then
+    HELM=$(command -v helm) || { echo "install helm 3 first" >&2; exit 1; }
+else
+    HELM=$("$e2e" tools)/helm || exit 1
+fi
+export HELM
+run cargo test --workspace --no-fail-fast
+run "$e2e" --wait test
+if [ "${CLUSTER:-}" != current ]; then
+    run "$e2e" leftovers
+fi
+
+awk -v broken="$broken" '
+    /^test result:/ {
+        for (i = 1; i <= NF; i++) {
+            if ($i ~ /^passed/) passed += $(i - 1)
+            if ($i ~ /^failed/) failed += $(i - 1)
+        }
+    }
+    END { failed += broken; printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }
+' "$log"
