@@ -123,12 +123,6 @@ fn ended_pod(evidence: &Evidence) -> Outcome {
     if let Some((cause, message)) = disruption(evidence, None) {
         return failed(cause, format!("{message}; {MAYBE_PUBLISHED}"));
     }
-    if reason == "DeadlineExceeded" {
-        return failed(
-            cause::DEADLINE,
-            format!("the pod's activeDeadlineSeconds passed; {MAYBE_PUBLISHED}"),
-        );
-    }
     if let Some((name, Container::Terminated(init))) = &evidence.init {
         let said = init.message.trim();
         let said = if said.is_empty() {
@@ -200,6 +194,7 @@ fn disruption(evidence: &Evidence, finished: Option<Timestamp>) -> Option<(&'sta
             Some((cause::NODE_SHUTDOWN, "the node shut down"))
         }
         Some("NodeLost") => Some((cause::NODE_LOST, "the pod's node was lost")),
+        Some("DeadlineExceeded") => Some((cause::DEADLINE, "the pod's activeDeadlineSeconds passed")),
         _ => None,
     };
     if let Some((cause, text)) = by_pod {

@@ -179,6 +179,20 @@ fn a_deletion_counts_from_its_request_not_from_the_end_of_its_grace() {
 }
 
 #[test]
+fn failed_after_the_deadline_is_deadline() {
+    for said in [failure(), String::new()] {
+        let status = with_reason(
+            ended(143, "Error", &said),
+            "DeadlineExceeded",
+            "was active too long",
+        );
+        let (cause, message) = cause_of(&evidence(status));
+        assert_eq!(cause, cause::DEADLINE, "{said}");
+        assert!(message.contains("activeDeadlineSeconds"), "{message}");
+    }
+}
+
+#[test]
 fn a_pod_past_its_deadline_without_statuses_is_deadline() {
     let status = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
     assert_eq!(cause_of(&evidence(status)).0, cause::DEADLINE);
