@@ -184,7 +184,9 @@ fn disruption(evidence: &Evidence, finished: Option<Timestamp>) -> Option<(&'sta
             return Some((cause, detail(text, &d.message)));
         }
     }
-    let by_pod = match evidence.reason.as_deref() {
+    // The kubelet gives the reason no time; the condition that comes with it has one.
+    let late = evidence.disruption.as_ref().is_some_and(|d| !in_time(&d.since));
+    let by_pod = match evidence.reason.as_deref().filter(|_| !late) {
         Some("Evicted") => Some((cause::EVICTED, "the kubelet evicted the pod")),
         Some("Preempting") => Some((
             cause::PREEMPTED,

@@ -165,6 +165,20 @@ fn failed_before_a_disruption_stays_task_failed() {
     }
 }
 
+/// Sidecars may outlive the peon, and be evicted.
+#[test]
+fn failed_before_the_kubelet_evicted_the_sidecars_stays_task_failed() {
+    for reason in ["Evicted", "Preempting", "Terminated"] {
+        let late = disrupted(
+            ended(0, "Completed", &failure()),
+            "TerminationByKubelet",
+            ENDED + 1,
+        );
+        let late = evidence(with_reason(late, reason, ""));
+        assert_eq!(cause_of(&late).0, cause::TASK_FAILED, "{reason}");
+    }
+}
+
 #[test]
 fn a_deletion_counts_from_its_request_not_from_the_end_of_its_grace() {
     let pod = |deletion: i64, grace: i64| {
