@@ -171,7 +171,8 @@ fn deletion_requested(pod: &Pod) -> Option<Timestamp> {
 }
 
 fn container(status: &ContainerStatus) -> Container {
-    let time = |t: Option<Time>| t.map(|t| t.0);
+    // A runtime that does not know the time reports the start of the epoch.
+    let time = |t: Option<Time>| t.map(|t| t.0).filter(|t| *t > Timestamp::UNIX_EPOCH);
     match status.state.clone() {
         Some(ContainerState {
             terminated: Some(t), ..

@@ -104,7 +104,7 @@ impl Draft {
     pub fn judge(mut self, verdict: &Verdict) -> PeonTaskStatus {
         if let Some(ended) = &verdict.terminated {
             self.status.exit_code = Some(ended.exit_code);
-            if ended.started.is_some_and(|t| t > Timestamp::UNIX_EPOCH) {
+            if ended.started.is_some() {
                 self.started(ended.started);
             }
             self.status.completion_time = ended.finished.map(Time);

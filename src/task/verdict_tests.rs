@@ -366,6 +366,21 @@ fn a_pod_that_vanished_is_deleted_unless_something_else_took_it() {
     assert_eq!(gone(&evidence(lost)).0, cause::NODE_LOST);
 }
 
+/// A runtime that lost track of a container reports its times as the start of the epoch.
+#[test]
+fn an_unknown_end_lies_before_no_disruption() {
+    let lost = json!({"terminated": {
+        "exitCode": 255, "reason": "Unknown",
+        "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "1970-01-01T00:00:00Z",
+    }});
+    let evidence = deleted(in_state("Failed", lost), 150);
+    assert_eq!(cause_of(&evidence).0, cause::POD_DELETED);
+    assert_eq!(
+        judge(&evidence, false, ID).unwrap().terminated.unwrap().finished,
+        None
+    );
+}
+
 #[test]
 fn the_verdict_carries_how_the_container_ended() {
     let ended = judge(&evidence(ended(137, "OOMKilled", "")), false, ID).unwrap();
