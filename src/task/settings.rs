@@ -252,29 +252,37 @@ fn container_resources(levels: &Levels<'_>) -> Option<ResourceRequirements> {
     serde_json::from_value(container.get("resources")?.clone()).ok()
 }
 
-/// Requests and limits of everything but cpu and memory: each from the highest level that names it.
+/// Requests and limits of everything but cpu and memory: of each resource both from the highest level that names
+/// it, since the API server refuses a limit below the request.
 fn other_resources(levels: &Levels<'_>) -> ResourceRequirements {
     let container = container_resources(levels);
-    let mut all = ResourceRequirements::default();
+    let mut requests = BTreeMap::new();
+    let mut limits = BTreeMap::new();
+    let mut claims = None;
     for level in [
         container.as_ref(),
         levels.template.resources.as_ref(),
         levels.task.resources.as_ref(),
     ] {
         let Some(level) = level else { continue };
-        for (from, to) in [
-            (&level.requests, &mut all.requests),
-            (&level.limits, &mut all.limits),
-        ] {
-            if let Some(from) = from {
-                to.get_or_insert_default().extend(from.clone());
-            }
+        let (higher_requests, higher_limits) = (level.requests.as_ref(), level.limits.as_ref());
+        for name in higher_requests
+            .into_iter()
+            .chain(higher_limits)
+            .flat_map(BTreeMap::keys)
+        {
+            requests.remove(name);
+            limits.remove(name);
         }
-        if level.claims.is_some() {
-            all.claims.clone_from(&level.claims);
-        }
+        requests.extend(higher_requests.cloned().unwrap_or_default());
+        limits.extend(higher_limits.cloned().unwrap_or_default());
+        claims = level.claims.clone().or(claims);
     }
-    all
+    ResourceRequirements {
+        claims,
+        requests: Some(requests),
+        limits: Some(limits),
+    }
 }
 
 fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSetting> {

@@ -289,6 +289,25 @@ fn other_resources_pass_through() {
     assert_eq!(settings.resources.claims.unwrap()[0].name, "c");
 }
 
+/// The API server refuses a limit below the request of another level, and a device whose two differ.
+#[test]
+fn request_and_limit_of_a_resource_come_from_one_level() {
+    let settings = given(
+        json!({"resources": {"limits": {"ephemeral-storage": "5Gi"}}}),
+        json!({}),
+        json!({
+            "resources": {"requests": {"ephemeral-storage": "9Gi"}, "limits": {"ephemeral-storage": "9Gi"}},
+            "template": in_container(&json!({"requests": {"example.com/gpu": "1"}})),
+        }),
+        "",
+    )
+    .settings();
+    let (requests, limits) = (settings.resources.requests, settings.resources.limits);
+    assert_eq!(get(limits.as_ref(), "ephemeral-storage"), Some("5Gi"));
+    assert_eq!(get(requests.as_ref(), "ephemeral-storage"), None);
+    assert_eq!(get(requests.as_ref(), "example.com/gpu"), Some("1"));
+}
+
 #[test]
 fn numbers_in_the_context_are_quantities() {
     let context = json!({"druid.peon.pod.memory": 2_000_000_000_u64, "druid.peon.pod.cpu": 1.5});
