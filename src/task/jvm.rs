@@ -48,10 +48,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
         // Druid also takes `auto` for the buffer's size, which is the same as none here.
         Some(auto) if auto.eq_ignore_ascii_case("auto") => Ok(None),
         Some(text) => human_readable(text).map(Some).ok_or_else(|| InvalidSetting {
-            source: settings
-                .properties
-                .get(name)
-                .map_or_else(|| source(&format!("-D{name}=")), |(_, s)| *s),
+            source: source(&format!("-D{name}=")),
             message: format!("{name} is {text:?}, it must be a number, for sizes also one such as 100MiB"),
         }),
     };
@@ -147,9 +144,6 @@ pub fn argument_file(
         (THREADS, sizing.threads),
         (MERGE_BUFFERS, sizing.merge_buffers),
     ] {
-        add(format!("-D{name}={value}"));
-    }
-    for (name, (value, _)) in &settings.properties {
         add(format!("-D{name}={value}"));
     }
     for option in settings.options() {

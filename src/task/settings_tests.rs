@@ -208,6 +208,19 @@ fn properties_come_from_the_highest_level() {
     );
 }
 
+/// A property is one setting, however it is written.
+#[test]
+fn an_option_of_a_lower_level_does_not_beat_a_property_of_a_higher_one() {
+    let context = json!({"druid.indexer.fork.property.druid.x": "context"});
+    let template = json!({"javaOpts": ["-Ddruid.x=template"], "properties": {"druid.y": "template"}});
+    let operator = "druid.indexer.runner.javaOpts=-Ddruid.x=operator -Ddruid.y=operator";
+    let settings = given(json!({}), context, template, operator).settings();
+    assert_eq!(settings.property("druid.x"), Some("context"));
+    assert_eq!(settings.property("druid.y"), Some("template"));
+    let defined = settings.options().filter(|o| o.starts_with("-Ddruid.")).count();
+    assert_eq!(defined, 2, "{:?}", settings.java_opts);
+}
+
 #[test]
 fn of_one_level_the_option_beats_the_property() {
     let template = json!({"javaOpts": ["-Ddruid.x=option"], "properties": {"druid.x": "property"}});
