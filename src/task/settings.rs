@@ -346,9 +346,10 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
 /// Nobody may set what the operator sets, unless to the same value.
 fn refuse_reserved(options: &[(String, Source)]) -> Result<(), InvalidSetting> {
     for (option, source) in options {
-        let Some((name, value)) = option.strip_prefix("-D").and_then(|o| o.split_once('=')) else {
+        let Some(definition) = option.strip_prefix("-D") else {
             continue;
         };
+        let (name, value) = definition.split_once('=').unwrap_or((definition, ""));
         let own = RESERVED.iter().find(|(reserved, _)| *reserved == name);
         let message = match own {
             Some((_, own)) if *own != value => {

@@ -426,3 +426,18 @@ fn a_reserved_property_may_be_given_as_the_operator_sets_it() {
         );
     }
 }
+
+/// `-Dname` sets a property too, and so does a name that holds a `=`.
+#[test]
+fn a_reserved_property_cannot_be_smuggled_in() {
+    let options = json!({"javaOpts": ["-Ddruid.host"]});
+    assert_eq!(
+        given(options, json!({}), json!({}), "").refused().source,
+        Source::Task
+    );
+    let context = json!({"druid.indexer.fork.property.druid.host=me": ""});
+    assert_eq!(
+        given(json!({}), context, json!({}), "").refused().source,
+        Source::Context
+    );
+}
