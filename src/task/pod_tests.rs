@@ -285,6 +285,17 @@ fn what_runs_and_how_often_is_the_operators() {
     assert_eq!(peon["terminationMessagePolicy"], "File");
 }
 
+/// A container may have a restart policy of its own, which outranks the pod's.
+#[test]
+fn the_peons_container_is_never_restarted() {
+    let pod = pod_of(json!({"spec": {"containers": [{
+        "name": "peon", "restartPolicy": "Always",
+        "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [3]}}],
+    }]}}));
+    assert_eq!(peon(&pod)["restartPolicy"], Value::Null);
+    assert_eq!(peon(&pod)["restartPolicyRules"], Value::Null);
+}
+
 #[test]
 fn the_peon_may_have_another_name() {
     let pod = pod_of(json!({"spec": {"containers": [{"name": "main", "image": "x"}, {"name": "b"}]}}));
