@@ -172,7 +172,9 @@ fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
         .status
         .as_ref()
         .and_then(|s| conditions::find(&s.conditions, STARTED));
-    started.is_some_and(|c| now.duration_since(c.last_transition_time.0) < signed(CACHE_LAG))
+    // A time to come is another process' clock, and says nothing.
+    let lag = SignedDuration::ZERO..signed(CACHE_LAG);
+    started.is_some_and(|c| lag.contains(&now.duration_since(c.last_transition_time.0)))
 }
 
 fn signed(duration: Duration) -> SignedDuration {

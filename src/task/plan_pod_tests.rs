@@ -28,6 +28,13 @@ fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
     assert_eq!(reason_of(&status(&replaced, 120), FAILED), cause::POD_DELETED);
 }
 
+/// The clock of the process that wrote the status may have been ahead.
+#[test]
+fn a_pod_created_in_the_future_is_looked_for_now() {
+    let lagging = snapshot(recorded());
+    assert_eq!(action(&lagging, 50), Action::LookLive { name: POD.into() });
+}
+
 #[test]
 fn what_a_departed_pod_showed_last_is_judged() {
     let succeeded = ended(0, "Completed", &task_status(ID, "SUCCESS", None));
