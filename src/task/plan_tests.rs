@@ -302,6 +302,31 @@ fn an_attempt_claimed_before_is_looked_at_live() {
 }
 
 #[test]
+fn a_pod_is_adopted_and_described_though_its_template_is_gone() {
+    let adopted = Snapshot {
+        template: Template::Missing { name: "x".into() },
+        cached: Some(evidence(running())),
+        ..snapshot(noop())
+    };
+    let status = status(&adopted, 120);
+    assert_eq!(status.phase, Some(Phase::Running));
+    assert_eq!(status.task_id.as_deref(), Some(ID));
+    assert!(status.task_hash.is_some());
+}
+
+#[test]
+fn the_settings_of_a_pod_do_not_change_with_its_template() {
+    let changed = Snapshot {
+        template: Template::Found(Arc::new(template(
+            json!({"resources": {"limits": {"memory": "9Gi"}}}),
+        ))),
+        cached: Some(evidence(running())),
+        ..snapshot(recorded())
+    };
+    assert_eq!(status(&changed, 120).memory.as_deref(), Some("2G"));
+}
+
+#[test]
 fn a_pod_that_exists_is_looked_at_live() {
     let exists = Snapshot {
         creation: Some(Creation::Exists),
