@@ -59,7 +59,11 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
     if let Some(warning) = mounts {
         return wait(waiting::CONTAINER_CONFIG, &warning.message);
     }
-    if let Some(warning) = warnings.iter().find(|w| w.reason.starts_with("Failed")) {
+    // That it could not be scheduled for a while is over, once it has a node.
+    let failed = warnings
+        .iter()
+        .find(|w| w.reason.starts_with("Failed") && w.reason != "FailedScheduling");
+    if let Some(warning) = failed {
         return wait(waiting::CONTAINER_START, &warning.message);
     }
     wait(waiting::STARTING, "the pod was created; its node prepares it")
@@ -175,6 +179,22 @@ mod tests {
         let pull = waiting_peon("ErrImagePull", "m");
         assert!(!is_silent(&pull));
         assert_eq!(reason(&analyse(&pull, &[mount])), waiting::IMAGE_PULL);
+    }
+
+    #[test]
+    fn a_pod_that_has_a_node_is_not_unschedulable_any_more() {
+        let silent = waiting_peon("ContainerCreating", "");
+        let warning = |reason: &str| PodWarning {
+            reason: reason.into(),
+            message: "m".into(),
+        };
+        let scheduling = warning("FailedScheduling");
+        assert_eq!(
+            reason(&analyse(&silent, std::slice::from_ref(&scheduling))),
+            waiting::STARTING
+        );
+        let both = [scheduling, warning("FailedCreatePodSandBox")];
+        assert_eq!(reason(&analyse(&silent, &both)), waiting::CONTAINER_START);
     }
 
     #[test]
