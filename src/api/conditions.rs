@@ -89,7 +89,7 @@ pub mod cause {
 /// Reason of `Complete`.
 pub const SUCCEEDED: &str = "Succeeded";
 
-/// Longest message kept in a condition, in bytes. The API allows 32 KiB; a status is to stay below 4 KiB.
+/// Longest message kept in a condition, in bytes. The API allows 32 KiB; a large status shortens them further.
 const LONGEST_MESSAGE: usize = 1024;
 
 /// Finds a condition by type.

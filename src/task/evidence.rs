@@ -29,7 +29,7 @@ pub struct Evidence {
     pub deletion_requested: Option<Timestamp>,
     /// The condition `DisruptionTarget`.
     pub disruption: Option<Disruption>,
-    /// The message of `PodScheduled=False/Unschedulable`.
+    /// The message of `PodScheduled=False`.
     pub unschedulable: Option<String>,
     /// The peon's container.
     pub peon: Container,
@@ -91,7 +91,7 @@ impl Evidence {
     pub fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
-        let true_condition = |type_: &str, value: &str| {
+        let condition = |type_: &str, value: &str| {
             conditions
                 .iter()
                 .find(|c| c.type_ == type_ && c.status == value)
@@ -122,14 +122,19 @@ impl Evidence {
             reason: status.reason,
             message: status.message.unwrap_or_default(),
             deletion_requested: deletion_requested(pod),
-            disruption: true_condition("DisruptionTarget", "True").map(|c| Disruption {
+            disruption: condition("DisruptionTarget", "True").map(|c| Disruption {
                 reason: c.reason.unwrap_or_default(),
                 message: c.message.unwrap_or_default(),
                 since: c.last_transition_time.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             }),
-            unschedulable: true_condition("PodScheduled", "False")
-                .filter(|c| c.reason.as_deref() == Some("Unschedulable"))
-                .map(|c| c.message.unwrap_or_default()),
+            unschedulable: condition("PodScheduled", "False").map(|c| {
+                let message = c.message.unwrap_or_default();
+                match c.reason.as_deref() {
+                    None | Some("Unschedulable") => message,
+                    // A scheduling gate, or a scheduler that fails.
+                    Some(reason) => format!("{reason}: {message}"),
+                }
+            }),
             peon: containers
                 .iter()
                 .find(|c| c.name == peon_name)
@@ -173,7 +178,8 @@ fn deletion_requested(pod: &Pod) -> Option<Timestamp> {
 }
 
 fn container(status: &ContainerStatus) -> Container {
-    let time = |t: Option<Time>| t.map(|t| t.0);
+    // A runtime that does not know the time reports the start of the epoch.
+    let time = |t: Option<Time>| t.map(|t| t.0).filter(|t| *t > Timestamp::UNIX_EPOCH);
     match status.state.clone() {
         Some(ContainerState {
             terminated: Some(t), ..
@@ -192,5 +198,90 @@ fn container(status: &ContainerStatus) -> Container {
             message: w.message.unwrap_or_default(),
         },
         _ => Container::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::task::fixtures::{TASK_UID, at, ended, evidence, in_state, pod, running};
+
+    #[test]
+    fn reads_what_decides_a_tasks_fate() {
+        let read = evidence(running());
+        assert_eq!(read.owner_uid.as_deref(), Some(TASK_UID));
+        assert_eq!(
+            (read.created, read.node.as_deref()),
+            (Some(at(100)), Some("node"))
+        );
+        assert_eq!(
+            read.peon,
+            Container::Running {
+                started: Some(at(110))
+            }
+        );
+        assert!(read.may_live());
+        assert!(!evidence(ended(0, "Completed", "")).may_live());
+        assert!(!evidence(json!({"phase": "Failed"})).may_live());
+        assert!(evidence(json!({})).may_live());
+    }
+
+    #[test]
+    fn an_owner_that_does_not_control_is_none() {
+        let mut pod = pod(running());
+        if let Some(owners) = &mut pod.metadata.owner_references {
+            owners[0].controller = None;
+        }
+        assert_eq!(Evidence::of(&pod).owner_uid, None);
+    }
+
+    #[test]
+    fn the_annotation_names_the_peons_container() {
+        let mut status = in_state("Running", json!({"waiting": {}}));
+        let mut main = running()["containerStatuses"][0].clone();
+        main["name"] = json!("main");
+        status["containerStatuses"].as_array_mut().unwrap().push(main);
+        let mut pod = pod(status);
+        assert!(matches!(Evidence::of(&pod).peon, Container::Waiting { .. }));
+        let named = (ANNOTATION_CONTAINER.to_owned(), "main".to_owned());
+        pod.metadata.annotations = Some([named].into());
+        assert!(matches!(Evidence::of(&pod).peon, Container::Running { .. }));
+    }
+
+    /// Whatever keeps the scheduler from it: no node, a scheduling gate, a scheduler that fails.
+    #[test]
+    fn a_pod_that_is_not_scheduled_says_why() {
+        let unscheduled = |reason: &str, message: &str| {
+            let condition =
+                json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message});
+            evidence(json!({"phase": "Pending", "conditions": [condition]})).unschedulable
+        };
+        assert_eq!(
+            unscheduled("Unschedulable", "0/3 nodes").as_deref(),
+            Some("0/3 nodes")
+        );
+        for reason in ["SchedulingGated", "SchedulerError"] {
+            assert_eq!(
+                unscheduled(reason, "why").as_deref(),
+                Some(format!("{reason}: why").as_str())
+            );
+        }
+        let scheduled = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
+        assert_eq!(evidence(scheduled).unschedulable, None);
+    }
+
+    #[test]
+    fn the_init_container_that_blocks_is_found() {
+        let init = |state: &serde_json::Value| {
+            let one = json!({"name": "i", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state});
+            evidence(json!({"initContainerStatuses": [one]})).init
+        };
+        assert_eq!(init(&json!({"running": {}})), None);
+        assert_eq!(init(&json!({"terminated": {"exitCode": 0}})), None);
+        assert_eq!(init(&json!({"waiting": {"reason": "PodInitializing"}})), None);
+        assert!(init(&json!({"terminated": {"exitCode": 1}})).is_some());
+        assert!(init(&json!({"waiting": {"reason": "ErrImagePull"}})).is_some());
     }
 }

@@ -48,10 +48,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
         // Druid also takes `auto` for the buffer's size, which is the same as none here.
         Some(auto) if auto.eq_ignore_ascii_case("auto") => Ok(None),
         Some(text) => human_readable(text).map(Some).ok_or_else(|| InvalidSetting {
-            source: settings
-                .properties
-                .get(name)
-                .map_or_else(|| source(&format!("-D{name}=")), |(_, s)| *s),
+            source: source(&format!("-D{name}=")),
             message: format!("{name} is {text:?}, it must be a number, for sizes also one such as 100MiB"),
         }),
     };
@@ -97,17 +94,25 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
     })
 }
 
-/// Druid's `HumanReadableBytes`: digits, or digits with `K M G T P` (powers of ten) or `Ki KiB …` (powers of two).
+/// Druid's `HumanReadableBytes`: digits and, in either case, `K M G T P` (powers of ten) or `Ki KiB …` (powers of two).
 fn human_readable(text: &str) -> Option<u64> {
-    let text = text
-        .strip_suffix('B')
-        .filter(|t| t.ends_with('i'))
-        .unwrap_or(text);
-    let text = text.replace('K', "k").replace("ki", "Ki");
-    if text.contains('.') || text.ends_with('m') || text.contains(['e', 'n', 'u']) {
-        return None;
-    }
-    quantity::parse(&text).ok()
+    let text = text.to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        "t" => 1_000_000_000_000,
+        "p" => 1_000_000_000_000_000,
+        "ki" | "kib" => 1 << 10,
+        "mi" | "mib" => 1 << 20,
+        "gi" | "gib" => 1 << 30,
+        "ti" | "tib" => 1 << 40,
+        "pi" | "pib" => 1 << 50,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The argument file: everything after `java` but the pod's address, which only the pod knows.
@@ -149,9 +154,6 @@ pub fn argument_file(
     ] {
         add(format!("-D{name}={value}"));
     }
-    for (name, (value, _)) in &settings.properties {
-        add(format!("-D{name}={value}"));
-    }
     for option in settings.options() {
         add(option.to_owned());
     }
@@ -177,18 +179,110 @@ pub fn argument_file(
 
 #[cfg(test)]
 mod tests {
-    use super::human_readable;
+    use serde_json::json;
+
+    use super::*;
+    use crate::druid::properties::RuntimeProperties;
+    use crate::task::fixtures::{payload, task, template};
+    use crate::task::quantity::MIB;
+    use crate::task::settings::Levels;
+
+    fn sized(task_options: &[&str], template_spec: serde_json::Value) -> Result<Sizing, InvalidSetting> {
+        let druid = json!({"type": "noop"});
+        let settings = Settings::resolve(&Levels {
+            task: &task(json!({"task": druid, "javaOpts": task_options})).spec,
+            payload: &payload(druid),
+            template: &template(template_spec).spec,
+            operator: &RuntimeProperties::default(),
+        });
+        size(&settings.unwrap())
+    }
 
     #[test]
     fn sizes_are_druids() {
-        assert_eq!(human_readable("100000000"), Some(100_000_000));
-        assert_eq!(human_readable("500MiB"), Some(500 << 20));
-        assert_eq!(human_readable("500Mi"), Some(500 << 20));
-        assert_eq!(human_readable("1K"), Some(1000));
-        assert_eq!(human_readable("1KiB"), Some(1024));
-        assert_eq!(human_readable("2G"), Some(2_000_000_000));
-        for bad in ["1.5G", "500m", "-1", "1e3", "B", ""] {
+        for (text, bytes) in [
+            ("100000000", 100_000_000),
+            ("500MiB", 500 << 20),
+            ("500Mi", 500 << 20),
+            ("500mib", 500 << 20),
+            ("500m", 500_000_000),
+            ("1K", 1000),
+            ("1KiB", 1024),
+            ("2G", 2_000_000_000),
+            ("2g", 2_000_000_000),
+        ] {
+            assert_eq!(human_readable(text), Some(bytes), "{text}");
+        }
+        for bad in [
+            "1.5G",
+            "-1",
+            "1e3",
+            "B",
+            "",
+            "1KB",
+            "1i",
+            "9999999999999999P",
+            "ü",
+        ] {
             assert_eq!(human_readable(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_given_anywhere_is_what_the_jvm_is_sized_with() {
+        let sizing = sized(
+            &["-Xmx600m", "-Ddruid.processing.numThreads=2"],
+            json!({
+                "properties": {"druid.processing.buffer.sizeBytes": "10MiB", "druid.processing.numThreads": "9"},
+                "javaOpts": ["-XX:MaxDirectMemorySize=100m"],
+            }),
+        )
+        .unwrap();
+        assert_eq!(
+            (
+                sizing.heap / MIB,
+                sizing.direct / MIB,
+                sizing.buffer / MIB,
+                sizing.threads
+            ),
+            (600, 100, 10, 2)
+        );
+        let auto = json!({"properties": {"druid.processing.buffer.sizeBytes": "auto"}});
+        assert_eq!(sized(&[], auto), sized(&[], json!({})));
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_whoever_gave_it() {
+        let bad_heap = sized(&["-Xmx1.5g"], json!({})).unwrap_err();
+        assert_eq!(bad_heap.source, Source::Task);
+        assert!(bad_heap.message.contains("-Xmx1.5g"), "{}", bad_heap.message);
+        let bad_threads = json!({"properties": {"druid.processing.numThreads": "many"}});
+        let bad_threads = sized(&[], bad_threads).unwrap_err();
+        assert_eq!(bad_threads.source, Source::Template);
+        assert!(
+            bad_threads.message.contains("numThreads is \"many\""),
+            "{}",
+            bad_threads.message
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_for_the_highest_level_in_play_to_change() {
+        let memory = |limit: &str| json!({"resources": {"limits": {"memory": limit}}});
+        let too_small = sized(&[], memory("128Mi")).unwrap_err();
+        assert_eq!(too_small.source, Source::Template);
+        assert!(
+            too_small.message.contains("128Mi comes from the PeonTemplate"),
+            "{}",
+            too_small.message
+        );
+        let too_much = sized(&["-Xmx1g"], memory("1Gi")).unwrap_err();
+        assert_eq!(too_much.source, Source::Task);
+        let thousandths = sized(&[], memory("512m")).unwrap_err();
+        assert!(
+            thousandths.message.contains("write 512Mi"),
+            "{}",
+            thousandths.message
+        );
     }
 }

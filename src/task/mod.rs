@@ -9,6 +9,8 @@ pub mod admit;
 pub mod controller;
 pub mod departed;
 pub mod evidence;
+#[cfg(test)]
+mod fixtures;
 pub mod jvm;
 pub mod plan;
 pub mod pod;

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::admit::{self, Admitted, admit};
+use super::admit::{self, Admitted, Refused, admit};
 use super::evidence::{Container, Evidence};
 use super::snapshot::{Creation, Live, Refusal, Snapshot};
 use super::status::Draft;
@@ -172,7 +172,9 @@ fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
         .status
         .as_ref()
         .and_then(|s| conditions::find(&s.conditions, STARTED));
-    started.is_some_and(|c| now.duration_since(c.last_transition_time.0) < signed(CACHE_LAG))
+    // A time to come is another process' clock, and says nothing.
+    let lag = SignedDuration::ZERO..signed(CACHE_LAG);
+    started.is_some_and(|c| lag.contains(&now.duration_since(c.last_transition_time.0)))
 }
 
 fn signed(duration: Duration) -> SignedDuration {
@@ -197,12 +199,14 @@ fn after_verdict(snapshot: &Snapshot) -> Step {
 
 /// The task has a pod: its state is the task's.
 fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
-    let mut draft = Draft::of(&snapshot.task, now);
-    // After a restart the pod may exist while the status does not say so.
-    if let Ok(admitted) = admit(snapshot) {
-        draft.describe(&admitted.payload);
-        draft.accept(&admitted.settings);
-    }
+    // After a restart the pod may exist while the status does not say so. Once it does, the settings that the pod
+    // was made with are there, and the template may have others by now.
+    let recorded = snapshot.task.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
+    let mut draft = if recorded {
+        Draft::of(&snapshot.task, now)
+    } else {
+        described(snapshot, admit(snapshot).as_ref(), now)
+    };
     if !evidence.pod_uid.is_empty() {
         draft.pod(&evidence.pod_name, &evidence.pod_uid);
     }
@@ -239,20 +243,34 @@ fn task_id(snapshot: &Snapshot) -> String {
         .unwrap_or_else(|| snapshot.task.name_any())
 }
 
+/// The status in force, with what the task says of itself and the settings that it would run with now.
+fn described(snapshot: &Snapshot, admitted: Result<&Admitted<'_>, &Refused>, now: Timestamp) -> Draft {
+    let mut draft = Draft::of(&snapshot.task, now);
+    match admitted {
+        Ok(admitted) => {
+            draft.describe(&admitted.payload);
+            draft.accept(&admitted.settings);
+        }
+        Err(_) => {
+            if let Ok(payload) = admit::payload(&snapshot.task) {
+                draft.describe(&payload);
+            }
+        }
+    }
+    draft
+}
+
 /// The task has no pod and never had one, as far as is known.
 fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
-    let mut draft = Draft::of(&snapshot.task, now);
-    if let Ok(payload) = admit::payload(&snapshot.task) {
-        draft.describe(&payload);
-    }
-    let admitted = match admit(snapshot) {
+    let admitted = admit(snapshot);
+    let draft = described(snapshot, admitted.as_ref(), now);
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(refused) if refused.is_final() => {
             return settle(draft.refuse_for_good(refused.reason, &refused.message));
         }
         Err(refused) => return settle(draft.refuse(refused.reason, &refused.message)),
     };
-    draft.accept(&admitted.settings);
     match &snapshot.claim {
         None => match snapshot.held {
             Some(held) => look_again(Some(held)),
@@ -315,11 +333,7 @@ fn refused(draft: Draft, refusal: &Refusal) -> Step {
 }
 
 fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
-    let mut draft = Draft::of(&snapshot.task, now);
-    if let Ok(admitted) = admit(snapshot) {
-        draft.describe(&admitted.payload);
-        draft.accept(&admitted.settings);
-    }
+    let draft = described(snapshot, admit(snapshot).as_ref(), now);
     Step::Settle(Box::new(Settlement {
         status: Some(draft.wait(Phase::Pending, waiting::NAME_CONFLICT, message)),
         requeue: Some(NAME_CONFLICT),

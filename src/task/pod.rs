@@ -212,7 +212,10 @@ impl Attempt<'_> {
     fn fill_container(&self, peon: &mut Map<String, Value>) {
         peon.insert("image".into(), self.settings.image.clone().into());
         peon.insert("command".into(), json!(["/bin/sh", "-c", SCRIPT]));
-        peon.remove("args");
+        // A container's own policy would outrank the pod's, and run the task again.
+        for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
+            peon.remove(overridden);
+        }
         peon.insert("resources".into(), json!(self.settings.resources));
         peon.insert("terminationMessagePath".into(), TERMINATION_LOG.into());
         peon.insert("terminationMessagePolicy".into(), "File".into());

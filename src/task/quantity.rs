@@ -7,7 +7,7 @@ pub const MIB: u64 = 1 << 20;
 /// or a decimal exponent.
 ///
 /// # Errors
-/// Says what a quantity looks like.
+/// Says what a quantity looks like, or that the value is too large.
 pub fn milli(text: &str) -> Result<u128, String> {
     let error = || format!("{text:?} is no Kubernetes quantity such as 512Mi, 2G, 500m or 2");
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -46,7 +46,10 @@ pub fn milli(text: &str) -> Result<u128, String> {
     }
     let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| error())?);
     let unscaled: u128 = format!("{whole}{fraction}").parse().map_err(|_| error())?;
-    Ok((unscaled * times).div_ceil(scale * per))
+    let scaled = unscaled
+        .checked_mul(times)
+        .ok_or_else(|| format!("{text:?} is too large"))?;
+    Ok(scaled.div_ceil(scale * per))
 }
 
 /// Value of a quantity in whole units (bytes, cores), rounded up.
@@ -66,6 +69,7 @@ pub fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn reads_every_suffix() {
@@ -96,6 +100,30 @@ mod tests {
             "", "Gi", "2GiB", "2 G", "-1", "1.2.3", "1e", "1e99", "0x10", "much", "1K", ".", "1E1E",
         ] {
             assert!(milli(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_too_large() {
+        for text in [
+            "999999999999999999E",
+            "123456789012345678.123456789012345678Ei",
+            "999999999999999999e18",
+        ] {
+            assert!(milli(text).is_err() || parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_an_answer(text in r"[+-]?[0-9]{0,20}\.?[0-9]{0,20}([numkMGTPE]|[KMGTPE]i|[eE]-?[0-9]{0,3}|.)?") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn larger_numbers_are_larger(small in 0_u64..1 << 40, more in 0_u64..1 << 20, suffix in "|k|M|m|Ki|Mi|e2|e-2") {
+            let (small, large) = (format!("{small}{suffix}"), format!("{}{suffix}", small + more));
+            prop_assert!(milli(&small).unwrap() <= milli(&large).unwrap());
         }
     }
 }

@@ -81,10 +81,8 @@ pub struct Settings {
     pub memory: (String, Source),
     /// The cpu limit, as it was written, and its source.
     pub cpu: (String, Source),
-    /// JVM options of all levels, lowest first, replaced ones dropped.
+    /// JVM options of all levels, lowest first, replaced ones dropped. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
-    /// Druid properties of all levels.
-    pub properties: BTreeMap<String, (String, Source)>,
 }
 
 /// Everything that settings come from.
@@ -130,15 +128,13 @@ impl Settings {
             put(&mut resources.limits, &chosen.limit);
         }
         let java_opts = java_opts(levels)?;
-        let properties = properties(levels)?;
-        refuse_reserved(&java_opts, &properties)?;
+        refuse_reserved(&java_opts)?;
         Ok(Self {
             image: image(levels),
             resources,
             memory: (memory.limit, memory.source),
             cpu: (cpu.limit, cpu.source),
             java_opts,
-            properties,
         })
     }
 
@@ -147,11 +143,10 @@ impl Settings {
         self.java_opts.iter().map(|(option, _)| option.as_str())
     }
 
-    /// A Druid property as the peon sees it: a `-D` among the JVM options wins over the properties.
+    /// A Druid property as the peon sees it.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&str> {
-        let option = java_options::value(self.options(), &format!("-D{name}="));
-        option.or_else(|| self.properties.get(name).map(|(value, _)| value.as_str()))
+        java_options::value(self.options(), &format!("-D{name}="))
     }
 }
 
@@ -252,56 +247,86 @@ fn container_resources(levels: &Levels<'_>) -> Option<ResourceRequirements> {
     serde_json::from_value(container.get("resources")?.clone()).ok()
 }
 
-/// Requests and limits of everything but cpu and memory: each from the highest level that names it.
+/// Requests and limits of everything but cpu and memory: of each resource both from the highest level that names
+/// it, since the API server refuses a limit below the request.
 fn other_resources(levels: &Levels<'_>) -> ResourceRequirements {
     let container = container_resources(levels);
-    let mut all = ResourceRequirements::default();
+    let mut requests = BTreeMap::new();
+    let mut limits = BTreeMap::new();
+    let mut claims = None;
     for level in [
         container.as_ref(),
         levels.template.resources.as_ref(),
         levels.task.resources.as_ref(),
     ] {
         let Some(level) = level else { continue };
-        for (from, to) in [
-            (&level.requests, &mut all.requests),
-            (&level.limits, &mut all.limits),
-        ] {
-            if let Some(from) = from {
-                to.get_or_insert_default().extend(from.clone());
-            }
+        let (higher_requests, higher_limits) = (level.requests.as_ref(), level.limits.as_ref());
+        for name in higher_requests
+            .into_iter()
+            .chain(higher_limits)
+            .flat_map(BTreeMap::keys)
+        {
+            requests.remove(name);
+            limits.remove(name);
         }
-        if level.claims.is_some() {
-            all.claims.clone_from(&level.claims);
-        }
+        requests.extend(higher_requests.cloned().unwrap_or_default());
+        limits.extend(higher_limits.cloned().unwrap_or_default());
+        claims = level.claims.clone().or(claims);
     }
-    all
+    ResourceRequirements {
+        claims,
+        requests: Some(requests),
+        limits: Some(limits),
+    }
 }
 
+/// Properties and options of every level, lowest first. A property is one setting, however it is written: as a
+/// `-D` it takes its level's place, where an option beats a property.
 fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSetting> {
-    let mut all: Vec<(String, Source)> = Vec::new();
-    all.extend(
-        levels
-            .operator
-            .java_opts
-            .iter()
-            .map(|o| (o.clone(), Source::Operator)),
-    );
-    all.extend(
-        levels
-            .template
-            .java_opts
-            .iter()
-            .map(|o| (o.clone(), Source::Template)),
-    );
+    let invalid = |message| InvalidSetting {
+        source: Source::Context,
+        message,
+    };
+    let context = &levels.payload.context;
+    let mut from_context = context_properties(context).map_err(invalid)?;
     for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
-        let options = context_options(&levels.payload.context, key).map_err(|message| InvalidSetting {
-            source: Source::Context,
-            message,
-        })?;
-        all.extend(options.into_iter().map(|o| (o, Source::Context)));
+        from_context.extend(context_options(context, key).map_err(invalid)?);
     }
-    all.extend(levels.task.java_opts.iter().map(|o| (o.clone(), Source::Task)));
-    Ok(java_options::last_of_each_kind(all))
+    let define = |properties: &BTreeMap<String, String>| -> Vec<String> {
+        properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
+    };
+    let all = [
+        (define(&levels.operator.properties), Source::Operator),
+        (levels.operator.java_opts.clone(), Source::Operator),
+        (define(&levels.template.properties), Source::Template),
+        (levels.template.java_opts.clone(), Source::Template),
+        (from_context, Source::Context),
+        (levels.task.java_opts.clone(), Source::Task),
+    ];
+    let all = all
+        .into_iter()
+        .flat_map(|(options, source)| options.into_iter().map(move |o| (o, source)));
+    Ok(java_options::last_of_each_kind(all.collect()))
+}
+
+/// Druid properties in the context, as `-D` options.
+fn context_properties(context: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for (key, value) in context {
+        let Some(name) = key.strip_prefix(FORK_PROPERTY).filter(|n| !n.is_empty()) else {
+            continue;
+        };
+        all.push(match value {
+            Value::String(text) => format!("-D{name}={text}"),
+            Value::Number(_) | Value::Bool(_) => format!("-D{name}={value}"),
+            other => {
+                return Err(format!(
+                    "{key} is {other}, it must be a string, a number or a boolean"
+                ));
+            }
+        });
+    }
+    Ok(all)
 }
 
 /// JVM options in the context: a string that is split, or an array.
@@ -318,51 +343,13 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
     }
 }
 
-fn properties(levels: &Levels<'_>) -> Result<BTreeMap<String, (String, Source)>, InvalidSetting> {
-    let mut all = BTreeMap::new();
-    for (name, value) in &levels.operator.properties {
-        all.insert(name.clone(), (value.clone(), Source::Operator));
-    }
-    for (name, value) in &levels.template.properties {
-        all.insert(name.clone(), (value.clone(), Source::Template));
-    }
-    for (key, value) in &levels.payload.context {
-        let Some(name) = key.strip_prefix(FORK_PROPERTY).filter(|n| !n.is_empty()) else {
+/// Nobody may set what the operator sets, unless to the same value.
+fn refuse_reserved(options: &[(String, Source)]) -> Result<(), InvalidSetting> {
+    for (option, source) in options {
+        let Some(definition) = option.strip_prefix("-D") else {
             continue;
         };
-        let value = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            other => {
-                let message = format!("{key} is {other}, it must be a string, a number or a boolean");
-                return Err(InvalidSetting {
-                    source: Source::Context,
-                    message,
-                });
-            }
-        };
-        all.insert(name.to_owned(), (value, Source::Context));
-    }
-    Ok(all)
-}
-
-/// Nobody may set what the operator sets, unless to the same value.
-fn refuse_reserved(
-    options: &[(String, Source)],
-    properties: &BTreeMap<String, (String, Source)>,
-) -> Result<(), InvalidSetting> {
-    let given = options
-        .iter()
-        .filter_map(|(option, source)| {
-            let (name, value) = option.strip_prefix("-D")?.split_once('=')?;
-            Some((name, value, *source))
-        })
-        .chain(
-            properties
-                .iter()
-                .map(|(name, (value, source))| (name.as_str(), value.as_str(), *source)),
-        );
-    for (name, value, source) in given {
+        let (name, value) = definition.split_once('=').unwrap_or((definition, ""));
         let own = RESERVED.iter().find(|(reserved, _)| *reserved == name);
         let message = match own {
             Some((_, own)) if *own != value => {
@@ -373,7 +360,10 @@ fn refuse_reserved(
             }
             _ => continue,
         };
-        return Err(InvalidSetting { source, message });
+        return Err(InvalidSetting {
+            source: *source,
+            message,
+        });
     }
     Ok(())
 }

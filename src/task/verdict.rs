@@ -123,12 +123,6 @@ fn ended_pod(evidence: &Evidence) -> Outcome {
     if let Some((cause, message)) = disruption(evidence, None) {
         return failed(cause, format!("{message}; {MAYBE_PUBLISHED}"));
     }
-    if reason == "DeadlineExceeded" {
-        return failed(
-            cause::DEADLINE,
-            format!("the pod's activeDeadlineSeconds passed; {MAYBE_PUBLISHED}"),
-        );
-    }
     if let Some((name, Container::Terminated(init))) = &evidence.init {
         let said = init.message.trim();
         let said = if said.is_empty() {
@@ -190,7 +184,9 @@ fn disruption(evidence: &Evidence, finished: Option<Timestamp>) -> Option<(&'sta
             return Some((cause, detail(text, &d.message)));
         }
     }
-    let by_pod = match evidence.reason.as_deref() {
+    // The kubelet gives the reason no time; the condition that comes with it has one.
+    let late = evidence.disruption.as_ref().is_some_and(|d| !in_time(&d.since));
+    let by_pod = match evidence.reason.as_deref().filter(|_| !late) {
         Some("Evicted") => Some((cause::EVICTED, "the kubelet evicted the pod")),
         Some("Preempting") => Some((
             cause::PREEMPTED,
@@ -200,6 +196,7 @@ fn disruption(evidence: &Evidence, finished: Option<Timestamp>) -> Option<(&'sta
             Some((cause::NODE_SHUTDOWN, "the node shut down"))
         }
         Some("NodeLost") => Some((cause::NODE_LOST, "the pod's node was lost")),
+        Some("DeadlineExceeded") => Some((cause::DEADLINE, "the pod's activeDeadlineSeconds passed")),
         _ => None,
     };
     if let Some((cause, text)) = by_pod {

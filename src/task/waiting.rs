@@ -179,6 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_has_a_node_is_not_unschedulable_any_more() {
+        let silent = waiting_peon("ContainerCreating", "");
+        let warning = |reason: &str| PodWarning {
+            reason: reason.into(),
+            message: "m".into(),
+        };
+        let scheduling = warning("FailedScheduling");
+        assert_eq!(
+            reason(&analyse(&silent, std::slice::from_ref(&scheduling))),
+            waiting::STARTING
+        );
+        let both = [scheduling, warning("FailedCreatePodSandBox")];
+        assert_eq!(reason(&analyse(&silent, &both)), waiting::CONTAINER_START);
+    }
+
+    #[test]
     fn an_unschedulable_pod_says_the_schedulers_words() {
         let evidence = Evidence {
             unschedulable: Some("0/3 nodes".into()),

@@ -1,0 +1,147 @@
+//! Objects as the API server returns them, for the tests of this controller.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::evidence::Evidence;
+use super::snapshot::{Snapshot, Template};
+use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
+use crate::druid::payload::Payload;
+use crate::druid::properties::RuntimeProperties;
+
+/// Uid of the task that the fixtures are about.
+pub const TASK_UID: &str = "task-uid";
+/// Uid of its pod.
+pub const POD_UID: &str = "pod-uid";
+/// Name of its pod and ConfigMap.
+pub const POD: &str = "nightly-1";
+/// Id of its payload.
+pub const ID: &str = "the id";
+/// When its peon ended, in seconds.
+pub const ENDED: i64 = 200;
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A task with this spec.
+pub fn task(spec: Value) -> PeonTask {
+    serde_json::from_value(json!({
+        "apiVersion": "peon.dev/v1alpha1",
+        "kind": "PeonTask",
+        "metadata": {"name": "nightly", "namespace": "ns", "uid": TASK_UID, "generation": 1},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// A task that runs without an overlord.
+pub fn noop() -> PeonTask {
+    task(json!({"task": {"type": "noop", "id": ID}}))
+}
+
+/// The task with this status.
+pub fn with_status(mut task: PeonTask, status: PeonTaskStatus) -> PeonTask {
+    task.status = Some(status);
+    task
+}
+
+pub fn template(spec: Value) -> PeonTemplate {
+    let object = json!({
+        "apiVersion": "peon.dev/v1alpha1",
+        "kind": "PeonTemplate",
+        "metadata": {"name": "default", "namespace": "ns"},
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+pub fn payload(task: Value) -> Payload {
+    let Value::Object(task) = task else {
+        panic!("{task} is no object");
+    };
+    Payload::parse(&task, "nightly").unwrap()
+}
+
+/// What a pass knows before it acted: the task and an empty template, and no pod.
+pub fn snapshot(task: PeonTask) -> Snapshot {
+    Snapshot {
+        task: Arc::new(task),
+        template: Template::Found(Arc::new(template(json!({})))),
+        operator: Arc::new(RuntimeProperties::default()),
+        cached: None,
+        departed: None,
+        held: None,
+        claim: None,
+        live: None,
+        creation: None,
+        warnings: None,
+        deleted: false,
+    }
+}
+
+/// The task's pod, created at second 100 and bound to a node.
+pub fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": POD, "namespace": "ns", "uid": POD_UID, "creationTimestamp": at(100).to_string(),
+            "ownerReferences": [{
+                "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "name": "nightly", "uid": TASK_UID,
+                "controller": true,
+            }],
+        },
+        "spec": {"nodeName": "node", "containers": []},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// What the task's pod shows.
+pub fn evidence(status: Value) -> Evidence {
+    Evidence::of(&pod(status))
+}
+
+/// The status of a pod in this phase whose peon's container is in this state.
+pub fn in_state(phase: &str, state: Value) -> Value {
+    json!({"phase": phase, "containerStatuses": [{
+        "name": "peon", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state,
+    }]})
+}
+
+/// The status of a pod whose peon runs.
+pub fn running() -> Value {
+    in_state("Running", json!({"running": {"startedAt": at(110).to_string()}}))
+}
+
+/// The status of a pod whose peon ended at [`ENDED`].
+pub fn ended(exit_code: i32, reason: &str, message: &str) -> Value {
+    let phase = if exit_code == 0 { "Succeeded" } else { "Failed" };
+    in_state(
+        phase,
+        json!({"terminated": {
+            "exitCode": exit_code, "reason": reason, "message": message,
+            "startedAt": at(110).to_string(), "finishedAt": at(ENDED).to_string(),
+        }}),
+    )
+}
+
+/// Adds the condition `DisruptionTarget` to a pod's status.
+pub fn disrupted(mut status: Value, reason: &str, since: i64) -> Value {
+    status["conditions"] = json!([{
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "as was asked",
+        "lastTransitionTime": at(since).to_string(),
+    }]);
+    status
+}
+
+/// A `TaskStatus` as Druid writes it.
+pub fn task_status(id: &str, status: &str, error: Option<&str>) -> String {
+    let (id, error) = (json!(id), json!(error));
+    format!(
+        "{{\"id\":{id},\"status\":\"{status}\",\"duration\":3617,\"errorMsg\":{error},\
+         \"location\":{{\"host\":null,\"port\":-1,\"tlsPort\":-1}}}}"
+    )
+}
