@@ -24,7 +24,7 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
     let target = Target::choose_running(cache, busy, progress)?;
     let foreign = target.own().is_none();
     let fixture = Fixture::prepare(target, cache, progress)?;
-    let shown = show(&fixture, progress);
+    let shown = fixture.install(progress).and_then(|()| show(&fixture, progress));
     if shown.is_err() {
         let folder = cache.path("run/failed");
         fixture.target.collect_logs(&folder)?;
@@ -94,7 +94,7 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
             segment["size"]
         );
     }
-    // The overlord has no worker and waits for one to report the end: this slice does not do that yet.
+    // The overlord has no worker and would wait for one to report the end.
     fixture.druid.shutdown(&id)?;
     println!();
     progress.say("the demo is complete");

@@ -41,7 +41,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Builds images and deploys Druid and the operator into a cluster that is up.
+    /// Builds images and deploys Druid into a cluster that is up.
     ///
     /// # Errors
     /// When any of it fails.
@@ -50,29 +50,32 @@ impl Fixture {
         let helm = Helm::of(&target);
         let druid_image = target.image(Image::Druid, cache, progress)?;
         let operator_image = target.image(Image::Operator, cache, progress)?;
-        // The operator waits for nothing of Druid's: both start at the same time.
-        let druid = std::thread::scope(|scope| {
-            let druid = scope.spawn(|| Druid::deploy(&target, NAMESPACE, &druid_image, progress));
-            let step = progress.step("peon-operator");
-            helm.install(RELEASE, OPERATOR_NAMESPACE, &operator_image, &["replicas=1"])?;
-            step.done("installed by helm");
-            druid.join().unwrap_or_else(|_| bail!("deploying Druid panicked"))
-        })?;
+        let druid = Druid::deploy(&target, NAMESPACE, &druid_image, progress)?;
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
-        let fixture = Self {
+        let run = format!("{seconds:x}");
+        Ok(Self {
             target,
             kubectl,
             helm,
             druid,
             operator_image,
             druid_image,
-            run: format!("{seconds:x}"),
-        };
-        let template = samples::template(&fixture.druid, &fixture.druid_image)?;
-        fixture.apply(NAMESPACE, &template)?;
-        Ok(fixture)
+            run,
+        })
+    }
+
+    /// Installs the operator by its chart, and the template that tasks beside Druid use.
+    ///
+    /// # Errors
+    /// When helm or the API server refuse.
+    pub fn install(&self, progress: &Progress) -> Result<()> {
+        let step = progress.step("peon-operator");
+        self.helm
+            .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &["replicas=1"])?;
+        step.done("installed by helm");
+        self.apply(NAMESPACE, &samples::template(&self.druid, &self.druid_image)?)
     }
 
     /// Creates a namespace of its own for a case, at the `restricted` Pod Security level, with the template

@@ -36,6 +36,31 @@ impl Helm {
     /// # Errors
     /// When helm fails.
     pub fn install(&self, release: &str, namespace: &str, image: &str, values: &[&str]) -> Result<()> {
+        self.upgrade(release, namespace, image, values, &["--wait", TIMEOUT])
+    }
+
+    /// As [`Helm::install`], without waiting for anything to be ready.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub fn install_unready(
+        &self,
+        release: &str,
+        namespace: &str,
+        image: &str,
+        values: &[&str],
+    ) -> Result<()> {
+        self.upgrade(release, namespace, image, values, &[])
+    }
+
+    fn upgrade(
+        &self,
+        release: &str,
+        namespace: &str,
+        image: &str,
+        values: &[&str],
+        more: &[&str],
+    ) -> Result<()> {
         let (repository, tag) = match image.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
             _ => (image, "latest"),
@@ -44,8 +69,16 @@ impl Helm {
             format!("image.repository={repository}"),
             format!("image.tag={tag}"),
         ];
-        let mut args = vec!["upgrade", "--install", release, CHART, "--namespace", namespace];
-        args.extend(["--create-namespace", "--wait", TIMEOUT]);
+        let mut args = vec![
+            "upgrade",
+            "--install",
+            release,
+            CHART,
+            "--namespace",
+            namespace,
+            "--create-namespace",
+        ];
+        args.extend(more);
         for value in image.iter().map(String::as_str).chain(values.iter().copied()) {
             args.extend(["--set", value]);
         }

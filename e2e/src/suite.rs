@@ -27,17 +27,30 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<String>, progress: &Progres
     let target = Target::choose_running(cache, busy, progress)?;
     let own = target.own().is_some();
     let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
-    let (alone, beside): (Vec<Case>, Vec<Case>) = cases::all().into_iter().partition(|c| c.alone);
-    let mut passed = true;
-    for (cases, threads) in [(beside, BESIDE), (alone, 1)] {
-        let trials = cases.into_iter().map(|case| trial(case, &fixture, own)).collect();
+    let new = fixture
+        .kubectl
+        .run(&["get", "crd", "peontasks.peon.dev"])
+        .is_err();
+    let (first, rest): (Vec<Case>, Vec<Case>) = cases::all().into_iter().partition(|c| c.first);
+    let (alone, beside): (Vec<Case>, Vec<Case>) = rest.into_iter().partition(|c| c.alone);
+    let run = |cases: Vec<Case>, threads, possible: &dyn Fn(&Case) -> bool| {
+        let trials = cases
+            .into_iter()
+            .map(|case| trial(case, &fixture, possible(&case)))
+            .collect();
+        let filter = filter.clone();
         let arguments = Arguments {
-            filter: filter.clone(),
+            filter,
             test_threads: Some(threads),
             ..Arguments::default()
         };
-        passed &= !libtest_mimic::run(&arguments, trials).has_failed();
-    }
+        !libtest_mimic::run(&arguments, trials).has_failed()
+    };
+    let mut passed = run(first, 1, &|_| new);
+    fixture.install(progress)?;
+    let possible = |case: &Case| own || !case.own_cluster;
+    passed &= run(beside, BESIDE, &possible);
+    passed &= run(alone, 1, &possible);
     if !passed {
         let folder = cache.path("run/failed");
         crate::cache::remove(&folder)?;
@@ -52,10 +65,8 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<String>, progress: &Progres
     Ok(passed)
 }
 
-fn trial(case: Case, fixture: &Arc<Fixture>, own: bool) -> Trial {
+fn trial(case: Case, fixture: &Arc<Fixture>, possible: bool) -> Trial {
     let fixture = Arc::clone(fixture);
-    Trial::test(case.name, move || {
-        (case.run)(&fixture).map_err(|e| format!("{e:#}").into())
-    })
-    .with_ignored_flag(case.own_cluster && !own)
+    let run = move || (case.run)(&fixture).map_err(|e| format!("{e:#}").into());
+    Trial::test(case.name, run).with_ignored_flag(!possible)
 }

@@ -114,7 +114,7 @@ impl Evidence {
                 .flatten()
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone()),
-            scheduled: true_condition("PodScheduled", "True")
+            scheduled: condition("PodScheduled", "True")
                 .and_then(|c| c.last_transition_time)
                 .map(|t| t.0),
             node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
@@ -213,7 +213,7 @@ mod tests {
         let read = evidence(running());
         assert_eq!(read.owner_uid.as_deref(), Some(TASK_UID));
         assert_eq!(
-            (read.created, read.node.as_deref()),
+            (read.scheduled, read.node.as_deref()),
             (Some(at(100)), Some("node"))
         );
         assert_eq!(

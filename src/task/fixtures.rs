@@ -83,11 +83,18 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
     }
 }
 
-/// The task's pod, created at second 100 and bound to a node.
-pub fn pod(status: Value) -> Pod {
+/// The task's pod, bound to a node at second 100 unless the status says something else of that.
+pub fn pod(mut status: Value) -> Pod {
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    if !conditions.iter().any(|c| c["type"] == "PodScheduled") {
+        let bound =
+            json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": at(100).to_string()});
+        conditions.push(bound);
+    }
+    status["conditions"] = Value::Array(conditions);
     serde_json::from_value(json!({
         "metadata": {
-            "name": POD, "namespace": "ns", "uid": POD_UID, "creationTimestamp": at(100).to_string(),
+            "name": POD, "namespace": "ns", "uid": POD_UID,
             "ownerReferences": [{
                 "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "name": "nightly", "uid": TASK_UID,
                 "controller": true,

@@ -19,6 +19,8 @@ pub struct Case {
     pub name: &'static str,
     /// Whether other cases may run beside it.
     pub alone: bool,
+    /// Whether it needs a cluster that never had the operator.
+    pub first: bool,
     /// Whether it needs what only our own cluster has: the audit log, processes on this machine.
     pub own_cluster: bool,
     /// The case.
@@ -29,6 +31,7 @@ const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
     Case {
         name,
         alone: false,
+        first: false,
         own_cluster: false,
         run,
     }
@@ -39,6 +42,10 @@ impl Case {
         Self { alone: true, ..self }
     }
 
+    const fn first(self) -> Self {
+        Self { first: true, ..self }
+    }
+
     const fn own(self) -> Self {
         Self {
             own_cluster: true,
@@ -47,7 +54,7 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which they run: first those that run beside each other.
+/// All cases; of those that run in the same way, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();

@@ -1,16 +1,71 @@
 //! The chart's life: upgrade, uninstall and reinstall while a task runs.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
 use crate::{
-    fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
+    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     samples,
+    wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 1] =
-    [case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).alone()];
+pub(super) const CASES: [Case; 2] = [
+    case(
+        "release::an_operator_without_custom_resources_waits_for_them",
+        waits_for_crds,
+    )
+    .first()
+    .alone(),
+    case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).alone(),
+];
+
+fn waits_for_crds(fixture: &Fixture) -> Result<()> {
+    fixture.helm.install_unready(
+        RELEASE,
+        OPERATOR_NAMESPACE,
+        &fixture.operator_image,
+        &["replicas=1", "crds.install=false"],
+    )?;
+    let args = [
+        "pod",
+        "--selector=app.kubernetes.io/name=peon-operator",
+        "--namespace",
+        OPERATOR_NAMESPACE,
+    ];
+    let running =
+        |pods: &Value| pods["items"][0]["status"]["containerStatuses"][0]["state"]["running"].is_object();
+    let pods = fixture.kubectl.wait_for(&args, LIMIT, running)?;
+    let pod = pods["items"][0]["metadata"]["name"]
+        .as_str()
+        .context("no pod")?
+        .to_owned();
+    let probe = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy");
+    let get = |path: &str| fixture.kubectl.run(&["get", "--raw", &format!("{probe}{path}")]);
+    wait_until(LIMIT, "/livez", || Ok(get("/livez").ok()))?;
+    match get("/readyz") {
+        Ok(said) => bail!("ready without custom resources: {said}"),
+        Err(error) => ensure!(format!("{error:#}").contains("not installed"), "{error:#}"),
+    }
+    fixture.helm.install(
+        RELEASE,
+        OPERATOR_NAMESPACE,
+        &fixture.operator_image,
+        &["replicas=1"],
+    )?;
+    wait_until(LIMIT, "/readyz", || Ok(get("/readyz").ok()))?;
+    let pods = fixture
+        .kubectl
+        .get_json(&["pod", &pod, "--namespace", OPERATOR_NAMESPACE])?;
+    let restarts = &pods["status"]["containerStatuses"][0]["restartCount"];
+    ensure!(*restarts == 0, "it was restarted {restarts} times");
+    let metrics = get("/metrics")?;
+    ensure!(
+        metrics.contains("peon_operator_leader") && metrics.contains("peon_operator_api_requests_total"),
+        "{metrics}"
+    );
+    Ok(())
+}
 
 fn survives(fixture: &Fixture) -> Result<()> {
     let install = |values: &[&str]| {
