@@ -1,5 +1,7 @@
 //! The rules that the compiler does not check: which modules are pure, how long a module may be, how it is called.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // What tests call is test code.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -186,7 +186,7 @@ fn signed(duration: Duration) -> SignedDuration {
 fn after_verdict(snapshot: &Snapshot) -> Step {
     let uid = snapshot.task.uid();
     let stray = |e: &&Evidence| e.owner_uid == uid && e.may_live() && e.deletion_requested.is_none();
-    if snapshot.deleted || snapshot.cached.as_ref().filter(stray).is_none() {
+    if snapshot.deleted || !snapshot.cached.as_ref().is_some_and(|e| stray(&e)) {
         return look_again(None);
     }
     let Some(live) = &snapshot.live else {

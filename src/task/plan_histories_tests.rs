@@ -96,6 +96,7 @@ enum Event {
     Deleted(Evidence),
 }
 
+#[allow(clippy::struct_excessive_bools)] // Each may be so or not, whatever the others are.
 struct World {
     now: i64,
     // The API server.
