@@ -24,7 +24,7 @@ impl From<NotLeader> for crate::task::act::ActError {
 }
 
 /// Proof of leadership with an end: it lapses by itself when the lease is not renewed in time, whatever the
-/// process does meanwhile. Time that the machine or the process was stopped for counts.
+/// process does meanwhile. Time that the process was stopped for counts; that of a suspended machine does not.
 #[derive(Debug, Clone, Default)]
 pub struct Leadership(Arc<Mutex<Option<Instant>>>);
 

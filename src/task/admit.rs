@@ -140,8 +140,8 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
         template: &template.spec,
         operator: &snapshot.operator,
     };
-    let settings = Settings::resolve(&levels).map_err(|e| refused(e, template))?;
-    let sizing = jvm::size(&settings).map_err(|e| refused(e, template))?;
+    let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
+    let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Admitted {
         payload,
@@ -153,7 +153,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
 }
 
 /// The template can be mended, the task cannot.
-fn refused(invalid: InvalidSetting, template: &PeonTemplate) -> Refused {
+fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
     let message = format!("{} (from {})", invalid.message, invalid.source);
     match invalid.source {
         Source::Template | Source::Operator | Source::BuiltIn => {

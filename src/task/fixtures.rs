@@ -1,5 +1,7 @@
 //! Objects as the API server returns them, for the tests of this controller.
 
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;

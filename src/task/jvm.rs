@@ -194,8 +194,8 @@ mod tests {
             payload: &payload(druid),
             template: &template(template_spec).spec,
             operator: &RuntimeProperties::default(),
-        });
-        size(&settings.unwrap())
+        })?;
+        size(&settings)
     }
 
     #[test]

@@ -181,19 +181,23 @@ fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-/// A pod that lives on after the verdict was started by somebody who did not know it: it must not run.
+/// A pod that lives on after the verdict was started by somebody who did not know it: it must not run. The cache may
+/// lag behind the end of the task's own pod, whose log is not to be lost: the API server is asked first.
 fn after_verdict(snapshot: &Snapshot) -> Step {
     let uid = snapshot.task.uid();
-    match &snapshot.cached {
-        Some(e)
-            if e.owner_uid == uid && e.may_live() && e.deletion_requested.is_none() && !snapshot.deleted =>
-        {
-            Step::Act(Action::DeletePod {
-                pod: e.pod_name.clone(),
-                uid: e.pod_uid.clone(),
-            })
-        }
-        _ => look_again(None),
+    let stray = |e: &&Evidence| e.owner_uid == uid && e.may_live() && e.deletion_requested.is_none();
+    if snapshot.deleted || !snapshot.cached.as_ref().is_some_and(|e| stray(&e)) {
+        return look_again(None);
+    }
+    let Some(live) = &snapshot.live else {
+        return look_live(snapshot);
+    };
+    match live.pod.as_ref().filter(stray) {
+        Some(stray) => Step::Act(Action::DeletePod {
+            pod: stray.pod_name.clone(),
+            uid: stray.pod_uid.clone(),
+        }),
+        None => look_again(None),
     }
 }
 
@@ -358,3 +362,7 @@ pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(St
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_histories_tests.rs"]
+mod histories;

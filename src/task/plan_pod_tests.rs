@@ -146,9 +146,14 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         pod_uid: "stray".into(),
         ..evidence(running())
     };
-    let alive = Snapshot {
+    let cached = Snapshot {
         cached: Some(stray.clone()),
         ..snapshot(decided())
+    };
+    assert_eq!(action(&cached, 300), Action::LookLive { name: POD.into() });
+    let alive = Snapshot {
+        live: Some(live(Some(TASK_UID), Some(stray.clone()))),
+        ..cached
     };
     let expected = Action::DeletePod {
         pod: POD.into(),
@@ -177,6 +182,14 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         },
         Snapshot {
             cached: Some(evidence(json!({"phase": "Failed"}))),
+            ..alive.clone()
+        },
+        Snapshot {
+            live: Some(live(Some(TASK_UID), Some(evidence(ended(0, "Completed", ""))))),
+            ..alive.clone()
+        },
+        Snapshot {
+            live: Some(live(Some(TASK_UID), None)),
             ..alive.clone()
         },
         Snapshot {

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
 use std::sync::Arc;
 
 use super::*;

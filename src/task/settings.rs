@@ -139,6 +139,7 @@ impl Settings {
     }
 
     /// The options alone, lowest level first.
+    #[must_use]
     pub fn options(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.java_opts.iter().map(|(option, _)| option.as_str())
     }

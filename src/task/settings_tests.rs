@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
 use serde_json::json;
 
 use super::*;
@@ -32,7 +34,7 @@ impl Given {
             task: &task(spec).spec,
             payload: &payload(druid),
             template: &template(self.template.clone()).spec,
-            operator: &RuntimeProperties::parse(self.operator).unwrap(),
+            operator: &operator(self.operator),
         })
     }
 
@@ -52,6 +54,10 @@ fn given(task: Value, context: Value, template: Value, operator: &'static str) -
         template,
         operator,
     }
+}
+
+fn operator(text: &str) -> RuntimeProperties {
+    RuntimeProperties::parse(text).unwrap()
 }
 
 fn limit(name: &str, value: &str) -> Value {
