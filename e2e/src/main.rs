@@ -153,7 +153,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             target.keep();
         }
         Action::Test { filter } => {
-            if !suite::run(&cache, busy, filter.clone(), &progress)? {
+            if !suite::run(&cache, busy, filter.as_deref(), &progress)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

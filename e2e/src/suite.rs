@@ -23,7 +23,7 @@ const BESIDE: usize = 4;
 ///
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
-pub fn run(cache: &Cache, busy: Busy, filter: Option<String>, progress: &Progress) -> Result<bool> {
+pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
     let target = Target::choose_running(cache, busy, progress)?;
     let own = target.own().is_some();
     let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
@@ -38,7 +38,7 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<String>, progress: &Progres
             .into_iter()
             .map(|case| trial(case, &fixture, possible(&case)))
             .collect();
-        let filter = filter.clone();
+        let filter = filter.map(str::to_owned);
         let arguments = Arguments {
             filter,
             test_threads: Some(threads),

@@ -53,7 +53,7 @@ pub struct Config {
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// What to log, as a tracing filter such as info,peon_operator=debug.
+    /// What to log, as a tracing filter such as `info,peon_operator=debug`.
     #[arg(
         long,
         env = "PEON_LOG",

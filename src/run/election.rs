@@ -148,31 +148,23 @@ impl Candidate {
     }
 
     async fn write(&self, current: Option<Lease>, spec: LeaseSpec) -> kube::Result<Lease> {
-        match current {
+        if let Some(lease) = current {
             // The version in the object makes the write conditional.
-            Some(lease) => {
-                let lease = Lease {
-                    spec: Some(spec),
-                    ..lease
-                };
-                self.api.replace(&self.name, &PostParams::default(), &lease).await
-            }
-            None => {
-                let metadata = ObjectMeta {
-                    name: Some(self.name.clone()),
-                    ..ObjectMeta::default()
-                };
-                self.api
-                    .create(
-                        &PostParams::default(),
-                        &Lease {
-                            metadata,
-                            spec: Some(spec),
-                        },
-                    )
-                    .await
-            }
+            let lease = Lease {
+                spec: Some(spec),
+                ..lease
+            };
+            return self.api.replace(&self.name, &PostParams::default(), &lease).await;
         }
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        let lease = Lease {
+            metadata,
+            spec: Some(spec),
+        };
+        self.api.create(&PostParams::default(), &lease).await
     }
 
     fn observe(&mut self, lease: Option<&Lease>) {

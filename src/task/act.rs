@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Pod};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
 };
+use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -85,7 +86,7 @@ impl Actor {
     /// Performs one action and puts its outcome into the snapshot.
     ///
     /// # Access control
-    /// configmaps: create, get. pods: create, get, delete. events (core): list.
+    /// configmaps: create, get. pods: create, get, delete. peontasks: get. events (core): list.
     ///
     /// # Errors
     /// When the action could not be performed at all; a refusal is an outcome.
@@ -100,7 +101,10 @@ impl Actor {
             Action::CreatePod(pod) => {
                 snapshot.creation = Some(self.create_pod(&namespace, *pod).await?);
             }
-            Action::LookLive { name } => snapshot.live = Some(self.look_live(&namespace, &name).await?),
+            Action::LookLive { name } => {
+                let task = snapshot.task.name_any();
+                snapshot.live = Some(self.look_live(&namespace, &name, &task).await?);
+            }
             Action::ReadWarnings { pod: _, uid } => {
                 snapshot.warnings = Some(self.read_warnings(&namespace, &uid).await?);
             }
@@ -179,7 +183,7 @@ impl Actor {
         match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, &reference)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(task = task.name_any(), %error, "an Event could not be published")
+                tracing::warn!(task = task.name_any(), %error, "an Event could not be published");
             }
             Err(_) => tracing::warn!(task = task.name_any(), "an Event could not be published in time"),
         }
@@ -225,11 +229,15 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    async fn look_live(&self, namespace: &str, name: &str) -> Result<Live, ActError> {
+    async fn look_live(&self, namespace: &str, name: &str, task: &str) -> Result<Live, ActError> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let config_map = timed("get configmap", config_maps.get_opt(name)).await?;
         let pod = timed("get pod", pods.get_opt(name)).await?;
+        // Last: a version that is still the cache's proves that the status said nothing else before the others
+        // were read.
+        let tasks: Api<PartialObjectMeta<PeonTask>> = Api::namespaced(self.client.clone(), namespace);
+        let task = timed("get peontask", tasks.get_metadata_opt(task)).await?;
         let owner = |meta: &kube::core::ObjectMeta| {
             meta.owner_references
                 .iter()
@@ -240,6 +248,7 @@ impl Actor {
         Ok(Live {
             config_map_owner: config_map.and_then(|c| owner(&c.metadata)),
             pod: pod.as_ref().map(Evidence::of),
+            task_version: task.and_then(|t| t.metadata.resource_version),
         })
     }
 

@@ -102,6 +102,14 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.is_final() {
         return after_verdict(snapshot);
     }
+    if snapshot
+        .live
+        .as_ref()
+        .is_some_and(|l| l.task_version != snapshot.task.resource_version())
+    {
+        // The cache lags behind: the task may have a verdict by now, or a pod that was recorded and is gone.
+        return look_again(Some(CACHE_LAG));
+    }
     match known_pod(snapshot, now) {
         KnownPod::Ours { evidence, gone } => follow(snapshot, &evidence, gone, now),
         KnownPod::NotSeen => look_live(snapshot),

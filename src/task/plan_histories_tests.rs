@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::PeonTask;
-use crate::api::conditions::{COMPLETE, FAILED, READY};
+use crate::api::conditions::{COMPLETE, FAILED, READY, accepted};
 use crate::task::evidence::{Disruption, Terminated};
 use crate::task::fixtures::{ID, POD, TASK_UID, at, noop, snapshot, task_status};
 use crate::task::snapshot::Template;
@@ -287,6 +287,7 @@ impl World {
                 known.live = Some(Live {
                     config_map_owner: self.config_map.then(|| TASK_UID.into()),
                     pod: self.pod.clone(),
+                    task_version: None,
                 });
             }
             Action::ReadWarnings { .. } => known.warnings = Some(Vec::new()),
@@ -320,7 +321,7 @@ impl World {
             pod_name: POD.into(),
             pod_uid: uid.clone(),
             owner_uid: Some(TASK_UID.into()),
-            created: Some(at(self.now)),
+            scheduled: Some(at(self.now)),
             phase: "Pending".into(),
             ..Evidence::default()
         };

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::PeonTask;
-use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED};
+use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted};
 use crate::task::fixtures::{
     ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, running, snapshot, task, task_status,
     template, with_status,
@@ -39,6 +39,7 @@ fn reason_of<'a>(status: &'a PeonTaskStatus, condition: &str) -> &'a str {
 fn live(config_map_owner: Option<&str>, pod: Option<Evidence>) -> Live {
     Live {
         config_map_owner: config_map_owner.map(str::to_owned),
+        task_version: None,
         pod,
     }
 }
@@ -149,7 +150,6 @@ fn refusals_that_a_template_can_mend_wait() {
         assert_eq!(reason_of(&status, ACCEPTED), reason);
         assert_eq!(reason_of(&status, STALLED), reason);
         assert!(conditions::find(&status.conditions, FAILED).is_none());
-        assert!(awaits_template(Some(&status)), "{reason}");
         assert_eq!(status.task_id.as_deref(), Some(ID));
         // Once the template is there, the task goes on.
         let mended = snapshot(with_status(noop(), status));
@@ -396,4 +396,17 @@ fn the_departed_pod_of_an_earlier_incarnation_says_nothing() {
         ..snapshot(noop())
     };
     assert!(matches!(action(&earlier, 100), Action::CreateConfigMap(_)));
+}
+
+#[test]
+fn a_task_that_the_cache_has_not_seen_change_is_not_acted_on() {
+    let mut stale = Snapshot {
+        claim: Some(Creation::Exists),
+        live: Some(live(Some(TASK_UID), None)),
+        ..snapshot(noop())
+    };
+    assert!(matches!(action(&stale, 100), Action::CreatePod(_)));
+    stale.live.as_mut().unwrap().task_version = Some("7".into());
+    let settlement = settled(&stale, 100);
+    assert_eq!((settlement.status, settlement.requeue), (None, Some(CACHE_LAG)));
 }

@@ -88,4 +88,6 @@ pub struct Live {
     pub config_map_owner: Option<String>,
     /// The pod.
     pub pod: Option<Evidence>,
+    /// Resource version of the task itself; `None` when it is gone.
+    pub task_version: Option<String>,
 }

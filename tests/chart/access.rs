@@ -12,7 +12,7 @@ type Rights = BTreeSet<(String, String)>;
 
 /// Group and resource, verbs, and the names that they are narrowed to.
 const TASKS: [(&str, &[&str]); 6] = [
-    ("peon.dev/peontasks", &["list", "watch"]),
+    ("peon.dev/peontasks", &["get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
     ("/pods", &["create", "delete", "get", "list", "watch"]),

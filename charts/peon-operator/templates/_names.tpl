@@ -96,7 +96,10 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 */}}
 {{- define "peon-operator.taskRules" -}}
 - apiGroups: [peon.dev]
-  resources: [peontasks, peontemplates]
+  resources: [peontasks]
+  verbs: [get, list, watch]
+- apiGroups: [peon.dev]
+  resources: [peontemplates]
   verbs: [list, watch]
 - apiGroups: [peon.dev]
   resources: [peontasks/status]

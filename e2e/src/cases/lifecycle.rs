@@ -1,7 +1,7 @@
 //! Real tasks on a real kubelet, each to its true end.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Case, case};
 use crate::{
@@ -214,7 +214,7 @@ fn odd_ids(fixture: &Fixture) -> Result<()> {
     }
     for (at, id) in ids.iter().enumerate() {
         let task = fixture.until_reason(NAMESPACE, &format!("odd-{at}"), "Succeeded")?;
-        ensure!(task["status"]["taskId"] == Value::from(*id), "{}", task["status"]);
+        ensure!(task["status"]["taskId"] == *id, "{}", task["status"]);
     }
     Ok(())
 }

@@ -220,14 +220,14 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("undecodable")?;
     let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
     let set = |schema: &Value| {
-        let patch = json!([{"op": "replace", "path": path, "value": schema}]).to_string();
+        let change = json!([{"op": "replace", "path": path, "value": schema}]).to_string();
         fixture.kubectl.run(&[
             "patch",
             "crd",
             "peontasks.peon.dev",
             "--type=json",
             "--patch",
-            &patch,
+            &change,
         ])
     };
     let crd = fixture.kubectl.get_json(&["crd", "peontasks.peon.dev"])?;
