@@ -69,6 +69,7 @@ pub struct PeonTaskSpec {
     /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Immutable.
     /// Example: `{limits: {memory: 4Gi, cpu: "2"}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
 
     /// Options of the peon's JVM, one per item, added after those of the operator, the template and the task's

@@ -39,6 +39,7 @@ pub struct PeonTemplateSpec {
     /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`.
     /// Example: `{limits: {memory: 4Gi, cpu: "2"}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
 
     /// Options of the peon's JVM, one per item, added after the operator's and before those of the task's context

@@ -64,6 +64,57 @@ pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Requests and limits as in `core/v1` `ResourceRequirements`, with quantities that the API server checks.
+pub(super) fn resources(_: &mut SchemaGenerator) -> Schema {
+    let quantities = |what: &str| {
+        json_schema!({
+            "description": format!("{what} Memory in bytes and cpu in cores, as Kubernetes quantities. \
+                Default: the same as the other. Example: `{{memory: 4Gi, cpu: 500m}}`."),
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+                "description": "A Kubernetes quantity. Example: `512Mi`.",
+                "x-kubernetes-int-or-string": true,
+                "maxLength": 64,
+                "x-kubernetes-validations": [{
+                    "rule": "type(self) == int ? self >= 0 : isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",
+                    "message": "must be a Kubernetes quantity such as 512Mi, 2G, 500m or 2",
+                }],
+            },
+        })
+    };
+    json_schema!({
+        "type": "object",
+        "properties": {
+            "limits": quantities("The most that the container may use."),
+            "requests": quantities("What the scheduler sets aside for the container."),
+            "claims": {
+                "description": "Entries of the pod template's `resourceClaims` that the container uses. Default: none. \
+                    Example: `[{name: gpu}]`.",
+                "type": "array",
+                "maxItems": 32,
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {
+                        "name": {
+                            "description": "Name of the claim in the pod. No default. Example: `gpu`.",
+                            "type": "string", "minLength": 1, "maxLength": 253,
+                        },
+                        "request": {
+                            "description": "The request of the claim that the container uses. Default: all of them. \
+                                Example: `small`.",
+                            "type": "string", "maxLength": 253,
+                        },
+                    },
+                },
+            },
+        },
+    })
+}
+
 /// A pod template of any Kubernetes version: nothing in it is dropped.
 pub(super) fn pod_template(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

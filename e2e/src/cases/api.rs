@@ -61,8 +61,10 @@ fn immutable(fixture: &Fixture) -> Result<()> {
     fixture.task(
         &namespace,
         "x",
-        &json!({"task": {"type": "noop", "deep": {"list": [1, 2]}}}),
+        &json!({"task": {"type": "noop", "deep": {"list": [1, 2]}}, "resources": {"limits": {"cpu": 1, "memory": 536_870_912}}}),
     )?;
+    // Quantities may be numbers, as in a pod.
+    fixture.until(&namespace, "x", |s| s["cpu"] == "1" && s["memory"] == "536870912")?;
     for change in [
         json!({"task": {"type": "kill"}}),
         json!({"task": {"deep": {"list": [1, 3]}}}),

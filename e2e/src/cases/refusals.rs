@@ -61,7 +61,7 @@ fn by_the_api_server(fixture: &Fixture) -> Result<()> {
         ),
         (
             json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "much"}}}),
-            "spec.resources.limits",
+            "must be a Kubernetes quantity",
         ),
     ];
     for (spec, expected) in cases {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Case, case};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
+    proxy::Proxy,
     samples,
     wait::wait_until,
 };
@@ -41,12 +42,16 @@ fn waits_for_crds(fixture: &Fixture) -> Result<()> {
         .context("no pod")?
         .to_owned();
     let probe = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{pod}:8080/proxy");
-    let get = |path: &str| fixture.kubectl.run(&["get", "--raw", &format!("{probe}{path}")]);
+    // `kubectl get --raw` would not show what a refusal says.
+    let proxy = Proxy::start(&fixture.kubectl)?;
+    let get = |path: &str| proxy.request("GET", &format!("{probe}{path}"), None);
     wait_until(LIMIT, "/livez", || Ok(get("/livez").ok()))?;
-    match get("/readyz") {
-        Ok(said) => bail!("ready without custom resources: {said}"),
-        Err(error) => ensure!(format!("{error:#}").contains("not installed"), "{error:#}"),
-    }
+    wait_until(LIMIT, "/readyz to name the custom resources", || {
+        match get("/readyz") {
+            Ok(said) => bail!("ready without custom resources: {said}"),
+            Err(error) => Ok(format!("{error:#}").contains("not installed").then_some(())),
+        }
+    })?;
     fixture.helm.install(
         RELEASE,
         OPERATOR_NAMESPACE,
