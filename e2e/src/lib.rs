@@ -23,6 +23,7 @@ pub mod peons;
 pub mod progress;
 pub mod proxy;
 pub mod samples;
+pub mod selftest;
 pub mod suite;
 pub mod target;
 pub mod tools;

@@ -8,9 +8,11 @@ use libtest_mimic::{Arguments, Trial};
 use crate::{
     cache::Cache,
     cases::{self, Case},
+    cluster::Cluster,
     fixture::Fixture,
     lock::Busy,
     progress::Progress,
+    selftest,
     target::Target,
 };
 
@@ -24,6 +26,7 @@ const BESIDE: usize = 4;
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
+    let mut passed = check_cluster(cache, busy, filter, progress)?;
     let target = Target::choose_running(cache, busy, progress)?;
     let own = target.own().is_some();
     let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
@@ -46,7 +49,7 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         };
         !libtest_mimic::run(&arguments, trials).has_failed()
     };
-    let mut passed = run(first, 1, &|_| new);
+    passed &= run(first, 1, &|_| new);
     fixture.install(progress)?;
     let possible = |case: &Case| own || !case.own_cluster;
     passed &= run(beside, BESIDE, &possible);
@@ -63,6 +66,30 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
     drop(druid);
     target.down()?;
     Ok(passed)
+}
+
+/// Checks the test cluster itself, unless one is up already or it is not ours.
+fn check_cluster(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
+    if !Target::is_own()? || Cluster::attach(cache, busy, progress)?.is_some() {
+        return Ok(true);
+    }
+    let (whole, interrupted, progress) = (cache.clone(), cache.clone(), *progress);
+    let said = |result: Result<()>| result.map_err(|e| format!("{e:#}").into());
+    let trials = vec![
+        Trial::test("cluster::works_and_leaves_nothing", move || {
+            said(selftest::works_and_goes(&whole, &progress))
+        }),
+        Trial::test("cluster::leaves_nothing_when_interrupted", move || {
+            said(selftest::goes_when_interrupted(&interrupted))
+        }),
+    ];
+    let filter = filter.map(str::to_owned);
+    let arguments = Arguments {
+        filter,
+        test_threads: Some(1),
+        ..Arguments::default()
+    };
+    Ok(!libtest_mimic::run(&arguments, trials).has_failed())
 }
 
 fn trial(case: Case, fixture: &Arc<Fixture>, possible: bool) -> Trial {

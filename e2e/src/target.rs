@@ -24,6 +24,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// Whether the variable asks for a cluster of our own.
+    ///
+    /// # Errors
+    /// When `CLUSTER` has an unknown value.
+    pub fn is_own() -> Result<bool> {
+        Ok(!current_wanted()?)
+    }
+
     /// Chooses; starts a new cluster of our own when nothing else is asked for.
     ///
     /// # Errors

@@ -1,11 +1,16 @@
-//! Checks that the test cluster does what tests rely on, and that nothing is left of it.
-//!
-//! `cargo run -p e2e --example cluster_check`; it starts a cluster of its own and ends it.
+//! The test cluster itself: it does what the cases rely on, and nothing is left of it.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{
+use serde_json::{Value, json};
+
+use crate::{
     cache::Cache,
     cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE},
     exec,
@@ -16,17 +21,17 @@ use e2e::{
     progress::Progress,
     wait::wait_until,
 };
-use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn main() -> Result<()> {
-    let progress = Progress::default();
-    let cache = Cache::open()?;
-    interrupt::watch()?;
+/// Limits, logs, services, garbage collection and restarts work, and ending the cluster leaves the machine as it was.
+///
+/// # Errors
+/// What does not work, or is left.
+pub fn works_and_goes(cache: &Cache, progress: &Progress) -> Result<()> {
     let rules = firewall()?;
-    let cluster = Cluster::up(&cache, Busy::Wait, &progress)?;
-    let archives = images::build(&cache, &[Image::Druid], &progress)?;
+    let cluster = Cluster::up(cache, Busy::Wait, progress)?;
+    let archives = images::build(cache, &[Image::Druid], progress)?;
     archives.iter().try_for_each(|image| cluster.import(image))?;
     let image = archives
         .first()
@@ -109,10 +114,46 @@ fn main() -> Result<()> {
         "kubectl is not in the audit log"
     );
     cluster.down()?;
-    let left = cluster::leftovers(&cache)?;
+    nothing_left(cache, &rules)
+}
+
+/// Ctrl-C while the cluster starts.
+///
+/// # Errors
+/// When it is not heeded, or something is left.
+pub fn goes_when_interrupted(cache: &Cache) -> Result<()> {
+    let rules = firewall()?;
+    let mut child = Command::new(env::current_exe()?)
+        .args(["--wait", "up"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start a second e2e")?;
+    let group = interrupt::Helper::process(child.id());
+    let mut said = BufReader::new(child.stderr.take().context("no standard error")?);
+    let mut line = String::new();
+    // From here on processes, mounts, links and cgroups of the cluster exist.
+    while !line.contains("containerd … ready") {
+        line.clear();
+        ensure!(said.read_line(&mut line)? > 0, "the cluster did not start");
+    }
+    exec::output(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
+    let mut rest = String::new();
+    said.read_to_string(&mut rest)?;
+    let status = child.wait()?;
+    drop(group);
+    ensure!(
+        status.code() == Some(i32::from(interrupt::INTERRUPTED_STATUS)),
+        "ended with {status}: {rest}"
+    );
+    nothing_left(cache, &rules)
+}
+
+fn nothing_left(cache: &Cache, rules: &str) -> Result<()> {
+    let left = cluster::leftovers(cache)?;
     ensure!(left.is_empty(), "left over: {}", left.join(", "));
     ensure!(firewall()? == rules, "the machine's iptables rules have changed");
-    progress.say("nothing is left");
     Ok(())
 }
 
