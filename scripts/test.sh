@@ -36,7 +36,12 @@ awk -v broken="$broken" '
         for (i = 1; i <= NF; i++) {
             if ($i ~ /^passed/) passed += $(i - 1)
             if ($i ~ /^failed/) failed += $(i - 1)
+            if ($i ~ /^ignored/) skipped += $(i - 1)
         }
     }
-    END { failed += broken; printf "%d passed, %d failed\n", passed, failed; exit failed > 0 }
+    END {
+        failed += broken
+        printf "%d passed, %d failed%s\n", passed, failed, skipped ? ", " skipped " skipped" : ""
+        exit failed > 0
+    }
 ' "$log"

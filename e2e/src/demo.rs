@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     cache::Cache,
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
+    fixture::{Fixture, LIMIT, NAMESPACE},
     lock::Busy,
     progress::Progress,
     target::Target,
@@ -36,7 +36,7 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
         return shown;
     }
     if foreign {
-        remove(&fixture, progress)?;
+        fixture.remove(progress)?;
     }
     let Fixture { target, druid, .. } = fixture;
     drop(druid);
@@ -139,14 +139,4 @@ fn look_around(fixture: &Fixture) {
     }
     println!("  kubectl get peontasks --namespace {NAMESPACE}");
     println!("  make cluster-down");
-}
-
-/// Leaves a foreign cluster as it was, but for the CRDs, which may hold other people's tasks.
-fn remove(fixture: &Fixture, progress: &Progress) -> Result<()> {
-    let step = progress.step("what the demo made");
-    fixture.kubectl.delete(&["namespace", NAMESPACE])?;
-    fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE)?;
-    fixture.kubectl.delete(&["namespace", OPERATOR_NAMESPACE])?;
-    step.done("removed (the custom resource definitions stay)");
-    Ok(())
 }

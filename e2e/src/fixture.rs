@@ -1,13 +1,17 @@
 //! What the cases share: a cluster with a real Druid, the operator installed by its chart, and a run's own names.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    env,
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache, druid::Druid, helm::Helm, images::Image, kubectl::Kubectl, progress::Progress, samples,
-    target::Target,
+    cache::Cache, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl, progress::Progress,
+    samples, target::Target,
 };
 
 /// Namespace of the operator.
@@ -16,6 +20,9 @@ pub const OPERATOR_NAMESPACE: &str = "peon-system";
 pub const RELEASE: &str = "peon-operator";
 /// Namespace of Druid and of the tasks.
 pub const NAMESPACE: &str = "peon-e2e";
+
+/// Label of the namespaces of single cases.
+const OF_A_CASE: &str = "peon.dev/e2e-case";
 
 /// Deadline for anything that involves a peon. Generous: two cores may be shared with other things.
 pub const LIMIT: Duration = Duration::from_secs(240);
@@ -78,6 +85,20 @@ impl Fixture {
         self.apply(NAMESPACE, &samples::template(&self.druid, &self.druid_image)?)
     }
 
+    /// Leaves a foreign cluster as it was, but for the CRDs, which may hold other people's tasks.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove(&self, progress: &Progress) -> Result<()> {
+        let step = progress.step("what this run made");
+        self.kubectl.delete(&["namespace", "--selector", OF_A_CASE])?;
+        self.kubectl.delete(&["namespace", NAMESPACE])?;
+        self.helm.uninstall(RELEASE, OPERATOR_NAMESPACE)?;
+        self.kubectl.delete(&["namespace", OPERATOR_NAMESPACE])?;
+        step.done("removed (the custom resource definitions stay)");
+        Ok(())
+    }
+
     /// Creates a namespace of its own for a case, at the `restricted` Pod Security level, with the template
     /// `default`, which has no deep storage.
     ///
@@ -85,7 +106,7 @@ impl Fixture {
     /// When the API server refuses.
     pub fn namespace(&self, name: &str) -> Result<String> {
         let name = format!("{name}-{}", self.run);
-        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", OF_A_CASE: "true"});
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         self.kubectl.apply(&namespace.to_string())?;
@@ -110,6 +131,18 @@ impl Fixture {
     pub fn task(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
         let task = json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": name}, "spec": spec});
         self.apply(namespace, &task)
+    }
+
+    /// Runs `kubectl peon` of this checkout and returns what it prints.
+    ///
+    /// # Errors
+    /// When it fails; the error holds its standard error.
+    pub fn peon(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(env::current_exe()?.with_file_name("kubectl-peon"));
+        if let Some(own) = self.target.own() {
+            command.env("KUBECONFIG", own.kubeconfig());
+        }
+        exec::output(command.args(args))
     }
 
     /// A PeonTask as it is now.

@@ -61,6 +61,9 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         progress.say(format_args!("logs of everything are in {}", folder.display()));
     }
     let fixture = Arc::into_inner(fixture).context("a case still runs")?;
+    if !own {
+        fixture.remove(progress)?;
+    }
     let Fixture { target, druid, .. } = fixture;
     // Its connection ends with it, before the cluster does.
     drop(druid);

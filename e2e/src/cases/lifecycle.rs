@@ -40,16 +40,7 @@ pub(super) const CASES: [Case; 8] = [
 fn noop_completes(fixture: &Fixture) -> Result<()> {
     let name = "noop-completes";
     fixture.apply(NAMESPACE, &samples::noop(name)?)?;
-    let wait = [
-        "wait",
-        "--for=condition=Complete",
-        "--timeout=240s",
-        "peontask",
-        name,
-        "--namespace",
-        NAMESPACE,
-    ];
-    fixture.kubectl.run(&wait)?;
+    wait_for_complete(fixture, name)?;
     let task = fixture.get(NAMESPACE, name)?;
     let status = &task["status"];
     ensure!(
@@ -78,18 +69,41 @@ fn noop_completes(fixture: &Fixture) -> Result<()> {
         resources["requests"] == json!({"cpu": "250m", "memory": "512Mi"}),
         "{resources}"
     );
-    let log = fixture.kubectl.logs(&[pod_name, "--namespace", NAMESPACE])?;
+    let log = fixture.peon(&["logs", name, "--follow", "--namespace", NAMESPACE])?;
     ensure!(
         log.contains("Running with task") && log.contains("SUCCESS"),
         "unexpected log:\n{log}"
     );
+    ensure!(
+        log == fixture.kubectl.logs(&[pod_name, "--namespace", NAMESPACE])?,
+        "not the pod's log:\n{log}"
+    );
+    let error = fixture
+        .peon(&["logs", "absent", "--namespace", NAMESPACE])
+        .err()
+        .context("a log of nothing")?;
+    ensure!(format!("{error:#}").contains("PeonTask absent"), "{error:#}");
     Ok(())
+}
+
+/// As a user would in a script.
+fn wait_for_complete(fixture: &Fixture, name: &str) -> Result<()> {
+    let task = format!("peontask/{name}");
+    let wait = [
+        "wait",
+        "--for=condition=Complete",
+        "--timeout=240s",
+        &task,
+        "--namespace",
+        NAMESPACE,
+    ];
+    fixture.kubectl.run(&wait).map(drop)
 }
 
 fn index_parallel_completes(fixture: &Fixture) -> Result<()> {
     let name = "index-completes";
     let (id, datasource) = fixture.ingest(name, |_| {})?;
-    fixture.until_reason(NAMESPACE, name, "Succeeded")?;
+    wait_for_complete(fixture, name)?;
     let segments = wait_until(LIMIT, "two segments", || {
         Ok(Some(fixture.druid.segments(&datasource)?).filter(|s| s.len() == 2))
     })?;
