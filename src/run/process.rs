@@ -68,7 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let (caches, watches) = Caches::start(&client, namespace.as_deref());
     health.caches(caches.clone());
-    let watches = tokio::spawn(watches);
+    let mut watches = tokio::spawn(watches);
 
     let lease_namespace = config
         .lease_namespace
@@ -104,6 +104,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ended = &mut passes => {
             ended.context("the controller ended unexpectedly")?;
             false
+        }
+        ended = &mut watches => {
+            ended.context("the watches ended unexpectedly")?;
+            bail!("the watches ended: nothing would be seen any more");
         }
         () = shutdown.requested() => false,
     };

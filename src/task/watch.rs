@@ -10,6 +10,7 @@ use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -41,6 +42,13 @@ pub struct Caches {
     watches: [Arc<Watch>; 3],
 }
 
+/// What fills the caches.
+struct Writers {
+    tasks: Writer<GuardedTask>,
+    templates: Writer<GuardedTemplate>,
+    pods: Writer<Pod>,
+}
+
 /// State of a watch.
 #[derive(Debug)]
 struct Watch {
@@ -58,6 +66,33 @@ impl Caches {
         client: &Client,
         namespace: Option<&str>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (caches, writers) = Self::new();
+        let everything = watcher::Config::default();
+        let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+        let [task_watch, template_watch, pod_watch] = caches.watches.clone();
+
+        let stream = watcher(api::<GuardedTask>(client, namespace), everything.clone()).default_backoff();
+        let stream = reflector(writers.tasks, stream.modify(prune_task));
+        let this = caches.clone();
+        let tasks = task_watch.run(stream, move |event| this.task_event(event));
+
+        let stream = watcher(api::<GuardedTemplate>(client, namespace), everything).default_backoff();
+        let stream = reflector(writers.templates, stream.modify(prune_meta));
+        let this = caches.clone();
+        let templates = template_watch.run(stream, move |event| this.template_event(event));
+
+        let stream = watcher(api::<Pod>(client, namespace), ours).default_backoff();
+        let stream = reflector(writers.pods, stream.modify(prune_pod));
+        let this = caches.clone();
+        let pods = pod_watch.run(stream, move |event| this.pod_event(event));
+
+        (caches, async {
+            futures::join!(tasks, templates, pods);
+        })
+    }
+
+    /// Caches that nothing fills yet.
+    fn new() -> (Self, Writers) {
         let (tasks, task_writer) = store();
         let (templates, template_writer) = store();
         let (pods, pod_writer) = store();
@@ -76,36 +111,12 @@ impl Caches {
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
-        let everything = watcher::Config::default();
-        let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
-
-        let stream = watcher(api::<GuardedTask>(client, namespace), everything.clone()).default_backoff();
-        let stream = reflector(task_writer, stream.modify(prune_task));
-        let this = caches.clone();
-        let task_watch = caches.watches[0].clone().run(stream, move |event| match event {
-            Event::Apply(task) | Event::InitApply(task) => this.wake(ObjectRef::from_obj(&task)),
-            Event::Delete(_) | Event::Init | Event::InitDone => {}
-        });
-
-        let stream = watcher(api::<GuardedTemplate>(client, namespace), everything).default_backoff();
-        let stream = reflector(template_writer, stream.modify(prune_meta));
-        let this = caches.clone();
-        let template_watch = caches.watches[1].clone().run(stream, move |event| {
-            if let Event::Apply(template) | Event::InitApply(template) | Event::Delete(template) = event {
-                this.wake_waiting_for(&template);
-            }
-        });
-
-        let stream = watcher(api::<Pod>(client, namespace), ours).default_backoff();
-        let stream = reflector(pod_writer, stream.modify(prune_pod));
-        let this = caches.clone();
-        let pod_watch = caches.watches[2]
-            .clone()
-            .run(stream, move |event| this.pod_event(event));
-
-        (caches, async {
-            futures::join!(task_watch, template_watch, pod_watch);
-        })
+        let writers = Writers {
+            tasks: task_writer,
+            templates: template_writer,
+            pods: pod_writer,
+        };
+        (caches, writers)
     }
 
     /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
@@ -152,12 +163,49 @@ impl Caches {
         }
     }
 
+    /// Every task without a verdict, and every one that has a pod.
     fn wake_all(&self) {
         for task in self
             .tasks
             .state_filter(|t| t.0.as_ref().map_or(true, |t| !t.is_final()))
         {
             self.wake(ObjectRef::from_obj(&*task));
+        }
+        for pod in self.pods.state() {
+            self.wake_owner(&pod);
+        }
+    }
+
+    // While a list comes in, the cache still is what it was before: whoever is woken would see the past. Hence
+    // nobody is woken by an item of a list, and all are at its end. What is gone since the last list, after a break
+    // of the watch, is told by nobody anyhow.
+
+    fn task_event(&self, event: Event<GuardedTask>) {
+        match event {
+            Event::Apply(task) => self.wake(ObjectRef::from_obj(&task)),
+            Event::InitDone => self.wake_all(),
+            Event::Delete(_) | Event::Init | Event::InitApply(_) => {}
+        }
+    }
+
+    fn template_event(&self, event: Event<GuardedTemplate>) {
+        match event {
+            Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
+            Event::InitDone => self.wake_all(),
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+
+    fn pod_event(&self, event: Event<Pod>) {
+        match event {
+            Event::Apply(pod) => self.wake_owner(&pod),
+            Event::Delete(pod) => {
+                let evidence = Evidence::of(&pod);
+                self.departed.keep(&pod.namespace().unwrap_or_default(), evidence);
+                self.wake_owner(&pod);
+            }
+            Event::InitDone => self.wake_all(),
+            Event::Init | Event::InitApply(_) => {}
         }
     }
 
@@ -174,20 +222,6 @@ impl Caches {
         };
         for task in self.tasks.state_filter(waits) {
             self.wake(ObjectRef::from_obj(&*task));
-        }
-    }
-
-    fn pod_event(&self, event: Event<Pod>) {
-        match event {
-            Event::Apply(pod) | Event::InitApply(pod) => self.wake_owner(&pod),
-            Event::Delete(pod) => {
-                let evidence = Evidence::of(&pod);
-                self.departed.keep(&pod.namespace().unwrap_or_default(), evidence);
-                self.wake_owner(&pod);
-            }
-            // After a break of the watch a pod may be gone without anybody having said so.
-            Event::InitDone => self.wake_all(),
-            Event::Init => {}
         }
     }
 
@@ -292,3 +326,7 @@ fn prune_pod(pod: &mut Pod) {
         ..PodSpec::default()
     });
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
+
+use super::*;
+use crate::task::fixtures::{self, TASK_UID, ended, noop, running, with_status};
+
+fn guarded(task: PeonTask) -> GuardedTask {
+    DeserializeGuard(Ok(task))
+}
+
+fn named(name: &str) -> GuardedTask {
+    let mut task = noop();
+    task.metadata.name = Some(name.into());
+    guarded(task)
+}
+
+fn finished() -> GuardedTask {
+    let status = json!({"conditions": [{
+        "type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
+        "lastTransitionTime": fixtures::at(1).to_string(),
+    }]});
+    guarded(with_status(noop(), serde_json::from_value(status).unwrap()))
+}
+
+/// Caches with a writer, as the watches drive them.
+struct Driven {
+    caches: Caches,
+    writers: Writers,
+}
+
+impl Driven {
+    fn new() -> Self {
+        let (caches, writers) = Caches::new();
+        Self { caches, writers }
+    }
+
+    fn task(&mut self, event: Event<GuardedTask>) {
+        self.writers.tasks.apply_watcher_event(&event);
+        self.caches.task_event(event);
+    }
+
+    fn pod(&mut self, event: Event<Pod>) {
+        self.writers.pods.apply_watcher_event(&event);
+        self.caches.pod_event(event);
+    }
+
+    fn list(&mut self, tasks: Vec<GuardedTask>) {
+        self.task(Event::Init);
+        for task in tasks {
+            self.task(Event::InitApply(task));
+        }
+        self.task(Event::InitDone);
+    }
+}
+
+/// The names that were woken since the last look.
+fn woken(wakes: &mut (impl Stream<Item = ObjectRef<GuardedTask>> + Unpin)) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some(Some(task)) = wakes.next().now_or_never() {
+        names.push(task.name);
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_task_that_came_during_a_break_is_woken_when_the_cache_has_it() {
+    let mut driven = Driven::new();
+    driven.list(vec![named("old")]);
+    let mut wakes = Box::pin(driven.caches.wakes());
+    assert_eq!(woken(&mut wakes), ["old"]);
+    driven.task(Event::Init);
+    driven.task(Event::InitApply(named("old")));
+    driven.task(Event::InitApply(named("new")));
+    // The cache does not have it yet: a pass now would not find it, and nobody would come again.
+    assert_eq!(woken(&mut wakes), [""; 0]);
+    driven.task(Event::InitDone);
+    assert_eq!(woken(&mut wakes), ["new", "old"]);
+}
+
+#[test]
+fn a_pod_that_went_during_a_break_wakes_its_task() {
+    let mut driven = Driven::new();
+    driven.list(vec![guarded(noop())]);
+    driven.pod(Event::Apply(fixtures::pod(running())));
+    let mut wakes = Box::pin(driven.caches.wakes());
+    assert_eq!(woken(&mut wakes), ["nightly"]);
+    driven.pod(Event::Init);
+    driven.pod(Event::InitDone);
+    assert_eq!(woken(&mut wakes), ["nightly"]);
+    assert_eq!(driven.caches.departed.get("ns", fixtures::POD), None);
+}
+
+#[test]
+fn a_pod_that_goes_leaves_its_last_state() {
+    let mut driven = Driven::new();
+    driven.list(vec![guarded(noop())]);
+    let mut wakes = Box::pin(driven.caches.wakes());
+    woken(&mut wakes);
+    driven.pod(Event::Delete(fixtures::pod(ended(137, "OOMKilled", ""))));
+    assert_eq!(woken(&mut wakes), ["nightly"]);
+    let last = driven.caches.departed.get("ns", fixtures::POD).unwrap();
+    assert_eq!(last.owner_uid.as_deref(), Some(TASK_UID));
+    assert!(!last.may_live());
+}
+
+#[test]
+fn a_new_leader_wakes_what_has_no_verdict_and_what_has_a_pod() {
+    let mut driven = Driven::new();
+    driven.list(vec![named("waiting"), finished()]);
+    let mut wakes = Box::pin(driven.caches.wakes());
+    assert_eq!(woken(&mut wakes), ["waiting"]);
+    drop(wakes);
+    driven.pod(Event::Apply(fixtures::pod(running())));
+    let mut wakes = Box::pin(driven.caches.wakes());
+    assert_eq!(woken(&mut wakes), ["nightly", "waiting"]);
+}
+
+#[test]
+fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
+    let mut driven = Driven::new();
+    let status = json!({"podUid": "x"});
+    let mut started = with_status(noop(), serde_json::from_value(status).unwrap());
+    started.metadata.name = Some("started".into());
+    let mut other = noop();
+    other.metadata.name = Some("other".into());
+    other.spec.template_ref = Some(crate::api::TemplateRef { name: "large".into() });
+    driven.list(vec![named("waiting"), guarded(started), guarded(other)]);
+    let mut wakes = Box::pin(driven.caches.wakes());
+    woken(&mut wakes);
+    let template = DeserializeGuard(Ok(fixtures::template(json!({}))));
+    driven.caches.template_event(Event::Apply(template));
+    assert_eq!(woken(&mut wakes), ["waiting"]);
+}
+
+#[test]
+fn a_finished_task_keeps_no_payload() {
+    let mut task = finished();
+    prune_task(&mut task);
+    assert!(task.0.unwrap().spec.task.is_empty());
+    let mut task = named("waiting");
+    prune_task(&mut task);
+    assert!(!task.0.unwrap().spec.task.is_empty());
+}
