@@ -183,19 +183,17 @@ impl Fixture {
         Ok(task)
     }
 
-    /// The message of a condition that is True.
+    /// The message of a condition that is `True`, or `False`, or `Unknown`, as said.
     ///
     /// # Errors
-    /// When there is no such condition, or it is not True.
-    pub fn message(task: &Value, condition: &str) -> Result<String> {
-        let conditions = task["status"]["conditions"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+    /// When there is no such condition, or it is something else.
+    pub fn message(task: &Value, condition: &str, is: &str) -> Result<String> {
+        let conditions = task["status"]["conditions"].as_array();
         let found = conditions
-            .iter()
-            .find(|c| c["type"] == condition && c["status"] == "True");
-        let found = found.with_context(|| format!("{condition} is not True in {}", task["status"]))?;
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == condition && c["status"] == is);
+        let found = found.with_context(|| format!("{condition} is not {is} in {}", task["status"]))?;
         Ok(found["message"].as_str().unwrap_or_default().to_owned())
     }
 

@@ -124,7 +124,7 @@ fn task_failed(fixture: &Fixture) -> Result<()> {
     })?;
     let task = fixture.until_reason(NAMESPACE, name, "TaskFailed")?;
     ensure!(task["status"]["exitCode"] == 0, "{}", task["status"]);
-    let message = Fixture::message(&task, "Failed")?;
+    let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(
         !message.is_empty() && message.contains("parse"),
         "not Druid's message: {message:?}"
@@ -187,7 +187,7 @@ fn killed(fixture: &Fixture) -> Result<()> {
     peons::at(&address).into_iter().try_for_each(peons::kill_hard)?;
     let task = fixture.until_reason(NAMESPACE, name, "NoVerdict")?;
     ensure!(task["status"]["exitCode"] == 137, "{}", task["status"]);
-    let message = Fixture::message(&task, "Failed")?;
+    let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(
         message.contains("signal 9") && message.contains("may already be published"),
         "{message}"

@@ -132,7 +132,7 @@ fn at_once(fixture: &Fixture) -> Result<()> {
     for (name, _, reason, expected) in &cases {
         let task = fixture.until_reason(&namespace, name, reason)?;
         ensure!(task["status"]["phase"] == "Failed", "{name}: {}", task["status"]);
-        let message = Fixture::message(&task, "Failed")?;
+        let message = Fixture::message(&task, "Failed", "True")?;
         ensure!(message.contains(expected), "{name}: {message}");
     }
     let left = fixture.kubectl.get_json(&["pod", "--namespace", &namespace])?;
@@ -160,7 +160,7 @@ fn refused_pods(fixture: &Fixture) -> Result<()> {
     }
     for (name, _, expected) in &cases {
         let task = fixture.until_reason(&namespace, name, "PodRefused")?;
-        let message = Fixture::message(&task, "Failed")?;
+        let message = Fixture::message(&task, "Failed", "True")?;
         ensure!(message.contains(expected), "{name}: {message}");
     }
     Ok(())
@@ -179,7 +179,7 @@ fn invalid_image(fixture: &Fixture) -> Result<()> {
     )?;
     let task = fixture.until_reason(&namespace, "fails", "ImagePull")?;
     ensure!(task["status"]["phase"] == "Failed", "{}", task["status"]);
-    let message = Fixture::message(&task, "Failed")?;
+    let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("Not/An/Image::x"), "{message}");
     fixture
         .kubectl
@@ -200,7 +200,7 @@ fn bad_template(fixture: &Fixture) -> Result<()> {
     fixture.apply(&namespace, &template)?;
     let task = fixture.until_reason(&namespace, "waits", "InvalidTemplate")?;
     ensure!(task["status"]["phase"] == "Pending", "{}", task["status"]);
-    let message = Fixture::message(&task, "Stalled")?;
+    let message = Fixture::message(&task, "Stalled", "True")?;
     ensure!(
         message.contains("template.spec.containers is not a list"),
         "{message}"
@@ -245,7 +245,7 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
         fixture.apply(&namespace, &samples::noop("good")?)?;
         fixture.until_reason(&namespace, "good", "Succeeded")?;
         let task = fixture.until_reason(&namespace, "bad", "InvalidTask")?;
-        let message = Fixture::message(&task, "Stalled")?;
+        let message = Fixture::message(&task, "Stalled", "True")?;
         ensure!(message.contains("cannot be read"), "{message}");
         fixture
             .kubectl

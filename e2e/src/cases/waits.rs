@@ -1,6 +1,6 @@
 //! What a task waits for is said, and it goes on when that is there.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
@@ -21,25 +21,12 @@ pub(super) const CASES: [Case; 6] = [
     case("waits::for_a_name", for_a_name),
 ];
 
-/// The message of the condition that is not True.
-fn waits_for(task: &Value, condition: &str) -> Result<String> {
-    let conditions = task["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let found = conditions
-        .iter()
-        .find(|c| c["type"] == condition && c["status"] == "False");
-    let found = found.with_context(|| format!("{condition} is not False in {}", task["status"]))?;
-    Ok(found["message"].as_str().unwrap_or_default().to_owned())
-}
-
 fn for_a_template(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("no-template")?;
     let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "later"}});
     fixture.task(&namespace, "early", &spec)?;
     let task = fixture.until_reason(&namespace, "early", "NoTemplate")?;
-    let message = waits_for(&task, "Accepted")?;
+    let message = Fixture::message(&task, "Accepted", "False")?;
     ensure!(message.contains("later"), "{message}");
     let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
     template["metadata"]["name"] = json!("later");
@@ -80,7 +67,7 @@ fn for_a_volume(fixture: &Fixture) -> Result<()> {
     let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "special"}});
     fixture.task(&namespace, "early", &spec)?;
     let task = fixture.until_reason(&namespace, "early", "ContainerConfig")?;
-    let message = waits_for(&task, "Started")?;
+    let message = Fixture::message(&task, "Started", "False")?;
     ensure!(message.contains("\"absent\" not found"), "{message}");
     config_map(fixture, &namespace)?;
     fixture.until_reason(&namespace, "early", "Succeeded").map(drop)
@@ -97,7 +84,7 @@ fn for_the_environment(fixture: &Fixture) -> Result<()> {
     let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "special"}});
     fixture.task(&namespace, "early", &spec)?;
     let task = fixture.until_reason(&namespace, "early", "ContainerConfig")?;
-    let message = waits_for(&task, "Started")?;
+    let message = Fixture::message(&task, "Started", "False")?;
     ensure!(message.contains("\"absent\" not found"), "{message}");
     let args = ["events.events.k8s.io", "--namespace", &namespace];
     let warned = |list: &Value| {
@@ -123,7 +110,7 @@ fn for_quota(fixture: &Fixture) -> Result<()> {
         .wait_for(&args, LIMIT, |q| q["status"]["hard"]["pods"] == "0")?;
     fixture.apply(&namespace, &samples::noop("early")?)?;
     let task = fixture.until_reason(&namespace, "early", "QuotaExceeded")?;
-    let message = waits_for(&task, "Started")?;
+    let message = Fixture::message(&task, "Started", "False")?;
     ensure!(message.contains("exceeded quota: none"), "{message}");
     fixture
         .kubectl
@@ -143,7 +130,7 @@ fn for_an_image(fixture: &Fixture) -> Result<()> {
     fixture.task(&namespace, "early", &spec)?;
     let task = fixture.until_reason(&namespace, "early", "ImagePull")?;
     ensure!(task["status"]["phase"] == "Starting", "{}", task["status"]);
-    let message = waits_for(&task, "Started")?;
+    let message = Fixture::message(&task, "Started", "False")?;
     ensure!(message.contains("localhost/absent:1"), "{message}");
     // Its pod would hold its share of the node for as long as the cluster lives.
     fixture
@@ -158,7 +145,7 @@ fn for_a_name(fixture: &Fixture) -> Result<()> {
     fixture.apply(&namespace, &config_map)?;
     fixture.apply(&namespace, &samples::noop("early")?)?;
     let task = fixture.until_reason(&namespace, "early", "NameConflict")?;
-    let message = waits_for(&task, "Started")?;
+    let message = Fixture::message(&task, "Started", "False")?;
     ensure!(message.contains("a ConfigMap of the same name"), "{message}");
     fixture
         .kubectl
