@@ -26,8 +26,10 @@ else
 fi
 export HELM
 run cargo test --workspace --no-fail-fast
+# A cluster that is up already is used and left up.
+up=$("$e2e" status | grep -c ': process ')
 run "$e2e" --wait test
-if [ "${CLUSTER:-}" != current ]; then
+if [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
     run "$e2e" leftovers
 fi
 

@@ -7,7 +7,6 @@ need() { command -v "$1" >/dev/null 2>&1; }
 missing=()
 need cc || missing+=(build-essential)
 need git || missing+=(git)
-need curl || missing+=(curl)
 if [ "${#missing[@]}" -gt 0 ]; then
     if [ "$(id -u)" != 0 ] || ! need apt-get; then
         echo "install these first: ${missing[*]}" >&2

@@ -22,7 +22,8 @@ pub const LOG4J2: &str = include_str!("../druid/log4j2.xml");
 const ZOOKEEPER: &str = include_str!("../druid/zookeeper.yaml");
 const OVERLORD: &str = include_str!("../druid/overlord.yaml");
 const PROPERTIES: &str = include_str!("../druid/common.properties");
-const START_LIMIT: Duration = Duration::from_secs(180);
+/// On a foreign cluster this includes pulling the image.
+const START_LIMIT: Duration = Duration::from_secs(900);
 
 /// A running Druid.
 #[derive(Debug, Clone)]

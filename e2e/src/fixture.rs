@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Namespace of the operator.
-pub const OPERATOR_NAMESPACE: &str = "peon-system";
+pub const OPERATOR_NAMESPACE: &str = "peon-e2e-system";
 /// Release of the operator.
 pub const RELEASE: &str = "peon-operator";
 /// Namespace of Druid and of the tasks.
@@ -55,6 +55,13 @@ impl Fixture {
     pub fn prepare(target: Target, cache: &Cache, progress: &Progress) -> Result<Self> {
         let kubectl = target.kubectl();
         let helm = Helm::of(&target);
+        if target.own().is_none() {
+            for namespace in [NAMESPACE, OPERATOR_NAMESPACE] {
+                if kubectl.run(&["get", "namespace", namespace]).is_ok() {
+                    bail!("the namespace {namespace} exists: if an earlier run left it, delete it first");
+                }
+            }
+        }
         let druid_image = target.image(Image::Druid, cache, progress)?;
         let operator_image = target.image(Image::Operator, cache, progress)?;
         let druid = Druid::deploy(&target, NAMESPACE, &druid_image, progress)?;

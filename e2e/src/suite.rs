@@ -7,7 +7,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::{
     cache::Cache,
-    cases::{self, Case},
+    cases::{self, Case, Turn},
     cluster::Cluster,
     fixture::Fixture,
     lock::Busy,
@@ -34,8 +34,12 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         .kubectl
         .run(&["get", "crd", "peontasks.peon.dev"])
         .is_err();
-    let (first, rest): (Vec<Case>, Vec<Case>) = cases::all().into_iter().partition(|c| c.first);
-    let (alone, beside): (Vec<Case>, Vec<Case>) = rest.into_iter().partition(|c| c.alone);
+    let at = |turns: &[Turn]| -> Vec<Case> {
+        cases::all()
+            .into_iter()
+            .filter(|c| turns.contains(&c.turn))
+            .collect()
+    };
     let run = |cases: Vec<Case>, threads, possible: &dyn Fn(&Case) -> bool| {
         let trials = cases
             .into_iter()
@@ -49,11 +53,12 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         };
         !libtest_mimic::run(&arguments, trials).has_failed()
     };
-    passed &= run(first, 1, &|_| new);
+    passed &= run(at(&[Turn::First]), 1, &|_| new);
     fixture.install(progress)?;
-    let possible = |case: &Case| own || !case.own_cluster;
-    passed &= run(beside, BESIDE, &possible);
-    passed &= run(alone, 1, &possible);
+    // Some only make sense after all others.
+    let possible = |case: &Case| (own || !case.own_cluster) && (filter.is_none() || case.turn != Turn::Last);
+    passed &= run(at(&[Turn::Beside]), BESIDE, &possible);
+    passed &= run(at(&[Turn::Alone, Turn::Last]), 1, &possible);
     if !passed {
         let folder = cache.path("run/failed");
         crate::cache::remove(&folder)?;

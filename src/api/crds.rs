@@ -5,6 +5,9 @@ use kube::CustomResourceExt;
 
 use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase};
 
+/// Reason of a status that no operator has written yet.
+pub const BORN: &str = "WaitingForOperator";
+
 /// File name and manifest of every CRD.
 ///
 /// # Errors
@@ -28,11 +31,11 @@ fn task() -> CustomResourceDefinition {
     let mut crd = PeonTask::crd();
     let born = serde_json::json!({
         "phase": Phase::Pending,
-        "reason": "WaitingForOperator",
+        "reason": BORN,
         "conditions": [{
             "type": "Ready",
             "status": "Unknown",
-            "reason": "WaitingForOperator",
+            "reason": BORN,
             "message": "no operator has looked at the task yet",
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }],

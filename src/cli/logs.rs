@@ -2,12 +2,13 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use futures::{AsyncBufReadExt, TryStreamExt};
+use futures::io::AllowStdIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, conditions};
+use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
@@ -23,10 +24,13 @@ impl Logs {
     /// Prints the log of the task's pod.
     ///
     /// # Access control
-    /// peontasks: get. pods: get. pods/log: get.
+    /// peontasks: get, list, watch. pods: get. pods/log: get.
     pub(super) async fn run(&self, client: Client, namespace: Option<&str>) -> anyhow::Result<()> {
         let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
         let tasks: Api<PeonTask> = Api::namespaced(client.clone(), &namespace);
+        if self.follow {
+            self.await_start(&tasks).await?;
+        }
         let task = tasks
             .get(&self.name)
             .await
@@ -55,10 +59,24 @@ impl Logs {
             .log_stream(pod_name, &params)
             .await
             .with_context(|| format!("log of pod {pod_name}"))?;
-        let mut lines = stream.lines();
-        while let Some(line) = lines.try_next().await? {
-            println!("{line}");
+        // Bytes as they are: a log need not be text, and a reader such as `head` may go before its end.
+        match futures::io::copy(stream, &mut AllowStdIo::new(std::io::stdout().lock())).await {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(error).context("the log broke off")
+            }
+            _ => Ok(()),
         }
+    }
+}
+
+impl Logs {
+    /// Waits until the task's container has begun, or never will.
+    async fn await_start(&self, tasks: &Api<PeonTask>) -> anyhow::Result<()> {
+        let begun = |task: Option<&PeonTask>| {
+            let phase = task.and_then(|t| t.status.as_ref()).and_then(|s| s.phase);
+            task.is_none() || matches!(phase, Some(Phase::Running | Phase::Succeeded | Phase::Failed))
+        };
+        await_condition(tasks.clone(), &self.name, begun).await?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The client of the API server: its name in audit logs and its metrics.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::header::USER_AGENT;
@@ -23,6 +24,8 @@ pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
     config.headers.push((USER_AGENT, HeaderValue::from_static(NAME)));
     // Retrying is the controller's: it knows what a repeated write means and reports what it waits for.
     config.default_retry = false;
+    // A connection whose other end died says nothing for ever. Watches end by themselves after 290 s.
+    config.read_timeout = Some(Duration::from_secs(300));
     let layer = Count {
         metrics: metrics.clone(),
     };

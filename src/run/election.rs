@@ -10,6 +10,16 @@ use kube::{Api, Client};
 
 use super::lease::{Decision, Leadership, Observed, decide, proven_until};
 
+/// Where a candidate stands after a look at the lease.
+enum Standing {
+    /// It wrote the lease.
+    Leads,
+    /// Another holds it.
+    Follows,
+    /// Somebody wrote it between reading and writing: the next look tells who.
+    Outrun,
+}
+
 /// A candidate for a Lease.
 pub struct Candidate {
     api: Api<Lease>,
@@ -47,14 +57,16 @@ impl Candidate {
     pub async fn win(&mut self) {
         let mut said = false;
         loop {
-            match self.step().await {
-                Ok(true) => return,
-                Ok(false) if !said => {
+            // A request that hangs, on a connection whose other end died, must not keep a standby from leading.
+            match tokio::time::timeout(self.duration / 5, self.step()).await {
+                Err(_) => tracing::warn!(lease = self.name, "the lease was not read in time"),
+                Ok(Ok(Standing::Leads)) => return,
+                Ok(Ok(Standing::Follows | Standing::Outrun)) if !said => {
                     said = true;
                     tracing::info!(lease = self.name, "another process leads; standing by");
                 }
-                Ok(false) => {}
-                Err(error) => {
+                Ok(Ok(Standing::Follows | Standing::Outrun)) => {}
+                Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.name,
                         error = crate::task::watch::chain(&error),
@@ -70,9 +82,17 @@ impl Candidate {
     pub async fn hold(&mut self) {
         loop {
             tokio::time::sleep(self.duration / 5).await;
+            if self.leadership.check().is_err() {
+                // The proof lapsed, as after a stop of the process: others may have led meanwhile.
+                self.leadership.end();
+                return;
+            }
             match tokio::time::timeout(self.duration / 5, self.step()).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => {
+                Ok(Ok(Standing::Leads)) => {}
+                Ok(Ok(Standing::Outrun)) => {
+                    tracing::warn!(lease = self.name, "the lease was written meanwhile");
+                }
+                Ok(Ok(Standing::Follows)) => {
                     tracing::error!(lease = self.name, "another process took the lease");
                     self.leadership.end();
                 }
@@ -118,8 +138,8 @@ impl Candidate {
         }
     }
 
-    /// One look at the lease; says whether this process leads afterwards.
-    async fn step(&mut self) -> kube::Result<bool> {
+    /// One look at the lease.
+    async fn step(&mut self) -> kube::Result<Standing> {
         let began = Instant::now();
         let current = self.api.get_opt(&self.name).await?;
         self.observe(current.as_ref());
@@ -133,16 +153,15 @@ impl Candidate {
             Timestamp::now(),
         );
         let Decision::Write(spec) = decision else {
-            return Ok(false);
+            return Ok(Standing::Follows);
         };
         match self.write(current, *spec).await {
             Ok(written) => {
                 self.observe(Some(&written));
                 self.leadership.extend(proven_until(began, self.duration));
-                Ok(true)
+                Ok(Standing::Leads)
             }
-            // Another candidate was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Standing::Outrun),
             Err(error) => Err(error),
         }
     }

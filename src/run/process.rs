@@ -84,6 +84,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     tokio::select! {
         () = candidate.win() => {}
+        ended = &mut watches => {
+            ended.context("the watches ended unexpectedly")?;
+            bail!("the watches ended: nothing would be seen any more");
+        }
         () = shutdown.clone().requested() => return Ok(()),
     }
     tracing::info!(lease = config.lease_name, identity, "leading");
@@ -188,7 +192,11 @@ where
         None => Api::all(client.clone()),
     };
     let plural = K::plural(&());
-    match api.list_metadata(&ListParams::default().limit(1)).await {
+    let params = ListParams::default().limit(1);
+    let Ok(answer) = tokio::time::timeout(CRD_INTERVAL * 5, api.list_metadata(&params)).await else {
+        return Some(format!("{plural}.{}: no answer", crate::api::GROUP));
+    };
+    match answer {
         Ok(_) => None,
         Err(kube::Error::Api(status)) if status.code == 404 => Some(format!(
             "{plural}.{}: the custom resource is not installed",

@@ -135,11 +135,11 @@ impl Actor {
         timed(VERB, api.patch_status(&name, &params, &patch)).await
     }
 
-    /// Says of an object that cannot be read that it cannot. Nothing of its status is known, so this write names
-    /// no version and is the same each time.
+    /// Says of an object that cannot be read that it cannot, unless its status says anything already: a verdict, or
+    /// a pod that runs, of a version that could read it.
     ///
     /// # Access control
-    /// peontasks/status: patch.
+    /// peontasks: get. peontasks/status: patch.
     ///
     /// # Errors
     /// When the status cannot be written.
@@ -155,7 +155,12 @@ impl Actor {
             namespace,
             &ApiResource::erase::<PeonTask>(&()),
         );
-        let body = json!({ "status": status });
+        let object = timed("get peontask", api.get(name)).await?;
+        if object.data["status"]["reason"] != crate::api::crds::BORN {
+            return Ok(());
+        }
+        let body =
+            json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": status});
         timed(
             "patch peontasks/status",
             api.patch_status(name, &PatchParams::default(), &Patch::Merge(&body)),

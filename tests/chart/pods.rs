@@ -145,7 +145,7 @@ fn the_program_understands_its_arguments() {
     assert_eq!(default.lease_name, FULL_NAME);
     assert_eq!(default.lease_seconds, 15);
     assert_eq!(default.log_format, LogFormat::Text);
-    assert_eq!(default.log, "info");
+    assert_eq!(default.log, "info,kube_runtime=warn");
 
     let given = config(&[
         r#"scope="namespace""#,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::{Case, case};
+use super::{Case, Turn, case};
 use crate::{
     audit,
     fixture::{Fixture, LIMIT},
@@ -21,11 +21,13 @@ pub(super) const CASES: [Case; 3] = [
         "faults::killed_between_any_two_actions_it_starts_one_pod_and_finds_the_verdict",
         killed_anywhere,
     )
-    .alone()
+    .turn(Turn::Alone)
     .own(),
-    case("faults::a_standby_takes_over", standby).alone().own(),
+    case("faults::a_standby_takes_over", standby)
+        .turn(Turn::Alone)
+        .own(),
     case("faults::a_leader_that_loses_its_lease_stops", lost_lease)
-        .alone()
+        .turn(Turn::Alone)
         .own(),
 ];
 
@@ -49,7 +51,7 @@ fn killed_anywhere(fixture: &Fixture) -> Result<()> {
     let first = Grounds::prepare(fixture, "killed-0")?;
     let actions = clean_run(fixture, &first)?;
     println!("actions of a clean run: {}", actions.join(", "));
-    ensure!(actions.len() >= 3, "too few actions: {actions:?}");
+    ensure!(actions.len() >= 5, "too few actions: {actions:?}");
     let mut points: Vec<Kill> = (1..=actions.len()).map(Kill::After).collect();
     points.extend((2..=actions.len()).map(Kill::Before));
     let mut lanes: Vec<Vec<Kill>> = vec![Vec::new(); LANES];
@@ -86,7 +88,15 @@ fn clean_run(fixture: &Fixture, grounds: &Grounds) -> Result<Vec<String>> {
     fixture
         .until_reason(&grounds.namespace, "clean", "Succeeded")
         .with_context(|| operator.tail())?;
-    let writes = writes(fixture, &grounds.namespace, "clean")?;
+    let writes = wait_until(LIMIT, "the audit log", || {
+        let writes = writes(fixture, &grounds.namespace, "clean")?;
+        let ended = writes
+            .iter()
+            .filter(|(action, _)| action == "patch peontasks/status")
+            .count()
+            >= 3;
+        Ok(ended.then_some(writes))
+    })?;
     ensure!(
         writes.iter().all(|(_, code)| *code < 300),
         "{writes:?}: {}",

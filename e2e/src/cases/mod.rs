@@ -17,33 +17,39 @@ use crate::fixture::Fixture;
 pub struct Case {
     /// Its name: the module's, then what must hold.
     pub name: &'static str,
-    /// Whether other cases may run beside it.
-    pub alone: bool,
-    /// Whether it needs a cluster that never had the operator.
-    pub first: bool,
+    /// When it runs.
+    pub turn: Turn,
     /// Whether it needs what only our own cluster has: the audit log, processes on this machine.
     pub own_cluster: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
 }
 
+/// When a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Before the operator is installed, on a cluster that never had it.
+    First,
+    /// Beside others.
+    Beside,
+    /// While no other runs.
+    Alone,
+    /// As `Alone`, and only when all others ran: it judges what they did.
+    Last,
+}
+
 const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
     Case {
         name,
-        alone: false,
-        first: false,
+        turn: Turn::Beside,
         own_cluster: false,
         run,
     }
 }
 
 impl Case {
-    const fn alone(self) -> Self {
-        Self { alone: true, ..self }
-    }
-
-    const fn first(self) -> Self {
-        Self { first: true, ..self }
+    const fn turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     const fn own(self) -> Self {

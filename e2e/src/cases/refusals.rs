@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, case};
+use super::{Case, Turn, case};
 use crate::{
     fixture::{Fixture, LIMIT},
     samples,
@@ -24,7 +24,9 @@ pub(super) const CASES: [Case; 6] = [
         invalid_image,
     ),
     case("refusals::a_bad_template_is_named", bad_template),
-    case("refusals::an_undecodable_object_stops_nobody_else", undecodable).alone(),
+    case("refusals::an_undecodable_object_stops_nobody_else", undecodable)
+        .turn(Turn::Alone)
+        .own(),
 ];
 
 fn by_the_api_server(fixture: &Fixture) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, case};
+use super::{Case, Turn, case};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     proxy::Proxy,
@@ -16,9 +16,8 @@ pub(super) const CASES: [Case; 2] = [
         "release::an_operator_without_custom_resources_waits_for_them",
         waits_for_crds,
     )
-    .first()
-    .alone(),
-    case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).alone(),
+    .turn(Turn::First),
+    case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).turn(Turn::Alone),
 ];
 
 fn waits_for_crds(fixture: &Fixture) -> Result<()> {
@@ -81,7 +80,7 @@ fn survives(fixture: &Fixture) -> Result<()> {
     install(&["replicas=1"])?;
     let name = "outlives-the-chart";
     let mut task = samples::noop(name)?;
-    task["spec"]["task"]["runTime"] = json!(40_000);
+    task["spec"]["task"]["runTime"] = json!(90_000);
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
     let pod_name = task["status"]["podName"]
