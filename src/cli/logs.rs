@@ -67,9 +67,7 @@ impl Logs {
             _ => Ok(()),
         }
     }
-}
 
-impl Logs {
     /// Waits until the task's container has begun, or never will.
     async fn await_start(&self, tasks: &Api<PeonTask>) -> anyhow::Result<()> {
         let begun = |task: Option<&PeonTask>| {

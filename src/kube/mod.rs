@@ -2,5 +2,6 @@
 
 pub mod backoff;
 pub mod client;
+pub mod error;
 pub mod refusal;
 pub mod written;

@@ -69,7 +69,7 @@ impl Candidate {
                 Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.name,
-                        error = crate::task::watch::chain(&error),
+                        error = crate::kube::error::chain(&error),
                         "no election possible"
                     );
                 }
@@ -99,7 +99,7 @@ impl Candidate {
                 Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.name,
-                        error = crate::task::watch::chain(&error),
+                        error = crate::kube::error::chain(&error),
                         "the lease was not renewed"
                     );
                 }

@@ -17,12 +17,6 @@ use parking_lot::Mutex;
 #[error("this process is not the leader")]
 pub struct NotLeader;
 
-impl From<NotLeader> for crate::task::act::ActError {
-    fn from(_: NotLeader) -> Self {
-        Self::NotLeader
-    }
-}
-
 /// Proof of leadership with an end: it lapses by itself when the lease is not renewed in time, whatever the
 /// process does meanwhile. Time that the process was stopped for counts; that of a suspended machine does not.
 #[derive(Debug, Clone, Default)]

@@ -84,10 +84,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     tokio::select! {
         () = candidate.win() => {}
-        ended = &mut watches => {
-            ended.context("the watches ended unexpectedly")?;
-            bail!("the watches ended: nothing would be seen any more");
-        }
+        ended = &mut watches => return watches_ended(ended),
         () = shutdown.clone().requested() => return Ok(()),
     }
     tracing::info!(lease = config.lease_name, identity, "leading");
@@ -109,10 +106,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             ended.context("the controller ended unexpectedly")?;
             false
         }
-        ended = &mut watches => {
-            ended.context("the watches ended unexpectedly")?;
-            bail!("the watches ended: nothing would be seen any more");
-        }
+        ended = &mut watches => return watches_ended(ended),
         () = shutdown.requested() => false,
     };
     metrics.leader(false);
@@ -124,6 +118,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     candidate.release().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Without its watches the process would see nothing any more.
+fn watches_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Result<()> {
+    ended.context("the watches ended unexpectedly")?;
+    bail!("the watches ended: nothing would be seen any more");
 }
 
 /// Lets passes end, under a lease that is still renewed.
@@ -205,7 +205,7 @@ where
         Err(error) => Some(format!(
             "{plural}.{}: {}",
             crate::api::GROUP,
-            crate::task::watch::chain(&error)
+            crate::kube::error::chain(&error)
         )),
     }
 }

@@ -18,7 +18,7 @@ use super::snapshot::{Creation, Live, Snapshot};
 use super::waiting::PodWarning;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
-use crate::run::lease::Leadership;
+use crate::run::lease::{Leadership, NotLeader};
 
 /// No answer within this time is a failure, repeated later.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,6 +48,12 @@ pub enum ActError {
     /// The plan did not settle: a bug.
     #[error("the plan asked for more than {0} actions in one pass: please report this")]
     Unsettled(usize),
+}
+
+impl From<NotLeader> for ActError {
+    fn from(_: NotLeader) -> Self {
+        Self::NotLeader
+    }
 }
 
 impl ActError {

@@ -67,7 +67,7 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
         .for_each(|result| async move {
             if let Err(error) = result {
                 // Failed passes are logged where they fail; what is left is about the queue.
-                tracing::debug!(error = super::watch::chain(&error), "not reconciled");
+                tracing::debug!(error = crate::kube::error::chain(&error), "not reconciled");
             }
         })
         .await;
@@ -102,7 +102,7 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
         tracing::warn!(
             namespace,
             task = name,
-            error = super::watch::chain(error),
+            error = crate::kube::error::chain(error),
             ?delay,
             "a pass failed and is repeated"
         );

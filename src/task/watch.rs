@@ -257,7 +257,7 @@ impl Watch {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let said = chain(&error);
+                    let said = crate::kube::error::chain(&error);
                     tracing::warn!(
                         resource = self.plural,
                         error = said,
@@ -278,20 +278,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-/// An error with all of its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn prune_meta<K: Resource>(object: &mut K) {

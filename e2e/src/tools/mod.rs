@@ -13,9 +13,6 @@ use crate::{
     progress::Progress,
 };
 
-/// The Kubernetes version that is built and run.
-pub const KUBERNETES_VERSION: &str = kubernetes::VERSION;
-
 /// Installs and builds what is missing; returns the folder of the Kubernetes programs.
 ///
 /// # Errors
