@@ -13,6 +13,8 @@ pub const COMPLETE: &str = "Complete";
 pub const FAILED: &str = "Failed";
 /// For kstatus (`kubectl wait`, Flux, Argo CD): running well, or complete.
 pub const READY: &str = "Ready";
+/// Held by `spec.suspend`.
+pub const SUSPENDED: &str = "Suspended";
 /// For kstatus: progress is expected without anybody's help.
 pub const RECONCILING: &str = "Reconciling";
 /// For kstatus: failed, or waiting for somebody to act.
@@ -28,6 +30,10 @@ pub mod accepted {
     pub const NO_TEMPLATE: &str = "NoTemplate";
     /// The PeonTemplate cannot be used; the message says what to change in it.
     pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
+    /// The task asks for more than its template allows; the message says of what.
+    pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
+    /// A chunk of the payload is missing; the message names it.
+    pub const PAYLOAD_INCOMPLETE: &str = "PayloadIncomplete";
     /// The task needs an overlord and nobody is said to have registered it there. Final.
     pub const NEEDS_OVERLORD: &str = "NeedsOverlord";
 }
@@ -50,6 +56,24 @@ pub mod waiting {
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// The API server refuses to create the ConfigMap or the pod for now.
     pub const NOT_CREATED: &str = "NotCreated";
+    /// An attempt ended and the next one is about to be made.
+    pub const RETRYING: &str = "Retrying";
+    /// As many tasks of the template as it allows have a pod.
+    pub const MAX_RUNNING: &str = "MaxRunning";
+    /// The operator asked the peon to stop.
+    pub const STOPPING: &str = "Stopping";
+    /// Nobody can tell whether the peon is dead: its node does not answer.
+    pub const AWAITING_NODE_PROOF: &str = "AwaitingNodeProof";
+}
+
+/// Reasons of `Suspended`.
+pub mod suspended {
+    /// True: there is no peon, and none will be started.
+    pub const SUSPENDED: &str = "Suspended";
+    /// False: the peon runs on, since the task may not be run again.
+    pub const NOT_RESTARTABLE: &str = "NotRestartable";
+    /// False: the task goes on.
+    pub const RESUMED: &str = "Resumed";
 }
 
 /// Reasons of `Failed`, the causes.
@@ -74,7 +98,13 @@ pub mod cause {
     pub const POD_REJECTED: &str = "PodRejected";
     /// The API server refused the pod or its ConfigMap as invalid or forbidden for good.
     pub const POD_REFUSED: &str = "PodRefused";
-    /// The pod template's `activeDeadlineSeconds` passed.
+    /// `startDeadlineSeconds` passed before the peon started; the message says what it waited for.
+    pub const START_DEADLINE: &str = "StartDeadline";
+    /// `spec.cancel` was set.
+    pub const CANCELLED: &str = "Cancelled";
+    /// Of an attempt, never of a task: it was stopped by `spec.suspend`.
+    pub const SUSPENDED: &str = "Suspended";
+    /// `activeDeadlineSeconds` passed.
     pub const DEADLINE: &str = "Deadline";
     /// Somebody deleted the pod.
     pub const POD_DELETED: &str = "PodDeleted";
@@ -84,6 +114,22 @@ pub mod cause {
     pub const CONTAINER_START: &str = "ContainerStart";
     /// The peon ended without saying how its task went.
     pub const NO_VERDICT: &str = "NoVerdict";
+
+    /// The causes that can be followed by another attempt.
+    pub const RETRIED: [&str; 12] = [
+        TASK_FAILED,
+        OOM_KILLED,
+        JAVA_OUT_OF_MEMORY,
+        EVICTED,
+        DRAINED,
+        PREEMPTED,
+        NODE_SHUTDOWN,
+        NODE_LOST,
+        POD_REJECTED,
+        POD_DELETED,
+        CONTAINER_START,
+        NO_VERDICT,
+    ];
 }
 
 /// Reason of `Complete`.

@@ -3,15 +3,24 @@
 //! The types here are the only source of the CRD manifests: `make generate` writes `crds/` and the chart's
 //! copy from them, and a test fails when they drift.
 
+pub mod attempts;
 pub mod conditions;
 pub mod crds;
 pub mod names;
 pub mod peon_task;
 pub mod peon_template;
+pub mod retry;
 pub mod schema;
+pub mod task_from;
 
+pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
-pub use peon_template::{PeonTemplate, PeonTemplateSpec};
+pub use peon_template::{
+    IngestionMemory, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission, PropertiesSource, Sizing,
+    SourceRef,
+};
+pub use retry::{MemoryLadder, Rerun, RetryPolicy};
+pub use task_from::{Chunk, TaskFrom};
 
 /// API group of every resource of this project.
 pub const GROUP: &str = "peon.dev";

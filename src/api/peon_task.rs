@@ -1,12 +1,18 @@
 //! `PeonTask`: one Druid task, run as a pod.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::attempts::{AttemptRecord, Stop};
+use super::retry::RetryPolicy;
 use super::schema;
+use super::task_from::TaskFrom;
 
 /// One Apache Druid ingestion task. It becomes a ConfigMap and a pod of the same namespace with the cpu and
 /// memory that it asks for. A PeonTask runs once: to run a task again, create another one. Deleting it stops
@@ -41,25 +47,43 @@ use super::schema;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.templateRef) == has(oldSelf.templateRef) && (!has(self.templateRef) || self.templateRef == oldSelf.templateRef)")
-        .message("templateRef is immutable: create another PeonTask").field_path(".templateRef"),
-    validation = Rule::new("has(self.resources) == has(oldSelf.resources) && (!has(self.resources) || self.resources == oldSelf.resources)")
-        .message("resources are immutable: create another PeonTask").field_path(".resources"),
-    validation = Rule::new("has(self.javaOpts) == has(oldSelf.javaOpts) && (!has(self.javaOpts) || self.javaOpts == oldSelf.javaOpts)")
-        .message("javaOpts are immutable: create another PeonTask").field_path(".javaOpts"),
-    validation = Rule::new("has(self.unmanaged) == has(oldSelf.unmanaged) && (!has(self.unmanaged) || self.unmanaged == oldSelf.unmanaged)")
-        .message("unmanaged is immutable: create another PeonTask").field_path(".unmanaged")
+    validation = Rule::new("(has(self.task) ? 1 : 0) + (has(self.taskJson) ? 1 : 0) + (has(self.taskFrom) ? 1 : 0) == 1")
+        .message("give exactly one of task, taskJson and taskFrom"),
+    validation = immutable("task"),
+    validation = immutable("taskJson"),
+    validation = immutable("taskFrom"),
+    validation = immutable("templateRef"),
+    validation = immutable("resources"),
+    validation = immutable("javaOpts"),
+    validation = immutable("unmanaged"),
+    validation = immutable("retry"),
+    validation = Rule::new("!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)")
+        .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
 )]
 pub struct PeonTaskSpec {
     /// The Druid task, as it would be sent to the overlord: a JSON object with a `type`. Its `id` is the task's
     /// id; without one, the name of the PeonTask becomes the id, the only thing that is ever added. At most
-    /// 100 KiB. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Immutable.
-    /// Example: `{type: noop, runTime: 1000}`.
+    /// 100 KiB. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
+    /// `task`, `taskJson` and `taskFrom` is given. Immutable. Example: `{type: noop, runTime: 1000}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task")]
-    pub task: serde_json::Map<String, serde_json::Value>,
+    pub task: Option<serde_json::Map<String, serde_json::Value>>,
+
+    /// The Druid task as JSON text, kept to the byte: for tasks with numbers that a Kubernetes object would round.
+    /// At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 102_400))]
+    pub task_json: Option<String>,
+
+    /// The Druid task in ConfigMaps or Secrets, for tasks of up to 16 MiB and for those that hold secrets.
+    /// `kubectl peon submit` makes the chunks. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::task_from")]
+    pub task_from: Option<TaskFrom>,
 
     /// The PeonTemplate of the same namespace that gives the pod its image, Druid properties and defaults.
-    /// Default: the PeonTemplate named `default`. Immutable.
+    /// Default: the one of the highest `priority` whose `match` fits the task, else the one named `default`.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<TemplateRef>,
 
@@ -84,6 +108,51 @@ pub struct PeonTaskSpec {
     /// with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmanaged: bool,
+
+    /// Holds the task: no pod is created, and one that runs is stopped where the task may be run again. Set it back
+    /// to go on, with a new attempt. Default: false. Example: `true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+
+    /// Ends the task: its peon is asked to stop and, after the pod's grace period, killed. Cannot be taken back.
+    /// Default: false. Example: `true`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancel: bool,
+
+    /// Seconds that an attempt may wait for its peon to start, whatever it waits for; the time that it is held by
+    /// `suspend` does not count. After it the task fails with the reason `StartDeadline`. At least 1. Default: the
+    /// template's, else none. Example: `3600`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::seconds")]
+    pub start_deadline_seconds: Option<u32>,
+
+    /// Seconds that an attempt's pod may be active, counted from when its node took it. After it the peon is stopped
+    /// and the task fails with the reason `Deadline`. A pod that exists already is not given more time, only less.
+    /// At least 1. Default: the template's, else none. Example: `14400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::seconds")]
+    pub active_deadline_seconds: Option<u32>,
+
+    /// Seconds after which a finished task is deleted, with its pods and their logs. 0 or more. Default: the
+    /// template's, else 3600. Example: `86400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<u32>,
+
+    /// When a failed attempt is followed by another one; what is not given here is the template's. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<RetryPolicy>")]
+    pub retry: Option<RetryPolicy>,
+}
+
+/// A rule: the field of a spec does not change.
+fn immutable(field: &str) -> Rule {
+    let rule = format!(
+        "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    );
+    Rule::new(rule)
+        .message(format!("{field} is immutable: create another PeonTask").as_str())
+        .field_path(format!(".{field}"))
 }
 
 /// Names a PeonTemplate of the same namespace.
@@ -104,7 +173,8 @@ pub struct TemplateRef {
         .message("Complete and Failed are final: a verdict cannot be changed")
 )]
 pub struct PeonTaskStatus {
-    /// Summary of the conditions: `Pending`, `Starting`, `Running`, `Succeeded` or `Failed`. Example: `Running`.
+    /// Summary of the conditions: `Pending`, `Starting`, `Running`, `Suspended`, `Succeeded` or `Failed`.
+    /// Example: `Running`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
@@ -134,7 +204,17 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 80))]
     pub task_hash: Option<String>,
 
-    /// Memory limit in force, in bytes as a Kubernetes quantity. Example: `2G`.
+    /// Hash of what the peon is given, where the template's `sizing.ingestionMemory: Bytes` changed the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub effective_hash: Option<String>,
+
+    /// Name of the PeonTemplate that the current attempt was made with. Example: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub template: Option<String>,
+
+    /// Memory limit of the current attempt, in bytes as a Kubernetes quantity. Example: `2G`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub memory: Option<String>,
@@ -144,15 +224,57 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 64))]
     pub cpu: Option<String>,
 
-    /// Name of the task's pod. Its log is read with `kubectl peon logs <peontask>`. Example: `nightly-1`.
+    /// Number of the current attempt, from 1; absent before the first pod. Example: `1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub attempt: Option<u32>,
+
+    /// The last attempts that ended, at most ten, the current one not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::attempts")]
+    pub attempts: Vec<AttemptRecord>,
+
+    /// How many attempts each cause has ended. Example: `{OOMKilled: 1}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, u32>,
+
+    /// How many steps of the memory ladder the current attempt stands above the first. Example: `1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub memory_step: Option<u32>,
+
+    /// Whether the task may be run again after its peon began without writing anything twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safe_to_rerun: Option<bool>,
+
+    /// Of a subtask: stands for its supervisor's id and its spec's id, by which later subtasks of the same spec find
+    /// out how much memory it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 80))]
+    pub subtask: Option<String>,
+
+    /// Since when the current attempt waits to be started; `startDeadlineSeconds` counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<Time>,
+
+    /// Why the operator stops the current attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+
+    /// Name of the current attempt's pod. Its log is read with `kubectl peon logs <peontask>`. Example: `nightly-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pod_name: Option<String>,
 
-    /// Uid of the task's pod.
+    /// Uid of the current attempt's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub pod_uid: Option<String>,
+
+    /// Node of the current attempt's pod. Example: `worker-3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node_name: Option<String>,
 
     /// Exit code of the peon's container. It is no verdict: Druid exits with 0 for a failed task too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,8 +292,8 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The truth about the task: `Accepted`, `Started`, then `Complete` or `Failed`, which exclude each other and
-    /// are final; and `Ready`, `Reconciling` and `Stalled` for tools that follow kstatus.
+    /// The truth about the task: `Accepted`, `Suspended`, `Started`, then `Complete` or `Failed`, which exclude each
+    /// other and are final; and `Ready`, `Reconciling` and `Stalled` for tools that follow kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -187,6 +309,8 @@ pub enum Phase {
     Starting,
     /// The peon runs.
     Running,
+    /// Held by `suspend`: there is no peon.
+    Suspended,
     /// Druid reported SUCCESS. Final.
     Succeeded,
     /// The task failed; the reason of the condition `Failed` is the cause. Final.
@@ -201,6 +325,7 @@ impl Phase {
             Self::Pending => "Pending",
             Self::Starting => "Starting",
             Self::Running => "Running",
+            Self::Suspended => "Suspended",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
         }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::retry::RetryPolicy;
 use super::schema;
 
 /// What the PeonTasks that name it have in common: image, Druid properties, defaults and pod template. A change
@@ -23,6 +26,7 @@ use super::schema;
     derive = "PartialEq",
     doc = "What PeonTasks of one kind have in common: image, Druid properties, defaults and pod template.",
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
+    printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -61,4 +65,168 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Map<String, serde_json::Value>>,
+
+    /// More Druid properties, from ConfigMaps and Secrets: each key is a property. They reach the peon through a file
+    /// in its pod and no log, and are overridden by every other source. Later ones win. Default: none.
+    /// Example: `[{secretRef: {name: metadata-store}}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::properties_from")]
+    pub properties_from: Vec<PropertiesSource>,
+
+    /// Which tasks without `templateRef` this template is for; without it, only those that name it, and if its name
+    /// is `default` those that nothing else matches. Default: none. Example: `{types: [index_kafka]}`.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Match>")]
+    pub matches: Option<Match>,
+
+    /// Among templates that match a task the one of the highest priority is used, of equals the first by name.
+    /// Default: 0. Example: `10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+
+    /// Most tasks of this template that have a pod at the same time; others wait, in the order of their creation.
+    /// At least 1. Default: no limit. Example: `20`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_running: Option<u32>,
+
+    /// How memory becomes a JVM and its buffers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Sizing>")]
+    pub sizing: Option<Sizing>,
+
+    /// What tasks may not exceed or change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Overrides>")]
+    pub overrides: Option<Overrides>,
+
+    /// When a failed attempt is followed by another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<RetryPolicy>")]
+    pub retry: Option<RetryPolicy>,
+
+    /// `startDeadlineSeconds` of tasks that give none. Default: none, a task waits for ever. Example: `3600`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::seconds")]
+    pub start_deadline_seconds: Option<u32>,
+
+    /// `activeDeadlineSeconds` of tasks that give none. Streaming tasks run until their supervisor ends them: leave it
+    /// out of their template. Default: none. Example: `14400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::seconds")]
+    pub active_deadline_seconds: Option<u32>,
+
+    /// `ttlSecondsAfterFinished` of tasks that give none. Default: 3600. Example: `86400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<u32>,
+}
+
+/// Properties in a ConfigMap or a Secret; exactly one is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PropertiesSource {
+    /// A ConfigMap of the same namespace. Example: `{name: druid-common}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<SourceRef>")]
+    pub config_map_ref: Option<SourceRef>,
+
+    /// A Secret of the same namespace. Example: `{name: metadata-store}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<SourceRef>")]
+    pub secret_ref: Option<SourceRef>,
+}
+
+/// Names a ConfigMap or Secret of the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRef {
+    /// Its name. No default. Example: `druid-common`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Whether it may be missing. Default: false: the pod waits for it with the reason `ContainerConfig`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+/// Which tasks a template is for: those that fit every list that is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// Task types. Default: any. Example: `[index_kafka, index_kinesis]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub types: Vec<String>,
+
+    /// Datasources. Default: any. Example: `[wikipedia]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub data_sources: Vec<String>,
+
+    /// Values that an entry of `tags` in the task's context may have, by its name. Default: any.
+    /// Example: `{team: [ads, search]}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context_tags: BTreeMap<String, Vec<String>>,
+}
+
+/// How memory becomes a JVM and its buffers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sizing {
+    /// `Payload` leaves the task's memory settings as they are given. `Bytes` lifts its limits in rows and sets
+    /// `maxBytesInMemory` from the heap, so that a task with more memory spills less often. Default: `Payload`.
+    /// Example: `Bytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingestion_memory: Option<IngestionMemory>,
+
+    /// Whether a JVM that cannot fit the memory limit is refused. Default: true. Example: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforce: Option<bool>,
+}
+
+/// What bounds the rows that a task keeps in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IngestionMemory {
+    /// What the task says.
+    #[default]
+    Payload,
+    /// Bytes, as many as the heap allows.
+    Bytes,
+}
+
+/// What tasks may not exceed or change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Overrides {
+    /// The largest memory limit that a task may ask for, itself or in its context, in bytes as a Kubernetes quantity;
+    /// retries do not exceed it either. Default: no limit. Example: `16Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub max_memory: Option<Quantity>,
+
+    /// The largest cpu limit that a task may ask for, in cores as a Kubernetes quantity. Default: no limit.
+    /// Example: `"4"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub max_cpu: Option<Quantity>,
+
+    /// Whether tasks may give JVM options and Druid properties, themselves or in their context. Default: `Allow`.
+    /// Example: `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub java_opts: Option<Permission>,
+
+    /// Whether tasks may give `retry`. Default: `Allow`. Example: `Deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Permission>,
+}
+
+/// Whether a task may change something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Permission {
+    /// It may.
+    #[default]
+    Allow,
+    /// It may not: a task that does waits with the reason `LimitExceeded`.
+    Deny,
 }

@@ -55,13 +55,78 @@ pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
                 "x-kubernetes-preserve-unknown-fields": true,
             },
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": "self == oldSelf",
-                "message": "the task is immutable: create another PeonTask",
-            },
-        ],
     })
+}
+
+/// The schema of a type below a field, which keeps its description.
+pub(super) fn described<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    T::json_schema(generator)
+}
+
+/// A payload in chunks: in ConfigMaps or in Secrets, not both, since their order is that of one list.
+pub(super) fn task_from(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = described::<super::TaskFrom>(generator);
+    schema.insert(
+        "x-kubernetes-validations".into(),
+        serde_json::json!([{
+            "rule": "(has(self.configMaps) && self.configMaps.size() > 0) != (has(self.secrets) && self.secrets.size() > 0)",
+            "message": "give the chunks either in configMaps or in secrets",
+        }]),
+    );
+    schema
+}
+
+/// Sources of properties, each either a ConfigMap or a Secret.
+pub(super) fn properties_from(generator: &mut SchemaGenerator) -> Schema {
+    let mut item = described::<super::PropertiesSource>(generator);
+    item.insert(
+        "x-kubernetes-validations".into(),
+        serde_json::json!([{
+            "rule": "has(self.configMapRef) != has(self.secretRef)",
+            "message": "give either configMapRef or secretRef",
+        }]),
+    );
+    json_schema!({"type": "array", "maxItems": 16, "items": item})
+}
+
+/// Budgets of attempts by cause.
+pub(super) fn retry_limits(_: &mut SchemaGenerator) -> Schema {
+    let causes = crate::api::conditions::cause::RETRIED;
+    json_schema!({
+        "type": "object",
+        "maxProperties": causes.len(),
+        "additionalProperties": {
+            "description": "Attempts more, 0 to 100. Example: `2`.",
+            "type": "integer", "format": "int32", "minimum": 0, "maximum": 100,
+        },
+        "x-kubernetes-validations": [{
+            "rule": format!("self.all(cause, cause in {causes:?})").replace('"', "'"),
+            "message": format!("causes that can be retried are {}", causes.join(", ")),
+        }],
+    })
+}
+
+/// One Kubernetes quantity.
+pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 64,
+        "x-kubernetes-validations": [{
+            "rule": "type(self) == int ? self > 0 : isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+            "message": "must be a Kubernetes quantity above zero such as 512Mi, 2G or 2",
+        }],
+    })
+}
+
+/// A duration in whole seconds, above zero.
+pub(super) fn seconds(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "format": "int32", "minimum": 1, "maximum": 315_360_000, "nullable": true})
+}
+
+/// Records of attempts, bounded.
+pub(super) fn attempts(generator: &mut SchemaGenerator) -> Schema {
+    let item = described::<super::AttemptRecord>(generator);
+    json_schema!({"type": "array", "maxItems": crate::api::attempts::MOST_RECORDS, "items": item})
 }
 
 /// Requests and limits as in `core/v1` `ResourceRequirements`, with quantities that the API server checks.

@@ -12,6 +12,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use super::admit::Refused;
 use super::evidence::Evidence;
 use super::plan::Action;
 use super::snapshot::{Creation, Live, Snapshot};
@@ -99,6 +100,11 @@ impl Actor {
     pub async fn perform(&self, action: Action, snapshot: &mut Snapshot) -> Result<(), ActError> {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
+            Action::ReadPayload => {
+                let message = "payloads in ConfigMaps and Secrets are not read yet".to_owned();
+                let reason = crate::api::conditions::accepted::PAYLOAD_INCOMPLETE;
+                snapshot.payload = Some(Err(Refused { reason, message }));
+            }
             Action::CreateConfigMap(config_map) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
                 let request = async { api.create(&PostParams::default(), &config_map).await };

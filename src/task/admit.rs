@@ -1,5 +1,7 @@
 //! Whether a task can be run, and everything that its objects are built from (pure).
 
+use std::sync::Arc;
+
 use super::pod::Attempt;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
@@ -13,7 +15,7 @@ use kube::ResourceExt;
 #[derive(Debug, Clone)]
 pub struct Admitted<'a> {
     /// Its payload.
-    pub payload: Payload,
+    pub payload: Arc<Payload>,
     /// Its settings.
     pub settings: Settings,
     arguments: String,
@@ -73,23 +75,28 @@ pub struct Names {
     uid: String,
 }
 
-/// Reads the payload of a task.
+/// The payload of a task.
 ///
 /// # Errors
-/// `InvalidTask` with what to change.
-pub fn payload(task: &PeonTask) -> Result<Payload, Refused> {
+/// `InvalidTask` with what to change, or `PayloadIncomplete`.
+pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
+    if let Some(read) = &snapshot.payload {
+        return read.clone();
+    }
+    let task = &*snapshot.task;
     let invalid = |message: String| Refused {
         reason: accepted::INVALID_TASK,
         message,
     };
-    let payload = Payload::parse(&task.spec.task, &task.name_any()).map_err(|e| invalid(e.to_string()))?;
+    let given = task.spec.task.clone().unwrap_or_default();
+    let payload = Payload::parse(&given, &task.name_any()).map_err(|e| invalid(e.to_string()))?;
     let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
     if accepted.is_some_and(|hash| *hash != payload.hash) {
         return Err(invalid(
             "the task was changed after it had been accepted: create another PeonTask".into(),
         ));
     }
-    Ok(payload)
+    Ok(Arc::new(payload))
 }
 
 /// Admits a task, or says why not.
@@ -98,7 +105,7 @@ pub fn payload(task: &PeonTask) -> Result<Payload, Refused> {
 /// The first reason why it cannot run.
 pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     let task = &*snapshot.task;
-    let payload = payload(task)?;
+    let payload = payload(snapshot)?;
     if payload.needs_overlord() && !task.spec.unmanaged {
         let message = format!(
             "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so",

@@ -144,6 +144,7 @@ impl Context {
             cached: pod.as_deref().map(Evidence::of),
             departed: self.caches.departed.get(&namespace, &name),
             held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
+            payload: None,
             claim: None,
             live: None,
             creation: None,

@@ -77,6 +77,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         cached: None,
         departed: None,
         held: None,
+        payload: None,
         claim: None,
         live: None,
         creation: None,

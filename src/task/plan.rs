@@ -40,6 +40,8 @@ pub enum Step {
 /// An effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
+    /// Read and check the payload that `taskFrom` names.
+    ReadPayload,
     /// Create the ConfigMap, which claims the attempt.
     CreateConfigMap(Box<ConfigMap>),
     /// Create the pod.
@@ -251,7 +253,7 @@ fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) 
 fn task_id(snapshot: &Snapshot) -> String {
     let recorded = snapshot.task.status.as_ref().and_then(|s| s.task_id.clone());
     recorded
-        .or_else(|| admit::payload(&snapshot.task).ok().map(|p| p.id))
+        .or_else(|| admit::payload(snapshot).ok().map(|p| p.id.clone()))
         .unwrap_or_else(|| snapshot.task.name_any())
 }
 
@@ -264,7 +266,7 @@ fn described(snapshot: &Snapshot, admitted: Result<&Admitted<'_>, &Refused>, now
             draft.accept(&admitted.settings);
         }
         Err(_) => {
-            if let Ok(payload) = admit::payload(&snapshot.task) {
+            if let Ok(payload) = admit::payload(snapshot) {
                 draft.describe(&payload);
             }
         }
@@ -274,6 +276,9 @@ fn described(snapshot: &Snapshot, admitted: Result<&Admitted<'_>, &Refused>, now
 
 /// The task has no pod and never had one, as far as is known.
 fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+        return Step::Act(Action::ReadPayload);
+    }
     let admitted = admit(snapshot);
     let draft = described(snapshot, admitted.as_ref(), now);
     let admitted = match admitted {

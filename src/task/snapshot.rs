@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admit::Refused;
 use super::evidence::Evidence;
 use super::waiting::PodWarning;
 use crate::api::{PeonTask, PeonTemplate};
+use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 
 /// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
@@ -25,6 +27,8 @@ pub struct Snapshot {
     /// For how long creating objects is held back after the API server refused it.
     pub held: Option<Duration>,
 
+    /// Outcome of reading a payload that stands in ConfigMaps or Secrets.
+    pub payload: Option<Result<Arc<Payload>, Refused>>,
     /// Outcome of creating the ConfigMap.
     pub claim: Option<Creation>,
     /// Outcome of looking at the API server itself.

@@ -293,7 +293,8 @@ fn prune_task(task: &mut GuardedTask) {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
         if task.is_final() {
-            task.spec.task = serde_json::Map::new();
+            task.spec.task = None;
+            task.spec.task_json = None;
             task.spec.java_opts = Vec::new();
         }
     }

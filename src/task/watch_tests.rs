@@ -138,8 +138,8 @@ fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
 fn a_finished_task_keeps_no_payload() {
     let mut task = finished();
     prune_task(&mut task);
-    assert!(task.0.unwrap().spec.task.is_empty());
+    assert!(task.0.unwrap().spec.task.is_none());
     let mut task = named("waiting");
     prune_task(&mut task);
-    assert!(!task.0.unwrap().spec.task.is_empty());
+    assert!(task.0.unwrap().spec.task.is_some());
 }
