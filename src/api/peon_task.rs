@@ -345,6 +345,12 @@ impl PeonTask {
             .map_or(DEFAULT_TEMPLATE, |r| &r.name)
     }
 
+    /// Number of the current attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.status.as_ref().and_then(|s| s.attempt).unwrap_or(1)
+    }
+
     /// Whether a verdict stands.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -60,6 +60,8 @@ pub struct Payload {
     pub json: String,
     /// `sha256:` of [`Self::json`].
     pub hash: String,
+    /// P
+    pub safe_to_rerun: bool,
 }
 
 impl Payload {
@@ -94,6 +96,7 @@ impl Payload {
         }
         let hash = format!("sha256:{}", hex(&Sha256::digest(json.as_bytes())));
         Ok(Self {
+            safe_to_rerun: matches!(type_.as_str(), "noop" | "kill"),
             data_source: data_source(task),
             id,
             type_,
@@ -101,6 +104,12 @@ impl Payload {
             json,
             hash,
         })
+    }
+
+    /// P
+    #[must_use]
+    pub fn subtask_key(&self) -> Option<String> {
+        None
     }
 
     /// Whether the peon of this task needs an overlord that knows the task.

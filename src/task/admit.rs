@@ -56,6 +56,18 @@ impl Admitted<'_> {
         }
     }
 
+    /// Name of the template that the task is made with.
+    #[must_use]
+    pub fn template_name(&self) -> &str {
+        self.template.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether another attempt could have more memory.
+    #[must_use]
+    pub fn can_climb(&self) -> bool {
+        true
+    }
+
     /// The names that an attempt carries.
     #[must_use]
     pub fn names(&self) -> Names {

@@ -135,13 +135,20 @@ impl Context {
 
     fn observe(&self, task: &PeonTask) -> Snapshot {
         let namespace = task.namespace().unwrap_or_default();
-        let name = names::attempt(&task.name_any(), 1);
-        let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+        let pod = |attempt| {
+            let name = names::attempt(&task.name_any(), attempt);
+            let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+            pod.as_deref().map(Evidence::of)
+        };
+        let current = task.attempt();
+        let name = names::attempt(&task.name_any(), current);
         Snapshot {
             task: Arc::new(task.clone()),
             template: self.template(task, &namespace),
             operator: self.operator.clone(),
-            cached: pod.as_deref().map(Evidence::of),
+            cached: pod(current),
+            // As many as there were attempts, which budgets bound.
+            others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
             held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
             payload: None,
@@ -149,7 +156,9 @@ impl Context {
             live: None,
             creation: None,
             warnings: None,
-            deleted: false,
+            node: None,
+            slot: None,
+            ended: Vec::new(),
         }
     }
 
@@ -202,9 +211,12 @@ impl Context {
         if let Some((reason, message)) = plan::warning(task.status.as_ref(), status) {
             self.actor.warn(task, reason, &message).await;
         }
-        if matches!(status.phase, Some(Phase::Succeeded | Phase::Failed)) {
+        let is_final = matches!(status.phase, Some(Phase::Succeeded | Phase::Failed));
+        if is_final {
             self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
-            let pod = names::attempt(&task.name_any(), 1);
+        }
+        if is_final || status.attempt != task.status.as_ref().and_then(|s| s.attempt) {
+            let pod = names::attempt(&task.name_any(), task.attempt());
             self.caches
                 .departed
                 .forget(&task.namespace().unwrap_or_default(), &pod);

@@ -6,19 +6,29 @@
 
 pub mod act;
 pub mod admit;
+mod conclude;
 pub mod controller;
+pub mod deadlines;
+pub mod death;
 pub mod departed;
 pub mod evidence;
+mod finished;
 #[cfg(test)]
 mod fixtures;
+mod follow;
 pub mod jvm;
+pub mod look;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
 pub mod quantity;
+pub mod retry;
+pub mod retry_policy;
 pub mod settings;
 pub mod sizing;
+pub mod slots;
 pub mod snapshot;
+mod start;
 pub mod status;
 pub mod verdict;
 pub mod waiting;

@@ -163,16 +163,10 @@ impl Caches {
         }
     }
 
-    /// Every task without a verdict, and every one that has a pod.
+    /// Every task: those that have a verdict are deleted when their time has come.
     fn wake_all(&self) {
-        for task in self
-            .tasks
-            .state_filter(|t| t.0.as_ref().map_or(true, |t| !t.is_final()))
-        {
+        for task in self.tasks.state() {
             self.wake(ObjectRef::from_obj(&*task));
-        }
-        for pod in self.pods.state() {
-            self.wake_owner(&pod);
         }
     }
 
@@ -307,9 +301,10 @@ fn prune_pod(pod: &mut Pod) {
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.retain(|name, _| name == crate::api::ANNOTATION_CONTAINER);
     }
-    let node_name = pod.spec.take().and_then(|s| s.node_name);
-    pod.spec = Some(PodSpec {
-        node_name,
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        node_name: spec.node_name,
+        termination_grace_period_seconds: spec.termination_grace_period_seconds,
+        active_deadline_seconds: spec.active_deadline_seconds,
         ..PodSpec::default()
     });
 }

@@ -106,13 +106,9 @@ fn a_pod_that_goes_leaves_its_last_state() {
 }
 
 #[test]
-fn a_new_leader_wakes_what_has_no_verdict_and_what_has_a_pod() {
+fn a_new_leader_wakes_every_task() {
     let mut driven = Driven::new();
     driven.list(vec![named("waiting"), finished()]);
-    let mut wakes = Box::pin(driven.caches.wakes());
-    assert_eq!(woken(&mut wakes), ["waiting"]);
-    drop(wakes);
-    driven.pod(Event::Apply(fixtures::pod(running())));
     let mut wakes = Box::pin(driven.caches.wakes());
     assert_eq!(woken(&mut wakes), ["nightly", "waiting"]);
 }
