@@ -12,12 +12,17 @@ pub mod evidence;
 #[cfg(test)]
 mod fixtures;
 pub mod jvm;
+pub mod ladder;
+pub mod line;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
 pub mod quantity;
+pub mod retention;
+pub mod rungs;
 pub mod settings;
 pub mod sizing;
+pub mod slots;
 pub mod snapshot;
 pub mod status;
 pub mod verdict;
