@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
@@ -17,9 +18,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::admit::Refused;
+use super::ledger::Ledger;
 use super::look::Eyes;
 use super::plan::Action;
-use super::slots::Slots;
 use super::snapshot::{Creation, Snapshot};
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
@@ -80,16 +81,16 @@ pub struct Actor {
     recorder: Recorder,
     leadership: Leadership,
     eyes: Eyes,
-    slots: Arc<Slots>,
+    ledger: Arc<Ledger>,
 }
 
 impl Actor {
     /// An actor that acts only under this leadership.
     #[must_use]
-    pub fn new(client: Client, recorder: Recorder, leadership: Leadership) -> Self {
+    pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
         Self {
             eyes: Eyes::new(client.clone()),
-            slots: Arc::default(),
+            ledger,
             client,
             recorder,
             leadership,
@@ -130,7 +131,18 @@ impl Actor {
                 snapshot.node = Some(self.eyes.look_node(&namespace, node, &pod_uid).await?);
             }
             Action::TakeSlot { template, max } => {
-                snapshot.slot = Some(self.slots.take(&snapshot.task, &template, max));
+                let created = snapshot.task.metadata.creation_timestamp.as_ref();
+                snapshot.slot = Some(self.ledger.slots.take(
+                    &namespace,
+                    &template,
+                    max,
+                    &snapshot.task.uid().unwrap_or_default(),
+                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                    &snapshot.task.name_any(),
+                ));
+            }
+            Action::RecallRung { subtask } => {
+                snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
             }
             Action::DeletePod { pod, uid } => {
                 self.delete::<Pod>("delete pod", &namespace, &pod, uid).await?;

@@ -38,6 +38,7 @@ pub struct Context {
     metrics: Metrics,
     backoff: Backoff,
     written: Written,
+    retain_finished: Option<usize>,
 }
 
 impl Context {
@@ -51,7 +52,17 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             written: Written::default(),
+            retain_finished: None,
         }
+    }
+}
+
+impl Context {
+    /// Keeps no more than so many finished tasks in a namespace.
+    #[must_use]
+    pub fn retain_finished(mut self, most: Option<usize>) -> Self {
+        self.retain_finished = most;
+        self
     }
 }
 
@@ -120,6 +131,9 @@ impl Context {
         {
             return Ok((false, Some(OWN_WRITE)));
         }
+        if task.is_final() {
+            self.retain(task).await?;
+        }
         let mut snapshot = self.observe(task);
         for _ in 0..MOST_ACTIONS {
             match plan(&snapshot, Timestamp::now()) {
@@ -131,6 +145,21 @@ impl Context {
             }
         }
         Err(ActError::Unsettled(MOST_ACTIONS))
+    }
+
+    /// Deletes the oldest finished tasks of the namespace beyond those that are to be kept.
+    async fn retain(&self, task: &PeonTask) -> Result<(), ActError> {
+        let Some(keep) = self.retain_finished else {
+            return Ok(());
+        };
+        let namespace = task.namespace().unwrap_or_default();
+        for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
+            tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
+            self.actor
+                .delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                .await?;
+        }
+        Ok(())
     }
 
     fn observe(&self, task: &PeonTask) -> Snapshot {
@@ -158,6 +187,7 @@ impl Context {
             warnings: None,
             node: None,
             slot: None,
+            rung: None,
             ended: Vec::new(),
         }
     }

@@ -17,6 +17,7 @@ fn proven() -> Death {
     Death::Proven(Proof(()))
 }
 
+#[allow(clippy::needless_pass_by_value)] // Written where it is used.
 fn of(evidence: &Evidence, gone: bool, node: Option<NodeState>) -> Death {
     let scene = Scene {
         gone,

@@ -85,6 +85,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         warnings: None,
         node: None,
         slot: None,
+        rung: None,
         ended: Vec::new(),
     }
 }

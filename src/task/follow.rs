@@ -112,11 +112,11 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
         }));
     }
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
-    let step = match evidence.peon {
+    let next = match evidence.peon {
         Container::Running { started } => settle(draft.run(started)),
         _ => starting(snapshot, evidence, draft, now),
     };
-    until_deadline(until_deadline(step, start_deadline, now), active_deadline, now)
+    until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)
 }
 
 /// The pod is being deleted, by the operator or by somebody else.
@@ -124,17 +124,15 @@ fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
     let Some(due) = overdue(evidence) else {
         return settle(draft.stopping());
     };
-    match deadlines::until(due, now) {
-        Some(left) => settle_until(draft.stopping(), Some(left)),
-        None => {
-            let node = evidence.node.as_deref().unwrap_or("of the pod");
-            let message = format!(
-                "the pod was to end and the node {node} has not confirmed it: if it does not answer, bring it back, or delete \
-                 it or taint it out-of-service once it is off"
-            );
-            settle(draft.await_node(&message))
-        }
+    if let Some(left) = deadlines::until(due, now) {
+        return settle_until(draft.stopping(), Some(left));
     }
+    let node = evidence.node.as_deref().unwrap_or("of the pod");
+    let message = format!(
+        "the pod was to end and the node {node} has not confirmed it: if it does not answer, bring it back, or delete it or \
+         taint it out-of-service once it is off"
+    );
+    settle(draft.await_node(&message))
 }
 
 fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {

@@ -67,6 +67,11 @@ pub enum Action {
         /// How many there are.
         max: u32,
     },
+    /// Recall how much memory earlier subtasks of this kind took.
+    RecallRung {
+        /// `status.subtask`.
+        subtask: String,
+    },
     /// Delete the pod with this uid: its peon is asked to stop and killed after the grace period.
     DeletePod {
         /// Its name.

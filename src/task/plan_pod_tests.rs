@@ -171,7 +171,7 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         uid: "stray".into(),
     };
     assert_eq!(action(&alive, 300), expected);
-    let nothing_to_do = [
+    let nothing_to_do = vec![
         Snapshot {
             ended: vec![POD.into()],
             ..alive.clone()

@@ -14,6 +14,8 @@ use crate::task::follow::SILENCE;
 use crate::task::snapshot::{Creation, Live, Refusal, Template};
 use crate::task::start::NAME_CONFLICT;
 
+#[path = "plan_life_tests.rs"]
+mod life;
 #[path = "plan_pod_tests.rs"]
 mod pods;
 

@@ -82,8 +82,8 @@ fn a_task_that_may_have_written_is_run_again_only_where_that_is_allowed() {
         );
         let none = BTreeMap::new();
         let case = Case {
-            nature,
             began,
+            nature,
             ..case(cause::DRAINED, &none)
         };
         let expected = if may {

@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub node: Option<NodeState>,
     /// Outcome of asking for a place among the running tasks of the template.
     pub slot: Option<Slot>,
+    /// How many steps of the memory ladder a subtask of this kind begins above the first.
+    pub rung: Option<u32>,
     /// Names of the pods that this pass ended.
     pub ended: Vec<String>,
 }
@@ -64,6 +66,13 @@ impl Snapshot {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.task.attempt()
+    }
+
+    /// How many steps of the memory ladder the current attempt stands above the first.
+    #[must_use]
+    pub fn memory_step(&self) -> u32 {
+        let recorded = self.task.status.as_ref().and_then(|s| s.memory_step);
+        recorded.or(self.rung).unwrap_or_default()
     }
 
     /// When another attempt follows a failed one.

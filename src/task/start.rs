@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::admit::{Admitted, Refused, admit};
+use super::admit::{Admitted, Refused, admit, payload};
 use super::deadlines;
 use super::plan::{Action, Settlement, Step, described, look_again, look_live, settle, settle_until};
 use super::slots::Slot;
@@ -78,6 +78,9 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
         return Step::Act(Action::ReadPayload);
     }
+    if let Some(step) = recall_rung(snapshot) {
+        return step;
+    }
     let admitted = admit(snapshot);
     let draft = described(snapshot, admitted.as_ref(), now);
     let admitted = match admitted {
@@ -116,6 +119,16 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
         }
     }
     create(snapshot, &admitted, draft, now)
+}
+
+/// A subtask is never run again under its id: what the ones before it took is remembered for it.
+fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.memory_step);
+    if recorded.or(snapshot.rung).is_some() {
+        return None;
+    }
+    let subtask = payload(snapshot).ok()?.subtask_key()?;
+    Some(Step::Act(Action::RecallRung { subtask }))
 }
 
 fn not_admitted(draft: Draft, refused: &Refused) -> Step {

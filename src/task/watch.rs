@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 
 use super::departed::Departed;
 use super::evidence::Evidence;
+use super::ledger::Ledger;
+use super::slots::Who;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
 
 /// A PeonTask as it comes from the watch.
@@ -38,6 +40,8 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// Pods that are gone.
     pub departed: Arc<Departed>,
+    /// What is known of all tasks together.
+    pub ledger: Arc<Ledger>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
@@ -108,6 +112,7 @@ impl Caches {
             templates,
             pods,
             departed: Arc::default(),
+            ledger: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
@@ -176,9 +181,33 @@ impl Caches {
 
     fn task_event(&self, event: Event<GuardedTask>) {
         match event {
-            Event::Apply(task) => self.wake(ObjectRef::from_obj(&task)),
-            Event::InitDone => self.wake_all(),
-            Event::Delete(_) | Event::Init | Event::InitApply(_) => {}
+            Event::Apply(task) => {
+                if let Ok(task) = &task.0 {
+                    self.wake_these(self.ledger.observe(task));
+                }
+                self.wake(ObjectRef::from_obj(&task));
+            }
+            Event::Delete(task) => {
+                let uid = task.uid().unwrap_or_default();
+                self.wake_these(self.ledger.gone(&uid));
+            }
+            Event::InitDone => {
+                // What went while the watch was broken is told by nobody.
+                let tasks = self.tasks.state();
+                self.ledger
+                    .keep_only(&tasks.iter().filter_map(|t| t.uid()).collect());
+                for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
+                    self.ledger.observe(task);
+                }
+                self.wake_all();
+            }
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+
+    fn wake_these(&self, tasks: Vec<Who>) {
+        for (namespace, name) in tasks {
+            self.wake(ObjectRef::new(&name).within(&namespace));
         }
     }
 
