@@ -7,6 +7,7 @@ use crate::task::death::NodeState;
 use crate::task::slots::Slot;
 
 /// A task with this spec beside its payload, whose status names its pod since second 100.
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn running_with(spec: serde_json::Value) -> PeonTask {
     let mut whole = json!({"task": {"type": "noop", "id": ID}});
     for (key, value) in spec.as_object().unwrap() {
@@ -27,6 +28,7 @@ fn stop_of(status: &PeonTaskStatus) -> &Stop {
 }
 
 /// The next version of a task, as the API server keeps it.
+#[allow(clippy::needless_pass_by_value)] // As above.
 fn next(task: PeonTask, status: PeonTaskStatus) -> PeonTask {
     with_status(task, serde_json::from_value(json!(status)).unwrap())
 }
