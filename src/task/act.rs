@@ -22,6 +22,7 @@ use super::ledger::Ledger;
 use super::look::Eyes;
 use super::plan::Action;
 use super::snapshot::{Creation, Snapshot};
+use super::status::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
 use crate::run::lease::{Leadership, NotLeader};
@@ -174,6 +175,10 @@ impl Actor {
         self.leadership.check()?;
         let api: Api<PeonTask> = Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
         // The version in the body makes the patch conditional.
+        let status = replacing(task.status.as_ref(), status).map_err(|e| ActError::Api {
+            verb: VERB,
+            source: Box::new(kube::Error::SerdeError(e)),
+        })?;
         let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
         let name = task.name_any();
         let params = PatchParams::default();

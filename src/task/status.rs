@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use serde_json::Value;
+
 use super::retry::{Nature, NextAttempt};
 use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
@@ -290,6 +292,26 @@ impl Draft {
     }
 }
 
+/// The JSON merge patch that turns the status `old` into `new`: what `new` does not have is removed by a null.
+///
+/// # Errors
+/// When a status cannot be written as JSON.
+pub fn replacing(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> serde_json::Result<Value> {
+    let old = serde_json::to_value(old)?;
+    let mut patch = serde_json::to_value(new)?;
+    remove_missing(&old, &mut patch);
+    Ok(patch)
+}
+
+fn remove_missing(old: &Value, patch: &mut Value) {
+    let (Value::Object(old), Value::Object(patch)) = (old, patch) else {
+        return;
+    };
+    for (key, was) in old {
+        remove_missing(was, patch.entry(key.clone()).or_insert(Value::Null));
+    }
+}
+
 /// Shortens the messages until the status has its size: the same one may stand in three conditions.
 fn fit(status: &mut PeonTaskStatus) {
     for longest in [512, 256, 128, 64] {
@@ -395,6 +417,20 @@ mod tests {
         assert_eq!((status.start_time, status.exit_code), (None, None));
         assert_eq!(status.completion_time, Some(Time(at(20))));
         assert!(!is_true(&status.conditions, STARTED));
+    }
+
+    /// A merge patch keeps what it does not name.
+    #[test]
+    fn what_a_new_status_does_not_have_is_removed() {
+        let old = json!({"podName": "a", "stop": {"cause": "c", "message": "m", "time": "2026-01-01T00:00:00Z"}, "memory": "2G",
+            "failures": {"Evicted": 1}});
+        let old: PeonTaskStatus = serde_json::from_value(old).unwrap();
+        let new = json!({"podUid": "u", "memory": "3G", "failures": {"Evicted": 1, "Drained": 1}});
+        let new: PeonTaskStatus = serde_json::from_value(new).unwrap();
+        let expected = json!({"podName": null, "stop": null, "podUid": "u", "memory": "3G",
+            "failures": {"Evicted": 1, "Drained": 1}});
+        assert_eq!(replacing(Some(&old), &new).unwrap(), expected);
+        assert_eq!(replacing(None, &new).unwrap()["podUid"], "u");
     }
 
     #[test]
