@@ -99,7 +99,7 @@ fn task_rights() -> Rights {
 fn the_operator_has_exactly_the_rights_of_the_table() {
     let objects = render(&[]);
     assert_eq!(rights(objects.named("ClusterRole", FULL_NAME)), task_rights());
-    let nodes = objects.named("ClusterRole", &format!("{FULL_NAME}-nodes"));
+    let nodes = objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes"));
     assert_eq!(rights(nodes), table([NODES]));
     let lease = objects.only("Role");
     assert_eq!(rights(lease), table([LEASES]));
@@ -113,7 +113,7 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     let objects = render(&[]);
     let mut granted = rights(objects.named("ClusterRole", FULL_NAME));
     granted.extend(rights(
-        objects.named("ClusterRole", &format!("{FULL_NAME}-nodes")),
+        objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes")),
     ));
     granted.extend(rights(objects.only("Role")));
     assert_eq!(granted, documented_rights);
