@@ -7,7 +7,7 @@ use super::pod::Attempt;
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{jvm, ladder, overrides, pod_template};
+use super::{jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::druid::payload::Payload;
@@ -149,7 +149,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
             });
         }
     };
-    pod_template::check(template.spec.template.as_ref()).map_err(|e| Refused {
+    template_shape::check(template.spec.template.as_ref()).map_err(|e| Refused {
         reason: accepted::INVALID_TEMPLATE,
         message: format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
     })?;

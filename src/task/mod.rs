@@ -28,6 +28,7 @@ pub mod sizing;
 pub mod slots;
 pub mod snapshot;
 pub mod status;
+pub mod template_shape;
 pub mod verdict;
 pub mod waiting;
 pub mod watch;
