@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::overrides::Exceeded;
 use super::pod::Attempt;
+use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{jvm, pod_template};
+use super::{jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::druid::payload::Payload;
@@ -16,8 +18,10 @@ use kube::ResourceExt;
 pub struct Admitted<'a> {
     /// Its payload.
     pub payload: Arc<Payload>,
-    /// Its settings.
+    /// Its settings, at the memory step of the current attempt.
     pub settings: Settings,
+    /// When a failed attempt is followed by another one.
+    pub retry: Policy,
     arguments: String,
     task: &'a PeonTask,
     template: &'a PeonTemplate,
@@ -62,10 +66,12 @@ impl Admitted<'_> {
         self.template.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Whether another attempt could have more memory.
+    /// Whether an attempt `step` steps up the memory ladder can be followed by one with more memory.
     #[must_use]
-    pub fn can_climb(&self) -> bool {
-        true
+    pub fn can_climb(&self, step: u32) -> bool {
+        let overrides = self.template.spec.overrides.as_ref();
+        let max = overrides.and_then(|o| o.max_memory.as_ref());
+        ladder::can_climb(&self.settings.first_memory, step, self.retry.memory(), max)
     }
 
     /// The names that an attempt carries.
@@ -149,22 +155,27 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
             });
         }
     };
-    pod_template::check(template.spec.template.as_ref()).map_err(|e| Refused {
+    template_shape::check(template.spec.template.as_ref()).map_err(|e| Refused {
         reason: accepted::INVALID_TEMPLATE,
         message: format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
     })?;
+    let retry = Policy::effective(task.spec.retry.as_ref(), template.spec.retry.as_ref());
     let levels = Levels {
         task: &task.spec,
         payload: &payload,
         template: &template.spec,
         operator: &snapshot.operator,
+        memory_step: snapshot.memory_step(),
+        ladder: retry.memory(),
     };
     let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
+    overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Admitted {
         payload,
         settings,
+        retry,
         arguments,
         task,
         template,
@@ -185,6 +196,20 @@ fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
         Source::Context | Source::Task => Refused {
             reason: accepted::INVALID_TASK,
             message,
+        },
+    }
+}
+
+fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
+    let name = template.name_any();
+    match exceeded {
+        Exceeded::Limit(message) => Refused {
+            reason: accepted::LIMIT_EXCEEDED,
+            message: format!("{message}; PeonTemplate {name}"),
+        },
+        Exceeded::Template(message) => Refused {
+            reason: accepted::INVALID_TEMPLATE,
+            message: format!("the PeonTemplate {name} cannot be used: {message}"),
         },
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn conclude(
         began: evidence.may_have_begun(),
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
-        can_climb: climbs && admit(snapshot).is_ok_and(|a| a.can_climb()),
+        can_climb: climbs && admit(snapshot).is_ok_and(|a| a.can_climb(snapshot.memory_step())),
     };
     match decide(&case, &policy) {
         Decision::Again { climb } => again(snapshot, draft, &verdict, cause, &message, climb, proof, now),

@@ -34,6 +34,33 @@ pub fn can_climb(first: &str, step: u32, policy: &MemoryLadder, template_max: Op
         .is_ok_and(|climb| climb.at(step.saturating_add(1)) > climb.at(step))
 }
 
+/// How much larger a limit is than the first one: everything that is part of it grows alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    from: u64,
+    to: u64,
+}
+
+impl Growth {
+    /// From the first limit to the one in force.
+    ///
+    /// # Errors
+    /// A quantity that cannot be read.
+    pub fn between(first: &str, now: &str) -> Result<Self, String> {
+        Ok(Self {
+            from: quantity::parse(first)?.max(1),
+            to: quantity::parse(now)?.max(1),
+        })
+    }
+
+    /// A part of the first limit as a part of the one in force. Rounded down, so that parts which fitted still do.
+    #[must_use]
+    pub fn apply(self, bytes: u64) -> u64 {
+        let grown = u128::from(bytes) * u128::from(self.to) / u128::from(self.from);
+        u64::try_from(grown).unwrap_or(u64::MAX)
+    }
+}
+
 /// A ladder in numbers.
 struct Climb {
     first: u128,

@@ -247,6 +247,7 @@ pub(super) fn described(
             draft.describe(&admitted.payload);
             draft.accept(&admitted.settings);
             draft.template(admitted.template_name());
+            draft.step(snapshot.memory_step());
         }
         Err(_) => {
             if let Ok(payload) = admit::payload(snapshot) {

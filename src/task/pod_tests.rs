@@ -359,7 +359,7 @@ fn what_the_user_says_of_the_jvm_wins() {
         "javaOpts": ["-Xmx700m", "-XX:ActiveProcessorCount=7", "-Duser.timezone=CET"],
         "properties": {"druid.processing.numThreads": "1"},
     }));
-    assert_eq!(starting(&given, "-Xmx"), ["-Xmx700m"]);
+    assert_eq!(starting(&given, "-Xmx"), [format!("-Xmx{}", 700 << 20)]);
     assert_eq!(
         starting(&given, "-XX:ActiveProcessorCount"),
         ["-XX:ActiveProcessorCount=7"]

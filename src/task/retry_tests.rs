@@ -7,7 +7,7 @@ fn policy(rerun: Rerun) -> Policy {
         limits: [("TaskFailed".to_owned(), 2), ("OOMKilled".to_owned(), 1)].into(),
         ..RetryPolicy::default()
     };
-    Policy::of(Some(&given), None)
+    Policy::effective(Some(&given), None)
 }
 
 const SAFE: Nature = Nature {

@@ -79,7 +79,7 @@ impl Snapshot {
     #[must_use]
     pub fn policy(&self) -> Policy {
         let template = self.template_spec().and_then(|t| t.retry.as_ref());
-        Policy::of(self.task.spec.retry.as_ref(), template)
+        Policy::effective(self.task.spec.retry.as_ref(), template)
     }
 }
 

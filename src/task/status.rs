@@ -99,6 +99,13 @@ impl Draft {
         }
     }
 
+    /// The attempt stands so many steps of the memory ladder above the first.
+    pub fn step(&mut self, step: u32) {
+        if step > 0 {
+            self.status.memory_step = Some(step);
+        }
+    }
+
     /// The task is made with this template.
     pub fn template(&mut self, name: &str) {
         self.status.template = Some(name.to_owned());
