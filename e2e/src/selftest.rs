@@ -183,18 +183,16 @@ fn firewall() -> Result<String> {
 }
 
 fn run(kubectl: &Kubectl, name: &str, image: &str, script: &str, memory: &str) -> Result<()> {
-    run_at(kubectl, name, image, script, memory, &json!({}))
+    create(kubectl, name, &pod_spec(image, script, memory))
 }
 
-/// Creates a pod whose spec has `placement` too.
-fn run_at(
-    kubectl: &Kubectl,
-    name: &str,
-    image: &str,
-    script: &str,
-    memory: &str,
-    placement: &Value,
-) -> Result<()> {
+fn create(kubectl: &Kubectl, name: &str, spec: &Value) -> Result<()> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+    kubectl.create(&pod.to_string()).map(drop)
+}
+
+/// A pod of one container that runs a script once.
+fn pod_spec(image: &str, script: &str, memory: &str) -> Value {
     let container = json!({
         "name": "main",
         "image": image,
@@ -202,13 +200,7 @@ fn run_at(
         "command": ["sh", "-c", script],
         "resources": {"limits": {"memory": memory}},
     });
-    let mut spec =
-        json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]});
-    for (key, value) in placement.as_object().into_iter().flatten() {
-        spec[key] = value.clone();
-    }
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-    kubectl.create(&pod.to_string()).map(drop)
+    json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]})
 }
 
 fn ended(kubectl: &Kubectl, name: &str) -> Result<Value> {

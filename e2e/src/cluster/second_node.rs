@@ -35,7 +35,7 @@ pub struct SecondNode<'c> {
 impl Cluster {
     /// Brings the second node up, with the images that the first has; one that is up already is used as it is.
     ///
-    /// Only pods with its [placement](SecondNode::placement) come there.
+    /// Only pods that were [placed](SecondNode::place) come there.
     ///
     /// # Errors
     /// When a component does not start: the message then holds the end of its log.
@@ -128,22 +128,19 @@ impl SecondNode<'_> {
         SECOND_NODE
     }
 
-    /// The part of a pod's spec that brings it to this node, and leaves it there for so many seconds after the node
-    /// was found to be lost.
-    #[must_use]
-    pub fn placement(&self, seconds_when_lost: u32) -> Value {
+    /// Changes a pod's spec such that the pod comes to this node, and is evicted so many seconds after the node was
+    /// found to be lost.
+    pub fn place(&self, pod_spec: &mut Value, seconds_when_lost: u32) {
         let lost = |taint: &str| {
             json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists", "effect": "NoExecute",
                 "tolerationSeconds": seconds_when_lost})
         };
-        json!({
-            "nodeSelector": {"kubernetes.io/hostname": SECOND_NODE},
-            "tolerations": [
-                {"key": SECOND_NODE_TAINT, "operator": "Exists"},
-                lost("not-ready"),
-                lost("unreachable"),
-            ],
-        })
+        pod_spec["nodeSelector"] = json!({"kubernetes.io/hostname": SECOND_NODE});
+        pod_spec["tolerations"] = json!([
+            {"key": SECOND_NODE_TAINT, "operator": "Exists"},
+            lost("not-ready"),
+            lost("unreachable"),
+        ]);
     }
 
     /// All processes in its pods that run now, whatever the API server knows.

@@ -1,9 +1,9 @@
 //! The second node: what happens to it really happens, and nothing is left of it.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{LIMIT, ended, interrupt_when, nothing_left, run_at};
+use super::{LIMIT, create, ended, interrupt_when, nothing_left, pod_spec};
 use crate::{
     cache::Cache,
     cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE, SECOND_NODE, SecondNode},
@@ -125,11 +125,14 @@ struct Ground<'c> {
 impl Ground<'_> {
     /// Creates a pod on the second node.
     fn run(&self, name: &str, script: &str) -> Result<()> {
-        self.run_at(name, script, &self.node.placement(600))
+        let mut spec = pod_spec(self.image, script, "64Mi");
+        self.node.place(&mut spec, 600);
+        create(&self.kubectl, name, &spec)
     }
 
-    fn run_at(&self, name: &str, script: &str, placement: &Value) -> Result<()> {
-        run_at(&self.kubectl, name, self.image, script, "64Mi", placement)
+    /// Creates a pod on the first node: only the taint of the second keeps it there.
+    fn run_on_first(&self, name: &str, script: &str) -> Result<()> {
+        create(&self.kubectl, name, &pod_spec(self.image, script, "64Mi"))
     }
 
     fn running(&self, pod: &str) -> Result<Value> {
@@ -145,8 +148,7 @@ fn talk(ground: &Ground) -> Result<String> {
         "exec perl -MIO::Socket::INET -e '$| = 1; $all = IO::Socket::INET->new(LocalPort => {PORT}, Listen => 5) or die; \
          print \"listening\\n\"; while ($one = $all->accept) {{ print $one \"hello\\n\"; close $one }}'"
     );
-    // Only the taint keeps it off the second node.
-    ground.run_at("greeter-1", &greeter, &json!({}))?;
+    ground.run_on_first("greeter-1", &greeter)?;
     ground.run("greeter-2", &greeter)?;
     let (one, two) = (ground.running("greeter-1")?, ground.running("greeter-2")?);
     let on = |pod: &Value| pod["spec"]["nodeName"].clone();
@@ -166,7 +168,7 @@ fn talk(ground: &Ground) -> Result<String> {
              && exec 4<>/dev/tcp/{KUBERNETES_SERVICE_IP}/443'"
         )
     };
-    ground.run_at("caller-1", &call(address(&two)), &json!({}))?;
+    ground.run_on_first("caller-1", &call(address(&two)))?;
     ground.run("caller-2", &call(address(&one)))?;
     for caller in ["caller-1", "caller-2"] {
         let state = ended(kubectl, caller)?;
