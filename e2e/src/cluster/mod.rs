@@ -4,6 +4,7 @@ mod bring_up;
 mod components;
 mod layout;
 pub(crate) mod logs;
+mod node_faults;
 mod pki;
 mod pods;
 mod processes;

@@ -3,9 +3,9 @@
 //! It is a machine of its own as far as pods can tell: process, mount and network namespaces inside those of the
 //! cluster, with another containerd, kubelet and kube-proxy, and a cable to the first node.
 
-use std::{sync::Mutex, sync::PoisonError, time::Duration};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,19 +16,16 @@ use super::{
 };
 use crate::{cache, interrupt, kubectl::Kubectl, progress::Progress};
 
-/// How long a node may take to be seen as lost, or as back.
-const LIMIT: Duration = Duration::from_secs(90);
-
 /// An interrupt and the failure that it causes both remove the node: one after the other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The second node, with the faults that a test can give it.
+/// The second node, and what a test can do to it.
 ///
 /// Dropping it ends the node, in whatever state it is, and removes everything it made, as does an interrupt of the
 /// process, unless it was [kept](SecondNode::keep) or was there before.
 #[derive(Debug)]
 pub struct SecondNode<'c> {
-    cluster: &'c Cluster,
+    pub(super) cluster: &'c Cluster,
     owned: bool,
 }
 
@@ -149,134 +146,6 @@ impl SecondNode<'_> {
         of_second(pod_processes()).collect()
     }
 
-    /// Cuts it off from the first node, and so from the API server: packets vanish, both ways. Everything on it
-    /// runs on.
-    ///
-    /// # Errors
-    /// When it has no power.
-    pub fn partition(&self) -> Result<()> {
-        switch::unplug(&self.cluster.layout.first, self.layout())
-    }
-
-    /// Undoes [`SecondNode::partition`].
-    ///
-    /// # Errors
-    /// When it has no power.
-    pub fn heal(&self) -> Result<()> {
-        switch::plug(&self.cluster.layout.first, self.layout())
-    }
-
-    /// Kills one of its components, without warning; containers run on. Does nothing when it does not run.
-    ///
-    /// # Errors
-    /// When the process does not end.
-    pub fn kill(&self, component: Component) -> Result<()> {
-        let process = processes::find(self.layout(), component.program());
-        processes::kill_all(process.as_slice())
-    }
-
-    /// Starts one of its components that was [killed](SecondNode::kill); does not wait until it is ready.
-    ///
-    /// # Errors
-    /// When the node has no power or the program ends at once.
-    pub fn start(&self, component: Component) -> Result<()> {
-        sandbox::start(&self.cluster.layout, self.layout(), component)
-    }
-
-    /// Whether one of its components' process exists.
-    #[must_use]
-    pub fn runs(&self, component: Component) -> bool {
-        processes::runs(self.layout(), component)
-    }
-
-    /// Ends everything on it at once, as when its power fails: kubelet, containerd and all containers. Its disk keeps
-    /// what it had.
-    ///
-    /// # Errors
-    /// When something does not end.
-    pub fn power_off(&self) -> Result<()> {
-        teardown::power_off(self.layout())
-    }
-
-    /// Starts it again after [`SecondNode::power_off`], with its cable plugged in; does not wait until it is ready.
-    ///
-    /// # Errors
-    /// When a component does not start.
-    pub fn power_on(&self) -> Result<()> {
-        boot(&self.cluster.layout)?;
-        runtime::start_again(&self.cluster.layout, self.layout())?;
-        self.start(Component::Kubelet)?;
-        self.start(Component::Proxy)
-    }
-
-    /// Waits until the API server has heard from it after this call, and knows it as ready.
-    ///
-    /// # Errors
-    /// After 90 s.
-    pub fn until_ready(&self) -> Result<()> {
-        let kubectl = self.cluster.kubectl();
-        let lease = [
-            "lease",
-            SECOND_NODE,
-            "--namespace=kube-node-lease",
-            "--ignore-not-found",
-        ];
-        let args = [
-            &["get"],
-            lease.as_slice(),
-            &["--output=jsonpath={.spec.renewTime}"],
-        ]
-        .concat();
-        let before = kubectl.run(&args)?;
-        kubectl
-            .wait_for(&lease, LIMIT, |l| l["spec"]["renewTime"] != before.as_str())
-            .with_context(|| format!("{SECOND_NODE} does not say anything"))?;
-        kubectl
-            .wait_for(&["node", SECOND_NODE], LIMIT, |n| ready(n) == Some("True"))
-            .map(drop)
-    }
-
-    /// Waits until the API server knows that it is not ready, and pods have begun to be evicted.
-    ///
-    /// # Errors
-    /// After 90 s.
-    pub fn until_lost(&self) -> Result<()> {
-        let tainted = |node: &Value| {
-            let taints = node["spec"]["taints"].as_array();
-            taints.into_iter().flatten().any(|t| t["effect"] == "NoExecute")
-        };
-        self.cluster
-            .kubectl()
-            .wait_for(&["node", SECOND_NODE], LIMIT, |node| {
-                ready(node).is_some_and(|is| is != "True") && tainted(node)
-            })
-            .map(drop)
-    }
-
-    /// Says that it is out of service, which a person must have made sure of: pods on it are then deleted by force.
-    ///
-    /// # Errors
-    /// When there is no such node.
-    pub fn taint_out_of_service(&self) -> Result<()> {
-        let taint = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute";
-        self.cluster
-            .kubectl()
-            .run(&["taint", "node", SECOND_NODE, "--overwrite", taint])
-            .map(drop)
-    }
-
-    /// Undoes [`SecondNode::taint_out_of_service`].
-    ///
-    /// # Errors
-    /// When there is no such node or taint.
-    pub fn back_in_service(&self) -> Result<()> {
-        let taint = "node.kubernetes.io/out-of-service-";
-        self.cluster
-            .kubectl()
-            .run(&["taint", "node", SECOND_NODE, taint])
-            .map(drop)
-    }
-
     /// Leaves it up when this value goes away.
     pub fn keep(mut self) {
         self.forget();
@@ -303,7 +172,7 @@ impl SecondNode<'_> {
         }
     }
 
-    fn layout(&self) -> &NodeLayout {
+    pub(super) fn layout(&self) -> &NodeLayout {
         &self.cluster.layout.second
     }
 }
@@ -318,11 +187,6 @@ impl Drop for SecondNode<'_> {
     }
 }
 
-fn ready(node: &Value) -> Option<&str> {
-    let conditions = node["status"]["conditions"].as_array()?;
-    conditions.iter().find(|c| c["type"] == "Ready")?["status"].as_str()
-}
-
 fn of_second(processes: Vec<PodProcess>) -> impl Iterator<Item = PodProcess> {
     processes
         .into_iter()
@@ -330,7 +194,7 @@ fn of_second(processes: Vec<PodProcess>) -> impl Iterator<Item = PodProcess> {
 }
 
 /// The machine without its programs: namespaces and cable.
-fn boot(layout: &Layout) -> Result<()> {
+pub(super) fn boot(layout: &Layout) -> Result<()> {
     let node = &layout.second;
     // A machine's memory does not outlive its power: of containers that ran, only the disks are left.
     cache::remove(&node.path("containerd"))?;
