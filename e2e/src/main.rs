@@ -42,7 +42,7 @@ enum Action {
         #[arg(value_enum)]
         only: Vec<Image>,
     },
-    /// Start the one-node cluster and leave it running.
+    /// Start the cluster, of one node, and leave it running.
     Up,
     /// Stop the cluster and remove everything it made.
     Down,
