@@ -121,7 +121,9 @@ const CONTROLLER_MANAGER: &[&str] = &[
     // A lost node is noticed, and its pods are evicted, while a test waits. See kubelet.yaml for its side.
     "--node-monitor-grace-period=12s",
     "--node-monitor-period=2s",
-    "--node-eviction-rate=1",
+    // Not 1: a limiter that was stopped, as it is while no node is ready, says 1 of itself, and is then never
+    // replaced by one of the same rate.
+    "--node-eviction-rate=10",
     "--kube-api-qps=100",
     "--kube-api-burst=200",
     "--cert-dir={run}/pki/controller-manager",

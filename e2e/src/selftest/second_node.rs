@@ -66,6 +66,18 @@ pub fn fails_and_recovers(cache: &Cache, progress: &Progress) -> Result<()> {
     outlives_its_object(&ground)?;
     step.done("runs until the partition is healed");
 
+    let step = progress.step("a Node deleted during a partition");
+    node.partition()?;
+    ground.kubectl.delete(&["node", node.name()])?;
+    ensure!(processes(&node, &pod)? == before, "its processes have changed");
+    node.heal()?;
+    // Only then does it register itself.
+    node.kill(Component::Kubelet)?;
+    node.start(Component::Kubelet)?;
+    node.until_ready()?;
+    ensure!(processes(&node, &pod)? == before, "its processes have changed");
+    step.done("comes back when kubelet starts anew, and pods run on");
+
     let step = progress.step("a power failure");
     node.power_off()?;
     let left = node.processes();
