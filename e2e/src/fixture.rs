@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl, progress::Progress,
-    samples, target::Target,
+    cache::Cache, cluster::SecondNode, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl,
+    progress::Progress, samples, target::Target,
 };
 
 /// Namespace of the operator.
@@ -119,6 +119,37 @@ impl Fixture {
         self.kubectl.apply(&namespace.to_string())?;
         self.apply(&name, &samples::bare_template(&self.druid, &self.druid_image)?)?;
         Ok(name)
+    }
+
+    /// The second node of our own cluster, for as long as the value lives.
+    ///
+    /// # Errors
+    /// When it cannot be brought up.
+    pub fn second_node(&self) -> Result<SecondNode<'_>> {
+        self.target.own().context("no cluster of our own")?.second_node()
+    }
+
+    /// Applies a template, for [`NAMESPACE`] and without deep storage elsewhere, whose tasks run on the second node,
+    /// and whose pods are evicted so many seconds after the node was found to be lost.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn template_on(
+        &self,
+        node: &SecondNode,
+        namespace: &str,
+        name: &str,
+        seconds_when_lost: u32,
+    ) -> Result<()> {
+        let sample = if namespace == NAMESPACE {
+            samples::template
+        } else {
+            samples::bare_template
+        };
+        let mut template = sample(&self.druid, &self.druid_image)?;
+        template["metadata"]["name"] = json!(name);
+        node.place(&mut template["spec"]["template"]["spec"], seconds_when_lost);
+        self.apply(namespace, &template)
     }
 
     /// Applies an object in a namespace.

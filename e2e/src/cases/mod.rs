@@ -4,6 +4,7 @@ mod api;
 mod budget;
 mod faults;
 mod lifecycle;
+mod nodes;
 mod refusals;
 mod release;
 mod waits;
@@ -19,7 +20,7 @@ pub struct Case {
     pub name: &'static str,
     /// When it runs.
     pub turn: Turn,
-    /// Whether it needs what only our own cluster has: the audit log, processes on this machine.
+    /// Whether it needs what only our own cluster has: the audit log, processes on this machine, a second node.
     pub own_cluster: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
@@ -69,6 +70,8 @@ pub fn all() -> Vec<Case> {
     all.extend(lifecycle::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
+    // Before the faults, which send the release's own operator away.
+    all.extend(nodes::CASES);
     all.extend(faults::CASES);
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);
