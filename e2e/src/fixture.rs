@@ -183,6 +183,60 @@ impl Fixture {
         exec::output(command.args(args))
     }
 
+    /// Changes the spec of a PeonTask.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn change(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        let patch = json!({ "spec": spec }).to_string();
+        let args = [
+            "patch",
+            "peontask",
+            name,
+            "--type=merge",
+            "--patch",
+            &patch,
+            "--namespace",
+            namespace,
+        ];
+        self.kubectl.run(&args).map(drop)
+    }
+
+    /// The pod of a task's current attempt.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn pod_of(&self, namespace: &str, name: &str) -> Result<Value> {
+        let task = self.get(namespace, name)?;
+        let pod = task["status"]["podName"].as_str().context("no podName")?;
+        self.kubectl.get_json(&["pod", pod, "--namespace", namespace])
+    }
+
+    /// Evicts a pod through the eviction API, as `kubectl drain` does.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn evict(&self, namespace: &str, pod: &str) -> Result<()> {
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        self.kubectl
+            .run_with_input(&["create", "--raw", &path, "-f", "-"], &eviction.to_string())
+            .map(drop)
+    }
+
+    /// A template like the sample's under this name, changed.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn template(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut template = samples::template(&self.druid, &self.druid_image)?;
+        template["metadata"]["name"] = json!(name);
+        change(&mut template["spec"]);
+        self.apply(namespace, &template)
+    }
+
     /// A PeonTask as it is now.
     ///
     /// # Errors

@@ -1,8 +1,11 @@
 //! The end-to-end cases.
 
 mod api;
+mod attempts;
 mod budget;
+mod causes;
 mod faults;
+mod life;
 mod lifecycle;
 mod nodes;
 mod refusals;
@@ -68,6 +71,9 @@ pub fn all() -> Vec<Case> {
     all.extend(api::CASES);
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
+    all.extend(life::CASES);
+    all.extend(attempts::CASES);
+    all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
     // Before the faults, which send the release's own operator away.
