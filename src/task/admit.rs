@@ -7,9 +7,9 @@ use super::pod::Attempt;
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{jvm, ladder, overrides, template_shape};
+use super::{chunks, jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::{PeonTask, PeonTemplate, TaskFrom};
 use crate::druid::payload::Payload;
 use kube::ResourceExt;
 
@@ -54,6 +54,7 @@ impl Admitted<'_> {
             task_uid: &names.uid,
             number,
             payload: &self.payload,
+            task_from: self.task.spec.task_from.as_ref(),
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
@@ -102,12 +103,42 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
         return read.clone();
     }
     let task = &*snapshot.task;
-    let invalid = |message: String| Refused {
+    let (spec, name) = (&task.spec, task.name_any());
+    let payload = match (&spec.task, &spec.task_json) {
+        (Some(given), _) => Payload::parse(given, &name),
+        (None, Some(json)) => Payload::parse_inline(json, &name),
+        (None, None) => return Err(invalid("the payload was not read: please report this".into())),
+    };
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+/// The payload of a task that stands in chunks; `parts` are they, or the name of one that is missing.
+///
+/// # Errors
+/// As [`payload`].
+pub fn chunked(
+    task: &PeonTask,
+    from: &TaskFrom,
+    parts: Result<Vec<Vec<u8>>, String>,
+) -> Result<Arc<Payload>, Refused> {
+    let parts = parts.map_err(|missing| Refused {
+        reason: accepted::PAYLOAD_INCOMPLETE,
+        message: format!("{missing} of the payload is not there: create it, or submit the task again"),
+    })?;
+    let json = chunks::assemble(from, &parts).map_err(invalid)?;
+    let payload = Payload::parse_chunked(&json, &task.name_any());
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+fn invalid(message: String) -> Refused {
+    Refused {
         reason: accepted::INVALID_TASK,
         message,
-    };
-    let given = task.spec.task.clone().unwrap_or_default();
-    let payload = Payload::parse(&given, &task.name_any()).map_err(|e| invalid(e.to_string()))?;
+    }
+}
+
+/// What was accepted once stays as it is.
+fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Refused> {
     let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
     if accepted.is_some_and(|hash| *hash != payload.hash) {
         return Err(invalid(

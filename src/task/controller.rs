@@ -138,7 +138,7 @@ impl Context {
         for _ in 0..MOST_ACTIONS {
             match plan(&snapshot, Timestamp::now()) {
                 Step::Act(action) => {
-                    tracing::debug!(?action, "acting");
+                    tracing::debug!(action = action.name(), "acting");
                     self.actor.perform(action, &mut snapshot).await?;
                 }
                 Step::Settle(settlement) => return self.settle(task, &uid, *settlement).await,

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod admit;
+pub mod chunks;
 mod conclude;
 pub mod controller;
 pub mod deadlines;
@@ -22,6 +23,7 @@ pub mod ledger;
 pub mod line;
 pub mod look;
 pub mod overrides;
+pub mod payload_volume;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;

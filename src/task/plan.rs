@@ -93,6 +93,26 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// For logs: what an action carries may hold secrets.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadPayload => "read payload",
+            Self::CreateConfigMap(_) => "create configmap",
+            Self::CreatePod(_) => "create pod",
+            Self::LookLive { .. } => "look live",
+            Self::ReadWarnings { .. } => "read warnings",
+            Self::LookNode { .. } => "look at node",
+            Self::TakeSlot { .. } => "take slot",
+            Self::RecallRung { .. } => "recall rung",
+            Self::DeletePod { .. } => "delete pod",
+            Self::EndPod { .. } => "end pod",
+            Self::DeleteTask { .. } => "delete task",
+        }
+    }
+}
+
 /// The end of a pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
