@@ -76,6 +76,8 @@ pub struct Attempt<'a> {
     pub number: u32,
     /// The checked payload.
     pub payload: &'a Payload,
+    /// What the peon reads: the payload, or what the template made of it.
+    pub task_json: &'a str,
     /// The settings in force.
     pub settings: &'a Settings,
     /// The template; its pod template was checked.
@@ -122,7 +124,7 @@ impl Attempt<'_> {
     #[must_use]
     pub fn config_map(&self) -> ConfigMap {
         let data = [
-            (TASK_KEY, self.payload.json.as_str()),
+            (TASK_KEY, self.task_json),
             (ARGUMENTS_KEY, self.arguments),
             (LOG4J_KEY, LOG4J),
         ];
