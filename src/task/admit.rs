@@ -160,8 +160,19 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     })?;
     let template = match &snapshot.template {
         Template::Found(template) => template,
+        Template::Undecided => {
+            return Err(Refused {
+                reason: accepted::NO_TEMPLATE,
+                message: "the task names no PeonTemplate, and its payload has not been read yet".into(),
+            });
+        }
         Template::Missing { name } => {
-            let message = format!("there is no PeonTemplate {name} in this namespace: create it");
+            let alternative = match &task.spec.template_ref {
+                None => " and none that matches the task",
+                Some(_) => "",
+            };
+            let message =
+                format!("there is no PeonTemplate {name} in this namespace{alternative}: create it");
             return Err(Refused {
                 reason: accepted::NO_TEMPLATE,
                 message,

@@ -23,6 +23,7 @@ pub mod resources;
 pub mod retention;
 pub mod retry_policy;
 pub mod rungs;
+pub mod select;
 pub mod settings;
 pub mod sizing;
 pub mod slots;

@@ -41,16 +41,18 @@ pub struct Snapshot {
     pub deleted: bool,
 }
 
-/// The template that a task names.
+/// The template that a task names, or the one that was chosen for it.
 #[derive(Debug, Clone)]
 pub enum Template {
     /// It exists.
     Found(Arc<PeonTemplate>),
     /// There is none of that name.
     Missing {
-        /// The name.
+        /// The name; `default` for a task that names none and that nothing matches.
         name: String,
     },
+    /// The task names none, and its payload, by which one is chosen, has not been read.
+    Undecided,
     /// It exists and cannot be read.
     Undecodable {
         /// The name.
