@@ -20,8 +20,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::evidence::{Container, Evidence};
 
-/// What a kubelet needs beyond the grace period to notice that a pod is gone and to end it.
-const MARGIN: SignedDuration = SignedDuration::from_secs(15);
+/// What a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut off for
+/// less than the controller manager's patience (50 s) is Ready all the time, and a kubelet that was cut off was seen to
+/// take half a minute to notice what had gone meanwhile: its watches come back with a delay of their own.
+const MARGIN: SignedDuration = SignedDuration::from_secs(120);
+/// What a kubelet that answers needs beyond the grace period to report an end.
+const REPORT: SignedDuration = SignedDuration::from_secs(15);
 /// The grace period of a pod that nobody has seen.
 const UNKNOWN_GRACE: i64 = 330;
 /// How often a node that does not answer is looked at.
@@ -152,7 +156,7 @@ fn written_off(what: &str) -> Death {
 /// When a pod whose deletion was asked for should have ended by, for a kubelet that answers.
 #[must_use]
 pub fn overdue(evidence: &Evidence) -> Option<Timestamp> {
-    evidence.deletion_due.and_then(|t| t.checked_add(MARGIN).ok())
+    evidence.deletion_due.and_then(|t| t.checked_add(REPORT).ok())
 }
 
 #[cfg(test)]

@@ -122,15 +122,15 @@ fn a_ready_node_ends_what_is_gone_within_the_grace_period() {
         Death::Awaiting { look_again, .. } => look_again.as_secs(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(wait(death(&noticed_at(1000), at(1000))), 45);
-    assert_eq!(wait(death(&noticed_at(1000), at(1044))), 1);
-    assert_eq!(death(&noticed_at(1000), at(1045)), proven());
+    assert_eq!(wait(death(&noticed_at(1000), at(1000))), 150);
+    assert_eq!(wait(death(&noticed_at(1000), at(1149))), 1);
+    assert_eq!(death(&noticed_at(1000), at(1150)), proven());
     // Nobody noted when it was noticed: from now on.
     let unnoticed = Scene {
         noticed: None,
         ..noticed_at(0)
     };
-    assert_eq!(wait(death(&unnoticed, at(5000))), 45);
+    assert_eq!(wait(death(&unnoticed, at(5000))), 150);
 }
 
 /// A kubelet that comes back needs its time again.
@@ -147,8 +147,8 @@ fn a_node_that_has_just_become_ready_is_given_the_grace_period_again() {
         noticed: Some(at(1000)),
         ..scene(&evidence)
     };
-    assert!(matches!(death(&scene, at(2344)), Death::Awaiting { .. }));
-    assert_eq!(death(&scene, at(2345)), proven());
+    assert!(matches!(death(&scene, at(2449)), Death::Awaiting { .. }));
+    assert_eq!(death(&scene, at(2450)), proven());
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub mod retention;
 pub mod retry;
 pub mod retry_policy;
 pub mod rungs;
+pub mod select;
 pub mod settings;
 pub mod sizing;
 pub mod slots;

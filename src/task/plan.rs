@@ -268,6 +268,7 @@ pub(super) fn described(
             draft.accept(&admitted.settings);
             draft.template(admitted.template_name());
             draft.step(snapshot.memory_step());
+            draft.effective(admitted.effective_hash());
         }
         Err(_) => {
             if let Ok(payload) = admit::payload(snapshot) {

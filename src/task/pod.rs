@@ -79,6 +79,8 @@ pub struct Attempt<'a> {
     pub payload: &'a Payload,
     /// Where it stands, unless in the PeonTask itself.
     pub task_from: Option<&'a TaskFrom>,
+    /// What the peon reads: the payload, or what the template made of it.
+    pub task_json: &'a str,
     /// The settings in force.
     pub settings: &'a Settings,
     /// The template; its pod template was checked.
@@ -129,7 +131,7 @@ impl Attempt<'_> {
             (LOG4J_KEY, LOG4J.to_owned()),
         ];
         match self.task_from {
-            None => data.push((TASK_KEY, self.payload.json.clone())),
+            None => data.push((TASK_KEY, self.task_json.to_owned())),
             Some(from) => data.extend(payload_volume::files(from, self.payload)),
         }
         ConfigMap {
