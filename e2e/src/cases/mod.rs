@@ -8,6 +8,7 @@ mod faults;
 mod life;
 mod lifecycle;
 mod nodes;
+mod payloads;
 mod refusals;
 mod release;
 mod waits;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Case> {
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
     all.extend(attempts::CASES);
+    all.extend(payloads::CASES);
     all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
