@@ -58,8 +58,10 @@ const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
     <Root level="info"><AppenderRef ref="Console"/></Root>
     <Logger name="org.apache.zookeeper" level="warn"/>
     <Logger name="org.apache.curator" level="warn"/>
-    <!-- At its info level this one writes the whole task into the log, with every password in it. -->
-    <Logger name="org.apache.druid.indexing.worker.executor.ExecutorLifecycle" level="warn"/>
+    <!-- It writes the whole task into the log, with every password in it. -->
+    <Logger name="org.apache.druid.indexing.worker.executor.ExecutorLifecycle" level="info">
+      <RegexFilter regex="(?s)Running with task.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
   </Loggers>
 </Configuration>
 "#;
