@@ -5,6 +5,7 @@ mod attempts;
 mod budget;
 mod causes;
 mod faults;
+mod fuzz;
 mod life;
 mod lifecycle;
 mod nodes;
@@ -78,6 +79,7 @@ pub fn all() -> Vec<Case> {
     all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
+    all.extend(fuzz::CASES);
     // Before the faults, which send the release's own operator away.
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
