@@ -11,8 +11,8 @@
 //! | the node does not answer | no: its containers run on |
 //! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
 //!
-//! The garbage collector of pods marks a pod whose node is gone as `Failed`. It never saw the node: that is none of
-//! the kubelet's reports.
+//! The garbage collector of pods marks pods of nodes that are gone or out of service as `Failed`. It never saw the node:
+//! that is none of the kubelet's reports.
 
 use std::time::Duration;
 
@@ -99,11 +99,7 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
     if matches!(evidence.peon, Container::Terminated(_)) {
         return Death::Proven(Proof(()));
     }
-    let written_off_by_gc = evidence
-        .disruption
-        .as_ref()
-        .is_some_and(|d| d.reason == "DeletionByPodGC");
-    if evidence.pod_ended() && !written_off_by_gc {
+    if ended_by_kubelet(evidence) {
         return Death::Proven(Proof(()));
     }
     if !scene.gone && !evidence.pod_ended() {
@@ -144,6 +140,23 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
         Some(NodeState::Forbidden) => written_off(&format!(
             "the pod is gone and the operator may not read the node {node}"
         )),
+    }
+}
+
+/// Whether the end of the pod is the kubelet's report. The garbage collector of pods writes the phase alone and leaves the
+/// containers as they were; the kubelet ends its containers first, and where there are none it says why.
+fn ended_by_kubelet(evidence: &Evidence) -> bool {
+    let reason = evidence.reason.as_deref().unwrap_or_default();
+    let collected = evidence
+        .disruption
+        .as_ref()
+        .is_some_and(|d| d.reason == "DeletionByPodGC");
+    let init_failed = matches!(evidence.init, Some((_, Container::Terminated(_))));
+    let says_why = (!reason.is_empty() && reason != "NodeLost") || init_failed;
+    match evidence.phase.as_str() {
+        "Succeeded" => true,
+        "Failed" => !matches!(evidence.peon, Container::Running { .. }) && says_why && !collected,
+        _ => false,
     }
 }
 

@@ -85,6 +85,41 @@ fn a_pod_that_was_collected_is_no_proof() {
     assert_eq!(of(&evidence(status), false, None), proven());
 }
 
+/// For a node that is out of service it leaves the condition of whoever asked for the deletion.
+#[test]
+fn a_phase_that_was_written_over_running_containers_is_no_proof() {
+    let failed = |mut status: serde_json::Value| {
+        status["phase"] = json!("Failed");
+        status
+    };
+    for status in [
+        failed(running()),
+        failed(disrupted(running(), "DeletionByTaintManager", 500)),
+        failed(in_state(
+            "Running",
+            json!({"waiting": {"reason": "ContainerCreating"}}),
+        )),
+        json!({"phase": "Failed"}),
+        json!({"phase": "Failed", "reason": "NodeLost"}),
+    ] {
+        assert_eq!(
+            of(&evidence(status.clone()), false, None),
+            Death::AskNode,
+            "{status}"
+        );
+        let off = of(&evidence(status.clone()), true, Some(NodeState::OutOfService));
+        assert!(matches!(off, Death::WrittenOff { .. }), "{status}");
+    }
+    let init = json!({"name": "i", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1}}});
+    let blocked = json!({"phase": "Failed", "initContainerStatuses": [init]});
+    assert_eq!(of(&evidence(blocked), false, None), proven());
+    assert_eq!(
+        of(&evidence(json!({"phase": "Succeeded"})), false, None),
+        proven()
+    );
+}
+
 #[test]
 fn a_pod_that_never_had_a_node_is_dead_when_it_is_gone() {
     let unscheduled = Evidence {
