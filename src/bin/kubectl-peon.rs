@@ -8,10 +8,10 @@ use peon_operator::cli;
 #[tokio::main]
 async fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome.code().into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            cli::ERROR.into()
         }
     }
 }
