@@ -7,11 +7,11 @@ use peon_operator::cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    match Box::pin(cli::run(cli::Cli::parse())).await {
+        Ok(outcome) => outcome.code().into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            cli::ERROR.into()
         }
     }
 }

@@ -5,45 +5,60 @@ use clap::Args;
 use futures::io::AllowStdIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
-use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
+use kube::{Api, ResourceExt};
 
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
+use super::connection::Cluster;
+use super::follow::follow;
+use super::outcome::Outcome;
+use super::progress::Progress;
+use super::tasks;
+use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, Phase};
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
     /// Name of the PeonTask.
     name: String,
 
-    /// Go on until the task ends.
+    /// Wait for the peon to start, and go on until it ends.
     #[arg(short, long)]
     follow: bool,
+
+    /// The log of this attempt, from 1; default: the current one.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "previous")]
+    attempt: Option<u32>,
+
+    /// The log of the attempt before the current one.
+    #[arg(short, long)]
+    previous: bool,
 }
 
 impl Logs {
-    /// Prints the log of the task's pod.
+    /// Prints the log of the pod of an attempt.
     ///
     /// # Access control
-    /// peontasks: get, list, watch. pods: get. pods/log: get.
-    pub(super) async fn run(&self, client: Client, namespace: Option<&str>) -> anyhow::Result<()> {
-        let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
-        let tasks: Api<PeonTask> = Api::namespaced(client.clone(), &namespace);
-        if self.follow {
-            self.await_start(&tasks).await?;
+    /// peontasks: get; with `--follow` also list, watch. pods: get. pods/log: get.
+    pub(super) async fn run(&self, cluster: &Cluster) -> anyhow::Result<Outcome> {
+        let mut task = cluster.task(&self.name).await?;
+        let mut number = self.number(&task)?;
+        if self.follow && number.is_none_or(|n| Some(n) == tasks::attempt(&tasks::status(&task))) {
+            task = self.await_start(cluster, task).await?;
+            number = self.number(&task)?;
         }
-        let task = tasks
-            .get(&self.name)
-            .await
-            .with_context(|| format!("PeonTask {}", self.name))?;
-        let status = task.status.unwrap_or_default();
-        let Some(pod_name) = &status.pod_name else {
-            bail!("{} has no pod yet: {}", self.name, why(&status))
-        };
-        let pods: Api<Pod> = Api::namespaced(client, &namespace);
-        let Some(pod) = pods.get_opt(pod_name).await? else {
+        let Some(number) = number else {
             bail!(
-                "the pod {pod_name} is gone, and its log with it: {}",
-                why(&status)
+                "{} has no pod yet: {}",
+                self.name,
+                tasks::why(&tasks::status(&task))
+            );
+        };
+        let pod_name = tasks::pod_of(&task, number);
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let pod = pods.get_opt(&pod_name).await;
+        let pod = pod.map_err(|e| cluster.doing("get", "pods", &pod_name).failed(e))?;
+        let Some(pod) = pod.filter(|p| belongs(p, &task)) else {
+            bail!(
+                "the pod {pod_name} of attempt {number} is gone, and its log with it: {}",
+                ended(&task, number)
             );
         };
         let annotations = pod.metadata.annotations.unwrap_or_default();
@@ -55,36 +70,113 @@ impl Logs {
             follow: self.follow,
             ..LogParams::default()
         };
-        let stream = pods
-            .log_stream(pod_name, &params)
+        let stream = pods.log_stream(&pod_name, &params).await;
+        let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
+        // Bytes as they are: a log need not be text.
+        futures::io::copy(stream, &mut AllowStdIo::new(std::io::stdout().lock()))
             .await
-            .with_context(|| format!("log of pod {pod_name}"))?;
-        // Bytes as they are: a log need not be text, and a reader such as `head` may go before its end.
-        match futures::io::copy(stream, &mut AllowStdIo::new(std::io::stdout().lock())).await {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("the log broke off")
+            .context("the log broke off")?;
+        Ok(Outcome::Done)
+    }
+
+    /// Which attempt is meant; `None` where there is none yet.
+    fn number(&self, task: &PeonTask) -> anyhow::Result<Option<u32>> {
+        let current = tasks::attempt(&tasks::status(task));
+        if self.previous {
+            let Some(number) = current.and_then(|n| n.checked_sub(1)).filter(|n| *n > 0) else {
+                bail!("{} has no attempt before the current one", self.name);
+            };
+            return Ok(Some(number));
+        }
+        match (self.attempt, current) {
+            (Some(number), Some(current)) if number > current => {
+                bail!(
+                    "{} has no attempt {number} yet: the current one is {current}",
+                    self.name
+                )
             }
-            _ => Ok(()),
+            (Some(number), None) if number > 1 => bail!("{} has no attempt {number} yet", self.name),
+            (Some(_), None) => Ok(None),
+            (number, current) => Ok(number.or(current)),
         }
     }
 
     /// Waits until the task's container has begun, or never will.
-    async fn await_start(&self, tasks: &Api<PeonTask>) -> anyhow::Result<()> {
-        let begun = |task: Option<&PeonTask>| {
-            let phase = task.and_then(|t| t.status.as_ref()).and_then(|s| s.phase);
-            task.is_none() || matches!(phase, Some(Phase::Running | Phase::Succeeded | Phase::Failed))
+    async fn await_start(&self, cluster: &Cluster, task: PeonTask) -> anyhow::Result<PeonTask> {
+        let begun = |task: &PeonTask| {
+            let begun = matches!(
+                tasks::phase(task),
+                Phase::Running | Phase::Succeeded | Phase::Failed
+            );
+            begun.then(|| task.clone())
         };
-        await_condition(tasks.clone(), &self.name, begun).await?;
-        Ok(())
+        match begun(&task) {
+            Some(task) => Ok(task),
+            None => follow(cluster, &self.name, &mut Progress::of(1), begun).await,
+        }
     }
 }
 
-/// Why a task is where it is.
-fn why(status: &PeonTaskStatus) -> String {
-    let types = [conditions::FAILED, conditions::COMPLETE, conditions::READY];
-    let condition = types.iter().find_map(|t| conditions::find(&status.conditions, t));
-    condition.map_or_else(
-        || "nothing is known of it".into(),
-        |c| format!("{}: {}", c.reason, c.message),
-    )
+/// Whether a pod is this task's, and not one that an earlier task of the name left.
+fn belongs(pod: &Pod, task: &PeonTask) -> bool {
+    let uid = task.uid();
+    pod.owner_references()
+        .iter()
+        .any(|owner| Some(&owner.uid) == uid.as_ref())
+}
+
+/// How an attempt ended, as far as the status keeps it.
+fn ended(task: &PeonTask, number: u32) -> String {
+    let status = tasks::status(task);
+    match status.attempts.iter().find(|a| a.number == number) {
+        Some(record) => format!("that attempt ended with {}", record.cause),
+        None => tasks::why(&status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tasks::tests::task;
+    use super::*;
+    use serde_json::json;
+
+    fn logs(attempt: Option<u32>, previous: bool) -> Logs {
+        Logs {
+            name: "a".into(),
+            follow: false,
+            attempt,
+            previous,
+        }
+    }
+
+    #[test]
+    fn the_attempt_is_the_current_one_unless_said_otherwise() {
+        let third = task(
+            "a",
+            json!({}),
+            json!({"attempt": 3, "attempts": [{"number": 1, "cause": "OOMKilled"}]}),
+        );
+        let number = |attempt, previous, task: &PeonTask| logs(attempt, previous).number(task);
+        assert_eq!(number(None, false, &third).unwrap(), Some(3));
+        assert_eq!(number(None, true, &third).unwrap(), Some(2));
+        assert_eq!(number(Some(1), false, &third).unwrap(), Some(1));
+        assert!(number(Some(4), false, &third).is_err());
+        assert_eq!(ended(&third, 1), "that attempt ended with OOMKilled");
+        let new = task("a", json!({}), json!({}));
+        assert_eq!(number(None, false, &new).unwrap(), None);
+        assert_eq!(number(Some(1), false, &new).unwrap(), None);
+        assert!(number(None, true, &new).is_err());
+        assert!(number(Some(2), false, &new).is_err());
+    }
+
+    #[test]
+    fn a_pod_of_an_earlier_task_is_not_this_tasks() {
+        let pod = |uid: &str| -> Pod {
+            let owner = json!({"apiVersion": "v", "kind": "PeonTask", "name": "a", "uid": uid});
+            serde_json::from_value(json!({"metadata": {"name": "a-1", "ownerReferences": [owner]}})).unwrap()
+        };
+        let task = task("a", json!({}), json!({}));
+        assert!(belongs(&pod("u"), &task));
+        assert!(!belongs(&pod("other"), &task));
+    }
 }

@@ -1,16 +1,36 @@
 //! `kubectl peon`: what kubectl alone makes tedious.
 
+mod advice;
+mod complaint;
+mod completion;
+mod connection;
+mod desire;
+mod explain;
+mod follow;
+mod input;
+mod list;
+mod live_report;
 mod logs;
+mod new_task;
+mod outcome;
+mod output;
+mod progress;
+mod span;
+mod submit;
+mod tasks;
+mod wait;
 
 use clap::{Parser, Subcommand};
 
-/// Works with PeonTasks.
+pub use self::outcome::{ERROR, Outcome};
+use desire::Desire;
+
+/// Works with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-peon", bin_name = "kubectl peon", version, about)]
+#[command(name = "kubectl-peon", bin_name = "kubectl peon", version, about, after_help = outcome::HELP)]
 pub struct Cli {
-    /// Namespace; default: that of the kubeconfig's current context.
-    #[arg(short, long, global = true)]
-    namespace: Option<String>,
+    #[command(flatten)]
+    flags: connection::Flags,
 
     #[command(subcommand)]
     command: Command,
@@ -18,17 +38,78 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Submit(Box<submit::Submit>),
+    /// List tasks.
+    List(list::List),
     /// Print the log of a task.
     Logs(logs::Logs),
+    Explain(explain::Explain),
+    /// Wait for tasks to complete, to finish or to run.
+    Wait(wait::Wait),
+    /// End tasks for good: their peons are asked to stop, then killed.
+    Cancel(desire::Change),
+    /// Hold tasks: one that runs is stopped where it may be run again.
+    Suspend(desire::Change),
+    /// Let suspended tasks go on.
+    Resume(desire::Change),
+    /// Print a script that completes the command line of `kubectl-peon` in a shell.
+    Completion(completion::Completion),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Complete),
 }
 
 /// Runs a command.
 ///
 /// # Errors
 /// What to tell the user.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let client = kube::Client::try_default().await?;
-    match cli.command {
-        Command::Logs(logs) => logs.run(client, cli.namespace.as_deref()).await,
+pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let flags = &cli.flags;
+    let done = match &cli.command {
+        Command::Submit(submit) => Box::pin(submit.run(flags)).await,
+        Command::Explain(explain) => Box::pin(explain.run(flags)).await,
+        Command::List(list) => Box::pin(list.run(&flags.connect().await?)).await,
+        Command::Logs(logs) => Box::pin(logs.run(&flags.connect().await?)).await,
+        Command::Wait(wait) => Box::pin(wait.run(&flags.connect().await?)).await,
+        Command::Cancel(change) => change.run(&flags.connect().await?, Desire::Cancel).await,
+        Command::Suspend(change) => change.run(&flags.connect().await?, Desire::Suspend).await,
+        Command::Resume(change) => change.run(&flags.connect().await?, Desire::Resume).await,
+        Command::Completion(completion) => completion.run(),
+        Command::Complete(complete) => complete.run(),
+    };
+    match done {
+        Err(error) if output::is_broken_pipe(&error) => Ok(Outcome::Done),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_may_stand_anywhere() {
+        for line in [
+            ["kubectl-peon", "--namespace", "druid", "list"],
+            ["kubectl-peon", "list", "--namespace", "druid"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.flags.namespace(), Some("druid"));
+        }
+    }
+
+    /// `docs/cli.md` has every command.
+    #[test]
+    fn every_command_is_documented() {
+        let documentation = include_str!("../../docs/cli.md");
+        let command = <Cli as clap::CommandFactory>::command();
+        for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = command.get_name();
+            assert!(documentation.contains(&format!("kubectl peon {name}")), "{name}");
+        }
     }
 }

@@ -1,0 +1,356 @@
+//! Every setting of a task, its value and where that comes from (pure). Nothing that looks like a secret is shown.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::judge::Choice;
+use crate::api::{PeonTask, PeonTemplateSpec, RetryPolicy};
+use crate::druid::properties::RuntimeProperties;
+use crate::task::pod_template;
+use crate::task::quantity::mebibytes;
+use crate::task::settings::{Settings, Source};
+use crate::task::sizing::Sizing;
+
+/// A setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    pub(super) setting: String,
+    pub(super) value: String,
+    pub(super) source: String,
+}
+
+const TASK: &str = "the PeonTask's spec";
+const TEMPLATE: &str = "the PeonTemplate";
+const DEFAULT: &str = "the built-in default";
+
+fn row(setting: &str, value: impl Into<String>, source: &(impl fmt::Display + ?Sized)) -> Row {
+    Row {
+        setting: setting.into(),
+        value: value.into(),
+        source: source.to_string(),
+    }
+}
+
+/// All settings. `resolved` is missing where the task's template or payload is not known.
+pub(super) fn rows(
+    task: &PeonTask,
+    choice: &Choice,
+    operator: &RuntimeProperties,
+    resolved: Option<&(Settings, Sizing)>,
+) -> Vec<Row> {
+    let mut rows = vec![row("template", &choice.name, choice.why)];
+    let nothing = PeonTemplateSpec::default();
+    let template = choice.template.as_ref().map_or(&nothing, |t| &t.spec);
+    if let Some((settings, sizing)) = resolved {
+        rows.push(row("image", &settings.image, &image_source(template, operator)));
+        rows.extend(resources(settings));
+        rows.extend(sizes(settings, sizing));
+    }
+    rows.extend(times(task, template));
+    rows.extend(retry(task.spec.retry.as_ref(), template.retry.as_ref()));
+    if let Some(max) = template.max_running {
+        rows.push(row("maxRunning", max.to_string(), TEMPLATE));
+    }
+    for from in &template.properties_from {
+        let named = [("ConfigMap", &from.config_map_ref), ("Secret", &from.secret_ref)];
+        for (kind, source) in named
+            .into_iter()
+            .filter_map(|(kind, s)| Some((kind, s.as_ref()?)))
+        {
+            rows.push(row(
+                "more properties",
+                format!("{kind} {} (not shown)", source.name),
+                TEMPLATE,
+            ));
+        }
+    }
+    if let Some((settings, _)) = resolved {
+        let options = settings.java_opts.iter();
+        rows.extend(options.map(|(option, source)| row("java option", redacted(option), source)));
+    }
+    rows
+}
+
+fn image_source(template: &PeonTemplateSpec, operator: &RuntimeProperties) -> Source {
+    let of_container = pod_template::peon_container(template.template.as_ref()).and_then(|c| c.get("image"));
+    if template.image.is_some() || of_container.is_some_and(Value::is_string) {
+        Source::Template
+    } else if operator.image.is_some() {
+        Source::Operator
+    } else {
+        Source::BuiltIn
+    }
+}
+
+fn resources(settings: &Settings) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (name, (limit, source)) in [("memory", &settings.memory), ("cpu", &settings.cpu)] {
+        rows.push(row(name, limit, source));
+        let request = settings.resources.requests.as_ref().and_then(|r| r.get(name));
+        if let Some(request) = request.filter(|r| r.0 != *limit) {
+            rows.push(row(&format!("{name} request"), &request.0, source));
+        }
+    }
+    rows
+}
+
+/// What the JVM is given, and whether somebody gave it or it was computed.
+fn sizes(settings: &Settings, sizing: &Sizing) -> Vec<Row> {
+    let source = |prefixes: &[&str], otherwise: &str| {
+        let given = settings.java_opts.iter().rev();
+        let mut given = given.filter(|(option, _)| prefixes.iter().any(|p| option.starts_with(p)));
+        given
+            .next()
+            .map_or_else(|| otherwise.to_owned(), |(_, source)| source.to_string())
+    };
+    let memory = "computed from memory";
+    let cpu = "computed from cpu";
+    let heap = ["-Xmx", "-XX:MaxHeapSize=", "-XX:MaxRAMPercentage="];
+    let sizes = [
+        ("heap", mebibytes(sizing.heap), source(&heap, memory)),
+        (
+            "direct memory",
+            mebibytes(sizing.direct),
+            source(&["-XX:MaxDirectMemorySize="], memory),
+        ),
+        (
+            "processing buffer",
+            mebibytes(sizing.buffer),
+            source(&["-Ddruid.processing.buffer.sizeBytes="], memory),
+        ),
+        (
+            "processing threads",
+            sizing.threads.to_string(),
+            source(&["-Ddruid.processing.numThreads="], cpu),
+        ),
+        (
+            "merge buffers",
+            sizing.merge_buffers.to_string(),
+            source(&["-Ddruid.processing.numMergeBuffers="], cpu),
+        ),
+        (
+            "processors",
+            sizing.processors.to_string(),
+            source(&["-XX:ActiveProcessorCount="], cpu),
+        ),
+    ];
+    sizes
+        .into_iter()
+        .map(|(name, value, source)| row(name, value, &source))
+        .collect()
+}
+
+/// The value of the task, else of its template, else the default.
+fn first<T: ToString>(setting: &str, task: Option<T>, template: Option<T>, default: &str) -> Row {
+    match (task, template) {
+        (Some(value), _) => row(setting, value.to_string(), TASK),
+        (None, Some(value)) => row(setting, value.to_string(), TEMPLATE),
+        (None, None) => row(setting, default, DEFAULT),
+    }
+}
+
+fn times(task: &PeonTask, template: &PeonTemplateSpec) -> Vec<Row> {
+    let spec = &task.spec;
+    vec![
+        first(
+            "startDeadlineSeconds",
+            spec.start_deadline_seconds,
+            template.start_deadline_seconds,
+            "none",
+        ),
+        first(
+            "activeDeadlineSeconds",
+            spec.active_deadline_seconds,
+            template.active_deadline_seconds,
+            "none",
+        ),
+        first(
+            "ttlSecondsAfterFinished",
+            spec.ttl_seconds_after_finished,
+            template.ttl_seconds_after_finished,
+            "3600",
+        ),
+    ]
+}
+
+fn retry(task: Option<&RetryPolicy>, template: Option<&RetryPolicy>) -> Vec<Row> {
+    let nothing = RetryPolicy::default();
+    let (task, template) = (task.unwrap_or(&nothing), template.unwrap_or(&nothing));
+    let rerun = |policy: &RetryPolicy| policy.rerun.map(|r| format!("{r:?}"));
+    let factor = |policy: &RetryPolicy| {
+        policy
+            .memory
+            .as_ref()
+            .and_then(|m| m.factor_percent)
+            .map(|f| format!("{f} %"))
+    };
+    let max = |policy: &RetryPolicy| policy.memory.as_ref().and_then(|m| m.max.clone()).map(|q| q.0);
+    let mut rows = vec![
+        first("retry.rerun", rerun(task), rerun(template), "Safe"),
+        first(
+            "retry.backoffSeconds",
+            task.backoff_seconds,
+            template.backoff_seconds,
+            "10",
+        ),
+        first(
+            "retry.afterNodeLoss",
+            task.after_node_loss,
+            template.after_node_loss,
+            "false",
+        ),
+        first(
+            "retry.memory.factorPercent",
+            factor(task),
+            factor(template),
+            "150 %",
+        ),
+        first(
+            "retry.memory.max",
+            max(task),
+            max(template),
+            "4 times the first attempt's",
+        ),
+    ];
+    let causes = template.limits.keys().chain(task.limits.keys());
+    let causes: std::collections::BTreeSet<&String> = causes.collect();
+    for cause in causes {
+        let (own, given) = (task.limits.get(cause), template.limits.get(cause));
+        rows.push(first(&format!("retry.limits.{cause}"), own, given, ""));
+    }
+    rows.push(row(
+        "retry.limits, others",
+        "as in `kubectl explain pt.spec.retry.limits`",
+        DEFAULT,
+    ));
+    rows
+}
+
+/// An option without what looks like a secret.
+fn redacted(option: &str) -> String {
+    const SECRETIVE: [&str; 7] = [
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "credential",
+        "passphrase",
+        "accesskey",
+    ];
+    let Some((name, value)) = option.split_once('=') else {
+        return option.to_owned();
+    };
+    let lower = name.to_ascii_lowercase();
+    if SECRETIVE.iter().any(|s| lower.contains(s)) {
+        return format!("{name}=(not shown)");
+    }
+    // A value may hold credentials of its own: an address with a user, or another option.
+    let holds = value.to_ascii_lowercase();
+    let user = holds
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')));
+    if user || SECRETIVE.iter().any(|s| holds.contains(s)) {
+        return format!("{name}=(not shown)");
+    }
+    option.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+    use super::super::super::tasks::tests::{at, task};
+    use super::super::judge::{choose, judge, payload};
+    use super::*;
+    use serde_json::json;
+
+    fn of(spec: Value, template: Value) -> Vec<Row> {
+        let task = task("a", spec, Value::Null);
+        let template = json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": {"name": "default"}, "spec": template,
+        });
+        let template = serde_json::from_value(template).unwrap();
+        let choice = choose(&task, payload(&task, None).as_ref().ok(), &[template]);
+        let operator = RuntimeProperties::default();
+        let judged = judge(&task, &choice, &operator, payload(&task, None), at(0));
+        assert_eq!(judged.refused, None);
+        rows(&task, &choice, &operator, judged.settings.as_ref())
+    }
+
+    fn find<'a>(rows: &'a [Row], setting: &str) -> (&'a str, &'a str) {
+        let row = rows.iter().find(|r| r.setting == setting);
+        row.map(|r| (r.value.as_str(), r.source.as_str())).unwrap()
+    }
+
+    #[test]
+    fn every_value_has_its_source() {
+        let rows = of(
+            json!({
+                "task": {"type": "noop", "context": {"druid.peon.pod.cpu": 2}}, "javaOpts": ["-Xmx600m"],
+                "ttlSecondsAfterFinished": 60, "retry": {"limits": {"TaskFailed": 1}},
+            }),
+            json!({
+                "image": "druid:1", "resources": {"limits": {"memory": "2Gi"}, "requests": {"memory": "1Gi"}},
+                "startDeadlineSeconds": 900, "maxRunning": 3, "retry": {"rerun": "Always", "memory": {"factorPercent": 200}},
+                "propertiesFrom": [{"secretRef": {"name": "store"}}],
+            }),
+        );
+        for (setting, value, source) in [
+            (
+                "template",
+                "default",
+                "the default: the task names none and no other matches",
+            ),
+            ("image", "druid:1", "the PeonTemplate"),
+            ("memory", "2Gi", "the PeonTemplate"),
+            ("memory request", "1Gi", "the PeonTemplate"),
+            ("cpu", "2", "the task's context"),
+            ("heap", "600 MiB", "the PeonTask's spec"),
+            ("direct memory", "256 MiB", "computed from memory"),
+            ("processors", "2", "computed from cpu"),
+            ("startDeadlineSeconds", "900", "the PeonTemplate"),
+            ("activeDeadlineSeconds", "none", "the built-in default"),
+            ("ttlSecondsAfterFinished", "60", "the PeonTask's spec"),
+            ("retry.rerun", "Always", "the PeonTemplate"),
+            ("retry.memory.factorPercent", "200 %", "the PeonTemplate"),
+            ("retry.limits.TaskFailed", "1", "the PeonTask's spec"),
+            ("maxRunning", "3", "the PeonTemplate"),
+            ("more properties", "Secret store (not shown)", "the PeonTemplate"),
+            ("java option", "-Xmx600m", "the PeonTask's spec"),
+        ] {
+            assert_eq!(find(&rows, setting), (value, source), "{setting}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for option in [
+            "-Ddruid.metadata.storage.connector.password=hunter2",
+            "-Ddruid.s3.secretKey=hunter2",
+            "-Ddruid.s3.accessKey=hunter2",
+            "-Ddruid.x={\"type\":\"default\",\"password\":\"hunter2\"}",
+            "-Dhttp.proxy=http://me:hunter2@proxy/",
+            "-Dmy.API_TOKEN=hunter2",
+        ] {
+            let shown = redacted(option);
+            assert!(
+                !shown.contains("hunter2") && shown.ends_with("=(not shown)"),
+                "{shown}"
+            );
+        }
+        for option in [
+            "-Xmx600m",
+            "-Ddruid.zk.service.host=zookeeper:2181",
+            "-Dx=http://host/a@b",
+        ] {
+            assert_eq!(redacted(option), option);
+        }
+        let rows = of(
+            json!({"task": {"type": "noop", "context": {"druid.indexer.fork.property.druid.s3.secretKey": "hunter2"}}}),
+            json!({"properties": {"druid.metadata.storage.connector.password": "hunter2"}}),
+        );
+        assert!(!serde_json::to_string(&rows).unwrap().contains("hunter2"));
+    }
+}

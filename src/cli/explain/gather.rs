@@ -1,0 +1,164 @@
+//! What the cluster knows of a task, as far as the user may see it.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::super::complaint::is_forbidden;
+use super::super::connection::Cluster;
+use super::super::tasks;
+use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
+use crate::task::chunks;
+
+/// Warnings of a pod that are shown.
+const WARNINGS: usize = 3;
+
+/// What was found, and what could not be seen.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) task: PeonTask,
+    /// `None` where the user may not see templates.
+    pub(super) templates: Option<Vec<PeonTemplate>>,
+    /// The payload in chunks, once all of it is there.
+    pub(super) payload: Option<String>,
+    /// Warnings about the pod, newest first.
+    pub(super) warnings: Vec<String>,
+    /// What is not known, and why.
+    pub(super) notes: Vec<String>,
+}
+
+impl Gathered {
+    /// Asks the cluster.
+    ///
+    /// # Access control
+    /// peontasks: get. Where allowed also peontemplates: list; configmaps, secrets: get; events.k8s.io/events: list.
+    pub(super) async fn of(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
+        let mut gathered = Self {
+            task: cluster.task(name).await?,
+            templates: None,
+            payload: None,
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        };
+        gathered.look_at_templates(cluster).await?;
+        gathered.look_at_payload(cluster).await?;
+        if tasks::phase(&gathered.task) == Phase::Starting {
+            gathered.look_at_events(cluster).await?;
+        }
+        Ok(gathered)
+    }
+
+    /// Notes a missing right; any other failure is one.
+    fn without(
+        &mut self,
+        cluster: &Cluster,
+        (verb, resource): (&'static str, &'static str),
+        error: kube::Error,
+        so: &str,
+    ) -> anyhow::Result<()> {
+        let doing = cluster.doing(verb, resource, "");
+        if !is_forbidden(&error) {
+            return Err(doing.failed(error));
+        }
+        self.notes.push(format!("you may not {}: {so}", doing.right()));
+        Ok(())
+    }
+
+    async fn look_at_templates(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let api: Api<PeonTemplate> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        match api.list(&ListParams::default()).await {
+            Ok(list) => {
+                self.templates = Some(list.items);
+                Ok(())
+            }
+            Err(error) => {
+                let so = "what comes from the template is not known";
+                self.without(cluster, ("list", "peontemplates"), error, so)
+            }
+        }
+    }
+
+    async fn look_at_payload(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let Some(from) = self.task.spec.task_from.clone() else {
+            return Ok(());
+        };
+        let so = "the payload is not read, and what its context sets not known";
+        let mut parts = Vec::new();
+        let secret = !from.secrets.is_empty();
+        let resource = if secret { "secrets" } else { "configmaps" };
+        for chunk in from.config_maps.iter().chain(&from.secrets) {
+            match read_chunk(cluster, chunk, secret).await {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => {
+                    self.notes.push(format!(
+                        "{resource}/{} has no chunk {} yet",
+                        chunk.name, chunk.key
+                    ));
+                    return Ok(());
+                }
+                Err(error) => return self.without(cluster, ("get", resource), error, so),
+            }
+        }
+        match chunks::assemble(&from, &parts) {
+            Ok(json) => self.payload = String::from_utf8(json).ok(),
+            Err(error) => self.notes.push(error),
+        }
+        Ok(())
+    }
+
+    async fn look_at_events(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let Some(uid) = tasks::status(&self.task).pod_uid else {
+            return Ok(());
+        };
+        let api: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let params = ListParams::default().fields(&format!("regarding.uid={uid},type=Warning"));
+        match api.list(&params).await {
+            Ok(list) => {
+                let mut events = list.items;
+                events.sort_by_key(|e| std::cmp::Reverse(e.creation_timestamp()));
+                let said = events.into_iter().map(|e| {
+                    format!(
+                        "{}: {}",
+                        e.reason.unwrap_or_default(),
+                        e.note.unwrap_or_default().trim()
+                    )
+                });
+                self.warnings = said.take(WARNINGS).collect();
+                Ok(())
+            }
+            Err(error) => {
+                let so = "warnings about the pod are not shown";
+                self.without(cluster, ("list", "events.events.k8s.io"), error, so)
+            }
+        }
+    }
+}
+
+async fn read_chunk(cluster: &Cluster, chunk: &Chunk, secret: bool) -> Result<Option<Vec<u8>>, kube::Error> {
+    let (client, namespace) = (cluster.client.clone(), &cluster.namespace);
+    if secret {
+        let object = Api::<Secret>::namespaced(client, namespace)
+            .get_opt(&chunk.name)
+            .await?;
+        let data = object.and_then(|o| o.data).unwrap_or_default();
+        return Ok(data.get(&chunk.key).map(|bytes| bytes.0.clone()));
+    }
+    let object = Api::<ConfigMap>::namespaced(client, namespace)
+        .get_opt(&chunk.name)
+        .await?;
+    let Some(object) = object else { return Ok(None) };
+    let binary = object
+        .binary_data
+        .unwrap_or_default()
+        .get(&chunk.key)
+        .map(|bytes| bytes.0.clone());
+    let text = || {
+        object
+            .data
+            .unwrap_or_default()
+            .get(&chunk.key)
+            .map(|text| text.clone().into_bytes())
+    };
+    Ok(binary.or_else(text))
+}

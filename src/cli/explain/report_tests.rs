@@ -1,0 +1,153 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+use super::super::super::tasks::tests::{at, condition, task};
+use super::*;
+use serde_json::{Value, json};
+
+use crate::api::PeonTemplate;
+
+fn template(spec: Value) -> PeonTemplate {
+    let template = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": {"name": "default"}, "spec": spec,
+    });
+    serde_json::from_value(template).unwrap()
+}
+
+fn gathered(spec: Value, status: Value, templates: Option<Vec<PeonTemplate>>) -> Gathered {
+    Gathered {
+        task: task("nightly", spec, status),
+        templates,
+        payload: None,
+        warnings: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn explained(gathered: Gathered) -> Report {
+    live(gathered, &RuntimeProperties::default(), true, at(60))
+}
+
+#[test]
+fn a_waiting_task_is_explained_from_its_conditions() {
+    let message = "exceeded quota: none";
+    let status = json!({
+        "phase": "Pending", "reason": "QuotaExceeded", "template": "default",
+        "conditions": [condition("Accepted", "True", "Valid", ""), condition("Ready", "False", "QuotaExceeded", message)],
+    });
+    let spec = json!({"task": {"type": "noop"}});
+    let report = explained(gathered(
+        spec,
+        status,
+        Some(vec![template(json!({"image": "druid:1"}))]),
+    ));
+    let text = report.text(Style::none());
+    assert!(
+        text.starts_with(
+            "PeonTask druid/nightly: Pending (QuotaExceeded)\n\nState\n  template default ✓ → accepted ✓ → quota ✗ \
+             QuotaExceeded: exceeded quota: none\n\nWhat it means\n  a ResourceQuota has nothing left\n\nWhat to do\n  \
+             wait, or raise it; it is tried again at least every minute\n\nSettings\n  SETTING "
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  image ") && text.contains(" druid:1 "),
+        "{text}"
+    );
+    assert!(
+        !text.contains("Attempts") && !text.contains("Not known"),
+        "{text}"
+    );
+}
+
+#[test]
+fn attempts_are_a_history() {
+    let status = json!({
+        "phase": "Running", "attempt": 2, "memory": "3G", "podName": "nightly-2", "startTime": "2026-11-21T08:00:50Z",
+        "attempts": [{
+            "number": 1, "cause": "OOMKilled", "memory": "2G", "exitCode": 137,
+            "startTime": "2026-11-21T08:00:00Z", "completionTime": "2026-11-21T08:00:40Z",
+        }],
+        "conditions": [condition("Started", "True", "Started", ""), condition("Ready", "True", "Running", "the peon runs")],
+    });
+    let report = explained(gathered(
+        json!({"task": {"type": "noop"}}),
+        status,
+        Some(vec![template(json!({}))]),
+    ));
+    let text = report.text(Style::none());
+    assert!(text.starts_with("PeonTask druid/nightly: Running\n"), "{text}");
+    assert!(
+        text.contains(
+            "  ATTEMPT   STATE       MEMORY   EXIT   DURATION\n  1         OOMKilled   2G       137    40s\n  \
+             2         Running     3G       -      10s\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("the current attempt has 3G of memory"), "{text}");
+}
+
+#[test]
+fn missing_rights_leave_gaps_and_say_so() {
+    let mut gathered = gathered(json!({"task": {"type": "noop"}}), Value::Null, None);
+    gathered
+        .notes
+        .push("you may not list peontemplates in the namespace druid: x".into());
+    let report = explained(gathered);
+    let text = report.text(Style::none());
+    assert!(
+        text.contains("State\n  operator ✗ WaitingForOperator\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Not known\n  you may not list peontemplates"),
+        "{text}"
+    );
+    assert!(!text.contains("heap"), "{text}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["chain"][0]["state"], "Blocked");
+    assert_eq!(json["settings"][0]["setting"], "template");
+}
+
+#[test]
+fn a_payload_in_a_secret_is_not_shown() {
+    let spec = json!({"taskFrom": {"sha256": "", "secrets": [{"name": "s", "key": "k"}]}});
+    let status = json!({
+        "phase": "Pending", "reason": "NoTemplate", "taskType": "noop", "taskId": "x",
+        "conditions": [condition("Ready", "False", "NoTemplate", "m")],
+    });
+    let mut gathered = gathered(spec, status, Some(vec![template(json!({}))]));
+    gathered.payload = Some(r#"{"type":"noop","context":{"password":"hunter2"}}"#.into());
+    let report = explained(gathered);
+    let json = serde_json::to_string(&report).unwrap();
+    assert!(json.contains("heap") && !json.contains("hunter2"), "{json}");
+}
+
+#[test]
+fn offline_a_task_is_judged_with_the_templates_at_hand() {
+    let of = |spec: Value, templates: &[PeonTemplate]| {
+        offline(
+            &task("a", spec, Value::Null),
+            templates,
+            &RuntimeProperties::default(),
+            at(0),
+        )
+    };
+    let good = of(json!({"task": {"type": "noop"}}), &[template(json!({}))]);
+    assert!(!good.refused);
+    let text = good.text(Style::none());
+    assert!(
+        text.starts_with(
+            "PeonTask druid/a: would be accepted\n\nState\n  template default ✓ → accepted ✓ → quota …: the operator \
+             would create the ConfigMap and then the pod a-1\n"
+        ),
+        "{text}"
+    );
+    let overlord = of(json!({"task": {"type": "index"}}), &[template(json!({}))]);
+    assert!(overlord.refused);
+    let text = overlord.text(Style::none());
+    assert!(
+        text.contains("would not be accepted (NeedsOverlord)") && text.contains("What to do"),
+        "{text}"
+    );
+    assert!(of(json!({"task": {"type": "noop"}}), &[]).refused);
+}

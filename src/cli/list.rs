@@ -1,0 +1,357 @@
+//! `kubectl peon list`.
+
+use clap::{Args, ValueEnum};
+use futures::TryStreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
+
+use super::connection::Cluster;
+use super::outcome::Outcome;
+use super::output::{self, Format, note};
+use super::tasks;
+use crate::api::PeonTask;
+
+/// Tasks in one answer of the API server.
+const PAGE: u32 = 500;
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only tasks in this phase.
+    #[arg(long, value_enum, ignore_case = true, value_name = "PHASE")]
+    phase: Option<PhaseName>,
+
+    /// Only tasks of this Druid type, such as `index_parallel`.
+    #[arg(long = "type", value_name = "TYPE")]
+    task_type: Option<String>,
+
+    /// Only tasks that write to this datasource.
+    #[arg(long, value_name = "NAME")]
+    datasource: Option<String>,
+
+    /// Only tasks with these labels, such as `team=ads,stage!=test`.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+
+    /// Tasks of all namespaces.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+
+    /// Go on with a line for every change.
+    #[arg(short, long)]
+    watch: bool,
+
+    /// Format; `wide` is the table with more columns.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<ListFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    Json,
+    Yaml,
+    Name,
+    Wide,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum PhaseName {
+    Pending,
+    Starting,
+    Running,
+    Suspended,
+    Succeeded,
+    Failed,
+}
+
+impl List {
+    /// Lists tasks, and with `--watch` what becomes of them.
+    ///
+    /// # Access control
+    /// peontasks: list; with `--watch` also watch. With `--all-namespaces` in the whole cluster.
+    pub(super) async fn run(&self, cluster: &Cluster) -> anyhow::Result<Outcome> {
+        let api: Api<PeonTask> = if self.all_namespaces {
+            Api::all(cluster.client.clone())
+        } else {
+            cluster.tasks()
+        };
+        if self.watch {
+            self.watch(cluster, api).await?;
+        } else {
+            self.once(cluster, &api).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn once(&self, cluster: &Cluster, api: &Api<PeonTask>) -> anyhow::Result<()> {
+        let now = Timestamp::now();
+        let mut params = ListParams::default().limit(PAGE);
+        params.field_selector = self.fields();
+        params.label_selector.clone_from(&self.selector);
+        // Of a page only what is printed is kept: there may be very many tasks, and their payloads are large.
+        let (mut rows, mut whole) = (Vec::new(), Vec::new());
+        loop {
+            let page = api.list(&params).await;
+            let page = page.map_err(|e| cluster.doing("list", "peontasks", "").failed(e))?;
+            for task in page.items {
+                match self.format() {
+                    Some(Format::Name) => output::print(&output::tasks(Format::Name, &[task])?)?,
+                    Some(_) => whole.push(task),
+                    None => rows.push(self.row(&task, now)),
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => break,
+            }
+        }
+        match self.format() {
+            Some(Format::Name) => {}
+            Some(format) => output::print(&output::list(format, &whole)?)?,
+            None if rows.is_empty() => note(&self.nothing(cluster)),
+            None => output::print(&output::table(&self.head(), &rows))?,
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, cluster: &Cluster, api: Api<PeonTask>) -> anyhow::Result<()> {
+        let mut config = watcher::Config::default().page_size(PAGE);
+        config.field_selector = self.fields();
+        config.label_selector.clone_from(&self.selector);
+        let mut events = Box::pin(watcher(api, config));
+        let mut first: Option<Vec<Vec<String>>> = Some(Vec::new());
+        let mut widths = Vec::new();
+        loop {
+            let event = match events.try_next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(()),
+                Err(watcher::Error::InitialListFailed(e)) if !super::complaint::passes(&e) => {
+                    return Err(cluster.doing("list", "peontasks", "").failed(e));
+                }
+                Err(watcher::Error::WatchStartFailed(e)) if !super::complaint::passes(&e) => {
+                    return Err(cluster.doing("watch", "peontasks", "").failed(e));
+                }
+                Err(_) => {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            let task = match event {
+                Event::Init | Event::Delete(_) => continue,
+                Event::InitDone => {
+                    if let Some(rows) = first.take().filter(|_| self.format().is_none()) {
+                        widths = output::widths(&self.head(), &rows);
+                        output::print(&output::table(&self.head(), &rows))?;
+                    }
+                    continue;
+                }
+                Event::InitApply(task) | Event::Apply(task) => task,
+            };
+            match (self.format(), &mut first) {
+                (Some(Format::Json), _) => output::print(&format!("{}\n", output::shown(&task)))?,
+                (Some(Format::Yaml), _) => {
+                    output::print(&format!("---\n{}", output::tasks(Format::Yaml, &[task])?))?;
+                }
+                (Some(Format::Name), _) => output::print(&output::tasks(Format::Name, &[task])?)?,
+                (None, Some(rows)) => rows.push(self.row(&task, Timestamp::now())),
+                (None, None) => output::print(&output::line(&self.row(&task, Timestamp::now()), &widths))?,
+            }
+        }
+    }
+
+    fn format(&self) -> Option<Format> {
+        match self.output? {
+            ListFormat::Json => Some(Format::Json),
+            ListFormat::Yaml => Some(Format::Yaml),
+            ListFormat::Name => Some(Format::Name),
+            ListFormat::Wide => None,
+        }
+    }
+
+    fn nothing(&self, cluster: &Cluster) -> String {
+        let where_ = if self.all_namespaces {
+            "in any namespace".to_owned()
+        } else {
+            format!("in the namespace {}", cluster.namespace)
+        };
+        let such = if self.fields().is_some() || self.selector.is_some() {
+            "such "
+        } else {
+            ""
+        };
+        format!("no {such}PeonTasks {where_}")
+    }
+
+    /// The field selector, which the API server applies.
+    fn fields(&self) -> Option<String> {
+        let phase = self.phase.and_then(|p| p.to_possible_value());
+        let wanted = [
+            (
+                "status.phase",
+                phase.as_ref().map(clap::builder::PossibleValue::get_name),
+            ),
+            ("status.taskType", self.task_type.as_deref()),
+            ("status.dataSource", self.datasource.as_deref()),
+        ];
+        let parts: Vec<String> = wanted
+            .into_iter()
+            .filter_map(|(field, value)| Some(format!("{field}={}", escaped(value?))))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(","))
+    }
+
+    fn head(&self) -> Vec<&'static str> {
+        let mut head = if self.all_namespaces {
+            vec!["NAMESPACE"]
+        } else {
+            vec![]
+        };
+        head.extend([
+            "NAME",
+            "TYPE",
+            "DATASOURCE",
+            "PHASE",
+            "REASON",
+            "ATTEMPT",
+            "MEMORY",
+            "DURATION",
+            "AGE",
+        ]);
+        if self.output == Some(ListFormat::Wide) {
+            head.extend(["CPU", "TEMPLATE", "POD", "NODE", "EXIT", "TASK-ID"]);
+        }
+        head
+    }
+
+    fn row(&self, task: &PeonTask, now: Timestamp) -> Vec<String> {
+        let status = tasks::status(task);
+        let attempt = tasks::attempt(&status).map(|n| n.to_string());
+        let text = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| "-".into());
+        let mut row = if self.all_namespaces {
+            vec![task.namespace().unwrap_or_default()]
+        } else {
+            vec![]
+        };
+        row.extend([
+            task.name_any(),
+            text(status.task_type.clone()),
+            text(status.data_source.clone()),
+            tasks::phase(task).as_str().to_owned(),
+            text(status.reason.clone()),
+            text(attempt),
+            text(status.memory.clone()),
+            text(tasks::duration(&status, now)),
+            tasks::age(task, now),
+        ]);
+        if self.output == Some(ListFormat::Wide) {
+            row.extend([
+                text(status.cpu.clone()),
+                text(status.template.clone()),
+                text(status.pod_name.clone()),
+                text(status.node_name.clone()),
+                text(status.exit_code.map(|c| c.to_string())),
+                text(status.task_id.clone()),
+            ]);
+        }
+        row.into_iter()
+            .map(|cell| output::plain(&cell).replace('\n', " "))
+            .collect()
+    }
+}
+
+/// A value in a field selector, where a backslash, a comma and an equals sign mean something.
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tasks::tests::{at, task};
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        list: List,
+    }
+
+    fn list(args: &[&str]) -> List {
+        Line::try_parse_from([&["list"], args].concat()).unwrap().list
+    }
+
+    fn oom() -> PeonTask {
+        let status = json!({
+            "phase": "Running", "reason": "Running", "taskType": "index_parallel", "dataSource": "wiki\u{1b}[31m",
+            "taskId": "index wiki", "attempt": 2, "memory": "3G", "cpu": "1", "podName": "nightly-2",
+            "template": "default", "nodeName": "n1", "startTime": "2026-11-21T08:00:30Z",
+        });
+        task("nightly", json!({}), status)
+    }
+
+    #[test]
+    fn the_table_shows_what_matters_and_wide_the_rest() {
+        let narrow = list(&[]);
+        assert_eq!(
+            output::table(&narrow.head(), &[narrow.row(&oom(), at(90))]),
+            "NAME      TYPE             DATASOURCE   PHASE     REASON    ATTEMPT   MEMORY   DURATION   AGE\n\
+             nightly   index_parallel   wiki[31m     Running   Running   2         3G       60s        90s\n"
+        );
+        let wide = list(&["-A", "-o", "wide"]);
+        assert_eq!(
+            wide.row(&oom(), at(90)),
+            [
+                "druid",
+                "nightly",
+                "index_parallel",
+                "wiki[31m",
+                "Running",
+                "Running",
+                "2",
+                "3G",
+                "60s",
+                "90s",
+                "1",
+                "default",
+                "nightly-2",
+                "n1",
+                "-",
+                "index wiki"
+            ]
+        );
+        assert_eq!(wide.head().len(), 16);
+        let new = task("new", json!({}), json!({}));
+        assert_eq!(
+            narrow.row(&new, at(5)),
+            ["new", "-", "-", "Pending", "-", "-", "-", "-", "5s"]
+        );
+    }
+
+    #[test]
+    fn filters_are_left_to_the_api_server() {
+        assert_eq!(list(&[]).fields(), None);
+        let all = list(&[
+            "--phase",
+            "failed",
+            "--type",
+            "index_kafka",
+            "--datasource",
+            "a,b=c\\",
+        ]);
+        assert_eq!(
+            all.fields().as_deref(),
+            Some(r"status.phase=Failed,status.taskType=index_kafka,status.dataSource=a\,b\=c\\")
+        );
+        assert!(Line::try_parse_from(["list", "--phase", "Lost"]).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! The PeonTask that a payload becomes, its name and its chunks (pure).
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::api::names::hex;
+use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
+use crate::druid::payload::LARGEST_INLINE;
+use crate::druid::task_id;
+use crate::task::chunks::{Chunks, Kind};
+use crate::task::quantity;
+
+/// Longest readable part of a made name: pods add their attempt and have 63 characters.
+const LONGEST_HEAD: usize = 44;
+
+/// What the command line says of every task.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wishes {
+    pub(super) name: Option<String>,
+    pub(super) template: Option<String>,
+    pub(super) memory: Option<String>,
+    pub(super) cpu: Option<String>,
+    pub(super) unmanaged: bool,
+    pub(super) suspend: bool,
+    pub(super) labels: Vec<(String, String)>,
+    /// The payload goes into Secrets.
+    pub(super) secret: bool,
+}
+
+/// A PeonTask to create, and what it needs beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct New {
+    pub(super) task: PeonTask,
+    /// The payload, where it does not stand in the task.
+    pub(super) chunks: Option<(Chunks, Kind)>,
+}
+
+/// The PeonTask of a plain Druid task.
+///
+/// # Errors
+/// Says what of the payload or the wishes cannot be.
+pub(super) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
+    let payload: Map<String, Value> =
+        serde_json::from_str(text).map_err(|e| format!("no valid JSON: {e}"))?;
+    check(&payload)?;
+    let name = wishes.name.clone().unwrap_or_else(|| made_name(text, &payload));
+    let task = PeonTask::new(&name, empty_spec());
+    finish(task, Some(text.to_owned()), wishes)
+}
+
+/// A PeonTask as the user wrote it, with the wishes of the command line.
+///
+/// # Errors
+/// As [`of_payload`], and for one without a name, which a repetition could not find again.
+pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String> {
+    if let Some(name) = &wishes.name {
+        task.metadata.name = Some(name.clone());
+    }
+    let Some(name) = task.metadata.name.clone() else {
+        return Err("a PeonTask has no metadata.name: give it one, so that a repetition finds it".into());
+    };
+    let given = [
+        task.spec.task.is_some(),
+        task.spec.task_json.is_some(),
+        task.spec.task_from.is_some(),
+    ];
+    if given.iter().filter(|g| **g).count() != 1 {
+        return Err(format!(
+            "PeonTask {name}: give exactly one of spec.task, spec.taskJson and spec.taskFrom"
+        ));
+    }
+    let text = match (&task.spec.task, &task.spec.task_json) {
+        (Some(payload), _) => {
+            check(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            let text = serde_json::to_string(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            (wishes.secret || text.len() > LARGEST_INLINE).then_some(text)
+        }
+        (_, Some(text)) => {
+            let payload =
+                serde_json::from_str(text).map_err(|e| format!("PeonTask {name}: spec.taskJson: {e}"))?;
+            check(&payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            Some(text.clone())
+        }
+        _ => None,
+    };
+    finish(task, text, wishes)
+}
+
+fn empty_spec() -> PeonTaskSpec {
+    PeonTaskSpec {
+        task: None,
+        task_json: None,
+        task_from: None,
+        template_ref: None,
+        resources: None,
+        java_opts: Vec::new(),
+        unmanaged: false,
+        suspend: false,
+        cancel: false,
+        start_deadline_seconds: None,
+        active_deadline_seconds: None,
+        ttl_seconds_after_finished: None,
+        retry: None,
+    }
+}
+
+/// What Druid would refuse is refused before anything is created.
+fn check(payload: &Map<String, Value>) -> Result<(), String> {
+    if payload
+        .get("type")
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty)
+    {
+        return Err("the task has no type: give `type` as a string that is not empty".into());
+    }
+    match payload.get("id") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(id)) => task_id::check(id)
+            .map_err(|reason| format!("the task's id {id:?} is not legal in Druid: {reason}")),
+        Some(_) => Err("the task's id is not a string".into()),
+    }
+}
+
+fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Result<New, String> {
+    let name = task.name_any();
+    check_name(&name)?;
+    let spec = &mut task.spec;
+    if let Some(template) = &wishes.template {
+        spec.template_ref = Some(TemplateRef {
+            name: template.clone(),
+        });
+    }
+    for (resource, value) in [("memory", &wishes.memory), ("cpu", &wishes.cpu)] {
+        let Some(value) = value else { continue };
+        quantity::milli(value).map_err(|e| format!("--{resource}: {e}"))?;
+        let resources = spec.resources.get_or_insert_with(ResourceRequirements::default);
+        resources
+            .limits
+            .get_or_insert_default()
+            .insert(resource.into(), Quantity(value.clone()));
+        if let Some(requests) = &mut resources.requests {
+            requests.remove(resource);
+        }
+    }
+    spec.unmanaged |= wishes.unmanaged;
+    spec.suspend |= wishes.suspend;
+    let mut chunks = None;
+    if let Some(text) = payload {
+        (spec.task, spec.task_json) = (None, None);
+        if wishes.secret || text.len() > LARGEST_INLINE {
+            let kind = if wishes.secret {
+                Kind::Secret
+            } else {
+                Kind::ConfigMap
+            };
+            let cut = Chunks::split(text.as_bytes()).map_err(|e| e.to_string())?;
+            spec.task_from = Some(cut.task_from(&name, kind));
+            chunks = Some((cut, kind));
+        } else {
+            spec.task_json = Some(text);
+        }
+    }
+    if !wishes.labels.is_empty() {
+        task.labels_mut().extend(wishes.labels.iter().cloned());
+    }
+    task.metadata.managed_fields = None;
+    task.metadata.resource_version = None;
+    task.metadata.uid = None;
+    task.status = None;
+    Ok(New { task, chunks })
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let part = |p: &str| {
+        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !p.is_empty() && p.bytes().all(legal) && !p.starts_with('-') && !p.ends_with('-')
+    };
+    if name.len() <= 253 && name.split('.').all(part) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is no name for an object: lower-case letters, digits, `-` and `.`, at most 253, a letter or digit at both ends"
+    ))
+}
+
+/// A name for a task that got none: readable, and the same whenever the same is submitted. A Druid id stands for
+/// one task, so it alone decides; without it the whole payload does.
+fn made_name(text: &str, payload: &Map<String, Value>) -> String {
+    let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let id = string(payload.get("id"));
+    let readable = id
+        .clone()
+        .or_else(|| string(payload.get("type")))
+        .unwrap_or_default();
+    let hash = hex(&Sha256::digest(id.as_deref().unwrap_or(text).as_bytes()));
+    let mut head = String::new();
+    for c in readable.chars() {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_lowercase() || c.is_ascii_digit() => head.push(c),
+            _ if head.ends_with('-') || head.is_empty() => {}
+            _ => head.push('-'),
+        }
+    }
+    head.truncate(LONGEST_HEAD);
+    let head = Some(head.trim_end_matches('-'))
+        .filter(|h| !h.is_empty())
+        .unwrap_or("task");
+    format!("{head}-{}", &hash[..8])
+}
+
+/// What of an existing task differs from the one that was to be created; `None` where a repetition may go on.
+pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'static str> {
+    let (old, new) = (&existing.spec, &wanted.spec);
+    let same = match (hash(old), hash(new)) {
+        (Some(old), Some(new)) => old == new,
+        _ => match (&old.task, &new.task) {
+            (Some(old), Some(new)) => same_json(&Value::Object(old.clone()), &Value::Object(new.clone())),
+            _ => false,
+        },
+    };
+    if !same {
+        return Some("payload");
+    }
+    let settings = |spec: &PeonTaskSpec| {
+        (
+            spec.template_ref.clone(),
+            spec.resources.clone(),
+            spec.java_opts.clone(),
+            spec.unmanaged,
+            spec.retry.clone(),
+        )
+    };
+    (settings(old) != settings(new)).then_some("settings")
+}
+
+/// Hash of a payload that is kept to the byte.
+fn hash(spec: &PeonTaskSpec) -> Option<String> {
+    let of_text = spec
+        .task_json
+        .as_ref()
+        .map(|text| hex(&Sha256::digest(text.as_bytes())));
+    of_text.or_else(|| spec.task_from.as_ref().map(|from| from.sha256.clone()))
+}
+
+/// Equal but for how numbers are written, which an API server may change.
+fn same_json(one: &Value, two: &Value) -> bool {
+    match (one, two) {
+        (Value::Number(one), Value::Number(two)) => one == two || one.as_f64() == two.as_f64(),
+        (Value::Array(one), Value::Array(two)) => {
+            one.len() == two.len() && one.iter().zip(two).all(|(a, b)| same_json(a, b))
+        }
+        (Value::Object(one), Value::Object(two)) => {
+            one.len() == two.len()
+                && one
+                    .iter()
+                    .all(|(key, a)| two.get(key).is_some_and(|b| same_json(a, b)))
+        }
+        _ => one == two,
+    }
+}
+
+#[cfg(test)]
+#[path = "new_task_tests.rs"]
+mod tests;
