@@ -21,6 +21,7 @@ use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::druid::properties::RuntimeProperties;
 use crate::kube::backoff::Backoff;
 use crate::kube::written::Written;
+use crate::run::clock::Clock;
 use crate::run::metrics::Metrics;
 
 /// Passes at the same time, over different tasks.
@@ -29,6 +30,9 @@ const CONCURRENCY: u16 = 32;
 const MOST_ACTIONS: usize = 8;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
+
+/// What decides: the plan, or what a test puts in its place.
+pub(super) type Plan = fn(&Snapshot, Timestamp) -> Step;
 
 /// Everything that a pass uses.
 pub struct Context {
@@ -39,6 +43,8 @@ pub struct Context {
     backoff: Backoff,
     written: Written,
     retain_finished: Option<usize>,
+    clock: Clock,
+    plan: Plan,
 }
 
 impl Context {
@@ -53,6 +59,8 @@ impl Context {
             backoff: Backoff::default(),
             written: Written::default(),
             retain_finished: None,
+            clock: Clock::default(),
+            plan,
         }
     }
 }
@@ -62,6 +70,13 @@ impl Context {
     #[must_use]
     pub fn retain_finished(mut self, most: Option<usize>) -> Self {
         self.retain_finished = most;
+        self
+    }
+
+    /// Reads the time from this clock and asks this plan.
+    #[cfg(test)]
+    pub(super) fn under(mut self, clock: Clock, plan: Plan) -> Self {
+        (self.clock, self.plan) = (clock, plan);
         self
     }
 }
@@ -103,9 +118,7 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
 /// A failed effect is repeated; objects that fail again and again less and less often.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
-    let uid = task.uid().unwrap_or_default();
-    context.written.clear(&uid);
-    let delay = context.backoff.failed(&uid, Instant::now());
+    let delay = context.failed(&task.uid().unwrap_or_default());
     let (namespace, name) = (task.namespace(), task.name_any());
     if matches!(error, ActError::Conflict(_) | ActError::NotLeader) {
         tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
@@ -122,8 +135,14 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
 }
 
 impl Context {
+    /// A pass failed: how long until it is repeated.
+    pub(super) fn failed(&self, uid: &str) -> Duration {
+        self.written.clear(uid);
+        self.backoff.failed(uid, self.clock.instant())
+    }
+
     /// One pass. Says whether it wrote anything, and when to look again.
-    async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
+    pub(super) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
         let uid = task.uid().unwrap_or_default();
         if self
             .written
@@ -136,7 +155,7 @@ impl Context {
         }
         let mut snapshot = self.observe(task);
         for _ in 0..MOST_ACTIONS {
-            match plan(&snapshot, Timestamp::now()) {
+            match (self.plan)(&snapshot, self.clock.wall()) {
                 Step::Act(action) => {
                     tracing::debug!(?action, "acting");
                     self.actor.perform(action, &mut snapshot).await?;
@@ -179,7 +198,7 @@ impl Context {
             // As many as there were attempts, which budgets bound.
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
-            held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
+            held: self.backoff.held(&task.uid().unwrap_or_default(), self.clock.instant()),
             payload: None,
             claim: None,
             live: None,
@@ -219,7 +238,7 @@ impl Context {
             self.write(task, uid, status).await?;
         }
         if settlement.refused_for_now {
-            return Ok((changed.is_some(), Some(self.backoff.failed(uid, Instant::now()))));
+            return Ok((changed.is_some(), Some(self.backoff.failed(uid, self.clock.instant()))));
         }
         // A task that is held back and was only looked at stays held back.
         if changed.is_some() {
