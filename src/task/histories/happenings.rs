@@ -292,7 +292,7 @@ impl World {
     }
 
     /// The control plane marks a pod and deletes it.
-    fn disrupt(&mut self, pod: &serde_json::Value, reason: &str, cause: &'static str) {
+    pub fn disrupt(&mut self, pod: &serde_json::Value, reason: &str, cause: &'static str) {
         if pod_ended(pod) || pod["spec"]["nodeName"].is_null() {
             return;
         }

@@ -4,7 +4,7 @@ use super::cluster::name_of;
 use super::model_api::Kind;
 use super::world::World;
 use crate::api::PeonTask;
-use crate::api::conditions::waiting;
+use crate::api::conditions::{cause, waiting};
 
 /// Rounds of half a minute that a task may take to come to rest: deadlines and back-off included.
 const ROUNDS: u32 = 80;
@@ -55,7 +55,7 @@ impl World {
         self.round().await;
         let more = self.writes - writes;
         // What a deadline does while the last look is taken is no needless write.
-        self.hold("a pass at rest writes nothing", more == 0 || !self.is_at_rest(), || format!("{more} writes"));
+        self.hold("a pass at rest writes nothing", more == 0 || !self.is_at_rest() || self.task().is_none(), || format!("{more} writes"));
     }
 
     async fn round(&mut self) {
@@ -69,6 +69,11 @@ impl World {
         }
         for pod in self.pods() {
             self.obey(&pod);
+            if self.machine_of(&pod).is_some_and(|m| self.is_written_off(m)) {
+                self.disrupt(&pod, "DeletionByTaintManager", cause::NODE_LOST);
+            }
+        }
+        for pod in self.pods() {
             self.collect_pod(&pod);
         }
         self.collect();
@@ -134,9 +139,10 @@ impl World {
     /// Whether there is a reason to wait for proof: a node that was written off, or that nobody knows.
     fn proof_is_wanting(&self, task: &PeonTask) -> bool {
         let status = task.status.clone().unwrap_or_default();
-        let lost = (0..self.machines.len()).any(|m| self.is_written_off(m));
         let pod = status.pod_uid.as_deref().and_then(|u| self.api.pod_by_uid(u));
-        let unknown = pod.is_none() && status.node_name.is_none();
-        lost || unknown
+        let node = pod.and_then(|p| p["spec"]["nodeName"].as_str().map(str::to_owned)).or(status.node_name);
+        let Some(node) = node else { return pod.is_none() };
+        let machine = self.machines.iter().position(|m| m.name == node);
+        machine.is_some_and(|m| self.is_written_off(m))
     }
 }

@@ -232,10 +232,12 @@ impl World {
         Some(serde_json::from_value(task.clone()).expect("a task"))
     }
 
-    /// The number of the current attempt.
+    /// The number of the current attempt; of a task that is gone, none that there could be.
     pub fn attempt(&self) -> u32 {
-        let task = self.api.get(Kind::Task, TASK);
-        let number = task.and_then(|t| t["status"]["attempt"].as_u64());
+        let Some(task) = self.api.get(Kind::Task, TASK) else {
+            return u32::MAX;
+        };
+        let number = task["status"]["attempt"].as_u64();
         number.and_then(|n| u32::try_from(n).ok()).unwrap_or(1)
     }
 
