@@ -176,11 +176,27 @@ impl Fixture {
     /// # Errors
     /// When it fails; the error holds its standard error.
     pub fn peon(&self, args: &[&str]) -> Result<String> {
+        exec::output(self.peon_command()?.args(args))
+    }
+
+    /// Runs `kubectl peon` with `input` on its standard input.
+    ///
+    /// # Errors
+    /// As [`Self::peon`].
+    pub fn peon_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        exec::output_with_input(self.peon_command()?.args(args), input)
+    }
+
+    /// `kubectl peon` of this checkout, to be completed and run.
+    ///
+    /// # Errors
+    /// When this program does not know where it is.
+    pub fn peon_command(&self) -> Result<Command> {
         let mut command = Command::new(env::current_exe()?.with_file_name("kubectl-peon"));
         if let Some(own) = self.target.own() {
             command.env("KUBECONFIG", own.kubeconfig());
         }
-        exec::output(command.args(args))
+        Ok(command)
     }
 
     /// Changes the spec of a PeonTask.

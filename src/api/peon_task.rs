@@ -332,17 +332,11 @@ impl Phase {
     }
 }
 
-/// The template of tasks that name none.
-const DEFAULT_TEMPLATE: &str = "default";
-
 impl PeonTask {
-    /// Name of the task's PeonTemplate.
+    /// The PeonTemplate that the task names.
     #[must_use]
-    pub fn template_name(&self) -> &str {
-        self.spec
-            .template_ref
-            .as_ref()
-            .map_or(DEFAULT_TEMPLATE, |r| &r.name)
+    pub fn template_name(&self) -> Option<&str> {
+        self.spec.template_ref.as_ref().map(|r| r.name.as_str())
     }
 
     /// Number of the current attempt.

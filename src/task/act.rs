@@ -17,7 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::admit::Refused;
+use super::admit;
 use super::ledger::Ledger;
 use super::look::Eyes;
 use super::plan::Action;
@@ -117,9 +117,13 @@ impl Actor {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
             Action::ReadPayload => {
-                let message = "payloads in ConfigMaps and Secrets are not read yet".to_owned();
-                let reason = crate::api::conditions::accepted::PAYLOAD_INCOMPLETE;
-                snapshot.payload = Some(Err(Refused { reason, message }));
+                snapshot.payload = Some(match &snapshot.task.spec.task_from {
+                    Some(from) => {
+                        let parts = self.eyes.read_chunks(&namespace, from).await?;
+                        admit::chunked(&snapshot.task, from, parts)
+                    }
+                    None => admit::payload(snapshot),
+                });
             }
             Action::CreateConfigMap(config_map) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);

@@ -12,11 +12,13 @@ use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
 use super::act::{ActError, Actor};
+use super::admit;
 use super::evidence::Evidence;
 use super::plan::{self, Settlement, Step, plan};
+use super::select::{self, Candidate};
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
-use crate::api::conditions::accepted;
+use crate::api::conditions::{self, accepted};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::druid::properties::RuntimeProperties;
 use crate::kube::backoff::Backoff;
@@ -30,6 +32,9 @@ const CONCURRENCY: u16 = 32;
 const MOST_ACTIONS: usize = 8;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
+
+/// Reason of the Event about a template that was chosen among equals.
+const TEMPLATE_TIE: &str = "TemplateTie";
 
 /// What decides: the plan, or what a test puts in its place.
 pub(super) type Plan = fn(&Snapshot, Timestamp) -> Step;
@@ -115,6 +120,10 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
     result.map(|(_, requeue)| requeue.map_or_else(Requeue::await_change, Requeue::requeue))
 }
 
+fn is_accepted(status: &PeonTaskStatus) -> bool {
+    conditions::is_true(&status.conditions, conditions::ACCEPTED)
+}
+
 /// A failed effect is repeated; objects that fail again and again less and less often.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
@@ -154,13 +163,25 @@ impl Context {
             self.retain(task).await?;
         }
         let mut snapshot = self.observe(task);
+        let mut tied = Vec::new();
         for _ in 0..MOST_ACTIONS {
+            // A template is chosen by the payload, which may have to be read first.
+            if matches!(snapshot.template, Template::Undecided) {
+                (snapshot.template, tied) = self.template(&snapshot);
+            }
             match (self.plan)(&snapshot, self.clock.wall()) {
                 Step::Act(action) => {
-                    tracing::debug!(?action, "acting");
+                    tracing::debug!(action = action.name(), "acting");
                     self.actor.perform(action, &mut snapshot).await?;
                 }
-                Step::Settle(settlement) => return self.settle(task, &uid, *settlement).await,
+                Step::Settle(settlement) => {
+                    let accepted = settlement.status.as_ref().is_some_and(is_accepted);
+                    let outcome = self.settle(task, &uid, *settlement).await?;
+                    if accepted && !task.status.as_ref().is_some_and(is_accepted) {
+                        self.warn_of_tie(task, &snapshot, &tied).await;
+                    }
+                    return Ok(outcome);
+                }
             }
         }
         Err(ActError::Unsettled(MOST_ACTIONS))
@@ -192,7 +213,7 @@ impl Context {
         let name = names::attempt(&task.name_any(), current);
         Snapshot {
             task: Arc::new(task.clone()),
-            template: self.template(task, &namespace),
+            template: Template::Undecided,
             operator: self.operator.clone(),
             cached: pod(current),
             // As many as there were attempts, which budgets bound.
@@ -211,8 +232,42 @@ impl Context {
         }
     }
 
-    fn template(&self, task: &PeonTask, namespace: &str) -> Template {
-        let name = task.template_name().to_owned();
+    /// The task's template, and the names of those that match as well as the chosen one.
+    fn template(&self, snapshot: &Snapshot) -> (Template, Vec<String>) {
+        let task = &*snapshot.task;
+        let namespace = task.namespace().unwrap_or_default();
+        // Of a finished task the payload, by which it was chosen, is not kept.
+        let in_force = task
+            .status
+            .as_ref()
+            .filter(|s| s.pod_uid.is_some() || task.is_final())
+            .and_then(|s| s.template.as_deref());
+        if let Some(name) = task.template_name().or(in_force) {
+            return (self.template_named(name, &namespace), Vec::new());
+        }
+        let Ok(payload) = admit::payload(snapshot) else {
+            return (Template::Undecided, Vec::new());
+        };
+        let templates = self
+            .caches
+            .templates
+            .state_filter(|t| t.namespace().as_deref() == Some(&namespace));
+        let candidates = templates
+            .iter()
+            .filter_map(|t| t.0.as_ref().ok())
+            .map(|t| Candidate {
+                name: t.metadata.name.as_deref().unwrap_or_default(),
+                matches: t.spec.matches.as_ref(),
+                priority: t.spec.priority.unwrap_or(0),
+            });
+        match select::select(&payload, candidates) {
+            Some(chosen) => (self.template_named(&chosen.name, &namespace), chosen.tied),
+            None => (self.template_named(select::DEFAULT, &namespace), Vec::new()),
+        }
+    }
+
+    fn template_named(&self, name: &str, namespace: &str) -> Template {
+        let name = name.to_owned();
         let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
         match self.caches.templates.get(&key).map(|t| (*t).clone()) {
             None => Template::Missing { name },
@@ -225,6 +280,23 @@ impl Context {
                 }
             }
         }
+    }
+
+    /// Says once, when the task is accepted, that its template was chosen among equals.
+    async fn warn_of_tie(&self, task: &PeonTask, snapshot: &Snapshot, tied: &[String]) {
+        let Template::Found(template) = &snapshot.template else {
+            return;
+        };
+        if tied.is_empty() {
+            return;
+        }
+        let message = format!(
+            "PeonTemplate {} is used, the first by name; of the same priority {} match too: {}",
+            template.name_any(),
+            template.spec.priority.unwrap_or(0),
+            tied.join(", ")
+        );
+        self.actor.warn(task, TEMPLATE_TIE.into(), &message).await;
     }
 
     async fn settle(

@@ -11,8 +11,8 @@
 //! | the node does not answer | no: its containers run on |
 //! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
 //!
-//! The garbage collector of pods marks a pod whose node is gone as `Failed`. It never saw the node: that is none of
-//! the kubelet's reports.
+//! The garbage collector of pods marks pods of nodes that are gone or out of service as `Failed`. It never saw the node:
+//! that is none of the kubelet's reports.
 
 use std::time::Duration;
 
@@ -20,8 +20,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::evidence::{Container, Evidence};
 
-/// What a kubelet needs beyond the grace period to notice that a pod is gone and to end it.
-const MARGIN: SignedDuration = SignedDuration::from_secs(15);
+/// What a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut off for
+/// less than the controller manager's patience (50 s) is Ready all the time, and a kubelet that was cut off was seen to
+/// take half a minute to notice what had gone meanwhile: its watches come back with a delay of their own.
+const MARGIN: SignedDuration = SignedDuration::from_secs(120);
+/// What a kubelet that answers needs beyond the grace period to report an end.
+const REPORT: SignedDuration = SignedDuration::from_secs(15);
 /// The grace period of a pod that nobody has seen.
 const UNKNOWN_GRACE: i64 = 330;
 /// How often a node that does not answer is looked at.
@@ -95,11 +99,7 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
     if matches!(evidence.peon, Container::Terminated(_)) {
         return Death::Proven(Proof(()));
     }
-    let written_off_by_gc = evidence
-        .disruption
-        .as_ref()
-        .is_some_and(|d| d.reason == "DeletionByPodGC");
-    if evidence.pod_ended() && !written_off_by_gc {
+    if ended_by_kubelet(evidence) {
         return Death::Proven(Proof(()));
     }
     if !scene.gone && !evidence.pod_ended() {
@@ -143,6 +143,23 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
     }
 }
 
+/// Whether the end of the pod is the kubelet's report. The garbage collector of pods writes the phase alone and leaves the
+/// containers as they were; the kubelet ends its containers first, and where there are none it says why.
+fn ended_by_kubelet(evidence: &Evidence) -> bool {
+    let reason = evidence.reason.as_deref().unwrap_or_default();
+    let collected = evidence
+        .disruption
+        .as_ref()
+        .is_some_and(|d| d.reason == "DeletionByPodGC");
+    let init_failed = matches!(evidence.init, Some((_, Container::Terminated(_))));
+    let says_why = (!reason.is_empty() && reason != "NodeLost") || init_failed;
+    match evidence.phase.as_str() {
+        "Succeeded" => true,
+        "Failed" => !matches!(evidence.peon, Container::Running { .. }) && says_why && !collected,
+        _ => false,
+    }
+}
+
 fn written_off(what: &str) -> Death {
     Death::WrittenOff {
         message: what.to_owned(),
@@ -152,7 +169,7 @@ fn written_off(what: &str) -> Death {
 /// When a pod whose deletion was asked for should have ended by, for a kubelet that answers.
 #[must_use]
 pub fn overdue(evidence: &Evidence) -> Option<Timestamp> {
-    evidence.deletion_due.and_then(|t| t.checked_add(MARGIN).ok())
+    evidence.deletion_due.and_then(|t| t.checked_add(REPORT).ok())
 }
 
 #[cfg(test)]

@@ -85,6 +85,41 @@ fn a_pod_that_was_collected_is_no_proof() {
     assert_eq!(of(&evidence(status), false, None), proven());
 }
 
+/// For a node that is out of service it leaves the condition of whoever asked for the deletion.
+#[test]
+fn a_phase_that_was_written_over_running_containers_is_no_proof() {
+    let failed = |mut status: serde_json::Value| {
+        status["phase"] = json!("Failed");
+        status
+    };
+    for status in [
+        failed(running()),
+        failed(disrupted(running(), "DeletionByTaintManager", 500)),
+        failed(in_state(
+            "Running",
+            json!({"waiting": {"reason": "ContainerCreating"}}),
+        )),
+        json!({"phase": "Failed"}),
+        json!({"phase": "Failed", "reason": "NodeLost"}),
+    ] {
+        assert_eq!(
+            of(&evidence(status.clone()), false, None),
+            Death::AskNode,
+            "{status}"
+        );
+        let off = of(&evidence(status.clone()), true, Some(NodeState::OutOfService));
+        assert!(matches!(off, Death::WrittenOff { .. }), "{status}");
+    }
+    let init = json!({"name": "i", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1}}});
+    let blocked = json!({"phase": "Failed", "initContainerStatuses": [init]});
+    assert_eq!(of(&evidence(blocked), false, None), proven());
+    assert_eq!(
+        of(&evidence(json!({"phase": "Succeeded"})), false, None),
+        proven()
+    );
+}
+
 #[test]
 fn a_pod_that_never_had_a_node_is_dead_when_it_is_gone() {
     let unscheduled = Evidence {
@@ -122,15 +157,15 @@ fn a_ready_node_ends_what_is_gone_within_the_grace_period() {
         Death::Awaiting { look_again, .. } => look_again.as_secs(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(wait(death(&noticed_at(1000), at(1000))), 45);
-    assert_eq!(wait(death(&noticed_at(1000), at(1044))), 1);
-    assert_eq!(death(&noticed_at(1000), at(1045)), proven());
+    assert_eq!(wait(death(&noticed_at(1000), at(1000))), 150);
+    assert_eq!(wait(death(&noticed_at(1000), at(1149))), 1);
+    assert_eq!(death(&noticed_at(1000), at(1150)), proven());
     // Nobody noted when it was noticed: from now on.
     let unnoticed = Scene {
         noticed: None,
         ..noticed_at(0)
     };
-    assert_eq!(wait(death(&unnoticed, at(5000))), 45);
+    assert_eq!(wait(death(&unnoticed, at(5000))), 150);
 }
 
 /// A kubelet that comes back needs its time again.
@@ -147,8 +182,8 @@ fn a_node_that_has_just_become_ready_is_given_the_grace_period_again() {
         noticed: Some(at(1000)),
         ..scene(&evidence)
     };
-    assert!(matches!(death(&scene, at(2344)), Death::Awaiting { .. }));
-    assert_eq!(death(&scene, at(2345)), proven());
+    assert!(matches!(death(&scene, at(2449)), Death::Awaiting { .. }));
+    assert_eq!(death(&scene, at(2450)), proven());
 }
 
 #[test]

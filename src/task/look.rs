@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
@@ -16,7 +16,7 @@ use super::death::NodeState;
 use super::evidence::Evidence;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
-use crate::api::PeonTask;
+use crate::api::{PeonTask, TaskFrom};
 use crate::run::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
@@ -73,6 +73,59 @@ impl Eyes {
             pod: pod.as_ref().map(Evidence::of),
             task_version: task.and_then(|t| t.metadata.resource_version),
         })
+    }
+
+    /// The chunks of a payload, in order; or the first that is missing, by name.
+    ///
+    /// # Access control
+    /// configmaps: get. secrets: get.
+    ///
+    /// # Errors
+    /// When the API server fails.
+    pub async fn read_chunks(
+        &self,
+        namespace: &str,
+        from: &TaskFrom,
+    ) -> Result<Result<Vec<Vec<u8>>, String>, ActError> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let mut parts = Vec::new();
+        for chunk in &from.config_maps {
+            let found = timed("get configmap", config_maps.get_opt(&chunk.name)).await?;
+            let Some(found) = found else {
+                return Ok(Err(format!("the ConfigMap {}", chunk.name)));
+            };
+            let binary = found
+                .binary_data
+                .and_then(|mut d| d.remove(&chunk.key))
+                .map(|b| b.0);
+            let text = || {
+                found
+                    .data
+                    .and_then(|mut d| d.remove(&chunk.key))
+                    .map(String::into_bytes)
+            };
+            match binary.or_else(text) {
+                Some(part) => parts.push(part),
+                None => {
+                    return Ok(Err(format!(
+                        "the key {} of the ConfigMap {}",
+                        chunk.key, chunk.name
+                    )));
+                }
+            }
+        }
+        for chunk in &from.secrets {
+            let found = timed("get secret", secrets.get_opt(&chunk.name)).await?;
+            let Some(found) = found else {
+                return Ok(Err(format!("the Secret {}", chunk.name)));
+            };
+            match found.data.and_then(|mut d| d.remove(&chunk.key)) {
+                Some(part) => parts.push(part.0),
+                None => return Ok(Err(format!("the key {} of the Secret {}", chunk.key, chunk.name))),
+            }
+        }
+        Ok(Ok(parts))
     }
 
     /// The Warning Events of a pod, newest first.

@@ -6,6 +6,7 @@
 
 pub mod act;
 pub mod admit;
+pub mod chunks;
 mod conclude;
 pub mod controller;
 pub mod deadlines;
@@ -24,6 +25,7 @@ pub mod ledger;
 pub mod line;
 pub mod look;
 pub mod overrides;
+pub mod payload_volume;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
@@ -33,6 +35,7 @@ pub mod retention;
 pub mod retry;
 pub mod retry_policy;
 pub mod rungs;
+pub mod select;
 pub mod settings;
 pub mod sizing;
 pub mod slots;

@@ -93,6 +93,26 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// For logs: what an action carries may hold secrets.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadPayload => "read payload",
+            Self::CreateConfigMap(_) => "create configmap",
+            Self::CreatePod(_) => "create pod",
+            Self::LookLive { .. } => "look live",
+            Self::ReadWarnings { .. } => "read warnings",
+            Self::LookNode { .. } => "look at node",
+            Self::TakeSlot { .. } => "take slot",
+            Self::RecallRung { .. } => "recall rung",
+            Self::DeletePod { .. } => "delete pod",
+            Self::EndPod { .. } => "end pod",
+            Self::DeleteTask { .. } => "delete task",
+        }
+    }
+}
+
 /// The end of a pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
@@ -248,6 +268,7 @@ pub(super) fn described(
             draft.accept(&admitted.settings);
             draft.template(admitted.template_name());
             draft.step(snapshot.memory_step());
+            draft.effective(admitted.effective_hash());
         }
         Err(_) => {
             if let Ok(payload) = admit::payload(snapshot) {

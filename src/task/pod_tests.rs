@@ -281,7 +281,8 @@ fn what_runs_and_how_often_is_the_operators() {
     }}));
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     let peon = peon(&pod);
-    assert_eq!(peon["command"], json!(["/bin/sh", "-c", SCRIPT]));
+    let script = [PREPARE, payload_volume::SCRIPT, RUN].concat();
+    assert_eq!(peon["command"], json!(["/bin/sh", "-c", script]));
     assert_eq!(peon["args"], Value::Null);
     assert_eq!(peon["terminationMessagePath"], "/dev/termination-log");
     assert_eq!(peon["terminationMessagePolicy"], "File");

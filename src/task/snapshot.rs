@@ -58,7 +58,7 @@ impl Snapshot {
     pub fn template_spec(&self) -> Option<&PeonTemplateSpec> {
         match &self.template {
             Template::Found(template) => Some(&template.spec),
-            Template::Missing { .. } | Template::Undecodable { .. } => None,
+            Template::Missing { .. } | Template::Undecided | Template::Undecodable { .. } => None,
         }
     }
 
@@ -83,16 +83,18 @@ impl Snapshot {
     }
 }
 
-/// The template that a task names.
+/// The template that a task names, or the one that was chosen for it.
 #[derive(Debug, Clone)]
 pub enum Template {
     /// It exists.
     Found(Arc<PeonTemplate>),
     /// There is none of that name.
     Missing {
-        /// The name.
+        /// The name; `default` for a task that names none and that nothing matches.
         name: String,
     },
+    /// The task names none, and its payload, by which one is chosen, has not been read.
+    Undecided,
     /// It exists and cannot be read.
     Undecodable {
         /// The name.

@@ -10,7 +10,7 @@ use super::plan::{Action, Settlement, Step, described, look_again, look_live, se
 use super::slots::Slot;
 use super::snapshot::{Creation, Live, Refusal, Snapshot};
 use super::status::Draft;
-use crate::api::conditions::{self, cause, waiting};
+use crate::api::conditions::{self, accepted, cause, waiting};
 use crate::api::{PeonTaskStatus, Phase};
 use kube::ResourceExt;
 
@@ -133,10 +133,14 @@ fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
 
 fn not_admitted(draft: Draft, refused: &Refused) -> Step {
     if refused.is_final() {
-        settle(draft.refuse_for_good(refused.reason, &refused.message))
-    } else {
-        settle(draft.refuse(refused.reason, &refused.message))
+        return settle(draft.refuse_for_good(refused.reason, &refused.message));
     }
+    Step::Settle(Box::new(Settlement {
+        status: Some(draft.refuse(refused.reason, &refused.message)),
+        requeue: None,
+        // There is no watch that tells when a chunk comes.
+        refused_for_now: refused.reason == accepted::PAYLOAD_INCOMPLETE,
+    }))
 }
 
 /// How long the next attempt is held back.

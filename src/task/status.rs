@@ -99,6 +99,11 @@ impl Draft {
         }
     }
 
+    /// The peon is given something else than the task as it stands.
+    pub fn effective(&mut self, hash: Option<&str>) {
+        self.status.effective_hash = hash.map(str::to_owned);
+    }
+
     /// The attempt stands so many steps of the memory ladder above the first.
     pub fn step(&mut self, step: u32) {
         if step > 0 {

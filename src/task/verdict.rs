@@ -13,6 +13,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::evidence::{Container, Evidence, NEVER_RAN, Terminated};
+use super::payload_volume;
 use crate::api::Stop;
 use crate::api::conditions::cause;
 use crate::druid::task_status::{self, Report};
@@ -124,6 +125,11 @@ impl End<'_> {
                 cause,
                 format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
             );
+        }
+        if ended.exit_code == payload_volume::REFUSED_CODE
+            && let Some(at) = ended.message.find(payload_volume::REFUSED)
+        {
+            return failed(cause::CONTAINER_START, ended.message[at..].trim());
         }
         if NEVER_RAN.contains(&ended.reason.as_str()) {
             return failed(

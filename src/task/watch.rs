@@ -212,6 +212,16 @@ impl Caches {
     }
 
     pub(super) fn template_event(&self, event: Event<GuardedTemplate>) {
+        if let Event::Apply(template) | Event::InitApply(template) = &event
+            && let Err(invalid) = &template.0
+        {
+            tracing::warn!(
+                namespace = template.namespace(),
+                template = template.name_any(),
+                error = invalid.error,
+                "a PeonTemplate cannot be read: tasks that do not name it are matched without it"
+            );
+        }
         match event {
             Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
             Event::InitDone => self.wake_all(),
@@ -232,13 +242,16 @@ impl Caches {
         }
     }
 
-    /// A template that came or changed may be what tasks of its namespace wait for.
+    /// A template that came or changed may be what tasks of its namespace wait for: those that name it, and those that
+    /// name none, which it may match now or not any more.
     fn wake_waiting_for(&self, template: &GuardedTemplate) {
         let (namespace, name) = (template.namespace(), template.name_any());
         // By what the task names and not by its reason: the status in the cache may be older than this event.
         let waits = |task: &GuardedTask| {
             let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
-            let names = |t: &PeonTask| t.namespace() == namespace && t.template_name() == name;
+            let names = |t: &PeonTask| {
+                t.namespace() == namespace && t.template_name().is_none_or(|named| named == name)
+            };
             task.0
                 .as_ref()
                 .is_ok_and(|t| names(t) && !has_pod(t) && !t.is_final())

@@ -114,7 +114,7 @@ fn a_new_leader_wakes_every_task() {
 }
 
 #[test]
-fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
+fn a_template_wakes_the_tasks_that_it_may_be_for_and_that_have_no_pod() {
     let mut driven = Driven::new();
     let status = json!({"podUid": "x"});
     let mut started = with_status(noop(), serde_json::from_value(status).unwrap());
@@ -125,9 +125,21 @@ fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
     driven.list(vec![named("waiting"), guarded(started), guarded(other)]);
     let mut wakes = Box::pin(driven.caches.wakes());
     woken(&mut wakes);
-    let template = DeserializeGuard(Ok(fixtures::template(json!({}))));
-    driven.caches.template_event(Event::Apply(template));
-    assert_eq!(woken(&mut wakes), ["waiting"]);
+    let mut template = fixtures::template(json!({}));
+    driven
+        .caches
+        .template_event(Event::Apply(DeserializeGuard(Ok(template.clone()))));
+    assert_eq!(woken(&mut wakes), ["waiting"], "which names none: any may match");
+    template.metadata.name = Some("large".into());
+    driven
+        .caches
+        .template_event(Event::Delete(DeserializeGuard(Ok(template.clone()))));
+    assert_eq!(woken(&mut wakes), ["other", "waiting"]);
+    template.metadata.namespace = Some("elsewhere".into());
+    driven
+        .caches
+        .template_event(Event::Apply(DeserializeGuard(Ok(template))));
+    assert_eq!(woken(&mut wakes), [""; 0]);
 }
 
 #[test]

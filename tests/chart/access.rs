@@ -11,12 +11,13 @@ use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
 type Rights = BTreeSet<(String, String)>;
 
 /// Group and resource, verbs, and the names that they are narrowed to.
-const TASKS: [(&str, &[&str]); 6] = [
+const TASKS: [(&str, &[&str]); 7] = [
     ("peon.dev/peontasks", &["delete", "get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
     ("/pods", &["create", "delete", "get", "list", "patch", "watch"]),
     ("/configmaps", &["create", "get"]),
+    ("/secrets", &["get"]),
     ("/events", &["list"]),
 ];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
@@ -81,7 +82,7 @@ fn documented(folder: &Path, rights: &mut Rights) {
 
 fn qualified(resource: &str) -> String {
     let group = match resource {
-        "pods" | "configmaps" | "nodes" => "",
+        "pods" | "configmaps" | "secrets" | "nodes" => "",
         "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),

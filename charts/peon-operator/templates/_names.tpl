@@ -112,6 +112,10 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, get]
+# Payloads that hold secrets.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
 # Why a pod does not start.
 - apiGroups: [""]
   resources: [events]

@@ -33,7 +33,7 @@ fn rejected(fixture: &Fixture) -> Result<()> {
         spec["template"]["spec"]["nodeName"] = node;
         spec["retry"] = json!({"limits": {"PodRejected": 1}, "backoffSeconds": 0});
     })?;
-    let resources = json!({"limits": {"cpu": "500", "memory": "512Mi"}});
+    let resources = json!({"limits": {"cpu": "1", "memory": "500Gi"}});
     let task = failed(fixture, name, "PodRejected", &json!({ "resources": resources }))?;
     let status = &task["status"];
     ensure!(
@@ -42,7 +42,7 @@ fn rejected(fixture: &Fixture) -> Result<()> {
     );
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(
-        message.contains("OutOfcpu") && message.contains("all 1 retries"),
+        message.contains("OutOfmemory") && message.contains("all 1 retries"),
         "{message}"
     );
     Ok(())

@@ -71,7 +71,7 @@ fn noop_completes(fixture: &Fixture) -> Result<()> {
     );
     let log = fixture.peon(&["logs", name, "--follow", "--namespace", NAMESPACE])?;
     ensure!(
-        log.contains("Running with task") && log.contains("SUCCESS"),
+        log.contains("SUCCESS") && !log.contains("Running with task"),
         "unexpected log:\n{log}"
     );
     ensure!(

@@ -5,9 +5,11 @@ mod attempts;
 mod budget;
 mod causes;
 mod faults;
+mod fuzz;
 mod life;
 mod lifecycle;
 mod nodes;
+mod payloads;
 mod refusals;
 mod release;
 mod waits;
@@ -73,9 +75,11 @@ pub fn all() -> Vec<Case> {
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
     all.extend(attempts::CASES);
+    all.extend(payloads::CASES);
     all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
+    all.extend(fuzz::CASES);
     // Before the faults, which send the release's own operator away.
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
