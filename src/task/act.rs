@@ -25,6 +25,7 @@ use super::snapshot::{Creation, Snapshot};
 use super::status::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
+use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 
 /// No answer within this time is a failure, repeated later.
@@ -90,12 +91,19 @@ impl Actor {
     #[must_use]
     pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
         Self {
-            eyes: Eyes::new(client.clone()),
+            eyes: Eyes::new(client.clone(), Clock::default()),
             ledger,
             client,
             recorder,
             leadership,
         }
+    }
+
+    /// Reads the time from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.eyes = Eyes::new(self.client.clone(), clock);
+        self
     }
 
     /// Performs one action and puts its outcome into the snapshot.

@@ -17,6 +17,7 @@ use super::evidence::Evidence;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
 use crate::api::{PeonTask, TaskFrom};
+use crate::run::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
 const EVENTS: u32 = 100;
@@ -30,15 +31,17 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub struct Eyes {
     client: Client,
     nodes: Arc<Mutex<HashMap<String, (Instant, NodeState)>>>,
+    clock: Clock,
 }
 
 impl Eyes {
     /// Reads through this client.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, clock: Clock) -> Self {
         Self {
             client,
             nodes: Arc::default(),
+            clock,
         }
     }
 
@@ -171,7 +174,7 @@ impl Eyes {
                 Scheduled::Unknown => return Ok(NodeState::Unknown),
             },
         };
-        let now = Instant::now();
+        let now = self.clock.instant();
         if let Some((seen, state)) = self.nodes.lock().get(&node)
             && now.duration_since(*seen) < NODE_FRESH
         {

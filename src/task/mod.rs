@@ -17,6 +17,8 @@ mod finished;
 #[cfg(test)]
 mod fixtures;
 mod follow;
+#[cfg(test)]
+mod histories;
 pub mod jvm;
 pub mod ladder;
 pub mod ledger;
