@@ -157,8 +157,9 @@ impl Actor {
             Action::RecallRung { subtask } => {
                 snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
             }
-            Action::DeletePod { pod, uid } => {
-                self.delete::<Pod>("delete pod", &namespace, &pod, uid).await?;
+            Action::DeletePod { pod, uid, version } => {
+                self.delete::<Pod>("delete pod", &namespace, &pod, uid, version)
+                    .await?;
                 snapshot.ended.push(pod);
             }
             Action::EndPod { pod, uid } => {
@@ -167,7 +168,7 @@ impl Actor {
             }
             Action::DeleteTask { uid } => {
                 let name = snapshot.task.name_any();
-                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid, None)
                     .await?;
                 snapshot.ended.push(name);
             }
@@ -297,7 +298,7 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    /// Deletes the object of this name and uid, if there still is one.
+    /// Deletes the object of this name, uid and, where it is given, version, if there still is one.
     ///
     /// # Access control
     /// pods: delete. peontasks: delete.
@@ -310,6 +311,7 @@ impl Actor {
         namespace: &str,
         name: &str,
         uid: String,
+        version: Option<String>,
     ) -> Result<(), ActError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -318,7 +320,7 @@ impl Actor {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Some(Preconditions {
             uid: Some(uid),
-            resource_version: None,
+            resource_version: version,
         });
         let params = DeleteParams {
             preconditions,

@@ -72,12 +72,15 @@ pub enum Action {
         /// `status.subtask`.
         subtask: String,
     },
-    /// Delete the pod with this uid: its peon is asked to stop and killed after the grace period.
+    /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
+    /// has changed since may have ended, and its end is not to be lost.
     DeletePod {
         /// Its name.
         pod: String,
         /// Its uid.
         uid: String,
+        /// Its resource version.
+        version: Option<String>,
     },
     /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs stay.
     EndPod {

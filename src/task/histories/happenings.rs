@@ -60,9 +60,9 @@ pub enum Happening {
 use Happening::{
     Cancel, Continue, Crash, Cut, DeleteNode, DeletePod, DeleteTask, Deliver, Drain, Evict, FailScheduling,
     ForceDeletePod, ForeignGoes, Heal, JvmEnds, Kubelet, LateRequest, LeaderChanges, NodeShutdown, Operate,
-    OutOfService, OwnerGc, PodGc, PowerOff, Preempt, PreemptByKubelet, QuotaOff, QuotaOn, Reject, Relist, Repeat,
-    Resume, Schedule, SetDeadline, Start, StartError, Stop, Suspend, TaintManager, TemplateComesOrChanges,
-    TemplateGoes, Time, Wait,
+    OutOfService, OwnerGc, PodGc, PowerOff, Preempt, PreemptByKubelet, QuotaOff, QuotaOn, Reject, Relist,
+    Repeat, Resume, Schedule, SetDeadline, Start, StartError, Stop, Suspend, TaintManager,
+    TemplateComesOrChanges, TemplateGoes, Time, Wait,
 };
 
 const OFTEN: [(u32, Happening); 43] = [
@@ -140,8 +140,16 @@ impl World {
                 ]);
                 self.one_jvm_ends(how);
             }
-            Suspend | Resume | Cancel | SetDeadline | DeleteTask | TemplateComesOrChanges | TemplateGoes
-            | QuotaOn | QuotaOff | ForeignGoes => self.users_act(happening),
+            Suspend
+            | Resume
+            | Cancel
+            | SetDeadline
+            | DeleteTask
+            | TemplateComesOrChanges
+            | TemplateGoes
+            | QuotaOn
+            | QuotaOff
+            | ForeignGoes => self.users_act(happening),
             OwnerGc => self.collect(),
             _ => self.pods_change(happening),
         }
@@ -233,7 +241,13 @@ impl World {
                         self.allow(&uid_of(&pod), cause::NODE_LOST);
                     }
                 }
-                for at in self.jvms.iter().filter(|j| j.machine == at).map(|j| j.pod_uid.clone()).collect::<Vec<_>>() {
+                for at in self
+                    .jvms
+                    .iter()
+                    .filter(|j| j.machine == at)
+                    .map(|j| j.pod_uid.clone())
+                    .collect::<Vec<_>>()
+                {
                     self.allow(&at, cause::NODE_LOST);
                 }
                 if happening == DeleteNode {
@@ -278,7 +292,8 @@ impl World {
             StartError => self.end_by_kubelet(pod, "", cause::CONTAINER_START),
             DeletePod | ForceDeletePod => {
                 self.allow(&uid, cause::POD_DELETED);
-                self.api.delete_pod(&name, (happening == ForceDeletePod).then_some(0));
+                self.api
+                    .delete_pod(&name, (happening == ForceDeletePod).then_some(0));
             }
             Drain => self.disrupt(pod, "EvictionByEvictionAPI", cause::DRAINED),
             Preempt => self.disrupt(pod, "PreemptionByScheduler", cause::PREEMPTED),
@@ -309,7 +324,9 @@ impl World {
 
     /// The garbage collector of pods: of those whose node is gone, and of those that are to go from a node that is off.
     pub fn collect_pod(&mut self, pod: &serde_json::Value) {
-        let Some(machine) = self.machine_of(pod) else { return };
+        let Some(machine) = self.machine_of(pod) else {
+            return;
+        };
         let gone = self.api.get(Kind::Node, &self.machines[machine].name).is_none();
         let to_go = !pod["metadata"]["deletionTimestamp"].is_null();
         if !gone && !(self.is_written_off(machine) && to_go && !self.node_is_ready(machine)) {
@@ -336,7 +353,8 @@ impl World {
     pub fn collect(&mut self) {
         let task = self.api.get(Kind::Task, TASK).map(uid_of);
         for pod in self.pods() {
-            if Some(&pod["metadata"]["ownerReferences"][0]["uid"]) != task.as_ref().map(|t| json!(t)).as_ref() {
+            if Some(&pod["metadata"]["ownerReferences"][0]["uid"]) != task.as_ref().map(|t| json!(t)).as_ref()
+            {
                 self.api.delete_pod(&name_of(&pod), None);
             }
         }

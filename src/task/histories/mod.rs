@@ -83,7 +83,9 @@ fn run_many(many: u64, plan: Plan) -> (Coverage, Violations) {
         }
         (all, violations)
     };
-    let parts: Vec<_> = (0..threads).map(|thread| std::thread::spawn(move || part(thread))).collect();
+    let parts: Vec<_> = (0..threads)
+        .map(|thread| std::thread::spawn(move || part(thread)))
+        .collect();
     let (mut all, mut violations) = (Coverage::default(), Violations::new());
     for part in parts {
         let (seen, more) = part.join().unwrap();
@@ -101,7 +103,11 @@ fn run_many(many: u64, plan: Plan) -> (Coverage, Violations) {
 fn whatever_happens_the_invariants_hold() {
     if let Some(seed) = number("HISTORY_SEED") {
         let (_, violation) = run(seed, plan);
-        assert!(violation.is_none(), "{}", violation.map_or_else(String::new, |v| show(seed, &v)));
+        assert!(
+            violation.is_none(),
+            "{}",
+            violation.map_or_else(String::new, |v| show(seed, &v))
+        );
         return;
     }
     let many = number("HISTORIES").unwrap_or(HISTORIES);
@@ -111,5 +117,9 @@ fn whatever_happens_the_invariants_hold() {
         println!("{}: HISTORY_SEED={seed}", violation.invariant);
     }
     let shortest = violations.into_values().min_by_key(|(_, v)| v.trail.len());
-    assert!(shortest.is_none(), "{}", shortest.map_or_else(String::new, |(seed, v)| show(seed, &v)));
+    assert!(
+        shortest.is_none(),
+        "{}",
+        shortest.map_or_else(String::new, |(seed, v)| show(seed, &v))
+    );
 }
