@@ -16,6 +16,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::admit;
 use super::ledger::Ledger;
@@ -23,13 +24,18 @@ use super::look::Eyes;
 use super::plan::Action;
 use super::snapshot::{Creation, Snapshot};
 use super::status::replacing;
-use crate::api::{PeonTask, PeonTaskStatus};
+use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
 use crate::kube::refusal;
 use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 
 /// No answer within this time is a failure, repeated later.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Chunks of payloads in memory at the same time: 32 passes over tasks of 16 MiB would not fit it.
+const ROOM: u32 = 64;
+/// A small payload that is compressed may be a large one.
+const ROOM_OF_GZIP: u32 = ROOM / 2;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +90,7 @@ pub struct Actor {
     leadership: Leadership,
     eyes: Eyes,
     ledger: Arc<Ledger>,
+    room: Arc<Semaphore>,
 }
 
 impl Actor {
@@ -96,6 +103,7 @@ impl Actor {
             client,
             recorder,
             leadership,
+            room: Arc::new(Semaphore::new(ROOM as usize)),
         }
     }
 
@@ -119,6 +127,8 @@ impl Actor {
             Action::ReadPayload => {
                 snapshot.payload = Some(match &snapshot.task.spec.task_from {
                     Some(from) => {
+                        // Held until nothing is left of the payload but what is looked at.
+                        let _room = self.room.acquire_many(room_for(from)).await;
                         let parts = self.eyes.read_chunks(&namespace, from).await?;
                         admit::chunked(&snapshot.task, from, parts)
                     }
@@ -349,6 +359,13 @@ impl Actor {
     }
 }
 
+/// How much of the room a payload takes, by the number of its chunks; never more than there is.
+fn room_for(from: &TaskFrom) -> u32 {
+    let chunks = u32::try_from(from.config_maps.len() + from.secrets.len()).unwrap_or(ROOM);
+    let least = if from.gzip { ROOM_OF_GZIP } else { 1 };
+    chunks.clamp(least, ROOM)
+}
+
 /// What is gone, or is another object by now, needs nothing done to it.
 fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
@@ -372,5 +389,32 @@ pub(super) async fn timed<T>(
             source: Box::new(error),
         }),
         Err(_) => Err(ActError::TimedOut(verb)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Chunk;
+
+    #[test]
+    fn few_large_payloads_are_read_at_once() {
+        let from = |chunks: usize, gzip| TaskFrom {
+            sha256: String::new(),
+            gzip,
+            config_maps: Vec::new(),
+            secrets: vec![
+                Chunk {
+                    name: "a".into(),
+                    key: "k".into()
+                };
+                chunks
+            ],
+        };
+        assert_eq!(room_for(&from(1, false)), 1);
+        assert_eq!(room_for(&from(1, true)), 32);
+        assert_eq!(room_for(&from(64, true)), ROOM);
+        // More than there is would never be had.
+        assert_eq!(room_for(&from(1000, false)), ROOM);
     }
 }

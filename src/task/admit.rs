@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
+use super::chunks::Absent;
 use super::overrides::Exceeded;
 use super::pod::Attempt;
 use super::retry_policy::Policy;
@@ -138,20 +139,21 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
 
-/// The payload of a task that stands in chunks; `parts` are they, or the name of one that is missing.
+/// The payload of a task that stands in chunks; `parts` are they, or why one of them cannot be had.
 ///
 /// # Errors
 /// As [`payload`].
 pub fn chunked(
     task: &PeonTask,
     from: &TaskFrom,
-    parts: Result<Vec<Vec<u8>>, String>,
+    parts: Result<Vec<Vec<u8>>, Absent>,
 ) -> Result<Arc<Payload>, Refused> {
-    let parts = parts.map_err(|missing| Refused {
+    let parts = parts.map_err(|absent| Refused {
         reason: accepted::PAYLOAD_INCOMPLETE,
-        message: format!("{missing} of the payload is not there: create it, or submit the task again"),
+        message: absent.to_string(),
     })?;
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
+    drop(parts);
     let payload = Payload::parse_chunked(&json, &task.name_any());
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }

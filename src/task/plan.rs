@@ -33,7 +33,7 @@ pub enum Step {
 }
 
 /// An effect.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Action {
     /// Read and check the payload that `taskFrom` names.
     ReadPayload,
@@ -113,6 +113,13 @@ impl Action {
             Self::EndPod { .. } => "end pod",
             Self::DeleteTask { .. } => "delete task",
         }
+    }
+}
+
+/// What an action carries is not printed.
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
