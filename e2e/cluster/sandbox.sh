@@ -1,8 +1,9 @@
-# First process of the cluster's own process, mount and network namespaces. It prepares what the
-# cluster's programs expect of a machine, touches a file to say so, and then reaps orphans for ever.
+# First process of a node's own process, mount and network namespaces; those of the first node are the whole
+# cluster's, and further nodes' are inside them. It prepares what the programs expect of a machine, touches a
+# file to say so, and then reaps orphans for ever.
 # The machine itself is not changed: all of this vanishes with the namespaces.
 #
-# Variables: RUN (the run folder), NODE_IP, UPLINK_IP, CGROUP.
+# Variables: RUN (the node's folder), NODE_IP, CGROUP.
 set -eu
 
 # Places that programs write to whatever they are told elsewhere.
@@ -26,7 +27,7 @@ setting kernel/panic_on_oops 1
 setting kernel/keys/root_maxkeys 1000000
 setting kernel/keys/root_maxbytes 25000000
 
-# The pods' bridge, and the cable to the machine whose other end the machine adds.
+# The pods' bridge. The cable to the machine, or to the other node, is laid from outside.
 ip link set lo up
 ip link add peon0 type bridge
 ip addr add "$NODE_IP/24" dev peon0

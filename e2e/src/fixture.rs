@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl, progress::Progress,
-    samples, target::Target,
+    cache::Cache, cluster::SecondNode, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl,
+    progress::Progress, samples, target::Target,
 };
 
 /// Namespace of the operator.
@@ -121,6 +121,37 @@ impl Fixture {
         Ok(name)
     }
 
+    /// The second node of our own cluster, for as long as the value lives.
+    ///
+    /// # Errors
+    /// When it cannot be brought up.
+    pub fn second_node(&self) -> Result<SecondNode<'_>> {
+        self.target.own().context("no cluster of our own")?.second_node()
+    }
+
+    /// Applies a template, for [`NAMESPACE`] and without deep storage elsewhere, whose tasks run on the second node,
+    /// and whose pods are evicted so many seconds after the node was found to be lost.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn template_on(
+        &self,
+        node: &SecondNode,
+        namespace: &str,
+        name: &str,
+        seconds_when_lost: u32,
+    ) -> Result<()> {
+        let sample = if namespace == NAMESPACE {
+            samples::template
+        } else {
+            samples::bare_template
+        };
+        let mut template = sample(&self.druid, &self.druid_image)?;
+        template["metadata"]["name"] = json!(name);
+        node.place(&mut template["spec"]["template"]["spec"], seconds_when_lost);
+        self.apply(namespace, &template)
+    }
+
     /// Applies an object in a namespace.
     ///
     /// # Errors
@@ -145,11 +176,81 @@ impl Fixture {
     /// # Errors
     /// When it fails; the error holds its standard error.
     pub fn peon(&self, args: &[&str]) -> Result<String> {
+        exec::output(self.peon_command()?.args(args))
+    }
+
+    /// Runs `kubectl peon` with `input` on its standard input.
+    ///
+    /// # Errors
+    /// As [`Self::peon`].
+    pub fn peon_with_input(&self, args: &[&str], input: &str) -> Result<String> {
+        exec::output_with_input(self.peon_command()?.args(args), input)
+    }
+
+    /// `kubectl peon` of this checkout, to be completed and run.
+    ///
+    /// # Errors
+    /// When this program does not know where it is.
+    pub fn peon_command(&self) -> Result<Command> {
         let mut command = Command::new(env::current_exe()?.with_file_name("kubectl-peon"));
         if let Some(own) = self.target.own() {
             command.env("KUBECONFIG", own.kubeconfig());
         }
-        exec::output(command.args(args))
+        Ok(command)
+    }
+
+    /// Changes the spec of a PeonTask.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn change(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        let patch = json!({ "spec": spec }).to_string();
+        let args = [
+            "patch",
+            "peontask",
+            name,
+            "--type=merge",
+            "--patch",
+            &patch,
+            "--namespace",
+            namespace,
+        ];
+        self.kubectl.run(&args).map(drop)
+    }
+
+    /// The pod of a task's current attempt.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn pod_of(&self, namespace: &str, name: &str) -> Result<Value> {
+        let task = self.get(namespace, name)?;
+        let pod = task["status"]["podName"].as_str().context("no podName")?;
+        self.kubectl.get_json(&["pod", pod, "--namespace", namespace])
+    }
+
+    /// Evicts a pod through the eviction API, as `kubectl drain` does.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn evict(&self, namespace: &str, pod: &str) -> Result<()> {
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        self.kubectl
+            .run_with_input(&["create", "--raw", &path, "-f", "-"], &eviction.to_string())
+            .map(drop)
+    }
+
+    /// A template like the sample's under this name, changed.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn template(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut template = samples::template(&self.druid, &self.druid_image)?;
+        template["metadata"]["name"] = json!(name);
+        change(&mut template["spec"]);
+        self.apply(namespace, &template)
     }
 
     /// A PeonTask as it is now.

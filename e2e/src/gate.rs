@@ -27,6 +27,9 @@ pub enum Kill {
     Before(usize),
     /// When the API server did the n-th write; the operator never sees the answer.
     After(usize),
+    /// Not killed but stopped (SIGSTOP) when the API server did the n-th write: whoever lets it go on lets it read the
+    /// answer and do what it was about to do.
+    StopAfter(usize),
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +136,7 @@ fn serve(mut client: TcpStream, mut upstream: UnixStream, state: &Mutex<State>) 
             if due(state, Kill::After(n)) {
                 return Ok(());
             }
+            due(state, Kill::StopAfter(n));
             client.write_all(&answer)
         }
         // Watches stream for minutes.
@@ -160,8 +164,12 @@ fn due(state: &Mutex<State>, moment: Kill) -> bool {
     }
     state.kill = None;
     if let Some(operator) = state.operator {
+        let signal = match moment {
+            Kill::Before(_) | Kill::After(_) => Signal::SIGKILL,
+            Kill::StopAfter(_) => Signal::SIGSTOP,
+        };
         // It may have ended by itself; the case finds out.
-        let _ = kill(Pid::from_raw(operator), Signal::SIGKILL);
+        let _ = kill(Pid::from_raw(operator), signal);
     }
     true
 }

@@ -1,4 +1,4 @@
-//! The test cluster of peon-operator: Kubernetes programs, container images, a one-node cluster and a
+//! The test cluster of peon-operator: Kubernetes programs, container images, a cluster of one or two nodes and a
 //! real Druid inside it, all on one machine without Docker or an image registry.
 //!
 //! Everything here is synchronous: it starts programs and waits for conditions. See `README.md` beside

@@ -42,10 +42,15 @@ enum Action {
         #[arg(value_enum)]
         only: Vec<Image>,
     },
-    /// Start the one-node cluster and leave it running.
+    /// Start the cluster, of one node, and leave it running.
     Up,
     /// Stop the cluster and remove everything it made.
     Down,
+    /// A second node inside the running cluster, for faults of nodes.
+    Node {
+        #[command(subcommand)]
+        change: Node,
+    },
     /// Say what runs.
     Status,
     /// List what a cluster left behind; fails when there is anything.
@@ -78,6 +83,14 @@ enum Action {
         /// The folder to write to.
         folder: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum Node {
+    /// Bring it up and leave it running.
+    Up,
+    /// End it and remove everything it made.
+    Down,
 }
 
 fn main() -> ExitCode {
@@ -117,6 +130,14 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             cluster.keep();
         }
         Action::Down => cluster::down(&cache, busy, &progress)?,
+        Action::Node { change } => {
+            let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
+            match change {
+                Node::Up => cluster.second_node()?.keep(),
+                Node::Down => cluster.remove_second_node()?,
+            }
+            cluster.keep();
+        }
         Action::Status => {
             let components = cluster::status(&cache)?;
             for component in &components {

@@ -1,5 +1,7 @@
 //! The test cluster itself: it does what the cases rely on, and nothing is left of it.
 
+mod second_node;
+
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _},
@@ -21,6 +23,8 @@ use crate::{
     progress::Progress,
     wait::wait_until,
 };
+
+pub use second_node::{fails_and_recovers, goes_when_interrupted as second_node_goes_when_interrupted};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -121,10 +125,17 @@ pub fn works_and_goes(cache: &Cache, progress: &Progress) -> Result<()> {
 ///
 /// # Errors
 /// When it is not heeded, or something is left.
-pub fn goes_when_interrupted(cache: &Cache) -> Result<()> {
+pub fn goes_when_interrupted(cache: &Cache, _: &Progress) -> Result<()> {
     let rules = firewall()?;
+    // From then on processes, mounts, links and cgroups of the cluster exist.
+    interrupt_when(&["--wait", "up"], "containerd … ready")?;
+    nothing_left(cache, &rules)
+}
+
+/// Runs another `e2e`, and interrupts it when it says something.
+fn interrupt_when(args: &[&str], said_line: &str) -> Result<()> {
     let mut child = Command::new(env::current_exe()?)
-        .args(["--wait", "up"])
+        .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -133,10 +144,9 @@ pub fn goes_when_interrupted(cache: &Cache) -> Result<()> {
     let group = interrupt::Helper::process(child.id());
     let mut said = BufReader::new(child.stderr.take().context("no standard error")?);
     let mut line = String::new();
-    // From here on processes, mounts, links and cgroups of the cluster exist.
-    while !line.contains("containerd … ready") {
+    while !line.contains(said_line) {
         line.clear();
-        ensure!(said.read_line(&mut line)? > 0, "the cluster did not start");
+        ensure!(said.read_line(&mut line)? > 0, "it did not say `{said_line}`");
     }
     exec::output(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
     let mut rest = String::new();
@@ -147,7 +157,7 @@ pub fn goes_when_interrupted(cache: &Cache) -> Result<()> {
         status.code() == Some(i32::from(interrupt::INTERRUPTED_STATUS)),
         "ended with {status}: {rest}"
     );
-    nothing_left(cache, &rules)
+    Ok(())
 }
 
 fn nothing_left(cache: &Cache, rules: &str) -> Result<()> {
@@ -173,6 +183,16 @@ fn firewall() -> Result<String> {
 }
 
 fn run(kubectl: &Kubectl, name: &str, image: &str, script: &str, memory: &str) -> Result<()> {
+    create(kubectl, name, &pod_spec(image, script, memory))
+}
+
+fn create(kubectl: &Kubectl, name: &str, spec: &Value) -> Result<()> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+    kubectl.create(&pod.to_string()).map(drop)
+}
+
+/// A pod of one container that runs a script once.
+fn pod_spec(image: &str, script: &str, memory: &str) -> Value {
     let container = json!({
         "name": "main",
         "image": image,
@@ -180,10 +200,7 @@ fn run(kubectl: &Kubectl, name: &str, image: &str, script: &str, memory: &str) -
         "command": ["sh", "-c", script],
         "resources": {"limits": {"memory": memory}},
     });
-    let spec =
-        json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-    kubectl.create(&pod.to_string()).map(drop)
+    json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "containers": [container]})
 }
 
 fn ended(kubectl: &Kubectl, name: &str) -> Result<Value> {

@@ -81,15 +81,28 @@ fn check_cluster(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Pro
     if !Target::is_own()? || Cluster::attach(cache, busy, progress)?.is_some() {
         return Ok(true);
     }
-    let (whole, interrupted, progress) = (cache.clone(), cache.clone(), *progress);
-    let said = |result: Result<()>| result.map_err(|e| format!("{e:#}").into());
+    let progress = *progress;
+    let check = |check: fn(&Cache, &Progress) -> Result<()>| {
+        let cache = cache.clone();
+        move || check(&cache, &progress).map_err(|e| format!("{e:#}").into())
+    };
     let trials = vec![
-        Trial::test("cluster::works_and_leaves_nothing", move || {
-            said(selftest::works_and_goes(&whole, &progress))
-        }),
-        Trial::test("cluster::leaves_nothing_when_interrupted", move || {
-            said(selftest::goes_when_interrupted(&interrupted))
-        }),
+        Trial::test(
+            "cluster::works_and_leaves_nothing",
+            check(selftest::works_and_goes),
+        ),
+        Trial::test(
+            "cluster::leaves_nothing_when_interrupted",
+            check(selftest::goes_when_interrupted),
+        ),
+        Trial::test(
+            "cluster::a_second_node_fails_and_recovers",
+            check(selftest::fails_and_recovers),
+        ),
+        Trial::test(
+            "cluster::a_second_node_leaves_nothing_when_interrupted",
+            check(selftest::second_node_goes_when_interrupted),
+        ),
     ];
     let filter = filter.map(str::to_owned);
     let arguments = Arguments {

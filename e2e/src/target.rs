@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Target {
     /// Our own.
-    Own(Cluster),
+    Own(Box<Cluster>),
     /// `CLUSTER=current`: that of the current kubeconfig. Nothing is started or imported, images must be
     /// there or be pullable.
     Current,
@@ -40,7 +40,7 @@ impl Target {
         if current_wanted()? {
             Ok(Self::Current)
         } else {
-            Cluster::up(cache, busy, progress).map(Self::Own)
+            Cluster::up(cache, busy, progress).map(Box::new).map(Self::Own)
         }
     }
 
@@ -53,7 +53,9 @@ impl Target {
         if current_wanted()? {
             Ok(Self::Current)
         } else {
-            Cluster::attach_or_up(cache, busy, progress).map(Self::Own)
+            Cluster::attach_or_up(cache, busy, progress)
+                .map(Box::new)
+                .map(Self::Own)
         }
     }
 

@@ -198,6 +198,12 @@ impl Conditions {
         self.list.retain(|c| c.type_ != type_);
     }
 
+    /// The reason of a condition.
+    #[must_use]
+    pub fn reason(&self, type_: &str) -> Option<&str> {
+        find(&self.list, type_).map(|c| c.reason.as_str())
+    }
+
     /// The finished list.
     #[must_use]
     pub fn into_list(self) -> Vec<Condition> {

@@ -33,6 +33,39 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{head}-{hash}")
 }
 
+/// Whether Kubernetes takes `name` as a DNS label, as containers and volumes are named.
+#[must_use]
+pub fn is_dns_label(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    name.len() <= LONGEST
+        && name.bytes().all(inner)
+        && !name.is_empty()
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// Whether Kubernetes takes `value` as the value of a label.
+#[must_use]
+pub fn is_label_value(value: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let ends = |b: Option<u8>| b.is_none_or(|b| b.is_ascii_alphanumeric());
+    value.len() <= LONGEST
+        && value.bytes().all(inner)
+        && ends(value.bytes().next())
+        && ends(value.bytes().next_back())
+}
+
+/// Whether Kubernetes takes `key` as the key of a label or annotation: `name` or `domain/name`.
+#[must_use]
+pub fn is_qualified_name(key: &str) -> bool {
+    let (domain, name) = match key.split_once('/') {
+        Some((domain, name)) => (Some(domain), name),
+        None => (None, key),
+    };
+    let is_domain = |d: &str| d.len() <= 253 && d.split('.').all(is_dns_label);
+    domain.is_none_or(is_domain) && !name.is_empty() && is_label_value(name)
+}
+
 /// Lower-case hexadecimal of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

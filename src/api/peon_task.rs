@@ -332,17 +332,17 @@ impl Phase {
     }
 }
 
-/// The template of tasks that name none.
-const DEFAULT_TEMPLATE: &str = "default";
-
 impl PeonTask {
-    /// Name of the task's PeonTemplate.
+    /// The PeonTemplate that the task names.
     #[must_use]
-    pub fn template_name(&self) -> &str {
-        self.spec
-            .template_ref
-            .as_ref()
-            .map_or(DEFAULT_TEMPLATE, |r| &r.name)
+    pub fn template_name(&self) -> Option<&str> {
+        self.spec.template_ref.as_ref().map(|r| r.name.as_str())
+    }
+
+    /// Number of the current attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.status.as_ref().and_then(|s| s.attempt).unwrap_or(1)
     }
 
     /// Whether a verdict stands.

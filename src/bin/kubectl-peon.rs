@@ -7,7 +7,7 @@ use peon_operator::cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match cli::run(cli::Cli::parse()).await {
+    match Box::pin(cli::run(cli::Cli::parse())).await {
         Ok(outcome) => outcome.code().into(),
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,27 +1,17 @@
 //! The PeonTask that a payload becomes, its name and its chunks (pure).
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, ResourceRequirements, Secret};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::api::names::{self, hex};
-use crate::api::{Chunk, LABEL_TASK, PeonTask, PeonTaskSpec, TaskFrom, TemplateRef};
-use crate::druid::payload::LARGEST_INLINE;
-use crate::druid::task_id;
+use crate::api::names::{hex, is_dns_label};
+use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
+use crate::druid::payload::{LARGEST_INLINE, Payload};
+use crate::task::chunks::{Chunks, Kind};
 use crate::task::quantity;
 
-/// Largest payload.
-const LARGEST: usize = 16 << 20;
-/// Bytes in one chunk: an object ends at 1.5 MiB and holds its bytes as base64.
-const CHUNK: usize = 900 << 10;
-/// The key of a chunk's entry.
-const KEY: &str = "chunk";
 /// Longest readable part of a made name: pods add their attempt and have 63 characters.
 const LONGEST_HEAD: usize = 44;
 
@@ -39,19 +29,19 @@ pub(super) struct Wishes {
     pub(super) secret: bool,
 }
 
-/// A PeonTask to create, and what it needs beside it.
+/// A PeonTask to create, and the chunks of its payload where that does not stand in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct New {
     pub(super) task: PeonTask,
-    pub(super) chunks: Chunks,
+    pub(super) chunks: Option<(Chunks, Kind)>,
 }
 
-/// The bytes of a payload that does not stand in its PeonTask.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Chunks {
-    pub(super) secret: bool,
-    /// Name and bytes of each, in order.
-    pub(super) parts: Vec<(String, Vec<u8>)>,
+impl New {
+    /// The chunks as objects of this kind, owned by the task as it was created.
+    pub(super) fn objects(&self, created: &PeonTask) -> Vec<Value> {
+        let chunks = self.chunks.as_ref();
+        chunks.map_or_else(Vec::new, |(chunks, kind)| chunks.objects(created, *kind))
+    }
 }
 
 /// The PeonTask of a plain Druid task.
@@ -61,7 +51,6 @@ pub(super) struct Chunks {
 pub(super) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
     let payload: Map<String, Value> =
         serde_json::from_str(text).map_err(|e| format!("no valid JSON: {e}"))?;
-    check(&payload)?;
     let name = wishes.name.clone().unwrap_or_else(|| made_name(text, &payload));
     let task = PeonTask::new(&name, empty_spec());
     finish(task, Some(text.to_owned()), wishes)
@@ -90,17 +79,11 @@ pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
     }
     let text = match (&task.spec.task, &task.spec.task_json) {
         (Some(payload), _) => {
-            check(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
             let text = serde_json::to_string(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            check(&text, &name)?;
             (wishes.secret || text.len() > LARGEST_INLINE).then_some(text)
         }
-        (_, Some(text)) => {
-            let payload =
-                serde_json::from_str(text).map_err(|e| format!("PeonTask {name}: spec.taskJson: {e}"))?;
-            check(&payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
-            Some(text.clone())
-        }
-        _ => None,
+        (None, text) => text.clone(),
     };
     finish(task, text, wishes)
 }
@@ -123,21 +106,10 @@ fn empty_spec() -> PeonTaskSpec {
     }
 }
 
-/// What Druid would refuse is refused before anything is created.
-fn check(payload: &Map<String, Value>) -> Result<(), String> {
-    if payload
-        .get("type")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        return Err("the task has no type: give `type` as a string that is not empty".into());
-    }
-    match payload.get("id") {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(id)) => task_id::check(id)
-            .map_err(|reason| format!("the task's id {id:?} is not legal in Druid: {reason}")),
-        Some(_) => Err("the task's id is not a string".into()),
-    }
+/// What the operator would refuse is refused before anything is created.
+fn check(payload: &str, name: &str) -> Result<(), String> {
+    let checked = Payload::parse_chunked(payload.as_bytes(), name);
+    checked.map(drop).map_err(|e| format!("PeonTask {name}: {e}"))
 }
 
 fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Result<New, String> {
@@ -163,12 +135,19 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
     }
     spec.unmanaged |= wishes.unmanaged;
     spec.suspend |= wishes.suspend;
-    let mut chunks = Chunks::default();
+    let mut chunks = None;
     if let Some(text) = payload {
+        check(&text, &name)?;
         (spec.task, spec.task_json) = (None, None);
         if wishes.secret || text.len() > LARGEST_INLINE {
-            chunks = split(&name, text.as_bytes(), wishes.secret)?;
-            spec.task_from = Some(task_from(&text, &chunks));
+            let kind = if wishes.secret {
+                Kind::Secret
+            } else {
+                Kind::ConfigMap
+            };
+            let split = Chunks::split(text.as_bytes()).map_err(|e| e.to_string())?;
+            spec.task_from = Some(split.task_from(&name, kind));
+            chunks = Some((split, kind));
         } else {
             spec.task_json = Some(text);
         }
@@ -184,11 +163,7 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let part = |p: &str| {
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        !p.is_empty() && p.bytes().all(legal) && !p.starts_with('-') && !p.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(part) {
+    if name.len() <= 253 && name.split('.').all(is_dns_label) {
         return Ok(());
     }
     Err(format!(
@@ -219,88 +194,6 @@ fn made_name(text: &str, payload: &Map<String, Value>) -> String {
         .filter(|h| !h.is_empty())
         .unwrap_or("task");
     format!("{head}-{}", &hash[..8])
-}
-
-fn split(name: &str, payload: &[u8], secret: bool) -> Result<Chunks, String> {
-    if payload.len() > LARGEST {
-        return Err(format!(
-            "the task has {} bytes, at most {LARGEST} are possible",
-            payload.len()
-        ));
-    }
-    let base = names::label_value(name);
-    let parts = payload.chunks(CHUNK).enumerate();
-    Ok(Chunks {
-        secret,
-        parts: parts
-            .map(|(at, bytes)| (format!("{base}-payload-{at}"), bytes.to_vec()))
-            .collect(),
-    })
-}
-
-fn task_from(text: &str, chunks: &Chunks) -> TaskFrom {
-    let list: Vec<Chunk> = chunks
-        .parts
-        .iter()
-        .map(|(name, _)| Chunk {
-            name: name.clone(),
-            key: KEY.into(),
-        })
-        .collect();
-    let (config_maps, secrets) = if chunks.secret {
-        (vec![], list)
-    } else {
-        (list, vec![])
-    };
-    TaskFrom {
-        sha256: hex(&Sha256::digest(text.as_bytes())),
-        gzip: false,
-        config_maps,
-        secrets,
-    }
-}
-
-impl Chunks {
-    /// The chunks as ConfigMaps, owned by the task.
-    pub(super) fn config_maps<'a>(&'a self, task: &'a PeonTask) -> impl Iterator<Item = ConfigMap> + 'a {
-        self.parts.iter().map(|(name, bytes)| ConfigMap {
-            metadata: owned(name, task),
-            binary_data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(bytes.clone()))])),
-            immutable: Some(true),
-            ..ConfigMap::default()
-        })
-    }
-
-    /// The chunks as Secrets, owned by the task.
-    pub(super) fn secrets<'a>(&'a self, task: &'a PeonTask) -> impl Iterator<Item = Secret> + 'a {
-        self.parts.iter().map(|(name, bytes)| Secret {
-            metadata: owned(name, task),
-            data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(bytes.clone()))])),
-            immutable: Some(true),
-            ..Secret::default()
-        })
-    }
-}
-
-fn owned(name: &str, task: &PeonTask) -> ObjectMeta {
-    let owner = task.uid().map(|uid| OwnerReference {
-        api_version: PeonTask::api_version(&()).into_owned(),
-        kind: PeonTask::kind(&()).into_owned(),
-        name: task.name_any(),
-        uid,
-        controller: Some(true),
-        block_owner_deletion: None,
-    });
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: task.namespace(),
-        labels: Some(BTreeMap::from([(
-            LABEL_TASK.to_owned(),
-            names::label_value(&task.name_any()),
-        )])),
-        owner_references: owner.map(|o| vec![o]),
-        ..ObjectMeta::default()
-    }
 }
 
 /// What of an existing task differs from the one that was to be created; `None` where a repetition may go on.

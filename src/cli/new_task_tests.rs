@@ -21,7 +21,7 @@ fn a_payload_becomes_a_task_with_the_wishes_of_the_command_line() {
         secret: false,
     };
     let made = new(NOOP, &wishes);
-    assert_eq!(made.chunks, Chunks::default());
+    assert_eq!(made.chunks, None);
     assert_eq!(
         json!(made.task),
         json!({
@@ -53,17 +53,15 @@ fn a_made_name_is_legal_readable_and_always_the_same() {
 
 #[test]
 fn a_large_or_secret_payload_goes_into_chunks_that_the_task_owns() {
-    let large = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(2 << 20));
+    let large = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(LARGEST_INLINE));
     let mut made = new(&large, &Wishes::default());
     let from = made.task.spec.task_from.clone().unwrap();
-    assert_eq!(from.config_maps.len(), 3);
     assert_eq!(from.sha256, hex(&Sha256::digest(large.as_bytes())));
-    let whole: Vec<u8> = made.chunks.parts.iter().flat_map(|(_, b)| b.clone()).collect();
-    assert_eq!(whole, large.as_bytes());
     made.task.metadata.uid = Some("u".into());
-    let first = made.chunks.config_maps(&made.task).next().unwrap();
-    assert_eq!(first.name_any(), from.config_maps[0].name);
-    assert_eq!(first.owner_references()[0].uid, "u");
+    let objects = made.objects(&made.task);
+    assert_eq!(objects.len(), from.config_maps.len());
+    assert_eq!(objects[0]["metadata"]["name"], *from.config_maps[0].name);
+    assert_eq!(objects[0]["metadata"]["ownerReferences"][0]["uid"], "u");
     let secret = Wishes {
         secret: true,
         ..Wishes::default()
@@ -71,15 +69,9 @@ fn a_large_or_secret_payload_goes_into_chunks_that_the_task_owns() {
     let made = new(NOOP, &secret);
     assert_eq!(made.task.spec.task_from.as_ref().unwrap().secrets.len(), 1);
     assert_eq!(made.task.spec.task_json, None);
-    let secret = made.chunks.secrets(&made.task).next().unwrap();
-    assert_eq!(secret.data.unwrap()["chunk"].0, NOOP.as_bytes());
-    assert!(
-        of_payload(
-            &format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(LARGEST)),
-            &Wishes::default()
-        )
-        .is_err()
-    );
+    assert_eq!(made.objects(&made.task)[0]["kind"], "Secret");
+    let largest = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(16 << 20));
+    assert!(of_payload(&largest, &Wishes::default()).is_err());
 }
 
 #[test]
@@ -96,7 +88,7 @@ fn a_peontask_stays_as_it_is_unless_its_payload_is_too_large() {
         .insert("pad".into(), pad);
     let moved = of_task(written, &Wishes::default()).unwrap();
     assert_eq!(moved.task.spec.task, None);
-    assert_eq!(moved.chunks.parts.len(), 1);
+    assert_eq!(moved.objects(&moved.task).len(), 1);
 }
 
 #[test]

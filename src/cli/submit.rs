@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::PostParams;
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::connection::{Cluster, Flags};
 use super::input::{self, Document};
-use super::new_task::{self, Chunks, New, Wishes};
+use super::new_task::{self, New, Wishes};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{span, tasks};
 use crate::api::PeonTask;
+use crate::task::chunks::Kind;
 
 /// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
@@ -199,11 +202,9 @@ impl Submit {
             return Ok(task);
         }
         if tasks::verdict(&task).is_none() {
-            create_chunks(cluster, &task, &new.chunks)
-                .await
-                .with_context(|| {
-                    format!("the payload of {name} is not complete: submit it again, which completes it")
-                })?;
+            create_chunks(cluster, &task, new).await.with_context(|| {
+                format!("the payload of {name} is not complete: submit it again, which completes it")
+            })?;
         }
         if !quiet {
             output::print(&format!("{} {done}\n", output::reference(&name)))?;
@@ -264,14 +265,11 @@ fn repeated(existing: PeonTask, wanted: &PeonTask) -> anyhow::Result<PeonTask> {
     }
 }
 
-async fn create_chunks(cluster: &Cluster, task: &PeonTask, chunks: &Chunks) -> anyhow::Result<()> {
-    if chunks.secret {
-        for chunk in chunks.secrets(task) {
-            create_chunk(cluster, task, "secrets", &chunk).await?;
-        }
-    } else {
-        for chunk in chunks.config_maps(task) {
-            create_chunk(cluster, task, "configmaps", &chunk).await?;
+async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow::Result<()> {
+    for object in new.objects(task) {
+        match new.chunks {
+            Some((_, Kind::Secret)) => create_chunk::<Secret>(cluster, task, "secrets", object).await?,
+            _ => create_chunk::<ConfigMap>(cluster, task, "configmaps", object).await?,
         }
     }
     Ok(())
@@ -281,7 +279,7 @@ async fn create_chunk<K>(
     cluster: &Cluster,
     task: &PeonTask,
     resource: &'static str,
-    chunk: &K,
+    object: Value,
 ) -> anyhow::Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -290,9 +288,10 @@ where
         + Clone
         + Debug,
 {
+    let chunk: K = serde_json::from_value(object)?;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let name = chunk.name_any();
-    match api.create(&PostParams::default(), chunk).await {
+    match api.create(&PostParams::default(), &chunk).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
             let existing = api.get(&name).await;

@@ -29,7 +29,8 @@ pub fn split(text: &str) -> Result<Vec<String>, String> {
 /// What an option sets, where a later one replaces an earlier one; `None` for options that add up, as
 /// `--add-opens` does.
 ///
-/// The collectors share one kind: a JVM that is told to use two of them does not start.
+/// The collectors share one kind: a JVM that is told to use two of them does not start. So do the ways to give a heap:
+/// a JVM takes no notice of the percentage beside a size.
 #[must_use]
 pub fn kind(option: &str) -> Option<String> {
     if let Some(rest) = option.strip_prefix("-D") {
@@ -38,6 +39,12 @@ pub fn kind(option: &str) -> Option<String> {
     if let Some(rest) = option.strip_prefix("-XX:") {
         let name = rest.strip_prefix(['+', '-']).unwrap_or(rest);
         let name = name.split('=').next().unwrap_or(name);
+        if ["MaxHeapSize", "MaxRAMPercentage"].contains(&name) {
+            return Some("-Xmx".into());
+        }
+        if name == "InitialHeapSize" {
+            return Some("-Xms".into());
+        }
         let collector = name.starts_with("Use") && name.ends_with("GC") && rest.starts_with('+');
         return Some(if collector {
             "-XX:Use*GC".into()
@@ -128,6 +135,10 @@ mod tests {
             "-Dx=1",
             "--add-opens",
             "b",
+            "-XX:InitialHeapSize=1m",
+            "-XX:MaxRAMPercentage=50",
+            "-Xms2m",
+            "-XX:MaxHeapSize=3g",
             "-Xmx2g",
             "-XX:+UseSerialGC",
             "-Dx=2",
@@ -141,6 +152,7 @@ mod tests {
                 "a",
                 "--add-opens",
                 "b",
+                "-Xms2m",
                 "-Xmx2g",
                 "-XX:+UseSerialGC",
                 "-Dx=2"

@@ -1,5 +1,7 @@
 //! What is known about Druid alone. Nothing here knows Kubernetes.
 
+pub mod human_readable;
+pub mod ingestion_memory;
 pub mod java_options;
 pub mod payload;
 pub mod properties;

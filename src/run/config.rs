@@ -49,6 +49,11 @@ pub struct Config {
     #[arg(long, env = "PEON_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
 
+    /// Most finished PeonTasks kept in a namespace, at least 1; of more the oldest are deleted, with their pods and
+    /// logs, whatever their TTL. Default: no limit.
+    #[arg(long, env = "PEON_RETAIN_FINISHED", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub retain_finished: Option<u32>,
+
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

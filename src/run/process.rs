@@ -97,8 +97,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             instance: Some(identity),
         },
     );
-    let actor = Actor::new(client, recorder, candidate.leadership());
-    let context = Arc::new(Context::new(caches, actor, operator, metrics.clone()));
+    let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
+    let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
+    let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
+    let context = Arc::new(context);
     let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
     let lost = tokio::select! {
         () = candidate.hold() => true,

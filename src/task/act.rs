@@ -1,30 +1,34 @@
 //! The only effects of the PeonTask controller.
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+    PropagationPolicy,
 };
-use kube::core::PartialObjectMeta;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::admit::Refused;
-use super::evidence::Evidence;
+use super::admit;
+use super::ledger::Ledger;
+use super::look::Eyes;
 use super::plan::Action;
-use super::snapshot::{Creation, Live, Snapshot};
-use super::waiting::PodWarning;
+use super::snapshot::{Creation, Snapshot};
+use super::status::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
 use crate::run::lease::{Leadership, NotLeader};
 
 /// No answer within this time is a failure, repeated later.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Events read of one pod; its newest Warnings are among them unless it has more than these.
-const EVENTS: u32 = 100;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -77,13 +81,17 @@ pub struct Actor {
     client: Client,
     recorder: Recorder,
     leadership: Leadership,
+    eyes: Eyes,
+    ledger: Arc<Ledger>,
 }
 
 impl Actor {
     /// An actor that acts only under this leadership.
     #[must_use]
-    pub fn new(client: Client, recorder: Recorder, leadership: Leadership) -> Self {
+    pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
         Self {
+            eyes: Eyes::new(client.clone()),
+            ledger,
             client,
             recorder,
             leadership,
@@ -93,7 +101,7 @@ impl Actor {
     /// Performs one action and puts its outcome into the snapshot.
     ///
     /// # Access control
-    /// configmaps: create, get. pods: create, get, delete. peontasks: get. events (core): list.
+    /// configmaps: create. pods: create.
     ///
     /// # Errors
     /// When the action could not be performed at all; a refusal is an outcome.
@@ -101,9 +109,13 @@ impl Actor {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
             Action::ReadPayload => {
-                let message = "payloads in ConfigMaps and Secrets are not read yet".to_owned();
-                let reason = crate::api::conditions::accepted::PAYLOAD_INCOMPLETE;
-                snapshot.payload = Some(Err(Refused { reason, message }));
+                snapshot.payload = Some(match &snapshot.task.spec.task_from {
+                    Some(from) => {
+                        let parts = self.eyes.read_chunks(&namespace, from).await?;
+                        admit::chunked(&snapshot.task, from, parts)
+                    }
+                    None => admit::payload(snapshot),
+                });
             }
             Action::CreateConfigMap(config_map) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
@@ -115,14 +127,41 @@ impl Actor {
             }
             Action::LookLive { name } => {
                 let task = snapshot.task.name_any();
-                snapshot.live = Some(self.look_live(&namespace, &name, &task).await?);
+                snapshot.live = Some(self.eyes.look_live(&namespace, &name, &task).await?);
             }
             Action::ReadWarnings { pod: _, uid } => {
-                snapshot.warnings = Some(self.read_warnings(&namespace, &uid).await?);
+                snapshot.warnings = Some(self.eyes.read_warnings(&namespace, &uid).await?);
+            }
+            Action::LookNode { node, pod_uid } => {
+                snapshot.node = Some(self.eyes.look_node(&namespace, node, &pod_uid).await?);
+            }
+            Action::TakeSlot { template, max } => {
+                let created = snapshot.task.metadata.creation_timestamp.as_ref();
+                snapshot.slot = Some(self.ledger.slots.take(
+                    &namespace,
+                    &template,
+                    max,
+                    &snapshot.task.uid().unwrap_or_default(),
+                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                    &snapshot.task.name_any(),
+                ));
+            }
+            Action::RecallRung { subtask } => {
+                snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
             }
             Action::DeletePod { pod, uid } => {
-                self.delete_pod(&namespace, &pod, uid).await?;
-                snapshot.deleted = true;
+                self.delete::<Pod>("delete pod", &namespace, &pod, uid).await?;
+                snapshot.ended.push(pod);
+            }
+            Action::EndPod { pod, uid } => {
+                self.end_pod(&namespace, &pod, &uid).await?;
+                snapshot.ended.push(pod);
+            }
+            Action::DeleteTask { uid } => {
+                let name = snapshot.task.name_any();
+                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                    .await?;
+                snapshot.ended.push(name);
             }
         }
         Ok(())
@@ -140,6 +179,10 @@ impl Actor {
         self.leadership.check()?;
         let api: Api<PeonTask> = Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
         // The version in the body makes the patch conditional.
+        let status = replacing(task.status.as_ref(), status).map_err(|e| ActError::Api {
+            verb: VERB,
+            source: Box::new(kube::Error::SerdeError(e)),
+        })?;
         let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
         let name = task.name_any();
         let params = PatchParams::default();
@@ -246,69 +289,71 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    async fn look_live(&self, namespace: &str, name: &str, task: &str) -> Result<Live, ActError> {
-        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let config_map = timed("get configmap", config_maps.get_opt(name)).await?;
-        let pod = timed("get pod", pods.get_opt(name)).await?;
-        // Last: a version that is still the cache's proves that the status said nothing else before the others
-        // were read.
-        let tasks: Api<PartialObjectMeta<PeonTask>> = Api::namespaced(self.client.clone(), namespace);
-        let task = timed("get peontask", tasks.get_metadata_opt(task)).await?;
-        let owner = |meta: &kube::core::ObjectMeta| {
-            meta.owner_references
-                .iter()
-                .flatten()
-                .find(|o| o.controller == Some(true))
-                .map(|o| o.uid.clone())
-        };
-        Ok(Live {
-            config_map_owner: config_map.and_then(|c| owner(&c.metadata)),
-            pod: pod.as_ref().map(Evidence::of),
-            task_version: task.and_then(|t| t.metadata.resource_version),
-        })
-    }
-
-    async fn read_warnings(&self, namespace: &str, uid: &str) -> Result<Vec<PodWarning>, ActError> {
-        let api: Api<CoreEvent> = Api::namespaced(self.client.clone(), namespace);
-        let params = ListParams::default()
-            .fields(&format!("involvedObject.uid={uid},type=Warning"))
-            .limit(EVENTS);
-        let mut events = timed("list events", api.list(&params)).await?.items;
-        events.sort_by_key(|e| {
-            let last = e.last_timestamp.as_ref().map(|t| t.0);
-            std::cmp::Reverse(last.or_else(|| e.metadata.creation_timestamp.as_ref().map(|t| t.0)))
-        });
-        let warning = |e: CoreEvent| PodWarning {
-            reason: e.reason.unwrap_or_default(),
-            message: e.message.unwrap_or_default(),
-        };
-        Ok(events.into_iter().map(warning).collect())
-    }
-
-    async fn delete_pod(&self, namespace: &str, pod: &str, uid: String) -> Result<(), ActError> {
-        const VERB: &str = "delete pod";
+    /// Deletes the object of this name and uid, if there still is one.
+    ///
+    /// # Access control
+    /// pods: delete. peontasks: delete.
+    ///
+    /// # Errors
+    /// When it could not be deleted.
+    pub async fn delete<K>(
+        &self,
+        verb: &'static str,
+        namespace: &str,
+        name: &str,
+        uid: String,
+    ) -> Result<(), ActError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
         self.leadership.check()?;
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Some(Preconditions {
             uid: Some(uid),
             resource_version: None,
         });
         let params = DeleteParams {
             preconditions,
+            propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match timed(VERB, api.delete(pod, &params)).await {
-            Ok(_) | Err(ActError::Conflict(_)) => Ok(()),
-            Err(ActError::Api { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.is_not_found()) => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        gone_is_fine(timed(verb, api.delete(name, &params)).await.map(|_| ()))
+    }
+
+    /// A deadline of one second is the only thing that ends a pod's containers and leaves its logs.
+    ///
+    /// # Access control
+    /// pods: patch.
+    async fn end_pod(&self, namespace: &str, pod: &str, uid: &str) -> Result<(), ActError> {
+        self.leadership.check()?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        // The uid in the body makes the patch conditional.
+        let body = json!({"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": 1}});
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        gone_is_fine(
+            timed("patch pod", api.patch(pod, &params, &patch))
+                .await
+                .map(|_| ()),
+        )
     }
 }
 
-async fn timed<T>(verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, ActError> {
+/// What is gone, or is another object by now, needs nothing done to it.
+fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
+    match result {
+        Err(ActError::Conflict(_)) => Ok(()),
+        Err(ActError::Api { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.is_not_found()) => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+pub(super) async fn timed<T>(
+    verb: &'static str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ActError> {
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ActError::Conflict(verb)),

@@ -2,25 +2,42 @@
 
 use std::sync::Arc;
 
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use super::overrides::Exceeded;
 use super::pod::Attempt;
+use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{jvm, pod_template};
+use super::{chunks, jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::names::hex;
+use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
+use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
-use kube::ResourceExt;
 
 /// A task that can be run.
 #[derive(Debug, Clone)]
 pub struct Admitted<'a> {
     /// Its payload.
     pub payload: Arc<Payload>,
-    /// Its settings.
+    /// Its settings, at the memory step of the current attempt.
     pub settings: Settings,
+    /// When a failed attempt is followed by another one.
+    pub retry: Policy,
+    /// What the peon is given in place of its payload, where the template says so.
+    effective: Option<Effective>,
     arguments: String,
     task: &'a PeonTask,
     template: &'a PeonTemplate,
+}
+
+/// A task whose limits in rows were lifted.
+#[derive(Debug, Clone)]
+struct Effective {
+    json: String,
+    hash: String,
 }
 
 /// A task that cannot be run.
@@ -50,10 +67,38 @@ impl Admitted<'_> {
             task_uid: &names.uid,
             number,
             payload: &self.payload,
+            task_from: self.task.spec.task_from.as_ref(),
+            task_json: self.effective.as_ref().map_or(&self.payload.json, |e| &e.json),
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
         }
+    }
+
+    /// Name of the template that the task is made with.
+    #[must_use]
+    pub fn template_name(&self) -> &str {
+        self.template.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Hash of what the peon is given, where that is not the payload; for `status.effectiveHash`.
+    #[must_use]
+    pub fn effective_hash(&self) -> Option<&str> {
+        self.effective.as_ref().map(|e| e.hash.as_str())
+    }
+
+    /// The template.
+    #[must_use]
+    pub fn template(&self) -> &PeonTemplate {
+        self.template
+    }
+
+    /// Whether an attempt `step` steps up the memory ladder can be followed by one with more memory.
+    #[must_use]
+    pub fn can_climb(&self, step: u32) -> bool {
+        let overrides = self.template.spec.overrides.as_ref();
+        let max = overrides.and_then(|o| o.max_memory.as_ref());
+        ladder::can_climb(&self.settings.first_memory, step, self.retry.memory(), max)
     }
 
     /// The names that an attempt carries.
@@ -84,12 +129,42 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
         return read.clone();
     }
     let task = &*snapshot.task;
-    let invalid = |message: String| Refused {
+    let (spec, name) = (&task.spec, task.name_any());
+    let payload = match (&spec.task, &spec.task_json) {
+        (Some(given), _) => Payload::parse(given, &name),
+        (None, Some(json)) => Payload::parse_inline(json, &name),
+        (None, None) => return Err(invalid("the payload was not read: please report this".into())),
+    };
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+/// The payload of a task that stands in chunks; `parts` are they, or the name of one that is missing.
+///
+/// # Errors
+/// As [`payload`].
+pub fn chunked(
+    task: &PeonTask,
+    from: &TaskFrom,
+    parts: Result<Vec<Vec<u8>>, String>,
+) -> Result<Arc<Payload>, Refused> {
+    let parts = parts.map_err(|missing| Refused {
+        reason: accepted::PAYLOAD_INCOMPLETE,
+        message: format!("{missing} of the payload is not there: create it, or submit the task again"),
+    })?;
+    let json = chunks::assemble(from, &parts).map_err(invalid)?;
+    let payload = Payload::parse_chunked(&json, &task.name_any());
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+fn invalid(message: String) -> Refused {
+    Refused {
         reason: accepted::INVALID_TASK,
         message,
-    };
-    let given = task.spec.task.clone().unwrap_or_default();
-    let payload = Payload::parse(&given, &task.name_any()).map_err(|e| invalid(e.to_string()))?;
+    }
+}
+
+/// What was accepted once stays as it is.
+fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Refused> {
     let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
     if accepted.is_some_and(|hash| *hash != payload.hash) {
         return Err(invalid(
@@ -122,8 +197,19 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     })?;
     let template = match &snapshot.template {
         Template::Found(template) => template,
+        Template::Undecided => {
+            return Err(Refused {
+                reason: accepted::NO_TEMPLATE,
+                message: "the task names no PeonTemplate, and its payload has not been read yet".into(),
+            });
+        }
         Template::Missing { name } => {
-            let message = format!("there is no PeonTemplate {name} in this namespace: create it");
+            let alternative = match &task.spec.template_ref {
+                None => " and none that matches the task",
+                Some(_) => "",
+            };
+            let message =
+                format!("there is no PeonTemplate {name} in this namespace{alternative}: create it");
             return Err(Refused {
                 reason: accepted::NO_TEMPLATE,
                 message,
@@ -137,26 +223,65 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
             });
         }
     };
-    pod_template::check(template.spec.template.as_ref()).map_err(|e| Refused {
+    template_shape::check(template.spec.template.as_ref()).map_err(|e| Refused {
         reason: accepted::INVALID_TEMPLATE,
         message: format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
     })?;
+    let retry = Policy::effective(task.spec.retry.as_ref(), template.spec.retry.as_ref());
     let levels = Levels {
         task: &task.spec,
         payload: &payload,
         template: &template.spec,
         operator: &snapshot.operator,
+        memory_step: snapshot.memory_step(),
+        ladder: retry.memory(),
     };
     let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
+    overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
+    let effective = effective(task, &payload, template, sizing.heap)?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Admitted {
         payload,
         settings,
+        retry,
+        effective,
         arguments,
         task,
         template,
     })
+}
+
+/// What the peon is given in place of the payload, where the template wants ingestion memory in bytes.
+fn effective(
+    task: &PeonTask,
+    payload: &Payload,
+    template: &PeonTemplate,
+    heap: u64,
+) -> Result<Option<Effective>, Refused> {
+    let memory = template.spec.sizing.as_ref().and_then(|s| s.ingestion_memory);
+    if memory != Some(IngestionMemory::Bytes) || !ingestion_memory::applies_to(&payload.type_) {
+        return Ok(None);
+    }
+    if task.spec.task_from.is_some() {
+        let message = format!(
+            "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload in taskFrom: \
+             use a template with Payload",
+            template.name_any()
+        );
+        return Err(Refused {
+            reason: accepted::INVALID_TEMPLATE,
+            message,
+        });
+    }
+    let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| Refused {
+        reason: accepted::INVALID_TASK,
+        message: format!("the task cannot be read as JSON: {e}"),
+    })?;
+    Ok(rewritten.map(|json| Effective {
+        hash: format!("sha256:{}", hex(&Sha256::digest(json.as_bytes()))),
+        json,
+    }))
 }
 
 /// The template can be mended, the task cannot.
@@ -174,5 +299,109 @@ fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
             reason: accepted::INVALID_TASK,
             message,
         },
+    }
+}
+
+fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
+    let name = template.name_any();
+    match exceeded {
+        Exceeded::Limit(message) => Refused {
+            reason: accepted::LIMIT_EXCEEDED,
+            message: format!("{message}; PeonTemplate {name}"),
+        },
+        Exceeded::Template(message) => Refused {
+            reason: accepted::INVALID_TEMPLATE,
+            message: format!("the PeonTemplate {name} cannot be used: {message}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::task::fixtures::{snapshot, task, template};
+
+    fn with(spec: Value, template_spec: Value) -> Snapshot {
+        let mut snapshot = snapshot(task(spec));
+        snapshot.template = Template::Found(Arc::new(template(template_spec)));
+        snapshot
+    }
+
+    fn index(tuning: Value) -> Value {
+        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "unmanaged": true})
+    }
+
+    #[test]
+    fn a_task_that_exceeds_its_template_waits() {
+        let snapshot = with(
+            json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "4Gi"}}}),
+            json!({"overrides": {"maxMemory": "2Gi"}}),
+        );
+        let refused = admit(&snapshot).unwrap_err();
+        assert_eq!(refused.reason, accepted::LIMIT_EXCEEDED);
+        assert!(!refused.is_final());
+        assert!(
+            refused.message.ends_with("PeonTemplate default"),
+            "{}",
+            refused.message
+        );
+    }
+
+    #[test]
+    fn the_step_of_the_status_is_climbed() {
+        let mut task = task(json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "1Gi"}}}));
+        task.status.get_or_insert_default().memory_step = Some(1);
+        let snapshot = snapshot(task);
+        let admitted = admit(&snapshot).unwrap();
+        assert_eq!(admitted.settings.memory.0, "1536Mi");
+        assert!(admitted.can_climb(1));
+        assert!(!admitted.can_climb(20));
+    }
+
+    #[test]
+    fn memory_in_bytes_is_what_the_peon_is_given() {
+        let bytes =
+            || json!({"sizing": {"ingestionMemory": "Bytes"}, "resources": {"limits": {"memory": "1Gi"}}});
+        let given = |snapshot: &Snapshot| {
+            let admitted = admit(snapshot).unwrap();
+            let names = admitted.names();
+            let json = admitted.attempt(1, &names).config_map().data.unwrap()["task.json"].clone();
+            (
+                json,
+                admitted.payload.clone(),
+                admitted.effective_hash().map(str::to_owned),
+            )
+        };
+        let (json, payload, hash) = given(&with(index(json!({"maxRowsInMemory": 5})), bytes()));
+        // 1 GiB less an eighth of direct memory and a fifth for the rest leaves 691 MiB of heap.
+        let expected = json!({"maxRowsInMemory": i32::MAX, "maxBytesInMemory": (691_u64 << 20) / 6});
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["spec"]["tuningConfig"], expected);
+        assert!(
+            payload.json.contains(r#""maxRowsInMemory":5"#),
+            "{}",
+            payload.json
+        );
+        assert!(hash.is_some_and(|hash| hash != payload.hash));
+        let (json, payload, hash) = given(&with(index(json!({"maxRowsInMemory": 5})), json!({})));
+        assert_eq!((json, hash), (payload.json.clone(), None));
+    }
+
+    #[test]
+    fn memory_in_bytes_needs_a_payload_in_the_task() {
+        let mut snapshot = with(index(json!({})), json!({"sizing": {"ingestionMemory": "Bytes"}}));
+        snapshot.payload = Some(payload(&snapshot));
+        let mut task = (*snapshot.task).clone();
+        task.spec.task = None;
+        let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});
+        task.spec.task_from = serde_json::from_value(chunks).unwrap();
+        snapshot.task = Arc::new(task);
+        let refused = admit(&snapshot).unwrap_err();
+        assert_eq!(refused.reason, accepted::INVALID_TEMPLATE);
+        assert!(refused.message.contains("taskFrom"), "{}", refused.message);
     }
 }

@@ -12,11 +12,13 @@ use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
 use super::act::{ActError, Actor};
+use super::admit;
 use super::evidence::Evidence;
 use super::plan::{self, Settlement, Step, plan};
+use super::select::{self, Candidate};
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
-use crate::api::conditions::accepted;
+use crate::api::conditions::{self, accepted};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::druid::properties::RuntimeProperties;
 use crate::kube::backoff::Backoff;
@@ -30,6 +32,9 @@ const MOST_ACTIONS: usize = 8;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
+/// Reason of the Event about a template that was chosen among equals.
+const TEMPLATE_TIE: &str = "TemplateTie";
+
 /// Everything that a pass uses.
 pub struct Context {
     caches: Caches,
@@ -38,6 +43,7 @@ pub struct Context {
     metrics: Metrics,
     backoff: Backoff,
     written: Written,
+    retain_finished: Option<usize>,
 }
 
 impl Context {
@@ -51,7 +57,17 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             written: Written::default(),
+            retain_finished: None,
         }
+    }
+}
+
+impl Context {
+    /// Keeps no more than so many finished tasks in a namespace.
+    #[must_use]
+    pub fn retain_finished(mut self, most: Option<usize>) -> Self {
+        self.retain_finished = most;
+        self
     }
 }
 
@@ -89,6 +105,10 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
     result.map(|(_, requeue)| requeue.map_or_else(Requeue::await_change, Requeue::requeue))
 }
 
+fn is_accepted(status: &PeonTaskStatus) -> bool {
+    conditions::is_true(&status.conditions, conditions::ACCEPTED)
+}
+
 /// A failed effect is repeated; objects that fail again and again less and less often.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
@@ -120,28 +140,65 @@ impl Context {
         {
             return Ok((false, Some(OWN_WRITE)));
         }
+        if task.is_final() {
+            self.retain(task).await?;
+        }
         let mut snapshot = self.observe(task);
+        let mut tied = Vec::new();
         for _ in 0..MOST_ACTIONS {
+            // A template is chosen by the payload, which may have to be read first.
+            if matches!(snapshot.template, Template::Undecided) {
+                (snapshot.template, tied) = self.template(&snapshot);
+            }
             match plan(&snapshot, Timestamp::now()) {
                 Step::Act(action) => {
-                    tracing::debug!(?action, "acting");
+                    tracing::debug!(action = action.name(), "acting");
                     self.actor.perform(action, &mut snapshot).await?;
                 }
-                Step::Settle(settlement) => return self.settle(task, &uid, *settlement).await,
+                Step::Settle(settlement) => {
+                    let accepted = settlement.status.as_ref().is_some_and(is_accepted);
+                    let outcome = self.settle(task, &uid, *settlement).await?;
+                    if accepted && !task.status.as_ref().is_some_and(is_accepted) {
+                        self.warn_of_tie(task, &snapshot, &tied).await;
+                    }
+                    return Ok(outcome);
+                }
             }
         }
         Err(ActError::Unsettled(MOST_ACTIONS))
     }
 
+    /// Deletes the oldest finished tasks of the namespace beyond those that are to be kept.
+    async fn retain(&self, task: &PeonTask) -> Result<(), ActError> {
+        let Some(keep) = self.retain_finished else {
+            return Ok(());
+        };
+        let namespace = task.namespace().unwrap_or_default();
+        for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
+            tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
+            self.actor
+                .delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                .await?;
+        }
+        Ok(())
+    }
+
     fn observe(&self, task: &PeonTask) -> Snapshot {
         let namespace = task.namespace().unwrap_or_default();
-        let name = names::attempt(&task.name_any(), 1);
-        let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+        let pod = |attempt| {
+            let name = names::attempt(&task.name_any(), attempt);
+            let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+            pod.as_deref().map(Evidence::of)
+        };
+        let current = task.attempt();
+        let name = names::attempt(&task.name_any(), current);
         Snapshot {
             task: Arc::new(task.clone()),
-            template: self.template(task, &namespace),
+            template: Template::Undecided,
             operator: self.operator.clone(),
-            cached: pod.as_deref().map(Evidence::of),
+            cached: pod(current),
+            // As many as there were attempts, which budgets bound.
+            others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
             held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
             payload: None,
@@ -149,12 +206,49 @@ impl Context {
             live: None,
             creation: None,
             warnings: None,
-            deleted: false,
+            node: None,
+            slot: None,
+            rung: None,
+            ended: Vec::new(),
         }
     }
 
-    fn template(&self, task: &PeonTask, namespace: &str) -> Template {
-        let name = task.template_name().to_owned();
+    /// The task's template, and the names of those that match as well as the chosen one.
+    fn template(&self, snapshot: &Snapshot) -> (Template, Vec<String>) {
+        let task = &*snapshot.task;
+        let namespace = task.namespace().unwrap_or_default();
+        // Of a finished task the payload, by which it was chosen, is not kept.
+        let in_force = task
+            .status
+            .as_ref()
+            .filter(|s| s.pod_uid.is_some() || task.is_final())
+            .and_then(|s| s.template.as_deref());
+        if let Some(name) = task.template_name().or(in_force) {
+            return (self.template_named(name, &namespace), Vec::new());
+        }
+        let Ok(payload) = admit::payload(snapshot) else {
+            return (Template::Undecided, Vec::new());
+        };
+        let templates = self
+            .caches
+            .templates
+            .state_filter(|t| t.namespace().as_deref() == Some(&namespace));
+        let candidates = templates
+            .iter()
+            .filter_map(|t| t.0.as_ref().ok())
+            .map(|t| Candidate {
+                name: t.metadata.name.as_deref().unwrap_or_default(),
+                matches: t.spec.matches.as_ref(),
+                priority: t.spec.priority.unwrap_or(0),
+            });
+        match select::select(&payload, candidates) {
+            Some(chosen) => (self.template_named(&chosen.name, &namespace), chosen.tied),
+            None => (self.template_named(select::DEFAULT, &namespace), Vec::new()),
+        }
+    }
+
+    fn template_named(&self, name: &str, namespace: &str) -> Template {
+        let name = name.to_owned();
         let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
         match self.caches.templates.get(&key).map(|t| (*t).clone()) {
             None => Template::Missing { name },
@@ -167,6 +261,23 @@ impl Context {
                 }
             }
         }
+    }
+
+    /// Says once, when the task is accepted, that its template was chosen among equals.
+    async fn warn_of_tie(&self, task: &PeonTask, snapshot: &Snapshot, tied: &[String]) {
+        let Template::Found(template) = &snapshot.template else {
+            return;
+        };
+        if tied.is_empty() {
+            return;
+        }
+        let message = format!(
+            "PeonTemplate {} is used, the first by name; of the same priority {} match too: {}",
+            template.name_any(),
+            template.spec.priority.unwrap_or(0),
+            tied.join(", ")
+        );
+        self.actor.warn(task, TEMPLATE_TIE.into(), &message).await;
     }
 
     async fn settle(
@@ -202,9 +313,12 @@ impl Context {
         if let Some((reason, message)) = plan::warning(task.status.as_ref(), status) {
             self.actor.warn(task, reason, &message).await;
         }
-        if matches!(status.phase, Some(Phase::Succeeded | Phase::Failed)) {
+        let is_final = matches!(status.phase, Some(Phase::Succeeded | Phase::Failed));
+        if is_final {
             self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
-            let pod = names::attempt(&task.name_any(), 1);
+        }
+        if is_final || status.attempt != task.status.as_ref().and_then(|s| s.attempt) {
+            let pod = names::attempt(&task.name_any(), task.attempt());
             self.caches
                 .departed
                 .forget(&task.namespace().unwrap_or_default(), &pod);

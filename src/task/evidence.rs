@@ -27,6 +27,8 @@ pub struct Evidence {
     pub message: String,
     /// When the deletion of the pod was asked for.
     pub deletion_requested: Option<Timestamp>,
+    /// When its grace period is over: `deletionTimestamp`.
+    pub deletion_due: Option<Timestamp>,
     /// The condition `DisruptionTarget`.
     pub disruption: Option<Disruption>,
     /// The message of `PodScheduled=False`.
@@ -35,6 +37,14 @@ pub struct Evidence {
     pub peon: Container,
     /// The first init container that waits for something or failed: its name and state.
     pub init: Option<(String, Container)>,
+    /// Whether an ordinary container beside the peon's runs.
+    pub sidecars: bool,
+    /// When the kubelet took the pod: its `activeDeadlineSeconds` counts from here.
+    pub taken: Option<Timestamp>,
+    /// `terminationGracePeriodSeconds`.
+    pub grace: Option<i64>,
+    /// `activeDeadlineSeconds`.
+    pub active_deadline: Option<i64>,
 }
 
 /// The condition `DisruptionTarget` of a pod.
@@ -85,6 +95,9 @@ pub struct Terminated {
     pub finished: Option<Timestamp>,
 }
 
+/// Reasons of containers that the runtime could not start.
+pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
+
 impl Evidence {
     /// Reads a pod. A pod without container statuses, as node pressure and rejections leave it, is a normal input.
     #[must_use]
@@ -114,6 +127,13 @@ impl Evidence {
                 .flatten()
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone()),
+            taken: status.start_time.map(|t| t.0),
+            grace: pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds),
+            active_deadline: pod.spec.as_ref().and_then(|s| s.active_deadline_seconds),
+            sidecars: containers
+                .iter()
+                .filter(|c| c.name != peon_name)
+                .any(|c| matches!(container(c), Container::Running { .. })),
             scheduled: condition("PodScheduled", "True")
                 .and_then(|c| c.last_transition_time)
                 .map(|t| t.0),
@@ -122,6 +142,7 @@ impl Evidence {
             reason: status.reason,
             message: status.message.unwrap_or_default(),
             deletion_requested: deletion_requested(pod),
+            deletion_due: pod.metadata.deletion_timestamp.as_ref().map(|t| t.0),
             disruption: condition("DisruptionTarget", "True").map(|c| Disruption {
                 reason: c.reason.unwrap_or_default(),
                 message: c.message.unwrap_or_default(),
@@ -150,6 +171,36 @@ impl Evidence {
     #[must_use]
     pub fn may_live(&self) -> bool {
         !matches!(self.peon, Container::Terminated(_)) && !self.pod_ended()
+    }
+
+    /// Whether the peon may have begun its work: everything that does not rule it out.
+    #[must_use]
+    pub fn may_have_begun(&self) -> bool {
+        // Of a pod that nobody saw nothing is known, not even that it had no node.
+        let bound = self.node.is_some() || self.pod_uid.is_empty();
+        match &self.peon {
+            Container::Running { .. } => true,
+            Container::Terminated(t) => !NEVER_RAN.contains(&t.reason.as_str()),
+            // What the kubelet never created it leaves waiting when the pod ends.
+            Container::Waiting { .. } => !self.pod_ended() && bound,
+            Container::Unknown => bound && self.init.is_none() && !self.was_rejected(),
+        }
+    }
+
+    /// Whether the kubelet refused the pod: it has a reason of the kubelet's, and nothing was ever made of it.
+    #[must_use]
+    pub fn was_rejected(&self) -> bool {
+        const OTHERS: [&str; 7] = [
+            "Evicted",
+            "Preempting",
+            "Terminated",
+            "NodeShutdown",
+            "Shutdown",
+            "NodeLost",
+            "DeadlineExceeded",
+        ];
+        let reason = self.reason.as_deref().unwrap_or_default();
+        self.pod_ended() && self.peon == Container::Unknown && !reason.is_empty() && !OTHERS.contains(&reason)
     }
 
     /// Whether the pod as a whole came to its end.

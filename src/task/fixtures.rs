@@ -75,6 +75,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         template: Template::Found(Arc::new(template(json!({})))),
         operator: Arc::new(RuntimeProperties::default()),
         cached: None,
+        others: Vec::new(),
         departed: None,
         held: None,
         payload: None,
@@ -82,7 +83,10 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         live: None,
         creation: None,
         warnings: None,
-        deleted: false,
+        node: None,
+        slot: None,
+        rung: None,
+        ended: Vec::new(),
     }
 }
 

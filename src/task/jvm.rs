@@ -4,8 +4,8 @@ use super::pod;
 use super::quantity;
 use super::settings::{InvalidSetting, RESERVED, Settings, Source};
 use super::sizing::{self, Given, Sizing};
-use crate::druid::java_options;
 use crate::druid::payload::Payload;
+use crate::druid::{human_readable, java_options};
 
 /// What Druid needs of Java 11 and later; `bin/run-java` of a Druid distribution adds the same.
 const MODULES: [&str; 8] = [
@@ -19,41 +19,24 @@ const MODULES: [&str; 8] = [
     "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
 ];
 
+/// How a heap is given; of these and [`HEAP_PERCENTAGE`] a JVM's options have one.
+const HEAP: [&str; 2] = ["-Xmx", "-XX:MaxHeapSize="];
+const HEAP_PERCENTAGE: &str = "-XX:MaxRAMPercentage=";
+const INITIAL_HEAP: [&str; 3] = ["-Xms", "-XX:InitialHeapSize=", "-XX:MinHeapSize="];
+const DIRECT: &str = "-XX:MaxDirectMemorySize=";
+/// The largest `druid.processing.buffer.sizeBytes`.
+const LARGEST_BUFFER: u64 = (1 << 31) - 1;
+
 const BUFFER: &str = "druid.processing.buffer.sizeBytes";
 const THREADS: &str = "druid.processing.numThreads";
 const MERGE_BUFFERS: &str = "druid.processing.numMergeBuffers";
 
-/// Sizes the JVM from the settings.
+/// Sizes the JVM from the settings. What the user gives of heap, direct memory and buffers is what the first attempt
+/// has, and grows with the limit.
 ///
 /// # Errors
 /// A size that cannot be read, or the arithmetic of what does not fit.
 pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
-    let source = |prefix: &str| {
-        settings
-            .java_opts
-            .iter()
-            .rev()
-            .find(|(o, _)| o.starts_with(prefix))
-            .map_or(settings.memory.1, |(_, s)| *s)
-    };
-    let option = |prefix: &str| match java_options::value(settings.options(), prefix) {
-        None => Ok(None),
-        Some(text) => java_options::size(text).map(Some).ok_or_else(|| InvalidSetting {
-            source: source(prefix),
-            message: format!("{prefix}{text} is no JVM memory size such as 512m or 2g"),
-        }),
-    };
-    let property = |name: &str| match settings.property(name).map(str::trim) {
-        None | Some("") => Ok(None),
-        // Druid also takes `auto` for the buffer's size, which is the same as none here.
-        Some(auto) if auto.eq_ignore_ascii_case("auto") => Ok(None),
-        Some(text) => human_readable(text).map(Some).ok_or_else(|| InvalidSetting {
-            source: source(&format!("-D{name}=")),
-            message: format!("{name} is {text:?}, it must be a number, for sizes also one such as 100MiB"),
-        }),
-    };
-    let heap = option("-Xmx")?;
-    let direct = option("-XX:MaxDirectMemorySize=")?;
     let limit = |value: &str, name: &str, source| {
         quantity::milli(value).map_err(|e| InvalidSetting {
             source,
@@ -61,14 +44,41 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
         })
     };
     let memory = limit(&settings.memory.0, "memory", settings.memory.1)? / 1000;
+    let memory = u64::try_from(memory).unwrap_or(u64::MAX);
+    let mut sources = vec![settings.memory.1];
+    let mut note = |given: Option<(u64, Source)>| {
+        given.map(|(value, source)| {
+            sources.push(source);
+            value
+        })
+    };
+    let grown = |(bytes, source)| (settings.growth.apply(bytes), source);
+    let heap = match bytes(settings, &HEAP)?.map(grown) {
+        None => percentage(settings, memory)?,
+        given => given,
+    };
+    // Druid has room for no larger buffer than 2 GiB less one byte.
+    let buffer = property(settings, BUFFER)?.map(|(bytes, source)| {
+        (
+            settings.growth.apply(bytes).min(LARGEST_BUFFER.max(bytes)),
+            source,
+        )
+    });
     let given = Given {
-        memory: u64::try_from(memory).unwrap_or(u64::MAX),
+        memory,
         cpu_milli: limit(&settings.cpu.0, "cpu", settings.cpu.1)?,
-        heap,
-        direct,
-        buffer: property(BUFFER)?,
-        threads: property(THREADS)?,
-        merge_buffers: property(MERGE_BUFFERS)?,
+        heap: note(heap),
+        initial_heap: note(bytes(settings, &INITIAL_HEAP)?),
+        // To a JVM 0 is the same as none.
+        direct: note(
+            bytes(settings, &[DIRECT])?
+                .filter(|(bytes, _)| *bytes > 0)
+                .map(grown),
+        ),
+        buffer: note(buffer),
+        threads: note(property(settings, THREADS)?),
+        merge_buffers: note(property(settings, MERGE_BUFFERS)?),
+        lenient: !settings.enforce,
     };
     sizing::size(&given).map_err(|arithmetic| {
         let hint = match settings.memory.0.strip_suffix('m') {
@@ -77,15 +87,9 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
             }
             None => String::new(),
         };
-        // Whoever gave the highest of the sizes in play is the one to change it.
-        let sources = [settings.memory.1]
-            .into_iter()
-            .chain(heap.map(|_| source("-Xmx")));
-        let source = sources
-            .chain(direct.map(|_| source("-XX:MaxDirectMemorySize=")))
-            .max();
         InvalidSetting {
-            source: source.unwrap_or(Source::BuiltIn),
+            // Whoever gave the highest of the sizes in play is the one to change it.
+            source: sources.iter().copied().max().unwrap_or(Source::BuiltIn),
             message: format!(
                 "{arithmetic}; the limit {} comes from {}{hint}",
                 settings.memory.0, settings.memory.1
@@ -94,25 +98,64 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
     })
 }
 
-/// Druid's `HumanReadableBytes`: digits and, in either case, `K M G T P` (powers of ten) or `Ki KiB …` (powers of two).
-fn human_readable(text: &str) -> Option<u64> {
-    let text = text.to_ascii_lowercase();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match &text[digits.len()..] {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        "t" => 1_000_000_000_000,
-        "p" => 1_000_000_000_000_000,
-        "ki" | "kib" => 1 << 10,
-        "mi" | "mib" => 1 << 20,
-        "gi" | "gib" => 1 << 30,
-        "ti" | "tib" => 1 << 40,
-        "pi" | "pib" => 1 << 50,
-        _ => return None,
+/// The last option with one of these prefixes: its prefix, its value and its source.
+fn last<'a>(settings: &'a Settings, prefixes: &[&'a str]) -> Option<(&'a str, &'a str, Source)> {
+    settings.java_opts.iter().rev().find_map(|(option, source)| {
+        prefixes
+            .iter()
+            .find_map(|prefix| Some((*prefix, option.strip_prefix(prefix)?, *source)))
+    })
+}
+
+/// A JVM memory size, however it is written.
+fn bytes(settings: &Settings, prefixes: &[&str]) -> Result<Option<(u64, Source)>, InvalidSetting> {
+    let Some((prefix, text, source)) = last(settings, prefixes) else {
+        return Ok(None);
     };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
+    let size = java_options::size(text).ok_or_else(|| InvalidSetting {
+        source,
+        message: format!("{prefix}{text} is no JVM memory size such as 512m or 2g"),
+    })?;
+    Ok(Some((size, source)))
+}
+
+/// `-XX:MaxRAMPercentage`, of the memory in force.
+fn percentage(settings: &Settings, memory: u64) -> Result<Option<(u64, Source)>, InvalidSetting> {
+    let Some((prefix, text, source)) = last(settings, &[HEAP_PERCENTAGE]) else {
+        return Ok(None);
+    };
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let thousandths = quantity::milli(text)
+        .ok()
+        .filter(|t| digits && (1..=100_000).contains(t));
+    let thousandths = thousandths.ok_or_else(|| InvalidSetting {
+        source,
+        message: format!("{prefix}{text} is no percentage such as 75.0"),
+    })?;
+    let heap = u128::from(memory) * thousandths / 100_000;
+    Ok(Some((u64::try_from(heap).unwrap_or(memory), source)))
+}
+
+/// A property that is a number or a size.
+fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, InvalidSetting> {
+    let prefix = format!("-D{name}=");
+    let Some((_, text, source)) = last(settings, &[&prefix]) else {
+        return Ok(None);
+    };
+    match text.trim() {
+        "" => Ok(None),
+        // Druid also takes `auto` for the buffer's size, which is the same as none here.
+        auto if auto.eq_ignore_ascii_case("auto") => Ok(None),
+        text => {
+            let value = human_readable::bytes(text).ok_or_else(|| InvalidSetting {
+                source,
+                message: format!(
+                    "{name} is {text:?}, it must be a number, for sizes also one such as 100MiB"
+                ),
+            })?;
+            Ok(Some((value, source)))
+        }
+    }
 }
 
 /// The argument file: everything after `java` but the pod's address, which only the pod knows.
@@ -125,8 +168,6 @@ pub fn argument_file(
 ) -> String {
     let mut options: Vec<(String, ())> = MODULES.iter().map(|m| ((*m).to_owned(), ())).collect();
     let mut add = |option: String| options.push((option, ()));
-    add(format!("-Xmx{}", sizing.heap));
-    add(format!("-XX:MaxDirectMemorySize={}", sizing.direct));
     add(format!("-XX:ActiveProcessorCount={}", sizing.processors));
     for (name, value) in [
         ("user.timezone", "UTC"),
@@ -147,15 +188,18 @@ pub fn argument_file(
             add(format!("-D{name}={value}"));
         }
     }
+    for option in settings.options() {
+        add(option.to_owned());
+    }
+    // What the user gives of these went into the sizing.
+    add(format!("-Xmx{}", sizing.heap));
+    add(format!("{DIRECT}{}", sizing.direct));
     for (name, value) in [
         (BUFFER, sizing.buffer),
         (THREADS, sizing.threads),
         (MERGE_BUFFERS, sizing.merge_buffers),
     ] {
         add(format!("-D{name}={value}"));
-    }
-    for option in settings.options() {
-        add(option.to_owned());
     }
     for (name, value) in RESERVED {
         add(format!("-D{name}={value}"));
@@ -182,50 +226,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::MemoryLadder;
     use crate::druid::properties::RuntimeProperties;
     use crate::task::fixtures::{payload, task, template};
     use crate::task::quantity::MIB;
     use crate::task::settings::Levels;
 
     fn sized(task_options: &[&str], template_spec: serde_json::Value) -> Result<Sizing, InvalidSetting> {
+        size(&settings_at(0, task_options, template_spec)?)
+    }
+
+    fn settings_at(
+        memory_step: u32,
+        task_options: &[&str],
+        template_spec: serde_json::Value,
+    ) -> Result<Settings, InvalidSetting> {
         let druid = json!({"type": "noop"});
-        let settings = Settings::resolve(&Levels {
+        Settings::resolve(&Levels {
             task: &task(json!({"task": druid, "javaOpts": task_options})).spec,
             payload: &payload(druid),
             template: &template(template_spec).spec,
             operator: &RuntimeProperties::default(),
-        })?;
-        size(&settings)
-    }
-
-    #[test]
-    fn sizes_are_druids() {
-        for (text, bytes) in [
-            ("100000000", 100_000_000),
-            ("500MiB", 500 << 20),
-            ("500Mi", 500 << 20),
-            ("500mib", 500 << 20),
-            ("500m", 500_000_000),
-            ("1K", 1000),
-            ("1KiB", 1024),
-            ("2G", 2_000_000_000),
-            ("2g", 2_000_000_000),
-        ] {
-            assert_eq!(human_readable(text), Some(bytes), "{text}");
-        }
-        for bad in [
-            "1.5G",
-            "-1",
-            "1e3",
-            "B",
-            "",
-            "1KB",
-            "1i",
-            "9999999999999999P",
-            "ü",
-        ] {
-            assert_eq!(human_readable(bad), None, "{bad}");
-        }
+            memory_step,
+            ladder: &MemoryLadder::default(),
+        })
     }
 
     #[test]
@@ -249,6 +273,100 @@ mod tests {
         );
         let auto = json!({"properties": {"druid.processing.buffer.sizeBytes": "auto"}});
         assert_eq!(sized(&[], auto), sized(&[], json!({})));
+    }
+
+    #[test]
+    fn a_heap_is_a_heap_however_it_is_written() {
+        let memory = || json!({"resources": {"limits": {"memory": "1Gi"}}});
+        let heap = |options: &[&str]| sized(options, memory()).unwrap().heap / MIB;
+        assert_eq!(heap(&["-XX:MaxHeapSize=600m"]), 600);
+        assert_eq!(heap(&["-XX:MaxRAMPercentage=50.0"]), 512);
+        assert_eq!(heap(&["-XX:MaxRAMPercentage=50", "-Xmx300m"]), 300);
+        assert_eq!(heap(&["-Xmx300m", "-XX:MaxRAMPercentage=25"]), 256);
+        for too_much in ["-XX:MaxHeapSize=1g", "-XX:MaxRAMPercentage=95"] {
+            let refused = sized(&[too_much], memory()).unwrap_err();
+            assert_eq!(refused.source, Source::Task, "{too_much}");
+            assert!(
+                refused.message.contains("cannot hold the JVM"),
+                "{}",
+                refused.message
+            );
+        }
+        for bad in ["0", "101", "-5", "1k", "half", ""] {
+            let refused = sized(&[&format!("-XX:MaxRAMPercentage={bad}")], memory()).unwrap_err();
+            assert!(
+                refused.message.contains("no percentage"),
+                "{bad}: {}",
+                refused.message
+            );
+        }
+        for initial in ["-Xms900m", "-XX:InitialHeapSize=900m", "-XX:MinHeapSize=900m"] {
+            let refused = sized(&[initial], memory()).unwrap_err();
+            assert!(
+                refused.message.contains("-Xms 900 MiB is above the heap"),
+                "{}",
+                refused.message
+            );
+        }
+        assert_eq!(heap(&["-Xms100m", "-XX:MaxDirectMemorySize=0"]), heap(&[]));
+    }
+
+    #[test]
+    fn what_cannot_fit_is_let_through_where_the_template_says_so() {
+        let lenient = || json!({"resources": {"limits": {"memory": "1Gi"}}, "sizing": {"enforce": false}});
+        assert_eq!(sized(&["-Xmx2g"], lenient()).unwrap().heap, 2048 * MIB);
+        let buffers = [
+            "-Ddruid.processing.buffer.sizeBytes=500MiB",
+            "-XX:MaxDirectMemorySize=600m",
+        ];
+        assert_eq!(sized(&buffers, lenient()).unwrap().direct, 600 * MIB);
+        let tiny = json!({"resources": {"limits": {"memory": "128Mi"}}, "sizing": {"enforce": false}});
+        assert_eq!(sized(&[], tiny).unwrap().heap, 64 * MIB);
+        assert!(
+            sized(&["-Xmx1.5g"], lenient()).is_err(),
+            "nobody knows what it means"
+        );
+    }
+
+    #[test]
+    fn more_memory_is_more_of_everything() {
+        let options = [
+            "-Xmx512m",
+            "-XX:MaxDirectMemorySize=256m",
+            "-Ddruid.processing.buffer.sizeBytes=32MiB",
+            "-Ddruid.processing.numThreads=3",
+        ];
+        let spec = json!({"resources": {"limits": {"memory": "1Gi"}}});
+        for (step, heap, direct, buffer) in [(0, 512, 256, 32), (1, 768, 384, 48), (9, 2048, 1024, 128)] {
+            let settings = settings_at(step, &options, spec.clone()).unwrap();
+            let sizing = size(&settings).unwrap();
+            assert_eq!(
+                (
+                    sizing.heap / MIB,
+                    sizing.direct / MIB,
+                    sizing.buffer / MIB,
+                    sizing.threads
+                ),
+                (heap, direct, buffer, 3)
+            );
+            let file = argument_file(&settings, &sizing, &payload(json!({"type": "noop"})), "ALL");
+            assert_eq!(file.matches("-Xmx").count(), 1);
+            for argument in [
+                format!("\"-Xmx{}\"", heap * MIB),
+                format!("\"-XX:MaxDirectMemorySize={}\"", direct * MIB),
+                format!("\"-Ddruid.processing.buffer.sizeBytes={}\"", buffer * MIB),
+            ] {
+                assert!(file.contains(&argument), "{argument} in {file}");
+            }
+        }
+        let share = settings_at(2, &["-XX:MaxRAMPercentage=50"], spec.clone()).unwrap();
+        assert_eq!(size(&share).unwrap().heap, 1152 * MIB);
+        let by_default = |step| size(&settings_at(step, &[], spec.clone()).unwrap()).unwrap();
+        assert!(by_default(1).heap > by_default(0).heap && by_default(1).direct > by_default(0).direct);
+        let buffer = ["-Ddruid.processing.buffer.sizeBytes=1GiB"];
+        let large = json!({"resources": {"limits": {"memory": "16Gi"}}});
+        let capped = size(&settings_at(9, &buffer, large).unwrap()).unwrap();
+        assert_eq!(capped.buffer, LARGEST_BUFFER);
     }
 
     #[test]

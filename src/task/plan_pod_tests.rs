@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
+use crate::task::death::NodeState;
 use crate::task::waiting::PodWarning;
 
 #[test]
@@ -20,12 +21,21 @@ fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
         live: Some(live(Some(TASK_UID), None)),
         ..lagging.clone()
     };
-    assert_eq!(reason_of(&status(&absent, 120), FAILED), cause::POD_DELETED);
+    let ask = Action::LookNode {
+        node: None,
+        pod_uid: POD_UID.into(),
+    };
+    assert_eq!(action(&absent, 120), ask);
     let replaced = Snapshot {
         live: Some(live(Some(TASK_UID), Some(foreign()))),
         ..lagging
     };
-    assert_eq!(reason_of(&status(&replaced, 120), FAILED), cause::POD_DELETED);
+    assert_eq!(action(&replaced, 120), ask);
+    let unscheduled = Snapshot {
+        node: Some(NodeState::NeverBound),
+        ..absent
+    };
+    assert_eq!(status(&unscheduled, 120).attempt, Some(2), "a noop is run again");
 }
 
 /// The clock of the process that wrote the status may have been ahead.
@@ -38,7 +48,8 @@ fn a_pod_created_in_the_future_is_looked_for_now() {
 #[test]
 fn what_a_departed_pod_showed_last_is_judged() {
     let succeeded = ended(0, "Completed", &task_status(ID, "SUCCESS", None));
-    for (last, reason) in [(succeeded, COMPLETE), (running(), FAILED)] {
+    let failed = ended(0, "Completed", &task_status(ID, "FAILED", Some("m")));
+    for (last, reason) in [(succeeded, COMPLETE), (failed, FAILED)] {
         for task in [recorded(), noop()] {
             let departed = Snapshot {
                 departed: Some(evidence(last.clone())),
@@ -160,9 +171,9 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         uid: "stray".into(),
     };
     assert_eq!(action(&alive, 300), expected);
-    let nothing_to_do = [
+    let nothing_to_do = vec![
         Snapshot {
-            deleted: true,
+            ended: vec![POD.into()],
             ..alive.clone()
         },
         Snapshot {
@@ -199,7 +210,7 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
     ];
     for snapshot in nothing_to_do {
         let settlement = settled(&snapshot, 300);
-        assert_eq!((settlement.status, settlement.requeue), (None, None));
+        assert_eq!(settlement.status, None);
     }
 }
 

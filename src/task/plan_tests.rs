@@ -4,13 +4,18 @@ use serde_json::json;
 
 use super::*;
 use crate::api::PeonTask;
-use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted};
+use crate::api::Phase;
+use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted, cause};
 use crate::task::fixtures::{
     ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, running, snapshot, task, task_status,
     template, with_status,
 };
-use crate::task::snapshot::Template;
+use crate::task::follow::SILENCE;
+use crate::task::snapshot::{Creation, Live, Refusal, Template};
+use crate::task::start::NAME_CONFLICT;
 
+#[path = "plan_life_tests.rs"]
+mod life;
 #[path = "plan_pod_tests.rs"]
 mod pods;
 

@@ -6,11 +6,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
+use super::payload_volume;
 use super::pod_template::{default_to, merge_list, object, take_peon};
 use super::settings::Settings;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_TASK,
-    LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, names,
+    LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
 };
 use crate::druid::payload::Payload;
 
@@ -41,10 +42,8 @@ const LOG4J_KEY: &str = "log4j2.xml";
 
 /// The peon's shell line. Nothing in it comes from a task. The link makes the `TaskStatus` that Druid writes
 /// the container's termination message; only the pod knows its address, all else is in the argument file.
-const SCRIPT: &str = "set -eu\n\
-    mkdir -p /peon/task/attempt/1 /peon/base /peon/tmp\n\
-    ln -sf /etc/peon/task.json /peon/task/task.json\n\
-    ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n\
+const PREPARE: &str = "set -eu\nmkdir -p /peon/task/attempt/1 /peon/base /peon/tmp\n";
+const RUN: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n\
     exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 
 /// Logs to standard output, which is where a container's log is read.
@@ -59,6 +58,10 @@ const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
     <Root level="info"><AppenderRef ref="Console"/></Root>
     <Logger name="org.apache.zookeeper" level="warn"/>
     <Logger name="org.apache.curator" level="warn"/>
+    <!-- It writes the whole task into the log, with every password in it. -->
+    <Logger name="org.apache.druid.indexing.worker.executor.ExecutorLifecycle" level="info">
+      <RegexFilter regex="(?s)Running with task.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
   </Loggers>
 </Configuration>
 "#;
@@ -76,6 +79,10 @@ pub struct Attempt<'a> {
     pub number: u32,
     /// The checked payload.
     pub payload: &'a Payload,
+    /// Where it stands, unless in the PeonTask itself.
+    pub task_from: Option<&'a TaskFrom>,
+    /// What the peon reads: the payload, or what the template made of it.
+    pub task_json: &'a str,
     /// The settings in force.
     pub settings: &'a Settings,
     /// The template; its pod template was checked.
@@ -121,11 +128,14 @@ impl Attempt<'_> {
     /// attempt, and nobody may change it afterwards.
     #[must_use]
     pub fn config_map(&self) -> ConfigMap {
-        let data = [
-            (TASK_KEY, self.payload.json.as_str()),
-            (ARGUMENTS_KEY, self.arguments),
-            (LOG4J_KEY, LOG4J),
+        let mut data = vec![
+            (ARGUMENTS_KEY, self.arguments.to_owned()),
+            (LOG4J_KEY, LOG4J.to_owned()),
         ];
+        match self.task_from {
+            None => data.push((TASK_KEY, self.task_json.to_owned())),
+            Some(from) => data.extend(payload_volume::files(from, self.payload)),
+        }
         ConfigMap {
             metadata: ObjectMeta {
                 name: Some(self.name()),
@@ -135,11 +145,7 @@ impl Attempt<'_> {
                 owner_references: Some(vec![self.owner()]),
                 ..ObjectMeta::default()
             },
-            data: Some(
-                data.into_iter()
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .collect(),
-            ),
+            data: Some(data.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
             immutable: Some(true),
             ..ConfigMap::default()
         }
@@ -158,6 +164,15 @@ impl Attempt<'_> {
         spec.insert("restartPolicy".into(), "Never".into());
         let config = json!({"name": CONFIG_VOLUME, "configMap": {"name": self.name(), "defaultMode": 0o444}});
         merge_list(&mut spec, "volumes", "name", vec![config], false);
+        if let Some(from) = self.task_from {
+            merge_list(
+                &mut spec,
+                "volumes",
+                "name",
+                vec![payload_volume::volume(from)],
+                false,
+            );
+        }
         // A template may put the scratch space elsewhere, say on a faster disk.
         merge_list(
             &mut spec,
@@ -210,8 +225,9 @@ impl Attempt<'_> {
     }
 
     fn fill_container(&self, peon: &mut Map<String, Value>) {
+        let script = [PREPARE, payload_volume::SCRIPT, RUN].concat();
         peon.insert("image".into(), self.settings.image.clone().into());
-        peon.insert("command".into(), json!(["/bin/sh", "-c", SCRIPT]));
+        peon.insert("command".into(), json!(["/bin/sh", "-c", script]));
         // A container's own policy would outrank the pod's, and run the task again.
         for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
             peon.remove(overridden);
@@ -230,10 +246,15 @@ impl Attempt<'_> {
             vec![json!({"name": "LC_ALL", "value": "C.UTF-8"})],
             true,
         );
-        let mounts = vec![
+        let mut mounts = vec![
             json!({"name": SCRATCH_VOLUME, "mountPath": SCRATCH_DIR}),
             json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true}),
         ];
+        if self.task_from.is_some() {
+            mounts.push(json!({
+                "name": payload_volume::VOLUME, "mountPath": payload_volume::DIRECTORY, "readOnly": true,
+            }));
+        }
         merge_list(peon, "volumeMounts", "mountPath", mounts, false);
         default_to(
             peon,

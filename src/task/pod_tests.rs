@@ -281,7 +281,8 @@ fn what_runs_and_how_often_is_the_operators() {
     }}));
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     let peon = peon(&pod);
-    assert_eq!(peon["command"], json!(["/bin/sh", "-c", SCRIPT]));
+    let script = [PREPARE, payload_volume::SCRIPT, RUN].concat();
+    assert_eq!(peon["command"], json!(["/bin/sh", "-c", script]));
     assert_eq!(peon["args"], Value::Null);
     assert_eq!(peon["terminationMessagePath"], "/dev/termination-log");
     assert_eq!(peon["terminationMessagePolicy"], "File");
@@ -359,7 +360,7 @@ fn what_the_user_says_of_the_jvm_wins() {
         "javaOpts": ["-Xmx700m", "-XX:ActiveProcessorCount=7", "-Duser.timezone=CET"],
         "properties": {"druid.processing.numThreads": "1"},
     }));
-    assert_eq!(starting(&given, "-Xmx"), ["-Xmx700m"]);
+    assert_eq!(starting(&given, "-Xmx"), [format!("-Xmx{}", 700 << 20)]);
     assert_eq!(
         starting(&given, "-XX:ActiveProcessorCount"),
         ["-XX:ActiveProcessorCount=7"]

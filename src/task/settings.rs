@@ -10,21 +10,18 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value};
 
-use super::{pod_template, quantity};
-use crate::api::{PeonTaskSpec, PeonTemplateSpec};
+use super::ladder::Growth;
+use super::{pod_template, resources};
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
 use crate::druid::java_options;
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
 
-/// Context keys, from the proposal for running peons as pods.
-const CONTEXT_MEMORY: &str = "druid.peon.pod.memory";
-const CONTEXT_CPU: &str = "druid.peon.pod.cpu";
-const CONTEXT_JAVA_OPTS: &str = "druid.peon.javaOpts";
+/// JVM options in the context, from the proposal for running peons as pods.
+pub const CONTEXT_JAVA_OPTS: &str = "druid.peon.javaOpts";
 
-/// Built-in defaults.
+/// The built-in image.
 const DEFAULT_IMAGE: &str = "docker.io/apache/druid:33.0.0";
-const DEFAULT_MEMORY: &str = "2G";
-const DEFAULT_CPU: &str = "1";
 
 /// Properties that the operator sets itself; another value would break how it runs and follows the peon.
 pub const RESERVED: [(&str, &str); 4] = [
@@ -81,6 +78,12 @@ pub struct Settings {
     pub memory: (String, Source),
     /// The cpu limit, as it was written, and its source.
     pub cpu: (String, Source),
+    /// The memory limit of the first attempt.
+    pub first_memory: String,
+    /// How much more memory this attempt has than the first.
+    pub growth: Growth,
+    /// Whether a JVM that cannot fit its memory is refused.
+    pub enforce: bool,
     /// JVM options of all levels, lowest first, replaced ones dropped. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
 }
@@ -96,6 +99,18 @@ pub struct Levels<'a> {
     pub template: &'a PeonTemplateSpec,
     /// The operator's properties.
     pub operator: &'a RuntimeProperties,
+    /// How many steps of the memory ladder the attempt stands above the first.
+    pub memory_step: u32,
+    /// The ladder.
+    pub ladder: &'a MemoryLadder,
+}
+
+impl<'a> Levels<'a> {
+    /// What the template allows tasks to ask for.
+    #[must_use]
+    pub fn max_memory(&self) -> Option<&'a Quantity> {
+        self.template.overrides.as_ref()?.max_memory.as_ref()
+    }
 }
 
 impl Settings {
@@ -104,36 +119,22 @@ impl Settings {
     /// # Errors
     /// The first setting that cannot be used, with its source.
     pub fn resolve(levels: &Levels<'_>) -> Result<Self, InvalidSetting> {
-        let mut resources = other_resources(levels);
-        let memory = resource(
-            levels,
-            "memory",
-            CONTEXT_MEMORY,
-            levels.operator.memory.as_deref(),
-            DEFAULT_MEMORY,
-        )?;
-        let cpu = resource(
-            levels,
-            "cpu",
-            CONTEXT_CPU,
-            levels.operator.cpu.as_deref(),
-            DEFAULT_CPU,
-        )?;
-        for (name, chosen) in [("memory", &memory), ("cpu", &cpu)] {
-            let put = |to: &mut Option<BTreeMap<String, Quantity>>, value: &str| {
-                to.get_or_insert_default()
-                    .insert(name.to_owned(), Quantity(value.to_owned()));
-            };
-            put(&mut resources.requests, &chosen.request);
-            put(&mut resources.limits, &chosen.limit);
-        }
+        let resources = resources::resolve(levels)?;
         let java_opts = java_opts(levels)?;
         refuse_reserved(&java_opts)?;
         Ok(Self {
             image: image(levels),
-            resources,
-            memory: (memory.limit, memory.source),
-            cpu: (cpu.limit, cpu.source),
+            resources: resources.requirements,
+            memory: (resources.memory.limit, resources.memory.source),
+            cpu: (resources.cpu.limit, resources.cpu.source),
+            first_memory: resources.first_memory,
+            growth: resources.growth,
+            enforce: levels
+                .template
+                .sizing
+                .as_ref()
+                .and_then(|s| s.enforce)
+                .unwrap_or(true),
             java_opts,
         })
     }
@@ -165,120 +166,6 @@ fn image(levels: &Levels<'_>) -> String {
         })
         .or_else(|| levels.operator.image.clone())
         .unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
-}
-
-struct Chosen {
-    request: String,
-    limit: String,
-    source: Source,
-}
-
-/// Request and limit of one resource, from the highest level that says anything about it.
-fn resource(
-    levels: &Levels<'_>,
-    name: &'static str,
-    context_key: &'static str,
-    operator: Option<&str>,
-    built_in: &str,
-) -> Result<Chosen, InvalidSetting> {
-    let same = |value: String, source| Chosen {
-        request: value.clone(),
-        limit: value,
-        source,
-    };
-    let of = |requirements: Option<&ResourceRequirements>, source| {
-        let get =
-            |map: Option<&BTreeMap<String, Quantity>>| map.and_then(|m| m.get(name)).map(|q| q.0.clone());
-        let request = get(requirements.and_then(|r| r.requests.as_ref()));
-        let limit = get(requirements.and_then(|r| r.limits.as_ref()));
-        let (request, limit) = match (request, limit) {
-            (None, None) => return None,
-            (Some(request), None) => (request.clone(), request),
-            (None, Some(limit)) => (limit.clone(), limit),
-            (Some(request), Some(limit)) => (request, limit),
-        };
-        Some(Chosen {
-            request,
-            limit,
-            source,
-        })
-    };
-    let context = match levels.payload.context.get(context_key) {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(same(text.clone(), Source::Context)),
-        Some(Value::Number(number)) => Some(same(number.to_string(), Source::Context)),
-        Some(other) => {
-            let message = format!("{context_key} is {other}, it must be a quantity such as 4Gi or 2");
-            return Err(InvalidSetting {
-                source: Source::Context,
-                message,
-            });
-        }
-    };
-    let container = container_resources(levels);
-    let chosen = of(levels.task.resources.as_ref(), Source::Task)
-        .or(context)
-        .or_else(|| of(levels.template.resources.as_ref(), Source::Template))
-        .or_else(|| of(container.as_ref(), Source::Template))
-        .or_else(|| operator.map(|value| same(value.to_owned(), Source::Operator)))
-        .unwrap_or_else(|| same(built_in.to_owned(), Source::BuiltIn));
-    let invalid = |message| InvalidSetting {
-        source: chosen.source,
-        message,
-    };
-    for value in [&chosen.request, &chosen.limit] {
-        if quantity::milli(value).map_err(|e| invalid(format!("{name}: {e}")))? == 0 {
-            return Err(invalid(format!("{name} is {value}, it must be above zero")));
-        }
-    }
-    if quantity::milli(&chosen.request) > quantity::milli(&chosen.limit) {
-        let message = format!(
-            "the {name} request {} is above its limit {}",
-            chosen.request, chosen.limit
-        );
-        return Err(invalid(message));
-    }
-    Ok(chosen)
-}
-
-/// The resources of the peon's container in the template's pod template. What does not decode is none: the API
-/// server refuses the pod with the exact field then.
-fn container_resources(levels: &Levels<'_>) -> Option<ResourceRequirements> {
-    let container = pod_template::peon_container(levels.template.template.as_ref())?;
-    serde_json::from_value(container.get("resources")?.clone()).ok()
-}
-
-/// Requests and limits of everything but cpu and memory: of each resource both from the highest level that names
-/// it, since the API server refuses a limit below the request.
-fn other_resources(levels: &Levels<'_>) -> ResourceRequirements {
-    let container = container_resources(levels);
-    let mut requests = BTreeMap::new();
-    let mut limits = BTreeMap::new();
-    let mut claims = None;
-    for level in [
-        container.as_ref(),
-        levels.template.resources.as_ref(),
-        levels.task.resources.as_ref(),
-    ] {
-        let Some(level) = level else { continue };
-        let (higher_requests, higher_limits) = (level.requests.as_ref(), level.limits.as_ref());
-        for name in higher_requests
-            .into_iter()
-            .chain(higher_limits)
-            .flat_map(BTreeMap::keys)
-        {
-            requests.remove(name);
-            limits.remove(name);
-        }
-        requests.extend(higher_requests.cloned().unwrap_or_default());
-        limits.extend(higher_limits.cloned().unwrap_or_default());
-        claims = level.claims.clone().or(claims);
-    }
-    ResourceRequirements {
-        claims,
-        requests: Some(requests),
-        limits: Some(limits),
-    }
 }
 
 /// Properties and options of every level, lowest first. A property is one setting, however it is written: as a

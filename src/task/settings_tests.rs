@@ -35,6 +35,8 @@ impl Given {
             payload: &payload(druid),
             template: &template(self.template.clone()).spec,
             operator: &operator(self.operator),
+            memory_step: 0,
+            ladder: &MemoryLadder::default(),
         })
     }
 
@@ -445,5 +447,52 @@ fn a_reserved_property_cannot_be_smuggled_in() {
     assert_eq!(
         given(json!({}), context, json!({}), "").refused().source,
         Source::Context
+    );
+}
+
+#[test]
+fn a_step_of_the_ladder_raises_request_and_limit() {
+    let at = |step, resources: Value, max: Value, ladder: &MemoryLadder| {
+        let druid = json!({"type": "noop"});
+        let settings = Settings::resolve(&Levels {
+            task: &task(json!({"task": druid, "resources": resources})).spec,
+            payload: &payload(druid),
+            template: &template(json!({"overrides": max})).spec,
+            operator: &RuntimeProperties::default(),
+            memory_step: step,
+            ladder,
+        })
+        .unwrap();
+        let resources = &settings.resources;
+        let (request, limit) = (resources.requests.as_ref(), resources.limits.as_ref());
+        assert_eq!(get(limit, "memory"), Some(settings.memory.0.as_str()));
+        assert_eq!(get(limit, "cpu"), Some("1"));
+        (
+            get(request, "memory").unwrap().to_owned(),
+            settings.memory.0.clone(),
+            settings.first_memory,
+        )
+    };
+    let same =
+        |request: &str, limit: &str, first: &str| (request.to_owned(), limit.to_owned(), first.to_owned());
+    let default = MemoryLadder::default();
+    let none = || json!({});
+    assert_eq!(at(0, json!({}), none(), &default), same("2G", "2G", "2G"));
+    assert_eq!(at(1, json!({}), none(), &default), same("2862Mi", "2862Mi", "2G"));
+    let apart = || json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}});
+    assert_eq!(at(0, apart(), none(), &default), same("1Gi", "2Gi", "2Gi"));
+    assert_eq!(
+        at(1, apart(), none(), &default),
+        same("1610612736", "3072Mi", "2Gi")
+    );
+    let max = json!({"maxMemory": "2560Mi"});
+    assert_eq!(at(7, apart(), max, &default), same("1342177280", "2560Mi", "2Gi"));
+    let steep = MemoryLadder {
+        factor_percent: Some(200),
+        max: Some(Quantity("3Gi".into())),
+    };
+    assert_eq!(
+        at(1, apart(), none(), &steep),
+        same("1610612736", "3072Mi", "2Gi")
     );
 }

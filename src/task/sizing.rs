@@ -30,6 +30,8 @@ pub struct Given {
     pub cpu_milli: u128,
     /// `-Xmx`, where the user gives it.
     pub heap: Option<u64>,
+    /// `-Xms`, where the user gives it.
+    pub initial_heap: Option<u64>,
     /// `-XX:MaxDirectMemorySize`, where the user gives it.
     pub direct: Option<u64>,
     /// `druid.processing.buffer.sizeBytes`, where the user gives it.
@@ -38,6 +40,8 @@ pub struct Given {
     pub threads: Option<u64>,
     /// `druid.processing.numMergeBuffers`, where the user gives it.
     pub merge_buffers: Option<u64>,
+    /// Whether what does not fit the limit is let through.
+    pub lenient: bool,
 }
 
 /// The sizes of a peon's JVM. Bytes, unless said otherwise.
@@ -60,7 +64,7 @@ pub struct Sizing {
 /// Sizes a JVM.
 ///
 /// # Errors
-/// The arithmetic of why the memory cannot hold the JVM.
+/// The arithmetic of why the memory cannot hold the JVM, unless that is let through.
 pub fn size(given: &Given) -> Result<Sizing, String> {
     let limit = given.memory;
     let processors = u64::try_from(given.cpu_milli.div_ceil(1000))
@@ -81,7 +85,7 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
     let buffer = given.buffer.unwrap_or_else(|| {
         (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB
     });
-    if buffer.saturating_mul(buffers) > direct {
+    if buffer.saturating_mul(buffers) > direct && !given.lenient {
         return Err(format!(
             "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + 1) of {} need {} of \
              direct memory, MaxDirectMemorySize is {}: raise it or lower druid.processing.buffer.sizeBytes",
@@ -102,7 +106,7 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
         .unwrap_or_else(|| (limit.saturating_sub(direct).saturating_sub(rest)) / MIB * MIB);
     let least = if by_user { heap } else { LEAST_HEAP };
     let needed = least.saturating_add(direct).saturating_add(rest);
-    if needed > limit {
+    if needed > limit && !given.lenient {
         return Err(format!(
             "a memory limit of {} cannot hold the JVM: {} {} + direct memory {} + {} for everything else = {}",
             mebibytes(limit),
@@ -111,6 +115,20 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
             mebibytes(direct),
             mebibytes(rest),
             mebibytes(needed),
+        ));
+    }
+    let heap = heap.max(least);
+    if let Some(initial) = given.initial_heap.filter(|initial| *initial > heap) {
+        // Whatever the limit: no JVM starts with these.
+        return Err(format!(
+            "-Xms {} is above the heap of {}{}",
+            mebibytes(initial),
+            mebibytes(heap),
+            if by_user {
+                ""
+            } else {
+                " that the limit leaves: lower it, or give -Xmx too"
+            },
         ));
     }
     Ok(Sizing {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admit::Refused;
+use super::death::NodeState;
 use super::evidence::Evidence;
+use super::retry_policy::Policy;
+use super::slots::Slot;
 use super::waiting::PodWarning;
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 
@@ -20,8 +23,10 @@ pub struct Snapshot {
     pub template: Template,
     /// The operator's properties.
     pub operator: Arc<RuntimeProperties>,
-    /// The pod that bears the name of the task's attempt, as the cache has it.
+    /// The pod that bears the name of the task's current attempt, as the cache has it.
     pub cached: Option<Evidence>,
+    /// The task's other pods, as the cache has them.
+    pub others: Vec<Evidence>,
     /// The last state of a pod of this task that the watch saw go.
     pub departed: Option<Evidence>,
     /// For how long creating objects is held back after the API server refused it.
@@ -37,20 +42,59 @@ pub struct Snapshot {
     pub creation: Option<Creation>,
     /// Outcome of reading the pod's Events.
     pub warnings: Option<Vec<PodWarning>>,
-    /// Whether the pod's deletion was asked for.
-    pub deleted: bool,
+    /// Outcome of looking at the pod's node.
+    pub node: Option<NodeState>,
+    /// Outcome of asking for a place among the running tasks of the template.
+    pub slot: Option<Slot>,
+    /// How many steps of the memory ladder a subtask of this kind begins above the first.
+    pub rung: Option<u32>,
+    /// Names of the pods that this pass ended.
+    pub ended: Vec<String>,
 }
 
-/// The template that a task names.
+impl Snapshot {
+    /// The template's spec, where there is one.
+    #[must_use]
+    pub fn template_spec(&self) -> Option<&PeonTemplateSpec> {
+        match &self.template {
+            Template::Found(template) => Some(&template.spec),
+            Template::Missing { .. } | Template::Undecided | Template::Undecodable { .. } => None,
+        }
+    }
+
+    /// Number of the current attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.task.attempt()
+    }
+
+    /// How many steps of the memory ladder the current attempt stands above the first.
+    #[must_use]
+    pub fn memory_step(&self) -> u32 {
+        let recorded = self.task.status.as_ref().and_then(|s| s.memory_step);
+        recorded.or(self.rung).unwrap_or_default()
+    }
+
+    /// When another attempt follows a failed one.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let template = self.template_spec().and_then(|t| t.retry.as_ref());
+        Policy::effective(self.task.spec.retry.as_ref(), template)
+    }
+}
+
+/// The template that a task names, or the one that was chosen for it.
 #[derive(Debug, Clone)]
 pub enum Template {
     /// It exists.
     Found(Arc<PeonTemplate>),
     /// There is none of that name.
     Missing {
-        /// The name.
+        /// The name; `default` for a task that names none and that nothing matches.
         name: String,
     },
+    /// The task names none, and its payload, by which one is chosen, has not been read.
+    Undecided,
     /// It exists and cannot be read.
     Undecodable {
         /// The name.

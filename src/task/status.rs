@@ -3,13 +3,17 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use serde_json::Value;
+
+use super::retry::{Nature, NextAttempt};
 use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
+use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED, accepted, cut,
-    waiting,
+    ACCEPTED, COMPLETE, Conditions, FAILED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED, SUSPENDED,
+    accepted, cut, suspended, waiting,
 };
-use crate::api::{PeonTask, PeonTaskStatus, Phase};
+use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
 
 /// Largest status in bytes of JSON: etcd holds it, every watch sends it, and there may be very many.
@@ -21,6 +25,21 @@ pub struct Draft {
     status: PeonTaskStatus,
     conditions: Conditions,
     now: Timestamp,
+}
+
+/// How an attempt ended that is followed by another one.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Its number.
+    pub number: u32,
+    /// A cause, or `Suspended`.
+    pub cause: &'a str,
+    /// The verdict on it.
+    pub verdict: &'a Verdict,
+    /// Whether the next one gets more memory.
+    pub climb: bool,
+    /// When the next one may begin.
+    pub not_before: Timestamp,
 }
 
 impl Draft {
@@ -45,6 +64,8 @@ impl Draft {
         self.status.task_type = Some(payload.type_.clone());
         self.status.data_source.clone_from(&payload.data_source);
         self.status.task_hash = Some(payload.hash.clone());
+        self.status.safe_to_rerun = Some(payload.safe_to_rerun);
+        self.status.subtask = payload.subtask_key();
     }
 
     /// The task was accepted with these settings.
@@ -59,10 +80,131 @@ impl Draft {
         );
     }
 
-    /// The task has this pod.
-    pub fn pod(&mut self, name: &str, uid: &str) {
+    /// This attempt of the task has this pod.
+    pub fn pod(&mut self, attempt: u32, name: &str, uid: &str, node: Option<&str>) {
+        self.status.attempt = Some(attempt);
         self.status.pod_name = Some(name.to_owned());
         self.status.pod_uid = Some(uid.to_owned());
+        if let Some(node) = node {
+            self.status.node_name = Some(node.to_owned());
+        }
+    }
+
+    /// What the task is, as far as running it twice goes.
+    #[must_use]
+    pub fn nature(&self) -> Nature {
+        Nature {
+            safe: self.status.safe_to_rerun.unwrap_or(false),
+            subtask: self.status.subtask.is_some(),
+        }
+    }
+
+    /// The peon is given something else than the task as it stands.
+    pub fn effective(&mut self, hash: Option<&str>) {
+        self.status.effective_hash = hash.map(str::to_owned);
+    }
+
+    /// The attempt stands so many steps of the memory ladder above the first.
+    pub fn step(&mut self, step: u32) {
+        if step > 0 {
+            self.status.memory_step = Some(step);
+        }
+    }
+
+    /// The task is made with this template.
+    pub fn template(&mut self, name: &str) {
+        self.status.template = Some(name.to_owned());
+    }
+
+    /// The attempt ended with this cause, and the next one is claimed. Writing this is the claim: whoever holds an older
+    /// version of the task cannot.
+    #[must_use]
+    pub fn claim(mut self, next: &NextAttempt, ended: &Ended<'_>, message: &str) -> PeonTaskStatus {
+        let terminated = ended.verdict.terminated.as_ref();
+        let completed = terminated.and_then(|t| t.finished).unwrap_or(self.now);
+        self.status.attempts.push(AttemptRecord {
+            number: ended.number,
+            cause: ended.cause.to_owned(),
+            memory: self.status.memory.clone(),
+            exit_code: terminated.map(|t| t.exit_code),
+            start_time: terminated.and_then(|t| t.started).map(Time),
+            completion_time: Some(Time(completed)),
+        });
+        let excess = self.status.attempts.len().saturating_sub(MOST_RECORDS);
+        self.status.attempts.drain(..excess);
+        *self.status.failures.entry(ended.cause.to_owned()).or_default() += 1;
+        if ended.climb {
+            self.status.memory_step = Some(self.status.memory_step.unwrap_or_default().saturating_add(1));
+        }
+        self.status.attempt = Some(next.number());
+        self.status.pod_name = None;
+        self.status.pod_uid = None;
+        self.status.node_name = None;
+        self.status.start_time = None;
+        self.status.stop = None;
+        self.status.pending_since = Some(Time(ended.not_before));
+        self.wait(Phase::Pending, waiting::RETRYING, message)
+    }
+
+    /// The operator stops the attempt. Written before anything is done.
+    #[must_use]
+    pub fn stop(mut self, stop: Stop) -> PeonTaskStatus {
+        self.status.stop = Some(stop);
+        self.stopping()
+    }
+
+    /// The peon was asked to stop.
+    #[must_use]
+    pub fn stopping(mut self) -> PeonTaskStatus {
+        let message = match &self.status.stop {
+            Some(stop) => format!("{}: {}", stop.cause, stop.message),
+            None => "the pod is being deleted".to_owned(),
+        };
+        let phase = self.status.phase.unwrap_or_default();
+        self.conditions.set(READY, false, waiting::STOPPING, &message);
+        self.conditions
+            .set(RECONCILING, true, waiting::STOPPING, &message);
+        self.conditions.remove(STALLED);
+        self.finish(phase, waiting::STOPPING)
+    }
+
+    /// Nobody can tell whether the peon is dead.
+    #[must_use]
+    pub fn await_node(self, message: &str) -> PeonTaskStatus {
+        let phase = self.status.phase.unwrap_or_default();
+        self.stalled(phase, waiting::AWAITING_NODE_PROOF, message)
+    }
+
+    /// Held by the user, without a peon.
+    #[must_use]
+    pub fn suspend(mut self) -> PeonTaskStatus {
+        let message = "spec.suspend is set: no pod is created until it is unset";
+        self.conditions
+            .set(SUSPENDED, true, suspended::SUSPENDED, message);
+        self.conditions.set(STARTED, false, suspended::SUSPENDED, message);
+        self.conditions.set(READY, false, suspended::SUSPENDED, message);
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Suspended, suspended::SUSPENDED)
+    }
+
+    /// The user let it go on.
+    #[must_use]
+    pub fn resume(mut self) -> PeonTaskStatus {
+        let message = "spec.suspend was unset";
+        self.conditions.set(SUSPENDED, false, suspended::RESUMED, message);
+        self.status.pending_since = Some(Time(self.now));
+        self.wait(Phase::Pending, waiting::STARTING, message)
+    }
+
+    /// Whether the user wants to hold a task whose peon runs and may not be run again.
+    pub fn hold(&mut self, wanted: bool, why_not: &str) {
+        if wanted {
+            self.conditions
+                .set(SUSPENDED, false, suspended::NOT_RESTARTABLE, why_not);
+        } else if self.conditions.reason(SUSPENDED) == Some(suspended::NOT_RESTARTABLE) {
+            self.conditions.remove(SUSPENDED);
+        }
     }
 
     /// The task is not accepted for now.
@@ -162,6 +304,26 @@ impl Draft {
     }
 }
 
+/// The JSON merge patch that turns the status `old` into `new`: what `new` does not have is removed by a null.
+///
+/// # Errors
+/// When a status cannot be written as JSON.
+pub fn replacing(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> serde_json::Result<Value> {
+    let old = serde_json::to_value(old)?;
+    let mut patch = serde_json::to_value(new)?;
+    remove_missing(&old, &mut patch);
+    Ok(patch)
+}
+
+fn remove_missing(old: &Value, patch: &mut Value) {
+    let (Value::Object(old), Value::Object(patch)) = (old, patch) else {
+        return;
+    };
+    for (key, was) in old {
+        remove_missing(was, patch.entry(key.clone()).or_insert(Value::Null));
+    }
+}
+
 /// Shortens the messages until the status has its size: the same one may stand in three conditions.
 fn fit(status: &mut PeonTaskStatus) {
     for longest in [512, 256, 128, 64] {
@@ -171,6 +333,9 @@ fn fit(status: &mut PeonTaskStatus) {
         for condition in &mut status.conditions {
             condition.message = cut(&condition.message, longest);
         }
+    }
+    while status.attempts.len() > 1 && serde_json::to_string(status).is_ok_and(|json| json.len() > LARGEST) {
+        status.attempts.remove(0);
     }
 }
 
@@ -266,6 +431,20 @@ mod tests {
         assert!(!is_true(&status.conditions, STARTED));
     }
 
+    /// A merge patch keeps what it does not name.
+    #[test]
+    fn what_a_new_status_does_not_have_is_removed() {
+        let old = json!({"podName": "a", "stop": {"cause": "c", "message": "m", "time": "2026-01-01T00:00:00Z"}, "memory": "2G",
+            "failures": {"Evicted": 1}});
+        let old: PeonTaskStatus = serde_json::from_value(old).unwrap();
+        let new = json!({"podUid": "u", "memory": "3G", "failures": {"Evicted": 1, "Drained": 1}});
+        let new: PeonTaskStatus = serde_json::from_value(new).unwrap();
+        let expected = json!({"podName": null, "stop": null, "podUid": "u", "memory": "3G",
+            "failures": {"Evicted": 1, "Drained": 1}});
+        assert_eq!(replacing(Some(&old), &new).unwrap(), expected);
+        assert_eq!(replacing(None, &new).unwrap()["podUid"], "u");
+    }
+
     #[test]
     fn the_largest_status_stays_below_4_kib() {
         let long = json!({
@@ -274,7 +453,7 @@ mod tests {
         let message = "a \"quoted\" cause\n".repeat(1000);
         let mut draft = Draft::of(&task(json!({"task": long})), at(10));
         draft.describe(&payload(long));
-        draft.pod(&"p".repeat(63), &"u".repeat(36));
+        draft.pod(1, &"p".repeat(63), &"u".repeat(36), None);
         let waits = draft.wait(Phase::Pending, waiting::QUOTA_EXCEEDED, &message);
         let size = |status: &PeonTaskStatus| serde_json::to_string(status).unwrap().len();
         assert!(size(&waits) < 4096, "{}", size(&waits));

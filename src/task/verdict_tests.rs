@@ -13,7 +13,7 @@ fn failure() -> String {
 }
 
 fn outcome(evidence: &Evidence) -> Outcome {
-    judge(evidence, false, ID).unwrap().outcome
+    judge(evidence, ID, None).outcome
 }
 
 /// The cause and the message of a failure.
@@ -62,7 +62,7 @@ fn success_is_complete_whatever_else_happened() {
     ] {
         assert_eq!(outcome(&evidence), Outcome::Succeeded, "{evidence:?}");
     }
-    let gone = judge(&evidence(killed), true, ID).unwrap();
+    let gone = judge(&evidence(killed), ID, None);
     assert_eq!(gone.outcome, Outcome::Succeeded);
 }
 
@@ -341,18 +341,82 @@ fn a_pod_that_ended_and_says_nothing_is_no_verdict() {
     }
 }
 
+fn stopped(cause: &str, at_second: i64) -> Stop {
+    Stop {
+        cause: cause.into(),
+        message: "as was wished".into(),
+        time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(at_second)),
+    }
+}
+
+/// What the operator did itself is the cause, whatever the pod says of it.
 #[test]
-fn while_the_peon_may_end_otherwise_there_is_no_verdict() {
-    let waiting = in_state("Pending", json!({"waiting": {"reason": "ContainerCreating"}}));
-    for status in [running(), waiting, json!({"phase": "Pending"}), json!({})] {
-        assert_eq!(judge(&evidence(status.clone()), false, ID), None, "{status}");
-        assert_eq!(judge(&deleted(status.clone(), 150), false, ID), None, "{status}");
+fn our_own_kill_is_the_cause() {
+    for own in [
+        cause::CANCELLED,
+        cause::SUSPENDED,
+        cause::START_DEADLINE,
+        cause::DEADLINE,
+    ] {
+        let stop = stopped(own, 150);
+        let ends = [
+            deleted(ended(143, "Error", &failure()), 150),
+            deleted(ended(137, "Error", ""), 150),
+            deleted(ended(137, "OOMKilled", ""), 150),
+            deleted(ended(3, "Error", ""), 150),
+            deleted(running(), 150),
+            evidence(json!({"phase": "Failed"})),
+            evidence(disrupted(
+                ended(143, "Error", &failure()),
+                "EvictionByEvictionAPI",
+                150,
+            )),
+        ];
+        for end in ends {
+            let Outcome::Failed { cause, message } = judge(&end, ID, Some(&stop)).outcome else {
+                panic!("succeeded: {end:?}");
+            };
+            assert_eq!(cause, own, "{end:?}");
+            assert!(message.starts_with("as was wished"), "{message}");
+        }
+        let published = deleted(ended(143, "Error", &success()), 150);
+        assert_eq!(judge(&published, ID, Some(&stop)).outcome, Outcome::Succeeded);
     }
 }
 
 #[test]
+fn a_task_that_failed_before_it_was_stopped_failed_by_itself() {
+    let stop = stopped(cause::CANCELLED, ENDED + 1);
+    let end = deleted(ended(0, "Completed", &failure()), ENDED + 1);
+    let Outcome::Failed { cause, .. } = judge(&end, ID, Some(&stop)).outcome else {
+        panic!("succeeded");
+    };
+    assert_eq!(cause, cause::TASK_FAILED);
+    let killed = deleted(ended(137, "OOMKilled", ""), ENDED + 1);
+    let Outcome::Failed { cause, .. } = judge(&killed, ID, Some(&stop)).outcome else {
+        panic!("succeeded");
+    };
+    assert_eq!(cause, cause::OOM_KILLED);
+}
+
+#[test]
+fn nothing_is_published_by_a_peon_that_never_began() {
+    let unscheduled = Evidence {
+        node: None,
+        ..deleted(json!({"phase": "Pending"}), 150)
+    };
+    let Outcome::Failed { message, .. } = judge(&unscheduled, ID, None).outcome else {
+        panic!("succeeded");
+    };
+    assert!(
+        message.contains("had not begun") && !message.contains(MAYBE_PUBLISHED),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_pod_that_vanished_is_deleted_unless_something_else_took_it() {
-    let gone = |evidence: &Evidence| match judge(evidence, true, ID).unwrap().outcome {
+    let gone = |evidence: &Evidence| match judge(evidence, ID, None).outcome {
         Outcome::Failed { cause, message } => (cause, message),
         Outcome::Succeeded => panic!("succeeded"),
     };
@@ -375,15 +439,12 @@ fn an_unknown_end_lies_before_no_disruption() {
     }});
     let evidence = deleted(in_state("Failed", lost), 150);
     assert_eq!(cause_of(&evidence).0, cause::POD_DELETED);
-    assert_eq!(
-        judge(&evidence, false, ID).unwrap().terminated.unwrap().finished,
-        None
-    );
+    assert_eq!(judge(&evidence, ID, None).terminated.unwrap().finished, None);
 }
 
 #[test]
 fn the_verdict_carries_how_the_container_ended() {
-    let ended = judge(&evidence(ended(137, "OOMKilled", "")), false, ID).unwrap();
+    let ended = judge(&evidence(ended(137, "OOMKilled", "")), ID, None);
     let terminated = ended.terminated.unwrap();
     assert_eq!(terminated.exit_code, 137);
     assert_eq!(
@@ -394,5 +455,5 @@ fn the_verdict_carries_how_the_container_ended() {
         SignedDuration::from_secs(90)
     );
     let rejected = evidence(json!({"phase": "Failed", "reason": "OutOfcpu"}));
-    assert_eq!(judge(&rejected, false, ID).unwrap().terminated, None);
+    assert_eq!(judge(&rejected, ID, None).terminated, None);
 }

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 
 use super::departed::Departed;
 use super::evidence::Evidence;
+use super::ledger::Ledger;
+use super::slots::Who;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
 
 /// A PeonTask as it comes from the watch.
@@ -38,6 +40,8 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// Pods that are gone.
     pub departed: Arc<Departed>,
+    /// What is known of all tasks together.
+    pub ledger: Arc<Ledger>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
@@ -108,6 +112,7 @@ impl Caches {
             templates,
             pods,
             departed: Arc::default(),
+            ledger: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
@@ -163,16 +168,10 @@ impl Caches {
         }
     }
 
-    /// Every task without a verdict, and every one that has a pod.
+    /// Every task: those that have a verdict are deleted when their time has come.
     fn wake_all(&self) {
-        for task in self
-            .tasks
-            .state_filter(|t| t.0.as_ref().map_or(true, |t| !t.is_final()))
-        {
+        for task in self.tasks.state() {
             self.wake(ObjectRef::from_obj(&*task));
-        }
-        for pod in self.pods.state() {
-            self.wake_owner(&pod);
         }
     }
 
@@ -182,13 +181,47 @@ impl Caches {
 
     fn task_event(&self, event: Event<GuardedTask>) {
         match event {
-            Event::Apply(task) => self.wake(ObjectRef::from_obj(&task)),
-            Event::InitDone => self.wake_all(),
-            Event::Delete(_) | Event::Init | Event::InitApply(_) => {}
+            Event::Apply(task) => {
+                if let Ok(task) = &task.0 {
+                    self.wake_these(self.ledger.observe(task));
+                }
+                self.wake(ObjectRef::from_obj(&task));
+            }
+            Event::Delete(task) => {
+                let uid = task.uid().unwrap_or_default();
+                self.wake_these(self.ledger.gone(&uid));
+            }
+            Event::InitDone => {
+                // What went while the watch was broken is told by nobody.
+                let tasks = self.tasks.state();
+                self.ledger
+                    .keep_only(&tasks.iter().filter_map(|t| t.uid()).collect());
+                for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
+                    self.ledger.observe(task);
+                }
+                self.wake_all();
+            }
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
+
+    fn wake_these(&self, tasks: Vec<Who>) {
+        for (namespace, name) in tasks {
+            self.wake(ObjectRef::new(&name).within(&namespace));
         }
     }
 
     fn template_event(&self, event: Event<GuardedTemplate>) {
+        if let Event::Apply(template) | Event::InitApply(template) = &event
+            && let Err(invalid) = &template.0
+        {
+            tracing::warn!(
+                namespace = template.namespace(),
+                template = template.name_any(),
+                error = invalid.error,
+                "a PeonTemplate cannot be read: tasks that do not name it are matched without it"
+            );
+        }
         match event {
             Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
             Event::InitDone => self.wake_all(),
@@ -209,13 +242,16 @@ impl Caches {
         }
     }
 
-    /// A template that came or changed may be what tasks of its namespace wait for.
+    /// A template that came or changed may be what tasks of its namespace wait for: those that name it, and those that
+    /// name none, which it may match now or not any more.
     fn wake_waiting_for(&self, template: &GuardedTemplate) {
         let (namespace, name) = (template.namespace(), template.name_any());
         // By what the task names and not by its reason: the status in the cache may be older than this event.
         let waits = |task: &GuardedTask| {
             let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
-            let names = |t: &PeonTask| t.namespace() == namespace && t.template_name() == name;
+            let names = |t: &PeonTask| {
+                t.namespace() == namespace && t.template_name().is_none_or(|named| named == name)
+            };
             task.0
                 .as_ref()
                 .is_ok_and(|t| names(t) && !has_pod(t) && !t.is_final())
@@ -307,9 +343,10 @@ fn prune_pod(pod: &mut Pod) {
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.retain(|name, _| name == crate::api::ANNOTATION_CONTAINER);
     }
-    let node_name = pod.spec.take().and_then(|s| s.node_name);
-    pod.spec = Some(PodSpec {
-        node_name,
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        node_name: spec.node_name,
+        termination_grace_period_seconds: spec.termination_grace_period_seconds,
+        active_deadline_seconds: spec.active_deadline_seconds,
         ..PodSpec::default()
     });
 }

@@ -106,19 +106,15 @@ fn a_pod_that_goes_leaves_its_last_state() {
 }
 
 #[test]
-fn a_new_leader_wakes_what_has_no_verdict_and_what_has_a_pod() {
+fn a_new_leader_wakes_every_task() {
     let mut driven = Driven::new();
     driven.list(vec![named("waiting"), finished()]);
-    let mut wakes = Box::pin(driven.caches.wakes());
-    assert_eq!(woken(&mut wakes), ["waiting"]);
-    drop(wakes);
-    driven.pod(Event::Apply(fixtures::pod(running())));
     let mut wakes = Box::pin(driven.caches.wakes());
     assert_eq!(woken(&mut wakes), ["nightly", "waiting"]);
 }
 
 #[test]
-fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
+fn a_template_wakes_the_tasks_that_it_may_be_for_and_that_have_no_pod() {
     let mut driven = Driven::new();
     let status = json!({"podUid": "x"});
     let mut started = with_status(noop(), serde_json::from_value(status).unwrap());
@@ -129,9 +125,21 @@ fn a_template_wakes_the_tasks_that_name_it_and_have_no_pod() {
     driven.list(vec![named("waiting"), guarded(started), guarded(other)]);
     let mut wakes = Box::pin(driven.caches.wakes());
     woken(&mut wakes);
-    let template = DeserializeGuard(Ok(fixtures::template(json!({}))));
-    driven.caches.template_event(Event::Apply(template));
-    assert_eq!(woken(&mut wakes), ["waiting"]);
+    let mut template = fixtures::template(json!({}));
+    driven
+        .caches
+        .template_event(Event::Apply(DeserializeGuard(Ok(template.clone()))));
+    assert_eq!(woken(&mut wakes), ["waiting"], "which names none: any may match");
+    template.metadata.name = Some("large".into());
+    driven
+        .caches
+        .template_event(Event::Delete(DeserializeGuard(Ok(template.clone()))));
+    assert_eq!(woken(&mut wakes), ["other", "waiting"]);
+    template.metadata.namespace = Some("elsewhere".into());
+    driven
+        .caches
+        .template_event(Event::Apply(DeserializeGuard(Ok(template))));
+    assert_eq!(woken(&mut wakes), [""; 0]);
 }
 
 #[test]

@@ -11,15 +11,17 @@ use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
 type Rights = BTreeSet<(String, String)>;
 
 /// Group and resource, verbs, and the names that they are narrowed to.
-const TASKS: [(&str, &[&str]); 6] = [
-    ("peon.dev/peontasks", &["get", "list", "watch"]),
+const TASKS: [(&str, &[&str]); 7] = [
+    ("peon.dev/peontasks", &["delete", "get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
-    ("/pods", &["create", "delete", "get", "list", "watch"]),
+    ("/pods", &["create", "delete", "get", "list", "patch", "watch"]),
     ("/configmaps", &["create", "get"]),
+    ("/secrets", &["get"]),
     ("/events", &["list"]),
 ];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
+const NODES: (&str, &[&str]) = ("/nodes", &["get"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
 
 fn rights(role: &Value) -> Rights {
@@ -80,7 +82,7 @@ fn documented(folder: &Path, rights: &mut Rights) {
 
 fn qualified(resource: &str) -> String {
     let group = match resource {
-        "pods" | "configmaps" => "",
+        "pods" | "configmaps" | "secrets" | "nodes" => "",
         "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),
@@ -98,6 +100,8 @@ fn task_rights() -> Rights {
 fn the_operator_has_exactly_the_rights_of_the_table() {
     let objects = render(&[]);
     assert_eq!(rights(objects.named("ClusterRole", FULL_NAME)), task_rights());
+    let nodes = objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes"));
+    assert_eq!(rights(nodes), table([NODES]));
     let lease = objects.only("Role");
     assert_eq!(rights(lease), table([LEASES]));
     assert_eq!(lease["metadata"]["namespace"], NAMESPACE);
@@ -109,6 +113,9 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     documented(&root().join("src"), &mut documented_rights);
     let objects = render(&[]);
     let mut granted = rights(objects.named("ClusterRole", FULL_NAME));
+    granted.extend(rights(
+        objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes")),
+    ));
     granted.extend(rights(objects.only("Role")));
     assert_eq!(granted, documented_rights);
 }
@@ -139,6 +146,8 @@ fn one_namespace_needs_no_cluster_role() {
         ("druid", vec![r#"scope="namespace""#, r#"watchNamespace="druid""#]),
         (NAMESPACE, vec![r#"scope="namespace""#]),
     ] {
+        let mut values = values;
+        values.push("rbac.nodes=false");
         let objects = render(&values);
         assert!(objects.find("ClusterRole", FULL_NAME).is_none());
         assert!(objects.all("ClusterRoleBinding").is_empty());
@@ -167,7 +176,7 @@ fn every_binding_is_of_a_role_that_exists_to_the_operators_account() {
         assert_eq!(objects.pod()["spec"]["serviceAccountName"], *account);
         let mut bindings = objects.all("RoleBinding");
         bindings.extend(objects.all("ClusterRoleBinding"));
-        assert_eq!(bindings.len(), 2);
+        assert_eq!(bindings.len(), 3);
         for binding in bindings {
             let role = &binding["roleRef"];
             objects.named(role["kind"].as_str().unwrap(), role["name"].as_str().unwrap());
@@ -210,5 +219,5 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     assert_eq!(rights(edit), verbs(all));
     assert_eq!(labels(edit), [label("admin"), label("edit")]);
     let without = render(&["rbac.aggregate=false"]);
-    assert_eq!(without.all("ClusterRole").len(), 1);
+    assert_eq!(without.all("ClusterRole").len(), 2);
 }

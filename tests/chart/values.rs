@@ -73,6 +73,7 @@ fn the_schema_refuses_what_is_wrong() {
         (r#"replicas="2""#, "/replicas"),
         ("leaderElection.leaseSeconds=4", "/leaderElection/leaseSeconds"),
         ("leaderElection.leaseSeconds=301", "/leaderElection/leaseSeconds"),
+        ("retainFinished=-1", "/retainFinished"),
         (r#"log.format="xml""#, "/log/format"),
         (r#"log.filter="""#, "/log/filter"),
         (r#"image.pullPolicy="Sometimes""#, "/image/pullPolicy"),

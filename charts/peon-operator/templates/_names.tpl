@@ -95,21 +95,27 @@ The operator's ServiceAccount as the subject of a binding.
 What the operator may do to tasks and their pods: each verb is one that it uses, none is a wildcard.
 */}}
 {{- define "peon-operator.taskRules" -}}
+# Finished tasks are deleted when their time is over.
 - apiGroups: [peon.dev]
   resources: [peontasks]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, delete]
 - apiGroups: [peon.dev]
   resources: [peontemplates]
   verbs: [list, watch]
 - apiGroups: [peon.dev]
   resources: [peontasks/status]
   verbs: [patch]
+# A pod is patched to end sidecars that outlive its peon.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, get, create, delete]
+  verbs: [list, watch, get, create, patch, delete]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, get]
+# Payloads that hold secrets.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
 # Why a pod does not start.
 - apiGroups: [""]
   resources: [events]

@@ -16,7 +16,7 @@ use crate::{
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 3] = [
+pub(super) const CASES: [Case; 4] = [
     case(
         "faults::killed_between_any_two_actions_it_starts_one_pod_and_finds_the_verdict",
         killed_anywhere,
@@ -26,6 +26,12 @@ pub(super) const CASES: [Case; 3] = [
     case("faults::a_standby_takes_over", standby)
         .turn(Turn::Alone)
         .own(),
+    case(
+        "faults::a_leader_that_slept_through_a_whole_task_does_nothing_to_it",
+        slept,
+    )
+    .turn(Turn::Alone)
+    .own(),
     case("faults::a_leader_that_loses_its_lease_stops", lost_lease)
         .turn(Turn::Alone)
         .own(),
@@ -167,6 +173,51 @@ fn standby(fixture: &Fixture) -> Result<()> {
         .until_reason(namespace, "after", "Succeeded")
         .map(drop)
         .with_context(|| third.tail())
+}
+
+/// Stopped between the claim of the attempt and the creation of its pod, with the answer to the claim in its socket.
+fn slept(fixture: &Fixture) -> Result<()> {
+    let grounds = Grounds::prepare(fixture, "slept")?;
+    let namespace = &grounds.namespace;
+    let name = "slept-through";
+    let mut sleeper = grounds.start()?;
+    sleeper.until_log("leading", LIMIT)?;
+    let second = grounds.start()?;
+    second.until_log("standing by", LIMIT)?;
+    grounds.gate.guard(sleeper.id(), Some(Kill::StopAfter(1)));
+    fixture.apply(namespace, &samples::noop(name)?)?;
+    wait_until(LIMIT, "the leader to be stopped", || {
+        Ok((!grounds.gate.is_armed()).then_some(()))
+    })?;
+    let claimed = writes(fixture, namespace, name)?;
+    ensure!(
+        !claimed.iter().any(|(action, _)| action == "create pods"),
+        "it was stopped too late: {claimed:?}"
+    );
+    let ended = fixture
+        .until_reason(namespace, name, "Succeeded")
+        .with_context(|| second.tail())?;
+    sleeper.signal(Signal::SIGCONT)?;
+    let code = sleeper.wait(LIMIT)?;
+    ensure!(code == Some(1), "exit code {code:?}: {}", sleeper.tail());
+    // Had it created anything, this would come after it.
+    fixture.apply(namespace, &samples::noop("after")?)?;
+    fixture
+        .until_reason(namespace, "after", "Succeeded")
+        .with_context(|| second.tail())?;
+    let after = fixture.get(namespace, name)?;
+    ensure!(
+        after["status"] == ended["status"],
+        "the verdict changed from {} to {}",
+        ended["status"],
+        after["status"]
+    );
+    let writes = writes(fixture, namespace, name)?;
+    let pods = writes
+        .iter()
+        .filter(|(action, code)| action == "create pods" && *code == 201);
+    ensure!(pods.count() == 1, "not one pod: {writes:?}");
+    Ok(())
 }
 
 fn lost_lease(fixture: &Fixture) -> Result<()> {

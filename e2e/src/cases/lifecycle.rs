@@ -1,7 +1,7 @@
 //! Real tasks on a real kubelet, each to its true end.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Case, case};
 use crate::{
@@ -71,7 +71,7 @@ fn noop_completes(fixture: &Fixture) -> Result<()> {
     );
     let log = fixture.peon(&["logs", name, "--follow", "--namespace", NAMESPACE])?;
     ensure!(
-        log.contains("Running with task") && log.contains("SUCCESS"),
+        log.contains("SUCCESS") && !log.contains("Running with task"),
         "unexpected log:\n{log}"
     );
     ensure!(
@@ -144,7 +144,7 @@ fn with_java_options(fixture: &Fixture, template: &str, options: &str) -> Result
 fn oom_killed(fixture: &Fixture) -> Result<()> {
     let name = "oom-killed";
     with_java_options(fixture, name, "-Xms900m -Xmx900m -XX:+AlwaysPreTouch")?;
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}});
+    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "retry": {"limits": {"OOMKilled": 0}}});
     fixture.task(NAMESPACE, name, &spec)?;
     let task = fixture.until_reason(NAMESPACE, name, "OOMKilled")?;
     ensure!(task["status"]["exitCode"] == 137, "{}", task["status"]);
@@ -154,17 +154,20 @@ fn oom_killed(fixture: &Fixture) -> Result<()> {
 fn java_out_of_memory(fixture: &Fixture) -> Result<()> {
     let name = "java-oom";
     with_java_options(fixture, name, "-Xmx12m -Xms12m")?;
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}});
+    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "retry": {"rerun": "Never"}});
     fixture.task(NAMESPACE, name, &spec)?;
     let task = fixture.until_reason(NAMESPACE, name, "JavaOutOfMemory")?;
     ensure!(task["status"]["exitCode"] == 3, "{}", task["status"]);
     Ok(())
 }
 
-/// A noop that runs for ten minutes, running; returns its pod's name and address.
-fn long_noop(fixture: &Fixture, name: &str) -> Result<(String, String)> {
+/// A noop that runs for ten minutes, running; returns its pod's name and address. `spec` is merged into its own.
+pub(super) fn long_noop(fixture: &Fixture, name: &str, spec: &Value) -> Result<(String, String)> {
     let mut task = samples::noop(name)?;
     task["spec"]["task"]["runTime"] = json!(600_000);
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        task["spec"][key] = value.clone();
+    }
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until(NAMESPACE, name, |status| status["phase"] == "Running")?;
     let pod_name = task["status"]["podName"]
@@ -183,7 +186,7 @@ fn long_noop(fixture: &Fixture, name: &str) -> Result<(String, String)> {
 
 fn killed(fixture: &Fixture) -> Result<()> {
     let name = "killed";
-    let (_, address) = long_noop(fixture, name)?;
+    let (_, address) = long_noop(fixture, name, &json!({"retry": {"limits": {"NoVerdict": 0}}}))?;
     peons::at(&address).into_iter().try_for_each(peons::kill_hard)?;
     let task = fixture.until_reason(NAMESPACE, name, "NoVerdict")?;
     ensure!(task["status"]["exitCode"] == 137, "{}", task["status"]);
@@ -197,7 +200,7 @@ fn killed(fixture: &Fixture) -> Result<()> {
 
 fn deletion(fixture: &Fixture) -> Result<()> {
     let name = "deleted";
-    let (pod_name, address) = long_noop(fixture, name)?;
+    let (pod_name, address) = long_noop(fixture, name, &json!({}))?;
     fixture
         .kubectl
         .delete(&["peontask", name, "--namespace", NAMESPACE])?;

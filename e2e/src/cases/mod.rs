@@ -1,9 +1,15 @@
 //! The end-to-end cases.
 
 mod api;
+mod attempts;
 mod budget;
+mod causes;
 mod faults;
+mod fuzz;
+mod life;
 mod lifecycle;
+mod nodes;
+mod payloads;
 mod refusals;
 mod release;
 mod waits;
@@ -19,7 +25,7 @@ pub struct Case {
     pub name: &'static str,
     /// When it runs.
     pub turn: Turn,
-    /// Whether it needs what only our own cluster has: the audit log, processes on this machine.
+    /// Whether it needs what only our own cluster has: the audit log, processes on this machine, a second node.
     pub own_cluster: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
@@ -67,8 +73,15 @@ pub fn all() -> Vec<Case> {
     all.extend(api::CASES);
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
+    all.extend(life::CASES);
+    all.extend(attempts::CASES);
+    all.extend(payloads::CASES);
+    all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);
+    all.extend(fuzz::CASES);
+    // Before the faults, which send the release's own operator away.
+    all.extend(nodes::CASES);
     all.extend(faults::CASES);
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);

@@ -11,12 +11,13 @@ use crate::{
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 2] = [
+pub(super) const CASES: [Case; 3] = [
     case(
         "release::an_operator_without_custom_resources_waits_for_them",
         waits_for_crds,
     )
     .turn(Turn::First),
+    case("release::nothing_is_stuck_without_an_operator", nothing_stuck).turn(Turn::Alone),
     case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).turn(Turn::Alone),
 ];
 
@@ -134,4 +135,56 @@ fn survives(fixture: &Fixture) -> Result<()> {
         task["status"]
     );
     Ok(())
+}
+
+/// Two namespaces full of tasks: one goes while the operator runs, the other when the chart is gone, and the operator was
+/// down before that.
+fn nothing_stuck(fixture: &Fixture) -> Result<()> {
+    let install = || {
+        fixture.helm.install(
+            RELEASE,
+            OPERATOR_NAMESPACE,
+            &fixture.operator_image,
+            &["replicas=1"],
+        )
+    };
+    install()?;
+    let fill = |name: &str| -> Result<String> {
+        let namespace = fixture.namespace(name)?;
+        for at in 0..2 {
+            let mut task = samples::noop(&format!("running-{at}"))?;
+            task["spec"]["task"]["runTime"] = json!(600_000);
+            fixture.apply(&namespace, &task)?;
+        }
+        for at in 0..2 {
+            let running = |s: &Value| s["phase"] == "Running";
+            fixture.until(&namespace, &format!("running-{at}"), running)?;
+        }
+        Ok(namespace)
+    };
+    let gone = |namespace: &str| -> Result<()> {
+        fixture
+            .kubectl
+            .delete(&["namespace", namespace, "--wait=false"])?;
+        wait_until(LIMIT, &format!("{namespace} to go"), || {
+            let args = ["get", "namespace", namespace, "--ignore-not-found", "-o", "name"];
+            Ok(fixture.kubectl.run(&args)?.is_empty().then_some(()))
+        })
+    };
+    gone(&fill("with-operator")?)?;
+    let orphaned = fill("without-operator")?;
+    let scale = [
+        "scale",
+        "deployment",
+        RELEASE,
+        "--replicas=0",
+        "--namespace",
+        OPERATOR_NAMESPACE,
+    ];
+    fixture.kubectl.run(&scale)?;
+    fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE)?;
+    let one = ["peontask", "running-0", "--namespace", &orphaned];
+    fixture.kubectl.delete(&one)?;
+    gone(&orphaned)?;
+    install()
 }

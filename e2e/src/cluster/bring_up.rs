@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Cluster, Component, NODE, components, pki, runtime, sandbox};
+use super::{Cluster, Component, components, layout::NodeLayout, pki, processes, runtime, sandbox};
 use crate::{exec, images::Archive, wait::wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -16,14 +16,15 @@ pub(super) fn start_components(cluster: &Cluster, pause: &Archive) -> Result<()>
     let step = progress.step("namespaces, certificates");
     pki::write_all(layout)?;
     components::write_configuration(layout)?;
-    let first = sandbox::create(layout)?;
+    components::write_node_configuration(layout, &layout.first)?;
+    sandbox::create(layout)?;
     step.done("ready");
 
     let step = progress.step("etcd, kube-apiserver");
     cluster.start(Component::Etcd)?;
     cluster.start(Component::ApiServer)?;
-    runtime::start(layout, first, progress)?;
-    runtime::import(layout, pause, progress)?;
+    runtime::start(layout, &layout.first, progress)?;
+    runtime::import(&layout.first, pause, progress)?;
     let kubectl = cluster.kubectl();
     wait_for(
         cluster,
@@ -41,21 +42,7 @@ pub(super) fn start_components(cluster: &Cluster, pause: &Archive) -> Result<()>
         Component::Proxy,
     ];
     rest.iter().try_for_each(|component| cluster.start(*component))?;
-    wait_for(
-        cluster,
-        &[Component::Kubelet, Component::Containerd],
-        "the node",
-        || {
-            let node = kubectl.get_json(&["node", NODE]).unwrap_or_default();
-            let conditions = node["status"]["conditions"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            conditions
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        },
-    )?;
+    wait_for_node(cluster, &layout.first)?;
     wait_for(
         cluster,
         &[Component::ControllerManager],
@@ -67,11 +54,34 @@ pub(super) fn start_components(cluster: &Cluster, pause: &Archive) -> Result<()>
     Ok(())
 }
 
-/// Waits for `condition`; fails as soon as one of `needed` has ended, with its log.
+/// Waits until a node takes pods.
+pub(super) fn wait_for_node(cluster: &Cluster, node: &NodeLayout) -> Result<()> {
+    let kubectl = cluster.kubectl();
+    let needed = [Component::Kubelet, Component::Containerd];
+    wait_for_on(node, &needed, node.name, || {
+        let found = kubectl.get_json(&["node", node.name]).unwrap_or_default();
+        let conditions = found["status"]["conditions"].as_array();
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True")
+    })
+}
+
 fn wait_for(cluster: &Cluster, needed: &[Component], what: &str, condition: impl Fn() -> bool) -> Result<()> {
+    wait_for_on(&cluster.layout.first, needed, what, condition)
+}
+
+/// Waits for `condition`; fails as soon as one of `needed` has ended on `node`, with its log.
+fn wait_for_on(
+    node: &NodeLayout,
+    needed: &[Component],
+    what: &str,
+    condition: impl Fn() -> bool,
+) -> Result<()> {
     let waited = wait_until(START_LIMIT, what, || {
         for component in needed {
-            if !cluster.runs(*component) {
+            if !processes::runs(node, *component) {
                 anyhow::bail!("{} has ended", component.program());
             }
         }
@@ -80,7 +90,7 @@ fn wait_for(cluster: &Cluster, needed: &[Component], what: &str, condition: impl
     let logs = || {
         needed
             .iter()
-            .map(|c| exec::tail(&cluster.layout.log(c.program()), 15))
+            .map(|c| exec::tail(&node.log(c.program()), 15))
             .collect::<Vec<_>>()
     };
     waited.with_context(|| format!("cannot start {what}; {}", logs().join("\n")))

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::layout::{ALL_PODS, CGROUP, Layout, NODE, NODE_IP, NODE_PODS, SERVICES};
+use super::layout::{ALL_PODS, Layout, NodeLayout, SERVICES};
 use crate::cache;
 
 /// A program that the cluster consists of.
@@ -36,6 +36,9 @@ impl Component {
         Self::Proxy,
     ];
 
+    /// Those that every node has, in the order in which they are started.
+    pub const OF_A_NODE: [Self; 3] = [Self::Containerd, Self::Kubelet, Self::Proxy];
+
     /// The program's name, which is also that of its log.
     #[must_use]
     pub fn program(self) -> &'static str {
@@ -50,17 +53,20 @@ impl Component {
         }
     }
 
-    pub(super) fn arguments(self, layout: &Layout) -> Vec<String> {
+    pub(super) fn arguments(self, layout: &Layout, node: &NodeLayout) -> Vec<String> {
         let template = match self {
             Self::Etcd => ETCD,
             Self::ApiServer => API_SERVER,
             Self::ControllerManager => CONTROLLER_MANAGER,
             Self::Scheduler => SCHEDULER,
-            Self::Containerd => &["--config={run}/config/containerd.toml"],
+            Self::Containerd => &["--config={node_run}/config/containerd.toml"],
             Self::Kubelet => KUBELET,
-            Self::Proxy => &["--config={run}/config/kube-proxy.yaml"],
+            Self::Proxy => &["--config={node_run}/config/kube-proxy.yaml"],
         };
-        template.iter().map(|argument| fill(argument, layout)).collect()
+        template
+            .iter()
+            .map(|argument| fill(argument, layout, node))
+            .collect()
     }
 }
 
@@ -112,6 +118,12 @@ const CONTROLLER_MANAGER: &[&str] = &[
     "--bind-address=127.0.0.1",
     "--cluster-cidr={all_pods}",
     "--allocate-node-cidrs=false",
+    // A lost node is noticed, and its pods are evicted, while a test waits. See kubelet.yaml for its side.
+    "--node-monitor-grace-period=12s",
+    "--node-monitor-period=2s",
+    // Not 1: a limiter that was stopped, as it is while no node is ready, says 1 of itself, and is then never
+    // replaced by one of the same rate.
+    "--node-eviction-rate=10",
     "--kube-api-qps=100",
     "--kube-api-burst=200",
     "--cert-dir={run}/pki/controller-manager",
@@ -125,21 +137,23 @@ const SCHEDULER: &[&str] = &[
 ];
 
 const KUBELET: &[&str] = &[
-    "--config={run}/config/kubelet.yaml",
-    "--kubeconfig={run}/pki/kubelet.kubeconfig",
+    "--config={node_run}/config/kubelet.yaml",
+    "--kubeconfig={run}/pki/kubelet-{node}.kubeconfig",
     "--hostname-override={node}",
     "--node-ip={node_ip}",
-    "--root-dir={run}/kubelet",
-    "--cert-dir={run}/pki/kubelet",
+    "--root-dir={node_run}/kubelet",
+    "--cert-dir={node_run}/kubelet/pki",
 ];
 
-/// Writes the configuration files that the arguments name.
+/// Writes the configuration files that the control plane's arguments name.
 pub(super) fn write_configuration(layout: &Layout) -> Result<()> {
+    let policy = include_str!("../../cluster/audit-policy.yaml");
+    cache::write(&layout.path("config/audit-policy.yaml"), policy)
+}
+
+/// Writes those that the arguments of a node's programs name.
+pub(super) fn write_node_configuration(layout: &Layout, node: &NodeLayout) -> Result<()> {
     let files = [
-        (
-            "config/audit-policy.yaml",
-            include_str!("../../cluster/audit-policy.yaml"),
-        ),
         (
             "config/containerd.toml",
             include_str!("../../cluster/containerd.toml"),
@@ -155,23 +169,27 @@ pub(super) fn write_configuration(layout: &Layout) -> Result<()> {
         ),
     ];
     for (name, template) in files {
-        cache::write(&layout.path(name), fill(template, layout))?;
+        cache::write(&node.path(name), fill(template, layout, node))?;
     }
     Ok(())
 }
 
-fn fill(template: &str, layout: &Layout) -> String {
+fn fill(template: &str, layout: &Layout, node: &NodeLayout) -> String {
     let run = layout.run.display().to_string();
-    let root = layout.containerd_root.display().to_string();
+    let node_run = node.folder.display().to_string();
+    let root = node.containerd_root.display().to_string();
     let values = [
         ("{run}", run.as_str()),
+        ("{node_run}", node_run.as_str()),
         ("{containerd_root}", root.as_str()),
-        ("{node}", NODE),
-        ("{node_ip}", NODE_IP),
-        ("{node_pods}", NODE_PODS),
+        ("{node}", node.name),
+        ("{node_ip}", node.ip),
+        ("{node_pods}", node.pods),
+        ("{first_pod_ip}", node.first_pod_ip),
         ("{all_pods}", ALL_PODS),
         ("{services}", SERVICES),
-        ("{cgroup}", CGROUP),
+        ("{cgroup}", node.cgroup.as_str()),
+        ("{taints}", node.taints.as_str()),
     ];
     values.iter().fold(template.to_owned(), |text, (name, value)| {
         text.replace(name, value)

@@ -1,13 +1,17 @@
-//! A one-node Kubernetes cluster in namespaces of its own on this machine.
+//! A Kubernetes cluster in namespaces of its own on this machine: one node, and a second where a test wants one.
 
 mod bring_up;
 mod components;
 mod layout;
 pub(crate) mod logs;
+mod node_faults;
 mod pki;
+mod pods;
 mod processes;
 mod runtime;
 mod sandbox;
+mod second_node;
+mod switch;
 mod teardown;
 
 use std::{
@@ -19,10 +23,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use self::layout::Layout;
+use self::layout::{Layout, NodeLayout};
 pub use self::{
     components::Component,
-    layout::{KUBERNETES_SERVICE_IP, NODE, NODE_IP},
+    layout::{KUBERNETES_SERVICE_IP, NODE, NODE_IP, SECOND_NODE},
+    pods::{PodProcess, pod_processes},
+    second_node::SecondNode,
 };
 use crate::{
     cache::Cache,
@@ -179,18 +185,17 @@ impl Cluster {
         Ok(folder)
     }
 
-    /// containerd's socket.
-    #[must_use]
-    pub fn containerd_socket(&self) -> PathBuf {
-        self.layout.containerd_socket()
-    }
-
-    /// Makes an image known to the node; quick when it already is.
+    /// Makes an image known to the nodes; quick when it already is.
     ///
     /// # Errors
     /// When containerd refuses the archive.
     pub fn import(&self, image: &Archive) -> Result<()> {
-        runtime::import(&self.layout, image, &self.progress)
+        for node in self.layout.nodes() {
+            if processes::runs(node, Component::Containerd) {
+                runtime::import(node, image, &self.progress)?;
+            }
+        }
+        Ok(())
     }
 
     /// A command that runs inside the cluster's namespaces, for instance `iptables-save` or `ip`.
@@ -198,10 +203,10 @@ impl Cluster {
     /// # Errors
     /// When the cluster is not up.
     pub fn enter(&self, program: &str) -> Result<Command> {
-        Ok(sandbox::enter(self.first()?, program))
+        Ok(sandbox::enter(sandbox::first(&self.layout.first)?, program))
     }
 
-    /// Whether a component's process exists.
+    /// Whether a component's process exists; of those that every node has, the first node's.
     #[must_use]
     pub fn runs(&self, component: Component) -> bool {
         self.process_id(component).is_some()
@@ -210,7 +215,7 @@ impl Cluster {
     /// A component's process, as the machine numbers it: for a test that kills it.
     #[must_use]
     pub fn process_id(&self, component: Component) -> Option<i32> {
-        processes::find(&self.layout.marker(), component.program()).map(|process| process.id)
+        processes::find(&self.layout.first, component.program()).map(|process| process.id)
     }
 
     /// Starts a component that was [stopped](Cluster::stop); does not wait until it is ready.
@@ -218,12 +223,7 @@ impl Cluster {
     /// # Errors
     /// When the cluster is not up.
     pub fn start(&self, component: Component) -> Result<()> {
-        sandbox::start(
-            &self.layout,
-            self.first()?,
-            component.program(),
-            &component.arguments(&self.layout),
-        )
+        sandbox::start(&self.layout, &self.layout.first, component)
     }
 
     /// Stops a component; containers keep running without kubelet and containerd.
@@ -231,7 +231,7 @@ impl Cluster {
     /// # Errors
     /// When it does not end.
     pub fn stop(&self, component: Component) -> Result<()> {
-        match processes::find(&self.layout.marker(), component.program()) {
+        match processes::find(&self.layout.first, component.program()) {
             Some(process) => processes::stop(&process, Duration::from_secs(20)),
             None => Ok(()),
         }
@@ -243,10 +243,6 @@ impl Cluster {
     /// When `folder` cannot be written to.
     pub fn collect_logs(&self, folder: &Path) -> Result<()> {
         logs::collect(Some(&self.log_dir()), &self.kubectl(), folder)
-    }
-
-    fn first(&self) -> Result<i32> {
-        processes::first_in_namespaces(&self.layout.marker()).context("the cluster is not up")
     }
 }
 
@@ -289,21 +285,25 @@ pub fn leftovers(cache: &Cache) -> Result<Vec<String>> {
 /// When the cache folder's path is too long.
 pub fn status(cache: &Cache) -> Result<Vec<String>> {
     let layout = Layout::new(cache, Path::new(""))?;
-    let line = |component: &Component| {
+    let line = |node: &NodeLayout, component: &Component| {
         let program = component.program();
-        match processes::find(&layout.marker(), program) {
+        match processes::find(node, program) {
             Some(process) => format!("{program}: process {}", process.id),
             None => format!("{program}: not running"),
         }
     };
-    Ok(Component::ALL.iter().map(line).collect())
+    let mut lines: Vec<String> = Component::ALL.iter().map(|c| line(&layout.first, c)).collect();
+    if layout.second.folder.exists() {
+        let second = Component::OF_A_NODE.iter().map(|c| line(&layout.second, c));
+        lines.extend(second.map(|line| format!("{SECOND_NODE} {line}")));
+    }
+    Ok(lines)
 }
 
 fn is_healthy(layout: &Layout) -> bool {
-    let marker = layout.marker();
     let all = Component::ALL
         .iter()
-        .all(|component| processes::find(&marker, component.program()).is_some());
+        .all(|component| processes::find(&layout.first, component.program()).is_some());
     let kubectl = Kubectl::new(layout.program("kubectl"), layout.kubeconfig());
     all && kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
 }

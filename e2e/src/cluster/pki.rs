@@ -9,7 +9,7 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-use super::layout::{KUBERNETES_SERVICE_IP, Layout, NODE, NODE_IP};
+use super::layout::{KUBERNETES_SERVICE_IP, Layout, NODE_IP};
 use crate::cache;
 
 /// Names and groups of the clients that get a certificate: file, user, group.
@@ -19,7 +19,6 @@ const CLIENTS: &[(&str, &str, &str)] = &[
     ("kube-controller-manager", "system:kube-controller-manager", ""),
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kube-proxy", "system:kube-proxy", ""),
-    ("kubelet", "system:node:node-1", "system:nodes"),
 ];
 
 /// Writes everything: `pki/*.crt`, `pki/*.key`, `pki/*.kubeconfig` and the admin's `kubeconfig`.
@@ -50,11 +49,17 @@ pub(super) fn write_all(layout: &Layout) -> Result<()> {
         &names,
         &[NODE_IP, KUBERNETES_SERVICE_IP, "127.0.0.1"],
     )?;
-    serving(&issuer, &folder, "kubelet-serving", &[NODE], &[NODE_IP])?;
     for (file, user, group) in CLIENTS {
-        client(&issuer, &folder, file, user, group)?;
-        let kubeconfig = kubeconfig(&folder, file, &authority.pem())?;
-        write_private(&folder.join(format!("{file}.kubeconfig")), &kubeconfig)?;
+        client(&issuer, &folder, file, user, group, &authority.pem())?;
+    }
+    for node in layout.nodes() {
+        let serves = format!("kubelet-serving-{}", node.name);
+        serving(&issuer, &folder, &serves, &[node.name], &[node.ip])?;
+        let (file, user) = (
+            format!("kubelet-{}", node.name),
+            format!("system:node:{}", node.name),
+        );
+        client(&issuer, &folder, &file, &user, "system:nodes", &authority.pem())?;
     }
     fs::copy(folder.join("admin.kubeconfig"), layout.kubeconfig())
         .context("cannot write the admin's kubeconfig")?;
@@ -89,14 +94,24 @@ fn serving(
     sign(issuer, folder, file, params)
 }
 
-fn client(issuer: &Issuer<'_, KeyPair>, folder: &Path, file: &str, user: &str, group: &str) -> Result<()> {
+/// A client's certificate, and a kubeconfig with it.
+fn client(
+    issuer: &Issuer<'_, KeyPair>,
+    folder: &Path,
+    file: &str,
+    user: &str,
+    group: &str,
+    authority: &str,
+) -> Result<()> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, user);
     if !group.is_empty() {
         params.distinguished_name.push(DnType::OrganizationName, group);
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(issuer, folder, file, params)
+    sign(issuer, folder, file, params)?;
+    let kubeconfig = kubeconfig(folder, file, authority)?;
+    write_private(&folder.join(format!("{file}.kubeconfig")), &kubeconfig)
 }
 
 fn sign(

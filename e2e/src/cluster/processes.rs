@@ -11,7 +11,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::layout::MARKER;
+use super::{
+    Component,
+    layout::{MARKER, NODE, NODE_MARKER, NodeLayout},
+};
 use crate::wait::wait_even_if_interrupted;
 
 /// A running process of the cluster, as seen from the machine.
@@ -19,24 +22,27 @@ use crate::wait::wait_even_if_interrupted;
 pub(super) struct Process {
     pub(super) id: i32,
     pub(super) program: String,
+    /// The node that it belongs to; the first one's are those of the whole cluster too.
+    pub(super) node: String,
 }
 
 /// All processes that carry the marker.
 pub(super) fn marked(marker: &str) -> Vec<Process> {
-    let wanted = format!("{MARKER}={marker}");
     let mut found: Vec<Process> = all()
-        .filter(|id| {
-            let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            environment
-                .split(|byte| *byte == 0)
-                .any(|variable| variable == wanted.as_bytes())
-        })
         .filter_map(|id| {
-            // A process that just ended has no program any more.
-            let program = fs::read_link(format!("/proc/{id}/exe")).ok()?;
+            let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+            let value = |name: &str| {
+                let values = environment.split(|byte| *byte == 0);
+                let mut values = values.filter_map(|v| v.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+                values.next().map(String::from_utf8_lossy)
+            };
+            if value(MARKER)? != marker {
+                return None;
+            }
             Some(Process {
                 id,
-                program: program.file_name()?.to_string_lossy().into_owned(),
+                program: program(id)?,
+                node: value(NODE_MARKER).map_or_else(|| NODE.to_owned(), String::from),
             })
         })
         .collect();
@@ -44,17 +50,35 @@ pub(super) fn marked(marker: &str) -> Vec<Process> {
     found
 }
 
-/// The first marked process that runs `program`.
-pub(super) fn find(marker: &str, program: &str) -> Option<Process> {
-    marked(marker)
+/// All processes of one node, but those in its containers.
+pub(super) fn of_node(node: &NodeLayout) -> Vec<Process> {
+    let mut found = marked(&node.marker());
+    found.retain(|process| process.node == node.name);
+    found
+}
+
+/// The first process of a node that runs `program`.
+pub(super) fn find(node: &NodeLayout, program: &str) -> Option<Process> {
+    of_node(node)
         .into_iter()
         .find(|process| process.program == program)
 }
 
-/// The process that unshared the namespaces has one child: their first process.
-pub(super) fn first_in_namespaces(marker: &str) -> Option<i32> {
-    let outer = find(marker, "unshare")?;
+/// Whether a node runs a component.
+pub(super) fn runs(node: &NodeLayout, component: Component) -> bool {
+    find(node, component.program()).is_some()
+}
+
+/// The process that unshared a node's namespaces has one child: their first process.
+pub(super) fn first_in_namespaces(node: &NodeLayout) -> Option<i32> {
+    let outer = find(node, "unshare")?;
     all().find(|id| parent(*id) == Some(outer.id))
+}
+
+/// What a process runs; a process that just ended has no program any more.
+pub(super) fn program(id: i32) -> Option<String> {
+    let program = fs::read_link(format!("/proc/{id}/exe")).ok()?;
+    Some(program.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Ends one process: a polite request, then force after `patience`.
@@ -101,7 +125,8 @@ fn stat_field(id: i32, index: usize) -> Option<String> {
     fields.split_whitespace().nth(index).map(str::to_owned)
 }
 
-fn all() -> impl Iterator<Item = i32> {
+/// Ids of all processes of the machine.
+pub(super) fn all() -> impl Iterator<Item = i32> {
     let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
     folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok())
 }

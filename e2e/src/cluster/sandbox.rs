@@ -14,23 +14,46 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    layout::{ALL_PODS, CGROUP, Layout, MACHINE_IP, MACHINE_LINK, MARKER, NODE_IP, SERVICES, UPLINK_IP},
+    Component,
+    layout::{
+        ALL_PODS, Layout, MACHINE_IP, MACHINE_LINK, MARKER, NODE_MARKER, NodeLayout, SERVICES, UPLINK_IP,
+    },
     processes,
 };
-use crate::{exec, interrupt, wait::wait_until};
+use crate::{cache, exec, interrupt, wait::wait_until};
 
 const SCRIPT: &str = include_str!("../../cluster/sandbox.sh");
 
-/// Makes the namespaces and the cable; returns the machine's id of their first process.
-pub(super) fn create(layout: &Layout) -> Result<i32> {
+/// Makes the cluster's namespaces and the cable.
+pub(super) fn create(layout: &Layout) -> Result<()> {
     check_addresses_free()?;
-    let log = layout.log("sandbox");
-    let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let first = unshare(&layout.first, Command::new("setsid"))?;
+    connect(first)
+}
+
+/// Makes the namespaces of a further node inside those of the cluster; returns the machine's id of their first
+/// process. Ending that is as turning the node's power off.
+pub(super) fn create_inside(layout: &Layout, node: &NodeLayout) -> Result<i32> {
+    let outer = enter(first(&layout.first)?, "setsid");
+    unshare(node, outer)
+}
+
+/// The machine's id of the first process of a node's namespaces.
+pub(super) fn first(node: &NodeLayout) -> Result<i32> {
+    processes::first_in_namespaces(node).with_context(|| format!("{} is not up", node.name))
+}
+
+/// Makes the namespaces of a node, with `setsid` for a session of its own: a Ctrl-C at the terminal is not for the
+/// cluster.
+fn unshare(node: &NodeLayout, mut setsid: Command) -> Result<i32> {
+    let log = node.log("sandbox");
+    let file = File::options().create(true).append(true).open(&log);
+    let file = file.with_context(|| format!("cannot write {}", log.display()))?;
     let copy = file.try_clone().context("cannot duplicate a file handle")?;
+    let ready = node.path("sandbox-ready");
+    cache::remove(&ready)?;
     let mut child = interrupt::starting(|| {
-        // A session of its own: a Ctrl-C at the terminal is not for the cluster.
-        let mut unshare = Command::new("setsid");
-        unshare.args([
+        setsid.args([
             "unshare",
             "--mount",
             "--net",
@@ -39,20 +62,20 @@ pub(super) fn create(layout: &Layout) -> Result<i32> {
             "--kill-child",
             "--mount-proc",
         ]);
-        unshare.args(["--propagation", "slave", "sh", "-c", SCRIPT]);
-        unshare
-            .env(MARKER, layout.marker())
-            .env("RUN", &layout.run)
-            .env("CGROUP", CGROUP);
-        unshare.env("NODE_IP", NODE_IP).env("UPLINK_IP", UPLINK_IP);
-        unshare
+        setsid.args(["--propagation", "slave", "sh", "-c", SCRIPT]);
+        setsid
+            .env(MARKER, node.marker())
+            .env(NODE_MARKER, node.name)
+            .env("RUN", &node.folder)
+            .env("CGROUP", &node.cgroup)
+            .env("NODE_IP", node.ip);
+        setsid
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(copy)
             .current_dir("/");
-        unshare.spawn().context("cannot make namespaces with `unshare`")
+        setsid.spawn().context("cannot make namespaces with `unshare`")
     })?;
-    let ready = layout.path("sandbox-ready");
     wait_until(Duration::from_secs(20), "the namespaces", || {
         if let Some(status) = child.try_wait().context("lost `unshare`")? {
             bail!(
@@ -62,9 +85,7 @@ pub(super) fn create(layout: &Layout) -> Result<i32> {
         }
         Ok(ready.exists().then_some(()))
     })?;
-    let first = processes::first_in_namespaces(&layout.marker()).context("the namespaces have no process")?;
-    connect(first)?;
-    Ok(first)
+    first(node)
 }
 
 /// Lays the cable: from the machine, pods, services and the API server are reached through it.
@@ -93,7 +114,7 @@ fn connect(first: i32) -> Result<()> {
     Ok(())
 }
 
-/// A command that runs inside the cluster's namespaces.
+/// A command that runs inside a node's namespaces, which `first` is the first process of.
 pub(super) fn enter(first: i32, program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.args([
@@ -108,10 +129,12 @@ pub(super) fn enter(first: i32, program: &str) -> Command {
     command
 }
 
-/// Starts a program inside that outlives this process, with what it says in its log. Returns once the
-/// program runs.
-pub(super) fn start(layout: &Layout, first: i32, program: &str, args: &[String]) -> Result<()> {
-    let log = layout.log(program);
+/// Starts a component on its node, such that it outlives this process, with what it says in its log. Returns once
+/// the program runs.
+pub(super) fn start(layout: &Layout, node: &NodeLayout, component: Component) -> Result<()> {
+    let program = component.program();
+    let args = component.arguments(layout, node);
+    let log = node.log(program);
     let file = File::options().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("cannot write {}", log.display()))?;
     let copy = file.try_clone().context("cannot duplicate a file handle")?;
@@ -121,6 +144,7 @@ pub(super) fn start(layout: &Layout, first: i32, program: &str, args: &[String])
     } else {
         program.to_owned()
     };
+    let first = first(node)?;
     let mut child = interrupt::starting(|| {
         let entering = enter(first, &path);
         let mut command = Command::new("setsid");
@@ -128,7 +152,10 @@ pub(super) fn start(layout: &Layout, first: i32, program: &str, args: &[String])
             .arg(entering.get_program())
             .args(entering.get_args())
             .args(args);
-        command.env(MARKER, layout.marker()).current_dir("/");
+        command
+            .env(MARKER, node.marker())
+            .env(NODE_MARKER, node.name)
+            .current_dir("/");
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
         command.spawn().with_context(|| format!("cannot start {program}"))
     })?;
@@ -137,7 +164,7 @@ pub(super) fn start(layout: &Layout, first: i32, program: &str, args: &[String])
         if let Some(status) = child.try_wait().with_context(|| format!("lost {program}"))? {
             bail!("{program} ended at once ({status}); {}", exec::tail(&log, 15));
         }
-        Ok(processes::find(&layout.marker(), program).map(drop))
+        Ok(processes::find(node, program).map(drop))
     })
 }
 

@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{
-    layout::{CGROUP, Layout, MACHINE_LINK},
+    layout::{CGROUP, Layout, MACHINE_LINK, NodeLayout},
     processes, runtime, sandbox,
 };
 use crate::{cache, wait::wait_even_if_interrupted};
@@ -28,21 +28,19 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Ends everything and removes everything but the logs. Does nothing when nothing is there.
 pub(super) fn tear_down(layout: &Layout) -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // After a crash this cannot work, and then the images are imported again; that is all.
-    let _ = leave_images_in_order(layout);
-    let marker = layout.marker();
-    let mut doomed = Vec::new();
-    if let Some(id) = processes::first_in_namespaces(&marker) {
-        // It ends last: the kernel first kills and reaps all others of its process namespace.
-        doomed.push(processes::Process {
-            id,
-            program: "the first process of the namespaces".to_owned(),
-        });
+    // It would make new pods in the place of those that end.
+    if let Some(process) = processes::find(&layout.first, "kube-controller-manager") {
+        processes::kill_all(&[process])?;
     }
-    doomed.extend(processes::marked(&marker));
+    for node in layout.nodes() {
+        // After a crash this cannot work, and then the images are imported again; that is all.
+        let _ = leave_images_in_order(node);
+    }
+    let mut doomed = namespaces(&layout.first);
+    doomed.extend(processes::marked(&layout.marker()));
     processes::kill_all(&doomed)?;
     sandbox::disconnect()?;
-    remove_cgroups()?;
+    remove_cgroups(CGROUP)?;
     if layout.path("made-var-lib-cni").exists() {
         // It is empty, unless somebody else began to use it.
         let _ = fs::remove_dir(CNI_STATE);
@@ -56,7 +54,7 @@ pub(super) fn leftovers(layout: &Layout) -> Result<Vec<String>> {
         .iter()
         .map(|process| format!("process {} ({})", process.id, process.program))
         .collect();
-    let groups = cgroups();
+    let groups = cgroups(CGROUP);
     if let Some(last) = groups.last() {
         found.push(format!("{} cgroups, such as {}", groups.len(), last.display()));
     }
@@ -64,7 +62,8 @@ pub(super) fn leftovers(layout: &Layout) -> Result<Vec<String>> {
         found.push(format!("network link {MACHINE_LINK}"));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
-    for folder in [&layout.run, &layout.containerd_root] {
+    let roots = layout.nodes().map(|node| &node.containerd_root);
+    for folder in [&layout.run].into_iter().chain(roots) {
         let below = folder.display().to_string();
         let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         found.extend(
@@ -84,19 +83,35 @@ pub(super) fn leftovers(layout: &Layout) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Removes the containers from containerd's records while it still runs, so that the next cluster finds
-/// its images in place.
-fn leave_images_in_order(layout: &Layout) -> Result<()> {
-    let marker = layout.marker();
-    let Some(containerd) = processes::find(&marker, "containerd") else {
+/// Ends everything on a node at once, and removes its cgroups, as losing power would. Does nothing when nothing runs.
+pub(super) fn power_off(node: &NodeLayout) -> Result<()> {
+    let mut doomed = namespaces(node);
+    doomed.extend(processes::of_node(node));
+    processes::kill_all(&doomed)?;
+    remove_cgroups(&node.cgroup)
+}
+
+/// The first process of a node's namespaces, to be killed: the kernel kills and reaps all others of its process
+/// namespace, those in containers too, before it ends.
+fn namespaces(node: &NodeLayout) -> Vec<processes::Process> {
+    let first = processes::first_in_namespaces(node).map(|id| processes::Process {
+        id,
+        program: "the first process of the namespaces".to_owned(),
+        node: node.name.to_owned(),
+    });
+    first.into_iter().collect()
+}
+
+/// Removes the containers from containerd's records while it still runs, so that the next one finds its images in
+/// place.
+pub(super) fn leave_images_in_order(node: &NodeLayout) -> Result<()> {
+    let Some(containerd) = processes::find(node, "containerd") else {
         return Ok(());
     };
-    for client in ["kubelet", "kube-controller-manager"] {
-        if let Some(process) = processes::find(&marker, client) {
-            processes::kill_all(&[process])?;
-        }
+    if let Some(kubelet) = processes::find(node, "kubelet") {
+        processes::kill_all(&[kubelet])?;
     }
-    for group in cgroups() {
+    for group in cgroups(&node.cgroup) {
         for id in fs::read_to_string(group.join("cgroup.procs"))
             .unwrap_or_default()
             .lines()
@@ -106,15 +121,15 @@ fn leave_images_in_order(layout: &Layout) -> Result<()> {
             }
         }
     }
-    runtime::remove_containers(layout)?;
+    runtime::remove_containers(node)?;
     processes::stop(&containerd, Duration::from_secs(10))?;
-    runtime::mark_clean(layout)
+    runtime::mark_clean(node)
 }
 
-/// Our cgroups, those below first.
-fn cgroups() -> Vec<PathBuf> {
-    let mut roots = vec![Path::new(CGROUPS).join(CGROUP)];
-    roots.extend(folders(Path::new(CGROUPS)).map(|controller| controller.join(CGROUP)));
+/// A cgroup of ours in every controller with all below it, those below first.
+pub(super) fn cgroups(group: &str) -> Vec<PathBuf> {
+    let mut roots = vec![Path::new(CGROUPS).join(group)];
+    roots.extend(folders(Path::new(CGROUPS)).map(|controller| controller.join(group)));
     let mut found = Vec::new();
     for root in roots {
         collect(&root, &mut found);
@@ -136,10 +151,10 @@ fn folders(path: &Path) -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
-fn remove_cgroups() -> Result<()> {
+fn remove_cgroups(group: &str) -> Result<()> {
     // A group is busy for a moment after its last process died.
     wait_even_if_interrupted(Duration::from_secs(20), "cgroups to become empty", || {
-        for group in cgroups() {
+        for group in cgroups(group) {
             match fs::remove_dir(&group) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Ok(None),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

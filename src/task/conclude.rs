@@ -1,0 +1,130 @@
+//! An attempt has ended: the task's verdict, or another attempt (pure).
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::admit::admit;
+use super::death::Proof;
+use super::evidence::Evidence;
+use super::plan::{Action, Step, settle, task_id};
+use super::retry::{Case, Decision, NextAttempt, decide};
+use super::snapshot::Snapshot;
+use super::status::{Draft, Ended};
+use super::verdict::{Outcome, Verdict, judge};
+use crate::api::conditions::{cause, cut};
+
+/// Judges an attempt whose peon is dead; or, with the reason why nobody can be sure, one whose node was written off.
+/// The latter may end the task and is never followed by another attempt.
+pub(super) fn conclude(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    draft: Draft,
+    proof: Result<Proof, String>,
+    now: Timestamp,
+) -> Step {
+    let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
+    let mut verdict = judge(evidence, &task_id(snapshot), stop);
+    if let Err(message) = &proof {
+        verdict = written_off(verdict, message);
+    }
+    let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
+        return settle(draft.judge(&verdict));
+    };
+    if cause == cause::SUSPENDED {
+        return again(snapshot, draft, &verdict, cause, &message, false, proof, now);
+    }
+    if snapshot.task.spec.cancel {
+        return settle(draft.judge(&verdict));
+    }
+    let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
+    if climbs && snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+        return Step::Act(Action::ReadPayload);
+    }
+    let policy = snapshot.policy();
+    let none = std::collections::BTreeMap::new();
+    let case = Case {
+        cause,
+        began: evidence.may_have_begun(),
+        nature: draft.nature(),
+        failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
+        can_climb: climbs && admit(snapshot).is_ok_and(|a| a.can_climb(snapshot.memory_step())),
+    };
+    match decide(&case, &policy) {
+        Decision::Again { climb } => again(snapshot, draft, &verdict, cause, &message, climb, proof, now),
+        Decision::Final(why) => {
+            if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
+                *message = format!("{message}; {text}");
+            }
+            settle(draft.judge(&verdict))
+        }
+    }
+}
+
+/// A node that was written off is the cause, unless the operator stopped the attempt itself.
+fn written_off(verdict: Verdict, message: &str) -> Verdict {
+    match verdict.outcome {
+        Outcome::Failed {
+            cause: cause::POD_DELETED | cause::NODE_LOST | cause::DRAINED | cause::EVICTED,
+            ..
+        } => Verdict {
+            outcome: Outcome::Failed {
+                cause: cause::NODE_LOST,
+                message: format!("{message}; segments may already be published"),
+            },
+            ..verdict
+        },
+        _ => verdict,
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // All of it is what one attempt leaves to the next.
+fn again(
+    snapshot: &Snapshot,
+    draft: Draft,
+    verdict: &Verdict,
+    cause: &'static str,
+    message: &str,
+    climb: bool,
+    proof: Result<Proof, String>,
+    now: Timestamp,
+) -> Step {
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(why) => {
+            let message = format!(
+                "{why}: the peon may still live, and another attempt is started only if the template's retry.afterNodeLoss is \
+                 true"
+            );
+            return settle(draft.await_node(&message));
+        }
+    };
+    let number = snapshot.attempt();
+    let next = NextAttempt::after(number, proof);
+    let retries = snapshot.task.status.as_ref().map_or(0, |s| {
+        s.failures
+            .iter()
+            .filter(|(c, _)| *c != cause::SUSPENDED)
+            .map(|(_, n)| n)
+            .sum()
+    });
+    let not_before = if cause == cause::SUSPENDED {
+        now
+    } else {
+        let delay =
+            SignedDuration::try_from(snapshot.policy().backoff(retries)).unwrap_or(SignedDuration::ZERO);
+        now.checked_add(delay).unwrap_or(now)
+    };
+    let more = if climb { " with more memory" } else { "" };
+    let text = format!(
+        "attempt {number} ended with {cause} ({}); attempt {}{more} follows",
+        cut(message, 200),
+        next.number()
+    );
+    let ended = Ended {
+        number,
+        cause,
+        verdict,
+        climb,
+        not_before,
+    };
+    settle(draft.claim(&next, &ended, &text))
+}

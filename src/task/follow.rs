@@ -1,0 +1,156 @@
+//! A task that has a pod: its state is the task's (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::admit::admit;
+use super::conclude::conclude;
+use super::deadlines;
+use super::death::{Death, Scene, death, overdue};
+use super::evidence::{Container, Evidence};
+use super::plan::{Action, Step, described, settle, settle_until, signed};
+use super::retry::may_rerun;
+use super::snapshot::Snapshot;
+use super::start::{until_deadline, what_it_waits_for};
+use super::status::Draft;
+use super::waiting::{Wait, analyse, is_silent};
+use crate::api::conditions::{self, READY, cause, waiting};
+use crate::api::{Phase, Stop};
+
+/// How long the kubelet may be silent about a container before the pod's Events are read, and between readings.
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
+/// Said where `suspend` cannot stop a peon.
+const NOT_RESTARTABLE: &str =
+    "the peon runs on: the task may have written something and is not run again (retry.rerun)";
+
+/// The task has a pod; `gone` says that the object does not exist any more.
+pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
+    let evidence = &with_recorded_node(snapshot, evidence);
+    // After a restart the pod may exist while the status does not say so. Once it does, the settings that the pod
+    // was made with are there, and the template may have others by now.
+    let status = snapshot.task.status.as_ref();
+    let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
+        Draft::of(&snapshot.task, now)
+    } else if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+        return Step::Act(Action::ReadPayload);
+    } else {
+        described(snapshot, admit(snapshot).as_ref(), now)
+    };
+    if !evidence.pod_uid.is_empty() {
+        // While it starts, a write for the node alone is not worth it.
+        let starts = matches!(evidence.peon, Container::Waiting { .. } | Container::Unknown);
+        let node = evidence.node.as_deref().filter(|_| !starts);
+        draft.pod(snapshot.attempt(), &evidence.pod_name, &evidence.pod_uid, node);
+    }
+    let noticed = status
+        .and_then(|s| conditions::find(&s.conditions, READY))
+        .filter(|c| c.reason == waiting::AWAITING_NODE_PROOF)
+        .map(|c| c.last_transition_time.0);
+    let scene = Scene {
+        evidence,
+        gone,
+        node: snapshot.node.as_ref(),
+        noticed,
+        after_node_loss: snapshot.policy().after_node_loss(),
+    };
+    match death(&scene, now) {
+        Death::No => alive(snapshot, evidence, draft, now),
+        Death::AskNode => Step::Act(Action::LookNode {
+            node: evidence.node.clone(),
+            pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
+        }),
+        Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
+        Death::Proven(proof) => conclude(snapshot, evidence, draft, Ok(proof), now),
+        Death::WrittenOff { message } => conclude(snapshot, evidence, draft, Err(message), now),
+    }
+}
+
+/// A pod that nobody saw go leaves what the status knows of it.
+fn with_recorded_node(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
+    let mut evidence = evidence.clone();
+    if evidence.node.is_none() && evidence.pod_uid.is_empty() {
+        evidence.node = snapshot.task.status.as_ref().and_then(|s| s.node_name.clone());
+    }
+    evidence
+}
+
+fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timestamp) -> Step {
+    let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
+    if stop.is_some() || evidence.deletion_requested.is_some() {
+        if evidence.deletion_requested.is_none() && !snapshot.ended.contains(&evidence.pod_name) {
+            return Step::Act(Action::DeletePod {
+                pod: evidence.pod_name.clone(),
+                uid: evidence.pod_uid.clone(),
+            });
+        }
+        return ending(evidence, draft, now);
+    }
+    let starts = !matches!(evidence.peon, Container::Running { .. });
+    let start_deadline = deadlines::start(snapshot).filter(|_| starts);
+    let active_deadline = deadlines::active(snapshot, evidence);
+    let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
+    let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| deadlines::until(d, now).is_none());
+    let why = if snapshot.task.spec.cancel {
+        Some((cause::CANCELLED, "spec.cancel was set".to_owned()))
+    } else if snapshot.task.spec.suspend && restartable {
+        Some((cause::SUSPENDED, "spec.suspend was set".to_owned()))
+    } else if passed(start_deadline) {
+        let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
+        Some((cause::START_DEADLINE, message))
+    } else if passed(active_deadline) {
+        Some((cause::DEADLINE, "activeDeadlineSeconds passed".to_owned()))
+    } else {
+        None
+    };
+    if let Some((cause, message)) = why {
+        return settle(draft.stop(Stop {
+            cause: cause.to_owned(),
+            message: conditions::cut(&message, 512),
+            time: Time(now),
+        }));
+    }
+    draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
+    let next = match evidence.peon {
+        Container::Running { started } => settle(draft.run(started)),
+        _ => starting(snapshot, evidence, draft, now),
+    };
+    until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)
+}
+
+/// The pod is being deleted, by the operator or by somebody else.
+fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
+    let Some(due) = overdue(evidence) else {
+        return settle(draft.stopping());
+    };
+    if let Some(left) = deadlines::until(due, now) {
+        return settle_until(draft.stopping(), Some(left));
+    }
+    let node = evidence.node.as_deref().unwrap_or("of the pod");
+    let message = format!(
+        "the pod was to end and the node {node} has not confirmed it: if it does not answer, bring it back, or delete it or \
+         taint it out-of-service once it is off"
+    );
+    settle(draft.await_node(&message))
+}
+
+fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
+    let silent = is_silent(evidence);
+    let overdue = evidence
+        .scheduled
+        .is_some_and(|c| now.duration_since(c) >= signed(SILENCE));
+    if silent && overdue && snapshot.warnings.is_none() {
+        return Step::Act(Action::ReadWarnings {
+            pod: evidence.pod_name.clone(),
+            uid: evidence.pod_uid.clone(),
+        });
+    }
+    match analyse(evidence, snapshot.warnings.as_deref().unwrap_or_default()) {
+        Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
+        Wait::For { reason, message } => {
+            let draft = draft.wait(Phase::Starting, reason, &message);
+            settle_until(draft, silent.then_some(SILENCE))
+        }
+    }
+}

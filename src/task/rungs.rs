@@ -1,0 +1,96 @@
+//! How much memory the subtasks of one spec needed (pure).
+//!
+//! A subtask that ran out of memory is never run again under its id: its supervisor makes another one of the same
+//! spec. That one begins where the last one would have gone on.
+
+use std::collections::{BTreeMap, HashMap};
+
+use parking_lot::Mutex;
+
+/// Most specs kept; the one that was used longest ago leaves first.
+const MOST: usize = 4096;
+
+/// Steps of the memory ladder by namespace and subtask key.
+#[derive(Debug, Default)]
+pub struct Rungs(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    steps: HashMap<Key, (u32, u64)>,
+    /// By last use, oldest first.
+    order: BTreeMap<u64, Key>,
+    uses: u64,
+}
+
+/// Namespace and subtask key.
+type Key = (String, String);
+
+impl Rungs {
+    /// A subtask of this spec needs at least this step; a lower one than known changes nothing.
+    pub fn learned(&self, namespace: &str, subtask_key: &str, step: u32) {
+        if step == 0 {
+            return;
+        }
+        let key = (namespace.to_owned(), subtask_key.to_owned());
+        let inner = &mut *self.0.lock();
+        let known = inner.steps.get(&key).map_or(0, |(known, _)| *known);
+        inner.put(key, step.max(known));
+        while inner.steps.len() > MOST {
+            if let Some((_, oldest)) = inner.order.pop_first() {
+                inner.steps.remove(&oldest);
+            }
+        }
+    }
+
+    /// The step that subtasks of this spec begin with; 0 where nothing is known.
+    #[must_use]
+    pub fn step(&self, namespace: &str, subtask_key: &str) -> u32 {
+        let key = (namespace.to_owned(), subtask_key.to_owned());
+        let inner = &mut *self.0.lock();
+        let Some((step, _)) = inner.steps.get(&key).copied() else {
+            return 0;
+        };
+        inner.put(key, step);
+        step
+    }
+}
+
+impl Inner {
+    fn put(&mut self, key: Key, step: u32) {
+        self.uses += 1;
+        self.order.insert(self.uses, key.clone());
+        if let Some((_, used)) = self.steps.insert(key, (step, self.uses)) {
+            self.order.remove(&used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_step_stays() {
+        let rungs = Rungs::default();
+        assert_eq!(rungs.step("ns", "a"), 0);
+        for step in [1, 3, 2, 0] {
+            rungs.learned("ns", "a", step);
+        }
+        assert_eq!(rungs.step("ns", "a"), 3);
+        assert_eq!(rungs.step("other", "a"), 0);
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_leaves() {
+        let rungs = Rungs::default();
+        for n in 0..MOST {
+            rungs.learned("ns", &n.to_string(), 1);
+        }
+        assert_eq!(rungs.step("ns", "0"), 1, "used again");
+        rungs.learned("ns", "new", 2);
+        assert_eq!(rungs.step("ns", "1"), 0);
+        assert_eq!((rungs.step("ns", "0"), rungs.step("ns", "new")), (1, 2));
+        let inner = rungs.0.lock();
+        assert_eq!((inner.steps.len(), inner.order.len()), (MOST, MOST));
+    }
+}

@@ -1,0 +1,221 @@
+//! A task without a pod: what keeps it from having one, and how it gets one (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::admit::{Admitted, Refused, admit, payload};
+use super::deadlines;
+use super::plan::{Action, Settlement, Step, described, look_again, look_live, settle, settle_until};
+use super::slots::Slot;
+use super::snapshot::{Creation, Live, Refusal, Snapshot};
+use super::status::Draft;
+use crate::api::conditions::{self, accepted, cause, waiting};
+use crate::api::{PeonTaskStatus, Phase};
+use kube::ResourceExt;
+
+/// How often a task that waits for a name to become free looks again.
+pub(super) const NAME_CONFLICT: Duration = Duration::from_secs(5);
+
+/// The current attempt has no pod and never had one, as far as is known.
+pub(super) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.spec.cancel {
+        return give_up(
+            snapshot,
+            now,
+            cause::CANCELLED,
+            "spec.cancel was set before the peon started",
+        );
+    }
+    let deadline = (!snapshot.task.spec.suspend)
+        .then(|| deadlines::start(snapshot))
+        .flatten();
+    if deadline.is_some_and(|d| deadlines::until(d, now).is_none()) {
+        let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
+        return give_up(snapshot, now, cause::START_DEADLINE, &message);
+    }
+    until_deadline(begin(snapshot, now), deadline, now)
+}
+
+/// Looks again no later than when the deadline comes.
+pub(super) fn until_deadline(step: Step, deadline: Option<Timestamp>, now: Timestamp) -> Step {
+    let Some(left) = deadline.map(|d| deadlines::until(d, now).unwrap_or(Duration::from_millis(100))) else {
+        return step;
+    };
+    match step {
+        Step::Settle(mut settlement) if !is_final(settlement.status.as_ref()) => {
+            settlement.requeue = Some(settlement.requeue.map_or(left, |r| r.min(left)));
+            Step::Settle(settlement)
+        }
+        other => other,
+    }
+}
+
+fn is_final(status: Option<&PeonTaskStatus>) -> bool {
+    status.is_some_and(|s| matches!(s.phase, Some(Phase::Succeeded | Phase::Failed)))
+}
+
+/// What the status says that the task waits for.
+pub(super) fn what_it_waits_for(snapshot: &Snapshot) -> String {
+    let status = snapshot.task.status.as_ref();
+    status
+        .and_then(|s| conditions::find(&s.conditions, conditions::READY))
+        .map_or_else(
+            || "nothing is known of what it waited for".to_owned(),
+            |c| format!("{}: {}", c.reason, c.message),
+        )
+}
+
+/// Ends a task that has no pod: nobody may have created one unseen.
+fn give_up(snapshot: &Snapshot, now: Timestamp, cause: &'static str, message: &str) -> Step {
+    if snapshot.live.is_none() {
+        return look_live(snapshot);
+    }
+    settle(Draft::of(&snapshot.task, now).fail(cause, message))
+}
+
+fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+        return Step::Act(Action::ReadPayload);
+    }
+    if let Some(step) = recall_rung(snapshot) {
+        return step;
+    }
+    let admitted = admit(snapshot);
+    let draft = described(snapshot, admitted.as_ref(), now);
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(refused) => return not_admitted(draft, &refused),
+    };
+    let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
+    if snapshot.task.spec.suspend {
+        return if snapshot.live.is_none() && !suspended {
+            // Somebody may have created a pod unseen.
+            look_live(snapshot)
+        } else {
+            settle(draft.suspend())
+        };
+    }
+    if suspended {
+        return settle(draft.resume());
+    }
+    if let Some(left) = backoff(snapshot, now) {
+        return look_again(Some(left));
+    }
+    if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {
+        match &snapshot.slot {
+            None => {
+                let template = admitted.template_name().to_owned();
+                return Step::Act(Action::TakeSlot { template, max });
+            }
+            Some(Slot::Taken) => {}
+            Some(Slot::Wait { .. }) => {
+                let message = format!(
+                    "as many tasks of the PeonTemplate {} run as its maxRunning of {max} allows",
+                    admitted.template_name()
+                );
+                return settle(draft.wait(Phase::Pending, waiting::MAX_RUNNING, &message));
+            }
+        }
+    }
+    create(snapshot, &admitted, draft, now)
+}
+
+/// A subtask is never run again under its id: what the ones before it took is remembered for it.
+fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.memory_step);
+    if recorded.or(snapshot.rung).is_some() {
+        return None;
+    }
+    let subtask = payload(snapshot).ok()?.subtask_key()?;
+    Some(Step::Act(Action::RecallRung { subtask }))
+}
+
+fn not_admitted(draft: Draft, refused: &Refused) -> Step {
+    if refused.is_final() {
+        return settle(draft.refuse_for_good(refused.reason, &refused.message));
+    }
+    Step::Settle(Box::new(Settlement {
+        status: Some(draft.refuse(refused.reason, &refused.message)),
+        requeue: None,
+        // There is no watch that tells when a chunk comes.
+        refused_for_now: refused.reason == accepted::PAYLOAD_INCOMPLETE,
+    }))
+}
+
+/// How long the next attempt is held back.
+fn backoff(snapshot: &Snapshot, now: Timestamp) -> Option<Duration> {
+    let status = snapshot.task.status.as_ref()?;
+    if status.attempt? == 1 {
+        return None;
+    }
+    deadlines::until(status.pending_since.as_ref()?.0, now)
+}
+
+fn create(snapshot: &Snapshot, admitted: &Admitted<'_>, draft: Draft, now: Timestamp) -> Step {
+    match &snapshot.claim {
+        None => match snapshot.held {
+            Some(held) => look_again(Some(held)),
+            None => create_config_map(snapshot, admitted),
+        },
+        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+        Some(Creation::Created { .. }) => create_pod(snapshot, admitted, draft),
+        // Somebody claimed the attempt before: an earlier life of this operator, or something else altogether.
+        Some(Creation::Exists) => match &snapshot.live {
+            None => look_live(snapshot),
+            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
+                snapshot,
+                now,
+                "a ConfigMap of the same name belongs to something else: waiting for it to go",
+            ),
+            Some(_) => create_pod(snapshot, admitted, draft),
+        },
+    }
+}
+
+fn create_config_map(snapshot: &Snapshot, admitted: &Admitted<'_>) -> Step {
+    let names = admitted.names();
+    let attempt = admitted.attempt(snapshot.attempt(), &names);
+    Step::Act(Action::CreateConfigMap(Box::new(attempt.config_map())))
+}
+
+fn create_pod(snapshot: &Snapshot, admitted: &Admitted<'_>, mut draft: Draft) -> Step {
+    let names = admitted.names();
+    let attempt = admitted.attempt(snapshot.attempt(), &names);
+    match &snapshot.creation {
+        None => Step::Act(Action::CreatePod(Box::new(attempt.pod()))),
+        Some(Creation::Created { uid }) => {
+            draft.pod(snapshot.attempt(), &attempt.name(), uid, None);
+            settle(draft.wait(
+                Phase::Starting,
+                waiting::STARTING,
+                "the pod was created; its node prepares it",
+            ))
+        }
+        Some(Creation::Exists) if snapshot.live.is_none() => look_live(snapshot),
+        // It was not there a moment ago: the next pass sees what it is.
+        Some(Creation::Exists) => look_again(Some(Duration::from_secs(1))),
+        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+    }
+}
+
+fn refused(draft: Draft, refusal: &Refusal) -> Step {
+    let (reason, message) = match refusal {
+        Refusal::ForGood(message) => return settle(draft.fail(cause::POD_REFUSED, message)),
+        Refusal::Quota(message) => (waiting::QUOTA_EXCEEDED, message),
+        Refusal::ForNow(message) => (waiting::NOT_CREATED, message),
+    };
+    Step::Settle(Box::new(Settlement {
+        status: Some(draft.wait(Phase::Pending, reason, message)),
+        requeue: None,
+        refused_for_now: true,
+    }))
+}
+
+pub(super) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
+    let draft = described(snapshot, admit(snapshot).as_ref(), now);
+    settle_until(
+        draft.wait(Phase::Pending, waiting::NAME_CONFLICT, message),
+        Some(NAME_CONFLICT),
+    )
+}
