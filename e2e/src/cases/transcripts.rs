@@ -13,7 +13,7 @@ use crate::{
     fixture::{Fixture, LIMIT},
 };
 
-pub(super) const CASES: [Case; 1] = [case("transcripts::are_what_a_user_sees", transcripts)];
+pub(super) const CASES: [Case; 1] = [case("transcripts::of_the_cli_are_as_documented", transcripts)];
 
 const UPDATE: &str = "UPDATE_TRANSCRIPTS";
 const NOOP: &str = r#"{"type": "noop", "runTime": 1000}"#;
@@ -110,7 +110,7 @@ impl Shell<'_> {
         let said = said
             .replace(self.namespace, NAMESPACE)
             .replace(&fixture.druid_image, "docker.io/apache/druid:33.0.0")
-            .replace(&fixture.druid.zookeeper(), "zookeeper:2181");
+            .replace(fixture.druid.zookeeper(), "zookeeper:2181");
         aligned(&said)
             .lines()
             // Whether a task is seen before the operator has looked at it is chance.
