@@ -34,6 +34,14 @@ pub fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("`{}` did not write UTF-8", line(command)))
 }
 
+/// Runs a program, with `input` on its standard input, whose exit code is worth knowing.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn ended(command: &mut Command, input: &str) -> Result<Output> {
+    finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()), input)
+}
+
 /// Runs a talkative program with everything it says in a log file; a failure shows the end of that.
 ///
 /// # Errors

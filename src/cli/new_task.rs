@@ -6,10 +6,9 @@ use kube::ResourceExt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::api::names::hex;
+use crate::api::names::{hex, is_dns_label};
 use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
-use crate::druid::payload::LARGEST_INLINE;
-use crate::druid::task_id;
+use crate::druid::payload::{LARGEST_INLINE, Payload};
 use crate::task::chunks::{Chunks, Kind};
 use crate::task::quantity;
 
@@ -30,12 +29,19 @@ pub(super) struct Wishes {
     pub(super) secret: bool,
 }
 
-/// A PeonTask to create, and what it needs beside it.
+/// A PeonTask to create, and the chunks of its payload where that does not stand in it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct New {
     pub(super) task: PeonTask,
-    /// The payload, where it does not stand in the task.
     pub(super) chunks: Option<(Chunks, Kind)>,
+}
+
+impl New {
+    /// The chunks as objects of this kind, owned by the task as it was created.
+    pub(super) fn objects(&self, created: &PeonTask) -> Vec<Value> {
+        let chunks = self.chunks.as_ref();
+        chunks.map_or_else(Vec::new, |(chunks, kind)| chunks.objects(created, *kind))
+    }
 }
 
 /// The PeonTask of a plain Druid task.
@@ -45,7 +51,6 @@ pub(super) struct New {
 pub(super) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
     let payload: Map<String, Value> =
         serde_json::from_str(text).map_err(|e| format!("no valid JSON: {e}"))?;
-    check(&payload)?;
     let name = wishes.name.clone().unwrap_or_else(|| made_name(text, &payload));
     let task = PeonTask::new(&name, empty_spec());
     finish(task, Some(text.to_owned()), wishes)
@@ -74,17 +79,11 @@ pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
     }
     let text = match (&task.spec.task, &task.spec.task_json) {
         (Some(payload), _) => {
-            check(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
             let text = serde_json::to_string(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            check(&text, &name)?;
             (wishes.secret || text.len() > LARGEST_INLINE).then_some(text)
         }
-        (_, Some(text)) => {
-            let payload =
-                serde_json::from_str(text).map_err(|e| format!("PeonTask {name}: spec.taskJson: {e}"))?;
-            check(&payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
-            Some(text.clone())
-        }
-        _ => None,
+        (None, text) => text.clone(),
     };
     finish(task, text, wishes)
 }
@@ -107,21 +106,10 @@ fn empty_spec() -> PeonTaskSpec {
     }
 }
 
-/// What Druid would refuse is refused before anything is created.
-fn check(payload: &Map<String, Value>) -> Result<(), String> {
-    if payload
-        .get("type")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        return Err("the task has no type: give `type` as a string that is not empty".into());
-    }
-    match payload.get("id") {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(id)) => task_id::check(id)
-            .map_err(|reason| format!("the task's id {id:?} is not legal in Druid: {reason}")),
-        Some(_) => Err("the task's id is not a string".into()),
-    }
+/// What the operator would refuse is refused before anything is created.
+fn check(payload: &str, name: &str) -> Result<(), String> {
+    let checked = Payload::parse_chunked(payload.as_bytes(), name);
+    checked.map(drop).map_err(|e| format!("PeonTask {name}: {e}"))
 }
 
 fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Result<New, String> {
@@ -149,6 +137,7 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
     spec.suspend |= wishes.suspend;
     let mut chunks = None;
     if let Some(text) = payload {
+        check(&text, &name)?;
         (spec.task, spec.task_json) = (None, None);
         if wishes.secret || text.len() > LARGEST_INLINE {
             let kind = if wishes.secret {
@@ -156,9 +145,9 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
             } else {
                 Kind::ConfigMap
             };
-            let cut = Chunks::split(text.as_bytes()).map_err(|e| e.to_string())?;
-            spec.task_from = Some(cut.task_from(&name, kind));
-            chunks = Some((cut, kind));
+            let split = Chunks::split(text.as_bytes()).map_err(|e| e.to_string())?;
+            spec.task_from = Some(split.task_from(&name, kind));
+            chunks = Some((split, kind));
         } else {
             spec.task_json = Some(text);
         }
@@ -174,11 +163,7 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let part = |p: &str| {
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        !p.is_empty() && p.bytes().all(legal) && !p.starts_with('-') && !p.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(part) {
+    if name.len() <= 253 && name.split('.').all(is_dns_label) {
         return Ok(());
     }
     Err(format!(

@@ -53,16 +53,15 @@ fn a_made_name_is_legal_readable_and_always_the_same() {
 
 #[test]
 fn a_large_or_secret_payload_goes_into_chunks_that_the_task_owns() {
-    let large = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(2 << 20));
+    let large = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(LARGEST_INLINE));
     let mut made = new(&large, &Wishes::default());
     let from = made.task.spec.task_from.clone().unwrap();
-    assert_eq!((from.config_maps.len(), from.gzip), (1, true));
     assert_eq!(from.sha256, hex(&Sha256::digest(large.as_bytes())));
     made.task.metadata.uid = Some("u".into());
-    let (chunks, kind) = made.chunks.as_ref().unwrap();
-    let first = &chunks.objects(&made.task, *kind)[0];
-    assert_eq!(first["metadata"]["name"], from.config_maps[0].name.as_str());
-    assert_eq!(first["metadata"]["ownerReferences"][0]["uid"], "u");
+    let objects = made.objects(&made.task);
+    assert_eq!(objects.len(), from.config_maps.len());
+    assert_eq!(objects[0]["metadata"]["name"], *from.config_maps[0].name);
+    assert_eq!(objects[0]["metadata"]["ownerReferences"][0]["uid"], "u");
     let secret = Wishes {
         secret: true,
         ..Wishes::default()
@@ -70,14 +69,9 @@ fn a_large_or_secret_payload_goes_into_chunks_that_the_task_owns() {
     let made = new(NOOP, &secret);
     assert_eq!(made.task.spec.task_from.as_ref().unwrap().secrets.len(), 1);
     assert_eq!(made.task.spec.task_json, None);
-    assert_eq!(made.chunks.unwrap().1, Kind::Secret);
-    assert!(
-        of_payload(
-            &format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(16 << 20)),
-            &Wishes::default()
-        )
-        .is_err()
-    );
+    assert_eq!(made.objects(&made.task)[0]["kind"], "Secret");
+    let largest = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(16 << 20));
+    assert!(of_payload(&largest, &Wishes::default()).is_err());
 }
 
 #[test]
@@ -94,7 +88,7 @@ fn a_peontask_stays_as_it_is_unless_its_payload_is_too_large() {
         .insert("pad".into(), pad);
     let moved = of_task(written, &Wishes::default()).unwrap();
     assert_eq!(moved.task.spec.task, None);
-    assert!(moved.chunks.is_some());
+    assert_eq!(moved.objects(&moved.task).len(), 1);
 }
 
 #[test]

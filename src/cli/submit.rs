@@ -12,6 +12,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::connection::{Cluster, Flags};
 use super::input::{self, Document};
@@ -21,7 +22,7 @@ use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{span, tasks};
 use crate::api::PeonTask;
-use crate::task::chunks::{Chunks, Kind};
+use crate::task::chunks::Kind;
 
 /// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
@@ -201,11 +202,9 @@ impl Submit {
             return Ok(task);
         }
         if tasks::verdict(&task).is_none() {
-            create_chunks(cluster, &task, new.chunks.as_ref())
-                .await
-                .with_context(|| {
-                    format!("the payload of {name} is not complete: submit it again, which completes it")
-                })?;
+            create_chunks(cluster, &task, new).await.with_context(|| {
+                format!("the payload of {name} is not complete: submit it again, which completes it")
+            })?;
         }
         if !quiet {
             output::print(&format!("{} {done}\n", output::reference(&name)))?;
@@ -266,24 +265,11 @@ fn repeated(existing: PeonTask, wanted: &PeonTask) -> anyhow::Result<PeonTask> {
     }
 }
 
-async fn create_chunks(
-    cluster: &Cluster,
-    task: &PeonTask,
-    chunks: Option<&(Chunks, Kind)>,
-) -> anyhow::Result<()> {
-    let Some((chunks, kind)) = chunks else {
-        return Ok(());
-    };
-    for object in chunks.objects(task, *kind) {
-        match kind {
-            Kind::ConfigMap => {
-                let chunk: ConfigMap = serde_json::from_value(object)?;
-                create_chunk(cluster, task, "configmaps", &chunk).await?;
-            }
-            Kind::Secret => {
-                let chunk: Secret = serde_json::from_value(object)?;
-                create_chunk(cluster, task, "secrets", &chunk).await?;
-            }
+async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow::Result<()> {
+    for object in new.objects(task) {
+        match new.chunks {
+            Some((_, Kind::Secret)) => create_chunk::<Secret>(cluster, task, "secrets", object).await?,
+            _ => create_chunk::<ConfigMap>(cluster, task, "configmaps", object).await?,
         }
     }
     Ok(())
@@ -293,7 +279,7 @@ async fn create_chunk<K>(
     cluster: &Cluster,
     task: &PeonTask,
     resource: &'static str,
-    chunk: &K,
+    object: Value,
 ) -> anyhow::Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -302,9 +288,10 @@ where
         + Clone
         + Debug,
 {
+    let chunk: K = serde_json::from_value(object)?;
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let name = chunk.name_any();
-    match api.create(&PostParams::default(), chunk).await {
+    match api.create(&PostParams::default(), &chunk).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
             let existing = api.get(&name).await;

@@ -4,6 +4,7 @@ mod api;
 mod attempts;
 mod budget;
 mod causes;
+mod cli;
 mod faults;
 mod fuzz;
 mod life;
@@ -12,6 +13,7 @@ mod nodes;
 mod payloads;
 mod refusals;
 mod release;
+mod transcripts;
 mod waits;
 
 use anyhow::Result;
@@ -76,6 +78,8 @@ pub fn all() -> Vec<Case> {
     all.extend(life::CASES);
     all.extend(attempts::CASES);
     all.extend(payloads::CASES);
+    all.extend(cli::CASES);
+    all.extend(transcripts::CASES);
     all.extend(causes::CASES);
     all.extend(refusals::CASES);
     all.extend(budget::CASES);

@@ -50,6 +50,18 @@ pub(super) fn rows(
     }
     rows.extend(times(task, template));
     rows.extend(retry(task.spec.retry.as_ref(), template.retry.as_ref()));
+    let step = task
+        .status
+        .as_ref()
+        .and_then(|s| s.memory_step)
+        .unwrap_or_default();
+    if step > 0 {
+        rows.push(row(
+            "steps of the memory ladder",
+            step.to_string(),
+            "the task's attempts",
+        ));
+    }
     if let Some(max) = template.max_running {
         rows.push(row("maxRunning", max.to_string(), TEMPLATE));
     }
@@ -271,10 +283,14 @@ mod tests {
         let template = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": {"name": "default"}, "spec": template,
         });
-        let template = serde_json::from_value(template).unwrap();
-        let choice = choose(&task, payload(&task, None).as_ref().ok(), &[template]);
+        let payload = payload(&task, Err(String::new()));
+        let choice = choose(
+            &task,
+            payload.as_deref().ok(),
+            &[serde_json::from_value(template).unwrap()],
+        );
         let operator = RuntimeProperties::default();
-        let judged = judge(&task, &choice, &operator, payload(&task, None), at(0));
+        let judged = judge(&task, &choice, &operator, payload, at(0));
         assert_eq!(judged.refused, None);
         rows(&task, &choice, &operator, judged.settings.as_ref())
     }
@@ -298,11 +314,7 @@ mod tests {
             }),
         );
         for (setting, value, source) in [
-            (
-                "template",
-                "default",
-                "the default: the task names none and no other matches",
-            ),
+            ("template", "default", "the default: nothing else matches"),
             ("image", "druid:1", "the PeonTemplate"),
             ("memory", "2Gi", "the PeonTemplate"),
             ("memory request", "1Gi", "the PeonTemplate"),

@@ -9,7 +9,6 @@ use super::super::complaint::is_forbidden;
 use super::super::connection::Cluster;
 use super::super::tasks;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
-use crate::task::chunks;
 
 /// Warnings of a pod that are shown.
 const WARNINGS: usize = 3;
@@ -20,8 +19,8 @@ pub(super) struct Gathered {
     pub(super) task: PeonTask,
     /// `None` where the user may not see templates.
     pub(super) templates: Option<Vec<PeonTemplate>>,
-    /// The payload in chunks, once all of it is there.
-    pub(super) payload: Option<String>,
+    /// The chunks of the payload, or which is missing; `None` where there are none, or the user may not see them.
+    pub(super) chunks: Option<Result<Vec<Vec<u8>>, String>>,
     /// Warnings about the pod, newest first.
     pub(super) warnings: Vec<String>,
     /// What is not known, and why.
@@ -37,7 +36,7 @@ impl Gathered {
         let mut gathered = Self {
             task: cluster.task(name).await?,
             templates: None,
-            payload: None,
+            chunks: None,
             warnings: Vec::new(),
             notes: Vec::new(),
         };
@@ -83,7 +82,6 @@ impl Gathered {
         let Some(from) = self.task.spec.task_from.clone() else {
             return Ok(());
         };
-        let so = "the payload is not read, and what its context sets not known";
         let mut parts = Vec::new();
         let secret = !from.secrets.is_empty();
         let resource = if secret { "secrets" } else { "configmaps" };
@@ -91,19 +89,19 @@ impl Gathered {
             match read_chunk(cluster, chunk, secret).await {
                 Ok(Some(part)) => parts.push(part),
                 Ok(None) => {
-                    self.notes.push(format!(
-                        "{resource}/{} has no chunk {} yet",
-                        chunk.name, chunk.key
-                    ));
+                    self.chunks = Some(Err(format!(
+                        "the entry {} of {resource}/{}",
+                        chunk.key, chunk.name
+                    )));
                     return Ok(());
                 }
-                Err(error) => return self.without(cluster, ("get", resource), error, so),
+                Err(error) => {
+                    let so = "the payload is not read, and what its context sets not known";
+                    return self.without(cluster, ("get", resource), error, so);
+                }
             }
         }
-        match chunks::assemble(&from, &parts) {
-            Ok(json) => self.payload = String::from_utf8(json).ok(),
-            Err(error) => self.notes.push(error),
-        }
+        self.chunks = Some(Ok(parts));
         Ok(())
     }
 

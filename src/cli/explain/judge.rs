@@ -9,10 +9,11 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::api::conditions::accepted;
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
-use crate::task::admit::{Refused, admit};
+use crate::task::admit::{self, Refused};
+use crate::task::chunks::Absent;
 use crate::task::jvm;
 use crate::task::plan::{Action, Step, plan};
 use crate::task::select::{Candidate, DEFAULT, select};
@@ -30,32 +31,24 @@ pub(super) struct Choice {
     pub(super) template: Option<PeonTemplate>,
 }
 
-/// Which of these templates a task with this payload has.
+/// Which of these templates a task has. One that names none is matched by its payload, where that can be read.
 pub(super) fn choose(task: &PeonTask, payload: Option<&Payload>, templates: &[PeonTemplate]) -> Choice {
-    let named = |name: &str| templates.iter().find(|t| t.name_any() == name).cloned();
-    if let Some(name) = task.template_name() {
-        return Choice {
-            name: name.to_owned(),
-            why: "named by templateRef",
-            template: named(name),
-        };
-    }
     let candidates = templates.iter().map(|t| Candidate {
         name: t.metadata.name.as_deref().unwrap_or_default(),
         matches: t.spec.matches.as_ref(),
-        priority: t.spec.priority.unwrap_or(0),
+        priority: t.spec.priority.unwrap_or_default(),
     });
-    let chosen = payload.and_then(|payload| select(payload, candidates));
-    let (name, why) = match chosen {
-        Some(chosen) if chosen.tied.is_empty() => (chosen.name, "it matches the task"),
-        Some(chosen) => (chosen.name, "the first by name of those that match the task"),
-        None => (
-            DEFAULT.to_owned(),
-            "the default: the task names none and no other matches",
+    let (name, why) = match (task.template_name(), payload.and_then(|p| select(p, candidates))) {
+        (Some(name), _) => (name.to_owned(), "named by templateRef"),
+        (None, Some(chosen)) if chosen.tied.is_empty() => (chosen.name, "the highest priority that matches"),
+        (None, Some(chosen)) => (
+            chosen.name,
+            "the first by name of those that match with the highest priority",
         ),
+        (None, None) => (DEFAULT.to_owned(), "the default: nothing else matches"),
     };
     Choice {
-        template: named(&name),
+        template: templates.iter().find(|t| t.name_any() == name).cloned(),
         name,
         why,
     }
@@ -72,35 +65,32 @@ pub(super) struct Judged {
     pub(super) next: String,
 }
 
-/// The payload as the operator reads it.
+/// The payload as the operator reads it; `chunks` are those of `taskFrom`, or what of them is missing.
 ///
 /// # Errors
 /// As the operator would refuse it.
-pub(super) fn payload(task: &PeonTask, chunks: Option<&str>) -> Result<Payload, Refused> {
-    let invalid = |message: String| Refused {
-        reason: accepted::INVALID_TASK,
-        message,
-    };
-    let name = task.name_any();
-    let payload = match (&task.spec.task, &task.spec.task_json, chunks) {
-        (Some(given), _, _) => Payload::parse(given, &name),
-        (None, Some(text), _) => Payload::parse_inline(text, &name),
-        (None, None, Some(chunks)) => Payload::parse_chunked(chunks.as_bytes(), &name),
-        (None, None, None) => {
-            return Err(Refused {
-                reason: accepted::PAYLOAD_INCOMPLETE,
-                message: "the chunks of the payload are not there".into(),
-            });
-        }
-    };
-    payload.map_err(|e| invalid(e.to_string()))
+pub(super) fn payload(
+    task: &PeonTask,
+    chunks: Result<Vec<Vec<u8>>, String>,
+) -> Result<Arc<Payload>, Refused> {
+    match &task.spec.task_from {
+        Some(from) => admit::chunked(task, from, chunks.map_err(Absent::Missing)),
+        None => admit::payload(&snapshot(
+            task,
+            Template::Undecided,
+            &RuntimeProperties::default(),
+            None,
+        )),
+    }
 }
 
 /// A payload that stands for one that cannot be read: what the status says of it.
-pub(super) fn unread(task: &PeonTask) -> Option<Payload> {
+pub(super) fn unread(task: &PeonTask) -> Option<Arc<Payload>> {
     let status = task.status.as_ref()?;
     let known = json!({"type": status.task_type, "id": status.task_id, "dataSource": status.data_source});
-    Payload::parse(known.as_object()?, &task.name_any()).ok()
+    Payload::parse(known.as_object()?, &task.name_any())
+        .ok()
+        .map(Arc::new)
 }
 
 /// Judges a task as if it had no pod yet.
@@ -108,22 +98,27 @@ pub(super) fn judge(
     task: &PeonTask,
     choice: &Choice,
     operator: &RuntimeProperties,
-    payload: Result<Payload, Refused>,
+    payload: Result<Arc<Payload>, Refused>,
     now: Timestamp,
 ) -> Judged {
-    let mut snapshot = snapshot(task, choice, operator, payload);
-    let refused = admit(&snapshot).err();
+    let missing = || Template::Missing {
+        name: choice.name.clone(),
+    };
+    let template = choice
+        .template
+        .clone()
+        .map_or_else(missing, |t| Template::Found(Arc::new(t)));
+    let mut snapshot = snapshot(task, template, operator, Some(payload));
+    let refused = admit::admit(&snapshot).err();
     let next = next(&snapshot, now);
     if refused
         .as_ref()
         .is_some_and(|r| r.reason == accepted::NEEDS_OVERLORD)
     {
         // Its settings are worth seeing all the same.
-        let mut as_if = task.clone();
-        as_if.spec.unmanaged = true;
-        snapshot.task = Arc::new(as_if);
+        Arc::make_mut(&mut snapshot.task).spec.unmanaged = true;
     }
-    let settings = admit(&snapshot).ok().and_then(|admitted| {
+    let settings = admit::admit(&snapshot).ok().and_then(|admitted| {
         let sizing = jvm::size(&admitted.settings).ok()?;
         Some((admitted.settings, sizing))
     });
@@ -134,29 +129,27 @@ pub(super) fn judge(
     }
 }
 
+/// A task of which nothing is known but itself. Of its status the step of the memory ladder counts.
 fn snapshot(
     task: &PeonTask,
-    choice: &Choice,
+    template: Template,
     operator: &RuntimeProperties,
-    payload: Result<Payload, Refused>,
+    payload: Option<Result<Arc<Payload>, Refused>>,
 ) -> Snapshot {
     let mut task = task.clone();
-    task.status = None;
-    let missing = || Template::Missing {
-        name: choice.name.clone(),
-    };
+    task.status = task.status.map(|status| PeonTaskStatus {
+        memory_step: status.memory_step,
+        ..PeonTaskStatus::default()
+    });
     Snapshot {
         task: Arc::new(task),
-        template: choice
-            .template
-            .clone()
-            .map_or_else(missing, |t| Template::Found(Arc::new(t))),
+        template,
         operator: Arc::new(operator.clone()),
         cached: None,
         others: Vec::new(),
         departed: None,
         held: None,
-        payload: Some(payload.map(Arc::new)),
+        payload,
         claim: None,
         live: None,
         creation: None,
@@ -197,7 +190,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    pub(super) fn template(name: &str, spec: Value) -> PeonTemplate {
+    fn template(name: &str, spec: Value) -> PeonTemplate {
         let template = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": {"name": name}, "spec": spec,
         });
@@ -206,14 +199,9 @@ mod tests {
 
     fn judged(spec: Value, templates: &[PeonTemplate]) -> Judged {
         let task = task("a", spec, Value::Null);
-        let choice = choose(&task, payload(&task, None).as_ref().ok(), templates);
-        judge(
-            &task,
-            &choice,
-            &RuntimeProperties::default(),
-            payload(&task, None),
-            at(0),
-        )
+        let payload = payload(&task, Err(String::new()));
+        let choice = choose(&task, payload.as_deref().ok(), templates);
+        judge(&task, &choice, &RuntimeProperties::default(), payload, at(0))
     }
 
     #[test]
@@ -234,6 +222,31 @@ mod tests {
             &templates,
         );
         assert_eq!(large.settings.unwrap().0.memory.0, "8Gi");
+    }
+
+    #[test]
+    fn the_template_is_chosen_as_the_operator_chooses() {
+        let task = task("a", json!({"task": {"type": "noop"}}), Value::Null);
+        let payload = payload(&task, Err(String::new())).unwrap();
+        let any = |name: &str, priority: i32| {
+            template(name, json!({"match": {"types": ["noop"]}, "priority": priority}))
+        };
+        let of = |templates: &[PeonTemplate]| {
+            let choice = choose(&task, Some(&payload), templates);
+            (choice.name, choice.why, choice.template.is_some())
+        };
+        let default = "the default: nothing else matches";
+        assert_eq!(of(&[]), ("default".into(), default, false));
+        assert_eq!(
+            of(&[template("default", json!({}))]),
+            ("default".into(), default, true)
+        );
+        assert_eq!(
+            of(&[any("b", 1), any("a", 0)]),
+            ("b".into(), "the highest priority that matches", true)
+        );
+        let tied = "the first by name of those that match with the highest priority";
+        assert_eq!(of(&[any("b", 0), any("a", 0)]), ("a".into(), tied, true));
     }
 
     #[test]
@@ -258,7 +271,7 @@ mod tests {
             status,
         );
         assert_eq!(
-            payload(&task, None).unwrap_err().reason,
+            payload(&task, Err("x".into())).unwrap_err().reason,
             accepted::PAYLOAD_INCOMPLETE
         );
         let known = unread(&task).unwrap();

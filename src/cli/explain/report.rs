@@ -68,18 +68,19 @@ pub(super) fn live(
     let Gathered {
         task,
         templates,
-        payload,
+        chunks,
         warnings,
         mut notes,
     } = gathered;
     let status = tasks::status(&task);
-    let payload = match judge::payload(&task, payload.as_deref()) {
-        Err(refused) => judge::unread(&task).ok_or(refused),
-        good => good,
+    let is_seen = task.spec.task_from.is_none() || chunks.is_some();
+    let payload = match judge::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
+        Err(refused) if !is_seen => judge::unread(&task).ok_or(refused),
+        read => read,
     };
     let mut choice = choose(
         &task,
-        payload.as_ref().ok(),
+        payload.as_deref().ok(),
         templates.as_deref().unwrap_or_default(),
     );
     if let Some(name) = status.template.clone().filter(|name| *name != choice.name) {
@@ -149,8 +150,8 @@ pub(super) fn offline(
     now: Timestamp,
 ) -> Report {
     let mut notes = Vec::new();
-    let payload = judge::payload(task, None);
-    let choice = choose(task, payload.as_ref().ok(), templates);
+    let payload = judge::payload(task, Err("a chunk".into()));
+    let choice = choose(task, payload.as_deref().ok(), templates);
     if task.spec.task_from.is_some() {
         notes.push("the payload stands in objects of a cluster, which is not asked".into());
     }

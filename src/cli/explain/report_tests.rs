@@ -17,7 +17,7 @@ fn gathered(spec: Value, status: Value, templates: Option<Vec<PeonTemplate>>) ->
     Gathered {
         task: task("nightly", spec, status),
         templates,
-        payload: None,
+        chunks: None,
         warnings: Vec::new(),
         notes: Vec::new(),
     }
@@ -110,13 +110,15 @@ fn missing_rights_leave_gaps_and_say_so() {
 
 #[test]
 fn a_payload_in_a_secret_is_not_shown() {
-    let spec = json!({"taskFrom": {"sha256": "", "secrets": [{"name": "s", "key": "k"}]}});
+    let payload = r#"{"type":"noop","context":{"password":"hunter2"}}"#;
+    let chunks = crate::task::chunks::Chunks::split(payload.as_bytes()).unwrap();
+    let spec = json!({"taskFrom": chunks.task_from("nightly", crate::task::chunks::Kind::Secret)});
     let status = json!({
         "phase": "Pending", "reason": "NoTemplate", "taskType": "noop", "taskId": "x",
         "conditions": [condition("Ready", "False", "NoTemplate", "m")],
     });
     let mut gathered = gathered(spec, status, Some(vec![template(json!({}))]));
-    gathered.payload = Some(r#"{"type":"noop","context":{"password":"hunter2"}}"#.into());
+    gathered.chunks = Some(Ok(vec![payload.into()]));
     let report = explained(gathered);
     let json = serde_json::to_string(&report).unwrap();
     assert!(json.contains("heap") && !json.contains("hunter2"), "{json}");
