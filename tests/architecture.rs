@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that decide and do nothing else; a directory stands for all modules in it.
-const PURE: [&str; 29] = [
+const PURE: [&str; 31] = [
     "api",
     "druid",
     "task/snapshot.rs",
@@ -30,6 +30,8 @@ const PURE: [&str; 29] = [
     "task/retry_policy.rs",
     "task/resources.rs",
     "task/overrides.rs",
+    "task/grace.rs",
+    "task/properties_file.rs",
     "task/select.rs",
     "task/template_shape.rs",
     "kube/refusal.rs",

@@ -11,6 +11,7 @@ pub mod departed;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;
+pub mod grace;
 pub mod jvm;
 pub mod ladder;
 pub mod line;
@@ -18,6 +19,7 @@ pub mod overrides;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
+pub mod properties_file;
 pub mod quantity;
 pub mod resources;
 pub mod retention;

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Map, Value, json};
 
 use super::pod_template::{default_to, merge_list, object, take_peon};
+use super::properties_file;
 use super::settings::Settings;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_TASK,
@@ -44,8 +45,9 @@ const LOG4J_KEY: &str = "log4j2.xml";
 const SCRIPT: &str = "set -eu\n\
     mkdir -p /peon/task/attempt/1 /peon/base /peon/tmp\n\
     ln -sf /etc/peon/task.json /peon/task/task.json\n\
-    ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n\
-    exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
+    ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
+/// Its last line.
+const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 
 /// Logs to standard output, which is where a container's log is read.
 const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -84,6 +86,8 @@ pub struct Attempt<'a> {
     pub template: &'a PeonTemplateSpec,
     /// The JVM's argument file.
     pub arguments: &'a str,
+    /// Seconds that the peon has to stop, where the pod template gives none.
+    pub grace_seconds: u32,
 }
 
 impl Attempt<'_> {
@@ -158,6 +162,11 @@ impl Attempt<'_> {
         let containers = std::iter::once(Value::Object(peon)).chain(others).collect();
         spec.insert("containers".into(), containers);
         spec.insert("restartPolicy".into(), "Never".into());
+        if let Some(seconds) = self.settings.active_deadline_seconds {
+            spec.insert("activeDeadlineSeconds".into(), seconds.into());
+        }
+        let sources = properties_file::volumes(&self.settings.properties_from);
+        merge_list(&mut spec, "volumes", "name", sources, false);
         let config = json!({"name": CONFIG_VOLUME, "configMap": {"name": self.name(), "defaultMode": 0o444}});
         merge_list(&mut spec, "volumes", "name", vec![config], false);
         // A template may put the scratch space elsewhere, say on a faster disk.
@@ -173,6 +182,7 @@ impl Attempt<'_> {
             json!({
                 "enableServiceLinks": false,
                 "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": self.grace_seconds,
                 "securityContext": {
                     "runAsNonRoot": true,
                     "runAsUser": 1000,
@@ -211,9 +221,17 @@ impl Attempt<'_> {
         Value::Object(metadata)
     }
 
+    fn script(&self) -> String {
+        let properties = match self.settings.properties_from[..] {
+            [] => "",
+            _ => properties_file::SCRIPT,
+        };
+        format!("{SCRIPT}{properties}{EXEC}")
+    }
+
     fn fill_container(&self, peon: &mut Map<String, Value>) {
         peon.insert("image".into(), self.settings.image.clone().into());
-        peon.insert("command".into(), json!(["/bin/sh", "-c", SCRIPT]));
+        peon.insert("command".into(), json!(["/bin/sh", "-c", self.script()]));
         // A container's own policy would outrank the pod's, and run the task again.
         for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
             peon.remove(overridden);
@@ -237,6 +255,8 @@ impl Attempt<'_> {
             json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true}),
         ];
         merge_list(peon, "volumeMounts", "mountPath", mounts, false);
+        let sources = properties_file::mounts(&self.settings.properties_from);
+        merge_list(peon, "volumeMounts", "mountPath", sources, false);
         default_to(
             peon,
             json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}),
@@ -247,3 +267,7 @@ impl Attempt<'_> {
 #[cfg(test)]
 #[path = "pod_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pod_settings_tests.rs"]
+mod settings_tests;

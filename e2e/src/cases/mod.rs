@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod refusals;
 mod release;
+mod templates;
 mod waits;
 
 use anyhow::Result;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Case> {
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
     all.extend(refusals::CASES);
+    all.extend(templates::CASES);
     all.extend(budget::CASES);
     all.extend(faults::CASES);
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
