@@ -32,6 +32,8 @@ const PURE: [&str; 31] = [
     "task/retry_policy.rs",
     "task/resources.rs",
     "task/overrides.rs",
+    "task/grace.rs",
+    "task/properties_file.rs",
     "task/select.rs",
     "task/template_shape.rs",
     "kube/refusal.rs",

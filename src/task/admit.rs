@@ -11,7 +11,7 @@ use super::pod::Attempt;
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{chunks, jvm, ladder, overrides, template_shape};
+use super::{chunks, grace, jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
 use crate::api::names::hex;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
@@ -30,6 +30,7 @@ pub struct Admitted<'a> {
     /// What the peon is given in place of its payload, where the template says so.
     effective: Option<Effective>,
     arguments: String,
+    grace_seconds: u32,
     task: &'a PeonTask,
     template: &'a PeonTemplate,
 }
@@ -73,6 +74,7 @@ impl Admitted<'_> {
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
+            grace_seconds: self.grace_seconds,
         }
     }
 
@@ -241,6 +243,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
     overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
+    let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
     let effective = effective(task, &payload, template, sizing.heap)?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Admitted {
@@ -249,6 +252,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
         retry,
         effective,
         arguments,
+        grace_seconds,
         task,
         template,
     })

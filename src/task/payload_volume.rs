@@ -16,8 +16,7 @@ pub const VOLUME: &str = "peon-payload";
 /// The part of the peon's script that makes `/peon/task/task.json`. A payload that does not match, or that is broken
 /// gzip, is not run: the message becomes the container's, and the exit code is none of Druid's. Of what inflates no
 /// more is kept than a payload may have, and one byte.
-pub const SCRIPT: &str = "if [ -e /etc/peon/payload.sha256 ]; then\n\
-    if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-payload/* | gzip -dc | head -c 16777217 > /peon/payload\n\
+pub const SCRIPT: &str = "if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-payload/* | gzip -dc | head -c 16777217 > /peon/payload\n\
     else cat /etc/peon-payload/* > /peon/payload; fi\n\
     if ! sha256sum -c /etc/peon/payload.sha256; then\n\
     echo 'peon payload: the SHA-256 of the chunks is not that of taskFrom' | tee /dev/termination-log; exit 64\n\
@@ -26,8 +25,7 @@ pub const SCRIPT: &str = "if [ -e /etc/peon/payload.sha256 ]; then\n\
     { head -c \"$(cat /etc/peon/payload.before)\" /peon/payload; cat /etc/peon/payload.id; \
     tail -c \"+$(cat /etc/peon/payload.after)\" /peon/payload; } > /peon/task/task.json\n\
     rm /peon/payload\n\
-    else mv /peon/payload /peon/task/task.json; fi\n\
-    else ln -sf /etc/peon/task.json /peon/task/task.json; fi\n";
+    else mv /peon/payload /peon/task/task.json; fi\n";
 
 /// What the script's failure says first.
 pub const REFUSED: &str = "peon payload: ";
