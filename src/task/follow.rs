@@ -63,7 +63,7 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
         }),
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
         Death::Proven(proof) => conclude(snapshot, evidence, draft, Ok(proof), now),
-        Death::WrittenOff { message } => conclude(snapshot, evidence, draft, Err(message), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, evidence, draft, Err(doubt), now),
     }
 }
 
@@ -83,6 +83,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
             return Step::Act(Action::DeletePod {
                 pod: evidence.pod_name.clone(),
                 uid: evidence.pod_uid.clone(),
+                version: evidence.version.clone(),
             });
         }
         return ending(evidence, draft, now);
