@@ -219,7 +219,9 @@ impl Context {
             // As many as there were attempts, which budgets bound.
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
-            held: self.backoff.held(&task.uid().unwrap_or_default(), self.clock.instant()),
+            held: self
+                .backoff
+                .held(&task.uid().unwrap_or_default(), self.clock.instant()),
             payload: None,
             claim: None,
             live: None,
@@ -310,7 +312,10 @@ impl Context {
             self.write(task, uid, status).await?;
         }
         if settlement.refused_for_now {
-            return Ok((changed.is_some(), Some(self.backoff.failed(uid, self.clock.instant()))));
+            return Ok((
+                changed.is_some(),
+                Some(self.backoff.failed(uid, self.clock.instant())),
+            ));
         }
         // A task that is held back and was only looked at stays held back.
         if changed.is_some() {

@@ -55,7 +55,10 @@ impl World {
         let name = self.machines[machine].name.clone();
         let ready = json!([{"type": "Ready", "status": "True", "lastTransitionTime": self.clock()}]);
         if self.api.get(Kind::Node, &name).is_none() {
-            self.api.create(Kind::Node, json!({"metadata": {"name": name}, "spec": {}, "status": {"conditions": ready}}));
+            self.api.create(
+                Kind::Node,
+                json!({"metadata": {"name": name}, "spec": {}, "status": {"conditions": ready}}),
+            );
         } else {
             self.api.update(Kind::Node, &name, |node| {
                 node["spec"] = json!({});
@@ -79,8 +82,12 @@ impl World {
 
     pub fn schedule(&mut self, pod: &Value, machine: usize) {
         let (name, uid, now) = (name_of(pod), uid_of(pod), self.clock());
-        if !self.node_is_ready(machine) || self.is_written_off(machine) || !pod["spec"]["nodeName"].is_null() {
+        if !self.node_is_ready(machine) || self.is_written_off(machine) || !pod["spec"]["nodeName"].is_null()
+        {
             return;
+        }
+        if let Some(truth) = self.truths.get_mut(&uid) {
+            truth.machine = Some(machine);
         }
         let node = self.machines[machine].name.clone();
         self.api.update(Kind::Pod, &name, |pod| {
@@ -97,8 +104,10 @@ impl World {
 
     pub fn event(&mut self, uid: &str, type_: &str, reason: &str, message: &str) {
         let now = self.clock();
-        self.api.events.push(json!({"metadata": {"name": format!("e{}", self.api.events.len())}, "type": type_,
-            "involvedObject": {"uid": uid}, "reason": reason, "message": message, "lastTimestamp": now}));
+        self.api.events.push(
+            json!({"metadata": {"name": format!("e{}", self.api.events.len())}, "type": type_,
+            "involvedObject": {"uid": uid}, "reason": reason, "message": message, "lastTimestamp": now}),
+        );
     }
 
     pub fn fail_scheduling(&mut self, pod: &Value) {
@@ -116,12 +125,16 @@ impl World {
     /// The kubelet starts the peon.
     pub fn start(&mut self, pod: &Value) {
         let (name, uid) = (name_of(pod), uid_of(pod));
-        let Some(machine) = self.reachable(pod) else { return };
+        let Some(machine) = self.reachable(pod) else {
+            return;
+        };
         let known = self.jvms.iter().any(|j| j.pod_uid == uid);
         if known || pod_ended(pod) || !pod["metadata"]["deletionTimestamp"].is_null() {
             return;
         }
-        let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+        let grace = pod["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .unwrap_or(30);
         let truth = self.truths.entry(uid.clone()).or_default();
         truth.began = true;
         let late = truth.late;
@@ -144,9 +157,18 @@ impl World {
 
     /// The kubelet says what became of a pod's containers.
     pub fn report(&mut self, name: &str) {
-        let Some(pod) = self.api.get(Kind::Pod, name).cloned() else { return };
+        self.report_with(name, |_| {});
+    }
+
+    /// As [`Self::report`], with more in the same write.
+    fn report_with(&mut self, name: &str, more: impl FnOnce(&mut Value)) {
+        let Some(pod) = self.api.get(Kind::Pod, name).cloned() else {
+            return;
+        };
         let uid = uid_of(&pod);
-        let Some(jvm) = self.jvms.iter().find(|j| j.pod_uid == uid) else { return };
+        let Some(jvm) = self.jvms.iter().find(|j| j.pod_uid == uid) else {
+            return;
+        };
         if self.reachable(&pod).is_none() || pod_ended(&pod) {
             return;
         }
@@ -157,7 +179,8 @@ impl World {
         };
         let ended = jvm.end.as_ref().map(|e| e["exitCode"] == 0);
         let deadline = pod["spec"]["activeDeadlineSeconds"].as_i64();
-        let sidecar = self.setting.sidecar && deadline != Some(1) && pod["metadata"]["deletionTimestamp"].is_null();
+        let sidecar =
+            self.setting.sidecar && deadline != Some(1) && pod["metadata"]["deletionTimestamp"].is_null();
         let phase = match ended {
             Some(true) if !sidecar => "Succeeded",
             Some(false) if !sidecar => "Failed",
@@ -176,6 +199,7 @@ impl World {
             pod["status"]["phase"] = json!(phase);
             pod["status"]["startTime"] = json!(started);
             pod["status"]["containerStatuses"] = json!(statuses);
+            more(pod);
         });
     }
 
@@ -191,8 +215,10 @@ impl World {
         let started = self.clock();
         self.api.update(Kind::Pod, &name_of(pod), |pod| {
             pod["status"]["startTime"] = json!(started);
-            pod["status"]["containerStatuses"] =
-                json!([container("peon", json!({"waiting": {"reason": reason, "message": "why"}}))]);
+            pod["status"]["containerStatuses"] = json!([container(
+                "peon",
+                json!({"waiting": {"reason": reason, "message": "why"}})
+            )]);
         });
     }
 
@@ -217,21 +243,25 @@ impl World {
                 push_condition(pod, condition);
             });
         }
-        if let Some(jvm) = jvm {
-            self.kill(jvm);
-            if !self.dice.one_in(3) {
-                self.report(&name);
-            }
-        }
-        self.api.update(Kind::Pod, &name, |pod| {
+        let end = |pod: &mut Value| {
             pod["status"]["phase"] = json!("Failed");
             if cause == cause::CONTAINER_START {
-                pod["status"]["containerStatuses"] = json!([container("peon",
-                    json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "m"}}))]);
+                pod["status"]["containerStatuses"] = json!([container(
+                    "peon",
+                    json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "m"}})
+                )]);
             } else {
                 pod["status"]["reason"] = json!(reason);
             }
-        });
+        };
+        if let Some(jvm) = jvm {
+            self.kill(jvm);
+        }
+        if jvm.is_some() && !self.dice.one_in(3) {
+            self.report_with(&name, end);
+        } else {
+            self.api.update(Kind::Pod, &name, end);
+        }
     }
 
     /// The JVM ends, and does what a JVM does then.
@@ -247,7 +277,12 @@ impl World {
             End::Failed => (0, "Completed", status("FAILED"), Some(cause::TASK_FAILED)),
             End::OutOfMemory => (137, "OOMKilled", String::new(), Some(cause::OOM_KILLED)),
             End::JavaOutOfMemory => (3, "Error", String::new(), Some(cause::JAVA_OUT_OF_MEMORY)),
-            End::NoStatus => (self.dice.pick(&[0, 1]), "Error", String::new(), Some(cause::NO_VERDICT)),
+            End::NoStatus => (
+                self.dice.pick(&[0, 1]),
+                "Error",
+                String::new(),
+                Some(cause::NO_VERDICT),
+            ),
             End::Terminated => match self.dice.below(8) {
                 0 => (0, "Completed", status("SUCCESS"), None),
                 1..=4 => (143, "Error", status("FAILED"), None),
@@ -278,7 +313,9 @@ impl World {
         }
         let jvm = self.jvms.iter().position(|j| j.pod_uid == uid);
         let now = i64::from(self.now());
-        let taken = pod["status"]["startTime"].as_str().and_then(|t| t.parse::<k8s_openapi::jiff::Timestamp>().ok());
+        let taken = pod["status"]["startTime"]
+            .as_str()
+            .and_then(|t| t.parse::<k8s_openapi::jiff::Timestamp>().ok());
         let due = taken
             .zip(pod["spec"]["activeDeadlineSeconds"].as_i64())
             .is_some_and(|(t, seconds)| t.as_second() + seconds <= now);
@@ -326,7 +363,8 @@ impl World {
         self.machines[machine].on = false;
         for jvm in self.jvms.iter_mut().filter(|j| j.machine == machine) {
             jvm.live = false;
-            jvm.end.get_or_insert(json!({"exitCode": 255, "reason": "Unknown"}));
+            jvm.end
+                .get_or_insert(json!({"exitCode": 255, "reason": "Unknown"}));
         }
         for pod in self.pods() {
             // When it is on again its kubelet says what it still knows: that the container ended.
@@ -369,7 +407,9 @@ impl World {
         for at in 0..self.jvms.len() {
             let jvm = &self.jvms[at];
             let machine = &self.machines[jvm.machine];
-            let Some(orphaned) = jvm.orphaned.filter(|_| jvm.live && machine.connected) else { continue };
+            let Some(orphaned) = jvm.orphaned.filter(|_| jvm.live && machine.connected) else {
+                continue;
+            };
             if orphaned.max(machine.since) + jvm.grace + SLOW_KUBELET <= now {
                 self.kill(at);
             }

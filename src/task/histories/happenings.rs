@@ -60,9 +60,9 @@ pub enum Happening {
 use Happening::{
     Cancel, Continue, Crash, Cut, DeleteNode, DeletePod, DeleteTask, Deliver, Drain, Evict, FailScheduling,
     ForceDeletePod, ForeignGoes, Heal, JvmEnds, Kubelet, LateRequest, LeaderChanges, NodeShutdown, Operate,
-    OutOfService, OwnerGc, PodGc, PowerOff, Preempt, PreemptByKubelet, QuotaOff, QuotaOn, Reject, Relist, Repeat,
-    Resume, Schedule, SetDeadline, Start, StartError, Stop, Suspend, TaintManager, TemplateComesOrChanges,
-    TemplateGoes, Time, Wait,
+    OutOfService, OwnerGc, PodGc, PowerOff, Preempt, PreemptByKubelet, QuotaOff, QuotaOn, Reject, Relist,
+    Repeat, Resume, Schedule, SetDeadline, Start, StartError, Stop, Suspend, TaintManager,
+    TemplateComesOrChanges, TemplateGoes, Time, Wait,
 };
 
 const OFTEN: [(u32, Happening); 43] = [
@@ -114,13 +114,25 @@ const OFTEN: [(u32, Happening); 43] = [
 impl World {
     /// Something happens.
     pub async fn happen(&mut self) {
-        let happening = self.dice.weighted(&OFTEN);
+        let happening = match self.dice.weighted(&OFTEN) {
+            // What would change nothing gives way to what may.
+            Start | Schedule | Kubelet if self.jvms.iter().any(|j| j.live) => {
+                self.dice.pick(&[Kubelet, JvmEnds, Time])
+            }
+            JvmEnds if !self.jvms.iter().any(|j| j.live) => self.dice.pick(&[Schedule, Start]),
+            Heal if self.machines.iter().all(|m| m.connected) => Deliver,
+            QuotaOff if !self.api.quota => Operate,
+            LateRequest if self.flights.is_empty() => Operate,
+            other => other,
+        };
         if !matches!(happening, Operate | Deliver | Time) {
             self.seen.count("happenings", &format!("{happening:?}"));
             self.note(format!("{happening:?}"));
         }
         match happening {
-            Operate => self.operate(true).await,
+            Operate => {
+                self.operate(true).await;
+            }
             Deliver | Repeat | Relist => self.watch(happening),
             Time => {
                 let seconds = self.dice.pick(&[1, 2, 5, 10, 15, 30, 60]);
@@ -140,8 +152,16 @@ impl World {
                 ]);
                 self.one_jvm_ends(how);
             }
-            Suspend | Resume | Cancel | SetDeadline | DeleteTask | TemplateComesOrChanges | TemplateGoes
-            | QuotaOn | QuotaOff | ForeignGoes => self.users_act(happening),
+            Suspend
+            | Resume
+            | Cancel
+            | SetDeadline
+            | DeleteTask
+            | TemplateComesOrChanges
+            | TemplateGoes
+            | QuotaOn
+            | QuotaOff
+            | ForeignGoes => self.users_act(happening),
             OwnerGc => self.collect(),
             _ => self.pods_change(happening),
         }
@@ -157,19 +177,21 @@ impl World {
     }
 
     /// A process goes on: with the request that it waits for, or with a pass that is due.
-    pub async fn operate(&mut self, faults: bool) {
+    pub async fn operate(&mut self, faults: bool) -> bool {
         let first = usize::from(faults && self.dice.one_in(4));
         for process in [first, 1 - first] {
             if self.processes[process].is_passing() {
-                return self.move_request(process, faults).await;
+                self.move_request(process, faults).await;
+                return true;
             }
             let (now, attempt) = (self.now(), self.attempt());
             if self.processes[process].begin(now) {
                 self.seen.count("happenings", "a pass begins");
                 self.processes[process].go_on(now, attempt).await;
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn watch(&mut self, happening: Happening) {
@@ -228,13 +250,9 @@ impl World {
                 if promised {
                     self.power_off(at);
                 }
-                for pod in self.pods() {
-                    if self.machine_of(&pod) == Some(at) {
-                        self.allow(&uid_of(&pod), cause::NODE_LOST);
-                    }
-                }
-                for at in self.jvms.iter().filter(|j| j.machine == at).map(|j| j.pod_uid.clone()).collect::<Vec<_>>() {
-                    self.allow(&at, cause::NODE_LOST);
+                let lost = self.truths.iter().filter(|(_, t)| t.machine == Some(at));
+                for uid in lost.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
+                    self.allow(&uid, cause::NODE_LOST);
                 }
                 if happening == DeleteNode {
                     self.api.remove(Kind::Node, &name);
@@ -253,7 +271,13 @@ impl World {
         if many == 0 {
             return;
         }
-        let pod = &pods[self.dice.below(many) as usize];
+        // Mostly the newest: the others have ended.
+        let at = if self.dice.one_in(4) {
+            self.dice.below(many)
+        } else {
+            many - 1
+        };
+        let pod = &pods[at as usize];
         let (name, uid) = (name_of(pod), uid_of(pod));
         let machine = self.dice.below(2) as usize;
         match happening {
@@ -278,7 +302,8 @@ impl World {
             StartError => self.end_by_kubelet(pod, "", cause::CONTAINER_START),
             DeletePod | ForceDeletePod => {
                 self.allow(&uid, cause::POD_DELETED);
-                self.api.delete_pod(&name, (happening == ForceDeletePod).then_some(0));
+                self.api
+                    .delete_pod(&name, (happening == ForceDeletePod).then_some(0));
             }
             Drain => self.disrupt(pod, "EvictionByEvictionAPI", cause::DRAINED),
             Preempt => self.disrupt(pod, "PreemptionByScheduler", cause::PREEMPTED),
@@ -309,7 +334,9 @@ impl World {
 
     /// The garbage collector of pods: of those whose node is gone, and of those that are to go from a node that is off.
     pub fn collect_pod(&mut self, pod: &serde_json::Value) {
-        let Some(machine) = self.machine_of(pod) else { return };
+        let Some(machine) = self.machine_of(pod) else {
+            return;
+        };
         let gone = self.api.get(Kind::Node, &self.machines[machine].name).is_none();
         let to_go = !pod["metadata"]["deletionTimestamp"].is_null();
         if !gone && !(self.is_written_off(machine) && to_go && !self.node_is_ready(machine)) {
@@ -336,7 +363,8 @@ impl World {
     pub fn collect(&mut self) {
         let task = self.api.get(Kind::Task, TASK).map(uid_of);
         for pod in self.pods() {
-            if Some(&pod["metadata"]["ownerReferences"][0]["uid"]) != task.as_ref().map(|t| json!(t)).as_ref() {
+            if Some(&pod["metadata"]["ownerReferences"][0]["uid"]) != task.as_ref().map(|t| json!(t)).as_ref()
+            {
                 self.api.delete_pod(&name_of(&pod), None);
             }
         }

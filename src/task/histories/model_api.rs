@@ -168,8 +168,12 @@ impl ModelApi {
 
     /// Asks for a pod's deletion: it goes at once where no kubelet has it, or with no grace.
     pub fn delete_pod(&mut self, name: &str, grace: Option<i64>) {
-        let Some(pod) = self.get(Kind::Pod, name) else { return };
-        let given = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
+        let Some(pod) = self.get(Kind::Pod, name) else {
+            return;
+        };
+        let given = pod["spec"]["terminationGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or(30);
         let grace = grace.unwrap_or(given);
         if grace == 0 || pod["spec"]["nodeName"].is_null() || pod_ended(pod) {
             return self.remove(Kind::Pod, name);
@@ -190,23 +194,54 @@ impl ModelApi {
         match (request.method.as_str(), path.as_slice()) {
             ("GET", ["api", "v1", "nodes", name]) => self.read(Kind::Node, name),
             ("GET", ["api", "v1", "namespaces", "ns", "pods", name]) => self.read(Kind::Pod, name),
-            ("GET", ["api", "v1", "namespaces", "ns", "configmaps", name]) => self.read(Kind::ConfigMap, name),
-            ("GET", ["apis", "peon.dev", "v1alpha1", "namespaces", "ns", "peontasks", name]) => {
-                self.read(Kind::Task, name)
+            ("GET", ["api", "v1", "namespaces", "ns", "configmaps", name]) => {
+                self.read(Kind::ConfigMap, name)
             }
+            (
+                "GET",
+                [
+                    "apis",
+                    "peon.dev",
+                    "v1alpha1",
+                    "namespaces",
+                    "ns",
+                    "peontasks",
+                    name,
+                ],
+            ) => self.read(Kind::Task, name),
             ("GET", ["api", "v1", "namespaces", "ns", "events"]) => self.list_events(&request.query),
             ("POST", ["apis", "events.k8s.io", "v1", "namespaces", "ns", "events"])
-            | ("PATCH", ["apis", "events.k8s.io", "v1", "namespaces", "ns", "events", _]) => (201, body.clone()),
+            | ("PATCH", ["apis", "events.k8s.io", "v1", "namespaces", "ns", "events", _]) => {
+                (201, body.clone())
+            }
             ("POST", ["api", "v1", "namespaces", "ns", "configmaps"]) => self.post(Kind::ConfigMap, body),
             ("POST", ["api", "v1", "namespaces", "ns", "pods"]) => self.post(Kind::Pod, body),
             ("PATCH", ["api", "v1", "namespaces", "ns", "pods", name]) => self.patch_pod(name, body),
             ("DELETE", ["api", "v1", "namespaces", "ns", "pods", name]) => self.delete(Kind::Pod, name, body),
-            ("DELETE", ["apis", "peon.dev", "v1alpha1", "namespaces", "ns", "peontasks", name]) => {
-                self.delete(Kind::Task, name, body)
-            }
+            (
+                "DELETE",
+                [
+                    "apis",
+                    "peon.dev",
+                    "v1alpha1",
+                    "namespaces",
+                    "ns",
+                    "peontasks",
+                    name,
+                ],
+            ) => self.delete(Kind::Task, name, body),
             (
                 "PATCH",
-                ["apis", "peon.dev", "v1alpha1", "namespaces", "ns", "peontasks", name, "status"],
+                [
+                    "apis",
+                    "peon.dev",
+                    "v1alpha1",
+                    "namespaces",
+                    "ns",
+                    "peontasks",
+                    name,
+                    "status",
+                ],
             ) => self.patch_status(name, body),
             _ => panic!("the model does not know {} {}", request.method, request.path),
         }
@@ -218,12 +253,17 @@ impl ModelApi {
 
     fn list_events(&self, query: &str) -> Answer {
         let uid = query.split("uid%3D").nth(1).unwrap_or_default();
-        let uid: String = uid.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let uid: String = uid
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
         let warnings = query.contains("Warning");
-        let wanted =
-            |e: &&Value| e["involvedObject"]["uid"] == uid && (!warnings || e["type"] == "Warning");
+        let wanted = |e: &&Value| e["involvedObject"]["uid"] == uid && (!warnings || e["type"] == "Warning");
         let items: Vec<_> = self.events.iter().filter(wanted).collect();
-        (200, json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}))
+        (
+            200,
+            json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}),
+        )
     }
 
     fn post(&mut self, kind: Kind, body: &Value) -> Answer {
@@ -238,6 +278,10 @@ impl ModelApi {
         let mut object = body.clone();
         if kind == Kind::Pod {
             object["status"] = json!({"phase": "Pending"});
+            // What nothing here reads is not carried along.
+            for (list, kept) in [("containers", json!([])), ("volumes", Value::Null)] {
+                object["spec"][list] = kept;
+            }
             if object["spec"]["terminationGracePeriodSeconds"].is_null() {
                 object["spec"]["terminationGracePeriodSeconds"] = json!(30);
             }
@@ -249,7 +293,11 @@ impl ModelApi {
     fn fits(&self, kind: Kind, name: &str, meta: &Value) -> Result<(), Answer> {
         let object = self.get(kind, name).ok_or_else(not_found)?;
         let same = |field: &str| meta[field].is_null() || meta[field] == object["metadata"][field];
-        if same("uid") && same("resourceVersion") { Ok(()) } else { Err(conflict()) }
+        if same("uid") && same("resourceVersion") {
+            Ok(())
+        } else {
+            Err(conflict())
+        }
     }
 
     fn patch_pod(&mut self, name: &str, body: &Value) -> Answer {
@@ -269,7 +317,11 @@ impl ModelApi {
         if let Some(old) = self.get(Kind::Task, name) {
             let kept = verdicts(&new);
             if verdicts(old).iter().any(|v| !kept.contains(v)) {
-                return refusal(422, "Invalid", "Complete and Failed are final: a verdict cannot be changed");
+                return refusal(
+                    422,
+                    "Invalid",
+                    "Complete and Failed are final: a verdict cannot be changed",
+                );
             }
         }
         self.update(Kind::Task, name, |task| *task = new);

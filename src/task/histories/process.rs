@@ -67,7 +67,12 @@ impl tower::Service<http::Request<Body>> for Wire {
                 query: parts.uri.query().unwrap_or_default().to_owned(),
                 body: serde_json::from_slice(&bytes).unwrap_or_default(),
             };
-            inbox.lock().push_back(Parked { request, attempt: 0, served: None, reply });
+            inbox.lock().push_back(Parked {
+                request,
+                attempt: 0,
+                served: None,
+                reply,
+            });
             match answer.await {
                 Ok(Some((code, body))) => {
                     let body = Body::from(serde_json::to_vec(&body)?);
@@ -77,6 +82,12 @@ impl tower::Service<http::Request<Body>> for Wire {
             }
         })
     }
+}
+
+/// One registry serves all: making one takes longer than a pass.
+fn metrics() -> Metrics {
+    static METRICS: std::sync::OnceLock<Metrics> = std::sync::OnceLock::new();
+    METRICS.get_or_init(Metrics::default).clone()
 }
 
 /// A process of the operator.
@@ -112,14 +123,17 @@ impl Process {
         let inbox = Inbox::default();
         let (caches, writers) = Caches::new();
         let client = Client::new(Wire(inbox.clone()), "ns");
-        let reporter = Reporter { controller: "peon-operator".into(), instance: None };
+        let reporter = Reporter {
+            controller: "peon-operator".into(),
+            instance: None,
+        };
         let leadership = Leadership::default();
         let clock = Clock::set_by(seconds.clone());
         let recorder = Recorder::new(client.clone(), reporter);
-        let actor = Actor::new(client, recorder, leadership.clone(), caches.ledger.clone())
-            .with_clock(clock.clone());
+        let actor =
+            Actor::new(client, recorder, leadership.clone(), caches.ledger.clone()).with_clock(clock.clone());
         let properties = Arc::new(RuntimeProperties::default());
-        let context = Context::new(caches.clone(), actor, properties, Metrics::default()).under(clock, plan);
+        let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock, plan);
         let mut process = Self {
             caches,
             writers,
@@ -143,7 +157,8 @@ impl Process {
 
     pub fn lead(&mut self) {
         self.led = true;
-        self.leadership.extend(std::time::Instant::now() + Duration::from_secs(86_400));
+        self.leadership
+            .extend(std::time::Instant::now() + Duration::from_secs(86_400));
         self.wakes = Some(Box::pin(self.caches.wakes()));
     }
 
@@ -160,7 +175,8 @@ impl Process {
     /// The watch tells the next change; with `again`, the last one a second time.
     pub fn deliver(&mut self, api: &ModelApi, kind: usize, again: bool) {
         let at = self.cursors[kind];
-        let Some(change) = (if again { at.checked_sub(1) } else { Some(at) }).and_then(|i| api.log[kind].get(i))
+        let Some(change) =
+            (if again { at.checked_sub(1) } else { Some(at) }).and_then(|i| api.log[kind].get(i))
         else {
             return;
         };
@@ -177,13 +193,21 @@ impl Process {
             0 => {
                 let mut task = read::<GuardedTask>(&change.object);
                 prune_task(&mut task);
-                let event = if change.deleted { Event::Delete(task) } else { Event::Apply(task) };
+                let event = if change.deleted {
+                    Event::Delete(task)
+                } else {
+                    Event::Apply(task)
+                };
                 self.writers.tasks.apply_watcher_event(&event);
                 self.caches.task_event(event);
             }
             1 => {
                 let template = read(&change.object);
-                let event = if change.deleted { Event::Delete(template) } else { Event::Apply(template) };
+                let event = if change.deleted {
+                    Event::Delete(template)
+                } else {
+                    Event::Apply(template)
+                };
                 self.writers.templates.apply_watcher_event(&event);
                 self.caches.template_event(event);
             }
@@ -191,7 +215,11 @@ impl Process {
                 self.note_success(&change.object);
                 let mut pod = read(&change.object);
                 prune_pod(&mut pod);
-                let event = if change.deleted { Event::Delete(pod) } else { Event::Apply(pod) };
+                let event = if change.deleted {
+                    Event::Delete(pod)
+                } else {
+                    Event::Apply(pod)
+                };
                 self.writers.pods.apply_watcher_event(&event);
                 self.caches.pod_event(event);
             }
@@ -326,7 +354,12 @@ impl Process {
     /// Delivers the answer of a request that was served.
     pub fn answer(&mut self) {
         let parked = self.inbox.lock().pop_front();
-        if let Some(Parked { served: Some(served), reply, .. }) = parked {
+        if let Some(Parked {
+            served: Some(served),
+            reply,
+            ..
+        }) = parked
+        {
             let _ = reply.send(served);
         }
     }
@@ -334,7 +367,9 @@ impl Process {
     /// The process dies: a request that was not served may still arrive.
     pub fn die(self) -> Option<(Request, u32)> {
         let parked = self.inbox.lock().pop_front();
-        parked.filter(|p| p.served.is_none()).map(|p| (p.request, p.attempt))
+        parked
+            .filter(|p| p.served.is_none())
+            .map(|p| (p.request, p.attempt))
     }
 }
 

@@ -24,6 +24,9 @@ impl World {
             }
             self.heal(at);
         }
+        if (0..self.machines.len()).all(|m| self.is_written_off(m)) {
+            self.heal(0);
+        }
         self.flights.clear();
         for process in &mut self.processes {
             process.stopped = false;
@@ -31,35 +34,45 @@ impl World {
         let (mut quiet, mut is_quiet) = (0, false);
         for _ in 0..ROUNDS {
             let before = (self.writes, self.api.log[2].len());
-            self.round().await;
+            self.round(if quiet > 2 { 60 } else { 20 }).await;
             if self.violation.is_some() {
                 return;
             }
             let due = self.leader.and_then(|l| self.processes[l].due());
             let soon = due.is_some_and(|d| d <= self.now() + 600) && !self.is_at_rest();
-            quiet = if before == (self.writes, self.api.log[2].len()) && !soon { quiet + 1 } else { 0 };
+            quiet = if before == (self.writes, self.api.log[2].len()) && !soon {
+                quiet + 1
+            } else {
+                0
+            };
             // Proof takes a grace period and more.
-            let enough = if self.awaits_proof() { 14 } else { 3 };
+            let enough = if self.awaits_proof() { 12 } else { 3 };
             is_quiet = quiet >= enough;
             if is_quiet {
                 break;
             }
         }
-        self.hold("a task comes to rest", is_quiet, || "it goes on and on".to_owned());
+        self.hold("a task comes to rest", is_quiet, || {
+            "it goes on and on".to_owned()
+        });
         self.check_rest();
         let writes = self.writes;
         if let Some(leader) = self.leader {
             let now = self.now();
             self.processes[leader].nudge(now);
         }
-        self.round().await;
+        self.round(20).await;
         let more = self.writes - writes;
         // What a deadline does while the last look is taken is no needless write.
-        self.hold("a pass at rest writes nothing", more == 0 || !self.is_at_rest() || self.task().is_none(), || format!("{more} writes"));
+        self.hold(
+            "a pass at rest writes nothing",
+            more == 0 || !self.is_at_rest() || self.task().is_none(),
+            || format!("{more} writes"),
+        );
     }
 
-    async fn round(&mut self) {
-        self.pass_time(20);
+    async fn round(&mut self, seconds: u32) {
+        self.pass_time(seconds);
         for pod in self.pods() {
             let at = usize::from(!self.node_is_ready(0) || self.is_written_off(0));
             self.schedule(&pod, at);
@@ -87,14 +100,20 @@ impl World {
                     }
                 }
             }
-            self.operate(false).await;
+            if !self.operate(false).await {
+                break;
+            }
         }
         self.check_lives();
     }
 
     fn is_at_rest(&self) -> bool {
         self.task().is_none_or(|t| {
-            let reason = t.status.as_ref().and_then(|s| s.reason.clone()).unwrap_or_default();
+            let reason = t
+                .status
+                .as_ref()
+                .and_then(|s| s.reason.clone())
+                .unwrap_or_default();
             t.is_final() || ["Suspended", "Running", waiting::AWAITING_NODE_PROOF].contains(&reason.as_str())
         })
     }
@@ -116,13 +135,17 @@ impl World {
             .collect();
         let Some(task) = self.task() else {
             self.seen.count("at rest", "deleted");
-            return self.hold("no JVM outlives its task", lives.is_empty(), || format!("{lives:?}"));
+            return self.hold("no JVM outlives its task", lives.is_empty(), || {
+                format!("{lives:?}")
+            });
         };
         let status = task.status.clone().unwrap_or_default();
         let reason = status.reason.clone().unwrap_or_default();
         if task.is_final() {
             self.seen.count("at rest", "final");
-            return self.hold("no JVM outlives its verdict", lives.is_empty(), || format!("{lives:?}"));
+            return self.hold("no JVM outlives its verdict", lives.is_empty(), || {
+                format!("{lives:?}")
+            });
         }
         self.seen.count("at rest", &reason);
         let right = match reason.as_str() {
@@ -133,14 +156,18 @@ impl World {
             _ => false,
         };
         let pods: Vec<_> = self.pods().iter().map(name_of).collect();
-        self.hold("rest is where it should be", right, || format!("{reason}, {pods:?}, live {lives:?}: {status:?}"));
+        self.hold("rest is where it should be", right, || {
+            format!("{reason}, {pods:?}, live {lives:?}: {status:?}")
+        });
     }
 
     /// Whether there is a reason to wait for proof: a node that was written off, or that nobody knows.
     fn proof_is_wanting(&self, task: &PeonTask) -> bool {
         let status = task.status.clone().unwrap_or_default();
         let pod = status.pod_uid.as_deref().and_then(|u| self.api.pod_by_uid(u));
-        let node = pod.and_then(|p| p["spec"]["nodeName"].as_str().map(str::to_owned)).or(status.node_name);
+        let node = pod
+            .and_then(|p| p["spec"]["nodeName"].as_str().map(str::to_owned))
+            .or(status.node_name);
         let Some(node) = node else { return pod.is_none() };
         let machine = self.machines.iter().position(|m| m.name == node);
         machine.is_some_and(|m| self.is_written_off(m))

@@ -40,12 +40,17 @@ impl World {
             return;
         };
         if !served {
-            let fate = if faults { self.dice.weighted(&FATES) } else { Fate::Served };
+            let fate = if faults {
+                self.dice.weighted(&FATES)
+            } else {
+                Fate::Served
+            };
             if fate != Fate::Served {
                 self.seen.count("faults", &format!("{fate:?}"));
             }
             self.note(format!("{process}: {} {} {fate:?}", request.method, request.path));
-            let error = |code: u16| refusal(code, if code == 409 { "Conflict" } else { "Failure" }, "a fault");
+            let error =
+                |code: u16| refusal(code, if code == 409 { "Conflict" } else { "Failure" }, "a fault");
             let answer = match fate {
                 Fate::Served => Some(self.serve(&request, attempt, Some(process))),
                 Fate::LostAfter => {
@@ -77,10 +82,17 @@ impl World {
     /// Serves a request, and looks at what it did.
     pub fn serve(&mut self, request: &Request, attempt: u32, process: Option<usize>) -> Answer {
         self.check_request(request);
-        let before = self.task();
-        let pod = request.path.contains("/pods/").then(|| self.pod_named(request)).flatten();
+        let before = request.path.ends_with("/status").then(|| self.task()).flatten();
+        let pod = request
+            .path
+            .contains("/pods/")
+            .then(|| self.pod_named(request))
+            .flatten();
         let answer = self.api.serve(request);
-        self.seen.count("requests", &format!("{} {} {}", request.method, plural(request), answer.0));
+        self.seen.count(
+            "requests",
+            &format!("{} {} {}", request.method, plural(request), answer.0),
+        );
         if request.method == "POST" && request.path.ends_with("/pods") && answer.0 == 201 {
             self.pod_was_created(&answer.1, attempt);
         }
@@ -104,16 +116,27 @@ impl World {
         let is_final = self.is_final();
         let late = number != current || is_final;
         if late {
-            self.seen.count("tolerated", "a pod of a request that came after its attempt was over");
+            self.seen.count(
+                "tolerated",
+                "a pod of a request that came after its attempt was over",
+            );
         }
-        self.hold("a pod is claimed first", issued >= number, || format!("{name} while the attempt was {issued}"));
-        let truth = Truth { attempt: number, late, ..Truth::default() };
+        self.hold("a pod is claimed first", issued >= number, || {
+            format!("{name} while the attempt was {issued}")
+        });
+        let truth = Truth {
+            attempt: number,
+            late,
+            ..Truth::default()
+        };
         self.truths.insert(uid_of(pod), truth);
     }
 
     /// A request of a process that died arrives after all, or never does.
     pub fn land(&mut self) {
-        let Some((request, attempt)) = self.flights.pop() else { return };
+        let Some((request, attempt)) = self.flights.pop() else {
+            return;
+        };
         if self.dice.one_in(2) {
             self.seen.count("faults", "a dead process' request arrives");
             self.note(format!("late: {} {}", request.method, request.path));
@@ -123,12 +146,16 @@ impl World {
 
     /// Changes the task's spec, as its user does.
     pub fn edit(&mut self, change: impl FnOnce(&mut Value)) {
-        self.api.update(Kind::Task, TASK, |task| change(&mut task["spec"]));
+        self.api
+            .update(Kind::Task, TASK, |task| change(&mut task["spec"]));
     }
 }
 
 fn plural(request: &Request) -> &str {
     let parts: Vec<_> = request.path.trim_matches('/').split('/').collect();
-    let at = parts.iter().position(|p| *p == "namespaces").map_or(2, |at| at + 2);
+    let at = parts
+        .iter()
+        .position(|p| *p == "namespaces")
+        .map_or(2, |at| at + 2);
     parts.get(at).copied().unwrap_or("?")
 }

@@ -44,6 +44,7 @@ pub struct Jvm {
 #[derive(Default)]
 pub struct Truth {
     pub attempt: u32,
+    pub machine: Option<usize>,
     pub success: bool,
     pub began: bool,
     pub late: bool,
@@ -97,7 +98,12 @@ impl World {
         let seconds = Arc::new(AtomicU32::new(1000));
         let mut api = ModelApi::default();
         api.now = 1000;
-        let machine = |name: &str| Machine { name: name.into(), on: true, connected: true, since: 0 };
+        let machine = |name: &str| Machine {
+            name: name.into(),
+            on: true,
+            connected: true,
+            since: 0,
+        };
         let setting = Setting {
             safe: !dice.one_in(3),
             always: dice.one_in(6),
@@ -108,7 +114,11 @@ impl World {
         } else {
             json!({"task": {"type": "index_parallel", "id": ID}, "unmanaged": true})
         };
-        for field in ["startDeadlineSeconds", "activeDeadlineSeconds", "ttlSecondsAfterFinished"] {
+        for field in [
+            "startDeadlineSeconds",
+            "activeDeadlineSeconds",
+            "ttlSecondsAfterFinished",
+        ] {
             if dice.one_in(8) {
                 spec[field] = json!(30 + dice.below(300));
             }
@@ -158,7 +168,8 @@ impl World {
     /// Objects of the user's that bear the names of the first attempt.
     fn foreign_objects(&mut self) {
         let kind = self.dice.pick(&[Kind::Pod, Kind::ConfigMap]);
-        let owner = json!([{"apiVersion": "v1", "kind": "Other", "name": "x", "uid": "other", "controller": true}]);
+        let owner =
+            json!([{"apiVersion": "v1", "kind": "Other", "name": "x", "uid": "other", "controller": true}]);
         self.api.create(
             kind,
             json!({"metadata": {"name": format!("{TASK}-1"), "ownerReferences": owner,
@@ -269,7 +280,11 @@ impl World {
         self.seen.count("invariants checked", invariant);
         if !holds && self.violation.is_none() {
             let (detail, trail) = (detail(), self.trail.clone());
-            self.violation = Some(Violation { invariant, detail, trail });
+            self.violation = Some(Violation {
+                invariant,
+                detail,
+                trail,
+            });
         }
     }
 
