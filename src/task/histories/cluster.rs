@@ -320,7 +320,7 @@ impl World {
             .zip(pod["spec"]["activeDeadlineSeconds"].as_i64())
             .is_some_and(|(t, seconds)| t.as_second() + seconds <= now);
         if !pod["metadata"]["deletionTimestamp"].is_null() {
-            let told = jvm.is_some_and(|j| !self.jvms[j].live) || jvm.is_none();
+            let told = jvm.is_none_or(|j| !self.jvms[j].live);
             if let Some(jvm) = jvm {
                 self.kill(jvm);
                 self.report(&name);
@@ -351,6 +351,16 @@ impl World {
 
     pub fn mark_orphans(&mut self) {
         let now = self.now();
+        for (uid, truth) in self.truths.iter_mut().filter(|(_, t)| !t.late && !t.recorded) {
+            if self.api.pod_by_uid(uid).is_none() {
+                truth.late = true;
+                self.seen
+                    .count("tolerated", "a pod that went before anybody recorded it");
+                for jvm in self.jvms.iter_mut().filter(|j| j.pod_uid == *uid) {
+                    jvm.late = true;
+                }
+            }
+        }
         for jvm in self.jvms.iter_mut().filter(|j| j.live && j.orphaned.is_none()) {
             if self.api.pod_by_uid(&jvm.pod_uid).is_none() {
                 jvm.orphaned = Some(now);
@@ -427,6 +437,7 @@ pub fn push_condition(pod: &mut Value, condition: Value) {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn container(name: &str, state: Value) -> Value {
     json!({"name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state})
 }
