@@ -341,7 +341,7 @@ impl Context {
         if is_final {
             self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
         }
-        if is_final || status.attempt != task.status.as_ref().and_then(|s| s.attempt) {
+        if plan::ends_attempt(task, status) {
             let pod = names::attempt(&task.name_any(), task.attempt());
             self.caches
                 .departed

@@ -18,7 +18,7 @@ use super::snapshot::Snapshot;
 use super::start::{name_conflict, start};
 use super::status::Draft;
 use crate::api::conditions::{self, STARTED, waiting};
-use crate::api::{PeonTaskStatus, names};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 
 /// How long a pod that was just created may be missing from the cache before the API server is asked.
 pub(super) const CACHE_LAG: Duration = Duration::from_secs(5);
@@ -287,6 +287,14 @@ pub(super) fn described(
         }
     }
     draft
+}
+
+/// Whether the attempt that the task was at is judged with this status: what its pod showed last is not needed any more.
+/// A status that names the first attempt for the first time judges nothing.
+#[must_use]
+pub fn ends_attempt(task: &PeonTask, new: &PeonTaskStatus) -> bool {
+    let is_final = matches!(new.phase, Some(Phase::Succeeded | Phase::Failed));
+    is_final || new.attempt.unwrap_or(1) != task.attempt()
 }
 
 /// The Warning that a change of status is worth: reason and message, when something went wrong that was not

@@ -246,3 +246,20 @@ fn a_warning_is_given_once_for_each_new_trouble() {
     assert_eq!(warning(Some(&refused), &recorded().status.unwrap()), None);
     assert_eq!(warning(None, &decided().status.unwrap()), None);
 }
+
+/// Its pod may have ended and gone before the status first names it: what it showed last is all there is.
+#[test]
+fn the_status_that_first_names_an_attempt_does_not_end_it() {
+    let status = |value: serde_json::Value| serde_json::from_value::<PeonTaskStatus>(value).unwrap();
+    let first = status(json!({"phase": "Starting", "attempt": 1}));
+    assert!(!ends_attempt(&noop(), &first));
+    let task = with_status(noop(), first);
+    assert!(ends_attempt(
+        &task,
+        &status(json!({"phase": "Pending", "attempt": 2}))
+    ));
+    assert!(ends_attempt(
+        &task,
+        &status(json!({"phase": "Succeeded", "attempt": 1}))
+    ));
+}

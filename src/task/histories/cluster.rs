@@ -351,6 +351,16 @@ impl World {
 
     pub fn mark_orphans(&mut self) {
         let now = self.now();
+        for (uid, truth) in self.truths.iter_mut().filter(|(_, t)| !t.late && !t.recorded) {
+            if self.api.pod_by_uid(uid).is_none() {
+                truth.late = true;
+                self.seen
+                    .count("tolerated", "a pod that went before anybody recorded it");
+                for jvm in self.jvms.iter_mut().filter(|j| j.pod_uid == *uid) {
+                    jvm.late = true;
+                }
+            }
+        }
         for jvm in self.jvms.iter_mut().filter(|j| j.live && j.orphaned.is_none()) {
             if self.api.pod_by_uid(&jvm.pod_uid).is_none() {
                 jvm.orphaned = Some(now);

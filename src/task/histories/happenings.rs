@@ -339,8 +339,8 @@ impl World {
         };
         let gone = self.api.get(Kind::Node, &self.machines[machine].name).is_none();
         let to_go = !pod["metadata"]["deletionTimestamp"].is_null();
-        let collected = self.is_written_off(machine) && to_go && !self.node_is_ready(machine);
-        if !gone && !collected {
+        let off = self.is_written_off(machine) && !self.node_is_ready(machine);
+        if !(gone || off && to_go) {
             return;
         }
         let (name, now) = (name_of(pod), self.clock());

@@ -126,6 +126,9 @@ impl World {
             after.status.clone().unwrap_or_default(),
         );
         let reason = new.reason.clone().unwrap_or_default();
+        if let Some(truth) = new.pod_uid.as_ref().and_then(|uid| self.truths.get_mut(uid)) {
+            truth.recorded = true;
+        }
         self.note(format!(
             "   status: {:?} {reason} attempt {:?}",
             new.phase, new.attempt

@@ -7,6 +7,12 @@
 //! happening and every request the [`invariants`] are checked, and at the end, with all faults over, whether the task
 //! comes to [`rest`].
 //!
+//! Two things are counted and tolerated, since no client of the API server can rule them out: a pod made by a request
+//! that a process sent before it was deposed and that arrives when its attempt is over (it is deleted on sight), and a
+//! pod that somebody removes by force before any process recorded it.
+//!
+//! That the histories find what they are for is tested with planted bugs: plans that decide wrongly in one respect.
+//!
 //! `HISTORY_SEED=<seed>` replays one history and prints it; `HISTORIES=<n>` sets how many are tried. The coverage is
 //! printed (`--nocapture`) and written to `histories.txt` in the target directory.
 

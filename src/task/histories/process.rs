@@ -32,15 +32,20 @@ use crate::task::watch::{Caches, GuardedTask, Writers, prune_pod, prune_task};
 /// The name of the task that histories are about.
 pub const TASK: &str = "nightly";
 
+/// What comes of a request.
+pub enum Outcome {
+    Answered(Answer),
+    Lost,
+}
+
 /// A request on its way, until its answer is delivered.
 pub struct Parked {
     pub request: Request,
     /// The attempt that the task was at when the request was made.
     pub attempt: u32,
-    /// The answer that waits to be delivered; `None` within: it is lost.
-    #[allow(clippy::option_option)] // Not served yet, or served without an answer that arrives.
-    pub served: Option<Option<Answer>>,
-    reply: oneshot::Sender<Option<Answer>>,
+    /// What waits to be delivered.
+    pub served: Option<Outcome>,
+    reply: oneshot::Sender<Outcome>,
 }
 
 type Inbox = Arc<Mutex<VecDeque<Parked>>>;
@@ -75,7 +80,7 @@ impl tower::Service<http::Request<Body>> for Wire {
                 reply,
             });
             match answer.await {
-                Ok(Some((code, body))) => {
+                Ok(Outcome::Answered((code, body))) => {
                     let body = Body::from(serde_json::to_vec(&body)?);
                     Ok(Response::builder().status(code).body(body)?)
                 }

@@ -118,11 +118,11 @@ impl World {
         })
     }
 
-    /// It waits for proof that can be had.
+    /// It waits for proof, which may be had.
     fn awaits_proof(&self) -> bool {
         self.task().is_some_and(|t| {
             let reason = t.status.as_ref().and_then(|s| s.reason.as_deref());
-            reason == Some(waiting::AWAITING_NODE_PROOF) && !self.proof_is_wanting(&t)
+            reason == Some(waiting::AWAITING_NODE_PROOF)
         })
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::cluster::uid_of;
 use super::model_api::{Answer, Kind, Request, refusal};
-use super::process::TASK;
+use super::process::{Outcome, TASK};
 use super::world::{Truth, World};
 
 /// What becomes of a request.
@@ -52,17 +52,17 @@ impl World {
             let error =
                 |code: u16| refusal(code, if code == 409 { "Conflict" } else { "Failure" }, "a fault");
             let answer = match fate {
-                Fate::Served => Some(self.serve(&request, attempt, Some(process))),
+                Fate::Served => Outcome::Answered(self.serve(&request, attempt, Some(process))),
                 Fate::LostAfter => {
                     self.serve(&request, attempt, Some(process));
-                    None
+                    Outcome::Lost
                 }
                 Fate::FailsAfter => {
                     self.serve(&request, attempt, Some(process));
-                    Some(error(500))
+                    Outcome::Answered(error(500))
                 }
-                Fate::LostBefore => None,
-                Fate::Fails(code) => Some(error(code)),
+                Fate::LostBefore => Outcome::Lost,
+                Fate::Fails(code) => Outcome::Answered(error(code)),
             };
             self.processes[process].parked(|p| p.served = Some(answer));
             // The answer may be held back while other things happen.

@@ -34,7 +34,8 @@ pub struct Jvm {
     /// How its container ended.
     pub end: Option<Value>,
     pub started: u32,
-    /// Made by a request that was on its way when its attempt was over.
+    /// Of a pod that was made by a request that was on its way when its attempt was over, or that went before anybody
+    /// recorded it: what no client of the API can rule out.
     pub late: bool,
     /// When its pod's object went.
     pub orphaned: Option<u32>,
@@ -42,11 +43,14 @@ pub struct Jvm {
 
 /// What truly happened to an attempt's pod.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools)] // Each may be so or not, whatever the others are.
 pub struct Truth {
     pub attempt: u32,
     pub machine: Option<usize>,
     pub success: bool,
     pub began: bool,
+    /// The status named it.
+    pub recorded: bool,
     pub late: bool,
     /// The causes that a verdict on it may have.
     pub allowed: BTreeSet<&'static str>,
