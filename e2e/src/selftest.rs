@@ -5,6 +5,7 @@ mod second_node;
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _},
+    net::TcpStream,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::Cache,
-    cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE},
+    cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE, NODE_IP},
     exec,
     images::{self, Image},
     interrupt,
@@ -106,7 +107,9 @@ pub fn works_and_goes(cache: &Cache, progress: &Progress) -> Result<()> {
         .context("the API server does not run")?;
     exec::output(Command::new("kill").args(["-KILL", &server.to_string()]))?;
     wait_until(LIMIT, "the API server to end", || {
-        Ok((!cluster.runs(Component::ApiServer)).then_some(()))
+        // A process that is ending under load may hold its socket for a while after it has gone from the list.
+        let listens = TcpStream::connect((NODE_IP, 6443)).is_ok();
+        Ok((!cluster.runs(Component::ApiServer) && !listens).then_some(()))
     })?;
     cluster.start(Component::ApiServer)?;
     kubectl.wait_for(&["node", NODE], LIMIT, |node| node["metadata"]["name"] == NODE)?;
