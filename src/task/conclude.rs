@@ -8,7 +8,7 @@ use super::admit::admit;
 use super::death::{Doubt, Proof};
 use super::evidence::Evidence;
 use super::plan::{Action, Step, settle, settle_until, task_id};
-use super::retry::{Case, Decision, NextAttempt, decide};
+use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::snapshot::Snapshot;
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
@@ -35,6 +35,17 @@ pub(super) fn conclude(
         return settle(draft.judge(&verdict));
     };
     if cause == cause::SUSPENDED {
+        // It may have begun while the request to stop it was on its way.
+        if !may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
+            verdict.outcome = Outcome::Failed {
+                cause: cause::NO_VERDICT,
+                message: format!(
+                    "{message}, and the peon began before it was stopped: not run again, since it may have written \
+                     something (retry.rerun)"
+                ),
+            };
+            return settle(draft.judge(&verdict));
+        }
         return again(snapshot, draft, &verdict, cause, &message, false, proof, now);
     }
     if snapshot.task.spec.cancel {

@@ -77,7 +77,18 @@ fn with_recorded_node(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
 }
 
 fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timestamp) -> Step {
+    let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
+    let stop = if !restartable
+        && evidence.deletion_requested.is_none()
+        && stop.is_some_and(|s| s.cause == cause::SUSPENDED)
+    {
+        // It began after it was decided that it had not.
+        draft.withdraw_stop();
+        None
+    } else {
+        stop
+    };
     if stop.is_some() || evidence.deletion_requested.is_some() {
         if evidence.deletion_requested.is_none() && !snapshot.ended.contains(&evidence.pod_name) {
             return Step::Act(Action::DeletePod {
@@ -91,7 +102,6 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
     let starts = !matches!(evidence.peon, Container::Running { .. });
     let start_deadline = deadlines::start(snapshot).filter(|_| starts);
     let active_deadline = deadlines::active(snapshot, evidence);
-    let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
     let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| deadlines::until(d, now).is_none());
     let why = if snapshot.task.spec.cancel {
         Some((cause::CANCELLED, "spec.cancel was set".to_owned()))

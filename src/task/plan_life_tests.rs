@@ -168,6 +168,24 @@ fn a_task_that_may_have_written_is_not_suspended_while_it_runs() {
     assert_eq!(conditions::find(&runs.conditions, conditions::SUSPENDED), None);
 }
 
+/// The kubelet starts the peon while the request to stop it is on its way.
+#[test]
+fn a_task_that_began_while_it_was_suspended_is_not_run_twice() {
+    let mut task = running_with(json!({"suspend": true}));
+    task.status.as_mut().unwrap().safe_to_rerun = Some(false);
+    task.status.as_mut().unwrap().stop = Some(Stop {
+        cause: cause::SUSPENDED.into(),
+        message: "spec.suspend was set".into(),
+        time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(105)),
+    });
+    let goes_on = status(&with_pod(task.clone(), evidence(running())), 150);
+    assert_eq!(goes_on.stop, None);
+    assert_eq!(goes_on.phase, Some(Phase::Running));
+    let killed = deleting(evidence(ended(143, "Error", "")), 112);
+    let verdict = status(&with_pod(task, killed), 201);
+    assert_eq!(reason_of(&verdict, FAILED), cause::NO_VERDICT);
+}
+
 #[test]
 fn the_start_deadline_ends_whatever_is_waited_for_and_says_what_it_was() {
     let mut waiting = task(json!({"task": {"type": "noop", "id": ID}, "startDeadlineSeconds": 60}));

@@ -153,6 +153,11 @@ impl Draft {
         self.stopping()
     }
 
+    /// The operator lets the attempt go on after all.
+    pub fn withdraw_stop(&mut self) {
+        self.status.stop = None;
+    }
+
     /// The peon was asked to stop.
     #[must_use]
     pub fn stopping(mut self) -> PeonTaskStatus {

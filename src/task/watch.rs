@@ -40,6 +40,8 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// Pods that are gone.
     pub departed: Arc<Departed>,
+    /// While pods are listed anew: those that had ended before.
+    ended: Arc<Mutex<Vec<Arc<Pod>>>>,
     /// What is known of all tasks together.
     pub ledger: Arc<Ledger>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
@@ -112,6 +114,7 @@ impl Caches {
             templates,
             pods,
             departed: Arc::default(),
+            ended: Arc::default(),
             ledger: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
@@ -237,8 +240,21 @@ impl Caches {
                 self.departed.keep(&pod.namespace().unwrap_or_default(), evidence);
                 self.wake_owner(&pod);
             }
-            Event::InitDone => self.wake_all(),
-            Event::Init | Event::InitApply(_) => {}
+            Event::Init => {
+                // The cache still is what it was. A pod that had ended does not change any more; of others that are
+                // gone after the list nobody knows what became of them.
+                *self.ended.lock() = self.pods.state_filter(|p| !Evidence::of(p).may_live());
+            }
+            Event::InitDone => {
+                for pod in std::mem::take(&mut *self.ended.lock()) {
+                    if self.pods.get(&ObjectRef::from_obj(&*pod)).is_none() {
+                        self.departed
+                            .keep(&pod.namespace().unwrap_or_default(), Evidence::of(&pod));
+                    }
+                }
+                self.wake_all();
+            }
+            Event::InitApply(_) => {}
         }
     }
 

@@ -92,6 +92,18 @@ fn a_pod_that_went_during_a_break_wakes_its_task() {
     assert_eq!(driven.caches.departed.get("ns", fixtures::POD), None);
 }
 
+/// The cache knew how it ended; the new list does not.
+#[test]
+fn a_pod_that_had_ended_and_went_during_a_break_leaves_its_last_state() {
+    let mut driven = Driven::new();
+    driven.list(vec![guarded(noop())]);
+    driven.pod(Event::Apply(fixtures::pod(ended(0, "Completed", "status"))));
+    driven.pod(Event::Init);
+    driven.pod(Event::InitDone);
+    let last = driven.caches.departed.get("ns", fixtures::POD).unwrap();
+    assert!(!last.may_live());
+}
+
 #[test]
 fn a_pod_that_goes_leaves_its_last_state() {
     let mut driven = Driven::new();

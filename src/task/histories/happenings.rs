@@ -345,8 +345,9 @@ impl World {
         }
         let (name, now) = (name_of(pod), self.clock());
         self.allow(&uid_of(pod), cause::NODE_LOST);
+        // Whoever did not see it marked sees it gone.
+        self.allow(&uid_of(pod), cause::POD_DELETED);
         if pod_ended(pod) {
-            self.allow(&uid_of(pod), cause::POD_DELETED);
             return self.remove_pod(&name);
         }
         self.api.update(Kind::Pod, &name, |pod| {

@@ -198,6 +198,8 @@ impl World {
         let by_operator = match cause {
             cause::CANCELLED => spec.cancel,
             cause::SUSPENDED => self.suspended_once,
+            // Begun while it was being suspended, and not to be run again.
+            cause::NO_VERDICT => status.stop.as_ref().is_some_and(|s| s.cause == cause::SUSPENDED),
             cause::START_DEADLINE => spec
                 .start_deadline_seconds
                 .is_some_and(|s| waited >= i64::from(s)),
