@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use peon_operator::api::crds::manifests;
+use peon_operator::api::{PeonTask, PeonTemplate};
 use serde_json::Value;
 
 #[test]
@@ -59,5 +60,25 @@ fn describe(path: &str, schema: &Value, fields: &mut usize, missing: &mut Vec<St
         if schema[part].is_object() {
             describe(&format!("{path}{sign}"), &schema[part], fields, missing);
         }
+    }
+}
+
+#[test]
+fn the_samples_are_objects_of_these_types() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
+    for entry in fs::read_dir(samples).unwrap() {
+        let path = entry.unwrap().path();
+        let object: Value = serde_yaml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let read = match object["kind"].as_str() {
+            Some("PeonTask") => {
+                serde_json::from_value(object.clone()).map(|o: PeonTask| serde_json::to_value(o.spec))
+            }
+            Some("PeonTemplate") => {
+                serde_json::from_value(object.clone()).map(|o: PeonTemplate| serde_json::to_value(o.spec))
+            }
+            other => panic!("{}: {other:?}", path.display()),
+        };
+        // A field that is not one of the type is lost on the way.
+        assert_eq!(read.unwrap().unwrap(), object["spec"], "{}", path.display());
     }
 }

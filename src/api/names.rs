@@ -44,6 +44,19 @@ pub fn is_dns_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// Whether Kubernetes takes `name` as the name of an object such as a ConfigMap: a DNS subdomain.
+#[must_use]
+pub fn is_object_name(name: &str) -> bool {
+    let outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let is_part = |part: &str| {
+        part.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && outer(part.bytes().next())
+            && outer(part.bytes().next_back())
+    };
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
 /// Whether Kubernetes takes `value` as the value of a label.
 #[must_use]
 pub fn is_label_value(value: &str) -> bool {
@@ -96,6 +109,35 @@ mod tests {
         assert!(name.len() <= 63, "{name}");
         assert!(name.ends_with("-1"));
         assert_ne!(name, attempt(&two, 1));
+    }
+
+    /// A name becomes a part of a path.
+    #[test]
+    fn names_of_objects_are_told_from_paths() {
+        let long = "a".repeat(253);
+        for name in ["a", "nightly-payload-0", "a.b-c.1", &long] {
+            assert!(is_object_name(name), "{name}");
+        }
+        let too_long = "a".repeat(254);
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../x",
+            "a?watch=1",
+            "a#",
+            "A",
+            "a%2e",
+            "-a",
+            "a-",
+            "a..b",
+            "ü",
+            "a b",
+            &too_long,
+        ] {
+            assert!(!is_object_name(name), "{name}");
+        }
     }
 
     #[test]

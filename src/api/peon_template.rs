@@ -53,8 +53,8 @@ pub struct PeonTemplateSpec {
     pub java_opts: Vec<String>,
 
     /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are
-    /// overridden by the same keys in a task's context. They end up in a ConfigMap: mount secrets through
-    /// `template` instead. Default: none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
+    /// overridden by the same keys in a task's context. They end up in a ConfigMap: secrets belong into
+    /// `propertiesFrom`. Default: none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
 

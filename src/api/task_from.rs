@@ -35,7 +35,10 @@ pub struct TaskFrom {
 #[serde(rename_all = "camelCase")]
 pub struct Chunk {
     /// Name of the ConfigMap or Secret, of the same namespace. No default. Example: `nightly-payload-0`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 
     /// Key of the entry. No default. Example: `chunk`.

@@ -16,6 +16,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::admit;
 use super::ledger::Ledger;
@@ -23,12 +24,18 @@ use super::look::Eyes;
 use super::plan::Action;
 use super::snapshot::{Creation, Snapshot};
 use super::status::replacing;
-use crate::api::{PeonTask, PeonTaskStatus};
+use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
 use crate::kube::refusal;
+use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 
 /// No answer within this time is a failure, repeated later.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Chunks of payloads in memory at the same time: 32 passes over tasks of 16 MiB would not fit it.
+const ROOM: u32 = 64;
+/// A small payload that is compressed may be a large one.
+const ROOM_OF_GZIP: u32 = ROOM / 2;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +90,7 @@ pub struct Actor {
     leadership: Leadership,
     eyes: Eyes,
     ledger: Arc<Ledger>,
+    room: Arc<Semaphore>,
 }
 
 impl Actor {
@@ -90,12 +98,20 @@ impl Actor {
     #[must_use]
     pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
         Self {
-            eyes: Eyes::new(client.clone()),
+            eyes: Eyes::new(client.clone(), Clock::default()),
             ledger,
             client,
             recorder,
             leadership,
+            room: Arc::new(Semaphore::new(ROOM as usize)),
         }
+    }
+
+    /// Reads the time from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.eyes = Eyes::new(self.client.clone(), clock);
+        self
     }
 
     /// Performs one action and puts its outcome into the snapshot.
@@ -111,6 +127,8 @@ impl Actor {
             Action::ReadPayload => {
                 snapshot.payload = Some(match &snapshot.task.spec.task_from {
                     Some(from) => {
+                        // Held until nothing is left of the payload but what is looked at.
+                        let _room = self.room.acquire_many(room_for(from)).await;
                         let parts = self.eyes.read_chunks(&namespace, from).await?;
                         admit::chunked(&snapshot.task, from, parts)
                     }
@@ -149,8 +167,9 @@ impl Actor {
             Action::RecallRung { subtask } => {
                 snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
             }
-            Action::DeletePod { pod, uid } => {
-                self.delete::<Pod>("delete pod", &namespace, &pod, uid).await?;
+            Action::DeletePod { pod, uid, version } => {
+                self.delete::<Pod>("delete pod", &namespace, &pod, uid, version)
+                    .await?;
                 snapshot.ended.push(pod);
             }
             Action::EndPod { pod, uid } => {
@@ -159,7 +178,7 @@ impl Actor {
             }
             Action::DeleteTask { uid } => {
                 let name = snapshot.task.name_any();
-                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid, None)
                     .await?;
                 snapshot.ended.push(name);
             }
@@ -289,7 +308,7 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    /// Deletes the object of this name and uid, if there still is one.
+    /// Deletes the object of this name, uid and, where it is given, version, if there still is one.
     ///
     /// # Access control
     /// pods: delete. peontasks: delete.
@@ -302,6 +321,7 @@ impl Actor {
         namespace: &str,
         name: &str,
         uid: String,
+        version: Option<String>,
     ) -> Result<(), ActError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -310,7 +330,7 @@ impl Actor {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Some(Preconditions {
             uid: Some(uid),
-            resource_version: None,
+            resource_version: version,
         });
         let params = DeleteParams {
             preconditions,
@@ -339,6 +359,13 @@ impl Actor {
     }
 }
 
+/// How much of the room a payload takes, by the number of its chunks; never more than there is.
+fn room_for(from: &TaskFrom) -> u32 {
+    let chunks = u32::try_from(from.config_maps.len() + from.secrets.len()).unwrap_or(ROOM);
+    let least = if from.gzip { ROOM_OF_GZIP } else { 1 };
+    chunks.clamp(least, ROOM)
+}
+
 /// What is gone, or is another object by now, needs nothing done to it.
 fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
@@ -362,5 +389,32 @@ pub(super) async fn timed<T>(
             source: Box::new(error),
         }),
         Err(_) => Err(ActError::TimedOut(verb)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Chunk;
+
+    #[test]
+    fn few_large_payloads_are_read_at_once() {
+        let from = |chunks: usize, gzip| TaskFrom {
+            sha256: String::new(),
+            gzip,
+            config_maps: Vec::new(),
+            secrets: vec![
+                Chunk {
+                    name: "a".into(),
+                    key: "k".into()
+                };
+                chunks
+            ],
+        };
+        assert_eq!(room_for(&from(1, false)), 1);
+        assert_eq!(room_for(&from(1, true)), 32);
+        assert_eq!(room_for(&from(64, true)), ROOM);
+        // More than there is would never be had.
+        assert_eq!(room_for(&from(1000, false)), ROOM);
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
+use super::chunks::Absent;
 use super::overrides::Exceeded;
 use super::pod::Attempt;
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{chunks, jvm, ladder, overrides, template_shape};
+use super::{chunks, grace, jvm, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
 use crate::api::names::hex;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
@@ -29,6 +30,7 @@ pub struct Admitted<'a> {
     /// What the peon is given in place of its payload, where the template says so.
     effective: Option<Effective>,
     arguments: String,
+    grace_seconds: u32,
     task: &'a PeonTask,
     template: &'a PeonTemplate,
 }
@@ -72,6 +74,7 @@ impl Admitted<'_> {
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
+            grace_seconds: self.grace_seconds,
         }
     }
 
@@ -138,20 +141,21 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
 
-/// The payload of a task that stands in chunks; `parts` are they, or the name of one that is missing.
+/// The payload of a task that stands in chunks; `parts` are they, or why one of them cannot be had.
 ///
 /// # Errors
 /// As [`payload`].
 pub fn chunked(
     task: &PeonTask,
     from: &TaskFrom,
-    parts: Result<Vec<Vec<u8>>, String>,
+    parts: Result<Vec<Vec<u8>>, Absent>,
 ) -> Result<Arc<Payload>, Refused> {
-    let parts = parts.map_err(|missing| Refused {
+    let parts = parts.map_err(|absent| Refused {
         reason: accepted::PAYLOAD_INCOMPLETE,
-        message: format!("{missing} of the payload is not there: create it, or submit the task again"),
+        message: absent.to_string(),
     })?;
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
+    drop(parts);
     let payload = Payload::parse_chunked(&json, &task.name_any());
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
@@ -239,6 +243,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
     overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
+    let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
     let effective = effective(task, &payload, template, sizing.heap)?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Admitted {
@@ -247,6 +252,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
         retry,
         effective,
         arguments,
+        grace_seconds,
         task,
         template,
     })

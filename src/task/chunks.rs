@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::names::{hex, label_value};
-use crate::api::{Chunk, LABEL_TASK, LABEL_TASK_UID, PeonTask, TaskFrom};
+use crate::api::{Chunk, LABEL_MANAGED_BY, LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTask, TaskFrom};
 use crate::druid::payload::LARGEST;
 
 /// Most bytes of one chunk: an object of Kubernetes ends at 1 MiB, and a ConfigMap's bytes travel in base 64.
@@ -30,6 +30,20 @@ pub enum Kind {
     ConfigMap,
     /// In Secrets.
     Secret,
+}
+
+/// Most bytes that the chunks of a payload take together: gzip makes noise a little larger.
+pub const MOST: usize = LARGEST + LARGEST / 64;
+
+/// Why a chunk cannot be had. More may come, and rights may be given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Absent {
+    /// There is no such object, or no such key in it.
+    #[error("{0} of the payload is not there: create it, or submit the task again")]
+    Missing(String),
+    /// The operator may not read it.
+    #[error("the operator may not read {0} of the payload: its role must allow get")]
+    Forbidden(String),
 }
 
 /// A payload that is larger than any may be.
@@ -99,7 +113,9 @@ impl Chunks {
                 "metadata": {
                     "name": object_name(&name, at),
                     "namespace": task.namespace(),
-                    "labels": {LABEL_TASK: label_value(&name), LABEL_TASK_UID: uid},
+                    "labels": {
+                        LABEL_MANAGED_BY: OPERATOR, LABEL_TASK: label_value(&name), LABEL_TASK_UID: uid,
+                    },
                     "ownerReferences": [{
                         "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "name": name, "uid": uid,
                         "controller": true,
@@ -137,6 +153,10 @@ fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// What is wrong with them: nothing but another PeonTask can help.
 pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
+    let too_large = || format!("the chunks hold more than {LARGEST} bytes of JSON");
+    if parts.iter().map(Vec::len).sum::<usize>() > MOST {
+        return Err(too_large());
+    }
     let bytes = parts.concat();
     let json = if from.gzip {
         let mut json = Vec::new();
@@ -151,10 +171,17 @@ pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
         bytes
     };
     if json.len() > LARGEST {
-        return Err(format!("the chunks hold more than {LARGEST} bytes of JSON"));
+        return Err(too_large());
     }
     let found = hex(&Sha256::digest(&json));
     if found != from.sha256 {
+        if !from.secrets.is_empty() {
+            // Whoever may create tasks may not be one who may read Secrets, and a short one can be found by its hash.
+            return Err(format!(
+                "the payload's SHA-256 is not the one that taskFrom says, {}",
+                from.sha256
+            ));
+        }
         return Err(format!(
             "the payload's SHA-256 is {found}, and taskFrom says {}",
             from.sha256
@@ -226,7 +253,14 @@ mod tests {
         assert!(error.contains("no gzip"), "{error}");
         let other = Chunks::split(b"{}").unwrap();
         let error = assemble(&other.task_from("t", Kind::ConfigMap), &[b"{ }".to_vec()]).unwrap_err();
-        assert!(error.contains("SHA-256"), "{error}");
+        assert!(error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
+        let secret = other.task_from("t", Kind::Secret);
+        let error = assemble(&secret, &[b"{ }".to_vec()]).unwrap_err();
+        assert!(error.contains("SHA-256 is not the one"), "{error}");
+        assert!(!error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
+        let many = vec![vec![b' '; 1024 * 1024]; 17];
+        let error = assemble(&from, &many).unwrap_err();
+        assert!(error.contains("more than 16777216 bytes"), "{error}");
         let bomb = gzip(&vec![b' '; LARGEST * 4]).unwrap();
         let error = assemble(&from, &[bomb]).unwrap_err();
         assert!(error.contains("more than 16777216 bytes"), "{error}");

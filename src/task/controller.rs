@@ -23,6 +23,7 @@ use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::druid::properties::RuntimeProperties;
 use crate::kube::backoff::Backoff;
 use crate::kube::written::Written;
+use crate::run::clock::Clock;
 use crate::run::metrics::Metrics;
 
 /// Passes at the same time, over different tasks.
@@ -35,6 +36,9 @@ const OWN_WRITE: Duration = Duration::from_secs(5);
 /// Reason of the Event about a template that was chosen among equals.
 const TEMPLATE_TIE: &str = "TemplateTie";
 
+/// What decides: the plan, or what a test puts in its place.
+pub(super) type Plan = fn(&Snapshot, Timestamp) -> Step;
+
 /// Everything that a pass uses.
 pub struct Context {
     caches: Caches,
@@ -44,6 +48,8 @@ pub struct Context {
     backoff: Backoff,
     written: Written,
     retain_finished: Option<usize>,
+    clock: Clock,
+    plan: Plan,
 }
 
 impl Context {
@@ -58,6 +64,8 @@ impl Context {
             backoff: Backoff::default(),
             written: Written::default(),
             retain_finished: None,
+            clock: Clock::default(),
+            plan,
         }
     }
 }
@@ -67,6 +75,13 @@ impl Context {
     #[must_use]
     pub fn retain_finished(mut self, most: Option<usize>) -> Self {
         self.retain_finished = most;
+        self
+    }
+
+    /// Reads the time from this clock and asks this plan.
+    #[cfg(test)]
+    pub(super) fn under(mut self, clock: Clock, plan: Plan) -> Self {
+        (self.clock, self.plan) = (clock, plan);
         self
     }
 }
@@ -112,9 +127,7 @@ fn is_accepted(status: &PeonTaskStatus) -> bool {
 /// A failed effect is repeated; objects that fail again and again less and less often.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
-    let uid = task.uid().unwrap_or_default();
-    context.written.clear(&uid);
-    let delay = context.backoff.failed(&uid, Instant::now());
+    let delay = context.failed(&task.uid().unwrap_or_default());
     let (namespace, name) = (task.namespace(), task.name_any());
     if matches!(error, ActError::Conflict(_) | ActError::NotLeader) {
         tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
@@ -131,8 +144,14 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
 }
 
 impl Context {
+    /// A pass failed: how long until it is repeated.
+    pub(super) fn failed(&self, uid: &str) -> Duration {
+        self.written.clear(uid);
+        self.backoff.failed(uid, self.clock.instant())
+    }
+
     /// One pass. Says whether it wrote anything, and when to look again.
-    async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
+    pub(super) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
         let uid = task.uid().unwrap_or_default();
         if self
             .written
@@ -150,7 +169,7 @@ impl Context {
             if matches!(snapshot.template, Template::Undecided) {
                 (snapshot.template, tied) = self.template(&snapshot);
             }
-            match plan(&snapshot, Timestamp::now()) {
+            match (self.plan)(&snapshot, self.clock.wall()) {
                 Step::Act(action) => {
                     tracing::debug!(action = action.name(), "acting");
                     self.actor.perform(action, &mut snapshot).await?;
@@ -177,7 +196,7 @@ impl Context {
         for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
             tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
             self.actor
-                .delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                .delete::<PeonTask>("delete peontask", &namespace, &name, uid, None)
                 .await?;
         }
         Ok(())
@@ -200,7 +219,9 @@ impl Context {
             // As many as there were attempts, which budgets bound.
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
-            held: self.backoff.held(&task.uid().unwrap_or_default(), Instant::now()),
+            held: self
+                .backoff
+                .held(&task.uid().unwrap_or_default(), self.clock.instant()),
             payload: None,
             claim: None,
             live: None,
@@ -291,7 +312,10 @@ impl Context {
             self.write(task, uid, status).await?;
         }
         if settlement.refused_for_now {
-            return Ok((changed.is_some(), Some(self.backoff.failed(uid, Instant::now()))));
+            return Ok((
+                changed.is_some(),
+                Some(self.backoff.failed(uid, self.clock.instant())),
+            ));
         }
         // A task that is held back and was only looked at stays held back.
         if changed.is_some() {

@@ -13,6 +13,8 @@ pub struct Evidence {
     pub pod_name: String,
     /// Uid of the pod.
     pub pod_uid: String,
+    /// Resource version of the object as it was seen: a pod is not deleted that has changed since.
+    pub version: Option<String>,
     /// Uid of the controlling owner.
     pub owner_uid: Option<String>,
     /// When the pod was bound to its node.
@@ -120,6 +122,7 @@ impl Evidence {
         Self {
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
+            version: pod.metadata.resource_version.clone(),
             owner_uid: pod
                 .metadata
                 .owner_references

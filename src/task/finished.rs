@@ -37,7 +37,11 @@ pub(super) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
     }
     let (pod, uid) = (stray.pod_name.clone(), stray.pod_uid.clone());
     Some(Step::Act(if stray.may_live() {
-        Action::DeletePod { pod, uid }
+        Action::DeletePod {
+            pod,
+            uid,
+            version: stray.version.clone(),
+        }
     } else {
         Action::EndPod { pod, uid }
     }))

@@ -83,6 +83,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
             return Step::Act(Action::DeletePod {
                 pod: evidence.pod_name.clone(),
                 uid: evidence.pod_uid.clone(),
+                version: evidence.version.clone(),
             });
         }
         return ending(evidence, draft, now);

@@ -1,9 +1,9 @@
 //! The peon's command line, as an argument file for `java` (pure).
 
 use super::pod;
-use super::quantity;
 use super::settings::{InvalidSetting, RESERVED, Settings, Source};
 use super::sizing::{self, Given, Sizing};
+use super::{properties_file, quantity};
 use crate::druid::payload::Payload;
 use crate::druid::{human_readable, java_options};
 
@@ -201,7 +201,10 @@ pub fn argument_file(
     ] {
         add(format!("-D{name}={value}"));
     }
-    for (name, value) in RESERVED {
+    for (name, value) in RESERVED
+        .into_iter()
+        .chain(properties_file::properties(&settings.properties_from))
+    {
         add(format!("-D{name}={value}"));
     }
     // Without this a JVM out of heap may live on, broken, and hold its locks for ever.

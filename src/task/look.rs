@@ -12,11 +12,13 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 
 use super::act::{ActError, timed};
+use super::chunks::{Absent, MOST};
 use super::death::NodeState;
 use super::evidence::Evidence;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
-use crate::api::{PeonTask, TaskFrom};
+use crate::api::{Chunk, PeonTask, TaskFrom, names};
+use crate::run::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
 const EVENTS: u32 = 100;
@@ -30,15 +32,17 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub struct Eyes {
     client: Client,
     nodes: Arc<Mutex<HashMap<String, (Instant, NodeState)>>>,
+    clock: Clock,
 }
 
 impl Eyes {
     /// Reads through this client.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, clock: Clock) -> Self {
         Self {
             client,
             nodes: Arc::default(),
+            clock,
         }
     }
 
@@ -72,7 +76,8 @@ impl Eyes {
         })
     }
 
-    /// The chunks of a payload, in order; or the first that is missing, by name.
+    /// The chunks of a payload, in order; or why one of them cannot be had. Where they are too large, no more of them
+    /// than show it.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
@@ -83,43 +88,36 @@ impl Eyes {
         &self,
         namespace: &str,
         from: &TaskFrom,
-    ) -> Result<Result<Vec<Vec<u8>>, String>, ActError> {
+    ) -> Result<Result<Vec<Vec<u8>>, Absent>, ActError> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let mut parts = Vec::new();
-        for chunk in &from.config_maps {
-            let found = timed("get configmap", config_maps.get_opt(&chunk.name)).await?;
-            let Some(found) = found else {
-                return Ok(Err(format!("the ConfigMap {}", chunk.name)));
-            };
-            let binary = found
-                .binary_data
-                .and_then(|mut d| d.remove(&chunk.key))
-                .map(|b| b.0);
-            let text = || {
-                found
-                    .data
-                    .and_then(|mut d| d.remove(&chunk.key))
-                    .map(String::into_bytes)
-            };
-            match binary.or_else(text) {
-                Some(part) => parts.push(part),
-                None => {
-                    return Ok(Err(format!(
-                        "the key {} of the ConfigMap {}",
-                        chunk.key, chunk.name
-                    )));
-                }
+        let chunks = from.config_maps.iter().map(|c| ("ConfigMap", c));
+        let chunks = chunks.chain(from.secrets.iter().map(|c| ("Secret", c)));
+        let (mut parts, mut size) = (Vec::new(), 0);
+        for (kind, Chunk { name, key }) in chunks {
+            let object = format!("the {kind} {name}");
+            // The name becomes a part of a path.
+            if !names::is_object_name(name) {
+                return Ok(Err(Absent::Missing(object)));
             }
-        }
-        for chunk in &from.secrets {
-            let found = timed("get secret", secrets.get_opt(&chunk.name)).await?;
-            let Some(found) = found else {
-                return Ok(Err(format!("the Secret {}", chunk.name)));
+            let entry = if kind == "Secret" {
+                let found = timed("get secret", secrets.get_opt(name)).await;
+                found.map(|f| f.map(|s| s.data.and_then(|mut d| d.remove(key)).map(|b| b.0)))
+            } else {
+                let found = timed("get configmap", config_maps.get_opt(name)).await;
+                found.map(|f| f.map(|c| entry_of(c, key)))
             };
-            match found.data.and_then(|mut d| d.remove(&chunk.key)) {
-                Some(part) => parts.push(part.0),
-                None => return Ok(Err(format!("the key {} of the Secret {}", chunk.key, chunk.name))),
+            let part = match entry {
+                Ok(Some(Some(part))) => part,
+                Ok(Some(None)) => return Ok(Err(Absent::Missing(format!("the key {key} of {object}")))),
+                Ok(None) => return Ok(Err(Absent::Missing(object))),
+                Err(error) if is_forbidden(&error) => return Ok(Err(Absent::Forbidden(object))),
+                Err(error) => return Err(error),
+            };
+            size += part.len();
+            parts.push(part);
+            if size > MOST {
+                break;
             }
         }
         Ok(Ok(parts))
@@ -171,7 +169,7 @@ impl Eyes {
                 Scheduled::Unknown => return Ok(NodeState::Unknown),
             },
         };
-        let now = Instant::now();
+        let now = self.clock.instant();
         if let Some((seen, state)) = self.nodes.lock().get(&node)
             && now.duration_since(*seen) < NODE_FRESH
         {
@@ -181,9 +179,7 @@ impl Eyes {
         let state = match timed("get node", api.get_opt(&node)).await {
             Ok(None) => NodeState::Deleted,
             Ok(Some(found)) => state_of(&found),
-            Err(ActError::Api { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.code == 403) => {
-                NodeState::Forbidden
-            }
+            Err(error) if is_forbidden(&error) => NodeState::Forbidden,
             Err(error) => return Err(error),
         };
         let mut nodes = self.nodes.lock();
@@ -220,6 +216,16 @@ enum Scheduled {
     On(String),
     Never,
     Unknown,
+}
+
+fn is_forbidden(error: &ActError) -> bool {
+    matches!(error, ActError::Api { source, .. } if matches!(&**source, kube::Error::Api(s) if s.code == 403))
+}
+
+fn entry_of(config_map: ConfigMap, key: &str) -> Option<Vec<u8>> {
+    let binary = config_map.binary_data.and_then(|mut d| d.remove(key));
+    let text = config_map.data.and_then(|mut d| d.remove(key));
+    binary.map(|b| b.0).or_else(|| text.map(String::into_bytes))
 }
 
 fn state_of(node: &Node) -> NodeState {

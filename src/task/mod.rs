@@ -17,6 +17,9 @@ mod finished;
 #[cfg(test)]
 mod fixtures;
 mod follow;
+pub mod grace;
+#[cfg(test)]
+mod histories;
 pub mod jvm;
 pub mod ladder;
 pub mod ledger;
@@ -27,6 +30,7 @@ pub mod payload_volume;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
+pub mod properties_file;
 pub mod quantity;
 pub mod resources;
 pub mod retention;

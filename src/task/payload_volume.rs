@@ -13,36 +13,37 @@ pub const DIRECTORY: &str = "/etc/peon-payload";
 /// Name of the volume.
 pub const VOLUME: &str = "peon-payload";
 
-/// The part of the peon's script that makes `/peon/task/task.json`. A payload that does not match is not run: the
-/// message becomes the container's, and the exit code is none of Druid's.
-pub const SCRIPT: &str = "if [ -e /etc/peon/payload.sha256 ]; then\n\
-    cat /etc/peon-payload/* > /peon/payload\n\
-    if [ -e /etc/peon/payload.gzip ]; then mv /peon/payload /peon/payload.gz; gzip -d /peon/payload.gz; fi\n\
+/// The part of the peon's script that makes `/peon/task/task.json`. A payload that does not match, or that is broken
+/// gzip, is not run: the message becomes the container's, and the exit code is none of Druid's. Of what inflates no
+/// more is kept than a payload may have, and one byte.
+pub const SCRIPT: &str = "if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-payload/* | gzip -dc | head -c 16777217 > /peon/payload\n\
+    else cat /etc/peon-payload/* > /peon/payload; fi\n\
     if ! sha256sum -c /etc/peon/payload.sha256; then\n\
     echo 'peon payload: the SHA-256 of the chunks is not that of taskFrom' | tee /dev/termination-log; exit 64\n\
     fi\n\
-    if [ -e /etc/peon/payload.head ]; then\n\
-    { cat /etc/peon/payload.head; tail -c \"+$(cat /etc/peon/payload.skip)\" /peon/payload; } > /peon/task/task.json\n\
+    if [ -e /etc/peon/payload.id ]; then\n\
+    { head -c \"$(cat /etc/peon/payload.before)\" /peon/payload; cat /etc/peon/payload.id; \
+    tail -c \"+$(cat /etc/peon/payload.after)\" /peon/payload; } > /peon/task/task.json\n\
     rm /peon/payload\n\
-    else mv /peon/payload /peon/task/task.json; fi\n\
-    else ln -sf /etc/peon/task.json /peon/task/task.json; fi\n";
+    else mv /peon/payload /peon/task/task.json; fi\n";
 
 /// What the script's failure says first.
 pub const REFUSED: &str = "peon payload: ";
 /// And its exit code.
 pub const REFUSED_CODE: i32 = 64;
 
-/// The files that the script reads, by name.
+/// The files that the script reads, by name. None of them holds a byte of the payload.
 #[must_use]
 pub fn files(from: &TaskFrom, payload: &Payload) -> Vec<(&'static str, String)> {
     let mut files = vec![("payload.sha256", format!("{}  /peon/payload\n", from.sha256))];
     if from.gzip {
         files.push(("payload.gzip", String::new()));
     }
-    if let Some(at) = payload.id_added {
-        let end = payload.json.len() - (payload.original_size - at);
-        files.push(("payload.head", payload.json[..end].to_owned()));
-        files.push(("payload.skip", (at + 1).to_string()));
+    if let Some(added) = &payload.added {
+        files.push(("payload.id", added.text.clone()));
+        files.push(("payload.before", added.at.to_string()));
+        // `tail` counts from 1.
+        files.push(("payload.after", (added.until + 1).to_string()));
     }
     files
 }
@@ -123,16 +124,23 @@ mod tests {
     fn the_pod_has_the_payload_to_the_byte_with_its_id() {
         let small = " {\"type\":\"noop\"}".to_owned();
         let named = "{\"type\":\"noop\", \"id\":\"x\"}".to_owned();
-        for (at, json) in [small, named, large()].iter().enumerate() {
+        let null = "{\"type\":\"noop\", \"ü\": 1e400, \"id\" : null , \"n\":null}\n".to_owned();
+        let spaces = format!("{}{{\"type\":\"noop\"}}", " ".repeat(2_000_000));
+        for (at, json) in [small, named, null, spaces, large()].iter().enumerate() {
             let (from, parts) = parts(json);
-            let payload = Payload::parse_chunked(json.as_bytes(), "name").unwrap();
+            let payload = Payload::parse_chunked(json.as_bytes(), "na\"me").unwrap();
             let (output, task) = run(&at.to_string(), &from, &payload, &parts);
             assert!(
                 output.status.success(),
                 "{}",
                 String::from_utf8_lossy(&output.stderr)
             );
-            assert!(task.unwrap() == payload.json.as_bytes(), "case {at}");
+            let expected = payload.added.as_ref().map_or(json.clone(), |a| {
+                [&json[..a.at], &a.text, &json[a.until..]].concat()
+            });
+            assert!(task.unwrap() == expected.as_bytes(), "case {at}");
+            let files = files(&from, &payload);
+            assert!(files.iter().all(|(_, text)| text.len() < 100), "case {at}");
         }
     }
 
@@ -149,6 +157,37 @@ mod tests {
         );
         assert_eq!((output.status.code(), task), (Some(REFUSED_CODE), None));
         assert!(String::from_utf8_lossy(&output.stdout).contains(REFUSED));
+    }
+
+    /// What stood in the chunks when the task was accepted may stand there no more.
+    #[test]
+    fn broken_gzip_and_bombs_are_not_run() {
+        let json = large();
+        let (from, parts) = parts(&json);
+        assert!(from.gzip);
+        let payload = Payload::parse_chunked(json.as_bytes(), "name").unwrap();
+        let bomb = Command::new("/bin/sh")
+            .args(["-c", "head -c 64000000 /dev/zero | gzip -c"])
+            .output();
+        let half = vec![parts[0][..parts[0].len() / 2].to_vec()];
+        let cases = [
+            vec![b"no gzip".to_vec()],
+            half,
+            vec![bomb.unwrap().stdout],
+            Vec::new(),
+        ];
+        for (at, parts) in cases.iter().enumerate() {
+            let (output, task) = run(&format!("broken-{at}"), &from, &payload, parts);
+            assert_eq!(
+                (output.status.code(), task),
+                (Some(REFUSED_CODE), None),
+                "case {at}"
+            );
+            assert!(
+                String::from_utf8_lossy(&output.stdout).contains(REFUSED),
+                "case {at}"
+            );
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Step {
 }
 
 /// An effect.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Action {
     /// Read and check the payload that `taskFrom` names.
     ReadPayload,
@@ -72,12 +72,15 @@ pub enum Action {
         /// `status.subtask`.
         subtask: String,
     },
-    /// Delete the pod with this uid: its peon is asked to stop and killed after the grace period.
+    /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
+    /// has changed since may have ended, and its end is not to be lost.
     DeletePod {
         /// Its name.
         pod: String,
         /// Its uid.
         uid: String,
+        /// Its resource version.
+        version: Option<String>,
     },
     /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs stay.
     EndPod {
@@ -110,6 +113,13 @@ impl Action {
             Self::EndPod { .. } => "end pod",
             Self::DeleteTask { .. } => "delete task",
         }
+    }
+}
+
+/// What an action carries is not printed.
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -51,6 +51,7 @@ fn cancel_is_written_down_before_the_pod_is_deleted_and_then_is_the_verdict() {
     let expected = Action::DeletePod {
         pod: POD.into(),
         uid: POD_UID.into(),
+        version: None,
     };
     assert_eq!(
         action(&with_pod(task.clone(), evidence(running())), 151),
@@ -376,6 +377,7 @@ fn the_pod_of_an_older_attempt_is_deleted_on_sight() {
     let expected = Action::DeletePod {
         pod: old.pod_name,
         uid: "old".into(),
+        version: None,
     };
     assert_eq!(action(&looked, 150), expected);
 }

@@ -169,6 +169,7 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
     let expected = Action::DeletePod {
         pod: POD.into(),
         uid: "stray".into(),
+        version: None,
     };
     assert_eq!(action(&alive, 300), expected);
     let nothing_to_do = vec![

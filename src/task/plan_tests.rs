@@ -415,3 +415,12 @@ fn a_task_that_the_cache_has_not_seen_change_is_not_acted_on() {
     let settlement = settled(&stale, 100);
     assert_eq!((settlement.status, settlement.requeue), (None, Some(CACHE_LAG)));
 }
+
+/// An action carries the payload, and failed effects are logged.
+#[test]
+fn an_action_does_not_print_what_it_carries() {
+    let task = task(json!({"taskJson": "{\"type\": \"noop\", \"password\": \"marked\"}"}));
+    let step = plan(&snapshot(task), at(100));
+    assert!(matches!(step, Step::Act(Action::CreateConfigMap(_))), "{step:?}");
+    assert!(!format!("{step:?}").contains("marked"));
+}

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::payload_volume;
 use super::pod_template::{default_to, merge_list, object, take_peon};
+use super::properties_file;
 use super::settings::Settings;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_TASK,
@@ -43,8 +44,11 @@ const LOG4J_KEY: &str = "log4j2.xml";
 /// The peon's shell line. Nothing in it comes from a task. The link makes the `TaskStatus` that Druid writes
 /// the container's termination message; only the pod knows its address, all else is in the argument file.
 const PREPARE: &str = "set -eu\nmkdir -p /peon/task/attempt/1 /peon/base /peon/tmp\n";
-const RUN: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n\
-    exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
+/// Where the task stands in the attempt's own ConfigMap.
+const LINK_TASK: &str = "ln -sf /etc/peon/task.json /peon/task/task.json\n";
+const LINK_STATUS: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
+/// Its last line.
+const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 
 /// Logs to standard output, which is where a container's log is read.
 const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -89,6 +93,8 @@ pub struct Attempt<'a> {
     pub template: &'a PeonTemplateSpec,
     /// The JVM's argument file.
     pub arguments: &'a str,
+    /// Seconds that the peon has to stop, where the pod template gives none.
+    pub grace_seconds: u32,
 }
 
 impl Attempt<'_> {
@@ -162,6 +168,11 @@ impl Attempt<'_> {
         let containers = std::iter::once(Value::Object(peon)).chain(others).collect();
         spec.insert("containers".into(), containers);
         spec.insert("restartPolicy".into(), "Never".into());
+        if let Some(seconds) = self.settings.active_deadline_seconds {
+            spec.insert("activeDeadlineSeconds".into(), seconds.into());
+        }
+        let sources = properties_file::volumes(&self.settings.properties_from);
+        merge_list(&mut spec, "volumes", "name", sources, false);
         let config = json!({"name": CONFIG_VOLUME, "configMap": {"name": self.name(), "defaultMode": 0o444}});
         merge_list(&mut spec, "volumes", "name", vec![config], false);
         if let Some(from) = self.task_from {
@@ -186,6 +197,7 @@ impl Attempt<'_> {
             json!({
                 "enableServiceLinks": false,
                 "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": self.grace_seconds,
                 "securityContext": {
                     "runAsNonRoot": true,
                     "runAsUser": 1000,
@@ -224,10 +236,21 @@ impl Attempt<'_> {
         Value::Object(metadata)
     }
 
+    fn script(&self) -> String {
+        let properties = match self.settings.properties_from[..] {
+            [] => "",
+            _ => properties_file::SCRIPT,
+        };
+        let task = match self.task_from {
+            None => LINK_TASK,
+            Some(_) => payload_volume::SCRIPT,
+        };
+        [PREPARE, task, LINK_STATUS, properties, EXEC].concat()
+    }
+
     fn fill_container(&self, peon: &mut Map<String, Value>) {
-        let script = [PREPARE, payload_volume::SCRIPT, RUN].concat();
         peon.insert("image".into(), self.settings.image.clone().into());
-        peon.insert("command".into(), json!(["/bin/sh", "-c", script]));
+        peon.insert("command".into(), json!(["/bin/sh", "-c", self.script()]));
         // A container's own policy would outrank the pod's, and run the task again.
         for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
             peon.remove(overridden);
@@ -256,6 +279,8 @@ impl Attempt<'_> {
             }));
         }
         merge_list(peon, "volumeMounts", "mountPath", mounts, false);
+        let sources = properties_file::mounts(&self.settings.properties_from);
+        merge_list(peon, "volumeMounts", "mountPath", sources, false);
         default_to(
             peon,
             json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}),
@@ -266,3 +291,7 @@ impl Attempt<'_> {
 #[cfg(test)]
 #[path = "pod_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pod_settings_tests.rs"]
+mod settings_tests;

@@ -20,7 +20,7 @@ const ODD: [&str; 8] = [
 ];
 
 /// The ConfigMap and the pod of a task with this payload and this template.
-fn objects_of(payload: Value, template_spec: Value) -> (ConfigMap, Value) {
+pub(super) fn objects_of(payload: Value, template_spec: Value) -> (ConfigMap, Value) {
     let mut snapshot = snapshot(task(json!({ "task": payload })));
     snapshot.template = Template::Found(Arc::new(template(template_spec)));
     let admitted = admit(&snapshot).unwrap();
@@ -29,12 +29,12 @@ fn objects_of(payload: Value, template_spec: Value) -> (ConfigMap, Value) {
     (attempt.config_map(), attempt.pod())
 }
 
-fn pod_of(pod_template: Value) -> Value {
+pub(super) fn pod_of(pod_template: Value) -> Value {
     objects_of(json!({"type": "noop"}), json!({ "template": pod_template })).1
 }
 
 /// The argument file of a task with this template, as `java` reads it.
-fn arguments_of(template_spec: Value) -> Vec<String> {
+pub(super) fn arguments_of(template_spec: Value) -> Vec<String> {
     let (config_map, _) = objects_of(json!({"type": "noop", "id": ODD[1]}), template_spec);
     unquoted(&config_map.data.unwrap()[ARGUMENTS_KEY])
 }
@@ -62,14 +62,14 @@ fn unquoted(file: &str) -> Vec<String> {
     file.lines().map(line).collect()
 }
 
-fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+pub(super) fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let mut found = list.as_array().unwrap().iter().filter(|i| i["name"] == name);
     let item = found.next().unwrap();
     assert_eq!(found.next(), None, "{name} is there twice");
     item
 }
 
-fn peon(pod: &Value) -> &Value {
+pub(super) fn peon(pod: &Value) -> &Value {
     named(&pod["spec"]["containers"], "peon")
 }
 
@@ -281,7 +281,7 @@ fn what_runs_and_how_often_is_the_operators() {
     }}));
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     let peon = peon(&pod);
-    let script = [PREPARE, payload_volume::SCRIPT, RUN].concat();
+    let script = [PREPARE, LINK_TASK, LINK_STATUS, EXEC].concat();
     assert_eq!(peon["command"], json!(["/bin/sh", "-c", script]));
     assert_eq!(peon["args"], Value::Null);
     assert_eq!(peon["terminationMessagePath"], "/dev/termination-log");

@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value};
 
 use super::ladder::Growth;
-use super::{pod_template, resources};
-use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
+use super::{pod_template, properties_file, resources};
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, PropertiesSource};
 use crate::druid::java_options;
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
@@ -84,6 +84,10 @@ pub struct Settings {
     pub growth: Growth,
     /// Whether a JVM that cannot fit its memory is refused.
     pub enforce: bool,
+    /// Seconds that the attempt's pod may be active.
+    pub active_deadline_seconds: Option<u32>,
+    /// Where more properties come from.
+    pub properties_from: Vec<PropertiesSource>,
     /// JVM options of all levels, lowest first, replaced ones dropped. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
 }
@@ -121,7 +125,12 @@ impl Settings {
     pub fn resolve(levels: &Levels<'_>) -> Result<Self, InvalidSetting> {
         let resources = resources::resolve(levels)?;
         let java_opts = java_opts(levels)?;
-        refuse_reserved(&java_opts)?;
+        let reserved = [
+            &RESERVED[..],
+            &properties_file::properties(&levels.template.properties_from),
+        ]
+        .concat();
+        refuse_reserved(&java_opts, &reserved)?;
         Ok(Self {
             image: image(levels),
             resources: resources.requirements,
@@ -129,6 +138,11 @@ impl Settings {
             cpu: (resources.cpu.limit, resources.cpu.source),
             first_memory: resources.first_memory,
             growth: resources.growth,
+            active_deadline_seconds: levels
+                .task
+                .active_deadline_seconds
+                .or(levels.template.active_deadline_seconds),
+            properties_from: levels.template.properties_from.clone(),
             enforce: levels
                 .template
                 .sizing
@@ -145,10 +159,18 @@ impl Settings {
         self.java_opts.iter().map(|(option, _)| option.as_str())
     }
 
-    /// A Druid property as the peon sees it.
+    /// A Druid property as the peon sees it, unless it comes from `propertiesFrom`.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&str> {
-        java_options::value(self.options(), &format!("-D{name}="))
+        self.property_with_source(name).map(|(value, _)| value)
+    }
+
+    /// A Druid property and its source.
+    #[must_use]
+    pub fn property_with_source(&self, name: &str) -> Option<(&str, Source)> {
+        let prefix = format!("-D{name}=");
+        let mut given = self.java_opts.iter().rev();
+        given.find_map(|(option, source)| Some((option.strip_prefix(&prefix)?, *source)))
     }
 }
 
@@ -232,13 +254,13 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
 }
 
 /// Nobody may set what the operator sets, unless to the same value.
-fn refuse_reserved(options: &[(String, Source)]) -> Result<(), InvalidSetting> {
+fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> Result<(), InvalidSetting> {
     for (option, source) in options {
         let Some(definition) = option.strip_prefix("-D") else {
             continue;
         };
         let (name, value) = definition.split_once('=').unwrap_or((definition, ""));
-        let own = RESERVED.iter().find(|(reserved, _)| *reserved == name);
+        let own = reserved.iter().find(|(reserved, _)| *reserved == name);
         let message = match own {
             Some((_, own)) if *own != value => {
                 format!("{name} is set by the operator to {own}: remove {name}={value}")

@@ -47,10 +47,10 @@ pub struct Caches {
 }
 
 /// What fills the caches.
-struct Writers {
-    tasks: Writer<GuardedTask>,
-    templates: Writer<GuardedTemplate>,
-    pods: Writer<Pod>,
+pub(super) struct Writers {
+    pub(super) tasks: Writer<GuardedTask>,
+    pub(super) templates: Writer<GuardedTemplate>,
+    pub(super) pods: Writer<Pod>,
 }
 
 /// State of a watch.
@@ -96,7 +96,7 @@ impl Caches {
     }
 
     /// Caches that nothing fills yet.
-    fn new() -> (Self, Writers) {
+    pub(super) fn new() -> (Self, Writers) {
         let (tasks, task_writer) = store();
         let (templates, template_writer) = store();
         let (pods, pod_writer) = store();
@@ -179,7 +179,7 @@ impl Caches {
     // nobody is woken by an item of a list, and all are at its end. What is gone since the last list, after a break
     // of the watch, is told by nobody anyhow.
 
-    fn task_event(&self, event: Event<GuardedTask>) {
+    pub(super) fn task_event(&self, event: Event<GuardedTask>) {
         match event {
             Event::Apply(task) => {
                 if let Ok(task) = &task.0 {
@@ -211,7 +211,7 @@ impl Caches {
         }
     }
 
-    fn template_event(&self, event: Event<GuardedTemplate>) {
+    pub(super) fn template_event(&self, event: Event<GuardedTemplate>) {
         if let Event::Apply(template) | Event::InitApply(template) = &event
             && let Err(invalid) = &template.0
         {
@@ -229,7 +229,7 @@ impl Caches {
         }
     }
 
-    fn pod_event(&self, event: Event<Pod>) {
+    pub(super) fn pod_event(&self, event: Event<Pod>) {
         match event {
             Event::Apply(pod) => self.wake_owner(&pod),
             Event::Delete(pod) => {
@@ -316,12 +316,12 @@ where
     }
 }
 
-fn prune_meta<K: Resource>(object: &mut K) {
+pub(super) fn prune_meta<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
 /// A finished task needs its payload no more, and there may be very many of them.
-fn prune_task(task: &mut GuardedTask) {
+pub(super) fn prune_task(task: &mut GuardedTask) {
     prune_meta(task);
     if let Ok(task) = &mut task.0 {
         if let Some(annotations) = &mut task.metadata.annotations {
@@ -337,7 +337,7 @@ fn prune_task(task: &mut GuardedTask) {
 }
 
 /// Keeps what [`Evidence`] reads.
-fn prune_pod(pod: &mut Pod) {
+pub(super) fn prune_pod(pod: &mut Pod) {
     prune_meta(pod);
     pod.metadata.labels = None;
     if let Some(annotations) = &mut pod.metadata.annotations {

@@ -13,6 +13,7 @@ mod nodes;
 mod payloads;
 mod refusals;
 mod release;
+mod templates;
 mod transcripts;
 mod waits;
 
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Case> {
     all.extend(transcripts::CASES);
     all.extend(causes::CASES);
     all.extend(refusals::CASES);
+    all.extend(templates::CASES);
     all.extend(budget::CASES);
     all.extend(fuzz::CASES);
     // Before the faults, which send the release's own operator away.

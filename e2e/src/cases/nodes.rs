@@ -159,7 +159,8 @@ fn cancel(fixture: &Fixture, name: &str) -> Result<()> {
 fn written_off(fixture: &Fixture) -> Result<()> {
     let node = fixture.second_node()?;
     let name = "written-off";
-    noop_with(fixture, &node, name, 600, 0, &json!({"rerun": "Safe"}))?;
+    // A node that has just joined may be tainted for a moment.
+    noop_with(fixture, &node, name, 600, 20, &json!({"rerun": "Safe"}))?;
     node.power_off()?;
     node.until_lost()?;
     until_awaiting(fixture, name)?;

@@ -116,12 +116,12 @@ fn incomplete(fixture: &Fixture) -> Result<()> {
     let name = "in-pieces";
     let parts = ["{\"type\":\"noop\",", "\"id\":\"in-pieces\",\"runTime\":1}"];
     let chunks: Vec<Value> = (0..2)
-        .map(|at| json!({"name": format!("{name}-{at}"), "key": "part"}))
+        .map(|at| json!({"name": format!("{name}-part-{at}"), "key": "part"}))
         .collect();
     let from = json!({"sha256": sha256(&parts.concat())?, "configMaps": chunks});
     fixture.task(NAMESPACE, name, &json!({ "taskFrom": from }))?;
     for (at, part) in parts.iter().enumerate() {
-        let object = format!("{name}-{at}");
+        let object = format!("{name}-part-{at}");
         let waits = |s: &Value| {
             let conditions = s["conditions"].as_array().into_iter().flatten();
             let mut found = conditions.filter(|c| c["reason"] == "PayloadIncomplete");

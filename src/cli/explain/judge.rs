@@ -13,6 +13,7 @@ use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::task::admit::{self, Refused};
+use crate::task::chunks::Absent;
 use crate::task::jvm;
 use crate::task::plan::{Action, Step, plan};
 use crate::task::select::{Candidate, DEFAULT, select};
@@ -73,7 +74,7 @@ pub(super) fn payload(
     chunks: Result<Vec<Vec<u8>>, String>,
 ) -> Result<Arc<Payload>, Refused> {
     match &task.spec.task_from {
-        Some(from) => admit::chunked(task, from, chunks),
+        Some(from) => admit::chunked(task, from, chunks.map_err(Absent::Missing)),
         None => admit::payload(&snapshot(
             task,
             Template::Undecided,

@@ -1,0 +1,178 @@
+//! Templates: which one a task has, and what it gives the peon.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::{Case, case};
+use crate::{
+    fixture::{Fixture, NAMESPACE},
+    samples,
+};
+
+pub(super) const CASES: [Case; 5] = [
+    case("templates::the_template_that_matches_best_is_used", selection),
+    case(
+        "templates::a_task_may_not_ask_for_more_than_its_template_allows",
+        overrides,
+    ),
+    case(
+        "templates::properties_of_a_secret_reach_the_peon_and_no_log",
+        properties_from,
+    ),
+    case("templates::a_native_sidecar_runs_beside_the_peon", native_sidecar),
+    case(
+        "templates::memory_in_bytes_is_what_the_peon_is_given",
+        memory_in_bytes,
+    ),
+];
+
+/// Applies a template for `noop` under this name, changed.
+fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    template["metadata"]["name"] = json!(name);
+    change(&mut template["spec"]);
+    fixture.apply(namespace, &template)
+}
+
+fn pod_of(fixture: &Fixture, namespace: &str, task: &Value) -> Result<Value> {
+    let name = task["status"]["podName"].as_str().unwrap_or_default();
+    fixture.kubectl.get_json(&["pod", name, "--namespace", namespace])
+}
+
+/// Of what matches the highest priority, of equals the first by name, said in an Event.
+fn selection(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("selection")?;
+    let task = json!({"task": {"type": "noop", "runTime": 1, "context": {"tags": {"team": "ads"}}}});
+    for (name, matches, priority) in [
+        ("misses", json!({"types": ["index"]}), 9),
+        ("second", json!({"contextTags": {"team": ["ads"]}}), 5),
+        ("first", json!({"types": ["noop"]}), 5),
+        ("low", json!({}), 0),
+    ] {
+        template(fixture, &namespace, name, |spec| {
+            spec["match"] = matches;
+            spec["priority"] = json!(priority);
+            spec["template"]["metadata"] = json!({"labels": {"made-with": name}});
+        })?;
+    }
+    fixture.task(&namespace, "chosen", &task)?;
+    let done = fixture.until_reason(&namespace, "chosen", "Succeeded")?;
+    let label = &pod_of(fixture, &namespace, &done)?["metadata"]["labels"]["made-with"];
+    ensure!(label == "first", "made with {label}");
+    let selector = "--field-selector=reason=TemplateTie";
+    let events = fixture
+        .kubectl
+        .get_json(&["events", "--namespace", &namespace, selector])?;
+    let note = events["items"][0]["message"].as_str().unwrap_or_default();
+    ensure!(
+        note.contains("PeonTemplate first") && note.contains("second"),
+        "{events}"
+    );
+    Ok(())
+}
+
+fn overrides(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("overrides")?;
+    let limited = |max: &str| {
+        template(fixture, &namespace, "limited", |spec| {
+            spec["overrides"] = json!({"maxMemory": max});
+        })
+    };
+    limited("600Mi")?;
+    let spec = json!({
+        "task": {"type": "noop", "runTime": 1}, "templateRef": {"name": "limited"},
+        "resources": {"limits": {"memory": "700Mi"}},
+    });
+    fixture.task(&namespace, "greedy", &spec)?;
+    let task = fixture.until_reason(&namespace, "greedy", "LimitExceeded")?;
+    let message = Fixture::message(&task, "Accepted", "False")?;
+    ensure!(
+        message.contains("700Mi") && message.contains("600Mi"),
+        "{message}"
+    );
+    limited("700Mi")?;
+    fixture.until_reason(&namespace, "greedy", "Succeeded")?;
+    Ok(())
+}
+
+/// The peon finds its ZooKeeper by a property in a Secret; without it, it could not run.
+fn properties_from(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("properties")?;
+    let marker = "marker-\\of\na secret";
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hidden"},
+        "stringData": {"druid.zk.service.host": fixture.druid.zookeeper(), "druid.marker": marker},
+    });
+    fixture.apply(&namespace, &secret)?;
+    template(fixture, &namespace, "from-secret", |spec| {
+        if let Some(properties) = spec["properties"].as_object_mut() {
+            properties.remove("druid.zk.service.host");
+        }
+        let missing = json!({"configMapRef": {"name": "missing", "optional": true}});
+        spec["propertiesFrom"] = json!([missing, {"secretRef": {"name": "hidden"}}]);
+    })?;
+    let spec = json!({"task": {"type": "noop", "runTime": 1}, "templateRef": {"name": "from-secret"}});
+    fixture.task(&namespace, "informed", &spec)?;
+    let done = fixture.until_reason(&namespace, "informed", "Succeeded")?;
+    let pod = pod_of(fixture, &namespace, &done)?;
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let log = fixture.kubectl.logs(&[name, "--namespace", &namespace])?;
+    let config_map = fixture
+        .kubectl
+        .get_json(&["configmap", name, "--namespace", &namespace])?;
+    for (place, text) in [
+        ("log", log),
+        ("pod", pod.to_string()),
+        ("ConfigMap", config_map.to_string()),
+    ] {
+        ensure!(!text.contains("marker-"), "the {place} has a secret");
+    }
+    Ok(())
+}
+
+/// The verdict is the peon's container's, while the sidecar still runs; the kubelet ends it afterwards.
+fn native_sidecar(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("sidecar")?;
+    template(fixture, &namespace, "beside", |spec| {
+        spec["template"]["spec"]["initContainers"] = json!([{
+            "name": "beside", "image": fixture.druid_image, "imagePullPolicy": "IfNotPresent",
+            "restartPolicy": "Always", "command": ["/bin/sh", "-c", "trap exit TERM; while :; do sleep 1; done"],
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        }]);
+    })?;
+    let spec = json!({"task": {"type": "noop", "runTime": 1}, "templateRef": {"name": "beside"}});
+    fixture.task(&namespace, "accompanied", &spec)?;
+    let done = fixture.until_reason(&namespace, "accompanied", "Succeeded")?;
+    let sidecar = &pod_of(fixture, &namespace, &done)?["status"]["initContainerStatuses"][0];
+    let ran = sidecar["started"] == true || sidecar["state"]["terminated"].is_object();
+    ensure!(sidecar["restartCount"] == 0 && ran, "{sidecar}");
+    Ok(())
+}
+
+/// A real ingestion with its limits in rows lifted.
+fn memory_in_bytes(fixture: &Fixture) -> Result<()> {
+    let mut template = samples::template(&fixture.druid, &fixture.druid_image)?;
+    template["metadata"]["name"] = json!("bytes");
+    template["spec"]["sizing"] = json!({"ingestionMemory": "Bytes"});
+    fixture.apply(NAMESPACE, &template)?;
+    let mut given = Value::Null;
+    fixture.ingest("memory_in_bytes", |task| {
+        task["metadata"]["name"] = json!("memory-in-bytes");
+        task["spec"]["templateRef"] = json!({"name": "bytes"});
+        given = task["spec"]["task"].clone();
+    })?;
+    let done = fixture.until_reason(NAMESPACE, "memory-in-bytes", "Succeeded")?;
+    let pod = done["status"]["podName"].as_str().unwrap_or_default();
+    let config_map = fixture
+        .kubectl
+        .get_json(&["configmap", pod, "--namespace", NAMESPACE])?;
+    let text = config_map["data"]["task.json"].as_str().unwrap_or_default();
+    let effective: Value = serde_json::from_str(text)?;
+    let tuning = &effective["spec"]["tuningConfig"];
+    ensure!(tuning["maxRowsInMemory"] == i32::MAX, "{tuning}");
+    ensure!(
+        effective["spec"]["dataSchema"] == given["spec"]["dataSchema"],
+        "{effective}"
+    );
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! The faults stop: every task comes to rest.
+
+use super::cluster::name_of;
+use super::model_api::Kind;
+use super::world::World;
+use crate::api::PeonTask;
+use crate::api::conditions::{cause, waiting};
+
+/// Rounds of half a minute that a task may take to come to rest: deadlines and back-off included.
+const ROUNDS: u32 = 80;
+
+impl World {
+    /// Whatever was in the way is mended; nothing but kubelets, watches and the operator goes on.
+    pub async fn come_to_rest(&mut self) {
+        self.note("the faults stop");
+        self.api.quota = false;
+        self.foreigners_go();
+        if self.api.get(Kind::Template, "default").is_none() {
+            self.write_template();
+        }
+        for at in 0..self.machines.len() {
+            if self.is_written_off(at) {
+                continue;
+            }
+            self.heal(at);
+        }
+        self.flights.clear();
+        for process in &mut self.processes {
+            process.stopped = false;
+        }
+        let (mut quiet, mut is_quiet) = (0, false);
+        for _ in 0..ROUNDS {
+            let before = (self.writes, self.api.log[2].len());
+            self.round().await;
+            if self.violation.is_some() {
+                return;
+            }
+            let due = self.leader.and_then(|l| self.processes[l].due());
+            let soon = due.is_some_and(|d| d <= self.now() + 600) && !self.is_at_rest();
+            quiet = if before == (self.writes, self.api.log[2].len()) && !soon {
+                quiet + 1
+            } else {
+                0
+            };
+            // Proof takes a grace period and more.
+            let enough = if self.awaits_proof() { 14 } else { 3 };
+            is_quiet = quiet >= enough;
+            if is_quiet {
+                break;
+            }
+        }
+        self.hold("a task comes to rest", is_quiet, || {
+            "it goes on and on".to_owned()
+        });
+        self.check_rest();
+        let writes = self.writes;
+        if let Some(leader) = self.leader {
+            let now = self.now();
+            self.processes[leader].nudge(now);
+        }
+        self.round().await;
+        let more = self.writes - writes;
+        // What a deadline does while the last look is taken is no needless write.
+        self.hold(
+            "a pass at rest writes nothing",
+            more == 0 || !self.is_at_rest() || self.task().is_none(),
+            || format!("{more} writes"),
+        );
+    }
+
+    async fn round(&mut self) {
+        self.pass_time(20);
+        for pod in self.pods() {
+            let at = usize::from(!self.node_is_ready(0) || self.is_written_off(0));
+            self.schedule(&pod, at);
+        }
+        for pod in self.pods() {
+            self.start(&pod);
+        }
+        for pod in self.pods() {
+            self.obey(&pod);
+            if self.machine_of(&pod).is_some_and(|m| self.is_written_off(m)) {
+                self.disrupt(&pod, "DeletionByTaintManager", cause::NODE_LOST);
+            }
+        }
+        for pod in self.pods() {
+            self.collect_pod(&pod);
+        }
+        self.collect();
+        self.mark_orphans();
+        self.check_lives();
+        for _ in 0..40 {
+            for process in 0..2 {
+                for kind in 0..3 {
+                    while self.processes[process].lag(&self.api, kind) > 0 {
+                        self.processes[process].deliver(&self.api, kind, false);
+                    }
+                }
+            }
+            self.operate(false).await;
+        }
+        self.check_lives();
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.task().is_none_or(|t| {
+            let reason = t
+                .status
+                .as_ref()
+                .and_then(|s| s.reason.clone())
+                .unwrap_or_default();
+            t.is_final() || ["Suspended", "Running", waiting::AWAITING_NODE_PROOF].contains(&reason.as_str())
+        })
+    }
+
+    /// It waits for proof that can be had.
+    fn awaits_proof(&self) -> bool {
+        self.task().is_some_and(|t| {
+            let reason = t.status.as_ref().and_then(|s| s.reason.as_deref());
+            reason == Some(waiting::AWAITING_NODE_PROOF) && !self.proof_is_wanting(&t)
+        })
+    }
+
+    fn check_rest(&mut self) {
+        let lives: Vec<_> = self
+            .jvms
+            .iter()
+            .filter(|j| j.live && self.machines[j.machine].connected)
+            .map(|j| j.pod_uid.clone())
+            .collect();
+        let Some(task) = self.task() else {
+            self.seen.count("at rest", "deleted");
+            return self.hold("no JVM outlives its task", lives.is_empty(), || {
+                format!("{lives:?}")
+            });
+        };
+        let status = task.status.clone().unwrap_or_default();
+        let reason = status.reason.clone().unwrap_or_default();
+        if task.is_final() {
+            self.seen.count("at rest", "final");
+            return self.hold("no JVM outlives its verdict", lives.is_empty(), || {
+                format!("{lives:?}")
+            });
+        }
+        self.seen.count("at rest", &reason);
+        let right = match reason.as_str() {
+            "Suspended" => task.spec.suspend && lives.is_empty(),
+            "Running" => lives.len() == 1 && status.pod_uid.as_ref() == lives.first(),
+            waiting::AWAITING_NODE_PROOF => self.proof_is_wanting(&task),
+            // A pod that the kubelet cannot start, of a reason that is still there.
+            _ => false,
+        };
+        let pods: Vec<_> = self.pods().iter().map(name_of).collect();
+        self.hold("rest is where it should be", right, || {
+            format!("{reason}, {pods:?}, live {lives:?}: {status:?}")
+        });
+    }
+
+    /// Whether there is a reason to wait for proof: a node that was written off, or that nobody knows.
+    fn proof_is_wanting(&self, task: &PeonTask) -> bool {
+        let status = task.status.clone().unwrap_or_default();
+        let pod = status.pod_uid.as_deref().and_then(|u| self.api.pod_by_uid(u));
+        let node = pod
+            .and_then(|p| p["spec"]["nodeName"].as_str().map(str::to_owned))
+            .or(status.node_name);
+        let Some(node) = node else { return pod.is_none() };
+        let machine = self.machines.iter().position(|m| m.name == node);
+        machine.is_some_and(|m| self.is_written_off(m))
+    }
+}
