@@ -168,8 +168,7 @@ impl Actor {
                 snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
             }
             Action::DeletePod { pod, uid, version } => {
-                self.delete::<Pod>("delete pod", &namespace, &pod, uid, version)
-                    .await?;
+                self.delete_pod(&namespace, &pod, uid, version).await?;
                 snapshot.ended.push(pod);
             }
             Action::EndPod { pod, uid } => {
@@ -178,7 +177,7 @@ impl Actor {
             }
             Action::DeleteTask { uid } => {
                 let name = snapshot.task.name_any();
-                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid, None)
+                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
                     .await?;
                 snapshot.ended.push(name);
             }
@@ -308,10 +307,10 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    /// Deletes the object of this name, uid and, where it is given, version, if there still is one.
+    /// Deletes the object of this name and uid, if there still is one.
     ///
     /// # Access control
-    /// pods: delete. peontasks: delete.
+    /// peontasks: delete.
     ///
     /// # Errors
     /// When it could not be deleted.
@@ -321,23 +320,60 @@ impl Actor {
         namespace: &str,
         name: &str,
         uid: String,
+    ) -> Result<(), ActError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let preconditions = Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        };
+        gone_is_fine(self.remove::<K>(verb, namespace, name, preconditions).await)
+    }
+
+    /// Deletes a pod that is as it was seen. One that changed meanwhile may have ended, and what it said last would go
+    /// with it: the pass is repeated with what it is now.
+    ///
+    /// # Access control
+    /// pods: delete.
+    async fn delete_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: String,
         version: Option<String>,
+    ) -> Result<(), ActError> {
+        let preconditions = Preconditions {
+            uid: Some(uid),
+            resource_version: version,
+        };
+        let result = self
+            .remove::<Pod>("delete pod", namespace, name, preconditions)
+            .await;
+        match result {
+            Err(ActError::Conflict(verb)) => Err(ActError::Conflict(verb)),
+            other => gone_is_fine(other),
+        }
+    }
+
+    async fn remove<K>(
+        &self,
+        verb: &'static str,
+        namespace: &str,
+        name: &str,
+        preconditions: Preconditions,
     ) -> Result<(), ActError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         self.leadership.check()?;
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let preconditions = Some(Preconditions {
-            uid: Some(uid),
-            resource_version: version,
-        });
         let params = DeleteParams {
-            preconditions,
+            preconditions: Some(preconditions),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        gone_is_fine(timed(verb, api.delete(name, &params)).await.map(|_| ()))
+        timed(verb, api.delete(name, &params)).await.map(|_| ())
     }
 
     /// A deadline of one second is the only thing that ends a pod's containers and leaves its logs.

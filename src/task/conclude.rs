@@ -1,16 +1,21 @@
 //! An attempt has ended: the task's verdict, or another attempt (pure).
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::admit::admit;
-use super::death::Proof;
+use super::death::{Doubt, Proof};
 use super::evidence::Evidence;
-use super::plan::{Action, Step, settle, task_id};
+use super::plan::{Action, Step, settle, settle_until, task_id};
 use super::retry::{Case, Decision, NextAttempt, decide};
 use super::snapshot::Snapshot;
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
 use crate::api::conditions::{cause, cut};
+
+/// How often a task looks again that waits for proof from a node that was written off.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Judges an attempt whose peon is dead; or, with the reason why nobody can be sure, one whose node was written off.
 /// The latter may end the task and is never followed by another attempt.
@@ -18,13 +23,13 @@ pub(super) fn conclude(
     snapshot: &Snapshot,
     evidence: &Evidence,
     draft: Draft,
-    proof: Result<Proof, String>,
+    proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
     let mut verdict = judge(evidence, &task_id(snapshot), stop);
-    if let Err(message) = &proof {
-        verdict = written_off(verdict, message);
+    if let Err(doubt) = &proof {
+        verdict = written_off(verdict, doubt);
     }
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
         return settle(draft.judge(&verdict));
@@ -59,13 +64,14 @@ pub(super) fn conclude(
     }
 }
 
-/// A node that was written off is the cause, unless the operator stopped the attempt itself.
-fn written_off(verdict: Verdict, message: &str) -> Verdict {
+/// A node that was written off is the cause, one of which nothing is known is not, unless the operator stopped the attempt itself.
+fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
+    let message = &doubt.message;
     match verdict.outcome {
         Outcome::Failed {
             cause: cause::POD_DELETED | cause::NODE_LOST | cause::DRAINED | cause::EVICTED,
             ..
-        } => Verdict {
+        } if doubt.node_lost => Verdict {
             outcome: Outcome::Failed {
                 cause: cause::NODE_LOST,
                 message: format!("{message}; segments may already be published"),
@@ -84,17 +90,18 @@ fn again(
     cause: &'static str,
     message: &str,
     climb: bool,
-    proof: Result<Proof, String>,
+    proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
     let proof = match proof {
         Ok(proof) => proof,
-        Err(why) => {
+        Err(Doubt { message: why, .. }) => {
             let message = format!(
                 "{why}: the peon may still live, and another attempt is started only if the template's retry.afterNodeLoss is \
                  true"
             );
-            return settle(draft.await_node(&message));
+            // A node may come back, or be promised to be off: nobody tells.
+            return settle_until(draft.await_node(&message), Some(LOOK_AGAIN));
         }
     };
     let number = snapshot.attempt();

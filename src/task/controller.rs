@@ -196,7 +196,7 @@ impl Context {
         for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
             tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
             self.actor
-                .delete::<PeonTask>("delete peontask", &namespace, &name, uid, None)
+                .delete::<PeonTask>("delete peontask", &namespace, &name, uid)
                 .await?;
         }
         Ok(())

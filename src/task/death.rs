@@ -86,10 +86,16 @@ pub enum Death {
         look_again: Duration,
     },
     /// The node was written off, which is no proof here.
-    WrittenOff {
-        /// For people.
-        message: String,
-    },
+    WrittenOff(Doubt),
+}
+
+/// Why nobody can be sure that a peon is dead, and nobody ever will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// For people.
+    pub message: String,
+    /// Whether its node was lost; else nothing is known of the node.
+    pub node_lost: bool,
 }
 
 /// Judges whether the peon is dead.
@@ -134,12 +140,18 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
         Some(NodeState::OutOfService | NodeState::Deleted) if scene.after_node_loss => {
             Death::Proven(Proof(()))
         }
-        Some(NodeState::OutOfService) => written_off(&format!("the node {node} is tainted out-of-service")),
-        Some(NodeState::Deleted) => written_off(&format!("the node {node} was deleted")),
-        Some(NodeState::Unknown) => written_off("the pod is gone and nobody knows on which node it ran"),
-        Some(NodeState::Forbidden) => written_off(&format!(
-            "the pod is gone and the operator may not read the node {node}"
-        )),
+        Some(NodeState::OutOfService) => {
+            written_off(format!("the node {node} is tainted out-of-service"), true)
+        }
+        Some(NodeState::Deleted) => written_off(format!("the node {node} was deleted"), true),
+        Some(NodeState::Unknown) => written_off(
+            "the pod is gone and nobody knows on which node it ran".into(),
+            false,
+        ),
+        Some(NodeState::Forbidden) => written_off(
+            format!("the pod is gone and the operator may not read the node {node}"),
+            false,
+        ),
     }
 }
 
@@ -160,10 +172,8 @@ fn ended_by_kubelet(evidence: &Evidence) -> bool {
     }
 }
 
-fn written_off(what: &str) -> Death {
-    Death::WrittenOff {
-        message: what.to_owned(),
-    }
+fn written_off(message: String, node_lost: bool) -> Death {
+    Death::WrittenOff(Doubt { message, node_lost })
 }
 
 /// When a pod whose deletion was asked for should have ended by, for a kubelet that answers.

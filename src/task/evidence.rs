@@ -13,7 +13,7 @@ pub struct Evidence {
     pub pod_name: String,
     /// Uid of the pod.
     pub pod_uid: String,
-    /// Resource version of the object as it was seen: a pod is not deleted that has changed since.
+    /// Resource version of the pod.
     pub version: Option<String>,
     /// Uid of the controlling owner.
     pub owner_uid: Option<String>,

@@ -35,13 +35,13 @@ pub(super) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
             return Some(look_again(None));
         }
     }
-    let (pod, uid) = (stray.pod_name.clone(), stray.pod_uid.clone());
+    let (pod, uid, version) = (
+        stray.pod_name.clone(),
+        stray.pod_uid.clone(),
+        stray.version.clone(),
+    );
     Some(Step::Act(if stray.may_live() {
-        Action::DeletePod {
-            pod,
-            uid,
-            version: stray.version.clone(),
-        }
+        Action::DeletePod { pod, uid, version }
     } else {
         Action::EndPod { pod, uid }
     }))

@@ -63,7 +63,7 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
         }),
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
         Death::Proven(proof) => conclude(snapshot, evidence, draft, Ok(proof), now),
-        Death::WrittenOff { message } => conclude(snapshot, evidence, draft, Err(message), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, evidence, draft, Err(doubt), now),
     }
 }
 

@@ -79,7 +79,7 @@ pub enum Action {
         pod: String,
         /// Its uid.
         uid: String,
-        /// Its resource version.
+        /// The version that was seen to live: a pod that ended meanwhile keeps its verdict and its log.
         version: Option<String>,
     },
     /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs stay.

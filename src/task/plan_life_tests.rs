@@ -297,6 +297,32 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
     assert_eq!(reason_of(&status(&unsafe_task, 1000), FAILED), cause::NODE_LOST);
 }
 
+/// The node may come back, or the template may be changed to trust that it is off: neither wakes the task.
+#[test]
+fn a_task_that_waits_for_a_node_that_was_written_off_looks_again() {
+    let lost = Snapshot {
+        departed: Some(evidence(running())),
+        node: Some(NodeState::Deleted),
+        ..snapshot(recorded())
+    };
+    assert_eq!(settled(&lost, 1000).requeue, Some(Duration::from_secs(30)));
+}
+
+/// Of a node that nobody knows, not even that it was lost is known.
+#[test]
+fn an_unknown_node_is_not_called_lost() {
+    for node in [NodeState::Unknown, NodeState::Forbidden] {
+        let mut task = recorded();
+        task.status.as_mut().unwrap().safe_to_rerun = Some(false);
+        let gone = Snapshot {
+            departed: Some(evidence(running())),
+            node: Some(node),
+            ..snapshot(task)
+        };
+        assert_eq!(reason_of(&status(&gone, 1000), FAILED), cause::POD_DELETED);
+    }
+}
+
 #[test]
 fn a_pod_that_should_have_ended_says_that_its_node_is_silent() {
     let due = with_pod(recorded(), deleting(evidence(running()), 120));
@@ -380,4 +406,21 @@ fn the_pod_of_an_older_attempt_is_deleted_on_sight() {
         version: None,
     };
     assert_eq!(action(&looked, 150), expected);
+}
+
+/// A pod that ended since it was seen keeps what it said last: the API server refuses to delete another version.
+#[test]
+fn a_pod_is_deleted_only_as_it_was_seen() {
+    let task = running_with(json!({"cancel": true}));
+    let asked = status(&with_pod(task.clone(), evidence(running())), 150);
+    let seen = Evidence {
+        version: Some("7".into()),
+        ..evidence(running())
+    };
+    let expected = Action::DeletePod {
+        pod: POD.into(),
+        uid: POD_UID.into(),
+        version: Some("7".into()),
+    };
+    assert_eq!(action(&with_pod(next(task, asked), seen), 151), expected);
 }

@@ -86,6 +86,9 @@ impl World {
         {
             return;
         }
+        if let Some(truth) = self.truths.get_mut(&uid) {
+            truth.machine = Some(machine);
+        }
         let node = self.machines[machine].name.clone();
         self.api.update(Kind::Pod, &name, |pod| {
             pod["spec"]["nodeName"] = json!(node);
@@ -154,6 +157,11 @@ impl World {
 
     /// The kubelet says what became of a pod's containers.
     pub fn report(&mut self, name: &str) {
+        self.report_with(name, |_| {});
+    }
+
+    /// As [`Self::report`], with more in the same write.
+    fn report_with(&mut self, name: &str, more: impl FnOnce(&mut Value)) {
         let Some(pod) = self.api.get(Kind::Pod, name).cloned() else {
             return;
         };
@@ -191,6 +199,7 @@ impl World {
             pod["status"]["phase"] = json!(phase);
             pod["status"]["startTime"] = json!(started);
             pod["status"]["containerStatuses"] = json!(statuses);
+            more(pod);
         });
     }
 
@@ -234,13 +243,7 @@ impl World {
                 push_condition(pod, condition);
             });
         }
-        if let Some(jvm) = jvm {
-            self.kill(jvm);
-            if !self.dice.one_in(3) {
-                self.report(&name);
-            }
-        }
-        self.api.update(Kind::Pod, &name, |pod| {
+        let end = |pod: &mut Value| {
             pod["status"]["phase"] = json!("Failed");
             if cause == cause::CONTAINER_START {
                 pod["status"]["containerStatuses"] = json!([container(
@@ -250,7 +253,15 @@ impl World {
             } else {
                 pod["status"]["reason"] = json!(reason);
             }
-        });
+        };
+        if let Some(jvm) = jvm {
+            self.kill(jvm);
+        }
+        if jvm.is_some() && !self.dice.one_in(3) {
+            self.report_with(&name, end);
+        } else {
+            self.api.update(Kind::Pod, &name, end);
+        }
     }
 
     /// The JVM ends, and does what a JVM does then.
@@ -309,7 +320,7 @@ impl World {
             .zip(pod["spec"]["activeDeadlineSeconds"].as_i64())
             .is_some_and(|(t, seconds)| t.as_second() + seconds <= now);
         if !pod["metadata"]["deletionTimestamp"].is_null() {
-            let told = jvm.is_some_and(|j| !self.jvms[j].live) || jvm.is_none();
+            let told = jvm.is_none_or(|j| !self.jvms[j].live);
             if let Some(jvm) = jvm {
                 self.kill(jvm);
                 self.report(&name);
@@ -416,6 +427,7 @@ pub fn push_condition(pod: &mut Value, condition: Value) {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn container(name: &str, state: Value) -> Value {
     json!({"name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state})
 }

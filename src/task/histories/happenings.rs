@@ -114,13 +114,25 @@ const OFTEN: [(u32, Happening); 43] = [
 impl World {
     /// Something happens.
     pub async fn happen(&mut self) {
-        let happening = self.dice.weighted(&OFTEN);
+        let happening = match self.dice.weighted(&OFTEN) {
+            // What would change nothing gives way to what may.
+            Start | Schedule | Kubelet if self.jvms.iter().any(|j| j.live) => {
+                self.dice.pick(&[Kubelet, JvmEnds, Time])
+            }
+            JvmEnds if !self.jvms.iter().any(|j| j.live) => self.dice.pick(&[Schedule, Start]),
+            Heal if self.machines.iter().all(|m| m.connected) => Deliver,
+            QuotaOff if !self.api.quota => Operate,
+            LateRequest if self.flights.is_empty() => Operate,
+            other => other,
+        };
         if !matches!(happening, Operate | Deliver | Time) {
             self.seen.count("happenings", &format!("{happening:?}"));
             self.note(format!("{happening:?}"));
         }
         match happening {
-            Operate => self.operate(true).await,
+            Operate => {
+                self.operate(true).await;
+            }
             Deliver | Repeat | Relist => self.watch(happening),
             Time => {
                 let seconds = self.dice.pick(&[1, 2, 5, 10, 15, 30, 60]);
@@ -165,19 +177,21 @@ impl World {
     }
 
     /// A process goes on: with the request that it waits for, or with a pass that is due.
-    pub async fn operate(&mut self, faults: bool) {
+    pub async fn operate(&mut self, faults: bool) -> bool {
         let first = usize::from(faults && self.dice.one_in(4));
         for process in [first, 1 - first] {
             if self.processes[process].is_passing() {
-                return self.move_request(process, faults).await;
+                self.move_request(process, faults).await;
+                return true;
             }
             let (now, attempt) = (self.now(), self.attempt());
             if self.processes[process].begin(now) {
                 self.seen.count("happenings", "a pass begins");
                 self.processes[process].go_on(now, attempt).await;
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn watch(&mut self, happening: Happening) {
@@ -236,19 +250,9 @@ impl World {
                 if promised {
                     self.power_off(at);
                 }
-                for pod in self.pods() {
-                    if self.machine_of(&pod) == Some(at) {
-                        self.allow(&uid_of(&pod), cause::NODE_LOST);
-                    }
-                }
-                for at in self
-                    .jvms
-                    .iter()
-                    .filter(|j| j.machine == at)
-                    .map(|j| j.pod_uid.clone())
-                    .collect::<Vec<_>>()
-                {
-                    self.allow(&at, cause::NODE_LOST);
+                let lost = self.truths.iter().filter(|(_, t)| t.machine == Some(at));
+                for uid in lost.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
+                    self.allow(&uid, cause::NODE_LOST);
                 }
                 if happening == DeleteNode {
                     self.api.remove(Kind::Node, &name);
@@ -267,7 +271,13 @@ impl World {
         if many == 0 {
             return;
         }
-        let pod = &pods[self.dice.below(many) as usize];
+        // Mostly the newest: the others have ended.
+        let at = if self.dice.one_in(4) {
+            self.dice.below(many)
+        } else {
+            many - 1
+        };
+        let pod = &pods[at as usize];
         let (name, uid) = (name_of(pod), uid_of(pod));
         let machine = self.dice.below(2) as usize;
         match happening {
@@ -329,7 +339,8 @@ impl World {
         };
         let gone = self.api.get(Kind::Node, &self.machines[machine].name).is_none();
         let to_go = !pod["metadata"]["deletionTimestamp"].is_null();
-        if !gone && !(self.is_written_off(machine) && to_go && !self.node_is_ready(machine)) {
+        let collected = self.is_written_off(machine) && to_go && !self.node_is_ready(machine);
+        if !gone && !collected {
             return;
         }
         let (name, now) = (name_of(pod), self.clock());

@@ -27,9 +27,11 @@ use world::{Violation, World};
 
 use super::controller::Plan;
 use super::death::NodeState;
+use super::evidence::Container;
+use super::fixtures::{ID, task_status};
 use super::plan::{Action, Step, plan};
-use super::snapshot::{Creation, Snapshot};
-use crate::api::conditions::{cause, waiting};
+use super::snapshot::Snapshot;
+use crate::api::conditions::{accepted, cause, waiting};
 
 /// How many histories are tried.
 const HISTORIES: u64 = 10_000;
@@ -41,7 +43,7 @@ fn run(seed: u64, plan: Plan) -> (Coverage, Option<Violation>) {
         .unwrap();
     runtime.block_on(async {
         let mut world = World::new(seed, plan);
-        let many = 40 + world.dice.below(100);
+        let many = 30 + world.dice.below(70);
         for _ in 0..many {
             world.happen().await;
             if world.violation.is_some() {
@@ -99,6 +101,41 @@ fn run_many(many: u64, plan: Plan) -> (Coverage, Violations) {
     (all, violations)
 }
 
+/// Causes and reasons that histories have to reach.
+const CAUSES: [&str; 17] = [
+    "Succeeded",
+    cause::TASK_FAILED,
+    cause::OOM_KILLED,
+    cause::JAVA_OUT_OF_MEMORY,
+    cause::EVICTED,
+    cause::DRAINED,
+    cause::PREEMPTED,
+    cause::NODE_SHUTDOWN,
+    cause::NODE_LOST,
+    cause::POD_REJECTED,
+    cause::START_DEADLINE,
+    cause::CANCELLED,
+    cause::DEADLINE,
+    cause::POD_DELETED,
+    cause::IMAGE_PULL,
+    cause::CONTAINER_START,
+    cause::NO_VERDICT,
+];
+const REASONS: [&str; 12] = [
+    waiting::STARTING,
+    waiting::UNSCHEDULABLE,
+    waiting::QUOTA_EXCEEDED,
+    waiting::IMAGE_PULL,
+    waiting::CONTAINER_CONFIG,
+    waiting::CONTAINER_START,
+    waiting::NAME_CONFLICT,
+    waiting::NOT_CREATED,
+    waiting::STOPPING,
+    waiting::AWAITING_NODE_PROOF,
+    accepted::NO_TEMPLATE,
+    "Running",
+];
+
 #[test]
 fn whatever_happens_the_invariants_hold() {
     if let Some(seed) = number("HISTORY_SEED") {
@@ -111,8 +148,11 @@ fn whatever_happens_the_invariants_hold() {
         return;
     }
     let many = number("HISTORIES").unwrap_or(HISTORIES);
+    let began = std::time::Instant::now();
     let (seen, violations) = run_many(many, plan);
-    println!("{many} histories\n{seen}");
+    let report = format!("{many} histories in {:?}\n{seen}", began.elapsed());
+    println!("{report}");
+    write_down(&report);
     for (seed, violation) in violations.values() {
         println!("{}: HISTORY_SEED={seed}", violation.invariant);
     }
@@ -122,4 +162,89 @@ fn whatever_happens_the_invariants_hold() {
         "{}",
         shortest.map_or_else(String::new, |(seed, v)| show(seed, &v))
     );
+    if many >= HISTORIES {
+        for cause in CAUSES {
+            assert!(seen.of("verdicts", cause) > 0, "no verdict was ever {cause}");
+        }
+        for cause in cause::RETRIED {
+            assert!(
+                seen.of("attempts ended by", cause) > 0,
+                "no attempt was ever followed after {cause}"
+            );
+        }
+        for reason in REASONS {
+            assert!(seen.of("reasons", reason) > 0, "no status was ever {reason}");
+        }
+    }
+}
+
+/// Beside the build, where whoever looks for the coverage finds it.
+fn write_down(report: &str) {
+    let program = std::env::current_exe().unwrap();
+    if let Some(target) = program.ancestors().nth(3) {
+        std::fs::write(target.join("histories.txt"), report).unwrap();
+    }
+}
+
+/// A plan that takes the absence of a pod for its peon's death.
+fn trusts_absence(snapshot: &Snapshot, now: Timestamp) -> Step {
+    let mut trusting = snapshot.clone();
+    trusting.node = snapshot.node.as_ref().map(|_| NodeState::NeverBound);
+    plan(&trusting, now)
+}
+
+/// A plan that takes an exit code of 0 for success.
+fn trusts_the_exit_code(snapshot: &Snapshot, now: Timestamp) -> Step {
+    let mut trusting = snapshot.clone();
+    let live = trusting.live.as_mut().and_then(|l| l.pod.as_mut());
+    for pod in [trusting.cached.as_mut(), trusting.departed.as_mut(), live]
+        .into_iter()
+        .flatten()
+    {
+        if let Container::Terminated(ended) = &mut pod.peon
+            && ended.exit_code == 0
+            && ended.message.is_empty()
+        {
+            ended.message = task_status(ID, "SUCCESS", None);
+        }
+    }
+    plan(&trusting, now)
+}
+
+/// A plan that deletes whatever bears the uid, as it may be by now.
+fn deletes_unseen(snapshot: &Snapshot, now: Timestamp) -> Step {
+    match plan(snapshot, now) {
+        Step::Act(Action::DeletePod { pod, uid, .. }) => {
+            let version = None;
+            Step::Act(Action::DeletePod { pod, uid, version })
+        }
+        other => other,
+    }
+}
+
+fn is_caught(planted: Plan, by: &[&str]) {
+    for seed in 0..HISTORIES {
+        let (_, violation) = run(seed, planted);
+        if let Some(violation) = violation.filter(|v| by.contains(&v.invariant)) {
+            println!("caught by history {seed}: {}", violation.invariant);
+            return;
+        }
+    }
+    panic!("none of {HISTORIES} histories caught it");
+}
+
+#[test]
+fn a_planted_double_start_is_caught() {
+    let by = ["a new attempt needs a dead JVM", "at most one live JVM"];
+    is_caught(trusts_absence, &by);
+}
+
+#[test]
+fn a_planted_guess_is_caught() {
+    is_caught(trusts_the_exit_code, &["no success is invented"]);
+}
+
+#[test]
+fn a_planted_loss_of_a_log_is_caught() {
+    is_caught(deletes_unseen, &["no pod that has ended is deleted"]);
 }

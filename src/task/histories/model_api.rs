@@ -278,6 +278,10 @@ impl ModelApi {
         let mut object = body.clone();
         if kind == Kind::Pod {
             object["status"] = json!({"phase": "Pending"});
+            // What nothing here reads is not carried along.
+            for (list, kept) in [("containers", json!([])), ("volumes", Value::Null)] {
+                object["spec"][list] = kept;
+            }
             if object["spec"]["terminationGracePeriodSeconds"].is_null() {
                 object["spec"]["terminationGracePeriodSeconds"] = json!(30);
             }

@@ -38,6 +38,7 @@ pub struct Parked {
     /// The attempt that the task was at when the request was made.
     pub attempt: u32,
     /// The answer that waits to be delivered; `None` within: it is lost.
+    #[allow(clippy::option_option)] // Not served yet, or served without an answer that arrives.
     pub served: Option<Option<Answer>>,
     reply: oneshot::Sender<Option<Answer>>,
 }
@@ -84,6 +85,12 @@ impl tower::Service<http::Request<Body>> for Wire {
     }
 }
 
+/// One registry serves all: making one takes longer than a pass.
+fn metrics() -> Metrics {
+    static METRICS: std::sync::OnceLock<Metrics> = std::sync::OnceLock::new();
+    METRICS.get_or_init(Metrics::default).clone()
+}
+
 /// A process of the operator.
 pub struct Process {
     caches: Caches,
@@ -127,7 +134,7 @@ impl Process {
         let actor =
             Actor::new(client, recorder, leadership.clone(), caches.ledger.clone()).with_clock(clock.clone());
         let properties = Arc::new(RuntimeProperties::default());
-        let context = Context::new(caches.clone(), actor, properties, Metrics::default()).under(clock, plan);
+        let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock, plan);
         let mut process = Self {
             caches,
             writers,

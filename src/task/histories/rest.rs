@@ -24,6 +24,9 @@ impl World {
             }
             self.heal(at);
         }
+        if (0..self.machines.len()).all(|m| self.is_written_off(m)) {
+            self.heal(0);
+        }
         self.flights.clear();
         for process in &mut self.processes {
             process.stopped = false;
@@ -31,7 +34,7 @@ impl World {
         let (mut quiet, mut is_quiet) = (0, false);
         for _ in 0..ROUNDS {
             let before = (self.writes, self.api.log[2].len());
-            self.round().await;
+            self.round(if quiet > 2 { 60 } else { 20 }).await;
             if self.violation.is_some() {
                 return;
             }
@@ -43,7 +46,7 @@ impl World {
                 0
             };
             // Proof takes a grace period and more.
-            let enough = if self.awaits_proof() { 14 } else { 3 };
+            let enough = if self.awaits_proof() { 12 } else { 3 };
             is_quiet = quiet >= enough;
             if is_quiet {
                 break;
@@ -58,7 +61,7 @@ impl World {
             let now = self.now();
             self.processes[leader].nudge(now);
         }
-        self.round().await;
+        self.round(20).await;
         let more = self.writes - writes;
         // What a deadline does while the last look is taken is no needless write.
         self.hold(
@@ -68,8 +71,8 @@ impl World {
         );
     }
 
-    async fn round(&mut self) {
-        self.pass_time(20);
+    async fn round(&mut self, seconds: u32) {
+        self.pass_time(seconds);
         for pod in self.pods() {
             let at = usize::from(!self.node_is_ready(0) || self.is_written_off(0));
             self.schedule(&pod, at);
@@ -97,7 +100,9 @@ impl World {
                     }
                 }
             }
-            self.operate(false).await;
+            if !self.operate(false).await {
+                break;
+            }
         }
         self.check_lives();
     }

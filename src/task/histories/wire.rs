@@ -82,7 +82,7 @@ impl World {
     /// Serves a request, and looks at what it did.
     pub fn serve(&mut self, request: &Request, attempt: u32, process: Option<usize>) -> Answer {
         self.check_request(request);
-        let before = self.task();
+        let before = request.path.ends_with("/status").then(|| self.task()).flatten();
         let pod = request
             .path
             .contains("/pods/")

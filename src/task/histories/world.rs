@@ -44,6 +44,7 @@ pub struct Jvm {
 #[derive(Default)]
 pub struct Truth {
     pub attempt: u32,
+    pub machine: Option<usize>,
     pub success: bool,
     pub began: bool,
     pub late: bool,
