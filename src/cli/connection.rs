@@ -4,11 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
 use super::complaint::Doing;
 use crate::api::PeonTask;
+
+/// Name and version, by which an audit log tells these requests from others.
+const NAME: &str = concat!("kubectl-peon/", env!("CARGO_PKG_VERSION"));
 
 /// Flags of every command that talks to a cluster.
 #[derive(Debug, Args)]
@@ -42,10 +47,11 @@ impl Flags {
 
     /// Connects; nothing is sent yet.
     pub(super) async fn connect(&self) -> anyhow::Result<Cluster> {
-        let config = self
+        let mut config = self
             .config()
             .await
             .context("no usable kubeconfig: give one with --kubeconfig or $KUBECONFIG")?;
+        config.headers.push((USER_AGENT, HeaderValue::from_static(NAME)));
         let namespace = self.namespace().unwrap_or(&config.default_namespace).to_owned();
         let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
         Ok(Cluster { client, namespace })

@@ -95,7 +95,8 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The path of a peon's live report behind the API server.
+/// The path of a peon's live report behind the API server. Without `full` there are only the rows of the step that is
+/// under way, and none while the task waits for its segments.
 fn path(namespace: &str, pod: &str, task_id: &str) -> String {
     let id: String = task_id
         .bytes()
@@ -104,7 +105,9 @@ fn path(namespace: &str, pod: &str, task_id: &str) -> String {
             _ => format!("%{b:02X}"),
         })
         .collect();
-    format!("/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/druid/worker/v1/chat/{id}/liveReports")
+    format!(
+        "/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/druid/worker/v1/chat/{id}/liveReports?full=true"
+    )
 }
 
 /// Asks a peon again and again until nobody listens any more.
@@ -193,7 +196,7 @@ mod tests {
     fn any_id_fits_the_path() {
         assert_eq!(
             path("druid", "a-1", "index_x_2026-11-21T01:52:40.016Z"),
-            "/api/v1/namespaces/druid/pods/a-1:8100/proxy/druid/worker/v1/chat/index_x_2026-11-21T01%3A52%3A40.016Z/liveReports"
+            "/api/v1/namespaces/druid/pods/a-1:8100/proxy/druid/worker/v1/chat/index_x_2026-11-21T01%3A52%3A40.016Z/liveReports?full=true"
         );
         assert!(path("d", "p", "ü ?%").contains("/%C3%BC%20%3F%25/"));
         assert!(http::Uri::try_from(path("d", "p", "ü ?%\"{}")).is_ok());

@@ -44,7 +44,9 @@ impl Logs {
             task = self.await_start(cluster, task).await?;
             number = self.number(&task)?;
         }
-        let Some(number) = number else {
+        let status = tasks::status(&task);
+        let waits = status.pod_name.is_none() && number == tasks::attempt(&status);
+        let Some(number) = number.filter(|_| !waits) else {
             bail!(
                 "{} has no pod yet: {}",
                 self.name,

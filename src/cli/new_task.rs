@@ -209,6 +209,9 @@ pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
     if !same {
         return Some("payload");
     }
+    if old.task_from != new.task_from {
+        return Some("place for its payload (--secret)");
+    }
     let settings = |spec: &PeonTaskSpec| {
         (
             spec.template_ref.clone(),

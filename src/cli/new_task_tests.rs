@@ -136,6 +136,14 @@ fn a_repetition_is_told_from_another_task_of_the_same_name() {
     assert_eq!(difference(&object(json!(1.0)), &object(json!(1))), None);
     assert_eq!(difference(&object(json!(2)), &object(json!(1))), Some("payload"));
     assert_eq!(difference(&object(json!(1)), &json_of("{}")), Some("payload"));
+    let mut secret = json_of("{}");
+    let chunks = Chunks::split(b"{}").unwrap();
+    (secret.spec.task_json, secret.spec.task_from) = (None, Some(chunks.task_from("a", Kind::Secret)));
+    assert_eq!(
+        difference(&json_of("{}"), &secret),
+        Some("place for its payload (--secret)")
+    );
+    assert_eq!(difference(&secret, &secret), None);
     let mut other = json_of("{}");
     other.spec.template_ref = Some(TemplateRef { name: "large".into() });
     assert_eq!(difference(&json_of("{}"), &other), Some("settings"));

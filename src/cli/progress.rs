@@ -99,6 +99,8 @@ impl Progress {
                 let _ = io::stderr().flush();
                 self.shown = line;
             }
+            // The verdict is printed by whoever waits for it.
+            Mode::Lines if tasks::verdict(task).is_some() => {}
             Mode::Lines => {
                 let line = change(task);
                 if line != self.shown {

@@ -45,20 +45,9 @@ pub(super) fn attempt(status: &PeonTaskStatus) -> Option<u32> {
 
 /// The pod of attempt `number`.
 pub(super) fn pod_of(task: &PeonTask, number: u32) -> String {
-    let status = status(task);
-    match status.pod_name {
-        Some(pod)
-            if attempt(&PeonTaskStatus {
-                pod_name: None,
-                ..status.clone()
-            })
-            .unwrap_or(1)
-                == number =>
-        {
-            pod
-        }
-        _ => names::attempt(&task.name_any(), number),
-    }
+    let recorded = task.status.as_ref().and_then(|s| s.pod_name.clone());
+    let of_number = recorded.filter(|_| task.attempt() == number);
+    of_number.unwrap_or_else(|| names::attempt(&task.name_any(), number))
 }
 
 /// How long the peon ran, or has been running.

@@ -8,9 +8,9 @@ use futures::future::try_join_all;
 use super::connection::Cluster;
 use super::follow::{attend, follow};
 use super::outcome::Outcome;
-use super::output::{self, Format};
+use super::output::{self, Format, note};
 use super::progress::{Progress, ending};
-use super::{span, tasks};
+use super::{advice, span, tasks};
 use crate::api::{PeonTask, Phase};
 
 #[derive(Debug, Args)]
@@ -81,6 +81,7 @@ pub(super) async fn until(
         let (outcome, task) = follow(cluster, name, &mut progress, reached).await?;
         if format.is_none() {
             output::print(&(said(&task) + "\n"))?;
+            advise(&task);
         }
         anyhow::Ok((outcome, task))
     });
@@ -92,6 +93,15 @@ pub(super) async fn until(
         Ok(outcomes.into_iter().max().unwrap_or(Outcome::Done))
     };
     attend(names, limit, work).await
+}
+
+/// Says what to do about a task that failed.
+fn advise(task: &PeonTask) {
+    let status = tasks::status(task);
+    let advice = advice::about(&tasks::standing(&status).0, true);
+    if let (Some(Phase::Failed), Some(advice)) = (tasks::verdict(task), advice) {
+        note(&format!("what to do: {}", advice.action));
+    }
 }
 
 /// What has become of a task, in one line.

@@ -1,13 +1,13 @@
 //! Ten thousand objects that nobody would write, through a real API server.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{Case, Turn, case};
 use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
+    fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE},
     proxy::Proxy,
     samples,
     wait::wait_until,
@@ -17,6 +17,8 @@ pub(super) const CASES: [Case; 1] = [case("fuzz::ten_thousand_objects_stop_nobod
 
 const OBJECTS: u64 = 10_000;
 const LANES: u64 = 4;
+/// Each of them is read, written to and warned about.
+const LOOKED_AT: Duration = Duration::from_secs(900);
 /// Reasons that tasks must be found with, so that the fuzzing is known to go deep.
 const REACHED: [&str; 10] = [
     "NoTemplate",
@@ -270,11 +272,11 @@ fn fuzz(fixture: &Fixture) -> Result<()> {
     ensure!(accepted * 10 >= OBJECTS * 3, "too few for a test of the operator");
 
     fixture.apply(NAMESPACE, &samples::noop("canary")?)?;
-    fixture.until_reason(NAMESPACE, "canary", "Succeeded")?;
-    let reasons = wait_until(LIMIT, "every task to be looked at", || {
+    let reasons = wait_until(LOOKED_AT, "every task to be looked at", || {
         let reasons = reasons(&proxy, &namespace)?;
         Ok((!reasons.contains_key("WaitingForOperator")).then_some(reasons))
     })?;
+    fixture.until_reason(NAMESPACE, "canary", "Succeeded")?;
     println!("reasons: {reasons:?}");
     for reason in REACHED {
         ensure!(

@@ -53,7 +53,10 @@ fn transcripts(fixture: &Fixture) -> Result<()> {
 
     shell.run("kubectl peon submit refused -f wikipedia.json")?;
     fixture.until_reason(&namespace, "refused", "NeedsOverlord")?;
-    all.push(("explain-refused", shell.run("kubectl peon explain refused")?));
+    all.push((
+        "explain-refused",
+        shell.run("kubectl peon explain refused | head -n 11")?,
+    ));
     std::fs::remove_dir_all(&folder)?;
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");

@@ -48,7 +48,7 @@ impl Gathered {
         Ok(gathered)
     }
 
-    /// Notes a missing right; any other failure is one.
+    /// Notes what may not be seen or cannot be read; any other failure is one.
     fn without(
         &mut self,
         cluster: &Cluster,
@@ -57,10 +57,13 @@ impl Gathered {
         so: &str,
     ) -> anyhow::Result<()> {
         let doing = cluster.doing(verb, resource, "");
-        if !is_forbidden(&error) {
+        if is_forbidden(&error) {
+            self.notes.push(format!("you may not {}: {so}", doing.right()));
+        } else if matches!(error, kube::Error::SerdeError(_)) {
+            self.notes.push(format!("{:#}: {so}", doing.failed(error)));
+        } else {
             return Err(doing.failed(error));
         }
-        self.notes.push(format!("you may not {}: {so}", doing.right()));
         Ok(())
     }
 

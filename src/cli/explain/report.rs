@@ -89,6 +89,10 @@ pub(super) fn live(
         choice.name = name;
         choice.why = "chosen by the operator";
     }
+    let is_chosen = templates.is_some() || task.spec.template_ref.is_some() || status.template.is_some();
+    if !is_chosen {
+        (choice.name, choice.why) = ("?".into(), "nobody could look");
+    }
     let settings = match &templates {
         Some(_) => judge(&task, &choice, operator, payload, now).settings,
         None => None,
@@ -121,7 +125,7 @@ pub(super) fn live(
     };
     let phase = tasks::phase(&task);
     let known = Known {
-        template: Some(&choice.name),
+        template: Some(choice.name.as_str()).filter(|_| is_chosen),
         bounded: choice
             .template
             .as_ref()

@@ -1,0 +1,79 @@
+use super::super::tasks::tests::{at, task};
+use super::*;
+use clap::Parser;
+use serde_json::json;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    list: List,
+}
+
+fn list(args: &[&str]) -> List {
+    Line::try_parse_from([&["list"], args].concat()).unwrap().list
+}
+
+fn oom() -> PeonTask {
+    let status = json!({
+        "phase": "Running", "reason": "Running", "taskType": "index_parallel", "dataSource": "wiki\u{1b}[31m",
+        "taskId": "index wiki", "attempt": 2, "memory": "3G", "cpu": "1", "podName": "nightly-2",
+        "template": "default", "nodeName": "n1", "startTime": "2026-11-21T08:00:30Z",
+    });
+    task("nightly", json!({}), status)
+}
+
+#[test]
+fn the_table_shows_what_matters_and_wide_the_rest() {
+    let narrow = list(&[]);
+    assert_eq!(
+        output::table(&narrow.head(), &[narrow.row(&oom(), at(90))]),
+        "NAME      TYPE             DATASOURCE   PHASE     REASON    ATTEMPT   MEMORY   DURATION   AGE\n\
+         nightly   index_parallel   wiki[31m     Running   Running   2         3G       60s        90s\n"
+    );
+    let wide = list(&["-A", "-o", "wide"]);
+    assert_eq!(
+        wide.row(&oom(), at(90)),
+        [
+            "druid",
+            "nightly",
+            "index_parallel",
+            "wiki[31m",
+            "Running",
+            "Running",
+            "2",
+            "3G",
+            "60s",
+            "90s",
+            "1",
+            "default",
+            "nightly-2",
+            "n1",
+            "-",
+            "index wiki"
+        ]
+    );
+    assert_eq!(wide.head().len(), 16);
+    let new = task("new", json!({}), json!({}));
+    assert_eq!(
+        narrow.row(&new, at(5)),
+        ["new", "-", "-", "Pending", "-", "-", "-", "-", "5s"]
+    );
+}
+
+#[test]
+fn filters_are_left_to_the_api_server() {
+    assert_eq!(list(&[]).fields(), None);
+    let all = list(&[
+        "--phase",
+        "failed",
+        "--type",
+        "index_kafka",
+        "--datasource",
+        "a,b=c\\",
+    ]);
+    assert_eq!(
+        all.fields().as_deref(),
+        Some(r"status.phase=Failed,status.taskType=index_kafka,status.dataSource=a\,b\=c\\")
+    );
+    assert!(Line::try_parse_from(["list", "--phase", "Lost"]).is_err());
+}
