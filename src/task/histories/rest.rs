@@ -68,7 +68,7 @@ impl World {
         let ended = !was_final && self.task().is_none_or(|t| t.is_final());
         self.hold(
             "a pass at rest writes nothing",
-            more == 0 || !self.is_at_rest() || ended,
+            more == 0 || !self.is_at_rest() || ended || self.task().is_none(),
             || format!("{more} writes"),
         );
     }
