@@ -226,6 +226,10 @@ fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
         };
     }
     if let Some(evidence) = snapshot.departed.as_ref().filter(ours) {
+        if recorded.is_none() && snapshot.live.is_none() {
+            // Another one may have been made in its place, and not been recorded either.
+            return KnownPod::NotSeen;
+        }
         return KnownPod::Ours {
             evidence: Box::new(evidence.clone()),
             gone: true,

@@ -53,6 +53,7 @@ fn what_a_departed_pod_showed_last_is_judged() {
         for task in [recorded(), noop()] {
             let departed = Snapshot {
                 departed: Some(evidence(last.clone())),
+                live: Some(live(Some(TASK_UID), None)),
                 ..snapshot(task)
             };
             let status = status(&departed, 101);
@@ -262,4 +263,28 @@ fn the_status_that_first_names_an_attempt_does_not_end_it() {
         &task,
         &status(json!({"phase": "Succeeded", "attempt": 1}))
     ));
+}
+
+/// Of two pods of one attempt that nobody recorded, the watch may have told only that the first went.
+#[test]
+fn a_pod_that_went_unrecorded_is_judged_only_after_a_look_for_another_one() {
+    let first = Evidence {
+        pod_uid: "first".into(),
+        node: None,
+        ..evidence(json!({"phase": "Pending"}))
+    };
+    let went = Snapshot {
+        departed: Some(first),
+        ..snapshot(noop())
+    };
+    assert_eq!(action(&went, 1000), Action::LookLive { name: POD.into() });
+    let second = Snapshot {
+        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        ..went
+    };
+    let recorded = status(&second, 1000);
+    assert_eq!(
+        (recorded.attempt, recorded.pod_uid.as_deref()),
+        (Some(1), Some(POD_UID))
+    );
 }
