@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 
+/// How the operator calls itself.
+const AGENT: &str = "peon-operator/";
+
 /// A request, when it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -51,14 +54,19 @@ pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
     let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut requests = Vec::new();
     for line in BufReader::new(file).lines() {
+        let line = line?;
+        // The log grows to hundreds of megabytes, and most of it is others'.
+        if !line.contains(AGENT) {
+            continue;
+        }
         // The last line may be half written.
-        let Ok(entry) = serde_json::from_str::<Value>(&line?) else {
+        let Ok(entry) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let agent = text(&entry["userAgent"]);
         let watch_ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
-        if !agent.starts_with("peon-operator/") || watch_ends {
+        if !agent.starts_with(AGENT) || watch_ends {
             continue;
         }
         let object = &entry["objectRef"];

@@ -1,6 +1,6 @@
 //! Runs the cases.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
@@ -115,6 +115,11 @@ fn check_cluster(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Pro
 
 fn trial(case: Case, fixture: &Arc<Fixture>, possible: bool) -> Trial {
     let fixture = Arc::clone(fixture);
-    let run = move || (case.run)(&fixture).map_err(|e| format!("{e:#}").into());
+    let run = move || {
+        let begun = Instant::now();
+        let ended = (case.run)(&fixture);
+        println!("{} took {:.1} s", case.name, begun.elapsed().as_secs_f32());
+        ended.map_err(|e| format!("{e:#}").into())
+    };
     Trial::test(case.name, run).with_ignored_flag(!possible)
 }

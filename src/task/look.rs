@@ -22,7 +22,8 @@ use crate::run::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
 const EVENTS: u32 = 100;
-/// For how long what was seen of a node serves all tasks that ask: many may have been on one.
+/// For how long a node that does not answer, or answers, serves all tasks that ask: many may have been on one. That it
+/// was written off proves deaths at once, so it never serves another pod, which may be younger than what was seen.
 const NODE_FRESH: Duration = Duration::from_secs(5);
 /// The taint by which an administrator says that a node is off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
@@ -184,7 +185,9 @@ impl Eyes {
         };
         let mut nodes = self.nodes.lock();
         nodes.retain(|_, (seen, _)| now.duration_since(*seen) < NODE_FRESH);
-        nodes.insert(node, (now, state.clone()));
+        if matches!(state, NodeState::NotReady | NodeState::Ready(_)) {
+            nodes.insert(node, (now, state.clone()));
+        }
         Ok(state)
     }
 
@@ -247,3 +250,7 @@ fn state_of(node: &Node) -> NodeState {
         None => NodeState::NotReady,
     }
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;
