@@ -16,5 +16,6 @@ pub mod api;
 pub mod cli;
 pub mod druid;
 pub mod kube;
+pub mod logs;
 pub mod run;
 pub mod task;

@@ -1,0 +1,257 @@
+//! From the kubelet's stream to a container's bytes (pure).
+//!
+//! The API server streams a log as lines that begin with their time. A stream may end anywhere, within a line and within
+//! a character, and is then asked for again from a second before the last line that was read. What comes twice is
+//! dropped, and where the last line does not come again the log says that something is missing: the container's log was
+//! rotated meanwhile, and only its current file can be read.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::mark::{Hash, Mark};
+
+/// What the log says where something is missing.
+pub const GAP: &str = "[peon-operator] a part of the log is missing here: it was rotated away before it was read\n";
+/// No time is longer than this, with its blank.
+const LONGEST_TIME: usize = 40;
+
+/// Cuts a stream into the bytes that the container wrote. It holds no more of them than a line's time.
+#[derive(Debug, Default)]
+pub struct Cutter {
+    mark: Option<Mark>,
+    /// What is looked for in a stream that was asked for again.
+    sought: Option<Seek>,
+    line: Line,
+    head: Vec<u8>,
+    /// How many times something was missing.
+    pub gaps: u32,
+    /// What the kubelet says in place of a log, if it does.
+    pub complaint: Option<String>,
+}
+
+#[derive(Debug, Default)]
+enum Line {
+    /// Its time is read.
+    #[default]
+    Head,
+    /// Its bytes belong to the log.
+    Kept(Mark),
+    /// It was read before.
+    Known { time: String, nth: u32 },
+    /// The beginning of it was read before: what is compared, and how many bytes of it are left to compare.
+    Compared { mark: Mark, left: u64, hash: Hash },
+    /// It is no line of the log.
+    Complaint(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct Seek {
+    mark: Mark,
+    /// The last time seen and how many lines bore it.
+    at: Option<(String, u32)>,
+}
+
+impl Cutter {
+    /// Goes on behind this place, or begins with the first line there is.
+    #[must_use]
+    pub fn new(mark: Option<Mark>) -> Self {
+        let mut cutter = Self {
+            mark,
+            ..Self::default()
+        };
+        cutter.again();
+        cutter
+    }
+
+    /// Up to where the log has been read.
+    #[must_use]
+    pub fn mark(&self) -> Option<&Mark> {
+        match &self.line {
+            Line::Kept(mark) if mark.read > 0 => Some(mark),
+            _ => self.mark.as_ref(),
+        }
+    }
+
+    /// From when on the log is to be asked for: whole seconds are what the API knows, and the one before is added because
+    /// times are not as exact as they look.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        let time: Timestamp = self.mark()?.time.parse().ok()?;
+        let second = Timestamp::from_second(time.as_second()).ok()?;
+        second.checked_sub(SignedDuration::from_secs(1)).ok()
+    }
+
+    /// The stream ended or broke: a new one follows, from [`Self::since`] on.
+    pub fn again(&mut self) {
+        self.mark = self.mark().cloned();
+        self.line = Line::Head;
+        self.head.clear();
+        self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
+    }
+
+    /// Reads a piece of the stream; what belongs to the log goes to `out`.
+    pub fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        while !bytes.is_empty() {
+            let end = bytes.iter().position(|b| *b == b'\n').map(|at| at + 1);
+            let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            bytes = rest;
+            self.piece(piece, end.is_some(), out);
+        }
+    }
+
+    /// A piece of one line.
+    fn piece(&mut self, piece: &[u8], ends: bool, out: &mut Vec<u8>) {
+        let mut piece = piece;
+        if matches!(self.line, Line::Head) {
+            let blank = piece.iter().position(|b| *b == b' ').map(|at| at + 1);
+            let most = LONGEST_TIME.saturating_sub(self.head.len());
+            let take = blank.unwrap_or(piece.len()).min(most);
+            self.head.extend_from_slice(&piece[..take]);
+            piece = &piece[take..];
+            if blank.is_none() && !ends && self.head.len() < LONGEST_TIME {
+                return;
+            }
+            self.line = self.begin(out);
+            self.head.clear();
+        }
+        self.body(piece, out);
+        if ends {
+            self.end_line(out);
+        }
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) -> Line {
+        let text = String::from_utf8_lossy(&self.head);
+        // An empty line may come without the blank.
+        let time = text.trim_end_matches(['\n', ' ']).to_owned();
+        if time.parse::<Timestamp>().is_err() {
+            return Line::Complaint(self.head.clone());
+        }
+        let bare = self.head.ends_with(b"\n");
+        let line = self.place(time, out);
+        if bare {
+            self.line = line;
+            self.body(b"\n", out);
+            return std::mem::take(&mut self.line);
+        }
+        line
+    }
+
+    /// Where the line of this time belongs.
+    fn place(&mut self, time: String, out: &mut Vec<u8>) -> Line {
+        let Some(seek) = &mut self.sought else {
+            let nth = match &self.mark {
+                Some(mark) if mark.time == time => mark.nth + 1,
+                _ => 1,
+            };
+            return Line::Kept(fresh(time, nth));
+        };
+        let nth = match &seek.at {
+            Some((at, nth)) if *at == time => nth + 1,
+            _ => 1,
+        };
+        seek.at = Some((time.clone(), nth));
+        let mark = &seek.mark;
+        if mark.time == time && mark.nth == nth {
+            return Line::Compared {
+                left: mark.read,
+                mark: mark.clone(),
+                hash: Hash::default(),
+            };
+        }
+        let later = match (time.parse::<Timestamp>(), mark.time.parse::<Timestamp>()) {
+            (Ok(now), Ok(then)) => now > then || (now == then && nth > mark.nth),
+            _ => true,
+        };
+        if !later {
+            return Line::Known { time, nth };
+        }
+        self.gap(out);
+        Line::Kept(fresh(time, nth))
+    }
+
+    fn gap(&mut self, out: &mut Vec<u8>) {
+        // A line that was cut short ends where it was cut.
+        if self.mark.as_ref().is_some_and(|m| !m.whole && m.read > 0) {
+            out.push(b'\n');
+        }
+        out.extend_from_slice(GAP.as_bytes());
+        self.gaps += 1;
+        self.sought = None;
+    }
+
+    fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match &mut self.line {
+            Line::Kept(mark) => {
+                out.extend_from_slice(bytes);
+                mark.read += bytes.len() as u64;
+                mark.hash = Hash(mark.hash).and(bytes).0;
+            }
+            Line::Complaint(text) => {
+                let most = 512_usize.saturating_sub(text.len());
+                text.extend_from_slice(&bytes[..bytes.len().min(most)]);
+            }
+            Line::Compared { mark, left, hash } => {
+                let known = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *hash = hash.and(&bytes[..known]);
+                *left -= known as u64;
+                if *left > 0 {
+                    return;
+                }
+                let (same, mark, rest) = (hash.0 == mark.hash, mark.clone(), &bytes[known..]);
+                if same && (!mark.whole || rest.is_empty()) {
+                    self.sought = None;
+                    if mark.whole {
+                        // Its line break was the last byte.
+                        self.mark = Some(mark.clone());
+                        self.line = Line::Known { time: mark.time, nth: mark.nth };
+                        return;
+                    }
+                    self.line = Line::Kept(mark);
+                    return self.body(rest, out);
+                }
+                // Another line of the same time: the one that was read is gone.
+                self.gap(out);
+                self.line = Line::Known { time: mark.time, nth: mark.nth };
+            }
+            Line::Head | Line::Known { .. } => {}
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        match std::mem::take(&mut self.line) {
+            Line::Kept(mut mark) => {
+                mark.whole = true;
+                self.mark = Some(mark);
+            }
+            Line::Complaint(text) => {
+                let text = String::from_utf8_lossy(&text).trim().to_owned();
+                self.complaint = Some(text);
+            }
+            // It is shorter than what was read of it before.
+            Line::Compared { .. } => self.gap(out),
+            Line::Head | Line::Known { .. } => {}
+        }
+    }
+
+    /// The log ended for good, maybe without a line break: nothing follows.
+    pub fn finish(&mut self) {
+        self.mark = self.mark().cloned();
+        if let Line::Complaint(text) = std::mem::take(&mut self.line) {
+            self.complaint = Some(String::from_utf8_lossy(&text).trim().to_owned());
+        }
+    }
+}
+
+fn fresh(time: String, nth: u32) -> Mark {
+    Mark {
+        time,
+        nth,
+        read: 0,
+        whole: false,
+        hash: Hash::default().0,
+    }
+}
+
+#[cfg(test)]
+#[path = "cut_tests.rs"]
+mod tests;

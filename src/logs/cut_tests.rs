@@ -1,0 +1,178 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const T1: &str = "2026-11-21T09:55:37.100000000Z";
+const T2: &str = "2026-11-21T09:55:37.200000000Z";
+const T3: &str = "2026-11-21T09:55:39.000000000Z";
+
+fn fed(cutter: &mut Cutter, stream: &str) -> String {
+    let mut out = Vec::new();
+    cutter.feed(stream.as_bytes(), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn times_are_taken_off() {
+    let mut cutter = Cutter::new(None);
+    let stream = format!("{T1} one\n{T1} \n{T2} two with  blanks \n{T3} no line break");
+    assert_eq!(fed(&mut cutter, &stream), "one\n\ntwo with  blanks \nno line break");
+    cutter.finish();
+    assert_eq!((cutter.gaps, cutter.complaint.as_deref()), (0, None));
+    let mark = cutter.mark().unwrap();
+    assert_eq!((mark.time.as_str(), mark.read, mark.whole), (T3, 13, false));
+}
+
+#[test]
+fn a_log_is_asked_for_again_from_the_second_before() {
+    let mut cutter = Cutter::new(None);
+    assert_eq!(cutter.since(), None);
+    fed(&mut cutter, &format!("{T1} one\n"));
+    assert_eq!(cutter.since().unwrap().to_string(), "2026-11-21T09:55:36Z");
+}
+
+#[test]
+fn what_comes_twice_is_dropped() {
+    let mut cutter = Cutter::new(None);
+    assert_eq!(fed(&mut cutter, &format!("{T1} same\n{T1} same\n{T2} hal")), "same\nsame\nhal");
+    cutter.again();
+    let rest = fed(&mut cutter, &format!("{T1} same\n{T1} same\n{T2} half a line\n{T3} next\n"));
+    assert_eq!(rest, "f a line\nnext\n");
+    // Another process goes on from the name of a part.
+    let mut other = Cutter::new(Some(cutter.mark().unwrap().to_string().parse().unwrap()));
+    assert_eq!(fed(&mut other, &format!("{T2} half a line\n{T3} next\n{T3} last\n")), "last\n");
+    assert_eq!(other.gaps, 0);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let mut cutter = Cutter::new(None);
+    assert_eq!(fed(&mut cutter, &format!("{T1} one\n")), "one\n");
+    cutter.again();
+    assert_eq!(fed(&mut cutter, &format!("{T3} three\n")), format!("{GAP}three\n"));
+    assert_eq!(cutter.gaps, 1);
+    // Half a line is ended first.
+    assert_eq!(fed(&mut cutter, "2026-11-21T09:55:40Z hal"), "hal");
+    cutter.again();
+    assert_eq!(fed(&mut cutter, "2026-11-21T09:55:41Z x\n"), format!("\n{GAP}x\n"));
+    // A line of the same time that is another one.
+    cutter.again();
+    let stream = "2026-11-21T09:55:41Z y\n2026-11-21T09:55:42Z z\n";
+    assert_eq!(fed(&mut cutter, stream), format!("{GAP}z\n"));
+    assert_eq!(cutter.gaps, 3);
+}
+
+#[test]
+fn what_the_kubelet_says_is_no_log() {
+    let mut cutter = Cutter::new(None);
+    let stream = "unable to retrieve container logs for containerd://0123456789abcdef0123456789abcdef";
+    assert_eq!(fed(&mut cutter, stream), "");
+    cutter.finish();
+    assert_eq!(cutter.complaint.as_deref(), Some(stream));
+}
+
+/// A log file as the kubelet serves it.
+#[derive(Debug)]
+struct File(Vec<(i64, Vec<u8>)>);
+
+impl File {
+    fn stream(&self, since: Option<Timestamp>, first: usize) -> Vec<u8> {
+        let mut stream = Vec::new();
+        let mut begun = false;
+        for (nanos, line) in &self.0[first..] {
+            let time = Timestamp::from_nanosecond(i128::from(*nanos) + 1_800_000_000_000_000_000).unwrap();
+            begun |= since.is_none_or(|s| time >= s);
+            if begun {
+                stream.extend_from_slice(format!("{time:.9} ").as_bytes());
+                stream.extend_from_slice(line);
+            }
+        }
+        stream
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|(_, line)| line.clone()).collect()
+    }
+}
+
+/// `least` is the least time between two lines.
+fn files(least: i64) -> impl Strategy<Value = File> {
+    let line = prop_oneof![
+        3 => proptest::collection::vec(any::<u8>(), 0..20),
+        1 => Just(b"same".to_vec()),
+        1 => Just("ü€".as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..400),
+    ];
+    // Often the same time, sometimes seconds later.
+    let step = prop_oneof![3 => Just(0_i64), 3 => 1..1000_i64, 2 => 900_000_000..3_000_000_000_i64];
+    proptest::collection::vec((step, line), 1..40).prop_map(move |lines| {
+        let mut now = 0;
+        let line = move |(step, mut line): (i64, Vec<u8>)| {
+            now += step.max(least);
+            line.retain(|b| *b != b'\n');
+            line.push(b'\n');
+            (now, line)
+        };
+        File(lines.into_iter().map(line).collect())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However often the stream breaks, and wherever, each byte is read once.
+    #[test]
+    fn a_stream_that_breaks_anywhere_loses_nothing(
+        file in files(0),
+        breaks in proptest::collection::vec((0..2000_usize, 1..50_usize, any::<bool>()), 0..8),
+    ) {
+        let mut cutter = Cutter::new(None);
+        let mut out = Vec::new();
+        for (length, step, restarts) in breaks {
+            let stream = file.stream(cutter.since(), 0);
+            for piece in stream[..length.min(stream.len())].chunks(step) {
+                cutter.feed(piece, &mut out);
+            }
+            if restarts {
+                let mark = cutter.mark().map(|m| m.to_string().parse().unwrap());
+                cutter = Cutter::new(mark);
+            } else {
+                cutter.again();
+            }
+        }
+        cutter.feed(&file.stream(cutter.since(), 0), &mut out);
+        cutter.finish();
+        prop_assert_eq!(out, file.bytes());
+        prop_assert_eq!(cutter.gaps, 0);
+    }
+
+    /// What was rotated away before it was read is missing, and the log says so where it is missing. (Lines of the same
+    /// nanosecond on both sides of a rotation could not be told apart.)
+    #[test]
+    fn what_was_rotated_away_is_declared(file in files(1), length in 0..2000_usize, rotated in 0..40_usize) {
+        let mut cutter = Cutter::new(None);
+        let mut out = Vec::new();
+        let stream = file.stream(None, 0);
+        cutter.feed(&stream[..length.min(stream.len())], &mut out);
+        let before = out.len();
+        cutter.again();
+        let first = rotated.min(file.0.len() - 1);
+        cutter.feed(&file.stream(cutter.since(), first), &mut out);
+        cutter.finish();
+        let all = file.bytes();
+        prop_assert_eq!(&out[..before], &all[..before]);
+        let gone: usize = file.0[..first].iter().map(|(_, line)| line.len()).sum();
+        if gone <= before && before > 0 {
+            // The last line that was read is there, or nothing but read lines is gone.
+            let whole = cutter.gaps == 0 && out == all;
+            prop_assert!(whole || cutter.gaps == 1, "{} gaps", cutter.gaps);
+        }
+        if cutter.gaps > 0 {
+            let text = String::from_utf8_lossy(&out[before..]).into_owned();
+            prop_assert!(text.contains(GAP));
+            let tail = &out[before..];
+            let at = tail.windows(GAP.len()).position(|w| w == GAP.as_bytes()).unwrap();
+            prop_assert!(all.ends_with(&tail[at + GAP.len()..]));
+        }
+    }
+}
