@@ -1,0 +1,3 @@
+//! The log and the report of a task: how they leave the pod and where they are kept.
+
+pub mod report;
