@@ -22,6 +22,7 @@ pub mod grace;
 mod histories;
 pub mod jvm;
 pub mod ladder;
+pub mod launch;
 pub mod ledger;
 pub mod line;
 pub mod look;
