@@ -25,6 +25,7 @@ pub mod ladder;
 pub mod launch;
 pub mod ledger;
 pub mod line;
+pub mod log_plan;
 pub mod look;
 pub mod overrides;
 pub mod payload_volume;
