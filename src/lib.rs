@@ -7,6 +7,7 @@
 //! * [`task`]: the `PeonTask` controller. `observe` reads the caches into a snapshot, `plan` decides (pure),
 //!   `act` performs the only effects;
 //! * [`kube`]: effects on the API server that every controller shares;
+//! * [`logs`]: what a task's log and report go through, and where they are kept;
 //! * [`run`]: the process: configuration, leader election, health, metrics, shutdown;
 //! * [`cli`]: `kubectl peon`.
 //!

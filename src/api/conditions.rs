@@ -11,6 +11,8 @@ pub const STARTED: &str = "Started";
 pub const COMPLETE: &str = "Complete";
 /// Final: the task failed; the reason is the cause.
 pub const FAILED: &str = "Failed";
+/// The log and the report are where a stock overlord reads them, and outlive the pod.
+pub const LOGS_ARCHIVED: &str = "LogsArchived";
 /// For kstatus (`kubectl wait`, Flux, Argo CD): running well, or complete.
 pub const READY: &str = "Ready";
 /// Held by `spec.suspend`.
@@ -74,6 +76,24 @@ pub mod suspended {
     pub const NOT_RESTARTABLE: &str = "NotRestartable";
     /// False: the task goes on.
     pub const RESUMED: &str = "Resumed";
+}
+
+/// Reasons of `LogsArchived`.
+pub mod logs {
+    /// True: all of it is there.
+    pub const ARCHIVED: &str = "Archived";
+    /// True: a part of it was rotated away before it was read; the log says where.
+    pub const GAP: &str = "Gap";
+    /// True: the peon wrote nothing.
+    pub const NO_LOG: &str = "NoLog";
+    /// False: it is being read and written.
+    pub const COLLECTING: &str = "Collecting";
+    /// False: as many logs are read as the operator reads at a time.
+    pub const FOLLOWER_CAP: &str = "FollowerCap";
+    /// False: the store refuses, or does not answer. It is tried again.
+    pub const STORE_FAILED: &str = "StoreFailed";
+    /// False: the store refused for a day. It is not tried again.
+    pub const GAVE_UP: &str = "GaveUp";
 }
 
 /// Reasons of `Failed`, the causes.

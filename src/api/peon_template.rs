@@ -100,6 +100,11 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::described::<Overrides>")]
     pub overrides: Option<Overrides>,
 
+    /// What becomes of the peons' logs and reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Logs>")]
+    pub logs: Option<Logs>,
+
     /// When a failed attempt is followed by another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<RetryPolicy>")]
@@ -120,6 +125,26 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<u32>,
+}
+
+/// What becomes of the peons' logs and reports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Logs {
+    /// How they reach the store that the operator's `druid.indexer.logs.*` name: `Follower`, read by the operator through
+    /// the API server; `Sidecar`, read in the pod; or `None`. Default: `Follower`. Example: `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collect: Option<Collect>,
+}
+
+/// How logs and reports reach their store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Collect {
+    /// The operator reads them through the API server.
+    #[default]
+    Follower,
+    /// They stay in the pod and go with it.
+    None,
 }
 
 /// Properties in a ConfigMap or a Secret; exactly one is given.

@@ -94,9 +94,6 @@ impl Spool {
         let mut bytes = vec![0; length];
         self.file.seek(SeekFrom::Start(self.start)).await?;
         self.file.read_exact(&mut bytes).await?;
-        // What is added from now on belongs to another part.
-        self.stops.push_front((end, mark.clone()));
-        self.stops.pop_front();
         Ok(Some(Slice { bytes, mark }))
     }
 

@@ -75,6 +75,7 @@ impl Admitted<'_> {
             template: &self.template.spec,
             arguments: &self.arguments,
             grace_seconds: self.grace_seconds,
+            logs: None,
         }
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::admit::admit;
 use super::death::{Doubt, Proof};
 use super::evidence::Evidence;
+use super::keep_log::{self, BeforeVerdict};
 use super::plan::{Action, Step, settle, settle_until, task_id};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::snapshot::Snapshot;
@@ -22,17 +23,22 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 pub(super) fn conclude(
     snapshot: &Snapshot,
     evidence: &Evidence,
+    gone: bool,
     draft: Draft,
     proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
+    if let Some(step) = keep_log::at_the_end(snapshot, evidence) {
+        return step;
+    }
+    let end = |draft: Draft, verdict: &Verdict| end(snapshot, evidence, gone, draft, verdict, now);
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
     let mut verdict = judge(evidence, &task_id(snapshot), stop);
     if let Err(doubt) = &proof {
         verdict = written_off(verdict, doubt);
     }
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
-        return settle(draft.judge(&verdict));
+        return end(draft, &verdict);
     };
     if cause == cause::SUSPENDED {
         // It may have begun while the request to stop it was on its way.
@@ -44,12 +50,12 @@ pub(super) fn conclude(
                      something (retry.rerun)"
                 ),
             };
-            return settle(draft.judge(&verdict));
+            return end(draft, &verdict);
         }
         return again(snapshot, draft, &verdict, cause, &message, false, proof, now);
     }
     if snapshot.task.spec.cancel {
-        return settle(draft.judge(&verdict));
+        return end(draft, &verdict);
     }
     let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
     if climbs && snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
@@ -70,9 +76,26 @@ pub(super) fn conclude(
             if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
                 *message = format!("{message}; {text}");
             }
-            settle(draft.judge(&verdict))
+            end(draft, &verdict)
         }
     }
+}
+
+/// The verdict, and what became of the log.
+fn end(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    gone: bool,
+    mut draft: Draft,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Step {
+    match keep_log::before_verdict(snapshot, evidence, gone, now) {
+        BeforeVerdict::First(step) => return step,
+        BeforeVerdict::Say(word) => draft.log(&word),
+        BeforeVerdict::Nothing => {}
+    }
+    settle(draft.judge(verdict))
 }
 
 /// A node that was written off is the cause, one of which nothing is known is not, unless the operator stopped the attempt itself.

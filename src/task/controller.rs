@@ -222,6 +222,7 @@ impl Context {
             held: self
                 .backoff
                 .held(&task.uid().unwrap_or_default(), self.clock.instant()),
+            keeps_logs: self.actor.keeps_logs(),
             payload: None,
             claim: None,
             live: None,
@@ -230,6 +231,7 @@ impl Context {
             node: None,
             slot: None,
             rung: None,
+            log: None,
             ended: Vec::new(),
         }
     }

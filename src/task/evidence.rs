@@ -35,6 +35,8 @@ pub struct Evidence {
     pub disruption: Option<Disruption>,
     /// The message of `PodScheduled=False`.
     pub unschedulable: Option<String>,
+    /// Name of the peon's container.
+    pub container: String,
     /// The peon's container.
     pub peon: Container,
     /// The first init container that waits for something or failed: its name and state.
@@ -120,6 +122,7 @@ impl Evidence {
             .map_or(PEON_CONTAINER, String::as_str);
         let init = status.init_container_statuses.unwrap_or_default();
         Self {
+            container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
             version: pod.metadata.resource_version.clone(),

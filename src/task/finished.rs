@@ -5,6 +5,7 @@ use kube::{Resource, ResourceExt};
 
 use super::deadlines;
 use super::evidence::{Container, Evidence};
+use super::keep_log;
 use super::plan::{Action, Step, lags, look_again, look_live};
 use super::snapshot::Snapshot;
 
@@ -62,6 +63,9 @@ fn sidecars_run_on(evidence: &Evidence) -> bool {
 
 /// A task with a verdict is kept for a while.
 pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if let Some(step) = keep_log::after_verdict(snapshot, now) {
+        return step;
+    }
     let Some(then) = deadlines::deletion(snapshot) else {
         return look_again(None);
     };

@@ -78,6 +78,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         others: Vec::new(),
         departed: None,
         held: None,
+        keeps_logs: false,
         payload: None,
         claim: None,
         live: None,
@@ -86,6 +87,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         node: None,
         slot: None,
         rung: None,
+        log: None,
         ended: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use super::conclude::conclude;
 use super::deadlines;
 use super::death::{Death, Scene, death, overdue};
 use super::evidence::{Container, Evidence};
+use super::keep_log;
 use super::plan::{Action, Step, described, settle, settle_until, signed};
 use super::retry::may_rerun;
 use super::snapshot::Snapshot;
@@ -62,8 +63,8 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
             pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
         }),
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
-        Death::Proven(proof) => conclude(snapshot, evidence, draft, Ok(proof), now),
-        Death::WrittenOff(doubt) => conclude(snapshot, evidence, draft, Err(doubt), now),
+        Death::Proven(proof) => conclude(snapshot, evidence, gone, draft, Ok(proof), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, evidence, gone, draft, Err(doubt), now),
     }
 }
 
@@ -121,6 +122,9 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
             message: conditions::cut(&message, 512),
             time: Time(now),
         }));
+    }
+    if let Some(step) = keep_log::while_it_runs(snapshot, evidence) {
+        return step;
     }
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
     let next = match evidence.peon {

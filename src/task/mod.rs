@@ -21,9 +21,12 @@ pub mod grace;
 #[cfg(test)]
 mod histories;
 pub mod jvm;
+pub mod keep_log;
 pub mod ladder;
+pub mod launch;
 pub mod ledger;
 pub mod line;
+pub mod log_plan;
 pub mod look;
 pub mod overrides;
 pub mod payload_volume;

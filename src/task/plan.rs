@@ -19,6 +19,7 @@ use super::start::{name_conflict, start};
 use super::status::Draft;
 use crate::api::conditions::{self, STARTED, waiting};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::logs::state::KeepLog;
 
 /// How long a pod that was just created may be missing from the cache before the API server is asked.
 pub(super) const CACHE_LAG: Duration = Duration::from_secs(5);
@@ -72,6 +73,8 @@ pub enum Action {
         /// `status.subtask`.
         subtask: String,
     },
+    /// See to it that the log of an attempt is read, and archived once it is the last.
+    KeepLog(KeepLog),
     /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
     /// has changed since may have ended, and its end is not to be lost.
     DeletePod {
@@ -109,6 +112,7 @@ impl Action {
             Self::LookNode { .. } => "look at node",
             Self::TakeSlot { .. } => "take slot",
             Self::RecallRung { .. } => "recall rung",
+            Self::KeepLog(_) => "keep log",
             Self::DeletePod { .. } => "delete pod",
             Self::EndPod { .. } => "end pod",
             Self::DeleteTask { .. } => "delete task",

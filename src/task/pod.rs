@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
+use super::launch;
+use super::log_plan::{self, LogPlan, SidecarPlan};
 use super::payload_volume;
 use super::pod_template::{default_to, merge_list, object, take_peon};
 use super::properties_file;
@@ -47,8 +49,6 @@ const PREPARE: &str = "set -eu\nmkdir -p /peon/task/attempt/1 /peon/base /peon/t
 /// Where the task stands in the attempt's own ConfigMap.
 const LINK_TASK: &str = "ln -sf /etc/peon/task.json /peon/task/task.json\n";
 const LINK_STATUS: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
-/// Its last line.
-const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 
 /// Logs to standard output, which is where a container's log is read.
 const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -95,6 +95,8 @@ pub struct Attempt<'a> {
     pub arguments: &'a str,
     /// Seconds that the peon has to stop, where the pod template gives none.
     pub grace_seconds: u32,
+    /// How its log is kept, if it is.
+    pub logs: Option<&'a LogPlan>,
 }
 
 impl Attempt<'_> {
@@ -142,6 +144,9 @@ impl Attempt<'_> {
             None => data.push((TASK_KEY, self.task_json.to_owned())),
             Some(from) => data.extend(payload_volume::files(from, self.payload)),
         }
+        if let Some(sidecar) = self.sidecar() {
+            data.push(sidecar.file(&self.payload.id, self.number));
+        }
         ConfigMap {
             metadata: ObjectMeta {
                 name: Some(self.name()),
@@ -165,6 +170,9 @@ impl Attempt<'_> {
         let (mut peon, others) = take_peon(&mut spec);
         self.fill_container(&mut peon);
         let container = peon.get("name").cloned().unwrap_or_default();
+        if let Some(sidecar) = self.sidecar() {
+            sidecar.add_to(&mut spec, &peon, &self.name(), &scratch_mount());
+        }
         let containers = std::iter::once(Value::Object(peon)).chain(others).collect();
         spec.insert("containers".into(), containers);
         spec.insert("restartPolicy".into(), "Never".into());
@@ -197,7 +205,7 @@ impl Attempt<'_> {
             json!({
                 "enableServiceLinks": false,
                 "automountServiceAccountToken": false,
-                "terminationGracePeriodSeconds": self.grace_seconds,
+                "terminationGracePeriodSeconds": self.all_grace_seconds(),
                 "securityContext": {
                     "runAsNonRoot": true,
                     "runAsUser": 1000,
@@ -245,7 +253,25 @@ impl Attempt<'_> {
             None => LINK_TASK,
             Some(_) => payload_volume::SCRIPT,
         };
-        [PREPARE, task, LINK_STATUS, properties, EXEC].concat()
+        launch::script(
+            log_plan::output(self.logs),
+            &[PREPARE, task, LINK_STATUS, properties],
+        )
+    }
+
+    fn sidecar(&self) -> Option<&SidecarPlan> {
+        match self.logs? {
+            LogPlan::Sidecar(sidecar) => Some(sidecar),
+            LogPlan::Follower => None,
+        }
+    }
+
+    /// A sidecar ends after the peon, in the same period.
+    fn all_grace_seconds(&self) -> u32 {
+        let sidecar = self.sidecar().map_or(0, |_| log_plan::GRACE_SECONDS);
+        self.grace_seconds
+            .saturating_add(sidecar)
+            .min(i32::MAX.unsigned_abs())
     }
 
     fn fill_container(&self, peon: &mut Map<String, Value>) {
@@ -270,13 +296,16 @@ impl Attempt<'_> {
             true,
         );
         let mut mounts = vec![
-            json!({"name": SCRATCH_VOLUME, "mountPath": SCRATCH_DIR}),
+            scratch_mount(),
             json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true}),
         ];
         if self.task_from.is_some() {
             mounts.push(json!({
                 "name": payload_volume::VOLUME, "mountPath": payload_volume::DIRECTORY, "readOnly": true,
             }));
+        }
+        if self.sidecar().is_some() {
+            mounts.push(SidecarPlan::peon_mount());
         }
         merge_list(peon, "volumeMounts", "mountPath", mounts, false);
         let sources = properties_file::mounts(&self.settings.properties_from);
@@ -286,6 +315,10 @@ impl Attempt<'_> {
             json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}),
         );
     }
+}
+
+fn scratch_mount() -> Value {
+    json!({"name": SCRATCH_VOLUME, "mountPath": SCRATCH_DIR})
 }
 
 #[cfg(test)]

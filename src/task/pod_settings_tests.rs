@@ -15,7 +15,7 @@ fn properties_from_elsewhere_are_in_a_file_that_every_option_overrides() {
     let (config_map, pod) = objects_of(json!({"type": "noop"}), spec.clone());
     let command = peon(&pod)["command"][2].as_str().unwrap();
     assert!(
-        command.starts_with(PREPARE) && command.ends_with(EXEC),
+        command.starts_with(PREPARE) && command.ends_with(launch::EXEC),
         "{command}"
     );
     assert!(command.contains(properties_file::SCRIPT), "{command}");

@@ -281,7 +281,7 @@ fn what_runs_and_how_often_is_the_operators() {
     }}));
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     let peon = peon(&pod);
-    let script = [PREPARE, LINK_TASK, LINK_STATUS, EXEC].concat();
+    let script = [PREPARE, LINK_TASK, LINK_STATUS, launch::EXEC].concat();
     assert_eq!(peon["command"], json!(["/bin/sh", "-c", script]));
     assert_eq!(peon["args"], Value::Null);
     assert_eq!(peon["terminationMessagePath"], "/dev/termination-log");

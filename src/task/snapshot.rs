@@ -9,6 +9,7 @@ use super::evidence::Evidence;
 use super::retry_policy::Policy;
 use super::slots::Slot;
 use super::waiting::PodWarning;
+use crate::logs::state::Kept;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub others: Vec<Evidence>,
     /// The last state of a pod of this task that the watch saw go.
     pub departed: Option<Evidence>,
+    /// Whether the operator archives logs.
+    pub keeps_logs: bool,
     /// For how long creating objects is held back after the API server refused it.
     pub held: Option<Duration>,
 
@@ -48,6 +51,8 @@ pub struct Snapshot {
     pub slot: Option<Slot>,
     /// How many steps of the memory ladder a subtask of this kind begins above the first.
     pub rung: Option<u32>,
+    /// Outcome of asking for the log.
+    pub log: Option<Kept>,
     /// Names of the pods that this pass ended.
     pub ended: Vec<String>,
 }

@@ -5,12 +5,13 @@ use k8s_openapi::jiff::Timestamp;
 
 use serde_json::Value;
 
+use super::keep_log::Word;
 use super::retry::{Nature, NextAttempt};
 use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
 use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED, SUSPENDED,
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED, SUSPENDED,
     accepted, cut, suspended, waiting,
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
@@ -281,6 +282,20 @@ impl Draft {
         self.complete();
         self.conditions.set(FAILED, true, cause, message);
         self.stalled(Phase::Failed, cause, message)
+    }
+
+    /// What became of the log so far.
+    pub fn log(&mut self, word: &Word) {
+        self.conditions
+            .set(LOGS_ARCHIVED, word.archived, word.reason, &cut(&word.message, 512));
+    }
+
+    /// As [`Self::log`], of a task that has its verdict: nothing else is changed, not even a message that is too long.
+    #[must_use]
+    pub fn say_of_log(mut self, word: &Word) -> PeonTaskStatus {
+        self.log(word);
+        self.status.conditions = self.conditions.into_list();
+        self.status
     }
 
     fn started(&mut self, since: Option<Timestamp>) {

@@ -1,0 +1,377 @@
+//! Reads the log of one attempt to its end, and writes it as parts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::AsyncReadExt;
+use tokio::sync::{Semaphore, watch};
+
+
+use super::archive::ArchiveError;
+use super::chain;
+use super::mark::Mark;
+use super::parts::{Part, PartName};
+use super::reader::Reader;
+use super::source::{Closed, Source};
+use super::spool::{Slice, Spool};
+use super::state::KeepLog;
+use super::task_archive::TaskArchive;
+
+/// How much of a stream is read at a time.
+const CHUNK: usize = 64 * 1024;
+/// A part is written at the latest when so much of it has come.
+const LARGE: u64 = 8 << 20;
+/// A stream that says nothing for so long is asked for again: whoever stands between may have forgotten it.
+const SILENCE: Duration = Duration::from_secs(240);
+/// Between two attempts to open a stream.
+const REOPEN: Duration = Duration::from_secs(1);
+/// Between attempts to reach a store, doubled each time up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
+/// ended earlier was cut, and is asked for again.
+const END: Duration = Duration::from_secs(3);
+
+/// A node that has not answered for so long since the container is known to have ended will not.
+const UNANSWERED: Duration = Duration::from_secs(60);
+/// What the log says where its end may be missing.
+const DELETED: &str = "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
+const NO_ANSWER: &str = "[peon-operator] the end of the log may be missing: the pod's node does not answer\n";
+
+/// What all followers share.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How often what was read is written to the store.
+    pub flush: Duration,
+    /// Most bytes of a log; what comes after them is left out, and the log says so.
+    pub most: u64,
+    /// Most bytes that wait for the store on disk.
+    pub spool: u64,
+    /// How many parts are in memory at the same time.
+    pub uploads: Arc<Semaphore>,
+}
+
+/// How far a task is, as the controller sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Goal {
+    /// Its attempts.
+    pub attempts: BTreeMap<u32, KeepLog>,
+    /// Whether no attempt follows.
+    pub last: bool,
+    /// Whether its PeonTask is gone: what there is is archived, and no more is waited for.
+    pub abandoned: bool,
+}
+
+impl Goal {
+    fn ended(&self, attempt: u32) -> bool {
+        self.attempts.get(&attempt).is_some_and(|a| a.ended)
+    }
+}
+
+/// What was read of an attempt.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Its parts in the store, in order.
+    pub parts: Vec<PartName>,
+    /// What is not in the store, and need not be there as a part.
+    pub rest: Vec<u8>,
+    /// The report, where the log ended with one.
+    pub report: Option<Vec<u8>>,
+    /// How many times something is missing.
+    pub gaps: u32,
+    /// The place in the log behind it all.
+    pub mark: Option<Mark>,
+}
+
+/// Says that the store fails, or works again.
+pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
+
+/// Reads one attempt.
+pub struct Collector<'a> {
+    /// Where its log is read.
+    pub source: Source,
+    /// Where it is written.
+    pub archive: &'a TaskArchive,
+    /// Its number.
+    pub attempt: u32,
+    /// See [`Limits`].
+    pub limits: &'a Limits,
+    /// How far it is.
+    pub goal: watch::Receiver<Goal>,
+    /// Whom the state of the store is told.
+    pub tell: Tell<'a>,
+}
+
+/// The log that is read, between stream and store.
+struct Log {
+    reader: Reader,
+    spool: Spool,
+    parts: Vec<PartName>,
+    bytes: u64,
+    /// Bytes that were left out because the log is too long.
+    excess: u64,
+    /// Gaps that a process before this one found.
+    gaps: u32,
+}
+
+impl Collector<'_> {
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    /// When the spool cannot be used.
+    pub async fn run(mut self, spool: &Path) -> std::io::Result<Collected> {
+        let known = self.known_parts().await;
+        let end = known.last().and_then(|p| chain::end(&p.name));
+        let gaps = end.as_ref().map_or(0, |e| e.gaps);
+        let mut log = Log {
+            reader: Reader::new(end.map(|e| e.mark)),
+            spool: Spool::create(spool, self.limits.spool).await?,
+            bytes: known.iter().map(|p| p.bytes).sum(),
+            parts: known.into_iter().map(|p| p.name).collect(),
+            excess: 0,
+            gaps,
+        };
+        let mut unanswered = None;
+        let missing = loop {
+            let ended_before = self.ended();
+            let eof = match self.source.open(log.reader.since()).await {
+                Ok(stream) => self.stream(stream, &mut log).await?,
+                // Of a container that never ran there is no log.
+                Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
+                Err(Closed::NotStarted) if ended_before => break None,
+                Err(Closed::NotStarted) => false,
+                Err(Closed::Failed(why)) => {
+                    tracing::debug!(pod = self.source.pod, why, "the log cannot be read");
+                    let since = *unanswered.get_or_insert_with(Instant::now);
+                    if ended_before && since.elapsed() > UNANSWERED {
+                        break Some(NO_ANSWER);
+                    }
+                    false
+                }
+            };
+            if eof {
+                unanswered = None;
+                if ended_before || self.ends_now().await {
+                    break None;
+                }
+            }
+            if self.goal.borrow().abandoned {
+                break Some(DELETED);
+            }
+            log.reader.again();
+            tokio::time::sleep(REOPEN).await;
+        };
+        self.finish(log, missing).await
+    }
+
+    fn ended(&self) -> bool {
+        self.goal.borrow().ended(self.attempt)
+    }
+
+    async fn known_parts(&self) -> Vec<Part> {
+        let parts = self.insist(|| self.archive.parts()).await;
+        parts.map(|all| chain::chain(&all, self.attempt)).unwrap_or_default()
+    }
+
+    /// Whether the container's end is seen soon after that of its stream.
+    async fn ends_now(&mut self) -> bool {
+        let attempt = self.attempt;
+        let ended = self.goal.wait_for(|goal| goal.ended(attempt));
+        matches!(tokio::time::timeout(END, ended).await, Ok(Ok(_)))
+    }
+
+    /// Reads a stream; says whether it came to an end by itself.
+    async fn stream(
+        &mut self,
+        mut stream: impl futures::AsyncBufRead + Unpin,
+        log: &mut Log,
+    ) -> std::io::Result<bool> {
+        let mut flush = tokio::time::interval(self.limits.flush);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        flush.tick().await;
+        let mut chunk = vec![0; CHUNK];
+        let mut heard = Instant::now();
+        let mut due = false;
+        let mut upload: Option<std::pin::Pin<Box<dyn Future<Output = (u64, PartName)> + Send + '_>>> = None;
+        let this = &*self;
+        loop {
+            if upload.is_none() && (due || log.spool.pending() >= LARGE) {
+                due = false;
+                if let Some(slice) = log.spool.next().await? {
+                    upload = Some(Box::pin(this.put(slice, log.next())));
+                }
+            }
+            let full = log.spool.is_full();
+            tokio::select! {
+                read = stream.read(&mut chunk), if !full => match read {
+                    Ok(0) => {
+                        if let Some(upload) = upload { done(log, upload.await).await?; }
+                        return Ok(true);
+                    }
+                    Ok(length) => {
+                        heard = Instant::now();
+                        log.take(&chunk[..length], this.limits.most).await?;
+                    }
+                    Err(error) => {
+                        tracing::debug!(pod = this.source.pod, %error, "the log's stream broke");
+                        if let Some(upload) = upload { done(log, upload.await).await?; }
+                        return Ok(false);
+                    }
+                },
+                part = async { match upload.as_mut() { Some(u) => u.await, None => std::future::pending().await } } => {
+                    upload = None;
+                    done(log, part).await?;
+                }
+                _ = flush.tick() => due = true,
+                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => {
+                    if let Some(upload) = upload { done(log, upload.await).await?; }
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    async fn finish(&self, mut log: Log, missing: Option<&str>) -> std::io::Result<Collected> {
+        let mut tail = Vec::new();
+        let report = log.reader.finish(&mut tail);
+        log.keep(&tail, self.limits.most).await?;
+        // A short log is not worth a part, unless an attempt follows, which is not known here.
+        while log.spool.pending() > LARGE {
+            let Some(slice) = log.spool.next().await? else { break };
+            let part = self.put(slice, log.next()).await;
+            done(&mut log, part).await?;
+        }
+        let mut rest = Vec::new();
+        while let Some(slice) = log.spool.next().await? {
+            rest.extend_from_slice(&slice.bytes);
+            log.spool.release(slice.bytes.len() as u64).await?;
+        }
+        if log.excess > 0 {
+            let text = format!(
+                "\n[peon-operator] the log is longer than {} bytes: {} bytes are left out here\n",
+                self.limits.most, log.excess
+            );
+            rest.extend_from_slice(text.as_bytes());
+        }
+        let mut gaps = log.gaps + log.reader.gaps();
+        let said = log.reader.complaint().map(|c| format!("[peon-operator] the kubelet says: {c}\n"));
+        for text in said.as_deref().into_iter().chain(missing) {
+            if !rest.is_empty() && !rest.ends_with(b"\n") {
+                rest.push(b'\n');
+            }
+            rest.extend_from_slice(text.as_bytes());
+            gaps += 1;
+        }
+        Ok(Collected {
+            mark: log.reader.mark().cloned(),
+            parts: log.parts,
+            rest,
+            report,
+            gaps,
+        })
+    }
+
+    /// Writes a part, however long it takes.
+    async fn put(&self, slice: Slice, next: Next) -> (u64, PartName) {
+        let length = slice.bytes.len() as u64;
+        let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
+        let sequence = u32::try_from(next.sequence).unwrap_or(u32::MAX);
+        let _room = self.limits.uploads.acquire().await;
+        let bytes = Bytes::from(slice.bytes);
+        loop {
+            // A mark's letters are those of a cursor: this does not fail.
+            if let Ok(name) = PartName::new(self.attempt, sequence, &cursor) {
+                let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+                if put.is_ok() || self.goal.borrow().abandoned {
+                    return (length, name);
+                }
+            }
+            tokio::time::sleep(RETRY.1).await;
+        }
+    }
+
+    /// Repeats until it works or nobody waits for it any more.
+    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    where
+        F: Future<Output = Result<T, ArchiveError>>,
+    {
+        insist(self.tell, || self.goal.borrow().abandoned, action).await
+    }
+}
+
+/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more.
+///
+/// # Errors
+/// The last one, when nobody waits any more, or no repetition helps.
+pub async fn insist<T, F>(
+    tell: Tell<'_>,
+    abandoned: impl Fn() -> bool,
+    action: impl Fn() -> F,
+) -> Result<T, ArchiveError>
+where
+    F: Future<Output = Result<T, ArchiveError>>,
+{
+    let (mut delay, most) = RETRY;
+    let mut failed = false;
+    loop {
+        match action().await {
+            Ok(done) => {
+                if failed {
+                    tell(Ok(()));
+                }
+                return Ok(done);
+            }
+            Err(error) => {
+                failed = true;
+                tell(Err(error.to_string()));
+                tracing::warn!(%error, "the store of logs failed");
+                if abandoned() || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
+                    return Err(error);
+                }
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(most);
+    }
+}
+
+async fn done(log: &mut Log, (length, name): (u64, PartName)) -> std::io::Result<()> {
+    log.parts.push(name);
+    log.spool.release(length).await
+}
+
+/// What the name of the next part rests on.
+struct Next {
+    before: Option<PartName>,
+    sequence: usize,
+    gaps: u32,
+}
+
+impl Log {
+    fn next(&self) -> Next {
+        Next {
+            before: self.parts.last().cloned(),
+            sequence: self.parts.len(),
+            gaps: self.gaps + self.reader.gaps(),
+        }
+    }
+
+    async fn take(&mut self, stream: &[u8], most: u64) -> std::io::Result<()> {
+        let mut text = Vec::new();
+        self.reader.feed(stream, &mut text);
+        self.keep(&text, most).await
+    }
+
+    async fn keep(&mut self, text: &[u8], most: u64) -> std::io::Result<()> {
+        let room = usize::try_from(most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
+        let kept = &text[..text.len().min(room)];
+        self.excess += (text.len() - kept.len()) as u64;
+        self.bytes += kept.len() as u64;
+        match self.reader.mark().cloned() {
+            Some(mark) if !kept.is_empty() => self.spool.append(kept, &mark).await,
+            _ => Ok(()),
+        }
+    }
+}

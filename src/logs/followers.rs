@@ -1,0 +1,336 @@
+//! The operator's followers: who reads which log, and how it stands.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kube::Client;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+
+use super::archive::{Archive, ArchiveError};
+use super::chain;
+use super::collect::{Collected, Collector, Goal, Limits, insist};
+use super::parts::{Composed, PartName, Piece};
+use super::source::Source;
+use super::state::{KeepLog, Kept, LogState};
+use super::task_archive::TaskArchive;
+
+/// How long an attempt whose log was read may take to be followed by another one or to be the last.
+const UNDECIDED: Duration = Duration::from_secs(2);
+/// After a spool failed.
+const SPOOL_RETRY: Duration = Duration::from_secs(10);
+
+/// Called with namespace and name of a task whose log stands differently.
+pub type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Whose log it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Namespace of the PeonTask.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Id of the Druid task.
+    pub task_id: String,
+}
+
+/// Everybody who reads logs in this process.
+#[derive(Clone)]
+pub struct Followers(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    archive: Archive,
+    limits: Limits,
+    spool: PathBuf,
+    places: Semaphore,
+    jobs: Mutex<HashMap<String, Job>>,
+    wake: Wake,
+}
+
+struct Job {
+    goal: watch::Sender<Goal>,
+    state: Arc<Mutex<LogState>>,
+}
+
+impl std::fmt::Debug for Followers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} followers", self.0.jobs.lock().len())
+    }
+}
+
+impl Followers {
+    /// Followers that read through this client, at most so many at a time, and write to this archive; what is on its way is
+    /// in files in `spool`.
+    #[must_use]
+    pub fn new(client: Client, archive: Archive, limits: Limits, places: usize, spool: PathBuf, wake: Wake) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            archive,
+            limits,
+            spool,
+            places: Semaphore::new(places),
+            jobs: Mutex::default(),
+            wake,
+        }))
+    }
+
+    /// Asks for the log of an attempt, or says more of one that was asked for. Says how it stands with the task's log.
+    #[must_use]
+    pub fn keep(&self, owner: &Owner, ask: KeepLog) -> Kept {
+        let last = ask.last;
+        let mut jobs = self.0.jobs.lock();
+        let job = jobs
+            .entry(owner.uid.clone())
+            .or_insert_with(|| begin(&self.0, owner.clone()));
+        job.goal.send_if_modified(|goal| {
+            let before = goal.clone();
+            goal.last |= last;
+            let known = goal.attempts.entry(ask.attempt).or_insert_with(|| ask.clone());
+            known.ended |= ask.ended;
+            *goal != before
+        });
+        let state = job.state.lock().clone();
+        Kept { last, state }
+    }
+
+    /// The PeonTask is gone: what there is of its log is archived.
+    pub fn gone(&self, uid: &str) {
+        if let Some(job) = self.0.jobs.lock().remove(uid) {
+            job.goal.send_modify(|goal| goal.abandoned = true);
+        }
+    }
+
+    /// Only these PeonTasks are left.
+    pub fn keep_only(&self, uids: &HashSet<String>) {
+        let gone: Vec<String> = self.0.jobs.lock().keys().filter(|u| !uids.contains(*u)).cloned().collect();
+        for uid in gone {
+            self.gone(&uid);
+        }
+    }
+}
+
+fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
+    let (sender, goal) = watch::channel(Goal::default());
+    let state = Arc::new(Mutex::new(LogState::Queued));
+    match shared.archive.of_task(&owner.task_id, &owner.uid) {
+        Ok(archive) => {
+            let follower = Follower {
+                shared: shared.clone(),
+                state: state.clone(),
+                owner,
+                archive,
+                goal,
+            };
+            tokio::spawn(follower.run());
+        }
+        Err(error) => {
+            *state.lock() = LogState::Failing {
+                message: error.to_string(),
+            };
+        }
+    }
+    Job { goal: sender, state }
+}
+
+/// One task's.
+struct Follower {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<LogState>>,
+    owner: Owner,
+    archive: TaskArchive,
+    goal: watch::Receiver<Goal>,
+}
+
+impl Follower {
+    #[tracing::instrument(skip_all, fields(namespace = self.owner.namespace, task = self.owner.name))]
+    async fn run(mut self) {
+        let mut read: Vec<(u32, Collected)> = Vec::new();
+        if self.goal.wait_for(|g| !g.attempts.is_empty()).await.is_err() {
+            return;
+        }
+        // A process before this one may have archived it, and not have lived to say so.
+        if self.goal.borrow().last && self.is_archived().await {
+            let url = self.archive.log_url();
+            return self.say(LogState::Archived { url, gaps: 0 });
+        }
+        loop {
+            let Ok(place) = self.shared.places.acquire().await else {
+                return;
+            };
+            self.say(LogState::Collecting);
+            let next = loop {
+                let goal = self.goal.borrow_and_update().clone();
+                let unread = |n: &u32| read.iter().all(|(done, _)| done != n);
+                let next = goal.attempts.into_iter().find(|(n, _)| unread(n));
+                if next.is_some() || goal.last || goal.abandoned {
+                    break next;
+                }
+                // The first ask is on its way.
+                if self.goal.changed().await.is_err() {
+                    return;
+                }
+            };
+            let Some((number, ask)) = next else { break };
+            let mut collected = self.collect(number, ask).await;
+            if !self.is_last(number).await {
+                self.make_part(number, &mut collected).await;
+            }
+            read.push((number, collected));
+            drop(place);
+            let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
+            if self.goal.wait_for(done).await.is_err() {
+                return;
+            }
+        }
+        self.archive(read).await;
+    }
+
+    async fn is_archived(&self) -> bool {
+        let composed = self.insist(|| self.archive.compose(&[])).await;
+        matches!(composed, Ok(Composed::Before(_)))
+    }
+
+    async fn collect(&self, attempt: u32, ask: KeepLog) -> Collected {
+        let tell = |said| self.tell(said);
+        loop {
+            let collector = Collector {
+                source: Source {
+                    client: self.shared.client.clone(),
+                    namespace: self.owner.namespace.clone(),
+                    pod: ask.pod.clone(),
+                    container: ask.container.clone(),
+                },
+                archive: &self.archive,
+                attempt,
+                limits: &self.shared.limits,
+                goal: self.goal.clone(),
+                tell: &tell,
+            };
+            match collector.run(&self.shared.spool).await {
+                Ok(collected) => return collected,
+                Err(error) => {
+                    let folder = self.shared.spool.display();
+                    tracing::warn!(%error, "a spool in {folder} failed");
+                    self.tell(Err(format!("the operator cannot write to its spool {folder}: {error}")));
+                    tokio::time::sleep(SPOOL_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Whether no attempt follows this one: that is decided in a moment.
+    async fn is_last(&mut self, attempt: u32) -> bool {
+        let decided = |g: &Goal| g.last || g.abandoned || g.attempts.keys().any(|n| *n > attempt);
+        // Undecided after that time, it waits in the store.
+        let _ = tokio::time::timeout(UNDECIDED, self.goal.wait_for(decided)).await;
+        let goal = self.goal.borrow();
+        (goal.last || goal.abandoned) && !goal.attempts.keys().any(|n| *n > attempt)
+    }
+
+    /// What is left of an attempt becomes its last part.
+    async fn make_part(&self, attempt: u32, collected: &mut Collected) {
+        let (Some(mark), false) = (&collected.mark, collected.rest.is_empty()) else {
+            return;
+        };
+        let cursor = chain::cursor(collected.parts.last(), collected.gaps, mark);
+        let sequence = u32::try_from(collected.parts.len()).unwrap_or(u32::MAX);
+        let Ok(name) = PartName::new(attempt, sequence, &cursor) else {
+            return;
+        };
+        let bytes = Bytes::from(std::mem::take(&mut collected.rest));
+        let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+        match put {
+            Ok(()) => collected.parts.push(name),
+            Err(_) => collected.rest = bytes.into(),
+        }
+    }
+
+    async fn archive(&self, read: Vec<(u32, Collected)>) {
+        let report = read.last().and_then(|(_, c)| c.report.clone());
+        if let Some(report) = report.filter(|r| !r.is_empty()) {
+            let report = Bytes::from(report);
+            // It is said where it fails, and the log is not held up by a report that no repetition helps.
+            let _ = self.insist(|| self.archive.put_report(report.clone())).await;
+        }
+        let mut tries = 0;
+        let state = loop {
+            let composed = self.insist(|| self.compose(&read)).await;
+            let gaps = read.iter().map(|(_, c)| c.gaps).sum();
+            let url = self.archive.log_url();
+            match composed {
+                Ok(Composed::Written(_) | Composed::Before(_)) => break LogState::Archived { url, gaps },
+                Ok(Composed::Nothing) => break LogState::Nothing,
+                // Somebody else composes: what they left is looked at.
+                Err(ArchiveError::PartGone(_)) if tries < 5 => tries += 1,
+                Err(error) => {
+                    break LogState::Failing {
+                        message: error.to_string(),
+                    };
+                }
+            }
+        };
+        self.say(state);
+    }
+
+    async fn compose(&self, read: &[(u32, Collected)]) -> Result<Composed, ArchiveError> {
+        let parts = self.archive.parts().await?;
+        let known = |n: u32| read.iter().find(|(number, _)| *number == n).map(|(_, c)| c);
+        let mut attempts: BTreeSet<u32> = parts.iter().map(|p| p.name.attempt()).collect();
+        attempts.extend(read.iter().map(|(n, _)| n));
+        let mut pieces = Vec::new();
+        for attempt in attempts {
+            let (names, rest) = match known(attempt) {
+                Some(collected) => (collected.parts.clone(), collected.rest.as_slice()),
+                // A process before this one read it.
+                None => {
+                    let chain = chain::chain(&parts, attempt);
+                    (chain.into_iter().map(|p| p.name).collect(), &[][..])
+                }
+            };
+            if names.is_empty() && rest.is_empty() {
+                continue;
+            }
+            if attempt > 1 {
+                let text = format!("\n[peon-operator] attempt {attempt} of the task begins here\n");
+                pieces.push(Piece::Text(text.into()));
+            }
+            pieces.extend(names.into_iter().map(Piece::Part));
+            if !rest.is_empty() {
+                pieces.push(Piece::Text(Bytes::copy_from_slice(rest)));
+            }
+        }
+        self.archive.compose(&pieces).await
+    }
+
+    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    where
+        F: Future<Output = Result<T, ArchiveError>>,
+    {
+        insist(&|said| self.tell(said), || false, action).await
+    }
+
+    fn tell(&self, said: Result<(), String>) {
+        self.say(match said {
+            Ok(()) => LogState::Collecting,
+            Err(message) => LogState::Failing { message },
+        });
+    }
+
+    fn say(&self, state: LogState) {
+        let changed = {
+            let mut known = self.state.lock();
+            let changed = std::mem::discriminant(&*known) != std::mem::discriminant(&state);
+            *known = state;
+            changed
+        };
+        if changed {
+            (self.shared.wake)(&self.owner.namespace, &self.owner.name);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What is asked of those who keep logs, and what they say (data only).
+
+/// Asks for the log of one attempt. Asking twice changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepLog {
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// Name of its pod.
+    pub pod: String,
+    /// The peon's container.
+    pub container: String,
+    /// Whether the container has ended.
+    pub ended: bool,
+    /// Whether no attempt follows: the log can be put together.
+    pub last: bool,
+}
+
+/// What was asked, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether the log was asked for as a whole.
+    pub last: bool,
+    /// How it stands.
+    pub state: LogState,
+}
+
+/// How it stands with a task's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LogState {
+    /// As many logs are read as may be at a time.
+    #[default]
+    Queued,
+    /// It is being read, and what was read is being written.
+    Collecting,
+    /// The store refuses, or does not answer.
+    Failing {
+        /// What to do about it.
+        message: String,
+    },
+    /// It is in the store, as a whole.
+    Archived {
+        /// Where.
+        url: String,
+        /// How many times something is missing.
+        gaps: u32,
+    },
+    /// The peon wrote nothing.
+    Nothing,
+}

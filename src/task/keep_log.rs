@@ -1,0 +1,173 @@
+//! When a task's log is asked for, and what its status says of it (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::deadlines;
+use super::evidence::{Container, Evidence};
+use super::plan::{Action, Step, settle, settle_until};
+use super::snapshot::Snapshot;
+use super::status::Draft;
+use crate::api::conditions::{self, LOGS_ARCHIVED, logs};
+use crate::api::{Collect, PEON_CONTAINER, names};
+use crate::logs::state::{KeepLog, LogState};
+
+/// How long a verdict waits for the log, so that both are written at once.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+/// How long a task is kept, whatever its TTL, while its log cannot be archived.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
+/// How often a log that is on its way is looked at, should nobody tell that it has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What the status says of a log: status, reason and message of the condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Whether all that can be had of it is in the store.
+    pub archived: bool,
+    /// The reason.
+    pub reason: &'static str,
+    /// The message.
+    pub message: String,
+}
+
+impl Word {
+    fn of(state: &LogState) -> Self {
+        let (archived, reason, message) = match state {
+            LogState::Queued => (
+                false,
+                logs::FOLLOWER_CAP,
+                "as many logs are read as the operator reads at a time: this one is next in line".to_owned(),
+            ),
+            LogState::Collecting => (false, logs::COLLECTING, "the log is on its way to the store".to_owned()),
+            LogState::Failing { message } => (false, logs::STORE_FAILED, message.clone()),
+            LogState::Archived { url, gaps: 0 } => (true, logs::ARCHIVED, url.clone()),
+            LogState::Archived { url, gaps } => (
+                true,
+                logs::GAP,
+                format!("{url}: something is missing in {gaps} places, which the log names"),
+            ),
+            LogState::Nothing => (true, logs::NO_LOG, "the peon wrote nothing".to_owned()),
+        };
+        Self {
+            archived,
+            reason,
+            message,
+        }
+    }
+}
+
+/// Whether logs of this task are read by the operator.
+fn follows(snapshot: &Snapshot) -> bool {
+    let collect = snapshot.template_spec().and_then(|t| t.logs.as_ref()?.collect);
+    snapshot.keeps_logs && collect.unwrap_or_default() == Collect::Follower
+}
+
+fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool) -> Step {
+    let container = evidence
+        .map(|e| e.container.clone())
+        .filter(|c| !c.is_empty())
+        .unwrap_or_else(|| PEON_CONTAINER.to_owned());
+    Step::Act(Action::KeepLog(KeepLog {
+        attempt: snapshot.attempt(),
+        pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
+        container,
+        ended,
+        last,
+    }))
+}
+
+/// The peon runs, or ran: its log is read from now on.
+pub(super) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
+    let begun = matches!(evidence.peon, Container::Running { .. } | Container::Terminated(_));
+    (begun && snapshot.log.is_none() && follows(snapshot)).then(|| ask(snapshot, Some(evidence), false, false))
+}
+
+/// The attempt has ended, and whether another one follows is not decided yet.
+pub(super) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
+    (snapshot.log.is_none() && follows(snapshot)).then(|| ask(snapshot, Some(evidence), true, false))
+}
+
+/// What comes of the log before the verdict is written.
+pub(super) enum BeforeVerdict {
+    /// Nobody keeps it.
+    Nothing,
+    /// This first.
+    First(Step),
+    /// The verdict can be written, and this of the log.
+    Say(Word),
+}
+
+/// The verdict is known: it waits a moment for the log. A pod that is about to go takes with it what the verdict rests
+/// on: it waits for nothing.
+pub(super) fn before_verdict(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    gone: bool,
+    now: Timestamp,
+) -> BeforeVerdict {
+    if !follows(snapshot) {
+        return BeforeVerdict::Nothing;
+    }
+    let Some(kept) = snapshot.log.as_ref().filter(|k| k.last) else {
+        return BeforeVerdict::First(ask(snapshot, Some(evidence), true, true));
+    };
+    let word = Word::of(&kept.state);
+    let ended = match &evidence.peon {
+        Container::Terminated(t) => t.finished,
+        _ => None,
+    };
+    let stays = !gone && evidence.deletion_requested.is_none();
+    if let Some(ended) = ended.filter(|_| stays && !word.archived)
+        && let Some(left) = ended
+            .checked_add(TOGETHER)
+            .ok()
+            .and_then(|then| deadlines::until(then, now))
+    {
+        return BeforeVerdict::First(super::plan::look_again(Some(left)));
+    }
+    BeforeVerdict::Say(word)
+}
+
+/// A task that has its verdict and whose log is on its way: what to do about it, unless it may go.
+pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
+    let status = snapshot.task.status.as_ref()?;
+    let said = conditions::find(&status.conditions, LOGS_ARCHIVED)?;
+    if said.status == "True" || said.reason == logs::GAVE_UP {
+        return None;
+    }
+    let given_up = status
+        .completion_time
+        .as_ref()
+        .and_then(|t| t.0.checked_add(PATIENCE).ok())
+        .is_some_and(|then| then <= now);
+    if given_up {
+        let word = Word {
+            archived: false,
+            reason: logs::GAVE_UP,
+            message: format!("given up after a day: {}", said.message),
+        };
+        return Some(settle(Draft::of(&snapshot.task, now).say_of_log(&word)));
+    }
+    if !follows(snapshot) {
+        // The store was taken away from the operator: it may come back.
+        return None;
+    }
+    let Some(kept) = &snapshot.log else {
+        return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
+    };
+    let word = Word::of(&kept.state);
+    // What it waits for is said once, and not each time that it changes its mind.
+    let worth_it = word.archived || said.reason == logs::COLLECTING && word.reason != logs::COLLECTING;
+    let draft = Draft::of(&snapshot.task, now);
+    Some(if worth_it {
+        settle_until(draft.say_of_log(&word), (!word.archived).then_some(LOOK_AGAIN))
+    } else {
+        super::plan::look_again(Some(LOOK_AGAIN))
+    })
+}
+
+#[cfg(test)]
+#[path = "keep_log_tests.rs"]
+mod tests;
