@@ -7,6 +7,7 @@
 //! * [`task`]: the `PeonTask` controller. `observe` reads the caches into a snapshot, `plan` decides (pure),
 //!   `act` performs the only effects;
 //! * [`kube`]: effects on the API server that every controller shares;
+//! * [`logs`]: the archive of task logs and reports;
 //! * [`run`]: the process: configuration, leader election, health, metrics, shutdown;
 //! * [`cli`]: `kubectl peon`.
 //!
@@ -16,5 +17,6 @@ pub mod api;
 pub mod cli;
 pub mod druid;
 pub mod kube;
+pub mod logs;
 pub mod run;
 pub mod task;
