@@ -16,8 +16,8 @@ pub mod task_from;
 pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
-    IngestionMemory, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission, PropertiesSource, Sizing,
-    SourceRef,
+    Collect, IngestionMemory, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
+    PropertiesSource, Sizing, SourceRef,
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
 pub use task_from::{Chunk, TaskFrom};

@@ -58,8 +58,30 @@ pub struct RuntimeProperties {
     pub java_opts: Vec<String>,
     /// `druid.indexer.fork.property.*`, without the prefix.
     pub properties: BTreeMap<String, String>,
+    /// What says where logs are archived, under Druid's own names.
+    pub logs: LogProperties,
     /// Names in the file that mean nothing to the operator, for a warning.
     pub unknown: Vec<String>,
+}
+
+/// Prefixes of [`RuntimeProperties::logs`].
+const LOGS: [&str; 6] = [
+    "druid.indexer.logs.",
+    "druid.s3.",
+    "druid.azure.",
+    "druid.storage.sse.",
+    "peon.google.",
+    "peon.azure.",
+];
+
+/// Properties that may hold credentials: their values are not printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct LogProperties(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for LogProperties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl RuntimeProperties {
@@ -124,6 +146,9 @@ impl RuntimeProperties {
                 Some(name) if !name.is_empty() => {
                     read.properties.insert(name.to_owned(), value);
                 }
+                _ if LOGS.iter().any(|prefix| name.starts_with(prefix)) => {
+                    read.logs.0.insert(name, value);
+                }
                 _ => read.unknown.push(name),
             }
         }
@@ -147,6 +172,8 @@ mod tests {
              druid.indexer.runner.javaOpts=-Da=1 \\\n   -Db='2 3'\n\
              druid.indexer.runner.javaOptsArray=[\"-Dc=4\"]\n\
              druid.indexer.fork.property.druid.processing.numThreads=2\n\
+             druid.indexer.logs.type=s3\n\
+             druid.s3.secretKey=hidden\n\
              druid.port=8090\n",
         )
         .unwrap();
@@ -156,6 +183,8 @@ mod tests {
         assert_eq!(read.cpu.as_deref(), Some("500m"));
         assert_eq!(read.java_opts, ["-Da=1", "-Db=2 3", "-Dc=4"]);
         assert_eq!(read.properties["druid.processing.numThreads"], "2");
+        assert_eq!(read.logs.0["druid.indexer.logs.type"], "s3");
+        assert!(!format!("{read:?}").contains("hidden"), "{read:?}");
         assert_eq!(read.unknown, ["druid.port"]);
     }
 

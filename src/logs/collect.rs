@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures::AsyncReadExt;
 use tokio::sync::{Semaphore, watch};
 
-
 use super::archive::ArchiveError;
 use super::chain;
 use super::mark::Mark;
@@ -37,7 +36,8 @@ const END: Duration = Duration::from_secs(3);
 /// A node that has not answered for so long since the container is known to have ended will not.
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// What the log says where its end may be missing.
-const DELETED: &str = "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
+const DELETED: &str =
+    "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
 const NO_ANSWER: &str = "[peon-operator] the end of the log may be missing: the pod's node does not answer\n";
 
 /// What all followers share.
@@ -172,7 +172,9 @@ impl Collector<'_> {
 
     async fn known_parts(&self) -> Vec<Part> {
         let parts = self.insist(|| self.archive.parts()).await;
-        parts.map(|all| chain::chain(&all, self.attempt)).unwrap_or_default()
+        parts
+            .map(|all| chain::chain(&all, self.attempt))
+            .unwrap_or_default()
     }
 
     /// Whether the container's end is seen soon after that of its stream.
@@ -239,7 +241,9 @@ impl Collector<'_> {
         log.keep(&tail, self.limits.most).await?;
         // A short log is not worth a part, unless an attempt follows, which is not known here.
         while log.spool.pending() > LARGE {
-            let Some(slice) = log.spool.next().await? else { break };
+            let Some(slice) = log.spool.next().await? else {
+                break;
+            };
             let part = self.put(slice, log.next()).await;
             done(&mut log, part).await?;
         }
@@ -256,7 +260,10 @@ impl Collector<'_> {
             rest.extend_from_slice(text.as_bytes());
         }
         let mut gaps = log.gaps + log.reader.gaps();
-        let said = log.reader.complaint().map(|c| format!("[peon-operator] the kubelet says: {c}\n"));
+        let said = log
+            .reader
+            .complaint()
+            .map(|c| format!("[peon-operator] the kubelet says: {c}\n"));
         for text in said.as_deref().into_iter().chain(missing) {
             if !rest.is_empty() && !rest.ends_with(b"\n") {
                 rest.push(b'\n');

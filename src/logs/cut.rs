@@ -10,7 +10,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::mark::{Hash, Mark};
 
 /// What the log says where something is missing.
-pub const GAP: &str = "[peon-operator] a part of the log is missing here: it was rotated away before it was read\n";
+pub const GAP: &str =
+    "[peon-operator] a part of the log is missing here: it was rotated away before it was read\n";
 /// No time is longer than this, with its blank.
 const LONGEST_TIME: usize = 40;
 
@@ -203,7 +204,10 @@ impl Cutter {
                     if mark.whole {
                         // Its line break was the last byte.
                         self.mark = Some(mark.clone());
-                        self.line = Line::Known { time: mark.time, nth: mark.nth };
+                        self.line = Line::Known {
+                            time: mark.time,
+                            nth: mark.nth,
+                        };
                         return;
                     }
                     self.line = Line::Kept(mark);
@@ -211,7 +215,10 @@ impl Cutter {
                 }
                 // Another line of the same time: the one that was read is gone.
                 self.gap(out);
-                self.line = Line::Known { time: mark.time, nth: mark.nth };
+                self.line = Line::Known {
+                    time: mark.time,
+                    nth: mark.nth,
+                };
             }
             Line::Head | Line::Known { .. } => {}
         }

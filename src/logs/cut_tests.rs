@@ -16,7 +16,10 @@ fn fed(cutter: &mut Cutter, stream: &str) -> String {
 fn times_are_taken_off() {
     let mut cutter = Cutter::new(None);
     let stream = format!("{T1} one\n{T1} \n{T2} two with  blanks \n{T3} no line break");
-    assert_eq!(fed(&mut cutter, &stream), "one\n\ntwo with  blanks \nno line break");
+    assert_eq!(
+        fed(&mut cutter, &stream),
+        "one\n\ntwo with  blanks \nno line break"
+    );
     cutter.finish();
     assert_eq!((cutter.gaps, cutter.complaint.as_deref()), (0, None));
     let mark = cutter.mark().unwrap();
@@ -34,13 +37,22 @@ fn a_log_is_asked_for_again_from_the_second_before() {
 #[test]
 fn what_comes_twice_is_dropped() {
     let mut cutter = Cutter::new(None);
-    assert_eq!(fed(&mut cutter, &format!("{T1} same\n{T1} same\n{T2} hal")), "same\nsame\nhal");
+    assert_eq!(
+        fed(&mut cutter, &format!("{T1} same\n{T1} same\n{T2} hal")),
+        "same\nsame\nhal"
+    );
     cutter.again();
-    let rest = fed(&mut cutter, &format!("{T1} same\n{T1} same\n{T2} half a line\n{T3} next\n"));
+    let rest = fed(
+        &mut cutter,
+        &format!("{T1} same\n{T1} same\n{T2} half a line\n{T3} next\n"),
+    );
     assert_eq!(rest, "f a line\nnext\n");
     // Another process goes on from the name of a part.
     let mut other = Cutter::new(Some(cutter.mark().unwrap().to_string().parse().unwrap()));
-    assert_eq!(fed(&mut other, &format!("{T2} half a line\n{T3} next\n{T3} last\n")), "last\n");
+    assert_eq!(
+        fed(&mut other, &format!("{T2} half a line\n{T3} next\n{T3} last\n")),
+        "last\n"
+    );
     assert_eq!(other.gaps, 0);
 }
 
@@ -49,12 +61,18 @@ fn what_is_missing_is_said() {
     let mut cutter = Cutter::new(None);
     assert_eq!(fed(&mut cutter, &format!("{T1} one\n")), "one\n");
     cutter.again();
-    assert_eq!(fed(&mut cutter, &format!("{T3} three\n")), format!("{GAP}three\n"));
+    assert_eq!(
+        fed(&mut cutter, &format!("{T3} three\n")),
+        format!("{GAP}three\n")
+    );
     assert_eq!(cutter.gaps, 1);
     // Half a line is ended first.
     assert_eq!(fed(&mut cutter, "2026-11-21T09:55:40Z hal"), "hal");
     cutter.again();
-    assert_eq!(fed(&mut cutter, "2026-11-21T09:55:41Z x\n"), format!("\n{GAP}x\n"));
+    assert_eq!(
+        fed(&mut cutter, "2026-11-21T09:55:41Z x\n"),
+        format!("\n{GAP}x\n")
+    );
     // A line of the same time that is another one.
     cutter.again();
     let stream = "2026-11-21T09:55:41Z y\n2026-11-21T09:55:42Z z\n";

@@ -48,7 +48,7 @@ struct Shared {
     archive: Archive,
     limits: Limits,
     spool: PathBuf,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     jobs: Mutex<HashMap<String, Job>>,
     wake: Wake,
 }
@@ -68,13 +68,20 @@ impl Followers {
     /// Followers that read through this client, at most so many at a time, and write to this archive; what is on its way is
     /// in files in `spool`.
     #[must_use]
-    pub fn new(client: Client, archive: Archive, limits: Limits, places: usize, spool: PathBuf, wake: Wake) -> Self {
+    pub fn new(
+        client: Client,
+        archive: Archive,
+        limits: Limits,
+        places: usize,
+        spool: PathBuf,
+        wake: Wake,
+    ) -> Self {
         Self(Arc::new(Shared {
             client,
             archive,
             limits,
             spool,
-            places: Semaphore::new(places),
+            places: Arc::new(Semaphore::new(places)),
             jobs: Mutex::default(),
             wake,
         }))
@@ -108,7 +115,14 @@ impl Followers {
 
     /// Only these PeonTasks are left.
     pub fn keep_only(&self, uids: &HashSet<String>) {
-        let gone: Vec<String> = self.0.jobs.lock().keys().filter(|u| !uids.contains(*u)).cloned().collect();
+        let gone: Vec<String> = self
+            .0
+            .jobs
+            .lock()
+            .keys()
+            .filter(|u| !uids.contains(*u))
+            .cloned()
+            .collect();
         for uid in gone {
             self.gone(&uid);
         }
@@ -160,7 +174,8 @@ impl Follower {
             return self.say(LogState::Archived { url, gaps: 0 });
         }
         loop {
-            let Ok(place) = self.shared.places.acquire().await else {
+            let places = self.shared.places.clone();
+            let Ok(place) = places.acquire_owned().await else {
                 return;
             };
             self.say(LogState::Collecting);
@@ -217,7 +232,9 @@ impl Follower {
                 Err(error) => {
                     let folder = self.shared.spool.display();
                     tracing::warn!(%error, "a spool in {folder} failed");
-                    self.tell(Err(format!("the operator cannot write to its spool {folder}: {error}")));
+                    self.tell(Err(format!(
+                        "the operator cannot write to its spool {folder}: {error}"
+                    )));
                     tokio::time::sleep(SPOOL_RETRY).await;
                 }
             }

@@ -46,7 +46,10 @@ impl Source {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn open(&self, since: Option<Timestamp>) -> Result<impl AsyncBufRead + AsyncRead + Unpin + use<>, Closed> {
+    pub async fn open(
+        &self,
+        since: Option<Timestamp>,
+    ) -> Result<impl AsyncBufRead + AsyncRead + Unpin + use<>, Closed> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = LogParams {
             container: Some(self.container.clone()),

@@ -54,6 +54,30 @@ pub struct Config {
     #[arg(long, env = "PEON_RETAIN_FINISHED", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub retain_finished: Option<u32>,
 
+    /// File of more Druid properties about where logs are archived, such as a mounted Secret with credentials. Default:
+    /// the runtime properties alone, and the credentials of the process: its environment or workload identity.
+    #[arg(long, env = "PEON_LOG_PROPERTIES", value_name = "FILE")]
+    pub log_properties: Option<PathBuf>,
+
+    /// Folder for what was read of peons' logs and is not archived yet; no file in it outlives the process.
+    #[arg(long, env = "PEON_LOG_SPOOL", value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
+    pub log_spool: PathBuf,
+
+    /// Most logs that are read at the same time, at least 1; the others wait for their turn.
+    #[arg(long, env = "PEON_LOG_FOLLOWERS", default_value_t = 200, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub log_followers: u16,
+
+    /// Seconds after which what was read of a log is archived, 1 to 3600.
+    #[arg(long, env = "PEON_LOG_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub log_flush_seconds: u64,
+
+    /// Most bytes of a log that are archived, at least 1; the log says what was left out.
+    #[arg(long, env = "PEON_LOG_MOST_BYTES", default_value_t = 1 << 30, value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub log_most_bytes: u64,
+
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
+use tokio::sync::Semaphore;
 
 use super::config::Config;
 use super::election::Candidate;
@@ -16,12 +17,21 @@ use super::metrics::Metrics;
 use super::shutdown::Shutdown;
 use crate::api::{OPERATOR, PeonTask, PeonTemplate};
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::archive::Archive;
+use crate::logs::collect::Limits;
+use crate::logs::followers::Followers;
+use crate::logs::location::Location;
+use crate::logs::store::Identity;
 use crate::task::act::Actor;
 use crate::task::controller::{self, Context};
 use crate::task::watch::Caches;
 
 /// How often to look for custom resources that do not exist yet.
 const CRD_INTERVAL: Duration = Duration::from_secs(3);
+/// Most bytes of one log that wait on disk for a store.
+const SPOOL: u64 = 256 << 20;
+/// Parts of logs in memory at the same time.
+const UPLOADS: usize = 4;
 /// How long passes that have begun may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -97,6 +107,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             instance: Some(identity),
         },
     );
+    keep_logs(&config, &operator, &client, &caches).context("logs cannot be archived")?;
     let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
@@ -119,6 +130,53 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     watches.abort();
     candidate.release().await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+fn log_properties(
+    config: &Config,
+    operator: &RuntimeProperties,
+) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
+    let mut all = operator.logs.0.clone();
+    if let Some(path) = &config.log_properties {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("--log-properties {} cannot be read", path.display()))?;
+        let more = RuntimeProperties::parse(&text).with_context(|| format!("in {}", path.display()))?;
+        all.extend(more.logs.0);
+    }
+    Ok(all)
+}
+
+/// Where the operator's properties say where, logs are archived.
+fn keep_logs(
+    config: &Config,
+    operator: &RuntimeProperties,
+    client: &Client,
+    caches: &Caches,
+) -> anyhow::Result<()> {
+    let Some(location) = Location::from_properties(&log_properties(config, operator)?)? else {
+        return Ok(());
+    };
+    let archive = Archive::open(location, Identity::Ambient)?;
+    let limits = Limits {
+        flush: Duration::from_secs(config.log_flush_seconds),
+        most: config.log_most_bytes,
+        spool: SPOOL,
+        uploads: Arc::new(Semaphore::new(UPLOADS)),
+    };
+    let waker = caches.clone();
+    let wake = Box::new(move |namespace: &str, name: &str| waker.wake_named(namespace, name));
+    let places = usize::from(config.log_followers);
+    let followers = Followers::new(
+        client.clone(),
+        archive,
+        limits,
+        places,
+        config.log_spool.clone(),
+        wake,
+    );
+    // It is set once: here.
+    let _ = caches.ledger.logs.set(followers);
     Ok(())
 }
 

@@ -21,11 +21,12 @@ use tokio::sync::Semaphore;
 use super::admit;
 use super::ledger::Ledger;
 use super::look::Eyes;
-use super::plan::Action;
+use super::plan::{Action, task_id};
 use super::snapshot::{Creation, Snapshot};
 use super::status::replacing;
 use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
 use crate::kube::refusal;
+use crate::logs::followers::Owner;
 use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 
@@ -114,6 +115,12 @@ impl Actor {
         self
     }
 
+    /// Whether logs are archived.
+    #[must_use]
+    pub fn keeps_logs(&self) -> bool {
+        self.ledger.logs.get().is_some()
+    }
+
     /// Performs one action and puts its outcome into the snapshot.
     ///
     /// # Access control
@@ -166,6 +173,13 @@ impl Actor {
             }
             Action::RecallRung { subtask } => {
                 snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
+            }
+            Action::KeepLog(ask) => {
+                snapshot.log = self
+                    .ledger
+                    .logs
+                    .get()
+                    .map(|logs| logs.keep(&owner(snapshot), ask));
             }
             Action::DeletePod { pod, uid, version } => {
                 self.delete_pod(&namespace, &pod, uid, version).await?;
@@ -392,6 +406,15 @@ impl Actor {
                 .await
                 .map(|_| ()),
         )
+    }
+}
+
+fn owner(snapshot: &Snapshot) -> Owner {
+    Owner {
+        namespace: snapshot.task.namespace().unwrap_or_default(),
+        name: snapshot.task.name_any(),
+        uid: snapshot.task.uid().unwrap_or_default(),
+        task_id: task_id(snapshot),
     }
 }
 

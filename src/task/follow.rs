@@ -78,6 +78,9 @@ fn with_recorded_node(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
 }
 
 fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timestamp) -> Step {
+    if let Some(step) = keep_log::while_it_runs(snapshot, evidence) {
+        return step;
+    }
     let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
     let stop = if !restartable
@@ -122,9 +125,6 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
             message: conditions::cut(&message, 512),
             time: Time(now),
         }));
-    }
-    if let Some(step) = keep_log::while_it_runs(snapshot, evidence) {
-        return step;
     }
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
     let next = match evidence.peon {

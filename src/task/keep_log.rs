@@ -40,7 +40,11 @@ impl Word {
                 logs::FOLLOWER_CAP,
                 "as many logs are read as the operator reads at a time: this one is next in line".to_owned(),
             ),
-            LogState::Collecting => (false, logs::COLLECTING, "the log is on its way to the store".to_owned()),
+            LogState::Collecting => (
+                false,
+                logs::COLLECTING,
+                "the log is on its way to the store".to_owned(),
+            ),
             LogState::Failing { message } => (false, logs::STORE_FAILED, message.clone()),
             LogState::Archived { url, gaps: 0 } => (true, logs::ARCHIVED, url.clone()),
             LogState::Archived { url, gaps } => (
@@ -80,8 +84,12 @@ fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool
 
 /// The peon runs, or ran: its log is read from now on.
 pub(super) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
-    let begun = matches!(evidence.peon, Container::Running { .. } | Container::Terminated(_));
-    (begun && snapshot.log.is_none() && follows(snapshot)).then(|| ask(snapshot, Some(evidence), false, false))
+    let begun = matches!(
+        evidence.peon,
+        Container::Running { .. } | Container::Terminated(_)
+    );
+    (begun && snapshot.log.is_none() && follows(snapshot))
+        .then(|| ask(snapshot, Some(evidence), false, false))
 }
 
 /// The attempt has ended, and whether another one follows is not decided yet.

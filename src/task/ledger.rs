@@ -4,6 +4,7 @@
 //! same however many tasks there are.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use kube::ResourceExt;
 
@@ -12,6 +13,7 @@ use super::rungs::Rungs;
 use super::slots::{Slots, Who};
 use crate::api::conditions::cause;
 use crate::api::{PeonTask, Phase};
+use crate::logs::followers::Followers;
 
 /// The indexes.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Ledger {
     pub retention: Retention,
     /// How much memory subtasks took.
     pub rungs: Rungs,
+    /// Who reads logs, where logs are archived.
+    pub logs: OnceLock<Followers>,
 }
 
 impl Ledger {
@@ -60,6 +64,9 @@ impl Ledger {
 
     /// Forgets every task that is not among these.
     pub fn keep_only(&self, uids: &HashSet<String>) {
+        if let Some(logs) = self.logs.get() {
+            logs.keep_only(uids);
+        }
         for uid in self.slots.uids().into_iter().chain(self.retention.uids()) {
             if !uids.contains(&uid) {
                 self.gone(&uid);
@@ -70,6 +77,9 @@ impl Ledger {
     /// A task is gone. Names the tasks that may go on because of it.
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
+        if let Some(logs) = self.logs.get() {
+            logs.gone(uid);
+        }
         self.slots.forget(uid)
     }
 }

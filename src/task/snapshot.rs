@@ -9,10 +9,10 @@ use super::evidence::Evidence;
 use super::retry_policy::Policy;
 use super::slots::Slot;
 use super::waiting::PodWarning;
-use crate::logs::state::Kept;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::state::Kept;
 
 /// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
 /// is filled with the outcomes of this pass' actions, after each of which the plan is made anew.

@@ -11,8 +11,8 @@ use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
 use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED, SUSPENDED,
-    accepted, cut, suspended, waiting,
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED,
+    SUSPENDED, accepted, cut, suspended, waiting,
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
@@ -286,8 +286,12 @@ impl Draft {
 
     /// What became of the log so far.
     pub fn log(&mut self, word: &Word) {
-        self.conditions
-            .set(LOGS_ARCHIVED, word.archived, word.reason, &cut(&word.message, 512));
+        self.conditions.set(
+            LOGS_ARCHIVED,
+            word.archived,
+            word.reason,
+            &cut(&word.message, 512),
+        );
     }
 
     /// As [`Self::log`], of a task that has its verdict: nothing else is changed, not even a message that is too long.

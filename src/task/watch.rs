@@ -171,6 +171,11 @@ impl Caches {
         }
     }
 
+    /// Has the task of this name looked at, if there still is one.
+    pub fn wake_named(&self, namespace: &str, name: &str) {
+        self.wake(ObjectRef::new(name).within(namespace));
+    }
+
     /// Every task: those that have a verdict are deleted when their time has come.
     fn wake_all(&self) {
         for task in self.tasks.state() {

@@ -157,6 +157,7 @@ fn snapshot(
         node: None,
         slot: Some(Slot::Taken),
         rung: Some(0),
+        keeps_logs: false,
         log: None,
         ended: Vec::new(),
     }
