@@ -289,9 +289,11 @@ mod tests {
                 ],
             ),
         ] {
-            let given = given.iter().chain(&[("druid.indexer.logs.type", type_)]);
-            let given: BTreeMap<String, String> =
-                given.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let mut given: BTreeMap<String, String> = given
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect();
+            given.insert("druid.indexer.logs.type".to_owned(), type_.to_owned());
             let location = Location::from_properties(&given).unwrap().unwrap();
             let error = open(&location, Identity::Explicit).unwrap_err();
             assert!(matches!(error, StoreError::NoCredentials { .. }), "{error}");
