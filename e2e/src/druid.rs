@@ -3,12 +3,12 @@
 //! It works on any cluster: its API is reached through the API server's service proxy, and because a
 //! cluster may have no DNS, it is told ZooKeeper's cluster IP.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::{kubectl::Kubectl, progress::Progress, proxy::Proxy, target::Target};
+use crate::{cluster::Cluster, kubectl::Kubectl, progress::Progress, proxy::Proxy, target::Target};
 
 /// The claim that holds segments, task logs and the Overlord's data.
 pub const STORAGE_CLAIM: &str = "druid-deep-storage";
@@ -47,7 +47,7 @@ impl Druid {
         let metadata = json!({"name": namespace, "labels": labels});
         kubectl.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())?;
         if let Some(cluster) = target.own() {
-            let folder = cluster.scratch(&format!("druid-{namespace}"))?;
+            let folder = Self::storage_folder(cluster, namespace)?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))
                 .context("cannot open up the storage")?;
             kubectl.apply(&volume(namespace, &folder.display().to_string()).to_string())?;
@@ -96,6 +96,14 @@ impl Druid {
     #[must_use]
     pub fn zookeeper(&self) -> &str {
         &self.zookeeper
+    }
+
+    /// The folder of this machine that holds deep storage and task logs, on a cluster of our own.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn storage_folder(cluster: &Cluster, namespace: &str) -> Result<PathBuf> {
+        cluster.scratch(&format!("druid-{namespace}"))
     }
 
     /// The namespace it runs in.

@@ -10,8 +10,16 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache, cluster::SecondNode, druid::Druid, exec, helm::Helm, images::Image, kubectl::Kubectl,
-    progress::Progress, samples, target::Target,
+    cache::Cache,
+    cluster::SecondNode,
+    druid::{Druid, STORAGE_PATH},
+    exec,
+    helm::Helm,
+    images::Image,
+    kubectl::Kubectl,
+    progress::Progress,
+    samples,
+    target::Target,
 };
 
 /// Namespace of the operator.
@@ -20,6 +28,9 @@ pub const OPERATOR_NAMESPACE: &str = "peon-e2e-system";
 pub const RELEASE: &str = "peon-operator";
 /// Namespace of Druid and of the tasks.
 pub const NAMESPACE: &str = "peon-e2e";
+
+/// `druid.indexer.logs.directory` of Druid and of the operator.
+const LOGS_DIRECTORY: &str = "/opt/druid/var/druid-storage/indexing-logs";
 
 /// Label of the namespaces of single cases.
 const OF_A_CASE: &str = "peon.dev/e2e-case";
@@ -86,10 +97,50 @@ impl Fixture {
     /// When helm or the API server refuse.
     pub fn install(&self, progress: &Progress) -> Result<()> {
         let step = progress.step("peon-operator");
+        let logs = self.logs()?;
+        let mut values = vec!["replicas=1"];
+        values.extend(logs.iter().map(String::as_str));
         self.helm
-            .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &["replicas=1"])?;
+            .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &values)?;
         step.done("installed by helm");
         self.apply(NAMESPACE, &samples::template(&self.druid, &self.druid_image)?)
+    }
+
+    /// The chart's values by which logs are archived where the overlord reads them; none on a foreign cluster, where the
+    /// operator cannot mount the overlord's volume.
+    fn logs(&self) -> Result<Vec<String>> {
+        let Some(own) = self.target.own() else {
+            return Ok(Vec::new());
+        };
+        let folder = Druid::storage_folder(own, NAMESPACE)?;
+        let volume = json!({"hostPath": {"path": folder, "type": "Directory"}});
+        let properties = format!(
+            "{}\ndruid.indexer.logs.type=file\ndruid.indexer.logs.directory={LOGS_DIRECTORY}\n",
+            include_str!("../../config/runtime.properties")
+        );
+        Ok(vec![
+            format!("logs.volume={volume}"),
+            format!("logs.mountPath={STORAGE_PATH}"),
+            "logs.flushSeconds=2".to_owned(),
+            format!("runtimeProperties={}", json!(properties)),
+        ])
+    }
+
+    /// What is in the log, or report, that was archived for a task; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn archived(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let own = self.target.own().context("no cluster of our own")?;
+        let folder = Druid::storage_folder(own, NAMESPACE)?;
+        let logs = LOGS_DIRECTORY
+            .strip_prefix(STORAGE_PATH)
+            .context("another folder")?;
+        match std::fs::read(folder.join(logs.trim_start_matches('/')).join(file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context(file.to_owned()),
+        }
     }
 
     /// Leaves a foreign cluster as it was, but for the CRDs, which may hold other people's tasks.

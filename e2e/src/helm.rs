@@ -80,7 +80,9 @@ impl Helm {
         ];
         args.extend(more);
         for value in image.iter().map(String::as_str).chain(values.iter().copied()) {
-            args.extend(["--set", value]);
+            // What is JSON is given as such.
+            let is_json = value.contains("={") || value.contains("=\"");
+            args.extend([if is_json { "--set-json" } else { "--set" }, value]);
         }
         self.run(&args).map(drop)
     }

@@ -37,7 +37,7 @@ enum Line {
     /// Its bytes belong to the log.
     Kept(Mark),
     /// It was read before.
-    Known { time: String, nth: u32 },
+    Known,
     /// The beginning of it was read before: what is compared, and how many bytes of it are left to compare.
     Compared { mark: Mark, left: u64, hash: Hash },
     /// It is no line of the log.
@@ -164,7 +164,7 @@ impl Cutter {
             _ => true,
         };
         if !later {
-            return Line::Known { time, nth };
+            return Line::Known;
         }
         self.gap(out);
         Line::Kept(fresh(time, nth))
@@ -204,10 +204,7 @@ impl Cutter {
                     if mark.whole {
                         // Its line break was the last byte.
                         self.mark = Some(mark.clone());
-                        self.line = Line::Known {
-                            time: mark.time,
-                            nth: mark.nth,
-                        };
+                        self.line = Line::Known;
                         return;
                     }
                     self.line = Line::Kept(mark);
@@ -215,12 +212,9 @@ impl Cutter {
                 }
                 // Another line of the same time: the one that was read is gone.
                 self.gap(out);
-                self.line = Line::Known {
-                    time: mark.time,
-                    nth: mark.nth,
-                };
+                self.line = Line::Known;
             }
-            Line::Head | Line::Known { .. } => {}
+            Line::Head | Line::Known => {}
         }
     }
 
@@ -236,7 +230,7 @@ impl Cutter {
             }
             // It is shorter than what was read of it before.
             Line::Compared { .. } => self.gap(out),
-            Line::Head | Line::Known { .. } => {}
+            Line::Head | Line::Known => {}
         }
     }
 

@@ -6,6 +6,8 @@ use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
 use super::chunks::Absent;
+use super::keep_log;
+use super::log_plan::LogPlan;
 use super::overrides::Exceeded;
 use super::pod::Attempt;
 use super::retry_policy::Policy;
@@ -31,6 +33,7 @@ pub struct Admitted<'a> {
     effective: Option<Effective>,
     arguments: String,
     grace_seconds: u32,
+    logs: Option<LogPlan>,
     task: &'a PeonTask,
     template: &'a PeonTemplate,
 }
@@ -75,7 +78,7 @@ impl Admitted<'_> {
             template: &self.template.spec,
             arguments: &self.arguments,
             grace_seconds: self.grace_seconds,
-            logs: None,
+            logs: self.logs.as_ref(),
         }
     }
 
@@ -254,6 +257,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
         effective,
         arguments,
         grace_seconds,
+        logs: keep_log::follows(snapshot).then_some(LogPlan::Follower),
         task,
         template,
     })

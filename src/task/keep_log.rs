@@ -63,7 +63,7 @@ impl Word {
 }
 
 /// Whether logs of this task are read by the operator.
-fn follows(snapshot: &Snapshot) -> bool {
+pub(super) fn follows(snapshot: &Snapshot) -> bool {
     let collect = snapshot.template_spec().and_then(|t| t.logs.as_ref()?.collect);
     snapshot.keeps_logs && collect.unwrap_or_default() == Collect::Follower
 }

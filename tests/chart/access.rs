@@ -15,6 +15,7 @@ const TASKS: [(&str, &[&str]); 7] = [
     ("peon.dev/peontasks", &["delete", "get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
+    ("/pods/log", &["get"]),
     ("/pods", &["create", "delete", "get", "list", "patch", "watch"]),
     ("/configmaps", &["create", "get"]),
     ("/secrets", &["get"]),

@@ -109,6 +109,10 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, get, create, patch, delete]
+# Logs of peons, where they are archived.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, get]
@@ -132,6 +136,9 @@ Refuses values that contradict each other, which the schema could only do with a
 {{- define "peon-operator.check" -}}
 {{- if and (eq .Values.scope "cluster") .Values.watchNamespace -}}
 {{- fail "watchNamespace has no effect under scope cluster: set scope to namespace" -}}
+{{- end -}}
+{{- if and .Values.logs.volume (not .Values.logs.mountPath) -}}
+{{- fail "logs.volume needs logs.mountPath, which is druid.indexer.logs.directory or a folder above it" -}}
 {{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
 {{- fail "metrics.serviceMonitor needs metrics.service.enabled; metrics.podMonitor works without" -}}

@@ -9,6 +9,7 @@ mod faults;
 mod fuzz;
 mod life;
 mod lifecycle;
+mod logs;
 mod nodes;
 mod payloads;
 mod refusals;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Case> {
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
+    all.extend(logs::CASES);
     all.extend(attempts::CASES);
     all.extend(payloads::CASES);
     all.extend(cli::CASES);
