@@ -79,6 +79,8 @@ pub fn open(location: &Location, identity: Identity) -> Result<Arc<dyn ObjectSto
     }
     let opened = match location {
         Location::File { directory } => {
+            // The last folder only, as Druid makes it; what is above it is a mount, and nobody's to make.
+            let _ = std::fs::create_dir(directory);
             let opened = LocalFileSystem::new_with_prefix(directory);
             let opened = opened.map(|store| store.with_automatic_cleanup(true).with_fsync(true));
             return opened

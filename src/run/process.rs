@@ -46,6 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     super::telemetry::start(&config)?;
     let shutdown = Shutdown::on_signals()?;
     let operator = Arc::new(read_properties(&config)?);
+    let archive = open_archive(&config, &operator).context("logs cannot be archived")?;
     let namespace = config
         .namespace
         .clone()
@@ -107,7 +108,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             instance: Some(identity),
         },
     );
-    keep_logs(&config, &operator, &client, &caches).context("logs cannot be archived")?;
+    if let Some(archive) = archive {
+        keep_logs(&config, archive, &client, &caches);
+    }
     let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
@@ -147,17 +150,16 @@ fn log_properties(
     Ok(all)
 }
 
-/// Where the operator's properties say where, logs are archived.
-fn keep_logs(
-    config: &Config,
-    operator: &RuntimeProperties,
-    client: &Client,
-    caches: &Caches,
-) -> anyhow::Result<()> {
-    let Some(location) = Location::from_properties(&log_properties(config, operator)?)? else {
-        return Ok(());
-    };
-    let archive = Archive::open(location, Identity::Ambient)?;
+/// Where logs are archived, where the operator's properties say where. Nothing is sent to a store yet: one that does not
+/// answer keeps no operator from starting.
+fn open_archive(config: &Config, operator: &RuntimeProperties) -> anyhow::Result<Option<Archive>> {
+    let location = Location::from_properties(&log_properties(config, operator)?)?;
+    let open = |location| Archive::open(location, Identity::Ambient);
+    Ok(location.map(open).transpose()?)
+}
+
+fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches) {
+    tracing::info!(to = %archive.location(), "logs are archived");
     let limits = Limits {
         flush: Duration::from_secs(config.log_flush_seconds),
         most: config.log_most_bytes,
@@ -177,7 +179,6 @@ fn keep_logs(
     );
     // It is set once: here.
     let _ = caches.ledger.logs.set(followers);
-    Ok(())
 }
 
 /// Without its watches the process would see nothing any more.
