@@ -4,7 +4,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::logs::sidecar::Files;
+
+/// What the program is started for: the operator, unless it is told something else.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "peon-operator",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Program {
+    /// Something else than the operator.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: Config,
+}
+
+/// What the program can be besides the operator.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Other {
+    /// Keeps the log and the report of a task, in a container beside its peon.
+    LogSidecar(Files),
+}
 
 /// Runs Apache Druid ingestion tasks as Kubernetes pods.
 #[derive(Debug, Clone, Parser)]
@@ -53,6 +79,11 @@ pub struct Config {
     /// logs, whatever their TTL. Default: no limit.
     #[arg(long, env = "PEON_RETAIN_FINISHED", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub retain_finished: Option<u32>,
+
+    /// Image of this program, for the sidecars that keep the log of a task. Default: none, and templates that ask for
+    /// sidecars are refused.
+    #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
+    pub image: Option<String>,
 
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
