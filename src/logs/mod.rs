@@ -1,9 +1,39 @@
-//! The log and the report of a task: how they leave the pod and where they are kept.
+//! The log and the report of a task: how they leave the pod, and the archive, where a stock Druid overlord reads them.
+//!
+//! * [`location`]: which store, read from Druid's own property names (pure);
+//! * [`properties`]: how those are read (pure);
+//! * [`layout`]: the keys of everything that is kept for a task (pure);
+//! * [`parts`]: the pieces of a log that is still written, and what a log is composed of (pure);
+//! * [`store`]: the client of a store, with its credentials, retries and time-outs;
+//! * [`archive`]: what is done with a store for all tasks, [`task_archive`] for one.
+//!
+//! How they leave a pod:
+//!
+//! * [`report`]: the report at the end of a log that somebody follows (pure);
+//! * [`sidecar`]: the program beside the peon; [`sidecar_config`] is what it is told (pure), [`sidecar_files`] what it
+//!   finds, [`verdict`] what it says (pure);
+//! * [`pace`]: when it does what, [`chain`]: which parts are its own (pure);
+//! * [`spool`]: the file that the peon writes, [`plain_file`]: how its files are opened.
+//!
+//! `docs/logs.md` says the same to an administrator.
 
+pub mod archive;
+pub mod chain;
+pub mod layout;
+pub mod location;
 pub mod pace;
+pub mod parts;
 pub mod plain_file;
+pub mod properties;
 pub mod report;
 pub mod sidecar;
 pub mod sidecar_config;
+pub mod sidecar_files;
 pub mod spool;
+pub mod store;
+pub mod task_archive;
+mod upload;
+
+#[cfg(test)]
+mod fixtures;
 pub mod verdict;

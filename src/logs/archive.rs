@@ -1,0 +1,248 @@
+//! What is done with a store for all tasks; for one of them see [`TaskArchive`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::layout::{self, InvalidKey, Layout};
+use super::location::Location;
+use super::parts::PartName;
+use super::store::{self, Identity, StoreError};
+use super::task_archive::TaskArchive;
+
+/// Most characters of what a store said that are repeated in an error.
+const SAID: usize = 400;
+
+/// Why something could not be read or written. Whatever it is, the same call may be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Id, uid or namespace cannot be in a key: no repetition helps.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
+    /// There is nothing to write: an empty object breaks Druid's reading of ranges.
+    #[error("nothing was written to {0}: there is not one byte")]
+    Empty(String),
+    /// The store does not take the credentials, or they do not allow this.
+    #[error("{url} is refused: check {properties}, and what they allow ({said})")]
+    Refused {
+        /// The object.
+        url: String,
+        /// Where the credentials come from.
+        properties: &'static str,
+        /// What the store said.
+        said: String,
+    },
+    /// The bucket, container or directory is not there.
+    #[error("{url} cannot be written: create the bucket or container first ({said})")]
+    NoBucket {
+        /// The object.
+        url: String,
+        /// What the store said.
+        said: String,
+    },
+    /// A part is not there any more: somebody else composes the log. List the parts again.
+    #[error("the part {0} of the log is gone: somebody else may have composed it")]
+    PartGone(PartName),
+    /// The log that the store has is not the one that was written.
+    #[error("{url} was written with {written} bytes, and the store has {found:?}")]
+    Unverified {
+        /// The log.
+        url: String,
+        /// Bytes sent.
+        written: u64,
+        /// Bytes there.
+        found: Option<u64>,
+    },
+    /// The store cannot be reached, or fails.
+    #[error("{url}: the store failed, it is tried again later ({said})")]
+    Failed {
+        /// The object.
+        url: String,
+        /// What went wrong.
+        said: String,
+    },
+}
+
+/// A finished task in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// When it was complete, to the millisecond.
+    pub completed: Timestamp,
+    /// The uid of its `PeonTask`.
+    pub uid: String,
+    pub(super) key: Path,
+}
+
+/// The archive of one location. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) location: Arc<Location>,
+    pub(super) layout: Arc<Layout>,
+}
+
+impl Archive {
+    /// Opens the archive; nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`store::open`].
+    pub fn open(location: Location, identity: Identity) -> Result<Self, StoreError> {
+        let store = store::open(&location, identity)?;
+        Ok(Self::over(store, location))
+    }
+
+    /// An archive in a store that is open: one with faults, for tests.
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>, location: Location) -> Self {
+        let layout = Arc::new(Layout::of(&location));
+        Self {
+            store,
+            location: Arc::new(location),
+            layout,
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What is kept for one task: by its Druid id, and by the uid of its `PeonTask`.
+    ///
+    /// # Errors
+    /// When the id cannot be in a key of this store, or the uid is none.
+    pub fn of_task(&self, task_id: &str, uid: &str) -> Result<TaskArchive, InvalidKey> {
+        TaskArchive::new(self.clone(), task_id, uid)
+    }
+
+    /// Puts a finished task into the history of its namespace; again, with the same words, for the same task.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is empty.
+    pub async fn put_history(
+        &self,
+        namespace: &str,
+        completed: Timestamp,
+        uid: &str,
+        json: Bytes,
+    ) -> Result<(), ArchiveError> {
+        let key = self.layout.history(namespace, completed, uid)?;
+        self.put(&key, json).await
+    }
+
+    /// The finished tasks of a namespace, newest first: those complete at or after `since`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub async fn list_history(
+        &self,
+        namespace: &str,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, ArchiveError> {
+        let folder = self.layout.history_of(namespace)?;
+        let days = self.store.list_with_delimiter(Some(&folder)).await;
+        let mut days = days.map_err(|e| self.failed(&folder, e))?.common_prefixes;
+        let first = layout::day(since);
+        days.retain(|day| day.filename().is_some_and(|day| *day >= *first));
+        days.sort();
+        let mut entries = Vec::new();
+        // A day at a time: of a long history only the end is listed.
+        for day in days.into_iter().rev() {
+            let found = self.store.list(Some(&day)).try_collect::<Vec<_>>().await;
+            let found = found.map_err(|e| self.failed(&day, e))?.into_iter();
+            let entry = |key: Path| {
+                let (completed, uid) = layout::read_history_key(&key)?;
+                Some(HistoryEntry { completed, uid, key })
+            };
+            let mut of_day: Vec<_> = found.filter_map(|meta| entry(meta.location)).collect();
+            of_day.retain(|entry| entry.completed >= since);
+            of_day.sort_by(|a, b| b.key.cmp(&a.key));
+            entries.extend(of_day);
+            if entries.len() >= limit {
+                break;
+            }
+        }
+        entries.truncate(limit);
+        Ok(entries)
+    }
+
+    /// What was put into the history; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read_history(&self, entry: &HistoryEntry) -> Result<Option<Bytes>, ArchiveError> {
+        self.get(&entry.key).await
+    }
+
+    /// Writes a small object.
+    pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), ArchiveError> {
+        if bytes.is_empty() {
+            return Err(ArchiveError::Empty(self.location.url(key)));
+        }
+        let put = self.store.put(key, bytes.into()).await;
+        put.map(drop).map_err(|e| self.failed(key, e))
+    }
+
+    /// Reads a small object.
+    pub(super) async fn get(&self, key: &Path) -> Result<Option<Bytes>, ArchiveError> {
+        let bytes = match self.store.get(key).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        self.unless_missing(key, bytes)
+    }
+
+    /// The size of an object in bytes.
+    pub(super) async fn size(&self, key: &Path) -> Result<Option<u64>, ArchiveError> {
+        let size = self.store.head(key).await.map(|meta| meta.size);
+        self.unless_missing(key, size)
+    }
+
+    /// Removes objects; those that are gone are fine.
+    pub(super) async fn remove(&self, keys: Vec<Path>) -> Result<(), ArchiveError> {
+        let Some(first) = keys.first().cloned() else {
+            return Ok(());
+        };
+        let keys = futures::stream::iter(keys.into_iter().map(Ok)).boxed();
+        let mut removed = self.store.delete_stream(keys);
+        while let Some(removed) = removed.next().await {
+            self.unless_missing(&first, removed)?;
+        }
+        Ok(())
+    }
+
+    fn unless_missing<T>(&self, key: &Path, got: object_store::Result<T>) -> Result<Option<T>, ArchiveError> {
+        match got {
+            Ok(got) => Ok(Some(got)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(key, error)),
+        }
+    }
+
+    /// What an error of the store means.
+    pub(super) fn failed(&self, key: &Path, error: object_store::Error) -> ArchiveError {
+        let url = self.location.url(key);
+        let text = error.to_string();
+        let mut said: String = text.chars().take(SAID).collect();
+        if said.len() < text.len() {
+            said.push('…');
+        }
+        match error {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                ArchiveError::Refused {
+                    url,
+                    properties: self.location.credential_properties(),
+                    said,
+                }
+            }
+            object_store::Error::NotFound { .. } => ArchiveError::NoBucket { url, said },
+            _ => ArchiveError::Failed { url, said },
+        }
+    }
+}

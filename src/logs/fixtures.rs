@@ -1,0 +1,179 @@
+//! A store whose process dies at a chosen request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+
+/// Whether the store still does what the request asked for that the process dies at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// When the process dies. From then on no request does anything.
+#[derive(Debug)]
+pub struct Faults {
+    left: AtomicI64,
+    when: When,
+    loses_a_byte: bool,
+    sent: AtomicU64,
+}
+
+impl Faults {
+    pub fn after(requests: i64, when: When) -> Self {
+        Self {
+            left: requests.into(),
+            when,
+            loses_a_byte: false,
+            sent: 0.into(),
+        }
+    }
+
+    pub fn none() -> Self {
+        Self::after(i64::MAX, When::Before)
+    }
+
+    pub fn losing_a_byte() -> Self {
+        Self {
+            loses_a_byte: true,
+            ..Self::none()
+        }
+    }
+
+    /// Bytes that were sent to the store.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    async fn request<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let died = || Error::Generic {
+            store: "Faulty",
+            source: "the process died".into(),
+        };
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            1.. => request.await,
+            0 if self.when == When::After => {
+                let _ = request.await;
+                Err(died())
+            }
+            _ => Err(died()),
+        }
+    }
+}
+
+/// A store with faults.
+#[derive(Debug)]
+pub struct Faulty {
+    inner: Arc<dyn ObjectStore>,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    pub fn over(inner: Arc<dyn ObjectStore>, faults: Arc<Faults>) -> Self {
+        Self { inner, faults }
+    }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a store with faults")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let sent = payload.content_length() as u64;
+        self.faults.sent.fetch_add(sent, Ordering::SeqCst);
+        let payload = if self.faults.loses_a_byte && key.as_ref().ends_with("/log") {
+            bytes::Bytes::from(payload).slice(1..).into()
+        } else {
+            payload
+        };
+        self.faults
+            .request(self.inner.put_opts(key, payload, options))
+            .await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        key: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let begin = self.inner.put_multipart_opts(key, options);
+        let inner = self.faults.request(begin).await?;
+        Ok(Box::new(Upload {
+            inner,
+            faults: self.faults.clone(),
+        }))
+    }
+
+    async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
+        self.faults.request(self.inner.get_opts(key, options)).await
+    }
+
+    fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (inner, faults) = (self.inner.clone(), self.faults.clone());
+        let delete = move |key: Result<Path>| {
+            let (inner, faults) = (inner.clone(), faults.clone());
+            async move {
+                let mut one = inner.delete_stream(futures::stream::iter([key]).boxed());
+                faults.request(async { one.next().await.unwrap() }).await
+            }
+        };
+        keys.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (found, faults) = (self.inner.list(prefix), self.faults.clone());
+        let answer = async move {
+            match faults.request(async { Ok(found) }).await {
+                Ok(found) => found,
+                Err(error) => futures::stream::iter([Err(error)]).boxed(),
+            }
+        };
+        futures::stream::once(answer).flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.faults.request(self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.faults.request(self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+#[derive(Debug)]
+struct Upload {
+    inner: Box<dyn MultipartUpload>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, payload: PutPayload) -> UploadPart {
+        let sent = payload.content_length() as u64;
+        self.faults.sent.fetch_add(sent, Ordering::SeqCst);
+        let (sent, faults) = (self.inner.put_part(payload), self.faults.clone());
+        Box::pin(async move { faults.request(sent).await })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.faults.request(self.inner.complete()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.faults.request(self.inner.abort()).await
+    }
+}

@@ -1,0 +1,95 @@
+//! An object that is written piece by piece, with a bounded part of it in memory.
+
+use bytes::{Bytes, BytesMut};
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+
+use super::archive::{Archive, ArchiveError};
+
+/// Bytes of one request. S3 takes no less than 5 MiB and at most 10,000 of them, so a log may have 78 GiB.
+const CHUNK: usize = 8 * 1024 * 1024;
+
+/// An upload. Nothing can be seen of it until it is finished; an object that fits into one request is one request.
+pub(super) struct Upload<'a> {
+    archive: &'a Archive,
+    key: &'a Path,
+    begun: Option<Box<dyn MultipartUpload>>,
+    rest: BytesMut,
+    bytes: u64,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(archive: &'a Archive, key: &'a Path) -> Self {
+        Self {
+            archive,
+            key,
+            begun: None,
+            rest: BytesMut::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds bytes, and sends what makes a whole chunk.
+    pub(super) async fn add(&mut self, mut bytes: Bytes) -> Result<(), ArchiveError> {
+        self.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            if self.rest.len() == CHUNK {
+                // Only now: a whole chunk may be the last one, and all there is.
+                let chunk = self.rest.split().freeze();
+                self.send(chunk).await?;
+            }
+            let room = CHUNK - self.rest.len();
+            self.rest
+                .extend_from_slice(&bytes.split_to(room.min(bytes.len())));
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, chunk: Bytes) -> Result<(), ArchiveError> {
+        let mut begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self
+                .archive
+                .store
+                .put_multipart(self.key)
+                .await
+                .map_err(|e| self.failed(e))?,
+        };
+        let sent = begun.put_part(PutPayload::from(chunk)).await;
+        self.begun = Some(begun);
+        sent.map_err(|e| self.failed(e))
+    }
+
+    /// Makes the object visible and says how many bytes it has; with none, there is no object.
+    pub(super) async fn finish(mut self) -> Result<u64, ArchiveError> {
+        let rest = self.rest.split().freeze();
+        if self.begun.is_none() {
+            if !rest.is_empty() {
+                self.archive.put(self.key, rest).await?;
+            }
+            return Ok(self.bytes);
+        }
+        if let Err(error) = self.send(rest).await {
+            self.abort().await;
+            return Err(error);
+        }
+        if let Some(mut begun) = self.begun.take()
+            && let Err(error) = begun.complete().await
+        {
+            let _ = begun.abort().await;
+            return Err(self.failed(error));
+        }
+        Ok(self.bytes)
+    }
+
+    /// Gives it up. A store that cannot be told keeps what was sent until its own rules remove it.
+    pub(super) async fn abort(&mut self) {
+        if let Some(mut begun) = self.begun.take() {
+            let _ = begun.abort().await;
+        }
+    }
+
+    fn failed(&self, error: object_store::Error) -> ArchiveError {
+        self.archive.failed(self.key, error)
+    }
+}
