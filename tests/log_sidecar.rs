@@ -54,18 +54,26 @@ impl Pod {
         ] {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
-        let mut told = json!({"taskId": ID, "attempt": 1, "flushSeconds": 1});
-        told.as_object_mut()
-            .unwrap()
-            .extend(config.as_object().unwrap().clone());
-        fs::write(root.join("log.json"), told.to_string()).unwrap();
+        let pod = Self { root, sidecar: None };
+        let root = &pod.root;
+        pod.tell(config);
         fs::write(root.join("sources/00/druid.indexer.logs.type"), "noop\n").unwrap();
         fs::write(root.join("sources/01/druid.indexer.logs.type"), "file\n").unwrap();
         let store = root.join("store").display().to_string();
         fs::write(root.join("sources/01/druid.indexer.logs.directory"), store).unwrap();
         // As if somebody read all of the container's log at once.
         fs::write(root.join("shared/shown"), format!("{}\n", u64::MAX)).unwrap();
-        Self { root, sidecar: None }
+        pod
+    }
+
+    /// What it is told, unless this says something else.
+    fn tell(&self, other: &Value) {
+        let mut told =
+            json!({"taskId": ID, "taskUid": "uid", "attempt": 1, "flushSeconds": 1, "compose": true});
+        told.as_object_mut()
+            .unwrap()
+            .extend(other.as_object().unwrap().clone());
+        fs::write(self.root.join("log.json"), told.to_string()).unwrap();
     }
 
     fn start(&mut self) {
@@ -138,7 +146,9 @@ impl Pod {
             .args(["-type", "f", "-printf", "%P\n"])
             .output();
         let found = String::from_utf8(found.unwrap().stdout).unwrap();
-        found.lines().map(str::to_owned).collect()
+        let mut found: Vec<_> = found.lines().map(str::to_owned).collect();
+        found.sort();
+        found
     }
 
     fn log(&self) -> File {
@@ -202,13 +212,20 @@ fn what_is_archived_is_what_was_written() {
         verdict,
         LogVerdict {
             log_bytes: u64::try_from(expected.len()).unwrap(),
+            complete: true,
             archived: true,
             report: true,
             peak_memory_bytes: Some(123_456),
             message: String::new(),
+            notice: None,
         }
     );
-    assert_eq!(pod.objects().len(), 2, "{:?}", pod.objects());
+    let whole = [
+        ".peon/composed/uid".to_owned(),
+        format!("{ID}.log"),
+        format!("{ID}.report.json"),
+    ];
+    assert_eq!(pod.objects(), whole);
 }
 
 /// Whoever is root may write anywhere: a store that is away is a file where its directory should be.
@@ -260,6 +277,7 @@ fn of_a_log_beyond_the_limit_the_beginning_is_kept_and_it_says_so() {
     pod.kill();
     pod.start();
     log.write_all(b"last").unwrap();
+    until("it listens", || listens(&pod).then_some(()));
     let verdict = pod.terminate();
     let stored = pod.stored(".log").unwrap();
     assert!(stored[..10 * MIB] == bytes(0, 10 * MIB));
@@ -302,6 +320,42 @@ fn listens(pod: &Pod) -> bool {
     u64::from_str_radix(caught.trim(), 16).unwrap() & 1 << 14 != 0
 }
 
+/// Where another attempt may follow, the parts stay; the last one makes a log of all of them.
+#[test]
+fn parts_of_all_attempts_become_one_log() {
+    let mut pod = Pod::new("attempts", &json!({"compose": false}));
+    pod.log().write_all(b"first\n").unwrap();
+    pod.start();
+    until("a part", || (pod.kept() == 6).then_some(()));
+    let verdict = pod.terminate();
+    assert!(verdict.complete && !verdict.archived, "{verdict:?}");
+    assert_eq!(pod.objects(), [".peon/parts/uid/0001-00000000-b6"]);
+    pod.tell(&json!({"attempt": 2}));
+    for file in ["verdict", "shared/log"] {
+        fs::remove_file(pod.root.join(file)).unwrap();
+    }
+    pod.log().write_all(b"second\n").unwrap();
+    pod.start();
+    until("a part", || (pod.kept() == 7).then_some(()));
+    let verdict = pod.terminate();
+    assert!(
+        verdict.complete && verdict.archived && verdict.log_bytes == 13,
+        "{verdict:?}"
+    );
+    assert_eq!(pod.stored(".log").unwrap(), b"first\nsecond\n");
+    // A log that is whole stays as it is, and the verdict does not say otherwise.
+    pod.tell(&json!({"attempt": 3}));
+    fs::remove_file(pod.root.join("verdict")).unwrap();
+    pod.start();
+    until("a part", || (pod.kept() == 7).then_some(()));
+    let verdict = pod.terminate();
+    assert!(
+        !verdict.complete && !verdict.archived && verdict.message.contains("before"),
+        "{verdict:?}"
+    );
+    assert_eq!(pod.stored(".log").unwrap(), b"first\nsecond\n");
+}
+
 /// A task does not fail for its log: the sidecar stays until the peon has ended.
 #[test]
 fn what_cannot_work_is_said_and_holds_nothing_up() {
@@ -314,6 +368,22 @@ fn what_cannot_work_is_said_and_holds_nothing_up() {
     assert!(said.message.contains("carrier-pigeon"), "{said:?}");
     let verdict = pod.terminate();
     assert!(!verdict.archived, "{verdict:?}");
+}
+
+/// What is mounted of a Secret changes with it.
+#[test]
+fn what_is_mended_works_from_then_on() {
+    let mut pod = Pod::new("mended", &json!({}));
+    let directory = pod.root.join("sources/01/druid.indexer.logs.directory");
+    fs::write(&directory, "relative").unwrap();
+    pod.log().write_all(b"a log").unwrap();
+    pod.start();
+    let said = until("a verdict", || pod.verdict());
+    assert!(said.message.contains("druid.indexer.logs.directory"), "{said:?}");
+    fs::write(&directory, pod.root.join("store").display().to_string()).unwrap();
+    until("a part", || (pod.kept() == 5).then_some(()));
+    let verdict = pod.terminate();
+    assert!(verdict.archived && verdict.message.is_empty(), "{verdict:?}");
 }
 
 /// It has the store's keys and the peon has not: links out of the peon's volumes are not followed.

@@ -33,7 +33,7 @@ pub mod spool;
 pub mod store;
 pub mod task_archive;
 mod upload;
+pub mod verdict;
 
 #[cfg(test)]
 mod fixtures;
-pub mod verdict;

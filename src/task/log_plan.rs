@@ -33,6 +33,9 @@ pub enum LogPlan {
 pub struct SidecarPlan {
     /// Its image, the operator's.
     pub image: String,
+    /// Whether it makes the parts one log at the end: not where another attempt may follow, as nothing is added to a
+    /// log once it is whole.
+    pub compose: bool,
     /// Seconds between two parts.
     pub flush_seconds: u32,
     /// Most bytes of the log that are kept.
@@ -56,9 +59,11 @@ pub fn output(plan: Option<&LogPlan>) -> Output {
 impl SidecarPlan {
     /// The sidecar's file in the attempt's ConfigMap.
     #[must_use]
-    pub fn file(&self, task_id: &str, attempt: u32) -> (&'static str, String) {
+    pub fn file(&self, task_id: &str, task_uid: &str, attempt: u32) -> (&'static str, String) {
         let config = SidecarConfig {
             task_id: task_id.to_owned(),
+            task_uid: task_uid.to_owned(),
+            compose: self.compose,
             attempt,
             flush_seconds: self.flush_seconds,
             max_bytes: self.max_bytes,

@@ -1,0 +1,138 @@
+//! The parts that a sidecar made of a log (pure).
+//!
+//! The cursor of a part is `b` and the offset in the log at which it ends. A part whose writer died before it had an
+//! answer may be there beside the one that its successor made from the same place, of another length: what bytes a part
+//! has follows from where it begins and ends, so any parts that join are the log, and the longest such row is taken.
+
+use std::collections::BTreeMap;
+
+use super::parts::{InvalidCursor, Part, PartName};
+
+/// The rows of a log's parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The parts, in order and without a gap.
+    pub parts: Vec<PartName>,
+    /// Where the last one ends.
+    pub end: u64,
+}
+
+impl Chain {
+    /// The longest row of this attempt's parts that begins with the log; of parts that are not a sidecar's nothing is
+    /// said.
+    #[must_use]
+    pub fn of(parts: &[Part], attempt: u32) -> Self {
+        let range = |part: &Part| {
+            let end: u64 = part.name.cursor().strip_prefix('b')?.parse().ok()?;
+            let start = end.checked_sub(part.bytes)?;
+            (part.name.attempt() == attempt && start < end).then(|| (start, end, part.name.clone()))
+        };
+        let mut ranges: Vec<_> = parts.iter().filter_map(range).collect();
+        ranges.sort();
+        // By where it ends, the part with which a row may come there; none is as long as nothing.
+        let mut reached: BTreeMap<u64, Option<(u64, PartName)>> = BTreeMap::from([(0, None)]);
+        for (start, end, name) in ranges {
+            if reached.contains_key(&start) {
+                reached.entry(end).or_insert(Some((start, name)));
+            }
+        }
+        let end = reached.last_key_value().map_or(0, |(end, _)| *end);
+        let (mut parts, mut at) = (Vec::new(), end);
+        while let Some(Some((start, name))) = reached.get(&at) {
+            parts.push(name.clone());
+            at = *start;
+        }
+        parts.reverse();
+        Self { parts, end }
+    }
+
+    /// The name of the next part, if it has so many bytes.
+    ///
+    /// # Errors
+    /// Never: a number is a cursor.
+    pub fn next(&self, attempt: u32, bytes: u64) -> Result<PartName, InvalidCursor> {
+        let sequence = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        PartName::new(attempt, sequence, &format!("b{}", self.end + bytes))
+    }
+
+    /// Adds a part that was written.
+    pub fn push(&mut self, name: PartName, bytes: u64) {
+        self.parts.push(name);
+        self.end += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(attempt: u32, sequence: u32, start: u64, end: u64) -> Part {
+        Part {
+            name: PartName::new(attempt, sequence, &format!("b{end}")).unwrap(),
+            bytes: end - start,
+        }
+    }
+
+    fn ends(parts: &[Part]) -> Vec<String> {
+        let chain = Chain::of(parts, 1);
+        let last = chain.parts.last().map_or("b0", PartName::cursor);
+        assert_eq!(last, format!("b{}", chain.end));
+        chain.parts.iter().map(|name| name.cursor().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_chain_goes_on_where_it_ended() {
+        let (mut chain, mut parts) = (Chain::default(), Vec::new());
+        for bytes in [5, 1, 100] {
+            let name = chain.next(1, bytes).unwrap();
+            parts.push(Part {
+                name: name.clone(),
+                bytes,
+            });
+            chain.push(name, bytes);
+            assert_eq!(Chain::of(&parts, 1), chain);
+        }
+        assert_eq!(chain.parts[2].to_string(), "0001-00000002-b106");
+    }
+
+    #[test]
+    fn of_parts_that_overlap_the_longest_row_is_taken() {
+        assert_eq!(ends(&[]), [""; 0]);
+        // The successor wrote more from the same place.
+        assert_eq!(
+            ends(&[part(1, 0, 0, 5), part(1, 1, 5, 7), part(1, 1, 5, 9)]),
+            ["b5", "b9"]
+        );
+        // The predecessor's came late, when the successor had gone on from a shorter one.
+        assert_eq!(
+            ends(&[
+                part(1, 0, 0, 5),
+                part(1, 1, 5, 7),
+                part(1, 1, 5, 8),
+                part(1, 2, 7, 20)
+            ]),
+            ["b5", "b7", "b20"]
+        );
+        assert_eq!(
+            ends(&[part(1, 0, 0, 9), part(1, 0, 0, 5), part(1, 1, 5, 9)])
+                .last()
+                .unwrap(),
+            "b9"
+        );
+    }
+
+    #[test]
+    fn what_does_not_join_is_not_taken() {
+        let odd = |cursor: &str| Part {
+            name: PartName::new(1, 0, cursor).unwrap(),
+            bytes: 5,
+        };
+        assert_eq!(ends(&[part(1, 0, 1, 5)]), [""; 0]);
+        assert_eq!(ends(&[part(1, 0, 0, 5), part(1, 1, 6, 9)]), ["b5"]);
+        assert_eq!(
+            ends(&[part(2, 0, 0, 5), odd("5"), odd("2026"), odd("b"), odd("b3")]),
+            [""; 0]
+        );
+        assert_eq!(Chain::of(&[part(2, 0, 0, 5)], 2).end, 5);
+    }
+}
