@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use peon_operator::logs::verdict::LogVerdict;
+use peon_operator::task::launch::{self, Output, SHARED_DIR};
 use serde_json::{Value, json};
 
 const ID: &str = "index parallel_ü_2026-11-21T01:31:38.123Z";
@@ -318,6 +319,41 @@ fn listens(pod: &Pod) -> bool {
         .find_map(|line| line.strip_prefix("SigCgt:"))
         .unwrap();
     u64::from_str_radix(caught.trim(), 16).unwrap() & 1 << 14 != 0
+}
+
+/// The peon's own script writes the file, and copies it to where `kubectl logs` reads, while the sidecar frees it.
+#[test]
+fn what_the_script_shows_is_what_is_archived() {
+    let mut pod = Pod::new("script", &json!({}));
+    let root = pod.root.display().to_string();
+    fs::remove_file(pod.root.join("shared/shown")).unwrap();
+    fs::create_dir(pod.root.join("bin")).unwrap();
+    let java = pod.root.join("bin/java");
+    let writes = "n=0; while [ $n -lt 12 ]; do n=$((n + 1)); head -c 3000000 /dev/urandom; echo line $n; sleep .3; done";
+    fs::write(&java, format!("#!/bin/sh\n{writes}; printf end >&2; exit 3\n")).unwrap();
+    fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).unwrap();
+    pod.start();
+    let script = launch::script(Output::Sidecar, &["set -eu\n"]);
+    let script = script.replace(SHARED_DIR, &format!("{root}/shared"));
+    let path = std::env::var("PATH").unwrap();
+    let ended = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .env("PATH", format!("{root}/bin:{path}"))
+        .env("PEON_POD_IP", "10.0.0.1")
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(
+        ended.stdout.ends_with(b"line 12\nend"),
+        "{} bytes",
+        ended.stdout.len()
+    );
+    let held = fs::metadata(pod.root.join("shared/log")).unwrap().blocks() * 512;
+    println!("{held} bytes on disk for {} written", ended.stdout.len());
+    let verdict = pod.terminate();
+    assert!(verdict.archived, "{verdict:?}");
+    assert!(pod.stored(".log").unwrap() == ended.stdout);
 }
 
 /// Where another attempt may follow, the parts stay; the last one makes a log of all of them.

@@ -45,8 +45,8 @@ impl LogVerdict {
         {
             said.message = notice;
         }
-        let end = said.message.floor_char_boundary(LONGEST);
-        said.message.truncate(end);
+        let end = (0..=LONGEST).rev().find(|at| said.message.is_char_boundary(*at));
+        said.message.truncate(end.unwrap_or_default());
         // Numbers, truth values and a string always are JSON.
         serde_json::to_string(&said).unwrap_or_default()
     }

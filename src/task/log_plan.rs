@@ -59,10 +59,10 @@ pub fn output(plan: Option<&LogPlan>) -> Output {
 impl SidecarPlan {
     /// The sidecar's file in the attempt's ConfigMap.
     #[must_use]
-    pub fn file(&self, task_id: &str, task_uid: &str, attempt: u32) -> (&'static str, String) {
+    pub fn file(&self, task_id: &str, uid: &str, attempt: u32) -> (&'static str, String) {
         let config = SidecarConfig {
             task_id: task_id.to_owned(),
-            task_uid: task_uid.to_owned(),
+            task_uid: uid.to_owned(),
             compose: self.compose,
             attempt,
             flush_seconds: self.flush_seconds,
@@ -111,18 +111,13 @@ impl SidecarPlan {
             _ => Vec::new(),
         };
         let named = |container: &Value| container["name"] == CONTAINER;
-        match containers.iter().position(named) {
-            Some(at) => {
-                if let Value::Object(given) = &mut containers[at] {
-                    self.fill(given, peon, scratch);
-                }
-            }
-            // Last: it may need another sidecar for its network. The kubelet ends sidecars from the last one on.
-            None => {
-                let mut container = Map::new();
-                self.fill(&mut container, peon, scratch);
-                containers.push(Value::Object(container));
-            }
+        // Last: it may need another sidecar for its network. The kubelet ends sidecars from the last one on.
+        let at = containers.iter().position(named).unwrap_or_else(|| {
+            containers.push(json!({}));
+            containers.len() - 1
+        });
+        if let Some(container) = containers[at].as_object_mut() {
+            self.fill(container, peon, scratch);
         }
         spec.insert("initContainers".into(), containers.into());
     }
