@@ -18,6 +18,7 @@ pub mod images;
 pub mod interrupt;
 pub mod kubectl;
 pub mod lock;
+pub mod object_stores;
 pub mod outside;
 pub mod peons;
 pub mod progress;

@@ -11,6 +11,7 @@ use crate::{
     cluster::Cluster,
     fixture::Fixture,
     lock::Busy,
+    object_stores,
     progress::Progress,
     selftest,
     target::Target,
@@ -21,12 +22,16 @@ const BESIDE: usize = 4;
 
 /// Runs the cases whose names contain `filter`; says whether all passed.
 ///
-/// Our own cluster is started and ended, unless one is up already.
+/// Our own cluster is started and ended, unless one is up already. Cases of `stores::` need none.
 ///
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
-    let mut passed = check_cluster(cache, busy, filter, progress)?;
+    let mut passed = check_stores(cache, filter, progress);
+    if filter.is_some_and(|filter| filter.starts_with("stores::")) {
+        return Ok(passed);
+    }
+    passed &= check_cluster(cache, busy, filter, progress)?;
     let target = Target::choose_running(cache, busy, progress)?;
     let own = target.own().is_some();
     let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
@@ -74,6 +79,24 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
     drop(druid);
     target.down()?;
     Ok(passed)
+}
+
+/// Archives logs in object stores on this machine.
+fn check_stores(cache: &Cache, filter: Option<&str>, progress: &Progress) -> bool {
+    let progress = *progress;
+    let trial = |case: &object_stores::StoreCase| {
+        let (case, cache) = (*case, cache.clone());
+        Trial::test(case.name, move || {
+            (case.run)(&cache, &progress).map_err(|e| format!("{e:#}").into())
+        })
+    };
+    let arguments = Arguments {
+        filter: filter.map(str::to_owned),
+        test_threads: Some(BESIDE),
+        ..Arguments::default()
+    };
+    let trials = object_stores::CASES.iter().map(trial).collect();
+    !libtest_mimic::run(&arguments, trials).has_failed()
 }
 
 /// Checks the test cluster itself, unless one is up already or it is not ours.

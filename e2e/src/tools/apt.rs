@@ -34,6 +34,9 @@ const PACKAGES: &[Package] = &[
     program("jq", "jq"),
     program("maven", "mvn"),
     program("mmdebstrap", "mmdebstrap"),
+    // For azurite, an object store of the cases.
+    program("nodejs", "node"),
+    program("npm", "npm"),
     program("openjdk-17-jdk-headless", "javac"),
     program("procps", "ps"),
     program("runc", "runc"),
