@@ -1,132 +1,138 @@
-//! Which parts of a follower's log belong together (pure).
+//! The parts that a sidecar made of a log (pure).
 //!
-//! Two processes may both believe to be the one that reads a log, for a moment: both then wrote a part that begins where
-//! the last common one ended. So each part's cursor says which part it follows, and of the ways through the parts the
-//! longest is the log.
+//! The cursor of a part is `b` and the offset in the log at which it ends. A part whose writer died before it had an
+//! answer may be there beside the one that its successor made from the same place, of another length: what bytes a part
+//! has follows from where it begins and ends, so any parts that join are the log, and the longest such row is taken.
 
-use super::mark::{Hash, Mark};
-use super::parts::{Part, PartName};
+use std::collections::BTreeMap;
 
-/// The part that nothing comes before.
-const FIRST: u64 = 0;
+use super::parts::{InvalidCursor, Part, PartName};
 
-/// The cursor of a part that follows `before` and ends at this place of the log, up to which something is missing in so
-/// many places.
-#[must_use]
-pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &Mark) -> String {
-    format!("{:08x}-{gaps}.{mark}", id(before))
+/// The rows of a log's parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The parts, in order and without a gap.
+    pub parts: Vec<PartName>,
+    /// Where the last one ends.
+    pub end: u64,
 }
 
-fn id(part: Option<&PartName>) -> u64 {
-    // Half of the hash is enough: it only has to tell apart a handful.
-    part.map_or(FIRST, |p| Hash::default().and(p.to_string().as_bytes()).0 >> 32)
-}
-
-/// The part that a part follows, and the rest of its cursor.
-fn read(part: &PartName) -> Option<(u64, End)> {
-    let (head, mark) = part.cursor().split_once('.')?;
-    let (before, gaps) = head.split_once('-')?;
-    let end = End {
-        mark: mark.parse().ok()?,
-        gaps: gaps.parse().ok()?,
-    };
-    Some((u64::from_str_radix(before, 16).ok()?, end))
-}
-
-/// Where a part ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
-    /// The place of the log.
-    pub mark: Mark,
-    /// In how many places something is missing up to there.
-    pub gaps: u32,
-}
-
-/// Where a part ends; `None` for a part that no follower wrote.
-#[must_use]
-pub fn end(part: &PartName) -> Option<End> {
-    read(part).map(|(_, end)| end)
-}
-
-/// The parts of an attempt that follow each other, from the first: the longest way, of several that are equally long the
-/// one that comes first by name.
-#[must_use]
-pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
-    let of = |sequence: usize| {
-        parts
-            .iter()
-            .filter(move |p| p.name.attempt() == attempt && p.name.sequence() as usize == sequence)
-    };
-    // Ways to the parts of one sequence number; there are hardly ever two.
-    let mut ways: Vec<Vec<&Part>> = vec![Vec::new()];
-    loop {
-        let length = ways[0].len();
-        let mut longer = Vec::new();
-        for part in of(length) {
-            let Some((before, _)) = read(&part.name) else {
-                continue;
-            };
-            let way = ways.iter().find(|w| id(w.last().map(|p| &p.name)) == before);
-            if let Some(way) = way {
-                longer.push(way.iter().copied().chain([part]).collect());
+impl Chain {
+    /// The longest row of this attempt's parts that begins with the log; of parts that are not a sidecar's nothing is
+    /// said.
+    #[must_use]
+    pub fn of(parts: &[Part], attempt: u32) -> Self {
+        let range = |part: &Part| {
+            let end: u64 = part.name.cursor().strip_prefix('b')?.parse().ok()?;
+            let start = end.checked_sub(part.bytes)?;
+            (part.name.attempt() == attempt && start < end).then(|| (start, end, part.name.clone()))
+        };
+        let mut ranges: Vec<_> = parts.iter().filter_map(range).collect();
+        ranges.sort();
+        // By where it ends, the part with which a row may come there; none is as long as nothing.
+        let mut reached: BTreeMap<u64, Option<(u64, PartName)>> = BTreeMap::from([(0, None)]);
+        for (start, end, name) in ranges {
+            if reached.contains_key(&start) {
+                reached.entry(end).or_insert(Some((start, name)));
             }
         }
-        if longer.is_empty() {
-            break;
+        let end = reached.last_key_value().map_or(0, |(end, _)| *end);
+        let (mut parts, mut at) = (Vec::new(), end);
+        while let Some(Some((start, name))) = reached.get(&at) {
+            parts.push(name.clone());
+            at = *start;
         }
-        ways = longer;
+        parts.reverse();
+        Self { parts, end }
     }
-    ways.swap_remove(0).into_iter().cloned().collect()
+
+    /// The name of the next part, if it has so many bytes.
+    ///
+    /// # Errors
+    /// Never: a number is a cursor.
+    pub fn next(&self, attempt: u32, bytes: u64) -> Result<PartName, InvalidCursor> {
+        let sequence = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        PartName::new(attempt, sequence, &format!("b{}", self.end + bytes))
+    }
+
+    /// Adds a part that was written.
+    pub fn push(&mut self, name: PartName, bytes: u64) {
+        self.parts.push(name);
+        self.end += bytes;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mark(read: u64) -> Mark {
-        Mark {
-            time: "2026-11-21T09:55:37.100000000Z".into(),
-            nth: 1,
-            read,
-            whole: true,
-            hash: read,
-        }
-    }
-
-    fn part(sequence: u32, before: Option<&Part>, read: u64) -> Part {
-        let cursor = cursor(before.map(|p| &p.name), 2, &mark(read));
+    fn part(attempt: u32, sequence: u32, start: u64, end: u64) -> Part {
         Part {
-            name: PartName::new(1, sequence, &cursor).unwrap(),
-            bytes: read,
+            name: PartName::new(attempt, sequence, &format!("b{end}")).unwrap(),
+            bytes: end - start,
         }
     }
 
-    #[test]
-    fn parts_follow_each_other() {
-        let first = part(0, None, 10);
-        let second = part(1, Some(&first), 20);
-        let all = [second.clone(), first.clone()];
-        assert_eq!(chain(&all, 1), [first.clone(), second.clone()]);
-        let end = super::end(&second.name).unwrap();
-        assert_eq!((end.mark, end.gaps), (mark(20), 2));
-        assert_eq!(chain(&all, 2), []);
-        assert_eq!(chain(&[second], 1), []);
+    fn ends(parts: &[Part]) -> Vec<String> {
+        let chain = Chain::of(parts, 1);
+        let last = chain.parts.last().map_or("b0", PartName::cursor);
+        assert_eq!(last, format!("b{}", chain.end));
+        chain.parts.iter().map(|name| name.cursor().to_owned()).collect()
     }
 
     #[test]
-    fn of_two_writers_one_goes_on() {
-        let first = part(0, None, 10);
-        let late = part(1, Some(&first), 15);
-        let other = part(1, Some(&first), 20);
-        let third = part(2, Some(&other), 30);
-        let all = [first.clone(), late, other.clone(), third.clone()];
-        assert_eq!(chain(&all, 1), [first, other, third]);
+    fn a_chain_goes_on_where_it_ended() {
+        let (mut chain, mut parts) = (Chain::default(), Vec::new());
+        for bytes in [5, 1, 100] {
+            let name = chain.next(1, bytes).unwrap();
+            parts.push(Part {
+                name: name.clone(),
+                bytes,
+            });
+            chain.push(name, bytes);
+            assert_eq!(Chain::of(&parts, 1), chain);
+        }
+        assert_eq!(chain.parts[2].to_string(), "0001-00000002-b106");
     }
 
     #[test]
-    fn what_no_follower_wrote_is_passed_over() {
-        let name = PartName::new(1, 0, "4096").unwrap();
-        assert_eq!(super::end(&name), None);
-        assert_eq!(chain(&[Part { name, bytes: 1 }], 1), []);
+    fn of_parts_that_overlap_the_longest_row_is_taken() {
+        assert_eq!(ends(&[]), [""; 0]);
+        // The successor wrote more from the same place.
+        assert_eq!(
+            ends(&[part(1, 0, 0, 5), part(1, 1, 5, 7), part(1, 1, 5, 9)]),
+            ["b5", "b9"]
+        );
+        // The predecessor's came late, when the successor had gone on from a shorter one.
+        assert_eq!(
+            ends(&[
+                part(1, 0, 0, 5),
+                part(1, 1, 5, 7),
+                part(1, 1, 5, 8),
+                part(1, 2, 7, 20)
+            ]),
+            ["b5", "b7", "b20"]
+        );
+        assert_eq!(
+            ends(&[part(1, 0, 0, 9), part(1, 0, 0, 5), part(1, 1, 5, 9)])
+                .last()
+                .unwrap(),
+            "b9"
+        );
+    }
+
+    #[test]
+    fn what_does_not_join_is_not_taken() {
+        let odd = |cursor: &str| Part {
+            name: PartName::new(1, 0, cursor).unwrap(),
+            bytes: 5,
+        };
+        assert_eq!(ends(&[part(1, 0, 1, 5)]), [""; 0]);
+        assert_eq!(ends(&[part(1, 0, 0, 5), part(1, 1, 6, 9)]), ["b5"]);
+        assert_eq!(
+            ends(&[part(2, 0, 0, 5), odd("5"), odd("2026"), odd("b"), odd("b3")]),
+            [""; 0]
+        );
+        assert_eq!(Chain::of(&[part(2, 0, 0, 5)], 2).end, 5);
     }
 }

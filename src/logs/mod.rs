@@ -1,32 +1,35 @@
-//! The logs and reports of tasks: how they leave their pods, and where they outlive them.
+//! The logs and reports of tasks: how they leave their pods, and the archive, where a stock Druid overlord reads them.
 //!
 //! * [`location`]: which store, read from Druid's own property names, by [`properties`] (pure);
 //! * [`layout`]: the keys of everything that is kept for a task (pure);
 //! * [`parts`]: the pieces of a log that is still written, and what a log is composed of (pure);
 //! * [`store`]: the client of a store, with its credentials, retries and time-outs;
-//! * [`archive`]: what is done with a store for all tasks, [`task_archive`] for one;
-//! * [`followers`]: the operator reads logs through the API server: [`source`] opens a stream, [`reader`], [`cut`],
-//!   [`mark`] and [`chain`] make the container's bytes of it (pure), [`collect`] brings them through a [`spool`] to the
-//!   archive;
-//! * [`report`]: `report.json` behind a log (pure);
-//! * [`sidecar_config`], [`verdict`]: what a sidecar in the pod is told, and what it says (pure).
+//! * [`archive`]: what is done with a store for all tasks, [`task_archive`] for one.
+//!
+//! How they leave a pod:
+//!
+//! * [`follower`]: the operator reads logs through the API server; [`state`] is what it is asked and says (data only);
+//! * [`report`]: the report at the end of a log that somebody follows (pure);
+//! * [`sidecar`]: the program beside the peon; [`sidecar_config`] is what it is told (pure), [`sidecar_files`] what it
+//!   finds, [`verdict`] what it says (pure);
+//! * [`pace`]: when it does what, [`chain`]: which parts are its own (pure);
+//! * [`spool`]: the file that the peon writes, [`plain_file`]: how its files are opened.
 //!
 //! `docs/logs.md` says the same to an administrator.
 
 pub mod archive;
 pub mod chain;
-pub mod collect;
-pub mod cut;
-pub mod followers;
+pub mod follower;
 pub mod layout;
 pub mod location;
-pub mod mark;
+pub mod pace;
 pub mod parts;
+pub mod plain_file;
 pub mod properties;
-pub mod reader;
 pub mod report;
+pub mod sidecar;
 pub mod sidecar_config;
-pub mod source;
+pub mod sidecar_files;
 pub mod spool;
 pub mod state;
 pub mod store;

@@ -20,6 +20,8 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use crate::api::names::hex;
+
 /// Most bytes of a report; the peon's script says in the log that a larger one was left out.
 pub const MAX_REPORT: usize = 8 << 20;
 /// No block is longer: base64 of what does not compress, line breaks and the two marks.
@@ -104,10 +106,7 @@ fn is_base64(line: &[u8]) -> bool {
 fn read(block: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(block).ok()?;
     let (begin, rest) = text.strip_prefix('\n')?.split_once('\n')?;
-    let (body, end) = match rest.strip_suffix('\n')?.rsplit_once('\n') {
-        Some((body, end)) => (body, end),
-        None => return None,
-    };
+    let (body, end) = rest.strip_suffix('\n')?.rsplit_once('\n')?;
     let begin = begin.as_bytes().strip_prefix(&BEGIN[1..])?;
     let (bytes, hash) = std::str::from_utf8(begin)
         .ok()?
@@ -129,11 +128,7 @@ fn read(block: &[u8]) -> Option<Vec<u8>> {
         .take(limit)
         .read_to_end(&mut report)
         .ok()?;
-    let found: String = Sha256::digest(&report)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    (report.len() == bytes && found == hash).then_some(report)
+    (report.len() == bytes && hex(&Sha256::digest(&report)) == hash).then_some(report)
 }
 
 /// Cuts the report off a log that comes piece by piece: what may be the block is held back, and nothing else.

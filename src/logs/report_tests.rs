@@ -7,10 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn hash(report: &[u8]) -> String {
-    Sha256::digest(report)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    hex(&Sha256::digest(report))
 }
 
 /// A block as the script writes it.

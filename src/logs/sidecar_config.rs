@@ -23,8 +23,14 @@ pub const MAX_BYTES: u64 = 1 << 30;
 pub struct SidecarConfig {
     /// The task's id in Druid.
     pub task_id: String,
+    /// The uid of its `PeonTask`, by which the archive keeps parts.
+    pub task_uid: String,
     /// Number of the attempt, from 1.
     pub attempt: u32,
+    /// Whether to make the parts one log at the end. Not where the task may be tried again: once the log is whole,
+    /// nothing is added to it.
+    #[serde(default)]
+    pub compose: bool,
     /// Seconds after which what was written is archived, even if it is little.
     #[serde(default = "flush_seconds")]
     pub flush_seconds: u32,
@@ -72,7 +78,8 @@ mod tests {
 
     #[test]
     fn what_is_not_given_has_a_default() {
-        let config: SidecarConfig = serde_json::from_str(r#"{"taskId": "a b", "attempt": 2}"#).unwrap();
+        let config: SidecarConfig =
+            serde_json::from_str(r#"{"taskId": "a b", "taskUid": "u", "attempt": 2}"#).unwrap();
         assert_eq!((config.flush_seconds, config.max_bytes), (30, 1 << 30));
         assert!(serde_json::from_str::<SidecarConfig>("{}").is_err());
     }
@@ -81,6 +88,8 @@ mod tests {
     fn later_sources_win_and_the_file_over_all() {
         let config = SidecarConfig {
             task_id: "x".into(),
+            task_uid: "u".into(),
+            compose: true,
             attempt: 1,
             flush_seconds: 1,
             max_bytes: 1,

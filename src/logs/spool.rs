@@ -1,115 +1,123 @@
-//! What was read of a log and is not in the store yet: a file, so that a slow store neither holds up the stream nor fills
-//! the memory.
+//! The file that a peon writes its log into.
 
-use std::collections::VecDeque;
-use std::io::{self, SeekFrom};
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
-use super::mark::Mark;
+use super::plain_file;
 
-/// A part ends at one of these, at the latest after so many bytes.
-const STEP: u64 = 4 << 20;
-
-/// A file without a name: whatever ends the process, nothing is left behind.
+/// The log in the volume that peon and sidecar share.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
-    /// Bytes before this one are in the store.
-    start: u64,
-    end: u64,
-    /// Where parts may end: a place in the file and the place in the log.
-    stops: VecDeque<(u64, Mark)>,
-    most: u64,
-}
-
-/// Bytes for a part, and the place in the log behind them.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// The place behind them.
-    pub mark: Mark,
+    dir: PathBuf,
+    name: &'static str,
+    file: Option<File>,
+    freed: u64,
+    can_free: bool,
 }
 
 impl Spool {
-    /// An empty spool in this folder, for at most so many bytes.
-    ///
-    /// # Errors
-    /// When no file can be made there.
-    pub async fn create(folder: &Path, most: u64) -> io::Result<Self> {
-        let folder = folder.to_owned();
-        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await??;
-        Ok(Self {
-            file: File::from_std(file),
-            start: 0,
-            end: 0,
-            stops: VecDeque::new(),
-            most,
-        })
-    }
-
-    /// How many bytes wait for the store.
+    /// The file of this name in this directory, which need not be there yet.
     #[must_use]
-    pub fn pending(&self) -> u64 {
-        self.end - self.start
-    }
-
-    /// Whether it takes no more: reading has to wait for the store.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.pending() >= self.most
-    }
-
-    /// Adds bytes, which end at this place in the log.
-    ///
-    /// # Errors
-    /// When the disk is full or broken; nothing was added then.
-    pub async fn append(&mut self, bytes: &[u8], mark: &Mark) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end)).await?;
-        self.file.write_all(bytes).await?;
-        // tokio's file holds what was written until it is flushed.
-        self.file.flush().await?;
-        self.end += bytes.len() as u64;
-        let begun = self.stops.iter().rev().nth(1).map_or(self.start, |(at, _)| *at);
-        match self.stops.back_mut() {
-            // The last stop moves until it is a step away from the one before.
-            Some(last) if last.0 - begun < STEP => *last = (self.end, mark.clone()),
-            _ => self.stops.push_back((self.end, mark.clone())),
+    pub fn new(dir: &Path, name: &'static str) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            name,
+            file: None,
+            freed: 0,
+            can_free: true,
         }
-        Ok(())
     }
 
-    /// The bytes of the next part.
+    fn file(&mut self) -> io::Result<Option<&File>> {
+        if self.file.is_none() {
+            // Freeing is writing.
+            self.file = match plain_file::open(&self.dir, &[self.name], true) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(self.file.as_ref())
+    }
+
+    /// Bytes that were written so far.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub async fn next(&mut self) -> io::Result<Option<Slice>> {
-        let Some((end, mark)) = self.stops.front().cloned() else {
-            return Ok(None);
-        };
-        let length = usize::try_from(end - self.start).map_err(io::Error::other)?;
+    /// When the file is there and cannot be read.
+    pub fn written(&mut self) -> io::Result<u64> {
+        match self.file()? {
+            Some(file) => Ok(file.metadata()?.len()),
+            None => Ok(0),
+        }
+    }
+
+    /// Bytes from `at` on.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub fn read(&mut self, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        self.file.seek(SeekFrom::Start(self.start)).await?;
-        self.file.read_exact(&mut bytes).await?;
-        Ok(Some(Slice { bytes, mark }))
+        match self.file()? {
+            Some(file) => file.read_exact_at(&mut bytes, at)?,
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
+        Ok(bytes)
     }
 
-    /// A part that ends at this place is in the store.
-    ///
-    /// # Errors
-    /// When the file cannot be shortened.
-    pub async fn release(&mut self, length: u64) -> io::Result<()> {
-        self.start += length;
-        while self.stops.front().is_some_and(|(at, _)| *at <= self.start) {
-            self.stops.pop_front();
+    /// Gives the space of the bytes before `until` back; the file keeps its length. A file system that cannot is not
+    /// asked again.
+    pub fn free(&mut self, until: u64) {
+        if !self.can_free || until <= self.freed {
+            return;
         }
-        if self.start == self.end {
-            self.file.set_len(0).await?;
-            (self.start, self.end) = (0, 0);
+        let (from, length) = (self.freed, until - self.freed);
+        let Ok(Some(file)) = self.file() else { return };
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(file, hole, from, length) {
+            Ok(()) => self.freed = until,
+            Err(Errno::INTR) => {}
+            Err(error) => {
+                tracing::info!(%error, "the space of what is archived cannot be freed here");
+                self.can_free = false;
+            }
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_freed_takes_no_space_and_the_rest_stays() {
+        let dir = std::env::temp_dir().join(format!("peon-spool-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut spool = Spool::new(&dir, "log");
+        assert_eq!(spool.written().unwrap(), 0);
+        assert!(spool.read(0, 1).is_err());
+        let log: Vec<u8> = (0..1_u32 << 20).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(dir.join("log"), &log).unwrap();
+        let length = u64::try_from(log.len()).unwrap();
+        assert_eq!(spool.written().unwrap(), length);
+        let before = spool.file().unwrap().unwrap().metadata().unwrap().blocks();
+        spool.free(3 << 20);
+        spool.free((3 << 20) + 1);
+        spool.free(5);
+        let after = spool.file().unwrap().unwrap().metadata().unwrap().blocks();
+        assert!(after <= before / 2 || !spool.can_free, "{before} {after}");
+        assert_eq!(spool.written().unwrap(), length);
+        let at = (3 << 20) + 1;
+        let rest = spool.read(at, length - at).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(rest == log[usize::try_from(at).unwrap()..]);
+        assert!(spool.read(at, length).is_err(), "beyond the end");
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct LogVerdict {
     /// Bytes of the log that are kept, as parts or as a whole.
     pub log_bytes: u64,
+    /// All that the peon wrote is kept, but for what is beyond the limit.
+    #[serde(default)]
+    pub complete: bool,
     /// The whole log is in its place, and was found there.
     pub archived: bool,
     /// The report is too.
@@ -18,6 +21,9 @@ pub struct LogVerdict {
     /// What went wrong, or is worth knowing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What is worth knowing as long as nothing goes wrong: then it is the message.
+    #[serde(skip)]
+    pub notice: Option<String>,
 }
 
 /// Longest message, in bytes: the pod's status holds 12,288 bytes of them divided by the number of its containers.
@@ -34,8 +40,13 @@ impl LogVerdict {
     #[must_use]
     pub fn line(&self) -> String {
         let mut said = self.clone();
-        let end = said.message.floor_char_boundary(LONGEST);
-        said.message.truncate(end);
+        if let Some(notice) = said.notice.take()
+            && said.message.is_empty()
+        {
+            said.message = notice;
+        }
+        let end = (0..=LONGEST).rev().find(|at| said.message.is_char_boundary(*at));
+        said.message.truncate(end.unwrap_or_default());
         // Numbers, truth values and a string always are JSON.
         serde_json::to_string(&said).unwrap_or_default()
     }
@@ -49,19 +60,24 @@ mod tests {
     fn what_is_said_is_one_line_that_can_be_read_again() {
         let verdict = LogVerdict {
             log_bytes: 7,
+            complete: true,
             archived: true,
             report: false,
             peak_memory_bytes: Some(9),
             message: "a\n\"b\"".into(),
+            notice: None,
         };
         let line = verdict.line();
         assert_eq!(
             line,
-            r#"{"logBytes":7,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
+            r#"{"logBytes":7,"complete":true,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
         );
         assert_eq!(LogVerdict::parse(&format!("{line}\n")), Some(verdict));
         let short = LogVerdict::default().line();
-        assert_eq!(short, r#"{"logBytes":0,"archived":false,"report":false}"#);
+        assert_eq!(
+            short,
+            r#"{"logBytes":0,"complete":false,"archived":false,"report":false}"#
+        );
         assert_eq!(LogVerdict::parse(&short), Some(LogVerdict::default()));
     }
 
@@ -73,6 +89,15 @@ mod tests {
         };
         let read = LogVerdict::parse(&long.line()).unwrap();
         assert_eq!(read.message.len(), 500);
+        let mut noticed = LogVerdict {
+            message: "wrong".into(),
+            notice: Some("known".into()),
+            ..LogVerdict::default()
+        };
+        let message = |verdict: &LogVerdict| LogVerdict::parse(&verdict.line()).unwrap().message;
+        assert_eq!(message(&noticed), "wrong");
+        noticed.message.clear();
+        assert_eq!(message(&noticed), "known");
         for other in [
             "",
             "{}",

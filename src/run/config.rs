@@ -4,7 +4,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::logs::sidecar::Files;
+
+/// What the program is started for: the operator, unless it is told something else.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "peon-operator",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Program {
+    /// Something else than the operator.
+    #[command(subcommand)]
+    pub other: Option<Other>,
+    /// The operator.
+    #[command(flatten)]
+    pub operator: Config,
+}
+
+/// What the program can be besides the operator.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Other {
+    /// Keeps the log and the report of a task, in a container beside its peon.
+    LogSidecar(Files),
+}
 
 /// Runs Apache Druid ingestion tasks as Kubernetes pods.
 #[derive(Debug, Clone, Parser)]
@@ -77,6 +103,10 @@ pub struct Config {
     #[arg(long, env = "PEON_LOG_MOST_BYTES", default_value_t = 1 << 30, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub log_most_bytes: u64,
+    /// Image of this program, for the sidecars that keep the log of a task. Default: none, and templates that ask for
+    /// sidecars are refused.
+    #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
+    pub image: Option<String>,
 
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]

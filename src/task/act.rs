@@ -26,7 +26,7 @@ use super::snapshot::{Creation, Snapshot};
 use super::status::replacing;
 use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
 use crate::kube::refusal;
-use crate::logs::followers::Owner;
+use crate::logs::follower::Owner;
 use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 

@@ -9,7 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::evidence::Evidence;
-use super::snapshot::{Snapshot, Template};
+use super::plan::{Step, plan};
+use super::snapshot::{Creation, Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
@@ -160,4 +161,17 @@ pub fn task_status(id: &str, status: &str, error: Option<&str>) -> String {
         "{{\"id\":{id},\"status\":\"{status}\",\"duration\":3617,\"errorMsg\":{error},\
          \"location\":{{\"host\":null,\"port\":-1,\"tlsPort\":-1}}}}"
     )
+}
+
+/// A task whose status names its pod since second 100.
+pub fn recorded() -> PeonTask {
+    let created = Snapshot {
+        claim: Some(Creation::Created { uid: "map".into() }),
+        creation: Some(Creation::Created { uid: POD_UID.into() }),
+        ..snapshot(noop())
+    };
+    match plan(&created, at(100)) {
+        Step::Settle(settlement) => with_status(noop(), settlement.status.unwrap()),
+        other @ Step::Act(_) => panic!("{other:?}"),
+    }
 }

@@ -13,7 +13,7 @@ use super::rungs::Rungs;
 use super::slots::{Slots, Who};
 use crate::api::conditions::cause;
 use crate::api::{PeonTask, Phase};
-use crate::logs::followers::Followers;
+use crate::logs::follower::Followers;
 
 /// The indexes.
 #[derive(Debug, Default)]

@@ -33,6 +33,9 @@ pub enum LogPlan {
 pub struct SidecarPlan {
     /// Its image, the operator's.
     pub image: String,
+    /// Whether it makes the parts one log at the end: not where another attempt may follow, as nothing is added to a
+    /// log once it is whole.
+    pub compose: bool,
     /// Seconds between two parts.
     pub flush_seconds: u32,
     /// Most bytes of the log that are kept.
@@ -56,9 +59,11 @@ pub fn output(plan: Option<&LogPlan>) -> Output {
 impl SidecarPlan {
     /// The sidecar's file in the attempt's ConfigMap.
     #[must_use]
-    pub fn file(&self, task_id: &str, attempt: u32) -> (&'static str, String) {
+    pub fn file(&self, task_id: &str, uid: &str, attempt: u32) -> (&'static str, String) {
         let config = SidecarConfig {
             task_id: task_id.to_owned(),
+            task_uid: uid.to_owned(),
+            compose: self.compose,
             attempt,
             flush_seconds: self.flush_seconds,
             max_bytes: self.max_bytes,
@@ -106,18 +111,13 @@ impl SidecarPlan {
             _ => Vec::new(),
         };
         let named = |container: &Value| container["name"] == CONTAINER;
-        match containers.iter().position(named) {
-            Some(at) => {
-                if let Value::Object(given) = &mut containers[at] {
-                    self.fill(given, peon, scratch);
-                }
-            }
-            // Last: it may need another sidecar for its network. The kubelet ends sidecars from the last one on.
-            None => {
-                let mut container = Map::new();
-                self.fill(&mut container, peon, scratch);
-                containers.push(Value::Object(container));
-            }
+        // Last: it may need another sidecar for its network. The kubelet ends sidecars from the last one on.
+        let at = containers.iter().position(named).unwrap_or_else(|| {
+            containers.push(json!({}));
+            containers.len() - 1
+        });
+        if let Some(container) = containers[at].as_object_mut() {
+            self.fill(container, peon, scratch);
         }
         spec.insert("initContainers".into(), containers.into());
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::*;
 use crate::task::admit::admit;
-use crate::task::fixtures::{POD, snapshot, task, template};
+use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
 use crate::task::launch;
 use crate::task::snapshot::Template;
 
@@ -17,6 +17,7 @@ fn plan() -> LogPlan {
         json!([{"configMapRef": {"name": "location", "optional": true}}, {"secretRef": {"name": "keys"}}]);
     LogPlan::Sidecar(SidecarPlan {
         image: "registry/operator:1".into(),
+        compose: true,
         flush_seconds: 5,
         max_bytes: 1000,
         properties: BTreeMap::from([("druid.indexer.logs.type".to_owned(), "s3".to_owned())]),
@@ -129,7 +130,11 @@ fn the_peon_has_the_log_and_no_keys() {
 fn the_task_id_is_in_the_sidecars_file_and_not_in_the_pod() {
     let (config_map, mut pod) = objects(Some(&plan()), json!({}));
     let file: SidecarConfig = serde_json::from_str(&config_map.data.unwrap()["log.json"]).unwrap();
-    assert_eq!((file.task_id.as_str(), file.attempt), (ID, 1));
+    assert_eq!(
+        (file.task_id.as_str(), file.task_uid.as_str(), file.attempt),
+        (ID, TASK_UID, 1)
+    );
+    assert!(file.compose);
     assert_eq!((file.flush_seconds, file.max_bytes), (5, 1000));
     assert_eq!(file.properties["druid.indexer.logs.type"], "s3");
     pod["metadata"]["annotations"] = Value::Null;

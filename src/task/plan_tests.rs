@@ -7,8 +7,8 @@ use crate::api::PeonTask;
 use crate::api::Phase;
 use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted, cause};
 use crate::task::fixtures::{
-    ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, running, snapshot, task, task_status,
-    template, with_status,
+    ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, recorded, running, snapshot, task,
+    task_status, template, with_status,
 };
 use crate::task::follow::SILENCE;
 use crate::task::snapshot::{Creation, Live, Refusal, Template};
@@ -70,15 +70,6 @@ fn claimed() -> Snapshot {
         claim: Some(Creation::Created { uid: "map".into() }),
         ..snapshot(noop())
     }
-}
-
-/// A task whose status names its pod since second 100.
-fn recorded() -> PeonTask {
-    let created = Snapshot {
-        creation: Some(Creation::Created { uid: POD_UID.into() }),
-        ..claimed()
-    };
-    with_status(noop(), status(&created, 100))
 }
 
 /// A task with a verdict.

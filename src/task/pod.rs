@@ -145,7 +145,7 @@ impl Attempt<'_> {
             Some(from) => data.extend(payload_volume::files(from, self.payload)),
         }
         if let Some(sidecar) = self.sidecar() {
-            data.push(sidecar.file(&self.payload.id, self.number));
+            data.push(sidecar.file(&self.payload.id, self.task_uid, self.number));
         }
         ConfigMap {
             metadata: ObjectMeta {

@@ -11,7 +11,7 @@ use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
 type Rights = BTreeSet<(String, String)>;
 
 /// Group and resource, verbs, and the names that they are narrowed to.
-const TASKS: [(&str, &[&str]); 7] = [
+const TASKS: [(&str, &[&str]); 8] = [
     ("peon.dev/peontasks", &["delete", "get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),

@@ -190,13 +190,16 @@ fn other_properties_replace_the_pods() {
 }
 
 #[test]
-fn the_lease_is_in_the_namespace_of_the_pods() {
-    let env = render(&[]).container()["env"].clone();
-    let expected = json!([{
-        "name": "PEON_LEASE_NAMESPACE",
-        "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
-    }]);
-    assert_eq!(env, expected);
+fn the_process_knows_its_namespace_and_its_image() {
+    let objects = render(&[]);
+    let expected = json!([
+        {
+            "name": "PEON_LEASE_NAMESPACE",
+            "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+        },
+        {"name": "PEON_IMAGE", "value": objects.container()["image"]},
+    ]);
+    assert_eq!(objects.container()["env"], expected);
 }
 
 #[test]

@@ -97,6 +97,10 @@ fn the_schema_refuses_what_is_wrong() {
             r#"extraEnv=[{"name": "PEON_LEASE_NAMESPACE", "value": "x"}]"#,
             "/extraEnv/0/name",
         ),
+        (
+            r#"extraEnv=[{"name": "PEON_IMAGE", "value": "x"}]"#,
+            "/extraEnv/0/name",
+        ),
         (r#"watchNamespace="Druid""#, "/watchNamespace"),
         (r#"watchNamespace="druid""#, "set scope to namespace"),
     ] {

@@ -1,6 +1,6 @@
 //! The log and the report of a task outlive its pod, however it ends.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -22,9 +22,6 @@ pub(super) const CASES: [Case; 7] = [
     case("logs::of_a_pod_deleted_by_force_are_archived", forced).own(),
 ];
 
-/// Where kubelets keep the logs of containers.
-const POD_LOGS: &str = "/var/log/pods";
-
 /// A container's log on its node, which stays readable when the kubelet removes it: a link of our own.
 struct OnNode(PathBuf);
 
@@ -34,11 +31,12 @@ impl OnNode {
             .kubectl
             .get_json(&["pod", pod, "--namespace", NAMESPACE])?;
         let uid = object["metadata"]["uid"].as_str().context("no uid")?;
-        let file = Path::new(POD_LOGS)
+        let folder = fixture.target.own().context("no cluster of our own")?.pod_logs();
+        let file = folder
             .join(format!("{NAMESPACE}_{pod}_{uid}"))
             .join(container)
             .join("0.log");
-        let link = Path::new(POD_LOGS).join(format!("held-{}-{uid}", fixture.run));
+        let link = folder.join(format!("held-{}-{uid}", fixture.run));
         wait_until(LIMIT, "the container's log on its node", || {
             Ok(std::fs::hard_link(&file, &link).ok())
         })?;
@@ -133,16 +131,18 @@ fn success(fixture: &Fixture) -> Result<()> {
 
 fn task_failure(fixture: &Fixture) -> Result<()> {
     let name = "log-of-failure";
-    // The file that it is to read is not there.
-    fixture.ingest(name, |task| {
-        task["spec"]["task"]["spec"]["ioConfig"]["inputSource"] =
-            json!({"type": "local", "files": ["/nowhere"]});
+    let (id, _) = fixture.ingest(name, |task| {
+        let spec = &mut task["spec"]["task"]["spec"];
+        spec["ioConfig"]["inputSource"]["data"] = json!("this is no JSON");
+        spec["tuningConfig"]["maxParseExceptions"] = json!(0);
+        spec["tuningConfig"]["logParseExceptions"] = json!(true);
     })?;
     fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
     let on_node = OnNode::hold(fixture, &format!("{name}-1"), "peon")?;
     fixture.until_reason(NAMESPACE, name, "TaskFailed")?;
     let log = archived(fixture, name, "Archived")?;
-    is_same(&log, without_report(&on_node.bytes()?))
+    is_same(&log, without_report(&on_node.bytes()?))?;
+    fixture.druid.shutdown(&id)
 }
 
 fn attempts(fixture: &Fixture) -> Result<()> {

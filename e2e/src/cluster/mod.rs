@@ -185,6 +185,12 @@ impl Cluster {
         Ok(folder)
     }
 
+    /// Where the first node keeps the logs of containers.
+    #[must_use]
+    pub fn pod_logs(&self) -> PathBuf {
+        self.layout.path("var-log/pods")
+    }
+
     /// Makes an image known to the nodes; quick when it already is.
     ///
     /// # Errors

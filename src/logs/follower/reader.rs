@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::cut::Cutter;
 use super::mark::Mark;
-use super::report;
+use crate::logs::report;
 
 /// What the line begins with behind which a report may stand.
 const BEGIN: &[u8] = b"-----BEGIN PEON REPORT ";

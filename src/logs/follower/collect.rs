@@ -9,15 +9,15 @@ use bytes::Bytes;
 use futures::AsyncReadExt;
 use tokio::sync::{Semaphore, watch};
 
-use super::archive::ArchiveError;
 use super::chain;
 use super::mark::Mark;
-use super::parts::{Part, PartName};
 use super::reader::Reader;
 use super::source::{Closed, Source};
 use super::spool::{Slice, Spool};
-use super::state::KeepLog;
-use super::task_archive::TaskArchive;
+use crate::logs::archive::ArchiveError;
+use crate::logs::parts::{Part, PartName};
+use crate::logs::state::KeepLog;
+use crate::logs::task_archive::TaskArchive;
 
 /// How much of a stream is read at a time.
 const CHUNK: usize = 64 * 1024;

@@ -1,5 +1,13 @@
 //! The operator's followers: who reads which log, and how it stands.
 
+pub mod chain;
+pub mod collect;
+pub mod cut;
+pub mod mark;
+pub mod reader;
+pub mod source;
+pub mod spool;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +18,12 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use super::archive::{Archive, ArchiveError};
-use super::chain;
-use super::collect::{Collected, Collector, Goal, Limits, insist};
-use super::parts::{Composed, PartName, Piece};
-use super::source::Source;
-use super::state::{KeepLog, Kept, LogState};
-use super::task_archive::TaskArchive;
+use self::collect::{Collected, Collector, Goal, Limits, insist};
+use self::source::Source;
+use crate::logs::archive::{Archive, ArchiveError};
+use crate::logs::parts::{Composed, PartName, Piece};
+use crate::logs::state::{KeepLog, Kept, LogState};
+use crate::logs::task_archive::TaskArchive;
 
 /// How long an attempt whose log was read may take to be followed by another one or to be the last.
 const UNDECIDED: Duration = Duration::from_secs(2);

@@ -1,0 +1,115 @@
+//! What was read of a log and is not in the store yet: a file, so that a slow store neither holds up the stream nor fills
+//! the memory.
+
+use std::collections::VecDeque;
+use std::io::{self, SeekFrom};
+use std::path::Path;
+
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::mark::Mark;
+
+/// A part ends at one of these, at the latest after so many bytes.
+const STEP: u64 = 4 << 20;
+
+/// A file without a name: whatever ends the process, nothing is left behind.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    /// Bytes before this one are in the store.
+    start: u64,
+    end: u64,
+    /// Where parts may end: a place in the file and the place in the log.
+    stops: VecDeque<(u64, Mark)>,
+    most: u64,
+}
+
+/// Bytes for a part, and the place in the log behind them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The place behind them.
+    pub mark: Mark,
+}
+
+impl Spool {
+    /// An empty spool in this folder, for at most so many bytes.
+    ///
+    /// # Errors
+    /// When no file can be made there.
+    pub async fn create(folder: &Path, most: u64) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await??;
+        Ok(Self {
+            file: File::from_std(file),
+            start: 0,
+            end: 0,
+            stops: VecDeque::new(),
+            most,
+        })
+    }
+
+    /// How many bytes wait for the store.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it takes no more: reading has to wait for the store.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pending() >= self.most
+    }
+
+    /// Adds bytes, which end at this place in the log.
+    ///
+    /// # Errors
+    /// When the disk is full or broken; nothing was added then.
+    pub async fn append(&mut self, bytes: &[u8], mark: &Mark) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.end)).await?;
+        self.file.write_all(bytes).await?;
+        // tokio's file holds what was written until it is flushed.
+        self.file.flush().await?;
+        self.end += bytes.len() as u64;
+        let begun = self.stops.iter().rev().nth(1).map_or(self.start, |(at, _)| *at);
+        match self.stops.back_mut() {
+            // The last stop moves until it is a step away from the one before.
+            Some(last) if last.0 - begun < STEP => *last = (self.end, mark.clone()),
+            _ => self.stops.push_back((self.end, mark.clone())),
+        }
+        Ok(())
+    }
+
+    /// The bytes of the next part.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn next(&mut self) -> io::Result<Option<Slice>> {
+        let Some((end, mark)) = self.stops.front().cloned() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(end - self.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        self.file.seek(SeekFrom::Start(self.start)).await?;
+        self.file.read_exact(&mut bytes).await?;
+        Ok(Some(Slice { bytes, mark }))
+    }
+
+    /// A part that ends at this place is in the store.
+    ///
+    /// # Errors
+    /// When the file cannot be shortened.
+    pub async fn release(&mut self, length: u64) -> io::Result<()> {
+        self.start += length;
+        while self.stops.front().is_some_and(|(at, _)| *at <= self.start) {
+            self.stops.pop_front();
+        }
+        if self.start == self.end {
+            self.file.set_len(0).await?;
+            (self.start, self.end) = (0, 0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! `peon-operator log-sidecar`: keeps the log and the report of the peon beside it.
+//!
+//! It reads the file that the peon writes, archives what is new as parts, and frees it. The parts in the archive are its
+//! only memory: after a restart it goes on where they end. The kubelet asks it to stop when the peon has ended; then it
+//! archives the rest, makes the parts one log, and adds the report. A store that does not answer is asked again until
+//! the kubelet loses patience; what is in it by then stays there. The verdict is written anew with every step, because
+//! nobody knows which one is the last.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::archive::Archive;
+use super::chain::Chain;
+use super::location::Location;
+use super::pace::{self, Pace, Seen, Step};
+use super::parts::{Composed, Part, Piece};
+use super::sidecar_config::SidecarConfig;
+pub use super::sidecar_files::Files;
+use super::spool::Spool;
+use super::store::Identity;
+use super::task_archive::TaskArchive;
+use super::verdict::LogVerdict;
+use crate::task::launch::LOG_FILE;
+
+/// How often to look for new bytes.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the sidecar until it is asked to stop and has done what it can.
+///
+/// # Errors
+/// When it cannot listen for the request to stop.
+pub async fn run(files: &Files) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    // An error says that somebody logs already.
+    let _ = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .try_init();
+    let mut verdict = LogVerdict::default();
+    let mut failures = 0;
+    loop {
+        // Asked to stop, it tries once more.
+        let last = stop.asked;
+        match open(files) {
+            Ok((config, archive)) => {
+                let sidecar = Sidecar {
+                    files,
+                    pace: Pace {
+                        flush: Duration::from_secs(config.flush_seconds.into()),
+                        max_bytes: config.max_bytes,
+                    },
+                    config,
+                    archive,
+                    chain: Chain::default(),
+                    spool: Spool::new(&files.shared, LOG_FILE),
+                    stop,
+                    verdict,
+                    failures: 0,
+                };
+                sidecar.run().await;
+                return Ok(());
+            }
+            // Ending now would be a restart, and a task is not to fail for its log. A Secret may still be mended.
+            Err(error) => {
+                failures += 1;
+                verdict.message = format!("the log is not archived: {error:#}");
+                tracing::warn!(failures, "{}", verdict.message);
+                verdict.peak_memory_bytes = files.peak_memory();
+                files.say(&verdict);
+                if last {
+                    return Ok(());
+                }
+                stop.wait(pace::delay(failures)).await;
+            }
+        }
+    }
+}
+
+/// What the sidecar is told, and where its log goes.
+fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
+    let (config, properties) = files.read()?;
+    let location = Location::from_properties(&properties)?.context("there is no druid.indexer.logs.type")?;
+    // What the pod may do, its owner may do.
+    let archive = Archive::open(location, Identity::Ambient)?;
+    let archive = archive.of_task(&config.task_id, &config.task_uid)?;
+    Ok((config, archive))
+}
+
+/// The log of one attempt on its way.
+struct Sidecar<'a> {
+    files: &'a Files,
+    config: SidecarConfig,
+    pace: Pace,
+    archive: TaskArchive,
+    /// What the archive has of it.
+    chain: Chain,
+    spool: Spool,
+    stop: Stop,
+    verdict: LogVerdict,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Sidecar<'_> {
+    async fn run(mut self) {
+        self.chain = loop {
+            let parts = self.archive.parts().await;
+            if let Some(parts) = self.succeeded("looking for parts of the log", parts).await {
+                break Chain::of(&parts, self.config.attempt);
+            }
+        };
+        let mut last_part = Instant::now();
+        loop {
+            let written = self.spool.written();
+            let Some(written) = self.succeeded("reading the log", written).await else {
+                continue;
+            };
+            let step = self.pace.step(Seen {
+                archived: self.chain.end,
+                written,
+                since_part: last_part.elapsed(),
+                ended: self.stop.asked,
+            });
+            let archived = match step {
+                Step::Wait => {
+                    self.stop.wait(LOOK).await;
+                    false
+                }
+                Step::Part(length) => {
+                    let bytes = self.spool.read(self.chain.end, length);
+                    match self.succeeded("reading the log", bytes).await {
+                        Some(bytes) => self.add(bytes).await,
+                        None => false,
+                    }
+                }
+                Step::Dropped(bytes) => {
+                    let notice = self.pace.notice(bytes);
+                    let archived = self.add(notice.clone().into_bytes()).await;
+                    self.verdict.notice = archived.then(|| notice.trim().to_owned());
+                    archived
+                }
+                Step::Done => break,
+            };
+            if archived {
+                last_part = Instant::now();
+            }
+            let shown = self.files.shown().min(written);
+            self.spool.free(self.pace.free_before(self.chain.end, shown));
+        }
+        self.verdict.complete = true;
+        self.say();
+        self.keep_report().await;
+        if self.config.compose {
+            self.compose().await;
+        }
+    }
+
+    /// Archives the next part.
+    async fn add(&mut self, bytes: Vec<u8>) -> bool {
+        let length = bytes.len() as u64;
+        let added = match self.chain.next(self.config.attempt, length) {
+            Ok(name) => {
+                let put = self.archive.put_part(&name, Bytes::from(bytes)).await;
+                put.map(|()| name).map_err(anyhow::Error::from)
+            }
+            Err(error) => Err(error.into()),
+        };
+        let Some(name) = self.succeeded("archiving the log", added).await else {
+            return false;
+        };
+        self.chain.push(name, length);
+        self.say();
+        true
+    }
+
+    async fn keep_report(&mut self) {
+        let report = match self.files.report() {
+            Ok(None) => return,
+            Ok(Some(report)) => Bytes::from(report),
+            Err(error) => {
+                self.verdict.notice = Some(format!("report.json is not archived: {error}"));
+                return self.say();
+            }
+        };
+        while !self.verdict.report {
+            let put = self.archive.put_report(report.clone()).await;
+            self.verdict.report = self.succeeded("archiving the report", put).await.is_some();
+        }
+        self.say();
+    }
+
+    /// Makes one log of what earlier attempts left and of this one.
+    async fn compose(&mut self) {
+        let mut first = true;
+        loop {
+            let parts = self.archive.parts().await;
+            let composed = match parts {
+                Ok(parts) => self.archive.compose(&self.pieces(&parts)).await,
+                Err(error) => Err(error),
+            };
+            match self.succeeded("composing the log", composed).await {
+                Some(Composed::Before(_)) if first && self.chain.end > 0 => {
+                    self.verdict.complete = false;
+                    self.verdict.notice =
+                        Some("the log was composed before this attempt wrote, and is without it".to_owned());
+                }
+                Some(Composed::Written(bytes) | Composed::Before(bytes)) => {
+                    self.verdict.archived = true;
+                    self.verdict.log_bytes = bytes;
+                }
+                Some(Composed::Nothing) => self.verdict.notice = Some("nothing was written".to_owned()),
+                None => {
+                    // It may have been done all the same.
+                    first = false;
+                    continue;
+                }
+            }
+            return self.tell();
+        }
+    }
+
+    fn pieces(&self, parts: &[Part]) -> Vec<Piece> {
+        let earlier = parts
+            .iter()
+            .map(|part| &part.name)
+            .filter(|name| name.attempt() < self.config.attempt);
+        let names = earlier.chain(&self.chain.parts);
+        names.cloned().map(Piece::Part).collect()
+    }
+
+    /// What came of it; after a failure the store is left alone for a while.
+    async fn succeeded<T, E: Into<anyhow::Error>>(
+        &mut self,
+        doing: &str,
+        outcome: Result<T, E>,
+    ) -> Option<T> {
+        match outcome {
+            Ok(outcome) => {
+                self.failures = 0;
+                self.verdict.message.clear();
+                Some(outcome)
+            }
+            Err(error) => {
+                self.failures += 1;
+                self.verdict.message = format!("{doing}: {:#}", error.into());
+                tracing::warn!(failures = self.failures, "{}", self.verdict.message);
+                self.say();
+                self.stop.wait(pace::delay(self.failures)).await;
+                None
+            }
+        }
+    }
+
+    /// Writes the verdict as it stands, before there is a whole log.
+    fn say(&mut self) {
+        self.verdict.log_bytes = self.chain.end;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.verdict.peak_memory_bytes = self.files.peak_memory().or(self.verdict.peak_memory_bytes);
+        self.files.say(&self.verdict);
+    }
+}
+
+/// The kubelet's request to stop.
+struct Stop {
+    signal: Signal,
+    asked: bool,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        let signal = signal(SignalKind::terminate())?;
+        Ok(Self { signal, asked: false })
+    }
+
+    async fn asked(&mut self) {
+        self.signal.recv().await;
+        self.asked = true;
+    }
+
+    /// Waits so long, or until it is asked for the first time.
+    async fn wait(&mut self, time: Duration) {
+        if self.asked {
+            tokio::time::sleep(time).await;
+            return;
+        }
+        // Its end is the end of the time.
+        let _ = tokio::time::timeout(time, self.asked()).await;
+    }
+}
