@@ -12,6 +12,10 @@ impl Directory {
     pub(super) fn new() -> Result<Self> {
         Ok(Self(Folder::new()?))
     }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
 }
 
 impl Place for Directory {
@@ -38,6 +42,10 @@ impl Place for Directory {
 
     fn keys(&self) -> Result<Vec<String>> {
         files_below(self.0.path())
+    }
+
+    fn keeps(&self) -> Option<String> {
+        Some(".peon/in-use".to_owned())
     }
 }
 
