@@ -34,7 +34,7 @@ impl Versitygw {
                         "--port",
                         &format!("127.0.0.1:{port}"),
                         "posix",
-                        "--nometa",
+                        "--sidecar",
                     ])
                     .arg(folder.join("meta"))
                     .arg(folder.join("data"));
