@@ -122,6 +122,9 @@ impl Fixture {
             format!("logs.volume={volume}"),
             format!("logs.mountPath={STORAGE_PATH}"),
             "logs.flushSeconds=2".to_owned(),
+            // Files of one user: the sidecars' is the peons'.
+            "podSecurityContext.runAsUser=1000".to_owned(),
+            "podSecurityContext.runAsGroup=1000".to_owned(),
             format!("runtimeProperties={}", json!(properties)),
         ])
     }

@@ -135,6 +135,13 @@ pub struct Logs {
     /// the API server; `Sidecar`, read in the pod; or `None`. Default: `Follower`. Example: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collect: Option<Collect>,
+
+    /// What the sidecar is told besides the operator's `druid.indexer.logs.*`, which override it: credentials of the store,
+    /// from Secrets, under Druid's names. The operator's own are never given to a pod. Default: none: the identity of the
+    /// pod. Example: `[{secretRef: {name: log-store}}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::properties_from")]
+    pub properties_from: Vec<PropertiesSource>,
 }
 
 /// How logs and reports reach their store.
@@ -143,6 +150,8 @@ pub enum Collect {
     /// The operator reads them through the API server.
     #[default]
     Follower,
+    /// A container in the pod reads them.
+    Sidecar,
     /// They stay in the pod and go with it.
     None,
 }

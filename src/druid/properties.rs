@@ -60,6 +60,12 @@ pub struct RuntimeProperties {
     pub properties: BTreeMap<String, String>,
     /// What says where logs are archived, under Druid's own names.
     pub logs: LogProperties,
+    /// Not in the file: the operator's own image, for sidecars that archive logs.
+    pub sidecar_image: Option<String>,
+    /// Not in the file: seconds after which what was read of a log is archived.
+    pub log_flush_seconds: Option<u32>,
+    /// Not in the file: most bytes of a log that are archived.
+    pub log_most_bytes: Option<u64>,
     /// Names in the file that mean nothing to the operator, for a warning.
     pub unknown: Vec<String>,
 }
@@ -77,6 +83,26 @@ const LOGS: [&str; 6] = [
 /// Properties that may hold credentials: their values are not printed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct LogProperties(pub BTreeMap<String, String>);
+
+/// Those of [`LogProperties`] that are secrets.
+const LOG_CREDENTIALS: [&str; 6] = [
+    "druid.s3.accessKey",
+    "druid.s3.secretKey",
+    "druid.s3.sessionToken",
+    "druid.azure.key",
+    "druid.azure.sharedAccessStorageToken",
+    "peon.google.serviceAccount",
+];
+
+impl LogProperties {
+    /// What may be given to a pod in any namespace: where logs are archived, and not the operator's own credentials.
+    #[must_use]
+    pub fn without_credentials(&self) -> BTreeMap<String, String> {
+        let mut all = self.0.clone();
+        all.retain(|name, _| !LOG_CREDENTIALS.contains(&name.as_str()));
+        all
+    }
+}
 
 impl std::fmt::Debug for LogProperties {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -185,6 +211,8 @@ mod tests {
         assert_eq!(read.properties["druid.processing.numThreads"], "2");
         assert_eq!(read.logs.0["druid.indexer.logs.type"], "s3");
         assert!(!format!("{read:?}").contains("hidden"), "{read:?}");
+        let to_pods: Vec<_> = read.logs.without_credentials().into_keys().collect();
+        assert_eq!(to_pods, ["druid.indexer.logs.type"]);
         assert_eq!(read.unknown, ["druid.port"]);
     }
 

@@ -9,8 +9,12 @@ pub struct KeepLog {
     pub pod: String,
     /// The peon's container.
     pub container: String,
-    /// Whether the container has ended.
+    /// Whether a sidecar reads it, and parts are all that is expected of it.
+    pub sidecar: bool,
+    /// Whether the container has ended; of a pod with a sidecar, whether both have.
     pub ended: bool,
+    /// Whether the sidecar said that all of it is kept.
+    pub complete: bool,
     /// Whether no attempt follows: the log can be put together.
     pub last: bool,
 }

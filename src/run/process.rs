@@ -45,7 +45,11 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     super::telemetry::start(&config)?;
     let shutdown = Shutdown::on_signals()?;
-    let operator = Arc::new(read_properties(&config)?);
+    let mut operator = read_properties(&config)?;
+    operator.sidecar_image.clone_from(&config.image);
+    operator.log_flush_seconds = u32::try_from(config.log_flush_seconds).ok();
+    operator.log_most_bytes = Some(config.log_most_bytes);
+    let operator = Arc::new(operator);
     let archive = open_archive(&config, &operator).context("logs cannot be archived")?;
     let namespace = config
         .namespace

@@ -257,7 +257,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
         effective,
         arguments,
         grace_seconds,
-        logs: keep_log::follows(snapshot).then_some(LogPlan::Follower),
+        logs: keep_log::plan_of(snapshot)?,
         task,
         template,
     })

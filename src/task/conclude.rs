@@ -28,7 +28,7 @@ pub(super) fn conclude(
     proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
-    if let Some(step) = keep_log::at_the_end(snapshot, evidence) {
+    if let Some(step) = keep_log::at_the_end(snapshot, evidence, gone) {
         return step;
     }
     let end = |draft: Draft, verdict: &Verdict| end(snapshot, evidence, gone, draft, verdict, now);

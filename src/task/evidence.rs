@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::log_plan::CONTAINER as LOG_SIDECAR;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
+use crate::logs::verdict::LogVerdict;
 
 /// A pod as far as its task's fate goes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,6 +43,8 @@ pub struct Evidence {
     pub peon: Container,
     /// The first init container that waits for something or failed: its name and state.
     pub init: Option<(String, Container)>,
+    /// Whether the sidecar that reads the log said that it kept all of it.
+    pub log_complete: bool,
     /// Whether an ordinary container beside the peon's runs.
     pub sidecars: bool,
     /// When the kubelet took the pod: its `activeDeadlineSeconds` counts from here.
@@ -121,7 +125,13 @@ impl Evidence {
             .and_then(|a| a.get(ANNOTATION_CONTAINER))
             .map_or(PEON_CONTAINER, String::as_str);
         let init = status.init_container_statuses.unwrap_or_default();
+        let sidecar = init.iter().find(|c| c.name == LOG_SIDECAR).map(container);
+        let said = match &sidecar {
+            Some(Container::Terminated(ended)) => LogVerdict::parse(&ended.message),
+            _ => None,
+        };
         Self {
+            log_complete: said.is_some_and(|s| s.complete),
             container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),

@@ -5,13 +5,16 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::admit::Refused;
 use super::deadlines;
 use super::evidence::{Container, Evidence};
+use super::log_plan::{LogPlan, SidecarPlan};
 use super::plan::{Action, Step, settle, settle_until};
 use super::snapshot::Snapshot;
 use super::status::Draft;
-use crate::api::conditions::{self, LOGS_ARCHIVED, logs};
+use crate::api::conditions::{self, LOGS_ARCHIVED, accepted, logs};
 use crate::api::{Collect, PEON_CONTAINER, names};
+use crate::logs::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::state::{KeepLog, LogState};
 
 /// How long a verdict waits for the log, so that both are written at once.
@@ -62,13 +65,48 @@ impl Word {
     }
 }
 
-/// Whether logs of this task are read by the operator.
-pub(super) fn follows(snapshot: &Snapshot) -> bool {
+/// Who reads the task's log; `None` where it is not archived.
+fn reader(snapshot: &Snapshot) -> Option<Collect> {
     let collect = snapshot.template_spec().and_then(|t| t.logs.as_ref()?.collect);
-    snapshot.keeps_logs && collect.unwrap_or_default() == Collect::Follower
+    Some(collect.unwrap_or_default()).filter(|c| snapshot.keeps_logs && *c != Collect::None)
+}
+
+/// What the pod of an attempt has to do for its log.
+///
+/// # Errors
+/// `InvalidTemplate`, where the operator cannot make the sidecar that the template wants.
+pub(super) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
+    match reader(snapshot) {
+        None | Some(Collect::None) => Ok(None),
+        Some(Collect::Follower) => Ok(Some(LogPlan::Follower)),
+        Some(Collect::Sidecar) => {
+            let Some(image) = snapshot.operator.sidecar_image.clone() else {
+                return Err(Refused {
+                    reason: accepted::INVALID_TEMPLATE,
+                    message: "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE".into(),
+                });
+            };
+            let given = snapshot
+                .template_spec()
+                .and_then(|t| t.logs.clone())
+                .unwrap_or_default();
+            Ok(Some(LogPlan::Sidecar(SidecarPlan {
+                image,
+                // Whether another attempt follows is not known before this one has ended.
+                compose: false,
+                flush_seconds: snapshot.operator.log_flush_seconds.unwrap_or(FLUSH_SECONDS),
+                max_bytes: snapshot.operator.log_most_bytes.unwrap_or(MAX_BYTES),
+                properties: snapshot.operator.logs.without_credentials(),
+                properties_from: given.properties_from,
+            })))
+        }
+    }
 }
 
 fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool) -> Step {
+    let sidecar = reader(snapshot) == Some(Collect::Sidecar);
+    // The sidecar ends after the peon.
+    let ended = ended && !(sidecar && evidence.is_some_and(|e| !e.pod_uid.is_empty() && !e.pod_ended()));
     let container = evidence
         .map(|e| e.container.clone())
         .filter(|c| !c.is_empty())
@@ -77,7 +115,9 @@ fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool
         attempt: snapshot.attempt(),
         pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
         container,
+        sidecar,
         ended,
+        complete: evidence.is_some_and(|e| e.log_complete),
         last,
     }))
 }
@@ -88,13 +128,14 @@ pub(super) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<
         evidence.peon,
         Container::Running { .. } | Container::Terminated(_)
     );
-    (begun && snapshot.log.is_none() && follows(snapshot))
+    (begun && snapshot.log.is_none() && reader(snapshot).is_some())
         .then(|| ask(snapshot, Some(evidence), false, false))
 }
 
 /// The attempt has ended, and whether another one follows is not decided yet.
-pub(super) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
-    (snapshot.log.is_none() && follows(snapshot)).then(|| ask(snapshot, Some(evidence), true, false))
+pub(super) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence, gone: bool) -> Option<Step> {
+    (snapshot.log.is_none() && reader(snapshot).is_some())
+        .then(|| ask(snapshot, Some(evidence).filter(|_| !gone), true, false))
 }
 
 /// What comes of the log before the verdict is written.
@@ -115,11 +156,11 @@ pub(super) fn before_verdict(
     gone: bool,
     now: Timestamp,
 ) -> BeforeVerdict {
-    if !follows(snapshot) {
+    if reader(snapshot).is_none() {
         return BeforeVerdict::Nothing;
     }
     let Some(kept) = snapshot.log.as_ref().filter(|k| k.last) else {
-        return BeforeVerdict::First(ask(snapshot, Some(evidence), true, true));
+        return BeforeVerdict::First(ask(snapshot, Some(evidence).filter(|_| !gone), true, true));
     };
     let word = Word::of(&kept.state);
     let ended = match &evidence.peon {
@@ -158,7 +199,7 @@ pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
         };
         return Some(settle(Draft::of(&snapshot.task, now).say_of_log(&word)));
     }
-    if !follows(snapshot) {
+    if reader(snapshot).is_none() {
         // The store was taken away from the operator: it may come back.
         return None;
     }

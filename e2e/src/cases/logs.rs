@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::lifecycle::long_noop;
 use super::{Case, case};
 use crate::{
+    druid::STORAGE_PATH,
     fixture::{Fixture, LIMIT, NAMESPACE},
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 7] = [
+pub(super) const CASES: [Case; 10] = [
     case("logs::of_a_success_are_where_the_overlord_reads_them", success).own(),
     case("logs::of_a_task_that_fails_are_archived", task_failure).own(),
     case("logs::of_every_attempt_are_in_one_log", attempts).own(),
@@ -20,23 +21,32 @@ pub(super) const CASES: [Case; 7] = [
     case("logs::of_a_drained_task_are_archived", drained).own(),
     case("logs::of_a_deleted_pod_are_archived", deleted).own(),
     case("logs::of_a_pod_deleted_by_force_are_archived", forced).own(),
+    case("logs::a_sidecar_archives_a_success", sidecar_success).own(),
+    case("logs::a_sidecar_archives_a_cancelled_task", sidecar_cancelled).own(),
+    case(
+        "logs::a_sidecar_loses_nothing_of_a_pod_deleted_by_force",
+        sidecar_forced,
+    )
+    .own(),
 ];
 
 /// A container's log on its node, which stays readable when the kubelet removes it: a link of our own.
 struct OnNode(PathBuf);
 
 impl OnNode {
-    fn hold(fixture: &Fixture, pod: &str, container: &str) -> Result<Self> {
+    fn hold(fixture: &Fixture, pod: &str) -> Result<Self> {
         let object = fixture
             .kubectl
             .get_json(&["pod", pod, "--namespace", NAMESPACE])?;
         let uid = object["metadata"]["uid"].as_str().context("no uid")?;
-        let folder = fixture.target.own().context("no cluster of our own")?.pod_logs();
-        let file = folder
+        let own = fixture.target.own().context("no cluster of our own")?;
+        let file = own
+            .pod_logs()
             .join(format!("{NAMESPACE}_{pod}_{uid}"))
-            .join(container)
+            .join("peon")
             .join("0.log");
-        let link = folder.join(format!("held-{}-{uid}", fixture.run));
+        // The kubelet removes what it does not know from its own folder.
+        let link = own.scratch("held-logs")?.join(uid);
         wait_until(LIMIT, "the container's log on its node", || {
             Ok(std::fs::hard_link(&file, &link).ok())
         })?;
@@ -108,7 +118,7 @@ fn success(fixture: &Fixture) -> Result<()> {
     let name = "log-of-success";
     let (id, _) = fixture.ingest(name, |_| {})?;
     fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let on_node = OnNode::hold(fixture, &format!("{name}-1"), "peon")?;
+    let on_node = OnNode::hold(fixture, &format!("{name}-1"))?;
     fixture.until_reason(NAMESPACE, name, "Succeeded")?;
     let log = archived(fixture, name, "Archived")?;
     is_same(&log, without_report(&on_node.bytes()?))?;
@@ -138,7 +148,7 @@ fn task_failure(fixture: &Fixture) -> Result<()> {
         spec["tuningConfig"]["logParseExceptions"] = json!(true);
     })?;
     fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let on_node = OnNode::hold(fixture, &format!("{name}-1"), "peon")?;
+    let on_node = OnNode::hold(fixture, &format!("{name}-1"))?;
     fixture.until_reason(NAMESPACE, name, "TaskFailed")?;
     let log = archived(fixture, name, "Archived")?;
     is_same(&log, without_report(&on_node.bytes()?))?;
@@ -161,14 +171,21 @@ fn attempts(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-fn running(fixture: &Fixture, name: &str) -> Result<OnNode> {
-    long_noop(fixture, name, &json!({"retry": {"rerun": "Never"}}))?;
-    OnNode::hold(fixture, &format!("{name}-1"), "peon")
+/// A task that runs, once it has written something.
+fn running(fixture: &Fixture, name: &str, spec: &Value) -> Result<OnNode> {
+    let mut spec = spec.clone();
+    spec["retry"] = json!({"rerun": "Never"});
+    long_noop(fixture, name, &spec)?;
+    let on_node = OnNode::hold(fixture, &format!("{name}-1"))?;
+    wait_until(LIMIT, "the peon to write its log", || {
+        Ok((on_node.bytes()?.len() > 5000).then_some(()))
+    })?;
+    Ok(on_node)
 }
 
 fn cancelled(fixture: &Fixture) -> Result<()> {
     let name = "log-of-cancelled";
-    let on_node = running(fixture, name)?;
+    let on_node = running(fixture, name, &json!({}))?;
     fixture.change(NAMESPACE, name, &json!({"cancel": true}))?;
     fixture.until_reason(NAMESPACE, name, "Cancelled")?;
     is_same(
@@ -179,7 +196,7 @@ fn cancelled(fixture: &Fixture) -> Result<()> {
 
 fn drained(fixture: &Fixture) -> Result<()> {
     let name = "log-of-drained";
-    let on_node = running(fixture, name)?;
+    let on_node = running(fixture, name, &json!({}))?;
     fixture.evict(NAMESPACE, &format!("{name}-1"))?;
     fixture.until_reason(NAMESPACE, name, "Drained")?;
     is_same(
@@ -197,7 +214,7 @@ fn delete(fixture: &Fixture, name: &str, more: &[&str]) -> Result<()> {
 
 fn deleted(fixture: &Fixture) -> Result<()> {
     let name = "log-of-deleted";
-    let on_node = running(fixture, name)?;
+    let on_node = running(fixture, name, &json!({}))?;
     delete(fixture, name, &[])?;
     fixture.until_reason(NAMESPACE, name, "PodDeleted")?;
     is_same(
@@ -210,7 +227,7 @@ fn deleted(fixture: &Fixture) -> Result<()> {
 /// that its end may be missing.
 fn forced(fixture: &Fixture) -> Result<()> {
     let name = "log-of-forced";
-    let on_node = running(fixture, name)?;
+    let on_node = running(fixture, name, &json!({}))?;
     delete(fixture, name, &["--force", "--grace-period=0"])?;
     let ended = |s: &Value| s["phase"] == "Failed";
     fixture.until(NAMESPACE, name, ended)?;
@@ -232,4 +249,61 @@ fn forced(fixture: &Fixture) -> Result<()> {
         "not what was written: {text}"
     );
     Ok(())
+}
+
+/// A template whose pods archive their log themselves.
+fn with_sidecar(fixture: &Fixture, name: &str) -> Result<Value> {
+    fixture.template(NAMESPACE, name, |spec| {
+        spec["logs"] = json!({"collect": "Sidecar"});
+        let pod = &mut spec["template"]["spec"];
+        let mount = pod["containers"][0]["volumeMounts"]
+            .as_array()
+            .and_then(|mounts| mounts.iter().find(|m| m["mountPath"] == STORAGE_PATH))
+            .cloned();
+        pod["initContainers"] = json!([{"name": "peon-log", "volumeMounts": [mount]}]);
+    })?;
+    Ok(json!({"templateRef": {"name": name}}))
+}
+
+fn sidecar_success(fixture: &Fixture) -> Result<()> {
+    let name = "sidecar-of-success";
+    let spec = with_sidecar(fixture, name)?;
+    let (id, _) = fixture.ingest(name, |task| {
+        task["spec"]["templateRef"] = spec["templateRef"].clone();
+    })?;
+    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
+    let on_node = OnNode::hold(fixture, &format!("{name}-1"))?;
+    fixture.until_reason(NAMESPACE, name, "Succeeded")?;
+    let log = archived(fixture, name, "Archived")?;
+    is_same(&log, &on_node.bytes()?)?;
+    let report = fixture
+        .druid
+        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+    let state = &report["ingestionStatsAndErrors"]["payload"]["ingestionState"];
+    ensure!(state == "COMPLETED", "{report}");
+    Ok(())
+}
+
+fn sidecar_cancelled(fixture: &Fixture) -> Result<()> {
+    let name = "sidecar-of-cancelled";
+    let spec = with_sidecar(fixture, name)?;
+    let on_node = running(fixture, name, &spec)?;
+    fixture.change(NAMESPACE, name, &json!({"cancel": true}))?;
+    fixture.until_reason(NAMESPACE, name, "Cancelled")?;
+    is_same(&archived(fixture, name, "Archived")?, &on_node.bytes()?)
+}
+
+/// The kubelet still ends the pod in its time: the sidecar archives all of it, though nobody can say so any more.
+fn sidecar_forced(fixture: &Fixture) -> Result<()> {
+    let name = "sidecar-of-forced";
+    let spec = with_sidecar(fixture, name)?;
+    let on_node = running(fixture, name, &spec)?;
+    delete(fixture, name, &["--force", "--grace-period=0"])?;
+    fixture.until(NAMESPACE, name, |s| s["phase"] == "Failed")?;
+    let log = archived(fixture, name, "Gap")?;
+    let text = String::from_utf8_lossy(&log).into_owned();
+    let (log, _) = text
+        .split_once("\n[peon-operator]")
+        .context("no gap was declared")?;
+    is_same(log.as_bytes(), &on_node.bytes()?)
 }

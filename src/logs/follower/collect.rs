@@ -65,7 +65,9 @@ pub struct Goal {
 }
 
 impl Goal {
-    fn ended(&self, attempt: u32) -> bool {
+    /// Whether the container of this attempt has ended.
+    #[must_use]
+    pub fn ended(&self, attempt: u32) -> bool {
         self.attempts.get(&attempt).is_some_and(|a| a.ended)
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use self::collect::{Collected, Collector, Goal, Limits, insist};
 use self::source::Source;
 use crate::logs::archive::{Archive, ArchiveError};
+use crate::logs::chain::Chain;
 use crate::logs::parts::{Composed, PartName, Piece};
 use crate::logs::state::{KeepLog, Kept, LogState};
 use crate::logs::task_archive::TaskArchive;
@@ -29,6 +30,10 @@ use crate::logs::task_archive::TaskArchive;
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// After a spool failed.
 const SPOOL_RETRY: Duration = Duration::from_secs(10);
+
+/// What the log says at its end where the sidecar did not say that it was all.
+const UNSAID: &str =
+    "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
 
 /// Called with namespace and name of a task whose log stands differently.
 pub type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
@@ -107,6 +112,7 @@ impl Followers {
             goal.last |= last;
             let known = goal.attempts.entry(ask.attempt).or_insert_with(|| ask.clone());
             known.ended |= ask.ended;
+            known.complete |= ask.complete;
             *goal != before
         });
         let state = job.state.lock().clone();
@@ -199,6 +205,14 @@ impl Follower {
                 }
             };
             let Some((number, ask)) = next else { break };
+            if ask.sidecar {
+                drop(place);
+                let Some(collected) = self.await_sidecar(number).await else {
+                    return;
+                };
+                read.push((number, collected));
+                continue;
+            }
             let mut collected = self.collect(number, ask).await;
             if !self.is_last(number).await {
                 self.make_part(number, &mut collected).await;
@@ -246,6 +260,19 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// What a sidecar read is in the store when its pod has ended.
+    async fn await_sidecar(&mut self, attempt: u32) -> Option<Collected> {
+        let ended = |g: &Goal| g.abandoned || g.ended(attempt);
+        let goal = self.goal.wait_for(ended).await.ok()?;
+        let complete = goal.attempts.get(&attempt).is_some_and(|a| a.complete);
+        let mut collected = Collected::default();
+        if !complete {
+            collected.gaps = 1;
+            collected.rest = UNSAID.as_bytes().to_vec();
+        }
+        Some(collected)
     }
 
     /// Whether no attempt follows this one: that is decided in a moment.
@@ -309,14 +336,16 @@ impl Follower {
         attempts.extend(read.iter().map(|(n, _)| n));
         let mut pieces = Vec::new();
         for attempt in attempts {
-            let (names, rest) = match known(attempt) {
-                Some(collected) => (collected.parts.clone(), collected.rest.as_slice()),
-                // A process before this one read it.
-                None => {
-                    let chain = chain::chain(&parts, attempt);
-                    (chain.into_iter().map(|p| p.name).collect(), &[][..])
-                }
-            };
+            let rest = known(attempt).map_or(&[][..], |c| c.rest.as_slice());
+            let mut names = known(attempt).map(|c| c.parts.clone()).unwrap_or_default();
+            if names.is_empty() {
+                // A process before this one read it, or a sidecar.
+                let chain = chain::chain(&parts, attempt);
+                names = chain.into_iter().map(|p| p.name).collect();
+            }
+            if names.is_empty() {
+                names = Chain::of(&parts, attempt).parts;
+            }
             if names.is_empty() && rest.is_empty() {
                 continue;
             }
