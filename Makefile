@@ -9,6 +9,7 @@ export PEON_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/pe
 export CARGO_TARGET_DIR ?= $(PEON_CACHE)/target
 CARGO_TOOLS := $(PEON_CACHE)/cargo-tools
 CARGO_DENY_VERSION := 0.20.2
+CARGO_MUTANTS_VERSION := 27.1.0
 E2E = $(CARGO_TARGET_DIR)/debug/e2e
 IMAGE ?= peon-operator:dev
 BASE ?= gcr.io/distroless/cc-debian12:nonroot
@@ -40,6 +41,10 @@ lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences an
 .PHONY: audit
 audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of dependencies (fetches the advisory database)
 	$(CARGO_TOOLS)/bin/cargo-deny check advisories
+
+.PHONY: mutants
+mutants: toolchain $(CARGO_TOOLS)/bin/cargo-mutants ## Mutation tests of verdict, death and retry (an hour and more)
+	CARGO_TARGET_DIR= $(CARGO_TOOLS)/bin/cargo-mutants mutants --output $(PEON_CACHE)/run
 
 .PHONY: generate
 generate: ## Write the CRDs from the Rust types
@@ -76,3 +81,7 @@ cluster-down: build ## End the test cluster and remove everything it made
 $(CARGO_TOOLS)/bin/cargo-deny:
 	@echo "installing cargo-deny $(CARGO_DENY_VERSION) (some minutes, once) …"
 	@cargo install --quiet --locked --root $(CARGO_TOOLS) --target-dir $(PEON_CACHE)/target-tools --version $(CARGO_DENY_VERSION) cargo-deny
+
+$(CARGO_TOOLS)/bin/cargo-mutants:
+	@echo "installing cargo-mutants $(CARGO_MUTANTS_VERSION) (some minutes, once) …"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) --target-dir $(PEON_CACHE)/target-tools --version $(CARGO_MUTANTS_VERSION) cargo-mutants
