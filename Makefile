@@ -26,6 +26,11 @@ demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its o
 test: tools ## Everything: unit and property tests, the chart, a real cluster, a real Druid
 	@./scripts/test.sh $(E2E)
 
+.PHONY: test-full
+test-full: export HISTORIES := 10000
+test-full: export FUZZ_OBJECTS := 10000
+test-full: test ## As test, with 10,000 random histories and 10,000 fuzzed objects
+
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
@@ -44,7 +49,7 @@ audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of depen
 
 .PHONY: mutants
 mutants: toolchain $(CARGO_TOOLS)/bin/cargo-mutants ## Mutation tests of verdict, death and retry (an hour and more)
-	CARGO_TARGET_DIR= $(CARGO_TOOLS)/bin/cargo-mutants mutants --output $(PEON_CACHE)/run
+	env -u CARGO_TARGET_DIR $(CARGO_TOOLS)/bin/cargo-mutants mutants --output $(PEON_CACHE)/run
 
 .PHONY: generate
 generate: ## Write the CRDs from the Rust types
