@@ -9,6 +9,7 @@ export PEON_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/pe
 export CARGO_TARGET_DIR ?= $(PEON_CACHE)/target
 CARGO_TOOLS := $(PEON_CACHE)/cargo-tools
 CARGO_DENY_VERSION := 0.20.2
+CARGO_MUTANTS_VERSION := 27.1.0
 E2E = $(CARGO_TARGET_DIR)/debug/e2e
 IMAGE ?= peon-operator:dev
 BASE ?= gcr.io/distroless/cc-debian12:nonroot
@@ -25,6 +26,11 @@ demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its o
 test: tools ## Everything: unit and property tests, the chart, a real cluster, a real Druid
 	@./scripts/test.sh $(E2E)
 
+.PHONY: test-full
+test-full: export HISTORIES := 10000
+test-full: export FUZZ_OBJECTS := 10000
+test-full: test ## As test, with 10,000 random histories and 10,000 fuzzed objects
+
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
@@ -40,6 +46,10 @@ lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences an
 .PHONY: audit
 audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of dependencies (fetches the advisory database)
 	$(CARGO_TOOLS)/bin/cargo-deny check advisories
+
+.PHONY: mutants
+mutants: toolchain $(CARGO_TOOLS)/bin/cargo-mutants ## Mutation tests of verdict, death and retry (an hour and more)
+	env -u CARGO_TARGET_DIR $(CARGO_TOOLS)/bin/cargo-mutants mutants --output $(PEON_CACHE)/run
 
 .PHONY: generate
 generate: ## Write the CRDs from the Rust types
@@ -76,3 +86,7 @@ cluster-down: build ## End the test cluster and remove everything it made
 $(CARGO_TOOLS)/bin/cargo-deny:
 	@echo "installing cargo-deny $(CARGO_DENY_VERSION) (some minutes, once) …"
 	@cargo install --quiet --locked --root $(CARGO_TOOLS) --target-dir $(PEON_CACHE)/target-tools --version $(CARGO_DENY_VERSION) cargo-deny
+
+$(CARGO_TOOLS)/bin/cargo-mutants:
+	@echo "installing cargo-mutants $(CARGO_MUTANTS_VERSION) (some minutes, once) …"
+	@cargo install --quiet --locked --root $(CARGO_TOOLS) --target-dir $(PEON_CACHE)/target-tools --version $(CARGO_MUTANTS_VERSION) cargo-mutants

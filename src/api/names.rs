@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn names_of_objects_are_told_from_paths() {
         let long = "a".repeat(253);
-        for name in ["a", "nightly-payload-0", "a.b-c.1", &long] {
+        for name in ["a", "nightly.payload.0", "a.b-c.1", &long] {
             assert!(is_object_name(name), "{name}");
         }
         let too_long = "a".repeat(254);

@@ -19,7 +19,7 @@ pub struct TaskFrom {
     pub gzip: bool,
 
     /// The chunks, in order, where they stand in ConfigMaps (`binaryData` or `data`). Default: none.
-    /// Example: `[{name: nightly-payload-0, key: chunk}]`.
+    /// Example: `[{name: nightly.payload.0, key: chunk}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub config_maps: Vec<Chunk>,
@@ -34,7 +34,7 @@ pub struct TaskFrom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Chunk {
-    /// Name of the ConfigMap or Secret, of the same namespace. No default. Example: `nightly-payload-0`.
+    /// Name of the ConfigMap or Secret, of the same namespace. No default. Example: `nightly.payload.0`.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")

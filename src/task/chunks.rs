@@ -136,9 +136,10 @@ impl std::fmt::Debug for Chunks {
     }
 }
 
-/// `<task>-payload-<at>`; task names may be long.
+/// `<task>.payload.<at>`; task names may be long. No attempt of any task is called so: theirs end with a hyphen and a
+/// number.
 fn object_name(task: &str, at: usize) -> String {
-    format!("{}-payload-{at}", label_value(task))
+    format!("{}.payload.{at}", label_value(task))
 }
 
 /// `None` when memory is short, which is no reason to fail: the payload goes as it is.
@@ -239,7 +240,7 @@ mod tests {
     fn the_chunks_belong_to_their_task() {
         let objects = Chunks::split(b"{}").unwrap().objects(&noop(), Kind::ConfigMap);
         assert_eq!(objects.len(), 1);
-        assert_eq!(objects[0]["metadata"]["name"], "nightly-payload-0");
+        assert_eq!(objects[0]["metadata"]["name"], "nightly.payload.0");
         assert_eq!(objects[0]["metadata"]["ownerReferences"][0]["uid"], "task-uid");
         assert_eq!(objects[0]["immutable"], true);
         assert_eq!(parts_of(&objects, "binaryData"), [b"{}".to_vec()]);

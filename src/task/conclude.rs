@@ -68,7 +68,11 @@ pub(super) fn conclude(
         began: evidence.may_have_begun(),
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
-        can_climb: climbs && admit(snapshot).is_ok_and(|a| a.can_climb(snapshot.memory_step())),
+        // A template or a chunk that is missing now keeps the next attempt waiting, and is no reason to have none.
+        can_climb: admit(snapshot).map_or_else(
+            |refused| !refused.is_final(),
+            |a| a.can_climb(snapshot.memory_step()),
+        ),
     };
     match decide(&case, &policy) {
         Decision::Again { climb } => again(snapshot, draft, &verdict, cause, &message, climb, proof, now),

@@ -63,6 +63,31 @@ fn a_pod_that_exists_and_has_not_ended_may_live() {
     }
 }
 
+/// A `Failed` that gives no reason is nobody's report, and neither is one of the collector's, whatever it says.
+#[test]
+fn only_what_the_kubelet_says_why_is_its_report() {
+    let bare = json!({"phase": "Failed"});
+    let collected = disrupted(
+        json!({"phase": "Failed", "reason": "Evicted"}),
+        "DeletionByPodGC",
+        500,
+    );
+    let lost = json!({"phase": "Failed", "reason": "NodeLost"});
+    for status in [bare, collected, lost] {
+        let pod = Evidence {
+            node: Some("n".into()),
+            ..evidence(status.clone())
+        };
+        assert_eq!(of(&pod, false, None), Death::AskNode, "{status}");
+    }
+    let evicted = disrupted(
+        json!({"phase": "Failed", "reason": "Evicted"}),
+        "TerminationByKubelet",
+        500,
+    );
+    assert_eq!(of(&evidence(evicted), false, None), proven());
+}
+
 /// The collector of pods writes `Failed` without having asked anybody.
 #[test]
 fn a_pod_that_was_collected_is_no_proof() {

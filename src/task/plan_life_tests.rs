@@ -291,6 +291,41 @@ fn memory_grows_and_stays_grown() {
     assert_eq!((third.attempt, third.memory_step), (Some(3), Some(1)));
 }
 
+/// Suspending is no failure.
+#[test]
+fn attempts_that_were_suspended_do_not_hold_back_the_next_one() {
+    let mut task = recorded();
+    task.status.as_mut().unwrap().failures = [(cause::SUSPENDED.to_owned(), 5)].into();
+    let rejected = evidence(json!({"phase": "Failed", "reason": "OutOfcpu"}));
+    let claimed = status(&with_pod(task, rejected), 200);
+    assert_eq!(claimed.pending_since.as_ref().unwrap().0, at(210));
+}
+
+/// What is missing for the next attempt keeps it waiting: the task is not given up for it.
+#[test]
+fn memory_grows_though_the_template_is_missing_at_the_moment() {
+    let missing = || Template::Missing {
+        name: "default".into(),
+    };
+    let oom = with_pod(recorded(), evidence(ended(137, "OOMKilled", "")));
+    let claimed = status(
+        &Snapshot {
+            template: missing(),
+            ..oom
+        },
+        201,
+    );
+    assert_eq!((claimed.attempt, claimed.memory_step), (Some(2), Some(1)));
+    let snapshot = Snapshot {
+        template: missing(),
+        ..snapshot(next(noop(), claimed))
+    };
+    assert_eq!(
+        status(&snapshot, 300).reason.as_deref(),
+        Some(accepted::NO_TEMPLATE)
+    );
+}
+
 #[test]
 fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
     let lost = |node, after_node_loss: bool| Snapshot {

@@ -207,7 +207,7 @@ fn secret(fixture: &Fixture) -> Result<()> {
     let chunk = [
         "get",
         "secret",
-        &format!("{name}-payload-0"),
+        &format!("{name}.payload.0"),
         "--namespace",
         NAMESPACE,
         "-o",
