@@ -45,7 +45,8 @@ impl Request {
     }
 }
 
-/// All requests of the operator so far, in the order of their answers; watches count when they begin.
+/// All requests of the operator so far, in the order of their answers; watches and streams of logs count when they
+/// begin.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -65,8 +66,9 @@ pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let agent = text(&entry["userAgent"]);
-        let watch_ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
-        if !agent.starts_with(AGENT) || watch_ends {
+        let streams = entry["verb"] == "watch" || entry["objectRef"]["subresource"] == "log";
+        let ends = streams && entry["stage"] == "ResponseComplete";
+        if !agent.starts_with(AGENT) || ends {
             continue;
         }
         let object = &entry["objectRef"];

@@ -1,8 +1,10 @@
 //! `kubectl peon logs`.
 
+use std::io::Write;
+
 use anyhow::{Context, bail};
 use clap::Args;
-use futures::io::AllowStdIo;
+use futures::io::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
@@ -13,6 +15,10 @@ use super::outcome::Outcome;
 use super::progress::Progress;
 use super::tasks;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, Phase};
+use crate::logs::report;
+
+/// How much is read at a time.
+const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
@@ -74,10 +80,7 @@ impl Logs {
         };
         let stream = pods.log_stream(&pod_name, &params).await;
         let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
-        // Bytes as they are: a log need not be text.
-        futures::io::copy(stream, &mut AllowStdIo::new(std::io::stdout().lock()))
-            .await
-            .context("the log broke off")?;
+        print(stream).await.context("the log broke off")?;
         Ok(Outcome::Done)
     }
 
@@ -134,6 +137,27 @@ fn ended(task: &PeonTask, number: u32) -> String {
         Some(record) => format!("that attempt ended with {}", record.cause),
         None => tasks::why(&status),
     }
+}
+
+/// Prints bytes as they are, since a log need not be text, without the report behind it.
+async fn print(mut stream: impl AsyncRead + Unpin) -> std::io::Result<()> {
+    let mut report = report::Cutter::default();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let length = stream.read(&mut chunk).await?;
+        if length == 0 {
+            return show(&report.finish().0);
+        }
+        let mut log = Vec::new();
+        report.push(&chunk[..length], &mut log);
+        show(&log)?;
+    }
+}
+
+fn show(log: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(log)?;
+    out.flush()
 }
 
 #[cfg(test)]

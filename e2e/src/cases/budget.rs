@@ -95,7 +95,11 @@ fn clean_run(fixture: &Fixture) -> Result<()> {
         .filter(|r| matches!(r.verb.as_str(), "get" | "list"))
         .map(line)
         .collect();
-    ensure!(reads.is_empty(), "reads on the happy path: {reads:?}");
+    let stream = format!("get pods/log {name}-1 -> 200");
+    ensure!(
+        reads == [stream],
+        "reads on the happy path, where the log's stream is the only one: {reads:?}"
+    );
     Ok(())
 }
 
