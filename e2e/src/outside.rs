@@ -87,6 +87,21 @@ impl Grounds {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&self) -> Result<Outside> {
+        self.start_with(&[])
+    }
+
+    /// Starts an operator that archives logs as these properties say.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_archiving(&self, properties: &str) -> Result<Outside> {
+        let file = self.folder.join("log.properties");
+        fs::write(&file, properties.replace('\\', "\\\\"))?;
+        let file = file.display().to_string();
+        self.start_with(&["--log-properties", &file, "--log-flush-seconds", "1"])
+    }
+
+    fn start_with(&self, more: &[&str]) -> Result<Outside> {
         let kubeconfig = self.folder.join("gate");
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "gate",
@@ -108,6 +123,7 @@ impl Grounds {
                 &self.namespace,
             ])
             .args(["--lease-name", "operator", "--lease-seconds", LEASE_SECONDS])
+            .args(more)
             .args(["--listen", &listen.to_string()])
             .args(["--log", "info,kube_runtime=warn,peon_operator=debug"])
             .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 
 /// Asks for the log of one attempt. Asking twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each says something else of the attempt.
 pub struct KeepLog {
     /// Number of the attempt.
     pub attempt: u32,

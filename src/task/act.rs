@@ -179,7 +179,7 @@ impl Actor {
                     .ledger
                     .logs
                     .get()
-                    .map(|logs| logs.keep(&owner(snapshot), ask));
+                    .map(|logs| logs.keep(&owner(snapshot), &ask));
             }
             Action::DeletePod { pod, uid, version } => {
                 self.delete_pod(&namespace, &pod, uid, version).await?;

@@ -199,10 +199,8 @@ pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
         };
         return Some(settle(Draft::of(&snapshot.task, now).say_of_log(&word)));
     }
-    if reader(snapshot).is_none() {
-        // The store was taken away from the operator: it may come back.
-        return None;
-    }
+    // A store that was taken away from the operator may come back.
+    reader(snapshot)?;
     let Some(kept) = &snapshot.log else {
         return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
     };

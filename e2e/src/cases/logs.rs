@@ -6,14 +6,19 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::lifecycle::long_noop;
-use super::{Case, case};
+use super::{Case, Turn, case};
 use crate::{
+    cache::Cache,
     druid::STORAGE_PATH,
     fixture::{Fixture, LIMIT, NAMESPACE},
+    object_stores,
+    outside::Grounds,
+    progress::Progress,
+    samples,
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 10] = [
+pub(super) const CASES: [Case; 11] = [
     case("logs::of_a_success_are_where_the_overlord_reads_them", success).own(),
     case("logs::of_a_task_that_fails_are_archived", task_failure).own(),
     case("logs::of_every_attempt_are_in_one_log", attempts).own(),
@@ -23,6 +28,9 @@ pub(super) const CASES: [Case; 10] = [
     case("logs::of_a_pod_deleted_by_force_are_archived", forced).own(),
     case("logs::a_sidecar_archives_a_success", sidecar_success).own(),
     case("logs::a_sidecar_archives_a_cancelled_task", sidecar_cancelled).own(),
+    case("logs::of_a_success_are_archived_in_every_store", every_store)
+        .turn(Turn::Alone)
+        .own(),
     case(
         "logs::a_sidecar_loses_nothing_of_a_pod_deleted_by_force",
         sidecar_forced,
@@ -249,6 +257,30 @@ fn forced(fixture: &Fixture) -> Result<()> {
         "not what was written: {text}"
     );
     Ok(())
+}
+
+fn every_store(fixture: &Fixture) -> Result<()> {
+    let grounds = Grounds::prepare(fixture, "stores")?;
+    let namespace = &grounds.namespace;
+    object_stores::for_each(&Cache::open()?, &Progress::default(), |store| {
+        let operator = grounds.start_archiving(&store.properties)?;
+        let name = format!("in-{}", store.name);
+        fixture.apply(namespace, &samples::noop(&name)?)?;
+        fixture
+            .until_reason(namespace, &name, "Succeeded")
+            .with_context(|| operator.tail())?;
+        let is_archived = |s: &Value| {
+            let conditions = s["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|c| c["reason"] == "Archived")
+        };
+        fixture
+            .until(namespace, &name, is_archived)
+            .with_context(|| operator.tail())?;
+        let log = store.log(&name)?.context("no log")?;
+        let pod = format!("{name}-1");
+        let written = fixture.kubectl.logs(&[&pod, "--namespace", namespace])?;
+        is_same(&log, written.as_bytes())
+    })
 }
 
 /// A template whose pods archive their log themselves.

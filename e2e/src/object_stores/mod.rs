@@ -13,9 +13,11 @@ mod server;
 mod versitygw;
 mod xml_put;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub use cases::{CASES, StoreCase};
+
+use crate::{cache::Cache, progress::Progress};
 
 /// A store as an overlord's properties name it, and as a client sees it that has nothing to do with ours.
 trait Place {
@@ -39,6 +41,44 @@ trait Place {
     fn takes_large_objects(&self) -> bool {
         true
     }
+}
+
+/// A server that runs: its name, the properties by which logs are archived there, and how to read a task's log back.
+pub struct Running<'a> {
+    /// Its name, fit for names of objects.
+    pub name: &'static str,
+    /// Lines of a `runtime.properties`.
+    pub properties: String,
+    place: &'a dyn Place,
+}
+
+impl Running<'_> {
+    /// The log of this task, as a client sees it that has nothing to do with ours.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn log(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        self.place.read(&self.place.log(id))
+    }
+}
+
+/// Starts each server, has it used, and ends it.
+///
+/// # Errors
+/// When one cannot be started; and the user's.
+pub fn for_each(cache: &Cache, progress: &Progress, used: impl Fn(&Running<'_>) -> Result<()>) -> Result<()> {
+    let use_of = |name, place: &dyn Place| {
+        let properties = place.properties();
+        let running = Running {
+            name,
+            properties,
+            place,
+        };
+        used(&running).with_context(|| name.to_owned())
+    };
+    use_of("s3", &versitygw::Versitygw::start(cache, progress)?)?;
+    use_of("google", &fake_gcs::FakeGcs::start(cache, progress)?)?;
+    use_of("azure", &azurite::Azurite::start(cache, progress)?)
 }
 
 /// The prefix of all keys, where a store has one.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::AsyncReadExt;
+use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 
 use super::chain;
@@ -198,7 +199,7 @@ impl Collector<'_> {
         let mut chunk = vec![0; CHUNK];
         let mut heard = Instant::now();
         let mut due = false;
-        let mut upload: Option<std::pin::Pin<Box<dyn Future<Output = (u64, PartName)> + Send + '_>>> = None;
+        let mut upload: Option<BoxFuture<'_, (u64, PartName)>> = None;
         let this = &*self;
         loop {
             if upload.is_none() && (due || log.spool.pending() >= LARGE) {

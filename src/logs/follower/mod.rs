@@ -101,7 +101,7 @@ impl Followers {
 
     /// Asks for the log of an attempt, or says more of one that was asked for. Says how it stands with the task's log.
     #[must_use]
-    pub fn keep(&self, owner: &Owner, ask: KeepLog) -> Kept {
+    pub fn keep(&self, owner: &Owner, ask: &KeepLog) -> Kept {
         let last = ask.last;
         let mut jobs = self.0.jobs.lock();
         let job = jobs

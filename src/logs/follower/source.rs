@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::io::{AsyncBufRead, AsyncRead};
+use futures::io::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::LogParams;
@@ -46,10 +46,7 @@ impl Source {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn open(
-        &self,
-        since: Option<Timestamp>,
-    ) -> Result<impl AsyncBufRead + AsyncRead + Unpin + use<>, Closed> {
+    pub async fn open(&self, since: Option<Timestamp>) -> Result<impl AsyncBufRead + Unpin + use<>, Closed> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = LogParams {
             container: Some(self.container.clone()),
