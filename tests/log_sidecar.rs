@@ -33,7 +33,7 @@ impl Drop for Pod {
 }
 
 fn until<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_mins(3);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         if let Some(found) = there() {
             return found;

@@ -21,8 +21,8 @@ fn block(report: &[u8]) -> Vec<u8> {
         block.push_str(std::str::from_utf8(line).unwrap());
         block.push('\n');
     }
-    block.push_str(&format!("-----END PEON REPORT {hash}-----\n"));
-    block.into_bytes()
+    block += "-----END PEON REPORT ";
+    (block + &hash + "-----\n").into_bytes()
 }
 
 /// What the cutter makes of it, in pieces of this size.
@@ -174,7 +174,7 @@ fn what_cannot_be_a_report_is_not_held_back() {
     let lines = "A".repeat(76) + "\n";
     log.clear();
     cutter.push(&endless, &mut log);
-    for _ in 0..MAX_BLOCK / 77 + 1 {
+    for _ in 0..=MAX_BLOCK / 77 {
         cutter.push(lines.as_bytes(), &mut log);
     }
     assert!(log.len() > MAX_BLOCK, "{}", log.len());

@@ -120,7 +120,7 @@ impl Container {
 }
 
 fn until<T>(mut there: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_mins(2);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(found) = there() {
             return found;
