@@ -116,6 +116,8 @@ impl Grounds {
         let mut command = Command::new(&program);
         command
             .env("KUBECONFIG", kubeconfig)
+            // Only the error is of interest.
+            .env("RUST_BACKTRACE", "0")
             .args([
                 "--namespace",
                 &self.namespace,

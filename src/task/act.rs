@@ -23,7 +23,7 @@ use super::ledger::Ledger;
 use super::look::Eyes;
 use super::plan::{Action, task_id};
 use super::snapshot::{Creation, Snapshot};
-use super::status::replacing;
+use super::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
 use crate::kube::refusal;
 use crate::logs::follower::Owner;

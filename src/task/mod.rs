@@ -47,6 +47,7 @@ pub mod slots;
 pub mod snapshot;
 mod start;
 pub mod status;
+pub mod status_patch;
 pub mod template_shape;
 pub mod verdict;
 pub mod waiting;

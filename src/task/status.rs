@@ -3,8 +3,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use serde_json::Value;
-
 use super::keep_log::Word;
 use super::retry::{Nature, NextAttempt};
 use super::settings::Settings;
@@ -328,26 +326,6 @@ impl Draft {
     }
 }
 
-/// The JSON merge patch that turns the status `old` into `new`: what `new` does not have is removed by a null.
-///
-/// # Errors
-/// When a status cannot be written as JSON.
-pub fn replacing(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> serde_json::Result<Value> {
-    let old = serde_json::to_value(old)?;
-    let mut patch = serde_json::to_value(new)?;
-    remove_missing(&old, &mut patch);
-    Ok(patch)
-}
-
-fn remove_missing(old: &Value, patch: &mut Value) {
-    let (Value::Object(old), Value::Object(patch)) = (old, patch) else {
-        return;
-    };
-    for (key, was) in old {
-        remove_missing(was, patch.entry(key.clone()).or_insert(Value::Null));
-    }
-}
-
 /// Shortens the messages until the status has its size: the same one may stand in three conditions.
 fn fit(status: &mut PeonTaskStatus) {
     for longest in [512, 256, 128, 64] {
@@ -371,6 +349,7 @@ mod tests {
     use crate::api::conditions::{cause, is_true};
     use crate::task::evidence::Terminated;
     use crate::task::fixtures::{ID, at, noop, payload, task, with_status};
+    use crate::task::status_patch::replacing;
 
     fn find<'a>(
         status: &'a PeonTaskStatus,

@@ -83,7 +83,7 @@ fn documented(folder: &Path, rights: &mut Rights) {
 
 fn qualified(resource: &str) -> String {
     let group = match resource {
-        "pods" | "configmaps" | "secrets" | "nodes" => "",
+        "pods" | "pods/log" | "configmaps" | "secrets" | "nodes" => "",
         "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),

@@ -164,10 +164,43 @@ fn the_program_understands_its_arguments() {
 }
 
 #[test]
+fn logs_have_their_volume_their_credentials_and_their_spool() {
+    let objects = render(&[
+        r#"logs.volume={"persistentVolumeClaim": {"claimName": "druid-logs"}}"#,
+        r#"logs.mountPath="/druid/logs""#,
+        r#"logs.credentialsSecret="log-store""#,
+    ]);
+    let volumes = json!([
+        {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "log-credentials", "secret": {"secretName": "log-store"}},
+        {"name": "logs", "persistentVolumeClaim": {"claimName": "druid-logs"}},
+    ]);
+    let found = objects.pod()["spec"]["volumes"].as_array().unwrap();
+    assert_eq!(json!(found[..3]), volumes);
+    let mounts = objects.container()["volumeMounts"].as_array().unwrap();
+    let path_of = |name: &str| mounts.iter().find(|m| m["name"] == name).unwrap()["mountPath"].clone();
+    let paths = [path_of("spool"), path_of("log-credentials"), path_of("logs")];
+    assert_eq!(
+        paths,
+        [
+            "/var/spool/peon-operator",
+            "/etc/peon-operator-logs",
+            "/druid/logs"
+        ]
+    );
+    let given = objects.arguments();
+    assert!(given.contains(&"--log-properties=/etc/peon-operator-logs/log.properties".to_owned()));
+    assert!(given.contains(&"--log-spool=/var/spool/peon-operator".to_owned()));
+}
+
+#[test]
 fn the_properties_are_mounted_where_the_program_reads_them() {
     let objects = render(&[]);
     let config_map = objects.only("ConfigMap");
-    let volumes = json!([{"name": "config", "configMap": {"name": config_map["metadata"]["name"]}}]);
+    let volumes = json!([
+        {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}},
+    ]);
     assert_eq!(objects.pod()["spec"]["volumes"], volumes);
     let mount = &objects.container()["volumeMounts"][0];
     let path = format!(

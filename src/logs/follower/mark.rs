@@ -18,7 +18,7 @@ pub struct Mark {
     pub read: u64,
     /// Whether that is all of it.
     pub whole: bool,
-    /// [`Hash`] of these bytes.
+    /// [`struct@Hash`] of these bytes.
     pub hash: u64,
 }
 
