@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand};
 use futures::TryStreamExt;
 use jiff::Timestamp;
@@ -68,6 +68,8 @@ enum Step {
         #[command(flatten)]
         task: Task,
     },
+    /// Writes log and report of many tasks, each from a part, and reads the log.
+    Each { ids: Vec<String> },
     /// Says where the log is.
     Url {
         #[command(flatten)]
@@ -128,6 +130,11 @@ async fn main() -> anyhow::Result<()> {
             }
         }
         Step::Forget { task } => of(task)?.forget().await?,
+        Step::Each { ids } => {
+            for id in ids {
+                each(&archive, id).await.with_context(|| format!("{id:?}"))?;
+            }
+        }
         Step::Url { task } => println!("{}", of(task)?.log_url()),
         Step::History {
             namespace,
@@ -166,6 +173,22 @@ async fn compose(task: &TaskArchive) -> anyhow::Result<String> {
         Composed::Before(bytes) => format!("before {bytes}"),
         Composed::Nothing => "nothing".to_owned(),
     })
+}
+
+async fn each(archive: &Archive, id: &str) -> anyhow::Result<()> {
+    let task = archive.of_task(id, "each")?;
+    let part = PartName::new(1, 0, "c")?;
+    task.put_part(&part, id.to_owned().into()).await?;
+    let pieces = [Piece::Text("log of ".into()), Piece::Part(part)];
+    let Composed::Written(bytes) = task.compose(&pieces).await? else {
+        bail!("not written");
+    };
+    task.put_report(format!("report of {id}").into()).await?;
+    task.forget().await?;
+    let log = task.read_log(LogRange::From(7)).await?.context("no log")?;
+    let read = log.bytes.try_collect::<Vec<_>>().await?.concat();
+    ensure!(read == id.as_bytes() && log.size == bytes, "read {read:?}");
+    Ok(())
 }
 
 fn input() -> anyhow::Result<Vec<u8>> {

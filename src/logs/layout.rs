@@ -115,6 +115,17 @@ impl Layout {
         }
     }
 
+    /// A file that is written with every part and every entry of the history, only in a directory. There a stock overlord
+    /// that removes old logs (`druid.indexer.logs.kill.enabled`) removes whole folders by their own age, and that of
+    /// `.peon` is renewed by this file alone.
+    #[must_use]
+    pub fn in_use(&self) -> Option<Path> {
+        match self.kind {
+            Kind::File => Path::parse(format!("{OWN}/in-use")).ok(),
+            Kind::Google | Kind::Folders => None,
+        }
+    }
+
     /// The folder of a namespace's finished tasks: in it a folder a day (UTC), `2026-11-21`.
     ///
     /// # Errors

@@ -145,6 +145,7 @@ fn our_own_keys_stand_apart() {
         );
     }
     let [file, s3, ..] = layouts();
+    assert!(file.in_use().is_some() && s3.in_use().is_none());
     assert!(file.staged("u", "log").unwrap().is_some() && s3.staged("u", "log").unwrap().is_none());
 }
 

@@ -228,9 +228,8 @@ impl<'a> Given<'a> {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        let provider = match serde_json::from_str::<Value>(text) {
-            Ok(Value::Object(provider)) => provider,
-            _ => return Ok(self.secret(name)),
+        let Ok(Value::Object(provider)) = serde_json::from_str::<Value>(text) else {
+            return Ok(self.secret(name));
         };
         match (
             provider.get("type").and_then(Value::as_str),

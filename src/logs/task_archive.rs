@@ -81,7 +81,7 @@ impl TaskArchive {
             .try_collect::<Vec<_>>()
             .await;
         let found = found
-            .map_err(|e| self.archive.failed(&self.parts, e))?
+            .map_err(|e| self.archive.failed(&self.parts, &e))?
             .into_iter();
         let part = |meta: object_store::ObjectMeta| {
             let name = meta.location.prefix_match(&self.parts)?.collect::<Vec<_>>();
@@ -103,7 +103,8 @@ impl TaskArchive {
     /// When it cannot be written, or is empty.
     pub async fn put_part(&self, name: &PartName, bytes: Bytes) -> Result<(), ArchiveError> {
         let key = self.archive.layout.part(&self.uid, name)?;
-        self.archive.put(&key, bytes).await
+        self.archive.put(&key, bytes).await?;
+        self.archive.renew().await
     }
 
     /// The bytes of a part; `None` when it is gone.
@@ -218,11 +219,11 @@ impl TaskArchive {
             ..GetOptions::default()
         };
         let got = self.archive.store.get_opts(&self.log, options).await;
-        let got = got.map_err(|e| self.archive.failed(&self.log, e))?;
+        let got = got.map_err(|e| self.archive.failed(&self.log, &e))?;
         let (archive, log) = (self.archive.clone(), self.log.clone());
         let bytes = got
             .into_stream()
-            .map_err(move |e| archive.failed(&log, e))
+            .map_err(move |e| archive.failed(&log, &e))
             .boxed();
         Ok(Some(LogContent { size, range, bytes }))
     }
@@ -251,7 +252,7 @@ impl TaskArchive {
         let key = self.archive.layout.part(&self.uid, name)?;
         let failed = |error: object_store::Error| match error {
             object_store::Error::NotFound { .. } => ArchiveError::PartGone(name.clone()),
-            error => self.archive.failed(&key, error),
+            error => self.archive.failed(&key, &error),
         };
         let part = self.archive.store.get(&key).await.map_err(failed)?;
         let (size, mut read) = (part.meta.size, 0);
@@ -275,7 +276,7 @@ impl TaskArchive {
             return Ok(());
         };
         let renamed = self.archive.store.rename(staged, to).await;
-        renamed.map_err(|e| self.archive.failed(to, e))
+        renamed.map_err(|e| self.archive.failed(to, &e))
     }
 
     async fn remove_parts(&self) -> Result<(), ArchiveError> {

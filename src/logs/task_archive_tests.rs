@@ -40,8 +40,8 @@ impl Ground {
     }
 
     fn behind(&self, faults: &Arc<Faults>) -> TaskArchive {
-        let faulty = Faulty::over(self.inner.clone(), faults.clone());
-        archive(Arc::new(faulty)).of_task("t", UID).unwrap()
+        let store = Faulty::over(self.inner.clone(), faults.clone());
+        archive(Arc::new(store)).of_task("t", UID).unwrap()
     }
 
     async fn log(&self) -> Option<Vec<u8>> {

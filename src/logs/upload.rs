@@ -53,11 +53,11 @@ impl<'a> Upload<'a> {
                 .store
                 .put_multipart(self.key)
                 .await
-                .map_err(|e| self.failed(e))?,
+                .map_err(|e| self.failed(&e))?,
         };
         let sent = begun.put_part(PutPayload::from(chunk)).await;
         self.begun = Some(begun);
-        sent.map_err(|e| self.failed(e))
+        sent.map_err(|e| self.failed(&e))
     }
 
     /// Makes the object visible and says how many bytes it has; with none, there is no object.
@@ -77,7 +77,7 @@ impl<'a> Upload<'a> {
             && let Err(error) = begun.complete().await
         {
             let _ = begun.abort().await;
-            return Err(self.failed(error));
+            return Err(self.failed(&error));
         }
         Ok(self.bytes)
     }
@@ -89,7 +89,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn failed(&self, error: object_store::Error) -> ArchiveError {
+    fn failed(&self, error: &object_store::Error) -> ArchiveError {
         self.archive.failed(self.key, error)
     }
 }

@@ -44,7 +44,7 @@ impl FakeGcs {
         Ok(Self { server, relay })
     }
 
-    fn properties_with(&self, account: &Value) -> String {
+    fn properties_with(account: &Value) -> String {
         format!(
             "druid.indexer.logs.type=google\ndruid.indexer.logs.bucket={BUCKET}\ndruid.indexer.logs.prefix={PREFIX}\n\
              peon.google.serviceAccount={account}\n"
@@ -54,7 +54,7 @@ impl FakeGcs {
 
 impl Place for FakeGcs {
     fn properties(&self) -> String {
-        self.properties_with(&json!({
+        Self::properties_with(&json!({
             "gcs_base_url": format!("http://127.0.0.1:{}", self.relay),
             "disable_oauth": true,
             "client_email": "",
@@ -69,7 +69,7 @@ impl Place for FakeGcs {
             "client_email": "peon@example.org", "private_key": "no key", "private_key_id": "1",
         });
         Some((
-            self.properties_with(&account),
+            Self::properties_with(&account),
             "cannot be used with these properties",
         ))
     }

@@ -12,6 +12,10 @@ impl Directory {
     pub(super) fn new() -> Result<Self> {
         Ok(Self(Folder::new()?))
     }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
 }
 
 impl Place for Directory {
@@ -39,6 +43,10 @@ impl Place for Directory {
     fn keys(&self) -> Result<Vec<String>> {
         files_below(self.0.path())
     }
+
+    fn keeps(&self) -> Option<String> {
+        Some(".peon/in-use".to_owned())
+    }
 }
 
 pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -49,15 +57,18 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The paths of all files in a folder, relative to it.
+/// The paths of all files in a folder, relative to it. Folders that a server removes meanwhile are passed over.
 pub(super) fn files_below(folder: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() {
-            let below = files_below(&entry.path())?;
-            found.extend(below.into_iter().map(|file| format!("{name}/{file}")));
+        if entry.path().is_dir() {
+            let below = files_below(&entry.path());
+            if below.is_err() && !entry.path().exists() {
+                continue;
+            }
+            found.extend(below?.into_iter().map(|file| format!("{name}/{file}")));
         } else {
             found.push(name);
         }

@@ -31,6 +31,10 @@ trait Place {
     fn read(&self, key: &str) -> Result<Option<Vec<u8>>>;
     /// The keys of all objects.
     fn keys(&self) -> Result<Vec<String>>;
+    /// What stays of ours when all is forgotten.
+    fn keeps(&self) -> Option<String> {
+        None
+    }
     /// Whether the server takes an object in several requests.
     fn takes_large_objects(&self) -> bool {
         true

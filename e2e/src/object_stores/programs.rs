@@ -77,9 +77,13 @@ fn installed(
     name: &str,
     install: impl FnOnce(&std::path::Path) -> Command,
 ) -> Result<PathBuf> {
+    let entry = format!("object-stores/{name}");
+    if cache.path(&entry).exists() {
+        return Ok(cache.path(&entry));
+    }
     let lock = cache.path("object-stores.lock");
     let _lock = Lock::take(&lock, "the object stores", Busy::Wait, progress)?;
-    cache.entry(&format!("object-stores/{name}"), |to| {
+    cache.entry(&entry, |to| {
         let step = progress.slow_step(name, "installing, a minute or two, once");
         std::fs::create_dir_all(to)?;
         exec::logged(&mut install(to), &cache.path("object-stores.log"))?;

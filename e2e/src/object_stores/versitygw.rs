@@ -10,7 +10,7 @@ use super::{
     http, programs,
     server::Server,
 };
-use crate::{cache::Cache, progress::Progress};
+use crate::{cache::Cache, exec, progress::Progress};
 
 const ACCESS_KEY: &str = "peon";
 const SECRET_KEY: &str = "a-secret-of-the-tests";
@@ -22,8 +22,10 @@ impl Versitygw {
         let program = programs::versitygw(cache, progress)?;
         let server = Server::start(
             |port, folder| {
-                fs::create_dir_all(folder.join("data").join(BUCKET))?;
-                let mut command = Command::new(program);
+                fs::create_dir_all(folder.join("data"))?;
+                // In files, and not in attributes that some file systems do not have.
+                fs::create_dir_all(folder.join("meta"))?;
+                let mut command = Command::new(&program);
                 command
                     .env("ROOT_ACCESS_KEY", ACCESS_KEY)
                     .env("ROOT_SECRET_KEY", SECRET_KEY)
@@ -32,13 +34,19 @@ impl Versitygw {
                         "--port",
                         &format!("127.0.0.1:{port}"),
                         "posix",
-                        "--nometa",
+                        "--sidecar",
                     ])
+                    .arg(folder.join("meta"))
                     .arg(folder.join("data"));
                 Ok(command)
             },
             |port| http::request(port, "GET", "/", "", b"").is_ok(),
         )?;
+        let mut create = Command::new(&program);
+        create.args(["admin", "--access", ACCESS_KEY, "--secret", SECRET_KEY]);
+        create.args(["--endpoint-url", &format!("http://127.0.0.1:{}", server.port)]);
+        create.args(["create-bucket", "--owner", ACCESS_KEY, "--bucket", BUCKET]);
+        exec::output(&mut create)?;
         Ok(Self(server))
     }
 
