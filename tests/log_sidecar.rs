@@ -140,14 +140,15 @@ impl Pod {
         fs::read(self.root.join(format!("store/{ID}{suffix}"))).ok()
     }
 
-    /// Everything in the store, as paths below it.
+    /// Everything in the store, as paths below it, but for the archive's mark that it is in use.
     fn objects(&self) -> Vec<String> {
         let found = Command::new("find")
             .arg(self.root.join("store"))
             .args(["-type", "f", "-printf", "%P\n"])
             .output();
         let found = String::from_utf8(found.unwrap().stdout).unwrap();
-        let mut found: Vec<_> = found.lines().map(str::to_owned).collect();
+        let paths = found.lines().filter(|path| *path != ".peon/in-use");
+        let mut found: Vec<_> = paths.map(str::to_owned).collect();
         found.sort();
         found
     }

@@ -56,11 +56,22 @@ exec 4>&1 >>/peon-log/log 2>&1 3</peon-log/log
 trap copy EXIT
 ";
 
+/// A signal that comes before the new process is Java is lost to the handler that it has from its parent: it is sent
+/// again after a second, which a Java that is stopping already does not mind.
+///
 /// `wait` returns when a signal is trapped too, and then says 143. What it says of a process that is no more is 127.
-const AWAIT: &str = r#"await() {
+const AWAIT: &str = r#"insisted=''
+insist() {
+  [ -n "$asked" ] && [ -z "$insisted" ] || return 0
+  insisted=1
+  { sleep 1; kill -TERM "$1"; } >/dev/null 2>&1 &
+}
+await() {
+  insist "$1"
   code=0
   wait "$1" || code=$?
   while [ "$code" -gt 128 ] && kill -0 "$1" 2>/dev/null; do
+    insist "$1"
     code=0
     wait "$1" || code=$?
   done
@@ -82,7 +93,8 @@ print_report 2>/dev/null
 exit "$code"
 "#;
 
-/// A reader sees a number or nothing: what cannot be read is not written either.
+/// A reader sees a number or nothing: what cannot be read is not written either. A signal may come before its trap is
+/// set and be lost, so it only shortens the wait: what ends the copying is a file.
 const COPY_ALWAYS: &str = r#"note() {
   while read -r key value; do
     [ "$key" != pos: ] || echo "$value" >/peon-log/shown
@@ -93,7 +105,7 @@ const COPY_ALWAYS: &str = r#"note() {
 }
 copy_always() {
   trap 'exit 0' TERM
-  while :; do
+  while [ ! -e /peon-log/ended ]; do
     copy
     note 2>/dev/null || :
     sleep 1 &
@@ -106,11 +118,13 @@ const SIDECAR_START: &str = r#"[ -z "$asked" ] || exit 143
 java "-Ddruid.host=$PEON_POD_IP" @/etc/peon/jvm.args 3<&- 4>&- &
 java=$!
 [ -z "$asked" ] || stop
+rm -f /peon-log/ended
 copy_always &
 copier=$!
 await "$java"
 java=''
 set +e
+: >/peon-log/ended
 kill -TERM "$copier" 2>/dev/null
 wait "$copier" 2>/dev/null
 copy

@@ -164,6 +164,31 @@ fn the_exit_code_is_javas_and_the_log_is_all_it_wrote() {
     }
 }
 
+/// A signal to what was just started may be lost in the shell's own handler: nothing may wait for it for ever.
+#[test]
+fn what_ends_at_once_or_is_stopped_at_once_ends() {
+    in_every_shell("soon", "echo log", |container| {
+        for run in 0..20 {
+            let ended = container.run(Output::Sidecar);
+            assert_eq!(
+                (ended.code, ended.stdout.ends_with(b"log\n")),
+                (Some(0), true),
+                "{run}"
+            );
+            fs::remove_file(container.root.join("peon-log").join(LOG_FILE)).unwrap();
+        }
+    });
+    in_every_shell("at-once", "exec sleep 1000", |container| {
+        for run in 0..20 {
+            let child = container.start(KEPT[run % 2]);
+            signal("-TERM", &child.id().to_string());
+            // Before its trap is set the shell itself ends by the signal.
+            let code = container.end(child).code;
+            assert!(matches!(code, Some(143) | None), "{run}: {code:?}");
+        }
+    });
+}
+
 /// It takes its time to stop, as a peon does, and says so at its very end.
 const STOPS: &str = "echo $$ >pid; trap 'asked=1' TERM; echo ready >ready\n\
     while [ -z \"${asked:-}\" ]; do sleep 1 & wait $! || :; done\n\
