@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::AsyncReadExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::chain;
 use super::mark::Mark;
@@ -24,6 +24,8 @@ use crate::logs::task_archive::TaskArchive;
 const CHUNK: usize = 64 * 1024;
 /// A part is written at the latest when so much of it has come.
 const LARGE: u64 = 8 << 20;
+/// The end of a log that is no longer than this is not worth a part: it waits in memory until the log is composed.
+const SHORT: u64 = 256 * 1024;
 /// A stream that says nothing for so long is asked for again: whoever stands between may have forgotten it.
 const SILENCE: Duration = Duration::from_secs(240);
 /// Between two attempts to open a stream.
@@ -202,10 +204,14 @@ impl Collector<'_> {
         let mut upload: Option<BoxFuture<'_, (u64, PartName)>> = None;
         let this = &*self;
         loop {
-            if upload.is_none() && (due || log.spool.pending() >= LARGE) {
+            // Without room what was read stays on disk, and is tried at the next event.
+            if upload.is_none()
+                && (due || log.spool.pending() >= LARGE)
+                && let Ok(room) = this.limits.uploads.clone().try_acquire_owned()
+            {
                 due = false;
                 if let Some(slice) = log.spool.next().await? {
-                    upload = Some(Box::pin(this.put(slice, log.next())));
+                    upload = Some(Box::pin(this.put(slice, log.next(), room)));
                 }
             }
             let full = log.spool.is_full();
@@ -242,12 +248,14 @@ impl Collector<'_> {
         let mut tail = Vec::new();
         let report = log.reader.finish(&mut tail);
         log.keep(&tail, self.limits.most).await?;
-        // A short log is not worth a part, unless an attempt follows, which is not known here.
-        while log.spool.pending() > LARGE {
+        while log.spool.pending() > SHORT {
+            let Ok(room) = self.limits.uploads.clone().acquire_owned().await else {
+                break;
+            };
             let Some(slice) = log.spool.next().await? else {
                 break;
             };
-            let part = self.put(slice, log.next()).await;
+            let part = self.put(slice, log.next(), room).await;
             done(&mut log, part).await?;
         }
         let mut rest = Vec::new();
@@ -284,11 +292,10 @@ impl Collector<'_> {
     }
 
     /// Writes a part, however long it takes.
-    async fn put(&self, slice: Slice, next: Next) -> (u64, PartName) {
+    async fn put(&self, slice: Slice, next: Next, _room: OwnedSemaphorePermit) -> (u64, PartName) {
         let length = slice.bytes.len() as u64;
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
         let sequence = u32::try_from(next.sequence).unwrap_or(u32::MAX);
-        let _room = self.limits.uploads.acquire().await;
         let bytes = Bytes::from(slice.bytes);
         loop {
             // A mark's letters are those of a cursor: this does not fail.
