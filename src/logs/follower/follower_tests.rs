@@ -10,6 +10,7 @@ use super::*;
 use crate::logs::follower::cut::GAP;
 use crate::logs::location::Location;
 use crate::logs::parts::LogRange;
+use crate::run::log_metrics::LogMetrics;
 
 const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";
 const T1: &str = "2026-11-21T09:55:37.100000000Z";
@@ -63,6 +64,7 @@ impl Scene {
             most: 1000,
             spool: 1 << 20,
             uploads: Arc::new(Semaphore::new(1)),
+            metrics: LogMetrics::default(),
         };
         let followers = Followers::new(
             api_server(streams, &asked),

@@ -220,7 +220,10 @@ impl Follower {
                 };
                 collected
             } else {
+                let following = self.shared.limits.metrics.follower();
                 let mut collected = self.collect(number, ask).await;
+                drop(following);
+                self.shared.limits.metrics.gaps(collected.gaps);
                 if !self.is_last(number).await {
                     self.make_part(number, &mut collected).await;
                 }
@@ -378,6 +381,9 @@ impl Follower {
     }
 
     fn tell(&self, said: Result<(), String>) {
+        if said.is_err() {
+            self.shared.limits.metrics.failure();
+        }
         self.say(match said {
             Ok(()) => LogState::Collecting,
             Err(message) => LogState::Failing { message },
