@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::log_metrics::LogMetrics;
+
 type Labels<const N: usize> = [(&'static str, String); N];
 
 /// The metrics, cheap to clone.
@@ -27,6 +29,7 @@ struct Inner {
     tasks: Family<Labels<1>, Gauge>,
     undecodable: Family<Labels<1>, Counter>,
     leader: Gauge,
+    logs: LogMetrics,
 }
 
 impl Default for Metrics {
@@ -40,6 +43,7 @@ impl Default for Metrics {
             tasks: Family::default(),
             undecodable: Family::default(),
             leader: Gauge::default(),
+            logs: LogMetrics::default(),
         };
         {
             let mut registry = inner.registry.lock();
@@ -70,12 +74,19 @@ impl Default for Metrics {
                 "1 while this process holds the lease",
                 inner.leader.clone(),
             );
+            inner.logs.register(&mut registry);
         }
         Self(Arc::new(inner))
     }
 }
 
 impl Metrics {
+    /// Those of logs.
+    #[must_use]
+    pub fn logs(&self) -> LogMetrics {
+        self.0.logs.clone()
+    }
+
     /// Counts a request to the API server.
     pub fn api_request(&self, method: &str, resource: &str, code: u16) {
         let labels = [

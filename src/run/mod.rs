@@ -5,6 +5,7 @@ pub mod config;
 pub mod election;
 pub mod health;
 pub mod lease;
+pub mod log_metrics;
 pub mod metrics;
 pub mod process;
 pub mod shutdown;

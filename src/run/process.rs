@@ -113,7 +113,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         },
     );
     if let Some(archive) = archive {
-        keep_logs(&config, archive, &client, &caches);
+        keep_logs(&config, archive, &client, &caches, &metrics);
     }
     let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
@@ -162,13 +162,14 @@ fn open_archive(config: &Config, operator: &RuntimeProperties) -> anyhow::Result
     Ok(location.map(open).transpose()?)
 }
 
-fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches) {
+fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches, metrics: &Metrics) {
     tracing::info!(to = %archive.location(), "logs are archived");
     let limits = Limits {
         flush: Duration::from_secs(config.log_flush_seconds),
         most: config.log_most_bytes,
         spool: SPOOL,
         uploads: Arc::new(Semaphore::new(UPLOADS)),
+        metrics: metrics.logs(),
     };
     let waker = caches.clone();
     let wake = Box::new(move |namespace: &str, name: &str| waker.wake_named(namespace, name));

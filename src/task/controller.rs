@@ -194,6 +194,16 @@ impl Context {
         };
         let namespace = task.namespace().unwrap_or_default();
         for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
+            if self
+                .caches
+                .ledger
+                .logs
+                .get()
+                .is_some_and(|logs| logs.is_busy(&uid))
+            {
+                // It is passed over again when its log has come.
+                continue;
+            }
             tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
             self.actor
                 .delete::<PeonTask>("delete peontask", &namespace, &name, uid)

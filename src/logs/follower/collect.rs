@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::AsyncReadExt;
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::chain;
 use super::mark::Mark;
@@ -19,11 +19,14 @@ use crate::logs::archive::ArchiveError;
 use crate::logs::parts::{Part, PartName};
 use crate::logs::state::KeepLog;
 use crate::logs::task_archive::TaskArchive;
+use crate::run::log_metrics::LogMetrics;
 
 /// How much of a stream is read at a time.
 const CHUNK: usize = 64 * 1024;
 /// A part is written at the latest when so much of it has come.
 const LARGE: u64 = 8 << 20;
+/// The end of a log that is no longer than this is not worth a part: it waits in memory until the log is composed.
+const SHORT: u64 = 256 * 1024;
 /// A stream that says nothing for so long is asked for again: whoever stands between may have forgotten it.
 const SILENCE: Duration = Duration::from_secs(240);
 /// Between two attempts to open a stream.
@@ -52,6 +55,8 @@ pub struct Limits {
     pub spool: u64,
     /// How many parts are in memory at the same time.
     pub uploads: Arc<Semaphore>,
+    /// Where it is counted.
+    pub metrics: LogMetrics,
 }
 
 /// How far a task is, as the controller sees it.
@@ -202,10 +207,14 @@ impl Collector<'_> {
         let mut upload: Option<BoxFuture<'_, (u64, PartName)>> = None;
         let this = &*self;
         loop {
-            if upload.is_none() && (due || log.spool.pending() >= LARGE) {
+            // Without room what was read stays on disk, and is tried at the next event.
+            if upload.is_none()
+                && (due || log.spool.pending() >= LARGE)
+                && let Ok(room) = this.limits.uploads.clone().try_acquire_owned()
+            {
                 due = false;
                 if let Some(slice) = log.spool.next().await? {
-                    upload = Some(Box::pin(this.put(slice, log.next())));
+                    upload = Some(Box::pin(this.put(slice, log.next(), room)));
                 }
             }
             let full = log.spool.is_full();
@@ -217,7 +226,7 @@ impl Collector<'_> {
                     }
                     Ok(length) => {
                         heard = Instant::now();
-                        log.take(&chunk[..length], this.limits.most).await?;
+                        log.take(&chunk[..length], this.limits).await?;
                     }
                     Err(error) => {
                         tracing::debug!(pod = this.source.pod, %error, "the log's stream broke");
@@ -241,19 +250,22 @@ impl Collector<'_> {
     async fn finish(&self, mut log: Log, missing: Option<&str>) -> std::io::Result<Collected> {
         let mut tail = Vec::new();
         let report = log.reader.finish(&mut tail);
-        log.keep(&tail, self.limits.most).await?;
-        // A short log is not worth a part, unless an attempt follows, which is not known here.
-        while log.spool.pending() > LARGE {
+        log.keep(&tail, self.limits).await?;
+        while log.spool.pending() > SHORT {
+            let Ok(room) = self.limits.uploads.clone().acquire_owned().await else {
+                break;
+            };
             let Some(slice) = log.spool.next().await? else {
                 break;
             };
-            let part = self.put(slice, log.next()).await;
+            let part = self.put(slice, log.next(), room).await;
             done(&mut log, part).await?;
         }
         let mut rest = Vec::new();
         while let Some(slice) = log.spool.next().await? {
             rest.extend_from_slice(&slice.bytes);
             log.spool.release(slice.bytes.len() as u64).await?;
+            self.limits.metrics.taken(slice.bytes.len() as u64);
         }
         if log.excess > 0 {
             let text = format!(
@@ -284,17 +296,18 @@ impl Collector<'_> {
     }
 
     /// Writes a part, however long it takes.
-    async fn put(&self, slice: Slice, next: Next) -> (u64, PartName) {
-        let length = slice.bytes.len() as u64;
+    async fn put(&self, slice: Slice, next: Next, _room: OwnedSemaphorePermit) -> (u64, PartName) {
+        let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
         let sequence = u32::try_from(next.sequence).unwrap_or(u32::MAX);
-        let _room = self.limits.uploads.acquire().await;
         let bytes = Bytes::from(slice.bytes);
         loop {
             // A mark's letters are those of a cursor: this does not fail.
             if let Ok(name) = PartName::new(self.attempt, sequence, &cursor) {
                 let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
                 if put.is_ok() || self.goal.borrow().abandoned {
+                    self.limits.metrics.archived(length, began.elapsed());
+                    self.limits.metrics.taken(length);
                     return (length, name);
                 }
             }
@@ -368,19 +381,22 @@ impl Log {
         }
     }
 
-    async fn take(&mut self, stream: &[u8], most: u64) -> std::io::Result<()> {
+    async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
         let mut text = Vec::new();
         self.reader.feed(stream, &mut text);
-        self.keep(&text, most).await
+        self.keep(&text, limits).await
     }
 
-    async fn keep(&mut self, text: &[u8], most: u64) -> std::io::Result<()> {
-        let room = usize::try_from(most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
+    async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
+        let room = usize::try_from(limits.most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
         let kept = &text[..text.len().min(room)];
         self.excess += (text.len() - kept.len()) as u64;
         self.bytes += kept.len() as u64;
         match self.reader.mark().cloned() {
-            Some(mark) if !kept.is_empty() => self.spool.append(kept, &mark).await,
+            Some(mark) if !kept.is_empty() => {
+                limits.metrics.read(kept.len());
+                self.spool.append(kept, &mark).await
+            }
             _ => Ok(()),
         }
     }

@@ -119,6 +119,14 @@ impl Followers {
         Kept { last, state }
     }
 
+    /// Whether the log of this PeonTask is still being read or written.
+    #[must_use]
+    pub fn is_busy(&self, uid: &str) -> bool {
+        let jobs = self.0.jobs.lock();
+        jobs.get(uid)
+            .is_some_and(|job| !matches!(*job.state.lock(), LogState::Archived { .. } | LogState::Nothing))
+    }
+
     /// The PeonTask is gone: what there is of its log is archived.
     pub fn gone(&self, uid: &str) {
         if let Some(job) = self.0.jobs.lock().remove(uid) {
@@ -205,20 +213,24 @@ impl Follower {
                 }
             };
             let Some((number, ask)) = next else { break };
-            if ask.sidecar {
+            let collected = if ask.sidecar {
                 drop(place);
                 let Some(collected) = self.await_sidecar(number).await else {
                     return;
                 };
-                read.push((number, collected));
-                continue;
-            }
-            let mut collected = self.collect(number, ask).await;
-            if !self.is_last(number).await {
-                self.make_part(number, &mut collected).await;
-            }
+                collected
+            } else {
+                let following = self.shared.limits.metrics.follower();
+                let mut collected = self.collect(number, ask).await;
+                drop(following);
+                self.shared.limits.metrics.gaps(collected.gaps);
+                if !self.is_last(number).await {
+                    self.make_part(number, &mut collected).await;
+                }
+                drop(place);
+                collected
+            };
             read.push((number, collected));
-            drop(place);
             let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
             if self.goal.wait_for(done).await.is_err() {
                 return;
@@ -369,6 +381,9 @@ impl Follower {
     }
 
     fn tell(&self, said: Result<(), String>) {
+        if said.is_err() {
+            self.shared.limits.metrics.failure();
+        }
         self.say(match said {
             Ok(()) => LogState::Collecting,
             Err(message) => LogState::Failing { message },
@@ -387,3 +402,7 @@ impl Follower {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

@@ -113,3 +113,64 @@ impl Spool {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::follower::mark::Hash;
+
+    fn mark(read: u64) -> Mark {
+        Mark {
+            time: "2026-11-21T09:55:37.100000000Z".into(),
+            nth: 1,
+            read,
+            whole: true,
+            hash: Hash::default().0,
+        }
+    }
+
+    async fn spool(most: u64) -> Spool {
+        Spool::create(&std::env::temp_dir(), most).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_part_is_written_is_the_next_parts() {
+        let mut spool = spool(1 << 30).await;
+        assert_eq!(spool.next().await.unwrap(), None);
+        spool.append(b"one", &mark(3)).await.unwrap();
+        spool.append(b"two", &mark(6)).await.unwrap();
+        let first = spool.next().await.unwrap().unwrap();
+        assert_eq!((first.bytes.as_slice(), &first.mark), (&b"onetwo"[..], &mark(6)));
+        spool.append(b"three", &mark(11)).await.unwrap();
+        spool.release(6).await.unwrap();
+        assert_eq!(spool.pending(), 5);
+        let second = spool.next().await.unwrap().unwrap();
+        assert_eq!(
+            (second.bytes.as_slice(), &second.mark),
+            (&b"three"[..], &mark(11))
+        );
+        spool.release(5).await.unwrap();
+        // The file is empty again and is filled from its beginning.
+        spool.append(b"four", &mark(15)).await.unwrap();
+        assert_eq!(spool.next().await.unwrap().unwrap().bytes, b"four");
+    }
+
+    #[tokio::test]
+    async fn parts_have_a_bound_however_much_waits() {
+        let mut spool = spool(20 << 20).await;
+        let piece = vec![b'x'; 1 << 20];
+        let mut all = 0;
+        while !spool.is_full() {
+            all += piece.len() as u64;
+            spool.append(&piece, &mark(all)).await.unwrap();
+        }
+        let mut read = 0;
+        while let Some(slice) = spool.next().await.unwrap() {
+            assert!(slice.bytes.len() as u64 <= STEP + (1 << 20));
+            read += slice.bytes.len() as u64;
+            assert_eq!(slice.mark, mark(read));
+            spool.release(slice.bytes.len() as u64).await.unwrap();
+        }
+        assert_eq!((read, spool.pending()), (all, 0));
+    }
+}

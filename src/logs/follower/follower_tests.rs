@@ -1,0 +1,249 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use kube::client::Body;
+use object_store::memory::InMemory;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::logs::follower::cut::GAP;
+use crate::logs::location::Location;
+use crate::logs::parts::LogRange;
+use crate::run::log_metrics::LogMetrics;
+
+const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";
+const T1: &str = "2026-11-21T09:55:37.100000000Z";
+const T2: &str = "2026-11-21T09:55:38.200000000Z";
+const T3: &str = "2026-11-21T09:55:39.300000000Z";
+
+/// An API server that answers each request for a log with the next of these streams, which then end; after the last one
+/// there is no pod.
+fn api_server(streams: &[String], asked: &Arc<Mutex<Vec<String>>>) -> Client {
+    let streams: Arc<Mutex<VecDeque<String>>> = Arc::new(Mutex::new(streams.iter().cloned().collect()));
+    let asked = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        asked.lock().push(request.uri().to_string());
+        let (code, body) = match streams.lock().pop_front() {
+            Some(stream) => (200, stream),
+            None => (
+                404,
+                r#"{"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no pod"}"#.to_owned(),
+            ),
+        };
+        let answer = Response::builder()
+            .status(code)
+            .body(Body::from(body.into_bytes()));
+        async move { Ok::<_, Infallible>(answer.unwrap()) }
+    });
+    Client::new(service, "default")
+}
+
+struct Scene {
+    followers: Followers,
+    archive: Archive,
+    woken: Arc<Notify>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scene {
+    fn of(streams: &[String]) -> Self {
+        let properties = [
+            ("druid.indexer.logs.type", "s3"),
+            ("druid.indexer.logs.s3Bucket", "b"),
+            ("druid.indexer.logs.s3Prefix", "p"),
+        ];
+        let properties: BTreeMap<String, String> =
+            properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let location = Location::from_properties(&properties).unwrap().unwrap();
+        let archive = Archive::over(Arc::new(InMemory::new()), location);
+        let (woken, asked) = (Arc::new(Notify::new()), Arc::default());
+        let waker = woken.clone();
+        let limits = Limits {
+            flush: Duration::from_secs(1),
+            most: 1000,
+            spool: 1 << 20,
+            uploads: Arc::new(Semaphore::new(1)),
+            metrics: LogMetrics::default(),
+        };
+        let followers = Followers::new(
+            api_server(streams, &asked),
+            archive.clone(),
+            limits,
+            2,
+            std::env::temp_dir(),
+            Box::new(move |_, _| waker.notify_one()),
+        );
+        Self {
+            followers,
+            archive,
+            woken,
+            asked,
+        }
+    }
+
+    fn ask(&self, attempt: u32, ended: bool, last: bool) -> LogState {
+        let owner = Owner {
+            namespace: "ns".into(),
+            name: "nightly".into(),
+            uid: UID.into(),
+            task_id: "the id".into(),
+        };
+        let ask = KeepLog {
+            attempt,
+            pod: format!("nightly-{attempt}"),
+            container: "peon".into(),
+            sidecar: false,
+            ended,
+            complete: false,
+            last,
+        };
+        self.followers.keep(&owner, &ask).state
+    }
+
+    /// Waits until the log is archived.
+    async fn archived(&self, attempt: u32) -> LogState {
+        let archived = async {
+            loop {
+                let state = self.ask(attempt, true, true);
+                if matches!(state, LogState::Archived { .. } | LogState::Nothing) {
+                    return state;
+                }
+                self.woken.notified().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), archived)
+            .await
+            .unwrap()
+    }
+
+    async fn log(&self) -> String {
+        use futures::TryStreamExt;
+        let task = self.archive.of_task("the id", UID).unwrap();
+        let content = task.read_log(LogRange::All).await.unwrap().unwrap();
+        let bytes: Vec<Bytes> = content.bytes.try_collect().await.unwrap();
+        String::from_utf8(bytes.concat()).unwrap()
+    }
+}
+
+fn gaps(state: &LogState) -> u32 {
+    match state {
+        LogState::Archived { gaps, .. } => *gaps,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_is_asked_for_again() {
+    let scene = Scene::of(&[
+        format!("{T1} one\n{T2} tw"),
+        format!("{T1} one\n{T2} two\n{T3} three\n"),
+    ]);
+    assert!(matches!(
+        scene.ask(1, false, false),
+        LogState::Queued | LogState::Collecting
+    ));
+    // It has not ended when the first stream does.
+    let asked = scene.asked.clone();
+    let twice = async move {
+        while asked.lock().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), twice)
+        .await
+        .unwrap();
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\nthree\n");
+    let asked = scene.asked.lock().clone();
+    assert!(
+        asked[0].contains("timestamps=true") && !asked[0].contains("sinceTime"),
+        "{asked:?}"
+    );
+    // From a second before the last whole line.
+    assert!(
+        asked[1].contains("sinceTime=2026-11-21T09%3A55%3A36Z"),
+        "{asked:?}"
+    );
+    assert!(
+        scene
+            .archive
+            .of_task("the id", UID)
+            .unwrap()
+            .parts()
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said_in_the_log_and_of_it() {
+    let scene = Scene::of(&[format!("{T1} one\n"), format!("{T3} three\n")]);
+    let _ = scene.ask(1, false, false);
+    let asked = scene.asked.clone();
+    let twice = async move {
+        while asked.lock().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), twice)
+        .await
+        .unwrap();
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    assert_eq!(scene.log().await, format!("one\n{GAP}three\n"));
+}
+
+#[tokio::test]
+async fn attempts_follow_each_other_in_one_log() {
+    let scene = Scene::of(&[format!("{T1} one\n"), format!("{T2} two\n")]);
+    let _ = scene.ask(1, true, false);
+    let _ = scene.ask(2, true, false);
+    scene.archived(2).await;
+    assert_eq!(
+        scene.log().await,
+        "one\n\n[peon-operator] attempt 2 of the task begins here\ntwo\n"
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_is_too_long_says_so() {
+    let line = format!("{T1} {}\n", "x".repeat(1500));
+    let scene = Scene::of(&[line]);
+    scene.archived(1).await;
+    let log = scene.log().await;
+    assert!(
+        log.starts_with(&"x".repeat(1000)) && !log.contains(&"x".repeat(1001)),
+        "{log}"
+    );
+    assert!(
+        log.contains("longer than 1000 bytes: 501 bytes are left out"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_wrote_nothing_has_no_log() {
+    let scene = Scene::of(&[String::new()]);
+    assert_eq!(scene.archived(1).await, LogState::Nothing);
+    let gone = Scene::of(&[]);
+    assert_eq!(gone.archived(1).await, LogState::Nothing);
+}
+
+#[tokio::test]
+async fn what_the_kubelet_says_in_place_of_a_log_is_said() {
+    let scene = Scene::of(&["unable to retrieve container logs for containerd://1234\n".to_owned()]);
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    assert!(scene.log().await.contains("the kubelet says: unable to retrieve"));
+}
+
+/// A process after the one that archived the log finds its note, and reads nothing.
+#[tokio::test]
+async fn what_was_archived_before_is_not_read_again() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    scene.archived(1).await;
+    scene.followers.gone(UID);
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.asked.lock().len(), 1);
+    assert_eq!(scene.log().await, "one\n");
+}
