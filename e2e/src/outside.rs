@@ -37,6 +37,7 @@ pub struct Grounds {
     /// The gate.
     pub gate: Gate,
     folder: PathBuf,
+    _release: Stopped,
 }
 
 impl Grounds {
@@ -59,9 +60,12 @@ impl Grounds {
         fixture
             .helm
             .install("operator", &namespace, &fixture.operator_image, &values)?;
-        stop_release(fixture, "operator", &namespace)?;
+        stop_release(&fixture.kubectl, "operator", &namespace)?;
         // The release that all other cases use watches every namespace, this one too.
-        stop_release(fixture, RELEASE, OPERATOR_NAMESPACE)?;
+        let release = Stopped {
+            kubectl: fixture.kubectl.clone(),
+        };
+        stop_release(&fixture.kubectl, RELEASE, OPERATOR_NAMESPACE)?;
         let token = [
             "create",
             "token",
@@ -79,6 +83,7 @@ impl Grounds {
             namespace,
             gate,
             folder,
+            _release: release,
         })
     }
 
@@ -144,27 +149,50 @@ impl Grounds {
     }
 }
 
+/// The release that all other cases use, for as long as it has no pods of its own.
+#[derive(Debug)]
+struct Stopped {
+    kubectl: Kubectl,
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let started = scale(&self.kubectl, RELEASE, OPERATOR_NAMESPACE, 1).and_then(|()| {
+            let deployment = ["deployment", RELEASE, "--namespace", OPERATOR_NAMESPACE];
+            self.kubectl
+                .wait_for(&deployment, LIMIT, |d| d["status"]["readyReplicas"] == 1)
+        });
+        if let Err(error) = started {
+            eprintln!("the release was not started again: {error:#}");
+        }
+    }
+}
+
 /// Sends a release's own pods away.
-fn stop_release(fixture: &Fixture, deployment: &str, namespace: &str) -> Result<()> {
-    let scale = [
-        "scale",
-        "deployment",
-        deployment,
-        "--replicas=0",
-        "--namespace",
-        namespace,
-    ];
-    fixture.kubectl.run(&scale)?;
+fn stop_release(kubectl: &Kubectl, deployment: &str, namespace: &str) -> Result<()> {
+    scale(kubectl, deployment, namespace, 0)?;
     let pods = [
         "pod",
         "--selector=app.kubernetes.io/name=peon-operator",
         "--namespace",
         namespace,
     ];
-    fixture
-        .kubectl
+    kubectl
         .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))
         .map(drop)
+}
+
+fn scale(kubectl: &Kubectl, deployment: &str, namespace: &str, replicas: u32) -> Result<()> {
+    let replicas = format!("--replicas={replicas}");
+    let scale = [
+        "scale",
+        "deployment",
+        deployment,
+        &replicas,
+        "--namespace",
+        namespace,
+    ];
+    kubectl.run(&scale).map(drop)
 }
 
 /// The administrator's kubeconfig with another user: the service account.
