@@ -31,6 +31,12 @@ test-full: export HISTORIES := 10000
 test-full: export FUZZ_OBJECTS := 10000
 test-full: test ## As test, with 10,000 random histories and 10,000 fuzzed objects
 
+.PHONY: bench-logs
+bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
+	@echo "building with optimisation (several minutes the first time) …"
+	@cargo build --quiet --release --bin follow
+	@CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
+
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
