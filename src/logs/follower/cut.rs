@@ -127,6 +127,8 @@ impl Cutter {
         if time.parse::<Timestamp>().is_err() {
             return Line::Complaint(self.head.clone());
         }
+        // What it said of a stream before, and there is a log again.
+        self.complaint = None;
         let bare = self.head.ends_with(b"\n");
         let line = self.place(time, out);
         if bare {
