@@ -79,7 +79,7 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
-    /// Measure what the operator's log followers cost; wants a cluster with `CONTAINER_LOG_MAX_SIZE=1Gi`.
+    /// Measure what the operator's log followers cost; wants `CONTAINER_LOG_MAX_SIZE=1Gi`.
     BenchLogs,
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {

@@ -1,7 +1,8 @@
 //! `make bench-logs`: what the operator's log followers cost, beside a plain client that reads the same logs.
 //!
 //! The operator's own code reads `pods/log` of a real kubelet through a real API server (`src/bin/follow.rs`), on the
-//! machine rather than in a pod, so that its time and memory are those of its process alone.
+//! machine rather than in a pod, so that its time and memory are those of its process alone. The pods that write are on
+//! a second node, whose kubelet does not rotate their logs, and which goes away with all they made.
 
 mod reader;
 mod writers;
@@ -9,7 +10,6 @@ mod writers;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,10 +19,14 @@ use self::{
     reader::{Cost, check, follow, measured, measured_to_file},
     writers::{Pace, Written},
 };
-use crate::{cache::Cache, images::Image, kubectl::Kubectl, lock::Busy, progress::Progress, target::Target};
+use crate::{
+    cache::Cache, cluster::SecondNode, images::Image, kubectl::Kubectl, lock::Busy, progress::Progress,
+    target::Target,
+};
 
 /// Bytes of the log whose reading is timed.
 const LOG: u64 = 128 << 20;
+const LARGE: &str = "bench-logs-large";
 /// How often it is read by each, after once that does not count.
 const ROUNDS: usize = 5;
 /// Followers at the same time: as many as the operator has by default.
@@ -66,33 +70,33 @@ struct Bench<'a> {
     kubectl: Kubectl,
     progress: &'a Progress,
     image: String,
-    namespace: String,
-    /// Removed with this value, as is the namespace.
+    /// Where the pods come, on a cluster of our own.
+    node: Option<SecondNode<'a>>,
+    /// Removed with this value, as are the pods.
     folder: PathBuf,
 }
 
 impl<'a> Bench<'a> {
     fn begin(target: &'a Target, cache: &Cache, progress: &'a Progress) -> Result<Self> {
         let kubectl = target.kubectl();
-        check_rotation(&kubectl)?;
         let image = target.image(Image::Druid, cache, progress)?;
+        let node = target.own().map(|own| own.second_node()).transpose()?;
         let folder = match target.own() {
             Some(own) => own.scratch("bench-logs")?,
             None => cache.path("run/bench-logs"),
         };
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
         let bench = Self {
             target,
             kubectl,
             progress,
             image,
-            namespace: format!("bench-logs-{seconds:x}"),
+            node,
             folder,
         };
+        bench.check_rotation()?;
         bench.empty_folder("")?;
-        bench.kubectl.run(&["create", "namespace", &bench.namespace])?;
+        // An earlier run may have been killed.
+        writers::remove(&bench.kubectl)?;
         Ok(bench)
     }
 
@@ -100,6 +104,35 @@ impl<'a> Bench<'a> {
         let throughput = self.throughput()?;
         let memory = self.memory()?;
         Ok(format!("\n{throughput}\n{memory}"))
+    }
+
+    /// `pods/log` reads a container's current file only: the logs must not be rotated.
+    fn check_rotation(&self) -> Result<()> {
+        let nodes = self.kubectl.get_json(&["nodes"])?;
+        let names = nodes["items"].as_array().into_iter().flatten();
+        for name in names.filter_map(|node| node["metadata"]["name"].as_str()) {
+            if self.node.as_ref().is_some_and(|node| node.name() != name) {
+                continue;
+            }
+            let path = format!("/api/v1/nodes/{name}/proxy/configz");
+            let config = self.kubectl.run(&["get", "--raw", &path])?;
+            let config: Value = serde_json::from_str(&config)?;
+            let size = config["kubeletconfig"]["containerLogMaxSize"].as_str();
+            let size = size.unwrap_or("a size that it does not say");
+            ensure!(
+                size.ends_with("Gi"),
+                "the kubelet of {name} rotates logs at {size}: it needs CONTAINER_LOG_MAX_SIZE=1Gi when it starts"
+            );
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &str, pace: Pace) -> Result<()> {
+        let mut pod = writers::pod(name, &self.image, pace);
+        if let Some(node) = &self.node {
+            node.place(&mut pod["spec"], 60);
+        }
+        self.kubectl.apply(&pod.to_string())
     }
 
     /// A new folder below that of the run.
@@ -112,14 +145,8 @@ impl<'a> Bench<'a> {
 
     fn throughput(&self) -> Result<String> {
         let step = self.progress.step("a log of 128 MiB");
-        writers::create(
-            &self.kubectl,
-            &self.namespace,
-            "large",
-            &self.image,
-            Pace::AtOnce(LOG),
-        )?;
-        let written = writers::written(&self.kubectl, &self.namespace, "large")?;
+        self.create(LARGE, Pace::AtOnce(LOG))?;
+        let written = writers::written(&self.kubectl, LARGE)?;
         step.done("written");
         let mut rounds = Vec::new();
         for round in 0..=ROUNDS {
@@ -149,17 +176,16 @@ impl<'a> Bench<'a> {
         let copy = folder.join("copy");
         let cost = match reader {
             Reader::Copy => {
-                let mut program = follow(self.target, &self.namespace)?;
-                measured(program.args(["copy", "large"]).arg(&copy))?.0
+                let mut program = follow(self.target)?;
+                measured(program.args(["copy", LARGE]).arg(&copy))?.0
             }
             Reader::Kubectl => {
                 let mut kubectl = self.kubectl.command();
-                kubectl.args(["logs", "large", "--timestamps", "--follow", "--namespace"]);
-                measured_to_file(kubectl.arg(&self.namespace), &copy)?
+                kubectl.args(["logs", LARGE, "--timestamps", "--follow"]);
+                measured_to_file(kubectl.args(["--namespace", writers::NAMESPACE]), &copy)?
             }
             Reader::Follower => {
-                let (cost, said) =
-                    self.follow("archive", &folder, 1, &["large".to_owned()], written.bytes)?;
+                let (cost, said) = self.follow("archive", &folder, 1, &[LARGE.to_owned()], written.bytes)?;
                 ensure!(said["gaps"] == 0, "something is missing: {said}");
                 cost
             }
@@ -181,7 +207,7 @@ impl<'a> Bench<'a> {
         pods: &[String],
         bytes: u64,
     ) -> Result<(Cost, Value)> {
-        let mut program = follow(self.target, &self.namespace)?;
+        let mut program = follow(self.target)?;
         program.arg(how).arg(folder);
         program
             .args([followers.to_string(), bytes.to_string()])
@@ -197,24 +223,23 @@ impl<'a> Bench<'a> {
     fn memory(&self) -> Result<String> {
         let paces = std::iter::repeat_n(SLOW.1, SLOW.0).chain(std::iter::repeat_n(FAST.1, FAST.0));
         let paces: Vec<Pace> = paces.collect();
-        let pods: Vec<String> = (0..paces.len()).map(|n| format!("writer-{n}")).collect();
+        let pods: Vec<String> = (0..paces.len()).map(|n| format!("bench-logs-{n}")).collect();
         for (name, pace) in pods.iter().zip(&paces) {
-            writers::create(&self.kubectl, &self.namespace, name, &self.image, *pace)?;
+            self.create(name, *pace)?;
         }
-        // Their pace says how much they write: the least of it is known before they end.
         let folder = self.empty_folder("many")?;
         let mut lines = Vec::new();
         let step = self
             .progress
             .slow_step("200 followers, pods that write", "a minute");
-        let mut program = follow(self.target, &self.namespace)?;
+        let mut program = follow(self.target)?;
         program.arg("archive").arg(&folder);
         program.args([FOLLOWERS.to_string(), "0".to_owned()]).args(&pods);
         let (cost, said) = measured(&mut program)?;
         step.done("archived");
         let written = pods
             .iter()
-            .map(|name| writers::written(&self.kubectl, &self.namespace, name))
+            .map(|name| writers::written(&self.kubectl, name))
             .collect::<Result<Vec<_>>>()?;
         self.check_many(&folder, &written, &said)?;
         lines.push(memory_line("pods that write", cost, &said));
@@ -259,30 +284,12 @@ impl<'a> Bench<'a> {
 
 impl Drop for Bench<'_> {
     fn drop(&mut self) {
-        let namespace = self.kubectl.delete(&["namespace", &self.namespace]);
+        let pods = writers::remove(&self.kubectl);
         let folder = crate::cache::remove(&self.folder);
-        if let Err(error) = namespace.and(folder) {
+        if let Err(error) = pods.and(folder) {
             eprintln!("something of the benchmark is left: {error:#}");
         }
     }
-}
-
-/// `pods/log` reads a container's current file only: the log must not be rotated.
-fn check_rotation(kubectl: &Kubectl) -> Result<()> {
-    let nodes = kubectl.get_json(&["nodes"])?;
-    for node in nodes["items"].as_array().into_iter().flatten() {
-        let name = node["metadata"]["name"].as_str().unwrap_or_default();
-        let config = kubectl.run(&["get", "--raw", &format!("/api/v1/nodes/{name}/proxy/configz")])?;
-        let config: Value = serde_json::from_str(&config)?;
-        let size = config["kubeletconfig"]["containerLogMaxSize"]
-            .as_str()
-            .unwrap_or_default();
-        ensure!(
-            size.ends_with("Gi"),
-            "the kubelet of {name} rotates a log at {size}: start the cluster with CONTAINER_LOG_MAX_SIZE=1Gi"
-        );
-    }
-    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss)] // Bytes of a benchmark.

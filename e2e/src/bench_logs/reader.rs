@@ -15,7 +15,7 @@ use nix::sys::{
 };
 use serde_json::Value;
 
-use super::writers::Written;
+use super::writers::{NAMESPACE, Written};
 use crate::{exec, interrupt::Helper, target::Target};
 
 /// What a run of a program took.
@@ -27,14 +27,14 @@ pub(super) struct Cost {
     pub(super) cpu: f64,
 }
 
-/// The program `follow` of this checkout, for a namespace.
-pub(super) fn follow(target: &Target, namespace: &str) -> Result<Command> {
+/// The program `follow` of this checkout.
+pub(super) fn follow(target: &Target) -> Result<Command> {
     let program = follow_program()?;
     let mut command = Command::new(program);
     if let Some(own) = target.own() {
         command.env("KUBECONFIG", own.kubeconfig());
     }
-    command.arg(namespace);
+    command.arg(NAMESPACE);
     Ok(command)
 }
 

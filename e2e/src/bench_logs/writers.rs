@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 
 use crate::{fixture::LIMIT, kubectl::Kubectl};
 
+/// Of the pods. Those of a killed run are found there by their label.
+pub(super) const NAMESPACE: &str = "default";
+const LABEL: &str = "e2e.peon.dev/bench-logs";
+
 /// Lines like those of a peon, with a stack trace now and then: `lines SEED BYTES` writes at least so many bytes.
 /// What was written is said in the termination message, from a run of its own.
 const LINES: &str = r#"lines() {
@@ -38,8 +42,8 @@ pub(super) struct Written {
     pub(super) sha256: String,
 }
 
-/// Creates a pod that writes to its log, and then ends.
-pub(super) fn create(kubectl: &Kubectl, namespace: &str, name: &str, image: &str, pace: Pace) -> Result<()> {
+/// A pod that writes to its log, and then ends.
+pub(super) fn pod(name: &str, image: &str, pace: Pace) -> Value {
     let (all, write) = match pace {
         Pace::AtOnce(bytes) => (format!("lines 0 {bytes}"), "all".to_owned()),
         Pace::Steady(bytes, seconds) => {
@@ -50,8 +54,9 @@ pub(super) fn create(kubectl: &Kubectl, namespace: &str, name: &str, image: &str
         }
     };
     let script = format!("all() {{ {all}; }}\n{LINES}{write}\n");
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {LABEL: "writer"}},
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
@@ -63,14 +68,18 @@ pub(super) fn create(kubectl: &Kubectl, namespace: &str, name: &str, image: &str
                 "command": ["sh", "-c", script],
             }],
         },
-    });
-    kubectl.apply(&pod.to_string())
+    })
+}
+
+/// Removes all of them.
+pub(super) fn remove(kubectl: &Kubectl) -> Result<()> {
+    kubectl.delete(&["pods", "--selector", LABEL, "--namespace", NAMESPACE])
 }
 
 /// Waits for the end of a pod; says what it wrote.
-pub(super) fn written(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<Written> {
+pub(super) fn written(kubectl: &Kubectl, name: &str) -> Result<Written> {
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let pod = kubectl.wait_for(&["pod", name, "--namespace", namespace], LIMIT, ended)?;
+    let pod = kubectl.wait_for(&["pod", name, "--namespace", NAMESPACE], LIMIT, ended)?;
     ensure!(
         pod["status"]["phase"] == "Succeeded",
         "{name} failed: {}",
