@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Bytes of the log whose reading is timed.
-const LOG: u64 = 128 << 20;
+const LOG: u64 = 64 << 20;
 const LARGE: &str = "bench-logs-large";
 /// How often it is read by each, after once that does not count.
 const ROUNDS: usize = 5;
@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
     }
 
     fn throughput(&self) -> Result<String> {
-        let step = self.progress.step("a log of 128 MiB");
+        let step = self.progress.step("a log of 64 MiB");
         self.create(LARGE, Pace::AtOnce(LOG))?;
         let written = writers::written(&self.kubectl, LARGE)?;
         step.done("written");
