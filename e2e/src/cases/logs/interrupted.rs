@@ -25,14 +25,14 @@ pub(super) const CASES: [Case; 5] = [
     .turn(Turn::Alone)
     .own(),
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
     case("logs::of_a_gibibyte_are_sent_about_twice", gibibyte)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own()
         .all_pairs(),
     case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
 ];
 
