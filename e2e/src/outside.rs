@@ -101,16 +101,7 @@ impl Grounds {
         let file = self.folder.join("log.properties");
         fs::write(&file, properties.replace('\\', "\\\\"))?;
         let file = file.display().to_string();
-        // The longest log of all cases is a little longer than the operator would archive of its own.
-        let most = (2_u64 << 30).to_string();
-        self.start_with(&[
-            "--log-properties",
-            &file,
-            "--log-flush-seconds",
-            "1",
-            "--log-most-bytes",
-            &most,
-        ])
+        self.start_with(&["--log-properties", &file, "--log-flush-seconds", "1"])
     }
 
     fn start_with(&self, more: &[&str]) -> Result<Outside> {

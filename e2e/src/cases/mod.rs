@@ -85,8 +85,9 @@ impl Case {
     }
 }
 
-/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes an hour more.
-fn all_pairs() -> bool {
+/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes half an hour more.
+#[must_use]
+pub fn all_pairs() -> bool {
     std::env::var_os("ALL_PAIRS").is_some()
 }
 

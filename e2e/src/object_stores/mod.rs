@@ -8,6 +8,7 @@ mod cases;
 mod counted;
 mod fake_gcs;
 mod file;
+mod gibibyte;
 mod http;
 mod programs;
 mod server;
@@ -17,7 +18,7 @@ mod xml_put;
 use anyhow::{Context, Result};
 
 pub use cases::{CASES, StoreCase};
-pub use counted::Counted;
+use counted::Counted;
 
 use crate::{cache::Cache, progress::Progress};
 
