@@ -41,6 +41,9 @@ pub struct Evidence {
     pub container: String,
     /// The peon's container.
     pub peon: Container,
+    /// Whether the peon's container is known to have run, whatever its state is now: a kubelet that ends a pod may say of a
+    /// container that it removed that it waits to be created.
+    pub ran: bool,
     /// The first init container that waits for something or failed: its name and state.
     pub init: Option<(String, Container)>,
     /// Whether the sidecar that reads the log said that it kept all of it.
@@ -176,6 +179,9 @@ impl Evidence {
                 .iter()
                 .find(|c| c.name == peon_name)
                 .map_or(Container::Unknown, container),
+            ran: containers.iter().find(|c| c.name == peon_name).is_some_and(|c| {
+                c.restart_count > 0 || c.last_state.as_ref().is_some_and(|s| s.terminated.is_some())
+            }),
             init: init
                 .iter()
                 .map(|c| (c.name.clone(), container(c)))
@@ -192,6 +198,9 @@ impl Evidence {
     /// Whether the peon may have begun its work: everything that does not rule it out.
     #[must_use]
     pub fn may_have_begun(&self) -> bool {
+        if self.ran {
+            return true;
+        }
         // Of a pod that nobody saw nothing is known, not even that it had no node.
         let bound = self.node.is_some() || self.pod_uid.is_empty();
         match &self.peon {
@@ -293,6 +302,20 @@ mod tests {
         assert!(!evidence(ended(0, "Completed", "")).may_live());
         assert!(!evidence(json!({"phase": "Failed"})).may_live());
         assert!(evidence(json!({})).may_live());
+    }
+
+    /// As a kubelet wrote it that had evicted a pod and removed its containers.
+    #[test]
+    fn a_container_that_waits_after_it_ran_has_begun() {
+        let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
+        let never = in_state("Failed", waiting.clone());
+        assert!(!evidence(never.clone()).may_have_begun());
+        let mut removed = never;
+        removed["containerStatuses"][0]["lastState"] = json!({"terminated": {
+            "exitCode": 137, "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was deleted.  The container used to be Running",
+        }});
+        assert!(evidence(removed).may_have_begun());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::snapshot::Snapshot;
 use super::start::{until_deadline, what_it_waits_for};
 use super::status::Draft;
 use super::waiting::{Wait, analyse, is_silent};
-use crate::api::conditions::{self, READY, cause, waiting};
+use crate::api::conditions::{self, READY, STARTED, cause, waiting};
 use crate::api::{Phase, Stop};
 
 /// How long the kubelet may be silent about a container before the pod's Events are read, and between readings.
@@ -28,7 +28,7 @@ const NOT_RESTARTABLE: &str =
 
 /// The task has a pod; `gone` says that the object does not exist any more.
 pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
-    let evidence = &with_recorded_node(snapshot, evidence);
+    let evidence = &with_record(snapshot, evidence);
     // After a restart the pod may exist while the status does not say so. Once it does, the settings that the pod
     // was made with are there, and the template may have others by now.
     let status = snapshot.task.status.as_ref();
@@ -68,12 +68,16 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     }
 }
 
-/// A pod that nobody saw go leaves what the status knows of it.
-fn with_recorded_node(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
+/// What the status knows of the attempt and the pod does not say, or does not say any more.
+fn with_record(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
     let mut evidence = evidence.clone();
+    let Some(status) = &snapshot.task.status else {
+        return evidence;
+    };
     if evidence.node.is_none() && evidence.pod_uid.is_empty() {
-        evidence.node = snapshot.task.status.as_ref().and_then(|s| s.node_name.clone());
+        evidence.node.clone_from(&status.node_name);
     }
+    evidence.ran |= conditions::is_true(&status.conditions, STARTED);
     evidence
 }
 

@@ -477,3 +477,23 @@ fn a_pod_is_deleted_only_as_it_was_seen() {
     };
     assert_eq!(action(&with_pod(next(task, asked), seen), 151), expected);
 }
+
+/// The kubelet may say of a container that it removed that it waits.
+#[test]
+fn a_peon_that_was_seen_to_run_has_begun_whatever_its_pod_says_at_the_end() {
+    let never = template(json!({"retry": {"rerun": "Never"}}));
+    let then = |status: PeonTaskStatus, pod: serde_json::Value| Snapshot {
+        template: Template::Found(Arc::new(never.clone())),
+        ..with_pod(with_status(running_with(json!({})), status), evidence(pod))
+    };
+    let before = recorded().status.unwrap();
+    let runs = status(&then(before.clone(), running()), 120);
+    let mut evicted = in_state("Failed", json!({"waiting": {"reason": "ContainerCreating"}}));
+    evicted["reason"] = json!("Evicted");
+    let verdict = status(&then(runs, evicted.clone()), 150);
+    assert_eq!(verdict.phase, Some(Phase::Failed), "{verdict:?}");
+    assert_eq!(reason_of(&verdict, FAILED), cause::EVICTED);
+    // One that was never seen to run is created where it has not been.
+    let again = status(&then(before, evicted), 150);
+    assert_eq!((again.phase, again.attempt), (Some(Phase::Pending), Some(2)));
+}

@@ -44,6 +44,11 @@ pub enum Turn {
     First,
     /// Beside others.
     Beside,
+    /// Beside others, and one after the other: it has the second node.
+    Node,
+    /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
+    /// outside the cluster, each for a namespace.
+    Outside,
     /// While no other runs.
     Alone,
     /// As `Alone`, and only when all others ran: it judges what they did.
@@ -80,8 +85,9 @@ impl Case {
     }
 }
 
-/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes an hour more.
-fn all_pairs() -> bool {
+/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes half an hour more.
+#[must_use]
+pub fn all_pairs() -> bool {
     std::env::var_os("ALL_PAIRS").is_some()
 }
 
@@ -103,7 +109,6 @@ pub fn all() -> Vec<Case> {
     all.extend(templates::CASES);
     all.extend(budget::CASES);
     all.extend(fuzz::CASES);
-    // Before the faults, which send the release's own operator away.
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.

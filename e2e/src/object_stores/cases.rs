@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    Place, azurite::Azurite, fake_gcs::FakeGcs, file::Directory, server::Folder, versitygw::Versitygw,
+    Place, azurite::Azurite, fake_gcs::FakeGcs, file::Directory, gibibyte, server::Folder,
+    versitygw::Versitygw,
 };
 use crate::{cache::Cache, exec, progress::Progress};
 
@@ -22,33 +23,41 @@ pub struct StoreCase {
     pub name: &'static str,
     /// The case.
     pub run: fn(&Cache, &Progress) -> Result<()>,
+    /// Whether it only runs where all pairs are asked for: see [`crate::cases::all_pairs`].
+    pub all_pairs: bool,
+}
+
+const fn case(name: &'static str, run: fn(&Cache, &Progress) -> Result<()>) -> StoreCase {
+    StoreCase {
+        name,
+        run,
+        all_pairs: false,
+    }
 }
 
 /// The cases, which may run beside each other.
 pub const CASES: &[StoreCase] = &[
+    case("stores::a_directory_has_what_an_overlord_reads", |_, progress| {
+        let directory = Directory::new()?;
+        check(&directory, progress)?;
+        stays_young(&directory)
+    }),
+    case("stores::s3_has_what_an_overlord_reads", |cache, progress| {
+        check(&Versitygw::start(cache, progress)?, progress)
+    }),
+    case("stores::google_has_what_an_overlord_reads", |cache, progress| {
+        check(&FakeGcs::start(cache, progress)?, progress)
+    }),
+    case("stores::azure_has_what_an_overlord_reads", |cache, progress| {
+        check(&Azurite::start(cache, progress)?, progress)
+    }),
+    case("stores::one_that_is_down_is_said_to_be", |_, _| down()),
     StoreCase {
-        name: "stores::a_directory_has_what_an_overlord_reads",
-        run: |_, progress| {
-            let directory = Directory::new()?;
-            check(&directory, progress)?;
-            stays_young(&directory)
-        },
-    },
-    StoreCase {
-        name: "stores::s3_has_what_an_overlord_reads",
-        run: |cache, progress| check(&Versitygw::start(cache, progress)?, progress),
-    },
-    StoreCase {
-        name: "stores::google_has_what_an_overlord_reads",
-        run: |cache, progress| check(&FakeGcs::start(cache, progress)?, progress),
-    },
-    StoreCase {
-        name: "stores::azure_has_what_an_overlord_reads",
-        run: |cache, progress| check(&Azurite::start(cache, progress)?, progress),
-    },
-    StoreCase {
-        name: "stores::one_that_is_down_is_said_to_be",
-        run: |_, _| down(),
+        all_pairs: true,
+        ..case(
+            "stores::a_gibibyte_is_sent_about_twice",
+            gibibyte::is_sent_about_twice,
+        )
     },
 ];
 

@@ -5,8 +5,10 @@
 
 mod azurite;
 mod cases;
+mod counted;
 mod fake_gcs;
 mod file;
+mod gibibyte;
 mod http;
 mod programs;
 mod server;
@@ -16,6 +18,7 @@ mod xml_put;
 use anyhow::{Context, Result};
 
 pub use cases::{CASES, StoreCase};
+use counted::Counted;
 
 use crate::{cache::Cache, progress::Progress};
 

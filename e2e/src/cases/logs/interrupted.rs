@@ -25,10 +25,10 @@ pub(super) const CASES: [Case; 4] = [
     .turn(Turn::Alone)
     .own(),
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
     case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
 ];
 
