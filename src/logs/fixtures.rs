@@ -18,6 +18,8 @@ use object_store::{
 pub enum When {
     Before,
     After,
+    /// It lives, and gets no answer.
+    Never,
 }
 
 /// When the process dies. From then on no request does anything.
@@ -66,6 +68,7 @@ impl Faults {
                 let _ = request.await;
                 Err(died())
             }
+            _ if self.when == When::Never => std::future::pending().await,
             _ => Err(died()),
         }
     }

@@ -3,25 +3,29 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::deadlines;
 use super::keep_log::Word;
 use super::retry::{Nature, NextAttempt};
 use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
 use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, STALLED, STARTED, SUCCEEDED,
-    SUSPENDED, accepted, cut, suspended, waiting,
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, STALLED, STARTED,
+    SUCCEEDED, SUSPENDED, accepted, cut, record, suspended, waiting,
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
+use crate::logs::record::Recorded;
 
 /// Largest status in bytes of JSON: etcd holds it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;
 
 /// A status under construction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Draft {
     status: PeonTaskStatus,
+    /// The time of completion that the history has, where nothing else says it.
+    recorded: Option<Timestamp>,
     conditions: Conditions,
     now: Timestamp,
 }
@@ -52,6 +56,7 @@ impl Draft {
                 observed_generation: task.metadata.generation,
                 ..status
             },
+            recorded: None,
             conditions,
             now,
         }
@@ -292,10 +297,30 @@ impl Draft {
         );
     }
 
-    /// As [`Self::log`], of a task that has its verdict: nothing else is changed, not even a message that is too long.
+    /// What came of putting the task into the history. A task that is judged now was complete when the history says.
+    pub fn record(&mut self, recorded: &Recorded) {
+        self.recorded = Some(recorded.completed);
+        match &recorded.outcome {
+            Ok(()) => {
+                let message = "the history has the task, and keeps it when it is deleted";
+                self.conditions.set(RECORDED, true, record::RECORDED, message);
+            }
+            Err(message) if deadlines::store_had_its_time(&self.status, self.now) => {
+                let message = cut(&format!("given up after a day: {message}"), 256);
+                self.conditions.set(RECORDED, false, record::GAVE_UP, &message);
+            }
+            Err(message) => {
+                let message = cut(message, 256);
+                self.conditions
+                    .set(RECORDED, false, record::STORE_FAILED, &message);
+            }
+        }
+    }
+
+    /// The status of a task that has its verdict, with what was said of its log and of the history: nothing else is
+    /// changed, not even a message that is too long.
     #[must_use]
-    pub fn say_of_log(mut self, word: &Word) -> PeonTaskStatus {
-        self.log(word);
+    pub fn as_it_is(mut self) -> PeonTaskStatus {
         self.status.conditions = self.conditions.into_list();
         self.status
     }
@@ -307,7 +332,8 @@ impl Draft {
     }
 
     fn complete(&mut self) {
-        self.status.completion_time.get_or_insert(Time(self.now));
+        let completed = self.recorded.unwrap_or(self.now);
+        self.status.completion_time.get_or_insert(Time(completed));
     }
 
     fn stalled(mut self, phase: Phase, reason: &'static str, message: &str) -> PeonTaskStatus {
