@@ -7,6 +7,7 @@ mod causes;
 mod cli;
 mod faults;
 mod fuzz;
+mod history;
 mod life;
 mod lifecycle;
 mod logs;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Case> {
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
     all.extend(logs::CASES);
+    all.extend(history::CASES);
     all.extend(attempts::CASES);
     all.extend(payloads::CASES);
     all.extend(cli::CASES);
