@@ -45,8 +45,8 @@ impl Request {
     }
 }
 
-/// All requests of the operator so far, in the order of their answers; watches and streams of logs count when they
-/// begin.
+/// All requests of the operator so far, in the order of their answers; watches count when they begin, streams of logs
+/// when they end, which is all that the API server logs of them.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -66,8 +66,7 @@ pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let agent = text(&entry["userAgent"]);
-        let streams = entry["verb"] == "watch" || entry["objectRef"]["subresource"] == "log";
-        let ends = streams && entry["stage"] == "ResponseComplete";
+        let ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
         if !agent.starts_with(AGENT) || ends {
             continue;
         }

@@ -12,6 +12,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+use tokio::sync::{Notify, Semaphore};
 
 /// Whether the store still does what the request asked for that the process dies at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct Faults {
     when: When,
     loses_a_byte: bool,
     sent: AtomicU64,
+    /// Held by those that put: without a permit the store does not answer.
+    answers: Semaphore,
+    put_begun: Notify,
 }
 
 impl Faults {
@@ -38,7 +42,27 @@ impl Faults {
             when,
             loses_a_byte: false,
             sent: 0.into(),
+            answers: Semaphore::new(Semaphore::MAX_PERMITS),
+            put_begun: Notify::new(),
         }
+    }
+
+    /// Does not answer whoever puts something, until it is told to.
+    pub fn silent() -> Self {
+        Self {
+            answers: Semaphore::new(0),
+            ..Self::none()
+        }
+    }
+
+    /// Answers from now on.
+    pub fn answer(&self) {
+        self.answers.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// Waits until something is being put.
+    pub async fn until_put(&self) {
+        self.put_begun.notified().await;
     }
 
     pub fn none() -> Self {
@@ -103,6 +127,8 @@ impl ObjectStore for Faulty {
         } else {
             payload
         };
+        self.faults.put_begun.notify_one();
+        let _answer = self.faults.answers.acquire().await;
         self.faults
             .request(self.inner.put_opts(key, payload, options))
             .await

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use super::logs::fill_a_volume;
 use super::{Case, case};
 use crate::fixture::{Fixture, NAMESPACE};
 
@@ -52,22 +53,7 @@ fn evicted(fixture: &Fixture) -> Result<()> {
     let name = "fills-its-disk";
     let image = fixture.druid_image.clone();
     fixture.template(NAMESPACE, name, |spec| {
-        let pod = &mut spec["template"]["spec"];
-        let volumes = pod["volumes"].as_array_mut();
-        let full = json!({"name": "small", "emptyDir": {"sizeLimit": "1Mi"}});
-        match volumes {
-            Some(volumes) => volumes.push(full),
-            None => pod["volumes"] = json!([full]),
-        }
-        let filler = json!({
-            "name": "filler", "image": image, "command": ["/bin/sh", "-c", "head -c 20000000 /dev/zero > /small/x; sleep 100000"],
-            "volumeMounts": [{"name": "small", "mountPath": "/small"}],
-            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-            "resources": {"limits": {"memory": "64Mi", "cpu": "50m"}},
-        });
-        if let Some(containers) = spec["template"]["spec"]["containers"].as_array_mut() {
-            containers.push(filler);
-        }
+        fill_a_volume(spec, &image, "");
         spec["retry"] = json!({"rerun": "Never"});
     })?;
     let task = failed(fixture, name, "Evicted", &json!({}))?;

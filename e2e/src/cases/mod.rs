@@ -32,6 +32,8 @@ pub struct Case {
     pub turn: Turn,
     /// Whether it needs what only our own cluster has: the audit log, processes on this machine, a second node.
     pub own_cluster: bool,
+    /// Whether it only runs where all pairs of what can be combined are asked for.
+    pub all_pairs: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
 }
@@ -54,6 +56,7 @@ const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
         name,
         turn: Turn::Beside,
         own_cluster: false,
+        all_pairs: false,
         run,
     }
 }
@@ -61,6 +64,13 @@ const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
 impl Case {
     const fn turn(self, turn: Turn) -> Self {
         Self { turn, ..self }
+    }
+
+    const fn all_pairs(self) -> Self {
+        Self {
+            all_pairs: true,
+            ..self
+        }
     }
 
     const fn own(self) -> Self {
@@ -71,6 +81,11 @@ impl Case {
     }
 }
 
+/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes an hour more.
+fn all_pairs() -> bool {
+    std::env::var_os("ALL_PAIRS").is_some()
+}
+
 /// All cases; of those that run in the same way, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<Case> {
@@ -79,8 +94,8 @@ pub fn all() -> Vec<Case> {
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
-    all.extend(logs::CASES);
     all.extend(history::CASES);
+    all.extend(logs::cases());
     all.extend(attempts::CASES);
     all.extend(payloads::CASES);
     all.extend(cli::CASES);
@@ -96,5 +111,6 @@ pub fn all() -> Vec<Case> {
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);
     all.extend(release::CASES);
+    all.retain(|case| !case.all_pairs || all_pairs());
     all
 }

@@ -5,6 +5,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -138,6 +140,12 @@ impl SecondNode<'_> {
             lost("not-ready"),
             lost("unreachable"),
         ]);
+    }
+
+    /// What containers wrote, below the folder of their pod; there until the node is [down](Self::down).
+    #[must_use]
+    pub fn pod_logs(&self) -> PathBuf {
+        self.layout().path("var-log/pods")
     }
 
     /// All processes in its pods that run now, whatever the API server knows.

@@ -60,6 +60,15 @@ impl Running<'_> {
     pub fn log(&self, id: &str) -> Result<Option<Vec<u8>>> {
         self.place.read(&self.place.log(id))
     }
+
+    /// How many parts there are of logs that are not whole yet.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn parts(&self) -> Result<usize> {
+        let keys = self.place.keys()?;
+        Ok(keys.iter().filter(|key| key.contains(".peon/parts/")).count())
+    }
 }
 
 /// Starts each server, has it used, and ends it.
@@ -79,6 +88,49 @@ pub fn for_each(cache: &Cache, progress: &Progress, used: impl Fn(&Running<'_>) 
     use_of("s3", &versitygw::Versitygw::start(cache, progress)?)?;
     use_of("google", &fake_gcs::FakeGcs::start(cache, progress)?)?;
     use_of("azure", &azurite::Azurite::start(cache, progress)?)
+}
+
+/// Starts all servers, has them used together, and ends them.
+///
+/// # Errors
+/// As [`for_each`].
+pub fn with_all(
+    cache: &Cache,
+    progress: &Progress,
+    used: impl FnOnce(&[Running<'_>]) -> Result<()>,
+) -> Result<()> {
+    let s3 = versitygw::Versitygw::start(cache, progress)?;
+    let google = fake_gcs::FakeGcs::start(cache, progress)?;
+    let azure = azurite::Azurite::start(cache, progress)?;
+    let places: [(&'static str, &dyn Place); 3] = [("s3", &s3), ("google", &google), ("azure", &azure)];
+    used(&places.map(|(name, place)| Running {
+        name,
+        properties: place.properties(),
+        place,
+    }))
+}
+
+/// A directory of this machine, for an operator that runs outside the cluster.
+pub struct Directory(file::Directory);
+
+impl Directory {
+    /// An empty one; it goes with this value.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> Result<Self> {
+        Ok(Self(file::Directory::new()?))
+    }
+
+    /// As a store.
+    #[must_use]
+    pub fn running(&self) -> Running<'_> {
+        Running {
+            name: "file",
+            properties: self.0.properties(),
+            place: &self.0,
+        }
+    }
 }
 
 /// The prefix of all keys, where a store has one.

@@ -129,7 +129,7 @@ impl Collector<'_> {
     ///
     /// # Errors
     /// When the spool cannot be used.
-    pub async fn run(mut self, spool: &Path) -> std::io::Result<Collected> {
+    pub async fn run(self, spool: &Path) -> std::io::Result<Collected> {
         let known = self.known_parts().await;
         let end = known.last().and_then(|p| chain::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
@@ -142,10 +142,11 @@ impl Collector<'_> {
             gaps,
         };
         let mut unanswered = None;
+        let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
             let eof = match self.source.open(log.reader.since()).await {
-                Ok(stream) => self.stream(stream, &mut log).await?,
+                Ok(stream) => self.stream(stream, &mut log, &mut upload).await?,
                 // Of a container that never ran there is no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
@@ -169,8 +170,11 @@ impl Collector<'_> {
                 break Some(DELETED);
             }
             log.reader.again();
-            tokio::time::sleep(REOPEN).await;
+            upload.meanwhile(&mut log, tokio::time::sleep(REOPEN)).await?;
         };
+        if let Some(part) = upload.0 {
+            done(&mut log, part.await).await?;
+        }
         self.finish(log, missing).await
     }
 
@@ -186,17 +190,19 @@ impl Collector<'_> {
     }
 
     /// Whether the container's end is seen soon after that of its stream.
-    async fn ends_now(&mut self) -> bool {
-        let attempt = self.attempt;
-        let ended = self.goal.wait_for(|goal| goal.ended(attempt));
+    async fn ends_now(&self) -> bool {
+        let (attempt, mut goal) = (self.attempt, self.goal.clone());
+        let ended = goal.wait_for(|goal| goal.ended(attempt));
         matches!(tokio::time::timeout(END, ended).await, Ok(Ok(_)))
     }
 
-    /// Reads a stream; says whether it came to an end by itself.
-    async fn stream(
-        &mut self,
+    /// Reads a stream; says whether it came to an end by itself. A part that is being written then goes on: a store that
+    /// is down keeps nobody from reading on.
+    async fn stream<'s>(
+        &'s self,
         mut stream: impl futures::AsyncBufRead + Unpin,
         log: &mut Log,
+        upload: &mut Upload<'s>,
     ) -> std::io::Result<bool> {
         let mut flush = tokio::time::interval(self.limits.flush);
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -204,45 +210,33 @@ impl Collector<'_> {
         let mut chunk = vec![0; CHUNK];
         let mut heard = Instant::now();
         let mut due = false;
-        let mut upload: Option<BoxFuture<'_, (u64, PartName)>> = None;
-        let this = &*self;
         loop {
             // Without room what was read stays on disk, and is tried at the next event.
-            if upload.is_none()
+            if upload.0.is_none()
                 && (due || log.spool.pending() >= LARGE)
-                && let Ok(room) = this.limits.uploads.clone().try_acquire_owned()
+                && let Ok(room) = self.limits.uploads.clone().try_acquire_owned()
             {
                 due = false;
                 if let Some(slice) = log.spool.next().await? {
-                    upload = Some(Box::pin(this.put(slice, log.next(), room)));
+                    upload.0 = Some(Box::pin(self.put(slice, log.next(), room)));
                 }
             }
             let full = log.spool.is_full();
             tokio::select! {
                 read = stream.read(&mut chunk), if !full => match read {
-                    Ok(0) => {
-                        if let Some(upload) = upload { done(log, upload.await).await?; }
-                        return Ok(true);
-                    }
+                    Ok(0) => return Ok(true),
                     Ok(length) => {
                         heard = Instant::now();
-                        log.take(&chunk[..length], this.limits).await?;
+                        log.take(&chunk[..length], self.limits).await?;
                     }
                     Err(error) => {
-                        tracing::debug!(pod = this.source.pod, %error, "the log's stream broke");
-                        if let Some(upload) = upload { done(log, upload.await).await?; }
+                        tracing::debug!(pod = self.source.pod, %error, "the log's stream broke");
                         return Ok(false);
                     }
                 },
-                part = async { match upload.as_mut() { Some(u) => u.await, None => std::future::pending().await } } => {
-                    upload = None;
-                    done(log, part).await?;
-                }
+                part = upload.next() => done(log, part).await?,
                 _ = flush.tick() => due = true,
-                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => {
-                    if let Some(upload) = upload { done(log, upload.await).await?; }
-                    return Ok(false);
-                }
+                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(false),
             }
         }
     }
@@ -357,6 +351,33 @@ where
         }
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(most);
+    }
+}
+
+/// A part that is being written, if any is.
+#[derive(Default)]
+struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
+
+impl Upload<'_> {
+    /// Its end; none comes where none is written.
+    async fn next(&mut self) -> (u64, PartName) {
+        let Some(part) = self.0.as_mut() else {
+            return std::future::pending().await;
+        };
+        let part = part.await;
+        self.0 = None;
+        part
+    }
+
+    /// Goes on with it while something else happens.
+    async fn meanwhile(&mut self, log: &mut Log, other: impl Future<Output = ()>) -> std::io::Result<()> {
+        let mut other = std::pin::pin!(other);
+        loop {
+            tokio::select! {
+                () = &mut other => return Ok(()),
+                part = self.next() => done(log, part).await?,
+            }
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
+use axum::body::Body as Answer;
 use http::{Request, Response};
 use kube::client::Body;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::logs::fixtures::{Faults, Faulty};
 use crate::logs::follower::cut::GAP;
 use crate::logs::location::Location;
 use crate::logs::parts::LogRange;
@@ -17,23 +20,21 @@ const T1: &str = "2026-11-21T09:55:37.100000000Z";
 const T2: &str = "2026-11-21T09:55:38.200000000Z";
 const T3: &str = "2026-11-21T09:55:39.300000000Z";
 
+const NO_POD: &str =
+    r#"{"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no pod"}"#;
+
 /// An API server that answers each request for a log with the next of these streams, which then end; after the last one
 /// there is no pod.
-fn api_server(streams: &[String], asked: &Arc<Mutex<Vec<String>>>) -> Client {
-    let streams: Arc<Mutex<VecDeque<String>>> = Arc::new(Mutex::new(streams.iter().cloned().collect()));
+fn api_server(streams: Vec<Answer>, asked: &Arc<Mutex<Vec<String>>>) -> Client {
+    let streams = Arc::new(Mutex::new(VecDeque::from(streams)));
     let asked = asked.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
         asked.lock().push(request.uri().to_string());
         let (code, body) = match streams.lock().pop_front() {
             Some(stream) => (200, stream),
-            None => (
-                404,
-                r#"{"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no pod"}"#.to_owned(),
-            ),
+            None => (404, Answer::from(NO_POD)),
         };
-        let answer = Response::builder()
-            .status(code)
-            .body(Body::from(body.into_bytes()));
+        let answer = Response::builder().status(code).body(body);
         async move { Ok::<_, Infallible>(answer.unwrap()) }
     });
     Client::new(service, "default")
@@ -48,6 +49,11 @@ struct Scene {
 
 impl Scene {
     fn of(streams: &[String]) -> Self {
+        let bodies = streams.iter().map(|s| Answer::from(s.clone()));
+        Self::over(Arc::new(InMemory::new()), bodies.collect())
+    }
+
+    fn over(store: Arc<dyn ObjectStore>, streams: Vec<Answer>) -> Self {
         let properties = [
             ("druid.indexer.logs.type", "s3"),
             ("druid.indexer.logs.s3Bucket", "b"),
@@ -56,7 +62,7 @@ impl Scene {
         let properties: BTreeMap<String, String> =
             properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let location = Location::from_properties(&properties).unwrap().unwrap();
-        let archive = Archive::over(Arc::new(InMemory::new()), location);
+        let archive = Archive::over(store, location);
         let (woken, asked) = (Arc::new(Notify::new()), Arc::default());
         let waker = woken.clone();
         let limits = Limits {
@@ -99,6 +105,18 @@ impl Scene {
             last,
         };
         self.followers.keep(&owner, &ask).state
+    }
+
+    /// Waits until so many streams were asked for.
+    async fn asked(&self, times: usize) {
+        let asked = async {
+            while self.asked.lock().len() < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asked)
+            .await
+            .unwrap();
     }
 
     /// Waits until the log is archived.
@@ -144,15 +162,7 @@ async fn a_stream_that_broke_is_asked_for_again() {
         LogState::Queued | LogState::Collecting
     ));
     // It has not ended when the first stream does.
-    let asked = scene.asked.clone();
-    let twice = async move {
-        while asked.lock().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), twice)
-        .await
-        .unwrap();
+    scene.asked(2).await;
     assert_eq!(gaps(&scene.archived(1).await), 0);
     assert_eq!(scene.log().await, "one\ntwo\nthree\n");
     let asked = scene.asked.lock().clone();
@@ -178,18 +188,30 @@ async fn a_stream_that_broke_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_keeps_nobody_from_reading_on() {
+    let faults = Arc::new(Faults::silent());
+    let store = Faulty::over(Arc::new(InMemory::new()), faults.clone());
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let second = format!("{T1} one\n{T2} two\n");
+    let streams = vec![Answer::from_stream(stream), Answer::from(second)];
+    let scene = Scene::over(Arc::new(store), streams);
+    let _ = scene.ask(1, false, false);
+    let line = Bytes::from(format!("{T1} one\n"));
+    lines.unbounded_send(Ok(line)).unwrap();
+    let begun = tokio::time::timeout(Duration::from_secs(60), faults.until_put());
+    begun.await.unwrap();
+    drop(lines);
+    scene.asked(2).await;
+    faults.answer();
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\n");
+}
+
+#[tokio::test]
 async fn what_is_missing_is_said_in_the_log_and_of_it() {
     let scene = Scene::of(&[format!("{T1} one\n"), format!("{T3} three\n")]);
     let _ = scene.ask(1, false, false);
-    let asked = scene.asked.clone();
-    let twice = async move {
-        while asked.lock().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), twice)
-        .await
-        .unwrap();
+    scene.asked(2).await;
     assert_eq!(gaps(&scene.archived(1).await), 1);
     assert_eq!(scene.log().await, format!("one\n{GAP}three\n"));
 }

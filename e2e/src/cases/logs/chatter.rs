@@ -1,0 +1,47 @@
+//! A peon that writes as much as is wanted: a container beside it writes into the peon's own output.
+
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+/// How much is written, in blocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chatter {
+    /// How many blocks.
+    pub(super) blocks: u32,
+    /// Lines of each, of about 100 bytes; and one of 40,000, which container runtimes cut into pieces.
+    pub(super) lines: u32,
+    /// Seconds between two blocks.
+    pub(super) pause: f32,
+}
+
+impl Chatter {
+    /// Has the pods of a template do it; `spec` is the template's. It ends when the peon does, at the latest.
+    pub(super) fn add_to(self, fixture: &Fixture, spec: &mut Value) {
+        let Self { blocks, lines, pause } = self;
+        // The pattern does not match the command line that it stands in.
+        let script = format!(
+            "until peon=$(grep -lza 'org.apache.druid.cli.[M]ain' /proc/[0-9]*/cmdline 2>/dev/null | head -n 1) && \
+             [ -n \"$peon\" ]; do sleep 1; done\n\
+             for block in $(seq {blocks}); do\n\
+             {{ seq -f \"block $block, line %.0f: ä, €, and what else a log may have: \
+             0123456789012345678901234567890123456789\" {lines}; head -c 40000 /dev/zero | tr '\\0' x; echo; }} \
+             > \"${{peon%cmdline}}fd/1\" || break\n\
+             sleep {pause}\n\
+             done\n\
+             exec sleep 100000"
+        );
+        let pod = &mut spec["template"]["spec"];
+        pod["shareProcessNamespace"] = json!(true);
+        let chatter = json!({
+            "name": "chatter", "image": fixture.druid_image, "restartPolicy": "Always",
+            "command": ["/bin/sh", "-c", script],
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            "resources": {"limits": {"memory": "64Mi", "cpu": "1"}, "requests": {"cpu": "10m"}},
+        });
+        match pod["initContainers"].as_array_mut() {
+            Some(containers) => containers.push(chatter),
+            None => pod["initContainers"] = json!([chatter]),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Whoever reads the log, or stands between, is gone for a while.
+
+use anyhow::{Context, Result, ensure};
+
+use super::chatter::Chatter;
+use super::exits::Scene;
+use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
+use crate::{
+    cache::Cache,
+    cases::{Case, Turn, case},
+    cluster::Component,
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    object_stores::{self, Directory, Running},
+    outside::Grounds,
+    progress::Progress,
+    wait::wait_until,
+};
+
+pub(super) const CASES: [Case; 4] = [
+    case("logs::of_sixty_megabytes_are_archived_across_rotations", large).own(),
+    case(
+        "logs::survive_ten_deaths_of_the_operator_and_a_restart_of_the_api_server",
+        killed,
+    )
+    .turn(Turn::Alone)
+    .own(),
+    case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
+        .turn(Turn::Alone)
+        .own(),
+    case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
+        .turn(Turn::Alone)
+        .own(),
+];
+
+fn scene<'a>(fixture: &'a Fixture, namespace: &'a str, name: &'a str) -> Scene<'a> {
+    Scene {
+        fixture,
+        namespace,
+        name,
+        sidecar: false,
+    }
+}
+
+fn chatty(scene: &Scene<'_>, chatter: Chatter, seconds: u32) -> Result<Written> {
+    scene.template(|spec| chatter.add_to(scene.fixture, spec))?;
+    scene.noop(seconds)
+}
+
+fn large(fixture: &Fixture) -> Result<()> {
+    let scene = scene(fixture, NAMESPACE, "log-of-sixty-megabytes");
+    let chatter = Chatter {
+        blocks: 60,
+        lines: 10_000,
+        pause: 0.7,
+    };
+    let written = chatty(&scene, chatter, 75)?;
+    scene.until_reason("Succeeded")?;
+    let reason = scene.until_archived()?;
+    let (log, all) = (scene.log()?, written.bytes()?);
+    let all = without_report(&all);
+    let (gaps, kept) = differs_by_what_is_declared(&log, all)?;
+    let files = written.files()?;
+    println!(
+        "{kept} of {} bytes in {files} files were kept, with {gaps} gaps",
+        all.len()
+    );
+    ensure!(
+        all.len() > 50 << 20 && files > 2,
+        "{} bytes in {files} files",
+        all.len()
+    );
+    ensure!((gaps == 0) == (reason == "Archived"), "{reason} with {gaps} gaps");
+    Ok(())
+}
+
+fn killed(fixture: &Fixture) -> Result<()> {
+    let grounds = Grounds::prepare(fixture, "killed-readers")?;
+    let own = fixture.target.own().context("no cluster of our own")?;
+    let scene = scene(fixture, &grounds.namespace, "outlives-its-readers");
+    let directory = Directory::new()?;
+    let store = directory.running();
+    let mut operator = grounds.start_archiving(&store.properties)?;
+    let chatter = Chatter {
+        blocks: 50,
+        lines: 1000,
+        pause: 2.0,
+    };
+    let written = chatty(&scene, chatter, 125).with_context(|| operator.tail())?;
+    for death in 1..=10 {
+        let parts = store.parts()?;
+        wait_until(LIMIT, "another part of the log", || {
+            // One that lost its lease with the API server ends by itself.
+            if operator.has_ended()? {
+                operator = grounds.start_archiving(&store.properties)?;
+            }
+            Ok((store.parts()? > parts).then_some(()))
+        })
+        .with_context(|| operator.tail())?;
+        if death == 5 {
+            own.stop(Component::ApiServer)?;
+            own.start(Component::ApiServer)?;
+            wait_until(LIMIT, "the API server", || {
+                Ok(fixture.kubectl.run(&["get", "--raw", "/readyz"]).ok())
+            })?;
+        }
+        operator.kill()?;
+        operator = grounds.start_archiving(&store.properties)?;
+    }
+    scene.until_reason("Succeeded").with_context(|| operator.tail())?;
+    let reason = scene.until_archived().with_context(|| operator.tail())?;
+    let log = store.log(scene.name)?.context("no log")?;
+    ensure!(reason == "Archived", "{reason}: {}", operator.tail());
+    is_same(&log, without_report(&written.bytes()?))
+}
+
+fn rotated_away(fixture: &Fixture) -> Result<()> {
+    let grounds = Grounds::prepare(fixture, "rotated")?;
+    let scene = scene(fixture, &grounds.namespace, "rotated-away");
+    let directory = Directory::new()?;
+    let store = directory.running();
+    let mut operator = grounds.start_archiving(&store.properties)?;
+    let chatter = Chatter {
+        blocks: 60,
+        lines: 10_000,
+        pause: 0.7,
+    };
+    let written = chatty(&scene, chatter, 80).with_context(|| operator.tail())?;
+    wait_until(LIMIT, "the first part of the log", || {
+        Ok((store.parts()? > 0).then_some(()))
+    })
+    .with_context(|| operator.tail())?;
+    let files = written.files()?;
+    operator.kill()?;
+    // What was being written when the operator died is in the first of two files then that are not current any more.
+    wait_until(LIMIT, "two rotations", || {
+        Ok((written.files()? >= files + 2).then_some(()))
+    })?;
+    let operator = grounds.start_archiving(&store.properties)?;
+    scene.until_reason("Succeeded").with_context(|| operator.tail())?;
+    let reason = scene.until_archived().with_context(|| operator.tail())?;
+    let (log, all) = (store.log(scene.name)?.context("no log")?, written.bytes()?);
+    let (gaps, kept) = differs_by_what_is_declared(&log, without_report(&all))?;
+    println!("{kept} of {} bytes were kept, with {gaps} gaps", all.len());
+    ensure!(reason == "Gap" && gaps > 0, "{reason} and {gaps} gaps");
+    Ok(())
+}
+
+/// The node goes with what its kubelet would have had to say: what was archived by then stays, and the log says that its
+/// end may be missing.
+fn lost_node(fixture: &Fixture) -> Result<()> {
+    let node = fixture.second_node()?;
+    let place = |scene: &Scene<'_>| -> Result<Written> {
+        scene.template(|spec| {
+            let chatter = Chatter {
+                blocks: 1000,
+                lines: 100,
+                pause: 1.0,
+            };
+            chatter.add_to(fixture, spec);
+            node.place(&mut spec["template"]["spec"], 0);
+        })?;
+        scene.apply_noop(600)?;
+        fixture.until(scene.namespace, scene.name, |s| s["phase"] == "Running")?;
+        Written::hold_on(fixture, &node.pod_logs(), scene.namespace, &scene.pod())
+    };
+    let grounds = ["s3", "google", "azure", "file"]
+        .iter()
+        .map(|name| Grounds::prepare(fixture, &format!("lost-{name}")))
+        .collect::<Result<Vec<_>>>()?;
+    let directory = Directory::new()?;
+    object_stores::with_all(&Cache::open()?, &Progress::default(), |servers| {
+        let mut stores: Vec<&Running<'_>> = servers.iter().collect();
+        let file = directory.running();
+        stores.push(&file);
+        let lost: Vec<_> = stores
+            .iter()
+            .zip(&grounds)
+            .map(|(store, grounds)| {
+                let name = format!("lost-in-{}", store.name);
+                let operator = grounds.start_archiving(&store.properties)?;
+                let written = place(&scene(fixture, &grounds.namespace, &name))?;
+                Ok((name, operator, written))
+            })
+            .collect::<Result<_>>()?;
+        for (store, (name, operator, _)) in stores.iter().zip(&lost) {
+            wait_until(LIMIT, "parts of the log", || {
+                Ok((store.parts()? > 2).then_some(()))
+            })
+            .with_context(|| format!("{name}: {}", operator.tail()))?;
+        }
+        node.power_off()?;
+        node.until_lost()?;
+        node.taint_out_of_service()?;
+        for ((store, grounds), (name, operator, written)) in stores.iter().zip(&grounds).zip(&lost) {
+            let scene = scene(fixture, &grounds.namespace, name);
+            scene.until_reason("NodeLost").with_context(|| operator.tail())?;
+            let reason = scene.until_archived().with_context(|| operator.tail())?;
+            let log = store.log(name)?.context("no log")?;
+            let (gaps, kept) = differs_by_what_is_declared(&log, &written.bytes()?)
+                .with_context(|| format!("in {}", store.name))?;
+            ensure!(
+                reason == "Gap" && gaps == 1 && kept > 10_000,
+                "{reason}: {kept} bytes, {gaps} gaps"
+            );
+        }
+        Ok(())
+    })?;
+    node.down()
+}
