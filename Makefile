@@ -29,7 +29,8 @@ test: tools ## Everything: unit and property tests, the chart, a real cluster, a
 .PHONY: test-full
 test-full: export HISTORIES := 10000
 test-full: export FUZZ_OBJECTS := 10000
-test-full: test ## As test, with 10,000 random histories and 10,000 fuzzed objects
+test-full: export ALL_PAIRS := 1
+test-full: test ## As test, with 10,000 random histories and fuzzed objects, and every end of a task in every store
 
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network

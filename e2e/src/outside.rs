@@ -7,6 +7,7 @@ use std::{
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -62,10 +63,7 @@ impl Grounds {
             .install("operator", &namespace, &fixture.operator_image, &values)?;
         stop_release(&fixture.kubectl, "operator", &namespace)?;
         // The release that all other cases use watches every namespace, this one too.
-        let release = Stopped {
-            kubectl: fixture.kubectl.clone(),
-        };
-        stop_release(&fixture.kubectl, RELEASE, OPERATOR_NAMESPACE)?;
+        let release = Stopped::stop(&fixture.kubectl)?;
         let token = [
             "create",
             "token",
@@ -103,7 +101,16 @@ impl Grounds {
         let file = self.folder.join("log.properties");
         fs::write(&file, properties.replace('\\', "\\\\"))?;
         let file = file.display().to_string();
-        self.start_with(&["--log-properties", &file, "--log-flush-seconds", "1"])
+        // The longest log of all cases is a little longer than the operator would archive of its own.
+        let most = (2_u64 << 30).to_string();
+        self.start_with(&[
+            "--log-properties",
+            &file,
+            "--log-flush-seconds",
+            "1",
+            "--log-most-bytes",
+            &most,
+        ])
     }
 
     fn start_with(&self, more: &[&str]) -> Result<Outside> {
@@ -149,14 +156,36 @@ impl Grounds {
     }
 }
 
+/// How many want the release to have no pods of its own.
+static STOPPED: Mutex<usize> = Mutex::new(0);
+
 /// The release that all other cases use, for as long as it has no pods of its own.
 #[derive(Debug)]
 struct Stopped {
     kubectl: Kubectl,
 }
 
+impl Stopped {
+    /// Sends its pods away, unless that was done for somebody else.
+    fn stop(kubectl: &Kubectl) -> Result<Self> {
+        let mut stopped = STOPPED.lock().unwrap_or_else(PoisonError::into_inner);
+        *stopped += 1;
+        let this = Self {
+            kubectl: kubectl.clone(),
+        };
+        let sent = (*stopped == 1).then(|| stop_release(kubectl, RELEASE, OPERATOR_NAMESPACE));
+        drop(stopped);
+        sent.transpose().map(|_| this)
+    }
+}
+
 impl Drop for Stopped {
     fn drop(&mut self) {
+        let mut stopped = STOPPED.lock().unwrap_or_else(PoisonError::into_inner);
+        *stopped -= 1;
+        if *stopped > 0 {
+            return;
+        }
         let started = scale(&self.kubectl, RELEASE, OPERATOR_NAMESPACE, 1).and_then(|()| {
             let deployment = ["deployment", RELEASE, "--namespace", OPERATOR_NAMESPACE];
             self.kubectl

@@ -1,6 +1,10 @@
 //! Runs the cases.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Arguments, Trial};
@@ -19,6 +23,13 @@ use crate::{
 
 /// Cases that run beside each other. More peons than this start too slowly on two cores.
 const BESIDE: usize = 4;
+/// Two, so that a case is named when it has ended, and not in the middle of somebody else's line; [`ONE_NODE`] has them
+/// wait for each other.
+const NODES: usize = 2;
+/// Held by the case that has the second node.
+static ONE_NODE: Mutex<()> = Mutex::new(());
+/// Cases with operators of their own that run beside each other.
+const OUTSIDE: usize = 3;
 
 /// Runs the cases whose names contain `filter`; says whether all passed.
 ///
@@ -62,7 +73,13 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
     fixture.install(progress)?;
     // Some only make sense after all others.
     let possible = |case: &Case| (own || !case.own_cluster) && (filter.is_none() || case.turn != Turn::Last);
-    passed &= run(at(&[Turn::Beside]), BESIDE, &possible);
+    passed &= thread::scope(|scope| {
+        let nodes = scope.spawn(|| run(at(&[Turn::Node]), NODES, &possible));
+        let beside = run(at(&[Turn::Beside]), BESIDE, &possible);
+        // A case that panics has failed: the others of its kind went on.
+        nodes.join().unwrap_or(false) && beside
+    });
+    passed &= run(at(&[Turn::Outside]), OUTSIDE, &possible);
     passed &= run(at(&[Turn::Alone, Turn::Last]), 1, &possible);
     if !passed {
         let folder = cache.path("run/failed");
@@ -139,9 +156,11 @@ fn check_cluster(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Pro
 fn trial(case: Case, fixture: &Arc<Fixture>, possible: bool) -> Trial {
     let fixture = Arc::clone(fixture);
     let run = move || {
+        let turn = (case.turn == Turn::Node).then(|| ONE_NODE.lock().unwrap_or_else(PoisonError::into_inner));
         let begun = Instant::now();
         let ended = (case.run)(&fixture);
         println!("{} took {:.1} s", case.name, begun.elapsed().as_secs_f32());
+        drop(turn);
         ended.map_err(|e| format!("{e:#}").into())
     };
     Trial::test(case.name, run).with_ignored_flag(!possible)

@@ -21,19 +21,19 @@ pub(super) const CASES: [Case; 4] = [
         "faults::killed_between_any_two_actions_it_starts_one_pod_and_finds_the_verdict",
         killed_anywhere,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Outside)
     .own(),
     case("faults::a_standby_takes_over", standby)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
     case(
         "faults::a_leader_that_slept_through_a_whole_task_does_nothing_to_it",
         slept,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Outside)
     .own(),
     case("faults::a_leader_that_loses_its_lease_stops", lost_lease)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
 ];
 

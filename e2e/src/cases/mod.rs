@@ -45,6 +45,11 @@ pub enum Turn {
     First,
     /// Beside others.
     Beside,
+    /// Beside others, and one after the other: it has the second node.
+    Node,
+    /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
+    /// outside the cluster, each for a namespace.
+    Outside,
     /// While no other runs.
     Alone,
     /// As `Alone`, and only when all others ran: it judges what they did.
@@ -105,7 +110,6 @@ pub fn all() -> Vec<Case> {
     all.extend(templates::CASES);
     all.extend(budget::CASES);
     all.extend(fuzz::CASES);
-    // Before the faults, which send the release's own operator away.
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.

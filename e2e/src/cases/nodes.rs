@@ -13,31 +13,31 @@ use crate::{
 
 pub(super) const CASES: [Case; 5] = [
     case("nodes::a_task_outlives_a_partition_of_its_node", partition)
-        .turn(Turn::Alone)
+        .turn(Turn::Node)
         .own(),
     case(
         "nodes::a_task_whose_node_lost_power_ends_when_it_is_out_of_service",
         power_failure,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Node)
     .own(),
     case(
         "nodes::a_retry_after_a_power_failure_waits_until_the_node_is_written_off",
         written_off,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Node)
     .own(),
     case(
         "nodes::a_pod_deleted_by_force_on_a_cut_off_node_is_not_followed_while_its_peon_lives",
         forced,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Node)
     .own(),
     case(
         "nodes::a_deleted_node_proves_nothing_while_its_peon_may_live",
         deleted_node,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::Node)
     .own(),
 ];
 
@@ -80,16 +80,16 @@ fn partition(fixture: &Fixture) -> Result<()> {
     let node = fixture.second_node()?;
     let name = "cut-off";
     let pod = noop_on(fixture, &node, name, 45, 600)?;
-    let before = peons::all();
+    let before = peons::on(node.name());
     node.partition()?;
     node.until_lost()?;
     let status = |task: &Value| task["status"].clone();
     let cut_off = status(&fixture.get(NAMESPACE, name)?);
     ensure!(cut_off["phase"] == "Running", "during the partition: {cut_off}");
     ensure!(
-        peons::in_pod(&pod).len() == 1 && peons::all() == before,
+        peons::in_pod(&pod).len() == 1 && peons::on(node.name()) == before,
         "not the same peon: {:?}",
-        peons::all()
+        peons::on(node.name())
     );
     node.heal()?;
     node.until_ready()?;

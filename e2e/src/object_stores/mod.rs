@@ -5,6 +5,7 @@
 
 mod azurite;
 mod cases;
+mod counted;
 mod fake_gcs;
 mod file;
 mod http;
@@ -16,6 +17,7 @@ mod xml_put;
 use anyhow::{Context, Result};
 
 pub use cases::{CASES, StoreCase};
+pub use counted::Counted;
 
 use crate::{cache::Cache, progress::Progress};
 

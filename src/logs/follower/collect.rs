@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::AsyncReadExt;
 use futures::future::BoxFuture;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::chain;
@@ -208,7 +209,9 @@ impl Collector<'_> {
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         flush.tick().await;
         let mut chunk = vec![0; CHUNK];
-        let mut heard = Instant::now();
+        let opened = Instant::now();
+        log.reader.opened(Timestamp::now());
+        let mut heard = opened;
         let mut due = false;
         loop {
             // Without room what was read stays on disk, and is tried at the next event.
@@ -227,7 +230,13 @@ impl Collector<'_> {
                     Ok(0) => return Ok(true),
                     Ok(length) => {
                         heard = Instant::now();
+                        let arrival = heard.duration_since(opened);
+                        log.reader.arrived(SignedDuration::try_from(arrival).unwrap_or_default());
                         log.take(&chunk[..length], self.limits).await?;
+                        if log.reader.jumped() {
+                            tracing::debug!(pod = self.source.pod, "the log's stream may have passed over something");
+                            return Ok(false);
+                        }
                     }
                     Err(error) => {
                         tracing::debug!(pod = self.source.pod, %error, "the log's stream broke");

@@ -4,6 +4,10 @@
 //! a character, and is then asked for again from a second before the last line that was read. What comes twice is
 //! dropped, and where the last line does not come again the log says that something is missing: the container's log was
 //! rotated meanwhile, and only its current file can be read.
+//!
+//! The kubelet itself says nothing when it passes over something: at the end of a file that was rotated it goes on with
+//! the file that is current then, whatever lies between, for one who reads slowly. So a line that comes sooner after the
+//! one before it than it was written after it is not believed ([`Cutter::jumped`]): the stream is asked for again.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -12,6 +16,11 @@ use super::mark::{Hash, Mark};
 /// What the log says where something is missing.
 pub const GAP: &str =
     "[peon-operator] a part of the log is missing here: it was rotated away before it was read\n";
+/// How much sooner a line may come after another one than it was written after it. Files of a log are rotated no faster
+/// than every three seconds.
+const SOONER: SignedDuration = SignedDuration::from_secs(2);
+/// How much the clocks of a node and of this process may differ.
+const SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// No time is longer than this, with its blank.
 const LONGEST_TIME: usize = 40;
 
@@ -23,6 +32,13 @@ pub struct Cutter {
     sought: Option<Seek>,
     line: Line,
     head: Vec<u8>,
+    /// When the stream was asked for: what was written before that stands in one file.
+    opened: Option<Timestamp>,
+    /// When what is fed comes, by a clock that no one sets.
+    arrival: SignedDuration,
+    /// When the line before was written, and when it came; only of this stream.
+    before: Option<(Timestamp, SignedDuration)>,
+    jumped: bool,
     /// How many times something was missing.
     pub gaps: u32,
     /// What the kubelet says in place of a log, if it does.
@@ -86,12 +102,30 @@ impl Cutter {
         self.mark = self.mark().cloned();
         self.line = Line::Head;
         self.head.clear();
+        self.before = None;
+        self.jumped = false;
         self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
+    }
+
+    /// The stream was asked for at this time.
+    pub fn opened(&mut self, at: Timestamp) {
+        self.opened = Some(at);
+    }
+
+    /// What is fed from now on came so long after some moment, which is the same for all of a stream.
+    pub fn arrived(&mut self, at: SignedDuration) {
+        self.arrival = at;
+    }
+
+    /// Whether something may have been passed over in this stream: no more of it is read, and [`Self::again`] follows.
+    #[must_use]
+    pub fn jumped(&self) -> bool {
+        self.jumped
     }
 
     /// Reads a piece of the stream; what belongs to the log goes to `out`.
     pub fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.jumped {
             let end = bytes.iter().position(|b| *b == b'\n').map(|at| at + 1);
             let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             bytes = rest;
@@ -124,8 +158,15 @@ impl Cutter {
         let text = String::from_utf8_lossy(&self.head);
         // An empty line may come without the blank.
         let time = text.trim_end_matches(['\n', ' ']).to_owned();
-        if time.parse::<Timestamp>().is_err() {
+        let Ok(written) = time.parse::<Timestamp>() else {
             return Line::Complaint(self.head.clone());
+        };
+        if self.sought.is_none() {
+            self.jumped = self.is_jump(written);
+            if self.jumped {
+                return Line::Known;
+            }
+            self.before = Some((written, self.arrival));
         }
         let bare = self.head.ends_with(b"\n");
         let line = self.place(time, out);
@@ -135,6 +176,15 @@ impl Cutter {
             return std::mem::take(&mut self.line);
         }
         line
+    }
+
+    /// Whether a line that was written then comes too soon to be the next one.
+    fn is_jump(&self, written: Timestamp) -> bool {
+        let (Some(opened), Some((before, came))) = (self.opened, self.before) else {
+            return false;
+        };
+        let apart = written.duration_since(before);
+        apart - (self.arrival - came) >= SOONER && written.duration_since(opened) > -SKEW
     }
 
     /// Where the line of this time belongs.

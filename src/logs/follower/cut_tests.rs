@@ -194,3 +194,55 @@ proptest! {
         }
     }
 }
+
+const T4: &str = "2026-11-21T09:56:10.000000000Z";
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+#[test]
+fn what_the_kubelet_passed_over_is_noticed() {
+    let stream = format!("{T1} one\n{T2} two\n{T4} much later\n{T4} and so on\n");
+    let reading = || {
+        let mut cutter = Cutter::new(None);
+        cutter.opened(at(T1));
+        cutter.arrived(SignedDuration::from_millis(10));
+        assert_eq!(fed(&mut cutter, &stream), "one\ntwo\n");
+        assert!(cutter.jumped());
+        // Nothing is read of this stream any more.
+        assert_eq!(fed(&mut cutter, &format!("{T4} more\n")), "");
+        assert_eq!(cutter.mark().unwrap().time, T2);
+        cutter.again();
+        cutter.opened(at(T4));
+        cutter
+    };
+    // It was rotated away.
+    let mut cutter = reading();
+    let rest = fed(&mut cutter, &format!("{T4} much later\n{T4} and so on\n"));
+    assert_eq!(rest, format!("{GAP}much later\nand so on\n"));
+    assert_eq!((cutter.gaps, cutter.jumped()), (1, false));
+    // It was not: the peon had nothing to say.
+    let mut cutter = reading();
+    assert_eq!(fed(&mut cutter, &stream), "much later\nand so on\n");
+    assert_eq!((cutter.gaps, cutter.jumped()), (0, false));
+}
+
+#[test]
+fn who_reads_as_fast_as_it_is_written_believes_what_comes() {
+    let mut cutter = Cutter::new(None);
+    cutter.opened(at(T1));
+    fed(&mut cutter, &format!("{T1} one\n"));
+    // The peon said nothing for half a minute.
+    cutter.arrived(SignedDuration::from_secs(32));
+    assert_eq!(fed(&mut cutter, &format!("{T4} much later\n")), "much later\n");
+    assert!(!cutter.jumped());
+}
+
+#[test]
+fn what_was_written_long_before_the_stream_was_asked_for_stands_in_one_file() {
+    let mut cutter = Cutter::new(None);
+    cutter.opened(at("2026-11-21T10:55:00Z"));
+    let rest = fed(&mut cutter, &format!("{T1} one\n{T4} much later\n"));
+    assert_eq!(rest, "one\nmuch later\n");
+}

@@ -1,6 +1,6 @@
 //! A follower's stream, taken apart (pure): the container's log, the report behind it, and up to where the log was read.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cut::Cutter;
 use super::mark::Mark;
@@ -70,6 +70,22 @@ impl Reader {
     pub fn again(&mut self) {
         self.carry.clear();
         self.cutter.again();
+    }
+
+    /// A stream was asked for at this time.
+    pub fn opened(&mut self, at: Timestamp) {
+        self.cutter.opened(at);
+    }
+
+    /// See [`Cutter::arrived`].
+    pub fn arrived(&mut self, at: SignedDuration) {
+        self.cutter.arrived(at);
+    }
+
+    /// Whether the stream is not to be believed from here on, and to be asked for again.
+    #[must_use]
+    pub fn jumped(&self) -> bool {
+        self.cutter.jumped()
     }
 
     /// Takes the next piece of the stream and adds to `log` what belongs there.

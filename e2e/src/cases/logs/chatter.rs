@@ -21,7 +21,7 @@ impl Chatter {
         let Self { blocks, lines, pause } = self;
         // The pattern does not match the command line that it stands in.
         let script = format!(
-            "until peon=$(grep -lza 'org.apache.druid.cli.[M]ain' /proc/[0-9]*/cmdline 2>/dev/null | head -n 1) && \
+            "until peon=$(grep -lza '@/etc/peon/jvm.arg[s]' /proc/[0-9]*/cmdline 2>/dev/null | head -n 1) && \
              [ -n \"$peon\" ]; do sleep 1; done\n\
              for block in $(seq {blocks}); do\n\
              {{ seq -f \"block $block, line %.0f: ä, €, and what else a log may have: \

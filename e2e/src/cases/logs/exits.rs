@@ -283,7 +283,7 @@ fn deadline(scene: &Scene<'_>) -> Result<Written> {
     let written = scene.long_noop()?;
     let deadline = json!({"activeDeadlineSeconds": 1});
     scene.fixture.change(scene.namespace, scene.name, &deadline)?;
-    scene.until_reason("DeadlineExceeded")?;
+    scene.until_reason("Deadline")?;
     Ok(written)
 }
 

@@ -10,13 +10,13 @@ use crate::{
     cases::{Case, Turn, case},
     cluster::Component,
     fixture::{Fixture, LIMIT, NAMESPACE},
-    object_stores::{self, Directory, Running},
+    object_stores::{self, Counted, Directory, Running},
     outside::Grounds,
     progress::Progress,
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 5] = [
     case("logs::of_sixty_megabytes_are_archived_across_rotations", large).own(),
     case(
         "logs::survive_ten_deaths_of_the_operator_and_a_restart_of_the_api_server",
@@ -25,10 +25,14 @@ pub(super) const CASES: [Case; 4] = [
     .turn(Turn::Alone)
     .own(),
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
+    case("logs::of_a_gibibyte_are_sent_about_twice", gibibyte)
+        .turn(Turn::Outside)
+        .own()
+        .all_pairs(),
     case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
-        .turn(Turn::Alone)
+        .turn(Turn::Outside)
         .own(),
 ];
 
@@ -143,6 +147,37 @@ fn rotated_away(fixture: &Fixture) -> Result<()> {
     println!("{kept} of {} bytes were kept, with {gaps} gaps", all.len());
     ensure!(reason == "Gap" && gaps > 0, "{reason} and {gaps} gaps");
     Ok(())
+}
+
+/// Once as parts, and once as the whole.
+fn gibibyte(fixture: &Fixture) -> Result<()> {
+    let grounds = Grounds::prepare(fixture, "gibibyte")?;
+    let scene = scene(fixture, &grounds.namespace, "log-of-a-gibibyte");
+    object_stores::with_all(&Cache::open()?, &Progress::default(), |stores| {
+        let store = stores.iter().find(|s| s.name == "s3").context("no S3")?;
+        let counted = Counted::before(&store.properties)?;
+        let operator = grounds.start_archiving(&counted.properties)?;
+        let chatter = Chatter {
+            blocks: 120,
+            lines: 100_000,
+            pause: 0.5,
+        };
+        let written = chatty(&scene, chatter, 200).with_context(|| operator.tail())?;
+        scene.until_reason("Succeeded").with_context(|| operator.tail())?;
+        let reason = scene.until_archived().with_context(|| operator.tail())?;
+        let (log, all) = (store.log(scene.name)?.context("no log")?, written.bytes()?);
+        let (gaps, _) = differs_by_what_is_declared(&log, without_report(&all))?;
+        let (sent, length) = (counted.sent(), log.len() as u64);
+        println!(
+            "{length} bytes were archived of {}, in {} files, with {gaps} gaps; {sent} bytes were sent",
+            all.len(),
+            written.files()?
+        );
+        ensure!((gaps == 0) == (reason == "Archived"), "{reason} with {gaps} gaps");
+        ensure!(length >= 1 << 30, "{length} bytes of {}", all.len());
+        ensure!(sent * 10 <= length * 22, "{sent} bytes were sent for {length}");
+        Ok(())
+    })
 }
 
 /// The node goes with what its kubelet would have had to say: what was archived by then stays, and the log says that its

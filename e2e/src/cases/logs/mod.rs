@@ -28,7 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("logs::of_every_attempt_are_in_one_log", attempts).own(),
         case("logs::a_sidecar_archives_a_success", sidecar_success).own(),
         case("logs::of_every_end_are_archived_in_every_store", every_store)
-            .turn(Turn::Alone)
+            .turn(Turn::Outside)
             .own(),
     ];
     cases.extend(exits::CASES);

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Range,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -165,32 +166,33 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
     for line in archived.split_inclusive(|b| *b == b'\n') {
         if line.starts_with(DECLARED) {
             let piece = &archived[piece_begins..line_begins];
-            at = find(piece, written, at, gaps == 0)?;
-            kept += piece.len();
+            let found = find(piece, written, at, gaps == 0)?;
+            at = found.end;
+            kept += found.len();
             gaps += 1;
             piece_begins = line_begins + line.len();
         }
         line_begins += line.len();
     }
     let piece = &archived[piece_begins..];
-    let end = find(piece, written, at, gaps == 0)?;
-    kept += piece.len();
+    let found = find(piece, written, at, gaps == 0)?;
+    kept += found.len();
     ensure!(
-        gaps > 0 || end == written.len(),
+        gaps > 0 || found.end == written.len(),
         "{} bytes are missing at the end, and nobody says so",
-        written.len() - end
+        written.len() - found.end
     );
     Ok((gaps, kept))
 }
 
-/// Where a piece ends in what was written; the first one stands at its beginning. The line before a declared gap may have
+/// Where a piece is in what was written; the first one stands at its beginning. The line before a declared gap may have
 /// got the end of line that it lost.
-fn find(piece: &[u8], written: &[u8], from: usize, first: bool) -> Result<usize> {
+fn find(piece: &[u8], written: &[u8], from: usize, first: bool) -> Result<Range<usize>> {
     let cut = piece.strip_suffix(b"\n").unwrap_or(piece);
     for piece in [piece, cut] {
         let found = memchr::memmem::find(&written[from..], piece);
         if let Some(found) = found.filter(|at| !first || *at == 0) {
-            return Ok(from + found + piece.len());
+            return Ok(from + found..from + found + piece.len());
         }
     }
     let common = piece
@@ -215,7 +217,7 @@ mod tests {
         let of = |archived: &str| differs_by_what_is_declared(archived.as_bytes(), written);
         assert_eq!(of("one\ntwo\nthree\nfour\n").unwrap(), (0, 19));
         assert_eq!(of("one\n[peon-operator] gone\nthree\nfour\n").unwrap(), (1, 15));
-        assert_eq!(of("one\nt\n[peon-operator] gone\n").unwrap(), (1, 6));
+        assert_eq!(of("one\nt\n[peon-operator] gone\n").unwrap(), (1, 5));
         for wrong in [
             "one\ntwo\nthree\n",
             "two\nthree\nfour\n",
