@@ -32,6 +32,12 @@ test-full: export FUZZ_OBJECTS := 10000
 test-full: export ALL_PAIRS := 1
 test-full: test ## As test, with 10,000 random histories and fuzzed objects, and every end of a task in every store
 
+.PHONY: bench-logs
+bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
+	@echo "building with optimisation (several minutes the first time) …"
+	@cargo build --quiet --release --bin follow
+	@CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
+
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds

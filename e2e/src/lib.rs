@@ -5,6 +5,7 @@
 //! this crate for how the cluster is put together and where its traps are.
 
 pub mod audit;
+pub mod bench_logs;
 pub mod cache;
 pub mod cases;
 pub mod cluster;

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::{
+    bench_logs,
     cache::Cache,
     cluster::{self, Cluster},
     demo,
@@ -78,6 +79,8 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what the operator's log followers cost; wants `CONTAINER_LOG_MAX_SIZE=1Gi`.
+    BenchLogs,
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
         /// The folder to write to.
@@ -179,6 +182,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             }
         }
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
+        Action::BenchLogs => bench_logs::run(&cache, busy, &progress)?,
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

@@ -30,9 +30,9 @@ use crate::task::watch::Caches;
 /// How often to look for custom resources that do not exist yet.
 const CRD_INTERVAL: Duration = Duration::from_secs(3);
 /// Most bytes of one log that wait on disk for a store.
-const SPOOL: u64 = 256 << 20;
+pub const SPOOL: u64 = 256 << 20;
 /// Parts of logs in memory at the same time.
-const UPLOADS: usize = 4;
+pub const UPLOADS: usize = 4;
 /// How long passes that have begun may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
 

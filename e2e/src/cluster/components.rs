@@ -178,6 +178,7 @@ fn fill(template: &str, layout: &Layout, node: &NodeLayout) -> String {
     let run = layout.run.display().to_string();
     let node_run = node.folder.display().to_string();
     let root = node.containerd_root.display().to_string();
+    let log_size = container_log_max_size();
     let values = [
         ("{run}", run.as_str()),
         ("{node_run}", node_run.as_str()),
@@ -190,8 +191,16 @@ fn fill(template: &str, layout: &Layout, node: &NodeLayout) -> String {
         ("{services}", SERVICES),
         ("{cgroup}", node.cgroup.as_str()),
         ("{taints}", node.taints.as_str()),
+        ("{log_size}", log_size.as_str()),
     ];
     values.iter().fold(template.to_owned(), |text, (name, value)| {
         text.replace(name, value)
     })
+}
+
+/// At what size kubelet rotates a container's log: its own default, unless the environment says more.
+fn container_log_max_size() -> String {
+    let set = std::env::var("CONTAINER_LOG_MAX_SIZE").ok();
+    set.filter(|size| !size.is_empty())
+        .unwrap_or_else(|| "10Mi".to_owned())
 }

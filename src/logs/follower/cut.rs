@@ -168,6 +168,8 @@ impl Cutter {
             }
             self.before = Some((written, self.arrival));
         }
+        // What it said of a stream before, and there is a log again.
+        self.complaint = None;
         let bare = self.head.ends_with(b"\n");
         let line = self.place(time, out);
         if bare {

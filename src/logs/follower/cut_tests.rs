@@ -89,6 +89,22 @@ fn what_the_kubelet_says_is_no_log() {
     assert_eq!(cutter.complaint.as_deref(), Some(stream));
 }
 
+/// As when it has no more of what it follows a log with: the log was read, and goes on in the next stream.
+#[test]
+fn what_the_kubelet_says_counts_until_there_is_a_log_again() {
+    let mut cutter = Cutter::new(None);
+    let said = "failed to create fsnotify watcher: too many open files";
+    assert_eq!(
+        fed(&mut cutter, &format!("2026-11-21T09:55:41Z x\n{said}\n")),
+        "x\n"
+    );
+    assert_eq!(cutter.complaint.as_deref(), Some(said));
+    cutter.again();
+    let stream = "2026-11-21T09:55:41Z x\n2026-11-21T09:55:42Z y\n";
+    assert_eq!(fed(&mut cutter, stream), "y\n");
+    assert_eq!((cutter.gaps, cutter.complaint.as_deref()), (0, None));
+}
+
 /// A log file as the kubelet serves it.
 #[derive(Debug)]
 struct File(Vec<(i64, Vec<u8>)>);

@@ -1,5 +1,5 @@
 //! What was read of a log and is not in the store yet: a file, so that a slow store neither holds up the stream nor fills
-//! the memory.
+//! the memory. Its last bytes are in memory only, as nobody reads the file after this process.
 
 use std::collections::VecDeque;
 use std::io::{self, SeekFrom};
@@ -12,6 +12,9 @@ use super::mark::Mark;
 
 /// A part ends at one of these, at the latest after so many bytes.
 const STEP: u64 = 4 << 20;
+/// So much is written to the file at a time: the kubelet sends every line by itself, and a write of each would cost more
+/// than all else that is done with it.
+const WRITE: usize = 64 * 1024;
 
 /// A file without a name: whatever ends the process, nothing is left behind.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct Spool {
     /// Bytes before this one are in the store.
     start: u64,
     end: u64,
+    /// The last bytes before the end, which are not in the file yet.
+    tail: Vec<u8>,
     /// Where parts may end: a place in the file and the place in the log.
     stops: VecDeque<(u64, Mark)>,
     most: u64,
@@ -46,6 +51,7 @@ impl Spool {
             file: File::from_std(file),
             start: 0,
             end: 0,
+            tail: Vec::new(),
             stops: VecDeque::new(),
             most,
         })
@@ -66,12 +72,9 @@ impl Spool {
     /// Adds bytes, which end at this place in the log.
     ///
     /// # Errors
-    /// When the disk is full or broken; nothing was added then.
+    /// When the disk is full or broken: the spool is of no use then.
     pub async fn append(&mut self, bytes: &[u8], mark: &Mark) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end)).await?;
-        self.file.write_all(bytes).await?;
-        // tokio's file holds what was written until it is flushed.
-        self.file.flush().await?;
+        self.tail.extend_from_slice(bytes);
         self.end += bytes.len() as u64;
         let begun = self.stops.iter().rev().nth(1).map_or(self.start, |(at, _)| *at);
         match self.stops.back_mut() {
@@ -79,17 +82,35 @@ impl Spool {
             Some(last) if last.0 - begun < STEP => *last = (self.end, mark.clone()),
             _ => self.stops.push_back((self.end, mark.clone())),
         }
-        Ok(())
+        if self.tail.len() < WRITE {
+            return Ok(());
+        }
+        self.write().await
+    }
+
+    /// Everything is in the file.
+    async fn write(&mut self) -> io::Result<()> {
+        // Not kept for the next bytes: most logs are silent most of the time.
+        let tail = std::mem::take(&mut self.tail);
+        self.file
+            .seek(SeekFrom::Start(self.end - tail.len() as u64))
+            .await?;
+        self.file.write_all(&tail).await?;
+        // tokio's file holds what was written until it is flushed.
+        self.file.flush().await
     }
 
     /// The bytes of the next part.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be written or read.
     pub async fn next(&mut self) -> io::Result<Option<Slice>> {
         let Some((end, mark)) = self.stops.front().cloned() else {
             return Ok(None);
         };
+        if !self.tail.is_empty() {
+            self.write().await?;
+        }
         let length = usize::try_from(end - self.start).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         self.file.seek(SeekFrom::Start(self.start)).await?;
