@@ -80,7 +80,10 @@ impl<'a> Bench<'a> {
     fn begin(target: &'a Target, cache: &Cache, progress: &'a Progress) -> Result<Self> {
         let kubectl = target.kubectl();
         let image = target.image(Image::Druid, cache, progress)?;
-        let node = target.own().map(|own| own.second_node()).transpose()?;
+        let node = target
+            .own()
+            .map(crate::cluster::Cluster::second_node)
+            .transpose()?;
         let folder = match target.own() {
             Some(own) => own.scratch("bench-logs")?,
             None => cache.path("run/bench-logs"),
@@ -241,7 +244,7 @@ impl<'a> Bench<'a> {
             .iter()
             .map(|name| writers::written(&self.kubectl, name))
             .collect::<Result<Vec<_>>>()?;
-        self.check_many(&folder, &written, &said)?;
+        check_many(&folder, &written, &said)?;
         lines.push(memory_line("pods that write", cost, &said));
 
         let all: u64 = written.iter().cycle().take(FOLLOWERS).map(|w| w.bytes).sum();
@@ -251,7 +254,7 @@ impl<'a> Bench<'a> {
             let (cost, said) = self.follow(how, &folder, FOLLOWERS, &pods, all)?;
             step.done("read");
             if how == "archive" {
-                self.check_many(&folder, &written, &said)?;
+                check_many(&folder, &written, &said)?;
             }
             lines.push(memory_line(name, cost, &said));
         }
@@ -268,18 +271,6 @@ impl<'a> Bench<'a> {
             lines.concat()
         ))
     }
-
-    fn check_many(&self, folder: &Path, written: &[Written], said: &Value) -> Result<()> {
-        ensure!(said["gaps"] == 0, "something is missing: {said}");
-        for n in 0..FOLLOWERS {
-            check(
-                &folder.join(format!("{n}.log")),
-                false,
-                &written[n % written.len()],
-            )?;
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Bench<'_> {
@@ -290,6 +281,18 @@ impl Drop for Bench<'_> {
             eprintln!("something of the benchmark is left: {error:#}");
         }
     }
+}
+
+fn check_many(folder: &Path, written: &[Written], said: &Value) -> Result<()> {
+    ensure!(said["gaps"] == 0, "something is missing: {said}");
+    for n in 0..FOLLOWERS {
+        check(
+            &folder.join(format!("{n}.log")),
+            false,
+            &written[n % written.len()],
+        )?;
+    }
+    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss)] // Bytes of a benchmark.
@@ -325,10 +328,11 @@ fn throughput_table(written: &Written, rounds: &[Vec<(Reader, Cost)>]) -> String
         let cpu = spread(costs.iter().map(|c| c.cpu).collect());
         let pairs = costs.iter().zip(&plain);
         let ratio = spread(pairs.map(|(c, p)| p.seconds / c.seconds).collect());
-        table += &format!(
+        let line = format!(
             "{name:<14}{:>7.1} MB/s ({:.1} – {:.1}){:>7.2} s of cpu ({:.2} – {:.2}){:>7.2} ({:.2} – {:.2})\n",
             rates.0, rates.1, rates.2, cpu.0, cpu.1, cpu.2, ratio.0, ratio.1, ratio.2
         );
+        table.push_str(&line);
     }
     table
 }
