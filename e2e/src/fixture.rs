@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -134,16 +135,25 @@ impl Fixture {
     /// # Errors
     /// When it cannot be read.
     pub fn archived(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let folder = self.logs_folder()?;
+        match std::fs::read(folder.join(file)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context(file.to_owned()),
+        }
+    }
+
+    /// The folder of archived logs, on this machine.
+    ///
+    /// # Errors
+    /// When the cluster is not our own.
+    pub fn logs_folder(&self) -> Result<PathBuf> {
         let own = self.target.own().context("no cluster of our own")?;
         let folder = Druid::storage_folder(own, NAMESPACE)?;
         let logs = LOGS_DIRECTORY
             .strip_prefix(STORAGE_PATH)
             .context("another folder")?;
-        match std::fs::read(folder.join(logs.trim_start_matches('/')).join(file)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context(file.to_owned()),
-        }
+        Ok(folder.join(logs.trim_start_matches('/')))
     }
 
     /// Leaves a foreign cluster as it was, but for the CRDs, which may hold other people's tasks.
@@ -250,6 +260,7 @@ impl Fixture {
         if let Some(own) = self.target.own() {
             command.env("KUBECONFIG", own.kubeconfig());
         }
+        command.env("PEON_OPERATOR_NAMESPACE", OPERATOR_NAMESPACE);
         Ok(command)
     }
 

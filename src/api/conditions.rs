@@ -13,6 +13,8 @@ pub const COMPLETE: &str = "Complete";
 pub const FAILED: &str = "Failed";
 /// The log and the report are where a stock overlord reads them, and outlive the pod.
 pub const LOGS_ARCHIVED: &str = "LogsArchived";
+/// The task is in the history, which outlives it.
+pub const RECORDED: &str = "Recorded";
 /// For kstatus (`kubectl wait`, Flux, Argo CD): running well, or complete.
 pub const READY: &str = "Ready";
 /// Held by `spec.suspend`.
@@ -96,6 +98,16 @@ pub mod logs {
     pub const GAVE_UP: &str = "GaveUp";
 }
 
+/// Reasons of `Recorded`.
+pub mod record {
+    /// True: the task is in the history.
+    pub const RECORDED: &str = "Recorded";
+    /// False: the store refuses, or does not answer. It is tried again.
+    pub const STORE_FAILED: &str = "StoreFailed";
+    /// False: the store refused for a day. It is not tried again.
+    pub const GAVE_UP: &str = "GaveUp";
+}
+
 /// Reasons of `Failed`, the causes.
 pub mod cause {
     /// Druid ran the task and reported FAILED; the message is Druid's.
@@ -172,7 +184,7 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
 
 /// A list of conditions under construction: sets keep the transition time of what did not change, so that
 /// an unchanged status is equal to the old one and costs no write.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Conditions {
     list: Vec<Condition>,
     generation: Option<i64>,

@@ -1,20 +1,23 @@
-//! `kubectl peon logs`.
+//! `kubectl peon logs`: from the pod while it is there, else from the archive.
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use futures::TryStreamExt;
 use futures::io::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 
-use super::connection::Cluster;
+use super::archive::{ArchiveFlags, Log, Way};
+use super::connection::{Cluster, Flags};
 use super::follow::follow;
 use super::outcome::Outcome;
+use super::output::note;
 use super::progress::Progress;
 use super::tasks;
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, Phase};
+use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
 use crate::logs::report;
 
 /// How much is read at a time.
@@ -36,15 +39,40 @@ pub(super) struct Logs {
     /// The log of the attempt before the current one.
     #[arg(short, long)]
     previous: bool,
+
+    /// The archived log even where there is a PeonTask of this name: that of the newest finished task of the name, or of
+    /// this Druid id.
+    #[arg(long, conflicts_with_all = ["follow", "previous", "attempt"])]
+    from_archive: bool,
+
+    #[command(flatten)]
+    archive: ArchiveFlags,
 }
 
 impl Logs {
-    /// Prints the log of the pod of an attempt.
+    /// Prints the log of the pod of an attempt; of one that is gone, or of a task that is, the archived log.
     ///
     /// # Access control
-    /// peontasks: get; with `--follow` also list, watch. pods: get. pods/log: get.
-    pub(super) async fn run(&self, cluster: &Cluster) -> anyhow::Result<Outcome> {
-        let mut task = cluster.task(&self.name).await?;
+    /// peontasks: get; with `--follow` also list, watch. pods: get. pods/log: get. For the archive see
+    /// [`Way::history`] and [`Way::log`].
+    pub(super) async fn run(&self, flags: &Flags) -> anyhow::Result<Outcome> {
+        if let (true, Some(namespace), Some(way)) =
+            (self.from_archive, flags.namespace(), self.archive.store()?)
+        {
+            // Neither a cluster nor a kubeconfig is needed.
+            return self.of_history(&way, namespace).await;
+        }
+        let cluster = &flags.connect().await?;
+        let found = if self.from_archive {
+            None
+        } else {
+            self.task(cluster).await?
+        };
+        let Some(mut task) = found else {
+            return self
+                .of_history(&self.archive.way(cluster)?, &cluster.namespace)
+                .await;
+        };
         let mut number = self.number(&task)?;
         if self.follow && number.is_none_or(|n| Some(n) == tasks::attempt(&tasks::status(&task))) {
             task = self.await_start(cluster, task).await?;
@@ -64,10 +92,11 @@ impl Logs {
         let pod = pods.get_opt(&pod_name).await;
         let pod = pod.map_err(|e| cluster.doing("get", "pods", &pod_name).failed(e))?;
         let Some(pod) = pod.filter(|p| belongs(p, &task)) else {
-            bail!(
-                "the pod {pod_name} of attempt {number} is gone, and its log with it: {}",
+            let gone = format!(
+                "the pod {pod_name} of attempt {number} is gone ({})",
                 ended(&task, number)
             );
+            return self.of_status(cluster, &task, &gone).await;
         };
         let annotations = pod.metadata.annotations.unwrap_or_default();
         let container = annotations
@@ -81,6 +110,58 @@ impl Logs {
         let stream = pods.log_stream(&pod_name, &params).await;
         let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
         print(stream).await.context("the log broke off")?;
+        Ok(Outcome::Done)
+    }
+
+    /// The task, where it was not deleted.
+    async fn task(&self, cluster: &Cluster) -> anyhow::Result<Option<PeonTask>> {
+        match cluster.tasks().get(&self.name).await {
+            Ok(task) => Ok(Some(task)),
+            // It names the object: there is such a resource, and such a namespace.
+            Err(kube::Error::Api(status))
+                if status.code == 404 && status.details.as_ref().is_some_and(|d| d.name == self.name) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(cluster.doing("get", "peontasks", &self.name).failed(error)),
+        }
+    }
+
+    /// The archived log of a task whose pod is gone.
+    async fn of_status(&self, cluster: &Cluster, task: &PeonTask, gone: &str) -> anyhow::Result<Outcome> {
+        let status = tasks::status(task);
+        let (Some(id), Some(uid)) = (&status.task_id, task.uid()) else {
+            bail!("{gone}, and its log with it");
+        };
+        let unread = || format!("{gone}, and the archive cannot be read");
+        let way = self.archive.way(cluster).with_context(unread)?;
+        let log = way.log(id, &uid).await.with_context(unread)?;
+        let log = log.map_err(|said| anyhow!("{gone}, and its log with it: {said}{}", kept(&status)))?;
+        self.print_archived(log, tasks::attempt(&status)).await
+    }
+
+    /// The archived log of a task that was deleted.
+    async fn of_history(&self, way: &Way, namespace: &str) -> anyhow::Result<Outcome> {
+        let name = &self.name;
+        let record = way.newest(namespace, name).await.with_context(|| {
+            format!("there is no PeonTask {name} in the namespace {namespace}, and the archive does not help")
+        })?;
+        let reason = record.reason.as_deref().unwrap_or("no reason");
+        let Some(id) = &record.task_id else {
+            bail!("{name} ended with {reason} before anybody knew its Druid id: it has no log");
+        };
+        let log = way.log(id, &record.uid).await?;
+        let log = log.map_err(|said| anyhow!("{name} ended with {reason}: {said}"))?;
+        self.print_archived(log, record.attempt).await
+    }
+
+    async fn print_archived(&self, mut log: Log, attempts: Option<u32>) -> anyhow::Result<Outcome> {
+        if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
+            note("this is the archived log, with all attempts: each begins with a line of [peon-operator]");
+        }
+        while let Some(some) = log.try_next().await? {
+            show(&some)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -130,6 +211,12 @@ fn belongs(pod: &Pod, task: &PeonTask) -> bool {
         .any(|owner| Some(&owner.uid) == uid.as_ref())
 }
 
+/// What became of the log, as far as the status says.
+fn kept(status: &PeonTaskStatus) -> String {
+    conditions::find(&status.conditions, conditions::LOGS_ARCHIVED)
+        .map_or_else(String::new, |c| format!(" ({}: {})", c.reason, c.message))
+}
+
 /// How an attempt ended, as far as the status keeps it.
 fn ended(task: &PeonTask, number: u32) -> String {
     let status = tasks::status(task);
@@ -164,15 +251,20 @@ fn show(log: &[u8]) -> std::io::Result<()> {
 mod tests {
     use super::super::tasks::tests::task;
     use super::*;
+    use clap::Parser;
     use serde_json::json;
 
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        logs: Logs,
+    }
+
     fn logs(attempt: Option<u32>, previous: bool) -> Logs {
-        Logs {
-            name: "a".into(),
-            follow: false,
-            attempt,
-            previous,
-        }
+        let mut line = vec!["logs".to_owned(), "a".to_owned()];
+        line.extend(attempt.map(|n| format!("--attempt={n}")));
+        line.extend(previous.then(|| "--previous".to_owned()));
+        Line::try_parse_from(line).unwrap().logs
     }
 
     #[test]

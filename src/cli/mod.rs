@@ -1,12 +1,14 @@
 //! `kubectl peon`: what kubectl alone makes tedious.
 
 mod advice;
+mod archive;
 mod complaint;
 mod completion;
 mod connection;
 mod desire;
 mod explain;
 mod follow;
+mod history;
 mod input;
 mod list;
 mod live_report;
@@ -18,6 +20,7 @@ mod progress;
 mod span;
 mod submit;
 mod tasks;
+mod tunnel;
 mod wait;
 
 use clap::{Parser, Subcommand};
@@ -41,8 +44,10 @@ enum Command {
     Submit(Box<submit::Submit>),
     /// List tasks.
     List(list::List),
-    /// Print the log of a task.
+    /// Print the log of a task, from its pod or from the archive.
     Logs(logs::Logs),
+    /// List finished tasks, also those that were deleted long ago.
+    History(history::History),
     Explain(explain::Explain),
     /// Wait for tasks to complete, to finish or to run.
     Wait(wait::Wait),
@@ -68,7 +73,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Submit(submit) => Box::pin(submit.run(flags)).await,
         Command::Explain(explain) => Box::pin(explain.run(flags)).await,
         Command::List(list) => Box::pin(list.run(&flags.connect().await?)).await,
-        Command::Logs(logs) => Box::pin(logs.run(&flags.connect().await?)).await,
+        Command::Logs(logs) => Box::pin(logs.run(flags)).await,
+        Command::History(history) => Box::pin(history.run(flags)).await,
         Command::Wait(wait) => Box::pin(wait.run(&flags.connect().await?)).await,
         Command::Cancel(change) => change.run(&flags.connect().await?, Desire::Cancel).await,
         Command::Suspend(change) => change.run(&flags.connect().await?, Desire::Suspend).await,

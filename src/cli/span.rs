@@ -4,11 +4,22 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// Reads `90`, `90s`, `5m`, `1h30m`: seconds where nothing else is said.
+/// Reads `90`, `90s`, `5m`, `1h30m`, `7d`, `1d12h`: seconds where nothing else is said.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let error = || format!("{text:?} is no span of time such as 90s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
+    }
+    // Days of 24 hours, which the parser does not know.
+    if let Some((days, rest)) = text.split_once('d')
+        && let Ok(days) = days.parse::<u32>()
+    {
+        let rest = if rest.is_empty() {
+            Duration::ZERO
+        } else {
+            parse(rest).map_err(|_| error())?
+        };
+        return Ok(rest.saturating_add(Duration::from_secs(u64::from(days) * 86_400)));
     }
     let span: SignedDuration = text.parse().map_err(|_| error())?;
     Duration::try_from(span).map_err(|_| error())
@@ -46,10 +57,18 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_write_them() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("0", 0)] {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("5m", 300),
+            ("1h30m", 5400),
+            ("7d", 604_800),
+            ("1d12h", 129_600),
+            ("0", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for bad in ["", "soon", "-5s", "5 parsecs"] {
+        for bad in ["", "soon", "-5s", "5 parsecs", "d", "1d soon"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

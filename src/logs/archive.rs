@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -16,6 +16,8 @@ use super::task_archive::TaskArchive;
 
 /// Most characters of what a store said that are repeated in an error.
 const SAID: usize = 400;
+/// Keys in memory beyond those that are asked for.
+const LISTED: usize = 1000;
 
 /// Why something could not be read or written. Whatever it is, the same call may be made again.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,12 @@ pub struct HistoryEntry {
     /// The uid of its `PeonTask`.
     pub uid: String,
     pub(super) key: Path,
+}
+
+/// The newest so many, newest first.
+fn newest(entries: &mut Vec<HistoryEntry>, limit: usize) {
+    entries.sort_by(|a, b| b.key.cmp(&a.key));
+    entries.truncate(limit);
 }
 
 /// The archive of one location. Cheap to clone.
@@ -155,15 +163,23 @@ impl Archive {
         let mut entries = Vec::new();
         // A day at a time: of a long history only the end is listed.
         for day in days.into_iter().rev() {
-            let found = self.store.list(Some(&day)).try_collect::<Vec<_>>().await;
-            let found = found.map_err(|e| self.failed(&day, &e))?.into_iter();
-            let entry = |key: Path| {
-                let (completed, uid) = layout::read_history_key(&key)?;
-                Some(HistoryEntry { completed, uid, key })
-            };
-            let mut of_day: Vec<_> = found.filter_map(|meta| entry(meta.location)).collect();
-            of_day.retain(|entry| entry.completed >= since);
-            of_day.sort_by(|a, b| b.key.cmp(&a.key));
+            let mut of_day = Vec::new();
+            let mut found = self.store.list(Some(&day));
+            while let Some(meta) = found.next().await {
+                let meta = meta.map_err(|e| self.failed(&day, &e))?;
+                let Some((completed, uid)) = layout::read_history_key(&meta.location) else {
+                    continue;
+                };
+                if completed >= since {
+                    let key = meta.location;
+                    of_day.push(HistoryEntry { completed, uid, key });
+                }
+                // Stores list the oldest first: there may be very many before those that are wanted.
+                if of_day.len() >= limit.saturating_mul(2).saturating_add(LISTED) {
+                    newest(&mut of_day, limit);
+                }
+            }
+            newest(&mut of_day, limit);
             entries.extend(of_day);
             if entries.len() >= limit {
                 break;

@@ -19,6 +19,8 @@ use tokio::sync::{Notify, Semaphore};
 pub enum When {
     Before,
     After,
+    /// It lives, and gets no answer.
+    Never,
 }
 
 /// When the process dies. From then on no request does anything.
@@ -90,6 +92,7 @@ impl Faults {
                 let _ = request.await;
                 Err(died())
             }
+            _ if self.when == When::Never => std::future::pending().await,
             _ => Err(died()),
         }
     }

@@ -6,6 +6,8 @@
 //! * [`store`]: the client of a store, with its credentials, retries and time-outs;
 //! * [`archive`]: what is done with a store for all tasks, [`task_archive`] for one.
 //!
+//! * [`record`]: a finished task in the history (data only), which [`journal`] writes and [`history`] reads.
+//!
 //! How they leave a pod:
 //!
 //! * [`follower`]: the operator reads logs through the API server; [`state`] is what it is asked and says (data only);
@@ -20,12 +22,15 @@
 pub mod archive;
 pub mod chain;
 pub mod follower;
+pub mod history;
+pub mod journal;
 pub mod layout;
 pub mod location;
 pub mod pace;
 pub mod parts;
 pub mod plain_file;
 pub mod properties;
+pub mod record;
 pub mod report;
 pub mod sidecar;
 pub mod sidecar_config;

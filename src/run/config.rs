@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::archive_server;
 use crate::logs::sidecar::Files;
 
 /// What the program is started for: the operator, unless it is told something else.
@@ -103,6 +104,13 @@ pub struct Config {
     #[arg(long, env = "PEON_LOG_MOST_BYTES", default_value_t = 1 << 30, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub log_most_bytes: u64,
+
+    /// Address at which the archive is served to those who may forward a port of the pod, where logs are archived. It
+    /// must be a loopback address: whoever reaches it may read the logs of all namespaces.
+    #[arg(long, env = "PEON_ARCHIVE_LISTEN", default_value_t = SocketAddr::from(([127, 0, 0, 1], archive_server::PORT)),
+          value_name = "ADDRESS", value_parser = loopback)]
+    pub archive_listen: SocketAddr,
+
     /// Image of this program, for the sidecars that keep the log of a task. Default: none, and templates that ask for
     /// sidecars are refused.
     #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
@@ -122,6 +130,21 @@ pub struct Config {
     pub log: String,
 }
 
+/// Reads an address that nobody but this machine or pod can reach.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|e| format!("{e}: give an address and a port such as 127.0.0.1:8081"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(
+            "it must be a loopback address such as 127.0.0.1:8081, since nobody is asked who they are"
+                .to_owned(),
+        )
+    }
+}
+
 /// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -136,5 +159,29 @@ impl Config {
     #[must_use]
     pub fn lease_duration(&self) -> Duration {
         Duration::from_secs(self.lease_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_served_on_loopback_only() {
+        for (address, fits) in [
+            ("127.0.0.1:1", true),
+            ("127.1.2.3:1", true),
+            ("[::1]:8081", true),
+            ("0.0.0.0:8081", false),
+            ("[::]:8081", false),
+            ("10.0.0.1:8081", false),
+            ("localhost:8081", false),
+        ] {
+            let flag = format!("--archive-listen={address}");
+            let parsed = Config::try_parse_from(["peon-operator", &flag]);
+            assert_eq!(parsed.is_ok(), fits, "{address}");
+        }
+        let default = Config::try_parse_from(["peon-operator"]).unwrap();
+        assert!(default.archive_listen.ip().is_loopback());
     }
 }

@@ -1,5 +1,6 @@
 //! The process: configuration, leader election, health, metrics, shutdown.
 
+pub mod archive_server;
 pub mod clock;
 pub mod config;
 pub mod election;

@@ -10,6 +10,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use tokio::sync::Semaphore;
 
+use super::archive_server;
 use super::config::Config;
 use super::election::Candidate;
 use super::health::Health;
@@ -72,6 +73,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
+    if let Some(archive) = &archive {
+        archive_server::serve(config.archive_listen, archive.clone()).await?;
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         namespace = namespace.as_deref().unwrap_or("(all)"),

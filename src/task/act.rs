@@ -181,6 +181,13 @@ impl Actor {
                     .get()
                     .map(|logs| logs.keep(&owner(snapshot), &ask));
             }
+            Action::Record(entry) => {
+                // A deposed leader's word would stand in the place of another's.
+                self.leadership.check()?;
+                if let Some(logs) = self.ledger.logs.get() {
+                    snapshot.recorded = Some(logs.record(*entry).await);
+                }
+            }
             Action::DeletePod { pod, uid, version } => {
                 self.delete_pod(&namespace, &pod, uid, version).await?;
                 snapshot.ended.push(pod);

@@ -9,11 +9,12 @@ use super::death::{Doubt, Proof};
 use super::evidence::Evidence;
 use super::keep_log::{self, BeforeVerdict};
 use super::plan::{Action, Step, settle, settle_until, task_id};
+use super::record::{self, With};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::snapshot::Snapshot;
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
-use crate::api::conditions::{cause, cut};
+use crate::api::conditions::{cause, cut, logs};
 
 /// How often a task looks again that waits for proof from a node that was written off.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -85,7 +86,7 @@ pub(super) fn conclude(
     }
 }
 
-/// The verdict, and what became of the log.
+/// The verdict, what became of the log, and whether the history has it: one write says all of it.
 fn end(
     snapshot: &Snapshot,
     evidence: &Evidence,
@@ -94,10 +95,21 @@ fn end(
     verdict: &Verdict,
     now: Timestamp,
 ) -> Step {
-    match keep_log::before_verdict(snapshot, evidence, gone, now) {
+    let log_comes_later = match keep_log::before_verdict(snapshot, evidence, gone, now) {
         BeforeVerdict::First(step) => return step,
-        BeforeVerdict::Say(word) => draft.log(&word),
-        BeforeVerdict::Nothing => {}
+        BeforeVerdict::Say(word) => {
+            draft.log(&word);
+            word.reason == logs::COLLECTING
+        }
+        BeforeVerdict::Nothing => false,
+    };
+    // What is still on its way is recorded with what comes of it.
+    if !log_comes_later {
+        match record::with(snapshot, || draft.clone().judge(verdict)) {
+            With::First(step) => return step,
+            With::Say(recorded) => draft.record(&recorded),
+            With::Nothing => {}
+        }
     }
     settle(draft.judge(verdict))
 }

@@ -15,6 +15,7 @@ use super::act::{ActError, Actor};
 use super::admit;
 use super::evidence::Evidence;
 use super::plan::{self, Settlement, Step, plan};
+use super::record;
 use super::select::{self, Candidate};
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
@@ -29,7 +30,7 @@ use crate::run::metrics::Metrics;
 /// Passes at the same time, over different tasks.
 const CONCURRENCY: u16 = 32;
 /// More actions than any pass needs.
-const MOST_ACTIONS: usize = 8;
+const MOST_ACTIONS: usize = 10;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
@@ -193,15 +194,12 @@ impl Context {
             return Ok(());
         };
         let namespace = task.namespace().unwrap_or_default();
-        for (name, uid) in self.caches.ledger.retention.excess(&namespace, keep) {
-            if self
-                .caches
-                .ledger
-                .logs
-                .get()
-                .is_some_and(|logs| logs.is_busy(&uid))
+        let ledger = &self.caches.ledger;
+        for (name, uid) in ledger.retention.excess(&namespace, keep) {
+            if let Some(logs) = ledger.logs.get()
+                && (logs.is_busy(&uid) || self.is_awaited(&namespace, &name))
             {
-                // It is passed over again when its log has come.
+                // It is passed over again when its log has come, and when the history has it.
                 continue;
             }
             tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
@@ -210,6 +208,15 @@ impl Context {
                 .await?;
         }
         Ok(())
+    }
+
+    fn is_awaited(&self, namespace: &str, name: &str) -> bool {
+        let key = ObjectRef::<GuardedTask>::new(name).within(namespace);
+        let task = self.caches.tasks.get(&key);
+        task.is_some_and(|t| {
+            t.0.as_ref()
+                .is_ok_and(|t| record::is_awaited(t, self.clock.wall()))
+        })
     }
 
     fn observe(&self, task: &PeonTask) -> Snapshot {
@@ -242,6 +249,7 @@ impl Context {
             slot: None,
             rung: None,
             log: None,
+            recorded: None,
             ended: Vec::new(),
         }
     }
@@ -350,7 +358,8 @@ impl Context {
             self.actor.warn(task, reason, &message).await;
         }
         let is_final = matches!(status.phase, Some(Phase::Succeeded | Phase::Failed));
-        if is_final {
+        // What is said later of its log is no verdict.
+        if is_final && !task.is_final() {
             self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
         }
         if plan::ends_attempt(task, status) {

@@ -6,10 +6,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::evidence::Evidence;
 use super::snapshot::Snapshot;
-use crate::api::PeonTask;
+use crate::api::{PeonTask, PeonTaskStatus};
 
 /// How long a finished task is kept where nobody says otherwise.
 const DEFAULT_TTL: u32 = 3600;
+/// How long a task is kept, whatever its TTL, while a store does not take its log or its entry in the history.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Since when the current attempt waits to be started.
 #[must_use]
@@ -55,6 +57,16 @@ pub fn deletion(snapshot: &Snapshot) -> Option<Timestamp> {
         .unwrap_or(DEFAULT_TTL);
     let completed = snapshot.task.status.as_ref()?.completion_time.as_ref()?.0;
     after(completed, seconds)
+}
+
+/// Whether a store had all the time that it is given, since the task was complete.
+#[must_use]
+pub fn store_had_its_time(status: &PeonTaskStatus, now: Timestamp) -> bool {
+    status
+        .completion_time
+        .as_ref()
+        .and_then(|t| t.0.checked_add(PATIENCE).ok())
+        .is_some_and(|then| then <= now)
 }
 
 fn after(since: Timestamp, seconds: u32) -> Option<Timestamp> {

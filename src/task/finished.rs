@@ -7,6 +7,7 @@ use super::deadlines;
 use super::evidence::{Container, Evidence};
 use super::keep_log;
 use super::plan::{Action, Step, lags, look_again, look_live};
+use super::record;
 use super::snapshot::Snapshot;
 
 /// A pod of the task that is not its current attempt's, or of a task that has a verdict, was started by somebody who
@@ -64,6 +65,9 @@ fn sidecars_run_on(evidence: &Evidence) -> bool {
 /// A task with a verdict is kept for a while.
 pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Step {
     if let Some(step) = keep_log::after_verdict(snapshot, now) {
+        return step;
+    }
+    if let Some(step) = record::after_verdict(snapshot, now) {
         return step;
     }
     let Some(then) = deadlines::deletion(snapshot) else {

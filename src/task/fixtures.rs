@@ -89,6 +89,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         slot: None,
         rung: None,
         log: None,
+        recorded: None,
         ended: Vec::new(),
     }
 }

@@ -9,7 +9,8 @@ use super::admit::Refused;
 use super::deadlines;
 use super::evidence::{Container, Evidence};
 use super::log_plan::{LogPlan, SidecarPlan};
-use super::plan::{Action, Step, settle, settle_until};
+use super::plan::{Action, Step, settle_until};
+use super::record::{self, With};
 use super::snapshot::Snapshot;
 use super::status::Draft;
 use crate::api::conditions::{self, LOGS_ARCHIVED, accepted, logs};
@@ -19,8 +20,6 @@ use crate::logs::state::{KeepLog, LogState};
 
 /// How long a verdict waits for the log, so that both are written at once.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(5);
-/// How long a task is kept, whatever its TTL, while its log cannot be archived.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 /// How often a log that is on its way is looked at, should nobody tell that it has come.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -186,18 +185,13 @@ pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     if said.status == "True" || said.reason == logs::GAVE_UP {
         return None;
     }
-    let given_up = status
-        .completion_time
-        .as_ref()
-        .and_then(|t| t.0.checked_add(PATIENCE).ok())
-        .is_some_and(|then| then <= now);
-    if given_up {
+    if deadlines::store_had_its_time(status, now) {
         let word = Word {
             archived: false,
             reason: logs::GAVE_UP,
             message: format!("given up after a day: {}", said.message),
         };
-        return Some(settle(Draft::of(&snapshot.task, now).say_of_log(&word)));
+        return Some(say(snapshot, &word, None, now));
     }
     // A store that was taken away from the operator may come back.
     reader(snapshot)?;
@@ -207,12 +201,23 @@ pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     let word = Word::of(&kept.state);
     // What it waits for is said once, and not each time that it changes its mind.
     let worth_it = word.archived || said.reason == logs::COLLECTING && word.reason != logs::COLLECTING;
-    let draft = Draft::of(&snapshot.task, now);
     Some(if worth_it {
-        settle_until(draft.say_of_log(&word), (!word.archived).then_some(LOOK_AGAIN))
+        say(snapshot, &word, (!word.archived).then_some(LOOK_AGAIN), now)
     } else {
         super::plan::look_again(Some(LOOK_AGAIN))
     })
+}
+
+/// Says it of a task that has its verdict. The history is told first, so that one write says both.
+fn say(snapshot: &Snapshot, word: &Word, requeue: Option<Duration>, now: Timestamp) -> Step {
+    let mut draft = Draft::of(&snapshot.task, now);
+    draft.log(word);
+    match record::with(snapshot, || draft.clone().as_it_is()) {
+        With::First(step) => return step,
+        With::Say(recorded) => draft.record(&recorded),
+        With::Nothing => {}
+    }
+    settle_until(draft.as_it_is(), requeue)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::PeonTaskStatus;
 use crate::api::conditions::{COMPLETE, find};
+use crate::logs::record::Recorded;
 use crate::logs::state::Kept;
 use crate::task::fixtures::{
     ENDED, ID, at, ended, evidence, recorded, running, snapshot, task_status, template,
@@ -26,7 +27,16 @@ fn with(pod: Option<Evidence>, last: bool, state: Option<LogState>) -> Snapshot 
         keeps_logs: true,
         cached: pod,
         log: state.map(|state| Kept { last, state }),
+        recorded: Some(in_history()),
         ..snapshot(recorded())
+    }
+}
+
+/// What comes of the history is told elsewhere.
+fn in_history() -> Recorded {
+    Recorded {
+        completed: at(ENDED),
+        outcome: Ok(()),
     }
 }
 
@@ -123,6 +133,7 @@ fn finished(state: LogState) -> Snapshot {
     Snapshot {
         keeps_logs: true,
         cached: Some(success()),
+        recorded: Some(in_history()),
         ..snapshot(task)
     }
 }

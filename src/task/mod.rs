@@ -35,6 +35,7 @@ pub mod pod;
 pub mod pod_template;
 pub mod properties_file;
 pub mod quantity;
+pub mod record;
 pub mod resources;
 pub mod retention;
 pub mod retry;

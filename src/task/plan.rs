@@ -19,6 +19,7 @@ use super::start::{name_conflict, start};
 use super::status::Draft;
 use crate::api::conditions::{self, STARTED, waiting};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::logs::record::Entry;
 use crate::logs::state::KeepLog;
 
 /// How long a pod that was just created may be missing from the cache before the API server is asked.
@@ -75,6 +76,8 @@ pub enum Action {
     },
     /// See to it that the log of an attempt is read, and archived once it is the last.
     KeepLog(KeepLog),
+    /// Put the finished task into the history, in the place of what was there of it.
+    Record(Box<Entry>),
     /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
     /// has changed since may have ended, and its end is not to be lost.
     DeletePod {
@@ -113,6 +116,7 @@ impl Action {
             Self::TakeSlot { .. } => "take slot",
             Self::RecallRung { .. } => "recall rung",
             Self::KeepLog(_) => "keep log",
+            Self::Record(_) => "record",
             Self::DeletePod { .. } => "delete pod",
             Self::EndPod { .. } => "end pod",
             Self::DeleteTask { .. } => "delete task",

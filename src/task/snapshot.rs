@@ -12,6 +12,7 @@ use super::waiting::PodWarning;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::record::Recorded;
 use crate::logs::state::Kept;
 
 /// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub rung: Option<u32>,
     /// Outcome of asking for the log.
     pub log: Option<Kept>,
+    /// Outcome of putting the task into the history.
+    pub recorded: Option<Recorded>,
     /// Names of the pods that this pass ended.
     pub ended: Vec<String>,
 }

@@ -93,6 +93,10 @@ fn qualified(resource: &str) -> String {
     format!("{group}/{resource}")
 }
 
+fn lease_role(objects: &Objects) -> &Value {
+    objects.named("Role", &format!("{FULL_NAME}-lease"))
+}
+
 fn task_rights() -> Rights {
     table(TASKS.into_iter().chain([WARNINGS]))
 }
@@ -103,7 +107,7 @@ fn the_operator_has_exactly_the_rights_of_the_table() {
     assert_eq!(rights(objects.named("ClusterRole", FULL_NAME)), task_rights());
     let nodes = objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes"));
     assert_eq!(rights(nodes), table([NODES]));
-    let lease = objects.only("Role");
+    let lease = lease_role(&objects);
     assert_eq!(rights(lease), table([LEASES]));
     assert_eq!(lease["metadata"]["namespace"], NAMESPACE);
 }
@@ -117,7 +121,7 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     granted.extend(rights(
         objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes")),
     ));
-    granted.extend(rights(objects.only("Role")));
+    granted.extend(rights(lease_role(&objects)));
     assert_eq!(granted, documented_rights);
 }
 
@@ -128,7 +132,7 @@ fn only_the_own_lease_can_be_read_and_changed() {
         (vec![r#"leaderElection.leaseName="mine""#], "mine"),
     ] {
         let objects = render(&values);
-        let rules = objects.only("Role")["rules"].as_array().unwrap().clone();
+        let rules = lease_role(&objects)["rules"].as_array().unwrap().clone();
         for rule in rules {
             let names = rule.get("resourceNames");
             if rule["verbs"] == json!(["create"]) {
@@ -195,10 +199,43 @@ fn roles_and_accounts_may_be_somebody_elses() {
         }
     };
     let all = ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
-    none(&render(&["rbac.create=false", "rbac.aggregate=false"]), &all);
+    none(
+        &render(&[
+            "rbac.create=false",
+            "rbac.aggregate=false",
+            "rbac.archiveReader=false",
+        ]),
+        &all,
+    );
     let objects = render(&[r#"serviceAccount={"create": false, "name": "theirs"}"#]);
     none(&objects, &["ServiceAccount"]);
     assert_eq!(objects.pod()["spec"]["serviceAccountName"], "theirs");
+}
+
+/// Who may forward a port of the operator may read all archived logs: nobody may, unless an administrator says so.
+#[test]
+fn the_archive_may_be_read_by_whom_an_administrator_names() {
+    for values in [vec![], vec![r#"scope="namespace""#, r#"watchNamespace="druid""#]] {
+        let objects = render(&values);
+        let name = format!("{FULL_NAME}-archive-reader");
+        let role = objects.named("Role", &name);
+        let expected: [(&str, &[&str]); 2] = [
+            ("/pods", &["get", "list"]),
+            ("/pods/portforward", &["get", "create"]),
+        ];
+        assert_eq!(rights(role), table(expected));
+        assert_eq!(role["metadata"]["namespace"], NAMESPACE);
+        let mut bindings = objects.all("RoleBinding");
+        bindings.extend(objects.all("ClusterRoleBinding"));
+        assert!(bindings.iter().all(|b| b["roleRef"]["name"] != *name));
+        // It is not added to what a cluster's own roles allow.
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        assert!(!labels.keys().any(|l| l.contains("aggregate-to")));
+        let without = [&values[..], &["rbac.archiveReader=false"]].concat();
+        assert!(render(&without).find("Role", &name).is_none());
+    }
+    let arguments = render(&[]).arguments();
+    assert!(arguments.contains(&"--archive-listen=127.0.0.1:8081".to_owned()));
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn the_metrics_have_a_service() {
     assert_eq!(service["spec"]["ports"], port);
     assert_eq!(
         objects.container()["ports"],
-        json!([{"name": "http", "containerPort": 8080}])
+        json!([{"name": "http", "containerPort": 8080}, {"name": "archive", "containerPort": 8081}])
     );
     assert!(
         render(&["metrics.service.enabled=false"])

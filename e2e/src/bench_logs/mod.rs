@@ -8,7 +8,6 @@ mod reader;
 mod writers;
 
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -21,12 +20,7 @@ use self::{
     writers::{Pace, Written},
 };
 use crate::{
-    cache::Cache,
-    cluster::{Cluster, SecondNode},
-    images::Image,
-    kubectl::Kubectl,
-    lock::Busy,
-    progress::Progress,
+    cache::Cache, cluster::SecondNode, images::Image, kubectl::Kubectl, lock::Busy, progress::Progress,
     target::Target,
 };
 
@@ -86,7 +80,10 @@ impl<'a> Bench<'a> {
     fn begin(target: &'a Target, cache: &Cache, progress: &'a Progress) -> Result<Self> {
         let kubectl = target.kubectl();
         let image = target.image(Image::Druid, cache, progress)?;
-        let node = target.own().map(Cluster::second_node).transpose()?;
+        let node = target
+            .own()
+            .map(crate::cluster::Cluster::second_node)
+            .transpose()?;
         let folder = match target.own() {
             Some(own) => own.scratch("bench-logs")?,
             None => cache.path("run/bench-logs"),
@@ -331,12 +328,11 @@ fn throughput_table(written: &Written, rounds: &[Vec<(Reader, Cost)>]) -> String
         let cpu = spread(costs.iter().map(|c| c.cpu).collect());
         let pairs = costs.iter().zip(&plain);
         let ratio = spread(pairs.map(|(c, p)| p.seconds / c.seconds).collect());
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            table,
-            "{name:<14}{:>7.1} MB/s ({:.1} – {:.1}){:>7.2} s of cpu ({:.2} – {:.2}){:>7.2} ({:.2} – {:.2})",
+        let line = format!(
+            "{name:<14}{:>7.1} MB/s ({:.1} – {:.1}){:>7.2} s of cpu ({:.2} – {:.2}){:>7.2} ({:.2} – {:.2})\n",
             rates.0, rates.1, rates.2, cpu.0, cpu.1, cpu.2, ratio.0, ratio.1, ratio.2
         );
+        table.push_str(&line);
     }
     table
 }

@@ -118,16 +118,19 @@ fn granted(fixture: &Fixture) -> Result<BTreeSet<Right>> {
             .filter_map(|v| v.as_str().map(str::to_owned))
             .collect()
     };
+    // Other roles are for people, and bound to nobody.
+    let bound: Vec<&Value> = documents
+        .iter()
+        .filter(|d| matches!(d["kind"].as_str(), Some("RoleBinding" | "ClusterRoleBinding")))
+        .map(|binding| &binding["roleRef"])
+        .collect();
+    let is_bound = |role: &Value| {
+        bound
+            .iter()
+            .any(|b| b["kind"] == role["kind"] && b["name"] == role["metadata"]["name"])
+    };
     let mut rights = BTreeSet::new();
-    for document in &documents {
-        let aggregated = document["metadata"]["labels"].as_object().is_some_and(|labels| {
-            labels
-                .keys()
-                .any(|k| k.starts_with("rbac.authorization.k8s.io/aggregate"))
-        });
-        if aggregated || !matches!(document["kind"].as_str(), Some("Role" | "ClusterRole")) {
-            continue;
-        }
+    for document in documents.iter().filter(|d| is_bound(d)) {
         for rule in document["rules"].as_array().into_iter().flatten() {
             for group in strings(&rule["apiGroups"]) {
                 for resource in strings(&rule["resources"]) {

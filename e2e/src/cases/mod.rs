@@ -7,6 +7,7 @@ mod causes;
 mod cli;
 mod faults;
 mod fuzz;
+mod history;
 mod life;
 mod lifecycle;
 mod logs;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Case> {
     all.extend(waits::CASES);
     all.extend(lifecycle::CASES);
     all.extend(life::CASES);
+    all.extend(history::CASES);
     all.extend(logs::cases());
     all.extend(attempts::CASES);
     all.extend(payloads::CASES);

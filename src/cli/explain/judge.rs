@@ -159,6 +159,7 @@ fn snapshot(
         rung: Some(0),
         keeps_logs: false,
         log: None,
+        recorded: None,
         ended: Vec::new(),
     }
 }
