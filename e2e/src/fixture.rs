@@ -337,6 +337,18 @@ impl Fixture {
             .wait_for(&args, LIMIT, |task| wanted(&task["status"]))
     }
 
+    /// Waits until a task has no pod.
+    ///
+    /// # Errors
+    /// After [`LIMIT`].
+    pub fn until_no_pod(&self, namespace: &str, task: &str) -> Result<()> {
+        let selector = format!("peon.dev/task={task}");
+        let pods = ["pod", "--namespace", namespace, "--selector", &selector];
+        self.kubectl
+            .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))
+            .map(drop)
+    }
+
     /// Waits for the reason of a task's status.
     ///
     /// # Errors

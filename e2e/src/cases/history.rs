@@ -40,16 +40,7 @@ fn run_and_delete(fixture: &Fixture, name: &str) -> Result<Value> {
     fixture
         .kubectl
         .delete(&["peontask", name, "--namespace", NAMESPACE])?;
-    let pods = [
-        "pod",
-        "--namespace",
-        NAMESPACE,
-        "--selector",
-        &format!("peon.dev/task={name}"),
-    ];
-    fixture
-        .kubectl
-        .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))?;
+    fixture.until_no_pod(NAMESPACE, name)?;
     Ok(task)
 }
 

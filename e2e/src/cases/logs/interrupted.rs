@@ -33,6 +33,13 @@ pub(super) const CASES: [Case; 4] = [
         .own(),
 ];
 
+/// Sixty megabytes in about a minute: a kubelet rotates that several times.
+const ROTATED: Chatter = Chatter {
+    blocks: 60,
+    lines: 10_000,
+    pause: 0.7,
+};
+
 fn scene<'a>(fixture: &'a Fixture, namespace: &'a str, name: &'a str) -> Scene<'a> {
     Scene {
         fixture,
@@ -49,12 +56,7 @@ fn chatty(scene: &Scene<'_>, chatter: Chatter, seconds: u32) -> Result<Written> 
 
 fn large(fixture: &Fixture) -> Result<()> {
     let scene = scene(fixture, NAMESPACE, "log-of-sixty-megabytes");
-    let chatter = Chatter {
-        blocks: 60,
-        lines: 10_000,
-        pause: 0.7,
-    };
-    let written = chatty(&scene, chatter, 75)?;
+    let written = chatty(&scene, ROTATED, 75)?;
     scene.until_reason("Succeeded")?;
     let reason = scene.until_archived()?;
     let (log, all) = (scene.log()?, written.bytes()?);
@@ -123,12 +125,7 @@ fn rotated_away(fixture: &Fixture) -> Result<()> {
     let directory = Directory::new()?;
     let store = directory.running();
     let mut operator = grounds.start_archiving(&store.properties)?;
-    let chatter = Chatter {
-        blocks: 60,
-        lines: 10_000,
-        pause: 0.7,
-    };
-    let written = chatty(&scene, chatter, 80).with_context(|| operator.tail())?;
+    let written = chatty(&scene, ROTATED, 80).with_context(|| operator.tail())?;
     wait_until(LIMIT, "the first part of the log", || {
         Ok((store.parts()? > 0).then_some(()))
     })
