@@ -135,17 +135,21 @@ fn start_deadline(fixture: &Fixture) -> Result<()> {
     fixture.template(NAMESPACE, name, |spec| {
         spec["template"]["spec"]["nodeSelector"] = json!({"peon.dev/there-is": "none"});
     })?;
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "startDeadlineSeconds": 15});
+    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "startDeadlineSeconds": 3000});
     fixture.task(NAMESPACE, name, &spec)?;
     fixture.until(NAMESPACE, name, |s| s["reason"] == "Unschedulable")?;
+    fixture.change(NAMESPACE, name, &json!({"startDeadlineSeconds": 1}))?;
     let task = fixture.until_reason(NAMESPACE, name, "StartDeadline")?;
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("Unschedulable"), "{message}");
     fixture.until_no_pod(NAMESPACE, name)?;
 
     let name = "without-template";
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "never"}, "startDeadlineSeconds": 5});
+    let spec =
+        json!({"task": {"type": "noop"}, "templateRef": {"name": "never"}, "startDeadlineSeconds": 3000});
     fixture.task(NAMESPACE, name, &spec)?;
+    fixture.until(NAMESPACE, name, |s| s["reason"] == "NoTemplate")?;
+    fixture.change(NAMESPACE, name, &json!({"startDeadlineSeconds": 1}))?;
     let task = fixture.until_reason(NAMESPACE, name, "StartDeadline")?;
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("NoTemplate"), "{message}");
