@@ -9,6 +9,7 @@
 //! * [`kube`]: effects on the API server that every controller shares;
 //! * [`logs`]: what a task's log and report go through, and where they are kept;
 //! * [`run`]: the process: configuration, leader election, health, metrics, shutdown;
+//! * [`middle_manager`]: the workers that an overlord takes PeonTasks for;
 //! * [`cli`]: `kubectl peon`.
 //!
 //! `docs/architecture.md` draws the state machine and says which module may import what.
@@ -18,5 +19,6 @@ pub mod cli;
 pub mod druid;
 pub mod kube;
 pub mod logs;
+pub mod middle_manager;
 pub mod run;
 pub mod task;

@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase};
+use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
 
 /// Reason of a status that no operator has written yet.
 pub const BORN: &str = "WaitingForOperator";
@@ -13,7 +13,7 @@ pub const BORN: &str = "WaitingForOperator";
 /// # Errors
 /// When a manifest cannot be written as YAML.
 pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
-    [task(), PeonTemplate::crd()]
+    [task(), PeonTemplate::crd(), VirtualMiddleManager::crd()]
         .into_iter()
         .map(|crd| {
             let name = format!("{}.yaml", crd.spec.names.plural);

@@ -12,6 +12,7 @@ pub mod peon_template;
 pub mod retry;
 pub mod schema;
 pub mod task_from;
+pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
@@ -21,6 +22,9 @@ pub use peon_template::{
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
 pub use task_from::{Chunk, TaskFrom};
+pub use virtual_middle_manager::{
+    VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus,
+};
 
 /// API group of every resource of this project.
 pub const GROUP: &str = "peon.dev";
@@ -36,6 +40,12 @@ pub const LABEL_TASK: &str = "peon.dev/task";
 
 /// Label with the uid of the PeonTask.
 pub const LABEL_TASK_UID: &str = "peon.dev/task-uid";
+
+/// Label with the name of the VirtualMiddleManager (shortened as in [`names::label_value`]) on its PeonTasks and their pods.
+pub const LABEL_MIDDLE_MANAGER: &str = "peon.dev/middle-manager";
+
+/// Label with the ordinal of the identity to which the overlord assigned a PeonTask.
+pub const LABEL_IDENTITY: &str = "peon.dev/identity";
 
 /// Annotation with the true Druid task id, which may hold characters that no label or name may.
 pub const ANNOTATION_TASK_ID: &str = "peon.dev/task-id";

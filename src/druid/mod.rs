@@ -8,3 +8,4 @@ pub mod payload;
 pub mod properties;
 pub mod task_id;
 pub mod task_status;
+pub mod worker;
