@@ -4,3 +4,6 @@
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
 pub mod backend;
+pub mod controller;
+pub mod judge;
+pub mod objects;
