@@ -1,7 +1,8 @@
-//! The operator, and the sidecar that keeps a task's log.
+//! The operator, the sidecar that keeps a task's log, and the process of a VirtualMiddleManager.
 
 use clap::Parser;
 use peon_operator::logs::sidecar;
+use peon_operator::middle_manager;
 use peon_operator::run::config::{Other, Program};
 use peon_operator::run::process;
 
@@ -11,5 +12,6 @@ async fn main() -> anyhow::Result<()> {
     match program.other {
         None => process::run(program.operator).await,
         Some(Other::LogSidecar(files)) => sidecar::run(&files).await,
+        Some(Other::MiddleManager(options)) => middle_manager::process::run(options).await,
     }
 }

@@ -7,3 +7,4 @@ pub mod backend;
 pub mod controller;
 pub mod judge;
 pub mod objects;
+pub mod report;

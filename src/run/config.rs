@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use super::archive_server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::objects::Role;
+use crate::middle_manager::process::Options;
 
 /// What the program is started for: the operator, unless it is told something else.
 #[derive(Debug, Clone, Parser)]
@@ -32,6 +33,8 @@ pub struct Program {
 pub enum Other {
     /// Keeps the log and the report of a task, in a container beside its peon.
     LogSidecar(Files),
+    /// Serves the identities of a VirtualMiddleManager.
+    MiddleManager(Options),
 }
 
 /// Runs Apache Druid ingestion tasks as Kubernetes pods.

@@ -47,7 +47,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// # Errors
 /// When the process cannot start, or lost its lease.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    super::telemetry::start(&config)?;
+    super::telemetry::start(&config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals()?;
     let mut operator = read_properties(&config)?;
     operator.sidecar_image.clone_from(&config.image);

@@ -5,14 +5,14 @@ use tokio::sync::watch;
 
 /// A request to shut down that everybody can wait for.
 #[derive(Clone)]
-pub(super) struct Shutdown(watch::Receiver<bool>);
+pub(crate) struct Shutdown(watch::Receiver<bool>);
 
 impl Shutdown {
     /// Listens for SIGTERM and SIGINT. A second signal ends the process at once.
     ///
     /// # Errors
     /// When signals cannot be listened for.
-    pub(super) fn on_signals() -> std::io::Result<Self> {
+    pub(crate) fn on_signals() -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -34,7 +34,7 @@ impl Shutdown {
     }
 
     /// Waits for the request.
-    pub(super) async fn requested(mut self) {
+    pub(crate) async fn requested(mut self) {
         // A sender that is gone asks for nothing; waiting for ever is right then.
         if self.0.wait_for(|asked| *asked).await.is_err() {
             std::future::pending::<()>().await;

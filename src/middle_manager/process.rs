@@ -1,0 +1,200 @@
+//! The process of a `VirtualMiddleManager`, from start to end.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use kube::{Api, Client};
+use tokio::task::JoinSet;
+
+use super::announce::{Announcer, this_process};
+use super::backend::Ordinal;
+use super::bind::Binder;
+use super::line::Line;
+use super::objects::FIRST_POD_PORT;
+use super::overlord::Overlord;
+use super::routes::{BODY_LIMIT, Served, routes};
+use super::serve::Port;
+use super::standing::Standing;
+use super::tasks::Tasks;
+use super::zookeeper::ZooKeeper;
+use super::{equipment, forget, upkeep};
+use crate::api::VirtualMiddleManager;
+use crate::run::clock::Clock;
+use crate::run::config::LogFormat;
+use crate::run::health::Health;
+use crate::run::metrics::Metrics;
+use crate::run::shutdown::Shutdown;
+use crate::run::telemetry;
+
+/// How long the overlord has to hear that no more tasks are taken.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long answers that have begun may take when the process ends.
+const GRACE: Duration = Duration::from_secs(5);
+/// Between attempts to see what there is before anything is served.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Serves the identities of a VirtualMiddleManager. The operator starts it.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Name of the VirtualMiddleManager.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// Its namespace, and that of its PeonTasks.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// The hosts of its identities, by ordinal, as an overlord calls them.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "HOSTS")]
+    pub hosts: Vec<String>,
+
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Largest assignment in bytes.
+    #[arg(long, default_value_t = BODY_LIMIT, value_name = "BYTES")]
+    pub body_limit: usize,
+
+    /// Format of the log.
+    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log, as a tracing filter.
+    #[arg(long, env = "PEON_LOG", default_value = "info,kube_runtime=warn", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Serves until it is asked to stop.
+///
+/// Order of the start: what there is is listed, the ports are served, the workers are announced. Of the end: no tasks are
+/// taken, the overlord hears that, the workers are withdrawn, the ports are closed.
+///
+/// # Access control
+/// virtualmiddlemanagers: get, list, watch. virtualmiddlemanagers/status: patch.
+///
+/// # Errors
+/// When the object, a Secret or a port is not as it should be.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    telemetry::start(&options.log, options.log_format)?;
+    // More than one library would choose a provider of TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let shutdown = Shutdown::on_signals()?;
+    let metrics = Metrics::default();
+    let health = Health::new(metrics.clone());
+    let mut background = JoinSet::new();
+    let probes = tokio::net::TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("--listen {} cannot be bound", options.listen))?;
+    background.spawn(health.clone().beat());
+    let served = health.clone().routes();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(probes, served).await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+    let client = crate::kube::client::connect(&metrics).await.context("no cluster can be reached")?;
+    let manager = object(&client, &options).await?;
+    let lines: Vec<Arc<Line>> = options.hosts.iter().map(|_| Arc::new(Line::new(hash()))).collect();
+    let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
+    let maker = equipment::maker(&manager, &options.namespace);
+    let selector = maker.selector();
+    let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
+    let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
+    let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let standing = Standing::new(client.clone(), &options, &manager, lines.clone(), tasks.clone(), overlord.clone());
+    let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
+    background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
+    background.spawn(upkeep::run(binder.clone()));
+    background.spawn(forget::run(binder.clone(), overlord));
+    tracing::info!(name = options.name, identities = lines.len(), "starting");
+    tokio::select! {
+        () = listed(&binder, &health) => {}
+        () = shutdown.clone().requested() => return Ok(()),
+    }
+
+    let discovered: Vec<Arc<AtomicBool>> = lines.iter().map(|_| Arc::default()).collect();
+    let (ending, ended) = tokio::sync::watch::channel(false);
+    let mut ports = JoinSet::new();
+    for (ordinal, line) in (0_u16..).zip(&lines) {
+        let index = usize::from(ordinal);
+        let host = options.hosts.get(index).map(String::as_str).unwrap_or_default();
+        let served = Served {
+            identity: Ordinal(ordinal),
+            address: equipment::worker(&manager.spec, host).address(),
+            line: line.clone(),
+            backend: binder.clone(),
+            credentials: equipment::auth(&manager.spec)?,
+            body_limit: options.body_limit,
+            discovered: discovered.get(index).cloned().unwrap_or_default(),
+        };
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, FIRST_POD_PORT + ordinal));
+        let port = Port::bind(address, equipment::tls(&manager.spec)?).await?;
+        let mut ended = ended.clone();
+        let stop = async move {
+            // Nobody drops the sender before the end.
+            let _ = ended.wait_for(|ended| *ended).await;
+        };
+        ports.spawn(port.serve(routes(served), stop, GRACE));
+    }
+    health.missing(Vec::new());
+    let announcer = Announcer::start(discovery);
+    tokio::select! {
+        () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
+        Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
+        Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
+        () = shutdown.requested() => {}
+    }
+
+    tasks.drain();
+    let heard = futures::future::join_all(lines.iter().map(|line| line.delivered_all()));
+    if tokio::time::timeout(FAREWELL, heard).await.is_err() {
+        tracing::info!("no overlord heard that no tasks are taken: it was not asking");
+    }
+    for flag in &discovered {
+        flag.store(false, Ordering::Relaxed);
+    }
+    if let Err(error) = announcer.stop().await {
+        tracing::warn!(%error, "stopping");
+    }
+    for line in &lines {
+        line.close();
+    }
+    let _ = ending.send(true);
+    while ports.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {
+    let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
+    let found = api.get(&options.name).await;
+    found.with_context(|| format!("the VirtualMiddleManager {} cannot be read", options.name))
+}
+
+/// Nothing is served before it is known what there is: an overlord takes what is missing for lost.
+async fn listed(binder: &Binder<Arc<Line>>, health: &Health) {
+    while let Err(error) = binder.list().await {
+        tracing::warn!(%error, "waiting");
+        health.missing(vec![error.to_string()]);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The hash by which overlords tell the histories of two processes apart.
+fn hash() -> i64 {
+    use std::hash::{BuildHasher, RandomState};
+    // RandomState is seeded by the operating system. As positive as Druid's own, which are times.
+    i64::try_from(RandomState::new().hash_one(std::process::id()) >> 1).unwrap_or(i64::MAX)
+}
+
+fn host_name() -> String {
+    std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "middle-manager".to_owned())
+}

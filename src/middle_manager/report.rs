@@ -1,0 +1,204 @@
+//! What the pod says of its identities in the status of its `VirtualMiddleManager` (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::judge::ANNOUNCED;
+use crate::api::VirtualMiddleManagerStatus;
+use crate::api::conditions::{Conditions, find};
+use crate::api::virtual_middle_manager::IdentityStatus;
+
+/// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
+const SILENT: Duration = Duration::from_secs(4 * 60);
+/// The time of the last poll is written with other changes, and else when the one that stands is this old.
+const STALE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Reasons of `Announced`.
+pub mod announced {
+    /// Every identity stands in discovery, and an overlord asks it for news.
+    pub const ANNOUNCED: &str = "Announced";
+    /// An identity does not stand in discovery; the message says why.
+    pub const NOT_ANNOUNCED: &str = "NotAnnounced";
+    /// An identity is announced, and no overlord asks it for news.
+    pub const NOT_POLLED: &str = "NotPolled";
+}
+
+/// What is known of one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// `host:port`.
+    pub address: String,
+    /// Whether it stands in discovery, by this process or a younger one.
+    pub announced: bool,
+    /// What is wrong with that.
+    pub error: Option<String>,
+    /// Whether it takes no tasks.
+    pub disabled: bool,
+    /// Slots in use.
+    pub used: u32,
+    /// When it was last asked for news, and how long ago.
+    pub polled: Option<(Timestamp, Duration)>,
+}
+
+/// The next status; `None` where what stands says it all. `leader` is the overlord's, where it is known.
+#[must_use]
+pub fn status(
+    before: &VirtualMiddleManagerStatus,
+    identities: &[Facts],
+    leader: Option<&str>,
+    now: Timestamp,
+) -> Option<VirtualMiddleManagerStatus> {
+    let (is, reason, message) = judge(identities);
+    let ours: Vec<Condition> = find(&before.conditions, ANNOUNCED).cloned().into_iter().collect();
+    let mut conditions = Conditions::from(&ours, None, now);
+    conditions.set(ANNOUNCED, is, reason, &message);
+    let next = VirtualMiddleManagerStatus {
+        conditions: conditions.into_list(),
+        leader: leader.map(str::to_owned),
+        used: Some(identities.iter().map(|i| i.used).sum()),
+        identities: identities.iter().map(identity).collect(),
+        observed_generation: None,
+    };
+    let stands = VirtualMiddleManagerStatus {
+        conditions: ours,
+        observed_generation: None,
+        ..before.clone()
+    };
+    let changed = without_times(&next) != without_times(&stands);
+    (changed || is_stale(&stands, &next)).then_some(next)
+}
+
+fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
+    if let Some(identity) = identities.iter().find(|i| !i.announced) {
+        let why = identity.error.as_deref().unwrap_or("it is about to be");
+        let message = format!("{} is not announced: {why}", identity.address);
+        return (false, announced::NOT_ANNOUNCED, message);
+    }
+    let heard = |i: &Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
+    if let Some(identity) = identities.iter().find(|i| !heard(i)) {
+        let message = format!("no overlord asks {} for news", identity.address);
+        return (false, announced::NOT_POLLED, message);
+    }
+    let message = format!("{} workers are announced, and asked for news", identities.len());
+    (true, announced::ANNOUNCED, message)
+}
+
+fn identity(facts: &Facts) -> IdentityStatus {
+    IdentityStatus {
+        address: facts.address.clone(),
+        announced: facts.announced,
+        disabled: facts.disabled,
+        used: facts.used,
+        // Whole seconds, as the API server keeps them.
+        last_poll_time: facts
+            .polled
+            .and_then(|(at, _)| Timestamp::from_second(at.as_second()).ok())
+            .map(Time),
+        error: facts.error.clone(),
+    }
+}
+
+fn without_times(status: &VirtualMiddleManagerStatus) -> VirtualMiddleManagerStatus {
+    let mut status = status.clone();
+    for identity in &mut status.identities {
+        identity.last_poll_time = None;
+    }
+    status
+}
+
+fn is_stale(before: &VirtualMiddleManagerStatus, next: &VirtualMiddleManagerStatus) -> bool {
+    before
+        .identities
+        .iter()
+        .zip(&next.identities)
+        .any(
+            |(before, next)| match (&before.last_poll_time, &next.last_poll_time) {
+                (Some(before), Some(next)) => next.0.duration_since(before.0) >= STALE,
+                (before, next) => before.is_none() && next.is_some(),
+            },
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn facts(polled: i64) -> Facts {
+        Facts {
+            address: "a:8091".into(),
+            announced: true,
+            error: None,
+            disabled: false,
+            used: 1,
+            polled: Some((at(polled), Duration::from_secs(1))),
+        }
+    }
+
+    fn reason(identities: &[Facts]) -> (String, String) {
+        let status = status(&VirtualMiddleManagerStatus::default(), identities, None, at(100)).unwrap();
+        let condition = status.conditions[0].clone();
+        (condition.status, condition.reason)
+    }
+
+    #[test]
+    fn the_first_thing_that_is_wrong_is_said() {
+        let absent = Facts {
+            announced: false,
+            error: Some("no ZooKeeper".into()),
+            polled: None,
+            ..facts(1)
+        };
+        let silent = Facts {
+            polled: Some((at(1), SILENT)),
+            ..facts(1)
+        };
+        let never = Facts {
+            polled: None,
+            ..facts(1)
+        };
+        let cases = [
+            (vec![facts(1), absent.clone()], "False", announced::NOT_ANNOUNCED),
+            (vec![silent.clone(), absent], "False", announced::NOT_ANNOUNCED),
+            (vec![facts(1), silent], "False", announced::NOT_POLLED),
+            (vec![never], "False", announced::NOT_POLLED),
+            (vec![facts(1), facts(1)], "True", announced::ANNOUNCED),
+        ];
+        for (identities, is, expected) in cases {
+            assert_eq!(reason(&identities), (is.to_owned(), expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn polls_alone_are_written_now_and_then() {
+        let next = |before: &VirtualMiddleManagerStatus, polled| {
+            status(before, &[facts(polled)], Some("o"), at(polled))
+        };
+        let first = next(&VirtualMiddleManagerStatus::default(), 100).unwrap();
+        assert_eq!(first.used, Some(1));
+        assert_eq!(next(&first, 100), None);
+        assert_eq!(next(&first, 399), None);
+        let later = next(&first, 400).unwrap();
+        assert_eq!(later.identities[0].last_poll_time.as_ref().unwrap().0, at(400));
+        let busier = Facts {
+            used: 2,
+            ..facts(101)
+        };
+        assert!(status(&first, &[busier], Some("o"), at(101)).is_some());
+    }
+
+    #[test]
+    fn the_operators_conditions_are_not_ours_to_write() {
+        let mut before = status(&VirtualMiddleManagerStatus::default(), &[facts(1)], None, at(1)).unwrap();
+        let mut ready = before.conditions[0].clone();
+        ready.type_ = "Ready".into();
+        before.conditions.push(ready);
+        before.observed_generation = Some(3);
+        assert_eq!(status(&before, &[facts(1)], None, at(2)), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! Keeps announced what the object wants, and says in its status how things stand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+
+use super::announce::{AnnouncementState, Announcer, States};
+use super::backend::Ordinal;
+use super::line::Line;
+use super::overlord::Overlord;
+use super::process::Options;
+use super::report::{self, Facts};
+use super::tasks::Tasks;
+use super::{announce, equipment};
+use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
+use crate::kube::error;
+
+/// Fields of the status that are the pod's carry this owner.
+const OWNER: &str = "peon-operator-middle-manager";
+/// How often it is looked whether the status still stands, at most.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it is asked who leads.
+const LEADER: Duration = Duration::from_secs(30);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the identities stand.
+pub(super) struct Standing {
+    api: Api<VirtualMiddleManager>,
+    name: String,
+    hosts: Vec<String>,
+    spec: VirtualMiddleManagerSpec,
+    status: VirtualMiddleManagerStatus,
+    lines: Vec<Arc<Line>>,
+    tasks: Arc<Tasks<Arc<Line>>>,
+    overlord: Overlord,
+    leader: Option<String>,
+    asked: Option<Instant>,
+}
+
+impl Standing {
+    pub(super) fn new(
+        client: Client,
+        options: &Options,
+        manager: &VirtualMiddleManager,
+        lines: Vec<Arc<Line>>,
+        tasks: Arc<Tasks<Arc<Line>>>,
+        overlord: Overlord,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, &options.namespace),
+            name: options.name.clone(),
+            hosts: options.hosts.clone(),
+            spec: manager.spec.clone(),
+            status: manager.status.clone().unwrap_or_default(),
+            lines,
+            tasks,
+            overlord,
+            leader: None,
+            asked: None,
+        }
+    }
+
+    /// For as long as it is not dropped. Ends when the object cannot be watched any more.
+    pub(super) async fn keep(mut self, announcer: &Announcer, discovered: &[Arc<AtomicBool>]) {
+        self.announce(announcer);
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        let stream = watcher(self.api.clone(), config).default_backoff().applied_objects();
+        let mut objects = std::pin::pin!(stream);
+        let states = announcer.states();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                object = objects.next() => match object {
+                    Some(Ok(object)) => {
+                        self.status = object.status.unwrap_or_default();
+                        if self.spec != object.spec {
+                            self.spec = object.spec;
+                            self.announce(announcer);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "the VirtualMiddleManager cannot be watched; it is tried again");
+                    }
+                    None => return,
+                },
+                _ = look.tick() => {
+                    let states = states.borrow().clone();
+                    for (ordinal, flag) in (0_u16..).zip(discovered) {
+                        let announced = states.get(&Ordinal(ordinal)).is_some_and(AnnouncementState::announced);
+                        flag.store(announced, Ordering::Relaxed);
+                    }
+                    self.ask_for_the_leader().await;
+                    self.say(&states).await;
+                }
+            }
+        }
+    }
+
+    /// A change of what is announced is made by the announcer; of what the Deployment says, by another pod.
+    fn announce(&self, announcer: &Announcer) {
+        for (ordinal, host) in (0_u16..).zip(&self.hosts) {
+            announcer.announce(Ordinal(ordinal), equipment::worker(&self.spec, host));
+        }
+    }
+
+    async fn ask_for_the_leader(&mut self) {
+        if self.asked.is_some_and(|then| then.elapsed() < LEADER) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        match tokio::time::timeout(TIMEOUT, self.overlord.leader()).await {
+            Ok(Ok(leader)) => self.leader = leader,
+            Ok(Err(error)) => {
+                self.leader = None;
+                tracing::debug!(%error, "nobody says who leads");
+            }
+            Err(_) => self.leader = None,
+        }
+    }
+
+    fn facts(&self, states: &States) -> Vec<Facts> {
+        let facts = |((ordinal, line), host): ((u16, &Arc<Line>), &String)| {
+            let identity = Ordinal(ordinal);
+            let state = states.get(&identity).cloned().unwrap_or_default();
+            Facts {
+                address: equipment::worker(&self.spec, host).address(),
+                // A younger process of the same identity serves it as well.
+                announced: state.standing != announce::Standing::Absent,
+                error: state.error,
+                disabled: self.tasks.is_disabled(identity),
+                used: self.tasks.used(identity),
+                polled: line.last_poll().map(|polled| (polled.at, polled.ago)),
+            }
+        };
+        (0_u16..).zip(&self.lines).zip(&self.hosts).map(facts).collect()
+    }
+
+    async fn say(&mut self, states: &States) {
+        // What a younger process sees, that says itself.
+        let superseded = |state: &AnnouncementState| matches!(state.standing, announce::Standing::Superseded { .. });
+        if states.values().any(superseded) {
+            return;
+        }
+        let facts = self.facts(states);
+        let Some(next) = report::status(&self.status, &facts, self.leader.as_deref(), Timestamp::now()) else {
+            return;
+        };
+        let status = json!({
+            "apiVersion": VirtualMiddleManager::api_version(&()),
+            "kind": VirtualMiddleManager::kind(&()),
+            "status": next,
+        });
+        let params = PatchParams::apply(OWNER).force();
+        let write = self.api.patch_status(&self.name, &params, &Patch::Apply(&status));
+        match tokio::time::timeout(TIMEOUT, write).await {
+            Ok(Ok(kept)) => self.status = kept.status.unwrap_or_default(),
+            Ok(Err(error)) => {
+                let error = error::chain(&error);
+                tracing::warn!(error, "the status cannot be written; it is tried again");
+            }
+            Err(_) => tracing::warn!("the status was not written in time; it is tried again"),
+        }
+    }
+}
