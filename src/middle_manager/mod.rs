@@ -4,3 +4,4 @@
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
 pub mod backend;
+pub mod history;
