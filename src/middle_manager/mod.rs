@@ -5,3 +5,4 @@
 
 pub mod backend;
 pub mod history;
+pub mod line;
