@@ -16,7 +16,7 @@ use crate::druid::worker::{Answer, Counter, TaskAnnouncement};
 /// overlords overlap when the leader changes.
 pub const HELD: usize = 64;
 /// For so long a poll is held at most, whatever it says. An overlord says 3 minutes.
-pub const LONGEST_HOLD: Duration = Duration::from_mins(15);
+pub const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
 
 /// When an identity was last polled.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use super::*;
 use crate::druid::worker::{Change, End, TaskFacts, TaskLocation, TaskResource};
 
 const HASH: i64 = 7;
-const LONG: Duration = Duration::from_mins(3);
+const LONG: Duration = Duration::from_secs(180);
 
 fn facts(id: &str) -> TaskFacts {
     TaskFacts {
@@ -139,7 +139,7 @@ async fn a_line_knows_when_it_was_polled() {
     line.poll(at(-1), LONG).await;
     let polled = line.last_poll().unwrap();
     assert!(before <= polled.at && polled.at <= Timestamp::now());
-    assert!(polled.ago < Duration::from_hours(1));
+    assert!(polled.ago < Duration::from_secs(3600));
 }
 
 /// Several that change, several that poll, on several threads: everybody ends with everything.
@@ -172,7 +172,7 @@ async fn nobody_misses_anything() {
             }
         });
     }
-    let all = tokio::time::timeout(Duration::from_mins(1), join_all(followers));
+    let all = tokio::time::timeout(Duration::from_secs(60), join_all(followers));
     for heard in all.await.unwrap() {
         assert_eq!(heard.unwrap(), CHANGERS * EACH);
     }

@@ -4,5 +4,12 @@
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
 pub mod backend;
+mod body;
+pub mod credentials;
+#[cfg(test)]
+mod fixtures;
 pub mod history;
 pub mod line;
+mod problem;
+pub mod routes;
+pub mod serve;
