@@ -343,10 +343,9 @@ fn digits(number: &[u8]) -> Result<Decimal, &'static str> {
             break;
         }
     }
-    let mut digits = groups.pop().unwrap_or_default().to_string();
-    for group in groups.into_iter().rev() {
-        digits.push_str(&format!("{group:09}"));
-    }
+    let first = groups.pop().unwrap_or_default().to_string();
+    let others = groups.iter().rev().map(|group| format!("{group:09}"));
+    let digits = std::iter::once(first).chain(others).collect();
     let sign = if negative { "-" } else { "" };
     Ok(Decimal { sign, digits })
 }

@@ -5,7 +5,7 @@ use flate2::read::GzDecoder;
 use super::*;
 use crate::druid::worker::{Change, Counter};
 
-fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
+fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
     let pair = |value: &&str| (name.clone(), HeaderValue::from_str(value).unwrap());
     values.iter().map(pair).collect()
 }
@@ -19,7 +19,7 @@ fn smile_is_asked_for_to_the_letter() {
         ("*/*", Format::Json),
     ] {
         assert_eq!(
-            Format::of_answer(&headers(header::ACCEPT, &[accept])),
+            Format::of_answer(&headers(&header::ACCEPT, &[accept])),
             format,
             "{accept}"
         );
@@ -35,7 +35,7 @@ fn a_body_is_what_its_type_says() {
         ("text/plain", None),
     ] {
         assert_eq!(
-            Format::of_body(&headers(header::CONTENT_TYPE, &[sent])),
+            Format::of_body(&headers(&header::CONTENT_TYPE, &[sent])),
             format,
             "{sent}"
         );
@@ -99,7 +99,7 @@ fn gzip_is_for_those_who_take_it() {
         (&[], false),
     ] {
         assert_eq!(
-            takes_gzip(&headers(header::ACCEPT_ENCODING, encodings)),
+            takes_gzip(&headers(&header::ACCEPT_ENCODING, encodings)),
             gzip,
             "{encodings:?}"
         );

@@ -68,10 +68,10 @@ pub(crate) struct Memory {
 
 impl Memory {
     fn here(&self) -> Result<(), Unavailable> {
-        match self.away.load(Ordering::SeqCst) {
-            true => Err(Unavailable("nobody knows".into())),
-            false => Ok(()),
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Unavailable("nobody knows".into()));
         }
+        Ok(())
     }
 }
 

@@ -54,18 +54,18 @@ pub struct Served<B> {
     pub discovered: Arc<AtomicBool>,
 }
 
-struct Server<B> {
+struct Worker<B> {
     served: Served<B>,
     assignments: Semaphore,
 }
 
-type Shared<B> = State<Arc<Server<B>>>;
+type Shared<B> = State<Arc<Worker<B>>>;
 
 /// The routes of one identity. All but `/status/health` and `/status/ready`, which probes ask, want the credentials.
 ///
 /// What a client orders is carried out even if the client goes away meanwhile.
 pub fn routes<B: Backend>(served: Served<B>) -> Router {
-    let server = Arc::new(Server {
+    let worker = Arc::new(Worker {
         served,
         assignments: Semaphore::new(ASSIGNMENTS),
     });
@@ -82,17 +82,17 @@ pub fn routes<B: Backend>(served: Served<B>) -> Router {
         .route("/status/properties", get(async || json_body(&json!({}))))
         .route("/status/selfDiscovered", get(self_discovered::<B>))
         .route("/status/selfDiscovered/status", get(self_discovered_status::<B>))
-        .route_layer(middleware::from_fn_with_state(server.clone(), admit::<B>));
+        .route_layer(middleware::from_fn_with_state(worker.clone(), admit::<B>));
     Router::new()
         .route("/status/health", get(async || json_body(&json!(true))))
         .route("/status/ready", get(self_discovered::<B>))
         .merge(guarded)
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
-        .with_state(server)
+        .with_state(worker)
 }
 
-async fn admit<B: Backend>(State(server): Shared<B>, request: Request, next: Next) -> Response {
-    let credentials = &server.served.credentials;
+async fn admit<B: Backend>(State(worker): Shared<B>, request: Request, next: Next) -> Response {
+    let credentials = &worker.served.credentials;
     if credentials.as_ref().is_some_and(|c| !c.admit(request.headers())) {
         tracing::debug!(
             path = request.uri().path(),
@@ -130,7 +130,7 @@ struct Asked {
 }
 
 async fn poll<B: Backend>(
-    State(server): Shared<B>,
+    State(worker): Shared<B>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -139,7 +139,7 @@ async fn poll<B: Backend>(
     let timeout = timeout.filter(|ms| *ms > 0).map(Duration::from_millis);
     let timeout =
         timeout.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "timeout must be positive."))?;
-    let served = &server.served;
+    let served = &worker.served;
     let asked = Counter {
         counter: asked.counter,
         hash: asked.hash,
@@ -170,7 +170,7 @@ async fn respond(answer: Answer, format: Format, gzip: bool) -> Result<Response,
     Ok(response)
 }
 
-async fn assign<B: Backend>(State(server): Shared<B>, request: Request) -> Result<StatusCode, Problem> {
+async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     let format =
         Format::of_body(&parts.headers).filter(|_| !parts.headers.contains_key(header::CONTENT_ENCODING));
@@ -178,8 +178,8 @@ async fn assign<B: Backend>(State(server): Shared<B>, request: Request) -> Resul
         let said = "a task is sent as application/x-jackson-smile or application/json, and not packed";
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
     })?;
-    let most = server.served.body_limit;
-    let place = server.assignments.acquire().await.map_err(broken)?;
+    let most = worker.served.body_limit;
+    let place = worker.assignments.acquire().await.map_err(broken)?;
     let bytes = match tokio::time::timeout(READING, Limited::new(body, most).collect()).await {
         Ok(Ok(read)) => Vec::from(read.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -200,7 +200,7 @@ async fn assign<B: Backend>(State(server): Shared<B>, request: Request) -> Resul
     let task = if aside_better { aside(read).await? } else { read() }?;
     drop(place);
     see_through(async move {
-        let served = &server.served;
+        let served = &worker.served;
         served.backend.assign(served.identity, task).await
     })
     .await??;
@@ -208,45 +208,45 @@ async fn assign<B: Backend>(State(server): Shared<B>, request: Request) -> Resul
 }
 
 async fn shutdown<B: Backend>(
-    State(server): Shared<B>,
+    State(worker): Shared<B>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id?;
     let answer = json_body(&json!({"task": id}));
     see_through(async move {
-        let served = &server.served;
+        let served = &worker.served;
         served.backend.shutdown(served.identity, &id).await
     })
     .await??;
     Ok(answer)
 }
 
-async fn enable<B: Backend>(State(server): Shared<B>) -> Result<Response, Problem> {
-    set_enabled(server, true).await
+async fn enable<B: Backend>(State(worker): Shared<B>) -> Result<Response, Problem> {
+    set_enabled(worker, true).await
 }
 
-async fn disable<B: Backend>(State(server): Shared<B>) -> Result<Response, Problem> {
-    set_enabled(server, false).await
+async fn disable<B: Backend>(State(worker): Shared<B>) -> Result<Response, Problem> {
+    set_enabled(worker, false).await
 }
 
-async fn set_enabled<B: Backend>(server: Arc<Server<B>>, enabled: bool) -> Result<Response, Problem> {
+async fn set_enabled<B: Backend>(worker: Arc<Worker<B>>, enabled: bool) -> Result<Response, Problem> {
     let word = if enabled { "enabled" } else { "disabled" };
-    let answer = json_body(&json!({&server.served.address: word}));
+    let answer = json_body(&json!({&worker.served.address: word}));
     see_through(async move {
-        let served = &server.served;
+        let served = &worker.served;
         served.backend.enable(served.identity, enabled).await
     })
     .await??;
     Ok(answer)
 }
 
-async fn enabled<B: Backend>(State(server): Shared<B>) -> Response {
-    let served = &server.served;
+async fn enabled<B: Backend>(State(worker): Shared<B>) -> Response {
+    let served = &worker.served;
     json_body(&json!({&served.address: !served.line.disabled()}))
 }
 
-async fn tasks<B: Backend>(State(server): Shared<B>) -> Response {
-    json_body(&json!(server.served.line.running()))
+async fn tasks<B: Backend>(State(worker): Shared<B>) -> Response {
+    json_body(&json!(worker.served.line.running()))
 }
 
 #[derive(Deserialize)]
@@ -259,12 +259,12 @@ struct Portion {
 /// The log as it comes, neither packed nor collected: somebody may be watching it. The overlord hands the body to the
 /// user whatever the status says, so that a task that is not here has none.
 async fn log<B: Backend>(
-    State(server): Shared<B>,
+    State(worker): Shared<B>,
     id: Result<Path<String>, PathRejection>,
     portion: Result<Query<Portion>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (Path(id), Query(portion)) = (id?, portion?);
-    let served = &server.served;
+    let served = &worker.served;
     let log = served.backend.log(served.identity, &id, portion.offset).await;
     let (code, body) = log.map_or((StatusCode::NOT_FOUND, Body::empty()), |log| {
         (StatusCode::OK, log)
@@ -279,15 +279,16 @@ async fn status() -> Response {
     json_body(&json!({"version": env!("CARGO_PKG_VERSION"), "modules": [], "memory": memory}))
 }
 
-async fn self_discovered<B: Backend>(State(server): Shared<B>) -> StatusCode {
-    match server.served.discovered.load(Ordering::Relaxed) {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+async fn self_discovered<B: Backend>(State(worker): Shared<B>) -> StatusCode {
+    if worker.served.discovered.load(Ordering::Relaxed) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }
 
-async fn self_discovered_status<B: Backend>(State(server): Shared<B>) -> Response {
-    let discovered = server.served.discovered.load(Ordering::Relaxed);
+async fn self_discovered_status<B: Backend>(State(worker): Shared<B>) -> Response {
+    let discovered = worker.served.discovered.load(Ordering::Relaxed);
     json_body(&json!({"selfDiscovered": discovered}))
 }
 
