@@ -4,7 +4,16 @@
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
 pub mod backend;
+mod body;
 pub mod controller;
+pub mod credentials;
+#[cfg(test)]
+mod fixtures;
+pub mod history;
 pub mod judge;
+pub mod line;
 pub mod objects;
+mod problem;
 pub mod report;
+pub mod routes;
+pub mod serve;
