@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Case, Manager, case, list, noop, text};
 use crate::{
+    cases::lifecycle::cannot_be_parsed,
+    druid::{Druid, STORAGE_PATH},
     fixture::{Fixture, LIMIT, NAMESPACE},
     samples,
     wait::wait_until,
@@ -82,24 +84,22 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Hash partitions of three inputs: three subtasks that partition, and others that merge what those left in deep storage.
+/// Hash partitions of three files: a subtask for each of them that partitions, and others that merge what those left in
+/// deep storage.
 fn subtasks(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let (mut task, datasource) = ingest(fixture, "hashed")?;
+    let own = fixture.target.own().context("no cluster of our own")?;
+    let inputs = Druid::storage_folder(own, NAMESPACE)?.join(&datasource);
+    std::fs::create_dir_all(&inputs)?;
+    for file in 0..3 {
+        let row = |n| format!("{{\"ts\":\"2024-01-0{}T00:00:00Z\",\"page\":\"{file}-{n}\",\"added\":1}}\n", 1 + n % 2);
+        std::fs::write(inputs.join(format!("{file}.json")), (0..8).map(row).collect::<String>())?;
+    }
     let spec = &mut task["spec"];
-    let inputs: Vec<Value> = (0..3)
-        .map(|n| {
-            let rows: Vec<String> = (0..4)
-                .map(|r| format!("{{\"time\":\"2024-01-01T0{r}:00:00Z\",\"page\":\"p{n}{r}\",\"added\":1}}"))
-                .collect();
-            json!({"type": "inline", "data": rows.join("\n")})
-        })
-        .collect();
-    spec["ioConfig"]["inputSource"] = json!({"type": "combining", "delegates": inputs});
-    spec["dataSchema"]["timestampSpec"] = json!({"column": "time", "format": "iso"});
-    spec["dataSchema"]["dimensionsSpec"] = json!({"dimensions": ["page"]});
-    spec["dataSchema"]["metricsSpec"] = json!([{"type": "longSum", "name": "added", "fieldName": "added"}]);
-    spec["dataSchema"]["granularitySpec"] = json!({"segmentGranularity": "DAY", "queryGranularity": "NONE", "rollup": true, "intervals": ["2024-01-01/2024-01-02"]});
+    let folder = format!("{STORAGE_PATH}/{datasource}");
+    spec["ioConfig"]["inputSource"] = json!({"type": "local", "baseDir": folder, "filter": "*.json"});
+    spec["dataSchema"]["granularitySpec"]["intervals"] = json!(["2024-01-01/2024-01-03"]);
     spec["tuningConfig"] = json!({
         "type": "index_parallel",
         "maxNumConcurrentSubTasks": 3,
@@ -144,18 +144,19 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
 
 fn fails(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
-    let (mut task, _) = ingest(fixture, "fails")?;
-    task["spec"]["ioConfig"]["inputSource"] = json!({"type": "local", "files": ["/there/is/none"]});
-    let id = manager.submit(&task)?;
+    let (task, _) = ingest(fixture, "fails")?;
+    let mut object = json!({"spec": {"task": task}});
+    cannot_be_parsed(&mut object);
+    let id = manager.submit(&object["spec"]["task"])?;
     let status = manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
-    ensure!(text(&status["errorMsg"]).contains("/there/is/none"), "{status}");
+    ensure!(text(&status["errorMsg"]).contains("parse"), "{status}");
     Ok(())
 }
 
 fn odd_ids(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
-    let ids = ["$(PEON_POD_IP) & ;", "ünïcødé日本 +%2F", "a\"b'c\\d"];
+    let ids = ["$(PEON_POD_IP) & @", "ünïcødé日本 +%2F", "a\"b'c\\d"];
     let mut submitted = Vec::new();
     for id in ids {
         let id = format!("{id} {}", fixture.run);
