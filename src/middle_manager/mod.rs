@@ -3,4 +3,23 @@
 //! One process serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
+pub mod announcement;
+pub mod assignment;
 pub mod backend;
+pub mod bind;
+mod departed;
+mod entries;
+#[cfg(test)]
+mod fixtures;
+pub mod forget;
+mod keep;
+pub mod known;
+mod lists;
+pub mod moves;
+pub mod orders;
+pub mod pods;
+pub mod reachability;
+pub mod task_log;
+pub mod tasks;
+pub mod upkeep;
+pub mod view;

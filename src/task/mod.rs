@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod line;
 pub mod log_plan;
 pub mod look;
+pub mod new_task;
 pub mod overrides;
 pub mod payload_volume;
 pub mod plan;
