@@ -13,7 +13,7 @@ use crate::api::names::{self, hex};
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{
     ANNOTATION_OVERLORD, ANNOTATION_TASK_ID, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask,
-    PeonTaskSpec,
+    PeonTaskSpec, TaskFrom,
 };
 use crate::druid::fields::Fields;
 use crate::druid::payload::Payload;
@@ -182,24 +182,23 @@ impl Existing {
         if spec.task_from == wanted.task.spec.task_from {
             return Self::Same(wanted.chunks.clone());
         }
-        match elsewhere(existing, json) {
-            Some(chunks) => Self::Same(chunks),
+        let Some(from) = &spec.task_from else {
+            return Self::Same(None);
+        };
+        match elsewhere(&existing.name_any(), from, json) {
+            Some(chunks) => Self::Same(Some(chunks)),
             None => Self::Other("place for its payload"),
         }
     }
 }
 
 /// The chunks of a task that was kept in another place than it would be now; `None` where they are not what was kept.
-fn elsewhere(existing: &PeonTask, json: &str) -> Option<Option<(Chunks, Kind)>> {
-    let Some(from) = &existing.spec.task_from else {
-        return Some(None);
-    };
+fn elsewhere(name: &str, from: &TaskFrom, json: &str) -> Option<(Chunks, Kind)> {
     let chunks = Chunks::split(json.as_bytes()).ok()?;
-    let name = existing.name_any();
     let kind = [Kind::Secret, Kind::ConfigMap]
         .into_iter()
-        .find(|kind| chunks.task_from(&name, *kind) == *from)?;
-    Some(Some((chunks, kind)))
+        .find(|kind| chunks.task_from(name, *kind) == *from)?;
+    Some((chunks, kind))
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl<L: Announce> Binder<L> {
         &self.client
     }
 
+    #[cfg(test)]
+    pub(super) fn logs(&self) -> &TaskLogs {
+        &self.logs
+    }
+
     fn api(&self) -> Api<GuardedTask> {
         Api::namespaced(self.client.clone(), &self.maker.namespace)
     }

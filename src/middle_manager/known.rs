@@ -216,9 +216,8 @@ impl Known {
         match self.tasks.get(id) {
             Some(task) if task.kept || task.has_ended() => Before::Taken,
             Some(task) if object(task).is_some_and(|o| o.seen.cancel) => Before::Taken,
-            Some(_) => Before::New,
             None if self.orders.stands(identity, id, now) => Before::ShutDown,
-            None => Before::New,
+            Some(_) | None => Before::New,
         }
     }
 

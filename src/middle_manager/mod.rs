@@ -15,6 +15,8 @@ pub mod forget;
 mod keep;
 pub mod known;
 mod lists;
+#[cfg(test)]
+mod model;
 pub mod moves;
 pub mod orders;
 pub mod pods;

@@ -62,12 +62,11 @@ impl TaskLogs {
                 "{PLACES} logs are being read: try again in a moment"
             )));
         };
-        let read = match usize::try_from(offset) {
-            Ok(offset) => self.from(&pod, &container, offset, place).await,
-            Err(_) => {
-                let many = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
-                self.last(&pod, &container, many.min(MOST_TAIL)).await
-            }
+        let read = if let Ok(offset) = usize::try_from(offset) {
+            self.from(&pod, &container, offset, place).await
+        } else {
+            let many = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
+            self.last(&pod, &container, many.min(MOST_TAIL)).await
         };
         Some(read.unwrap_or_else(|why| why.map_or_else(Body::empty, |why| said(&why))))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::backend::Announce;
 use super::bind::Binder;
+use super::known::Known;
 use super::reachability::Gate;
 
 /// How often it is looked for what is due.
@@ -22,32 +23,47 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// # Access control
 /// peontasks: list, patch; of the paths that are no resources `/readyz`: get, though a refusal is an answer too.
 pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
-    let binder = &*binder;
-    let ends = every(TICK, async || binder.tasks().tell(|known, now| known.due(now)));
-    let cancels = every(CANCELS, async || binder.cancel_all().await);
-    let probes = every(PROBE, async || probe(binder).await);
-    let lists = async {
-        loop {
-            binder.tasks().in_doubt().await;
-            if let Err(error) = binder.list().await {
-                tracing::warn!(%error, "it is tried again");
-                tokio::time::sleep(CANCELS).await;
-                binder.tasks().list_anew();
-            }
-        }
-    };
-    futures::join!(ends, cancels, probes, lists);
+    futures::join!(
+        say_ends(&binder),
+        cancel(&binder),
+        probe_for_ever(&binder),
+        list_in_doubt(&binder),
+    );
 }
 
-async fn every(period: Duration, mut act: impl AsyncFnMut()) {
+async fn say_ends<L: Announce>(binder: &Binder<L>) {
     loop {
-        tokio::time::sleep(period).await;
-        act().await;
+        tokio::time::sleep(TICK).await;
+        binder.tasks().tell(Known::due);
+    }
+}
+
+async fn cancel<L: Announce>(binder: &Binder<L>) {
+    loop {
+        tokio::time::sleep(CANCELS).await;
+        binder.cancel_all().await;
+    }
+}
+
+async fn probe_for_ever<L: Announce>(binder: &Binder<L>) {
+    loop {
+        tokio::time::sleep(PROBE).await;
+        probe(binder).await;
+    }
+}
+
+async fn list_in_doubt<L: Announce>(binder: &Binder<L>) {
+    loop {
+        binder.tasks().in_doubt().await;
+        while let Err(error) = binder.list().await {
+            tracing::warn!(%error, "it is tried again");
+            tokio::time::sleep(CANCELS).await;
+        }
     }
 }
 
 /// Asks the API server whether it is there. What its watches did not tell meanwhile is asked for when it is back.
-pub(super) async fn probe<L: Announce>(binder: &Binder<L>) {
+async fn probe<L: Announce>(binder: &Binder<L>) {
     let answers = answers(binder.client()).await;
     let tasks = binder.tasks();
     if !answers {
@@ -69,3 +85,7 @@ async fn answers(client: &kube::Client) -> bool {
         Ok(Err(_)) | Err(_) => false,
     }
 }
+
+#[cfg(test)]
+#[path = "upkeep_tests.rs"]
+mod tests;

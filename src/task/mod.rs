@@ -19,7 +19,7 @@ mod fixtures;
 mod follow;
 pub mod grace;
 #[cfg(test)]
-mod histories;
+pub(crate) mod histories;
 pub mod jvm;
 pub mod keep_log;
 pub mod ladder;
