@@ -198,6 +198,27 @@ impl Druid {
             .with_context(|| format!("not a list: {answer}"))
     }
 
+    /// What the Overlord's runner says of a task: `RUNNING`, `PENDING`, `WAITING` or `NONE`.
+    ///
+    /// # Errors
+    /// When the Overlord does not know it.
+    pub fn runner_status(&self, id: &str) -> Result<String> {
+        let status = self.status(id)?;
+        Ok(status["runnerStatusCode"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// URL of the Overlord for pods, by the address of its Service: a cluster may have no DNS.
+    ///
+    /// # Errors
+    /// When the Service has none.
+    pub fn service_url(&self) -> Result<String> {
+        let service = self
+            .kubectl
+            .get_json(&["--namespace", &self.namespace, "service", "overlord"])?;
+        let address = service["spec"]["clusterIP"].as_str().context("no cluster IP")?;
+        Ok(format!("http://{address}:8081"))
+    }
+
     fn url(&self, path: &str) -> String {
         format!(
             "/api/v1/namespaces/{}/services/overlord:8081/proxy{path}",

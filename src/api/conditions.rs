@@ -38,6 +38,8 @@ pub mod accepted {
     pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
     /// A chunk of the payload is missing; the message names it.
     pub const PAYLOAD_INCOMPLETE: &str = "PayloadIncomplete";
+    /// The overlord has not assigned the task to its VirtualMiddleManager yet.
+    pub const NOT_ASSIGNED: &str = "NotAssigned";
     /// The task needs an overlord and nobody is said to have registered it there. Final.
     pub const NEEDS_OVERLORD: &str = "NeedsOverlord";
 }

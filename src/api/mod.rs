@@ -15,7 +15,7 @@ pub mod task_from;
 pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
-pub use peon_task::{PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
+pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
     PropertiesSource, Sizing, SourceRef,
@@ -47,6 +47,12 @@ pub const LABEL_MIDDLE_MANAGER: &str = "peon.dev/middle-manager";
 /// Label with the ordinal of the identity to which the overlord assigned a PeonTask.
 pub const LABEL_IDENTITY: &str = "peon.dev/identity";
 
+/// Annotation that says how far the overlord is with a finished PeonTask of a VirtualMiddleManager.
+pub const ANNOTATION_OVERLORD: &str = "peon.dev/overlord";
+
+/// Value of [`ANNOTATION_OVERLORD`]: the overlord knows the verdict, and is done with the task.
+pub const FORGOTTEN: &str = "forgotten";
+
 /// Annotation with the true Druid task id, which may hold characters that no label or name may.
 pub const ANNOTATION_TASK_ID: &str = "peon.dev/task-id";
 
@@ -61,12 +67,6 @@ pub const ANNOTATION_AVAILABILITY_GROUP: &str = "peon.dev/availability-group";
 
 /// Annotation with the slots that an assigned task takes of its worker.
 pub const ANNOTATION_REQUIRED_CAPACITY: &str = "peon.dev/required-capacity";
-
-/// Annotation with what the overlord still wants of a finished task: [`FORGOTTEN`], or absent.
-pub const ANNOTATION_OVERLORD: &str = "peon.dev/overlord";
-
-/// The overlord has heard how the task ended and asks for it no more.
-pub const FORGOTTEN: &str = "forgotten";
 
 /// Annotation with the name of the peon's container; `kubectl logs` reads it too.
 pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container";

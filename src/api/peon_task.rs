@@ -56,6 +56,9 @@ use super::task_from::TaskFrom;
     validation = immutable("resources"),
     validation = immutable("javaOpts"),
     validation = immutable("unmanaged"),
+    validation = immutable("middleManagerRef"),
+    validation = Rule::new("!(has(self.middleManagerRef) && has(self.unmanaged) && self.unmanaged)")
+        .message("a task of a VirtualMiddleManager is registered by that: leave unmanaged out"),
     validation = immutable("retry"),
     validation = Rule::new("!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)")
         .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
@@ -109,6 +112,12 @@ pub struct PeonTaskSpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmanaged: bool,
 
+    /// The VirtualMiddleManager of the same namespace by which the task's overlord knows of it. It creates PeonTasks
+    /// itself for what the overlord assigns; one that somebody else creates is submitted to the overlord where its
+    /// `submissions` allow that. Default: none. Immutable. Example: `{name: ingestion}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub middle_manager_ref: Option<MiddleManagerRef>,
+
     /// Holds the task: no pod is created, and one that runs is stopped where the task may be run again. Set it back
     /// to go on, with a new attempt. Default: false. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -159,6 +168,14 @@ fn immutable(field: &str) -> Rule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateRef {
     /// Name of the PeonTemplate. No default. Example: `large`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Names a VirtualMiddleManager of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MiddleManagerRef {
+    /// Name of the VirtualMiddleManager. No default. Example: `ingestion`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -337,6 +354,31 @@ impl PeonTask {
     #[must_use]
     pub fn template_name(&self) -> Option<&str> {
         self.spec.template_ref.as_ref().map(|r| r.name.as_str())
+    }
+
+    /// The VirtualMiddleManager by which an overlord knows of the task.
+    #[must_use]
+    pub fn middle_manager(&self) -> Option<&str> {
+        self.spec.middle_manager_ref.as_ref().map(|r| r.name.as_str())
+    }
+
+    /// Whether an overlord has assigned the task to its VirtualMiddleManager.
+    #[must_use]
+    pub fn is_assigned(&self) -> bool {
+        self.middle_manager().is_some()
+            && self
+                .metadata
+                .labels
+                .as_ref()
+                .is_some_and(|l| l.contains_key(super::LABEL_IDENTITY))
+    }
+
+    /// Whether an overlord has assigned the task and is not done with it: it may not know the verdict yet.
+    #[must_use]
+    pub fn overlord_waits(&self) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let said = annotations.and_then(|a| a.get(super::ANNOTATION_OVERLORD));
+        self.is_assigned() && said.is_none_or(|said| said != super::FORGOTTEN)
     }
 
     /// Number of the current attempt.

@@ -23,6 +23,9 @@ use super::schema;
     namespaced,
     status = "VirtualMiddleManagerStatus",
     derive = "PartialEq",
+    // Services are named after it.
+    validation = kube::core::Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$')")
+        .message("the name must begin with a letter, have at most 52 letters, digits and '-', and no '.'"),
     doc = "Workers that a Druid overlord takes for MiddleManagers and that run its tasks as PeonTasks.",
     printcolumn(name = "Identities", type_ = "integer", json_path = ".spec.identities"),
     printcolumn(name = "Capacity", type_ = "integer", json_path = ".spec.capacity"),
@@ -234,6 +237,7 @@ pub struct Submissions {
 pub struct VirtualMiddleManagerStatus {
     /// `Ready`: every identity is announced and asked for news. Its reason says what is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
     /// URL of the overlord that leads.

@@ -7,20 +7,24 @@ pub mod announcement;
 pub mod assignment;
 pub mod backend;
 pub mod bind;
+pub mod controller;
 mod departed;
 mod entries;
 #[cfg(test)]
 mod fixtures;
 pub mod forget;
+pub mod judge;
 mod keep;
 pub mod known;
 mod lists;
 #[cfg(test)]
 mod model;
 pub mod moves;
+pub mod objects;
 pub mod orders;
 pub mod pods;
 pub mod reachability;
+pub mod report;
 pub mod task_log;
 pub mod tasks;
 pub mod upkeep;

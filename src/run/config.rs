@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::archive_server;
 use crate::logs::sidecar::Files;
+use crate::middle_manager::objects::Role;
 
 /// What the program is started for: the operator, unless it is told something else.
 #[derive(Debug, Clone, Parser)]
@@ -111,10 +112,20 @@ pub struct Config {
           value_name = "ADDRESS", value_parser = loopback)]
     pub archive_listen: SocketAddr,
 
-    /// Image of this program, for the sidecars that keep the log of a task. Default: none, and templates that ask for
-    /// sidecars are refused.
+    /// Image of this program, for the sidecars that keep the log of a task and for the pods of VirtualMiddleManagers.
+    /// Default: none, and templates that ask for sidecars are refused.
     #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
     pub image: Option<String>,
+
+    /// The role that the pods of VirtualMiddleManagers are given, as Role/NAME or ClusterRole/NAME; the operator must have
+    /// the right to bind it. Default: none, and VirtualMiddleManagers are left alone.
+    #[arg(
+        long,
+        env = "PEON_MIDDLE_MANAGER_ROLE",
+        value_name = "ROLE",
+        requires = "image"
+    )]
+    pub middle_manager_role: Option<Role>,
 
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]

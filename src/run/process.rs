@@ -14,15 +14,18 @@ use super::archive_server;
 use super::config::Config;
 use super::election::Candidate;
 use super::health::Health;
+use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::shutdown::Shutdown;
-use crate::api::{OPERATOR, PeonTask, PeonTemplate};
+use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::archive::Archive;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
 use crate::logs::location::Location;
 use crate::logs::store::Identity;
+use crate::middle_manager;
+use crate::middle_manager::objects::Surroundings;
 use crate::task::act::Actor;
 use crate::task::controller::{self, Context};
 use crate::task::watch::Caches;
@@ -82,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         "starting"
     );
     tokio::select! {
-        () = await_resources(&client, namespace.as_deref(), &health) => {}
+        () = await_resources(&config, &client, namespace.as_deref(), &health) => {}
         () = shutdown.clone().requested() => return Ok(()),
     }
     let (caches, watches) = Caches::start(&client, namespace.as_deref());
@@ -119,11 +122,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(archive) = archive {
         keep_logs(&config, archive, &client, &caches, &metrics);
     }
+    let manager_client = client.clone();
     let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);
     let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
+    let managers = manage(
+        &config,
+        &manager_client,
+        namespace.clone(),
+        candidate.leadership(),
+        &shutdown,
+    );
     let lost = tokio::select! {
         () = candidate.hold() => true,
         ended = &mut passes => {
@@ -138,6 +149,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         bail!("the lease was lost: another process may lead now");
     }
     drain(passes, &mut candidate).await;
+    if let Some(managers) = managers {
+        managers.abort();
+    }
     watches.abort();
     candidate.release().await;
     tracing::info!("stopped");
@@ -190,6 +204,25 @@ fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches
     let _ = caches.ledger.logs.set(followers);
 }
 
+/// Looks after VirtualMiddleManagers, where the operator may.
+fn manage(
+    config: &Config,
+    client: &Client,
+    namespace: Option<String>,
+    leadership: Leadership,
+    shutdown: &Shutdown,
+) -> Option<tokio::task::JoinHandle<()>> {
+    let surroundings = Surroundings {
+        image: config.image.clone()?,
+        role: config.middle_manager_role.clone()?,
+    };
+    let (client, stop) = (client.clone(), shutdown.clone());
+    Some(tokio::spawn(async move {
+        let stop = stop.requested();
+        middle_manager::controller::run(client, namespace.as_deref(), leadership, surroundings, stop).await;
+    }))
+}
+
 /// Without its watches the process would see nothing any more.
 fn watches_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Result<()> {
     ended.context("the watches ended unexpectedly")?;
@@ -239,11 +272,14 @@ fn identity() -> String {
 }
 
 /// Waits for the custom resources: an operator that is installed before them waits, it does not crash.
-async fn await_resources(client: &Client, namespace: Option<&str>, health: &Health) {
+async fn await_resources(config: &Config, client: &Client, namespace: Option<&str>, health: &Health) {
     loop {
         let mut missing = Vec::new();
         missing.extend(probe::<PeonTask>(client, namespace).await);
         missing.extend(probe::<PeonTemplate>(client, namespace).await);
+        if config.middle_manager_role.is_some() {
+            missing.extend(probe::<VirtualMiddleManager>(client, namespace).await);
+        }
         if missing.is_empty() {
             return;
         }

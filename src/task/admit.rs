@@ -79,6 +79,7 @@ impl Admitted<'_> {
             arguments: &self.arguments,
             grace_seconds: self.grace_seconds,
             logs: self.logs.as_ref(),
+            middle_manager: self.task.middle_manager(),
         }
     }
 
@@ -189,9 +190,18 @@ fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Re
 pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     let task = &*snapshot.task;
     let payload = payload(snapshot)?;
-    if payload.needs_overlord() && !task.spec.unmanaged {
+    if let Some(name) = task.middle_manager()
+        && !task.is_assigned()
+    {
+        return Err(Refused {
+            reason: accepted::NOT_ASSIGNED,
+            message: format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
+        });
+    }
+    if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
         let message = format!(
-            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so",
+            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so; or name a \
+             VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
         return Err(Refused {

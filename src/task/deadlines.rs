@@ -10,7 +10,8 @@ use crate::api::{PeonTask, PeonTaskStatus};
 
 /// How long a finished task is kept where nobody says otherwise.
 const DEFAULT_TTL: u32 = 3600;
-/// How long a task is kept, whatever its TTL, while a store does not take its log or its entry in the history.
+/// How long a task is kept, whatever its TTL, while a store does not take its log or its entry in the history, or the
+/// overlord that assigned it does not know its verdict.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Since when the current attempt waits to be started.
@@ -55,8 +56,13 @@ pub fn deletion(snapshot: &Snapshot) -> Option<Timestamp> {
                 .and_then(|t| t.ttl_seconds_after_finished)
         })
         .unwrap_or(DEFAULT_TTL);
-    let completed = snapshot.task.status.as_ref()?.completion_time.as_ref()?.0;
-    after(completed, seconds)
+    let status = snapshot.task.status.as_ref()?;
+    let completed = status.completion_time.as_ref()?.0;
+    let then = after(completed, seconds)?;
+    if snapshot.task.overlord_waits() {
+        return Some(then.max(completed.checked_add(PATIENCE).ok()?));
+    }
+    Some(then)
 }
 
 /// Whether a store had all the time that it is given, since the task was complete.

@@ -38,7 +38,9 @@ impl Ledger {
             return Vec::new();
         };
         if task.is_final() {
-            if let Some(completed) = &status.completion_time {
+            if let Some(completed) = &status.completion_time
+                && !task.overlord_waits()
+            {
                 self.retention
                     .finished(&namespace, &task.name_any(), &uid, completed.0);
             }

@@ -6,6 +6,8 @@
 
 pub mod act;
 pub mod admit;
+#[cfg(test)]
+mod assigned_tests;
 pub mod chunks;
 mod conclude;
 pub mod controller;

@@ -39,6 +39,7 @@ pub fn empty_spec() -> PeonTaskSpec {
         resources: None,
         java_opts: Vec::new(),
         unmanaged: false,
+        middle_manager_ref: None,
         suspend: false,
         cancel: false,
         start_deadline_seconds: None,

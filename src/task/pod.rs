@@ -13,13 +13,15 @@ use super::pod_template::{default_to, merge_list, object, take_peon};
 use super::properties_file;
 use super::settings::Settings;
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_TASK,
-    LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
+    ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER,
+    LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
 };
 use crate::druid::payload::Payload;
 
 /// Port of the peon's HTTP server.
 pub const PORT: &str = "8100";
+/// The same as a number.
+pub const PORT_NUMBER: u16 = 8100;
 /// Where the ConfigMap is mounted.
 const CONFIG_DIR: &str = "/etc/peon";
 /// Where the scratch volume is mounted.
@@ -97,6 +99,8 @@ pub struct Attempt<'a> {
     pub grace_seconds: u32,
     /// How its log is kept, if it is.
     pub logs: Option<&'a LogPlan>,
+    /// The VirtualMiddleManager by which an overlord knows of the task.
+    pub middle_manager: Option<&'a str>,
 }
 
 impl Attempt<'_> {
@@ -118,11 +122,14 @@ impl Attempt<'_> {
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([
+        let mut labels = BTreeMap::from([
             (LABEL_MANAGED_BY.to_owned(), OPERATOR.to_owned()),
             (LABEL_TASK.to_owned(), names::label_value(self.task_name)),
             (LABEL_TASK_UID.to_owned(), self.task_uid.to_owned()),
-        ])
+        ]);
+        let manager = self.middle_manager.map(names::label_value);
+        labels.extend(manager.map(|m| (LABEL_MIDDLE_MANAGER.to_owned(), m)));
+        labels
     }
 
     fn annotations(&self) -> BTreeMap<String, String> {
@@ -284,6 +291,11 @@ impl Attempt<'_> {
         peon.insert("resources".into(), json!(self.settings.resources));
         peon.insert("terminationMessagePath".into(), TERMINATION_LOG.into());
         peon.insert("terminationMessagePolicy".into(), "File".into());
+        if self.middle_manager.is_some() {
+            // The overlord is told where the peon is once its server answers: supervisors and subtasks call it there.
+            let probe = json!({"tcpSocket": {"port": PORT_NUMBER}, "periodSeconds": 2});
+            default_to(peon, json!({"readinessProbe": probe}));
+        }
         let address =
             json!({"name": "PEON_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}});
         merge_list(peon, "env", "name", vec![address], false);

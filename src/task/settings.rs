@@ -206,6 +206,7 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
     };
     let all = [
+        (built_in(&levels.payload.type_), Source::BuiltIn),
         (define(&levels.operator.properties), Source::Operator),
         (levels.operator.java_opts.clone(), Source::Operator),
         (define(&levels.template.properties), Source::Template),
@@ -217,6 +218,14 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         .into_iter()
         .flat_map(|(options, source)| options.into_iter().map(move |o| (o, source)));
     Ok(java_options::last_of_each_kind(all.collect()))
+}
+
+/// What a task of this type needs because its peon is a pod. Partitions that subtasks make for each other lie on the
+/// disk of a `MiddleManager` unless Druid is told otherwise, and there is none.
+fn built_in(task_type: &str) -> Vec<String> {
+    let shuffles = matches!(task_type, "index_parallel" | "compact") || task_type.starts_with("partial_");
+    let property = "-Ddruid.processing.intermediaryData.storage.type=deepstore".to_owned();
+    shuffles.then_some(property).into_iter().collect()
 }
 
 /// Druid properties in the context, as `-D` options.

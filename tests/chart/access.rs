@@ -21,6 +21,26 @@ const TASKS: [(&str, &[&str]); 8] = [
     ("/secrets", &["get"]),
     ("/events", &["list"]),
 ];
+/// What it needs for VirtualMiddleManagers.
+const MANAGERS: [(&str, &[&str]); 7] = [
+    ("peon.dev/virtualmiddlemanagers", &["list", "watch"]),
+    ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
+    ("apps/deployments", &["create", "list", "patch", "watch"]),
+    ("/services", &["create", "delete", "list", "patch"]),
+    ("/serviceaccounts", &["create", "patch"]),
+    ("rbac.authorization.k8s.io/rolebindings", &["create", "patch"]),
+    ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
+];
+/// What their pods need.
+const MANAGER_PODS: [(&str, &[&str]); 7] = [
+    ("peon.dev/peontasks", &["create", "get", "list", "patch", "watch"]),
+    ("peon.dev/virtualmiddlemanagers", &["get", "list", "watch"]),
+    ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
+    ("/pods", &["list", "watch"]),
+    ("/pods/log", &["get"]),
+    ("/secrets", &["create", "get"]),
+    ("/configmaps", &["create", "get"]),
+];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
 const NODES: (&str, &[&str]) = ("/nodes", &["get"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
@@ -53,14 +73,22 @@ fn table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [&'a str])>) -> Rights
     rows.into_iter().flat_map(row).collect()
 }
 
-/// The rights in the sections `# Access control` below `folder`; the command line acts with its user's.
-fn documented(folder: &Path, rights: &mut Rights) {
+/// Whether the operator acts there: the command line does with its user's rights, the pod of a VirtualMiddleManager with
+/// its own.
+fn is_operators(path: &Path) -> bool {
+    !path.ends_with("cli")
+        && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with("controller.rs"))
+}
+
+/// The rights in the sections `# Access control` of the files that are wanted below `folder`.
+fn documented(folder: &Path, wanted: &dyn Fn(&Path) -> bool, rights: &mut Rights) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if !wanted(&path) {
+            continue;
+        }
         if path.is_dir() {
-            if !path.ends_with("cli") {
-                documented(&path, rights);
-            }
+            documented(&path, wanted, rights);
             continue;
         }
         let text = read(&path);
@@ -68,7 +96,7 @@ fn documented(folder: &Path, rights: &mut Rights) {
             let lines = section.lines().map(str::trim);
             let body = lines.map_while(|l| l.strip_prefix("/// "));
             let body = body.collect::<Vec<_>>().join(" ");
-            for part in body.trim_end_matches('.').split(". ") {
+            for part in body.trim_end_matches('.').replace("; ", ". ").split(". ") {
                 let (resources, verbs) = part
                     .split_once(": ")
                     .unwrap_or_else(|| panic!("{}: {part}", path.display()));
@@ -85,6 +113,10 @@ fn qualified(resource: &str) -> String {
     let group = match resource {
         "pods" | "pods/log" | "configmaps" | "secrets" | "nodes" => "",
         "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
+        "services" | "serviceaccounts" => "",
+        "virtualmiddlemanagers" | "virtualmiddlemanagers/status" => "peon.dev",
+        "deployments" => "apps",
+        "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),
         "events (events.k8s.io)" => return "events.k8s.io/events".into(),
@@ -98,7 +130,7 @@ fn lease_role(objects: &Objects) -> &Value {
 }
 
 fn task_rights() -> Rights {
-    table(TASKS.into_iter().chain([WARNINGS]))
+    table(TASKS.into_iter().chain([WARNINGS]).chain(MANAGERS))
 }
 
 #[test]
@@ -115,7 +147,7 @@ fn the_operator_has_exactly_the_rights_of_the_table() {
 #[test]
 fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     let mut documented_rights = Rights::new();
-    documented(&root().join("src"), &mut documented_rights);
+    documented(&root().join("src"), &is_operators, &mut documented_rights);
     let objects = render(&[]);
     let mut granted = rights(objects.named("ClusterRole", FULL_NAME));
     granted.extend(rights(
@@ -123,6 +155,40 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     ));
     granted.extend(rights(lease_role(&objects)));
     assert_eq!(granted, documented_rights);
+}
+
+#[test]
+fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents() {
+    let pods = |path: &Path| !path.ends_with("controller.rs");
+    let mut expected = Rights::new();
+    documented(&root().join("src/middle_manager"), &pods, &mut expected);
+    for (values, kind) in [(vec![], "ClusterRole"), (vec![r#"scope="namespace""#], "Role")] {
+        let objects = render(&values);
+        let name = format!("{FULL_NAME}-middle-manager");
+        let role = objects.named(kind, &name);
+        assert_eq!(rights(role), table(MANAGER_PODS));
+        assert_eq!(rights(role), expected);
+        // The operator can give this one away, and no other.
+        let operator = objects.named(kind, FULL_NAME)["rules"].as_array().unwrap();
+        let mut bind = operator.iter().filter(|r| r["verbs"] == json!(["bind"]));
+        assert_eq!(bind.next().unwrap()["resourceNames"], json!([name]));
+        assert_eq!(bind.next(), None);
+    }
+    let without = render(&["middleManagers.enabled=false"]);
+    assert_eq!(
+        rights(without.named("ClusterRole", FULL_NAME)),
+        table(TASKS.into_iter().chain([WARNINGS]))
+    );
+    assert!(
+        without
+            .find("ClusterRole", &format!("{FULL_NAME}-middle-manager"))
+            .is_none()
+    );
+    assert!(
+        !without.container()["env"]
+            .to_string()
+            .contains("PEON_MIDDLE_MANAGER_ROLE")
+    );
 }
 
 #[test]
@@ -158,7 +224,11 @@ fn one_namespace_needs_no_cluster_role() {
         assert!(objects.all("ClusterRoleBinding").is_empty());
         let role = objects.named("Role", FULL_NAME);
         assert_eq!(role["metadata"]["namespace"], watch);
-        assert_eq!(rights(role), task_rights());
+        let of_a_namespace: Rights = task_rights()
+            .into_iter()
+            .map(|(resource, verb)| (resource.replace("clusterroles", "roles"), verb))
+            .collect();
+        assert_eq!(rights(role), of_a_namespace);
         let binding = objects.named("RoleBinding", FULL_NAME);
         assert_eq!(binding["metadata"]["namespace"], watch);
         let lease = objects.named("Role", &format!("{FULL_NAME}-lease"));
@@ -243,6 +313,7 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     let objects = render(&[]);
     let verbs =
         |verbs: &'static [&str]| table([("peon.dev/peontasks", verbs), ("peon.dev/peontemplates", verbs)]);
+    let managers = |verbs: &'static [&str]| table([("peon.dev/virtualmiddlemanagers", verbs)]);
     let labels = |role: &Value| {
         let labels = role["metadata"]["labels"].as_object().unwrap();
         let aggregate = |l: &&String| l.contains("aggregate-to");
@@ -250,12 +321,16 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     };
     let label = |role: &str| format!("rbac.authorization.k8s.io/aggregate-to-{role}");
     let view = objects.named("ClusterRole", &format!("{FULL_NAME}-view"));
-    assert_eq!(rights(view), verbs(&["get", "list", "watch"]));
+    let reading = &["get", "list", "watch"];
+    assert_eq!(rights(view), &verbs(reading) | &managers(reading));
     assert_eq!(labels(view), [label("admin"), label("edit"), label("view")]);
     let edit = objects.named("ClusterRole", &format!("{FULL_NAME}-edit"));
     let all = &["get", "list", "watch", "create", "update", "patch", "delete"];
     assert_eq!(rights(edit), verbs(all));
     assert_eq!(labels(edit), [label("admin"), label("edit")]);
+    let admin = objects.named("ClusterRole", &format!("{FULL_NAME}-admin"));
+    assert_eq!(rights(admin), managers(all));
+    assert_eq!(labels(admin), [label("admin")]);
     let without = render(&["rbac.aggregate=false"]);
-    assert_eq!(without.all("ClusterRole").len(), 2);
+    assert_eq!(without.all("ClusterRole").len(), 3);
 }

@@ -231,6 +231,7 @@ fn the_process_knows_its_namespace_and_its_image() {
             "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
         },
         {"name": "PEON_IMAGE", "value": objects.container()["image"]},
+        {"name": "PEON_MIDDLE_MANAGER_ROLE", "value": format!("ClusterRole/{FULL_NAME}-middle-manager")},
     ]);
     assert_eq!(objects.container()["env"], expected);
 }

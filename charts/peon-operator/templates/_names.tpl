@@ -131,6 +131,35 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 {{- end }}
 
 {{/*
+What the operator may do for VirtualMiddleManagers: their pods, their Services and the right of those pods.
+*/}}
+{{- define "peon-operator.middleManagerRules" -}}
+- apiGroups: [peon.dev]
+  resources: [virtualmiddlemanagers]
+  verbs: [list, watch]
+- apiGroups: [peon.dev]
+  resources: [virtualmiddlemanagers/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, create, patch, delete]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [create, patch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: [create, patch]
+# No other role can be given away.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [{{ ternary "roles" "clusterroles" (ne (include "peon-operator.watchNamespace" .) "") }}]
+  resourceNames: [{{ include "peon-operator.fullname" . }}-middle-manager]
+  verbs: [bind]
+{{- end }}
+
+{{/*
 Refuses values that contradict each other, which the schema could only do with an obscure message.
 */}}
 {{- define "peon-operator.check" -}}

@@ -11,6 +11,7 @@ mod history;
 mod life;
 mod lifecycle;
 mod logs;
+mod middle_manager;
 mod nodes;
 mod payloads;
 mod refusals;
@@ -113,6 +114,7 @@ pub fn all() -> Vec<Case> {
     all.extend(fuzz::CASES);
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
+    all.extend(middle_manager::cases());
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);
     all.extend(release::CASES);

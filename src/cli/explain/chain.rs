@@ -73,7 +73,10 @@ fn stage(reason: &str) -> Option<Stage> {
         BORN => Stage::Operator,
         accepted::PAYLOAD_INCOMPLETE => Stage::Payload,
         accepted::NO_TEMPLATE | accepted::INVALID_TEMPLATE => Stage::Template,
-        accepted::INVALID_TASK | accepted::NEEDS_OVERLORD | accepted::LIMIT_EXCEEDED => Stage::Accepted,
+        accepted::INVALID_TASK
+        | accepted::NEEDS_OVERLORD
+        | accepted::NOT_ASSIGNED
+        | accepted::LIMIT_EXCEEDED => Stage::Accepted,
         suspended::SUSPENDED => Stage::Resumed,
         waiting::MAX_RUNNING => Stage::Slot,
         waiting::NAME_CONFLICT => Stage::Name,
@@ -204,7 +207,10 @@ fn up_to(
     message: &str,
 ) -> Vec<Link> {
     // A task that is refused for itself was not asked for its template.
-    let refused = matches!(reason, accepted::INVALID_TASK | accepted::NEEDS_OVERLORD);
+    let refused = matches!(
+        reason,
+        accepted::INVALID_TASK | accepted::NEEDS_OVERLORD | accepted::NOT_ASSIGNED
+    );
     let mut links = passed(task, known, |s| s < at && !(refused && s == Stage::Template));
     let name = STAGES.iter().find(|(s, _)| *s == at).map_or("", |(_, name)| name);
     let text = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());

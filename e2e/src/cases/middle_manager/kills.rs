@@ -1,0 +1,101 @@
+//! Tasks that the overlord is told to end.
+
+use anyhow::{Result, ensure};
+
+use super::{Case, Manager, case, noop, text};
+use crate::{
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    peons,
+    wait::wait_until,
+};
+
+pub(super) const CASES: &[Case] = &[
+    case("middle_manager::a_kill_while_running_stops_the_peon", running).own(),
+    case("middle_manager::a_kill_while_starting_stops_the_task", starting).own(),
+    case("middle_manager::a_kill_while_pending_is_never_run", pending).own(),
+    case(
+        "middle_manager::a_deleted_peontask_fails_at_the_overlord",
+        deleted,
+    )
+    .own(),
+];
+
+fn ended(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
+    let status = manager.until_ended(id)?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    let name = manager.until_assigned(id)?;
+    let task = fixture.until_reason(NAMESPACE, &name, "Cancelled")?;
+    ensure!(task["spec"]["cancel"] == true, "{task}");
+    fixture.until_no_pod(NAMESPACE, &name)
+}
+
+fn running(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
+    let name = manager.until_assigned(&id)?;
+    let task = fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+    let uid = text(&task["status"]["podUid"]).to_owned();
+    fixture.druid.shutdown(&id)?;
+    ended(fixture, &manager, &id)?;
+    wait_until(LIMIT, "the JVM to go", || {
+        Ok(peons::in_pod(&uid).is_empty().then_some(()))
+    })
+}
+
+fn starting(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let id = manager.submit(&noop(fixture, "killed_starting", 3_600_000))?;
+    manager.until_assigned(&id)?;
+    fixture.druid.shutdown(&id)?;
+    ended(fixture, &manager, &id)
+}
+
+/// More than both workers take: the last ones wait at the overlord.
+fn pending(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let mut all = Vec::new();
+    for n in 0..9 {
+        all.push(manager.submit(&noop(fixture, &format!("killed_pending_{n}"), 3_600_000))?);
+    }
+    let waiting = wait_until(LIMIT, "a task that waits at the overlord", || {
+        let tasks = fixture.druid.get("/druid/indexer/v1/runningTasks")?;
+        if tasks.as_array().map(Vec::len) != Some(8) {
+            return Ok(None);
+        }
+        let of = |id: &&String| fixture.druid.runner_status(id).is_ok_and(|s| s == "PENDING");
+        Ok(all.iter().find(of).cloned())
+    })?;
+    fixture.druid.shutdown(&waiting)?;
+    let status = manager.until_ended(&waiting)?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    for id in all.iter().filter(|id| **id != waiting) {
+        fixture.druid.shutdown(id)?;
+    }
+    for id in all.iter().filter(|id| **id != waiting) {
+        manager.until_ended(id)?;
+    }
+    let never = manager.peon_tasks(&waiting)?;
+    ensure!(
+        never
+            .iter()
+            .all(|t| t["status"]["attempts"].is_null() && t["status"]["startTime"].is_null()),
+        "{never:?}"
+    );
+    Ok(())
+}
+
+fn deleted(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let id = manager.submit(&noop(fixture, "deleted_under", 3_600_000))?;
+    let name = manager.until_assigned(&id)?;
+    fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+    fixture
+        .kubectl
+        .delete(&["peontask", &name, "--namespace", NAMESPACE])?;
+    let status = manager.until_ended(&id)?;
+    ensure!(
+        status["statusCode"] == "FAILED" && text(&status["errorMsg"]).contains("PeonTask"),
+        "{status}"
+    );
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! A stock overlord runs its tasks through a VirtualMiddleManager.
+
+mod faults;
+mod kills;
+mod runs;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{Case, Turn, case};
+use crate::{
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    wait::wait_until,
+};
+
+/// Name of the VirtualMiddleManager.
+const NAME: &str = "ingestion";
+
+/// The cases, with their turn: an overlord would give the workers what other cases left pending.
+pub(super) fn cases() -> Vec<Case> {
+    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
+    all.map(|case| case.turn(Turn::Alone)).collect()
+}
+
+/// Workers of the overlord, for as long as the value lives.
+struct Manager<'a> {
+    fixture: &'a Fixture,
+}
+
+impl<'a> Manager<'a> {
+    /// Makes the VirtualMiddleManager and waits until the overlord has every identity as an enabled worker.
+    fn start(fixture: &'a Fixture) -> Result<Self> {
+        // What other cases left pending would be assigned now.
+        for state in ["pendingTasks", "waitingTasks", "runningTasks"] {
+            for task in list(&fixture.druid.get(&format!("/druid/indexer/v1/{state}"))?) {
+                fixture.druid.shutdown(text(&task["id"]))?;
+            }
+        }
+        let spec = json!({
+            "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
+            "overlord": {"url": fixture.druid.service_url()?},
+            "identities": 2,
+            "capacity": 4,
+            "advertise": "ClusterIP",
+        });
+        let object = json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
+        });
+        fixture.apply(NAMESPACE, &object)?;
+        let manager = Self { fixture };
+        manager.until_ready()?;
+        manager.until_workers(2)?;
+        Ok(manager)
+    }
+
+    fn status(&self) -> Result<Value> {
+        let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
+        Ok(self.fixture.kubectl.get_json(&args)?["status"].take())
+    }
+
+    fn until_ready(&self) -> Result<()> {
+        let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
+        let ready = |object: &Value| {
+            list(&object["status"]["conditions"])
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        };
+        self.fixture.kubectl.wait_for(&args, LIMIT, ready).map(drop)
+    }
+
+    /// Waits until the overlord has so many enabled workers.
+    fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
+        let mut last = Value::Null;
+        let found = wait_until(LIMIT, "the overlord's workers", || {
+            last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
+            // Of a worker that is disabled the version is empty.
+            let enabled: Vec<_> = list(&last)
+                .into_iter()
+                .filter(|w| text(&w["worker"]["version"]) != "")
+                .collect();
+            Ok((enabled.len() == wanted).then_some(enabled))
+        });
+        found.with_context(|| last.to_string())
+    }
+
+    /// Submits a task to the overlord.
+    fn submit(&self, task: &Value) -> Result<String> {
+        self.fixture.druid.submit(task)
+    }
+
+    /// Waits until the overlord says that a task has ended, and returns its status.
+    fn until_ended(&self, id: &str) -> Result<Value> {
+        self.until_status(id, |status| status["statusCode"] != "RUNNING")
+    }
+
+    fn until_status(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let found = wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
+            last = self.fixture.druid.status(id)?;
+            Ok(wanted(&last).then(|| last.clone()))
+        });
+        found.with_context(|| last.to_string())
+    }
+
+    /// The PeonTasks of a Druid task, of which there is one at most.
+    fn peon_tasks(&self, id: &str) -> Result<Vec<Value>> {
+        let selector = format!("peon.dev/middle-manager={NAME}");
+        let all = self.fixture.kubectl.get_json(&[
+            "peontask",
+            "--namespace",
+            NAMESPACE,
+            "--selector",
+            &selector,
+        ])?;
+        let of = |task: &Value| task["metadata"]["annotations"]["peon.dev/task-id"] == id;
+        Ok(list(&all["items"]).into_iter().filter(of).collect())
+    }
+
+    /// Waits for the PeonTask of a Druid task, and returns its name.
+    fn until_assigned(&self, id: &str) -> Result<String> {
+        wait_until(LIMIT, &format!("the PeonTask of {id}"), || {
+            let found = self.peon_tasks(id)?;
+            ensure!(found.len() < 2, "{id} has two PeonTasks: {found:?}");
+            Ok(found.first().map(|t| text(&t["metadata"]["name"]).to_owned()))
+        })
+    }
+}
+
+impl Drop for Manager<'_> {
+    fn drop(&mut self) {
+        let gone = self
+            .fixture
+            .kubectl
+            .delete(&["virtualmiddlemanager", NAME, "--namespace", NAMESPACE])
+            .and_then(|()| {
+                let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+                self.fixture
+                    .kubectl
+                    .wait_for(&pods, LIMIT, |found| found["items"] == json!([]))
+            });
+        if let Err(error) = gone {
+            eprintln!("the VirtualMiddleManager stays: {error:#}");
+        }
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// A noop of the overlord's that runs so many milliseconds.
+fn noop(fixture: &Fixture, name: &str, run_time: u64) -> Value {
+    json!({"type": "noop", "id": format!("{name}_{}", fixture.run), "runTime": run_time})
+}

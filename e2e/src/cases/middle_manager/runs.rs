@@ -1,0 +1,169 @@
+//! Tasks that run to their end.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{Case, Manager, case, list, noop, text};
+use crate::{
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    samples,
+    wait::wait_until,
+};
+
+pub(super) const CASES: &[Case] = &[
+    case("middle_manager::a_noop_of_the_overlord_runs_in_a_pod", a_noop).own(),
+    case("middle_manager::an_ingestion_publishes_its_segments", ingestion).own(),
+    case("middle_manager::subtasks_find_each_other", subtasks).own(),
+    case("middle_manager::a_task_that_fails_in_druid_fails", fails).own(),
+    case("middle_manager::odd_ids_run_and_end", odd_ids).own(),
+];
+
+fn a_noop(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let id = manager.submit(&noop(fixture, "by_overlord", 4000))?;
+    let name = manager.until_assigned(&id)?;
+    let running = manager.until_status(&id, |s| {
+        s["location"]["host"].is_string() || s["statusCode"] != "RUNNING"
+    })?;
+    let pod = fixture.pod_of(NAMESPACE, &name)?;
+    ensure!(
+        running["location"]["host"] == pod["status"]["podIP"] && running["location"]["port"] == 8100,
+        "{running}"
+    );
+    let status = manager.until_ended(&id)?;
+    ensure!(status["statusCode"] == "SUCCESS", "{status}");
+    ensure!(status["duration"].as_i64() > Some(0), "{status}");
+    // The log is where the overlord reads it, before it hears of the end.
+    let log = fixture
+        .druid
+        .get_text(&format!("/druid/indexer/v1/task/{id}/log"))?;
+    ensure!(log.contains("Task completed with status"), "{log}");
+    let task = fixture.get(NAMESPACE, &name)?;
+    ensure!(task["spec"]["middleManagerRef"]["name"] == super::NAME, "{task}");
+    ensure!(task["spec"].get("resources").is_none(), "{task}");
+    let status = manager.status()?;
+    ensure!(text(&status["leader"]).starts_with("http://"), "{status}");
+    ensure!(list(&status["identities"]).len() == 2, "{status}");
+    Ok(())
+}
+
+/// An ingestion with its own id and datasource.
+fn ingest(fixture: &Fixture, name: &str) -> Result<(Value, String)> {
+    let datasource = format!("{name}_{}", fixture.run);
+    let id = format!("index_parallel_{datasource}_2026-11-21T00:00:00.000Z");
+    let mut sample = samples::index_parallel(name, &id, &datasource)?;
+    Ok((sample["spec"]["task"].take(), datasource))
+}
+
+fn until_segments(fixture: &Fixture, datasource: &str) -> Result<Vec<Value>> {
+    wait_until(LIMIT, "the segments", || {
+        let segments = fixture.druid.segments(datasource)?;
+        Ok((!segments.is_empty()).then_some(segments))
+    })
+}
+
+fn ingestion(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let (task, datasource) = ingest(fixture, "ingested")?;
+    let id = manager.submit(&task)?;
+    let status = manager.until_ended(&id)?;
+    ensure!(status["statusCode"] == "SUCCESS", "{status}");
+    ensure!(
+        until_segments(fixture, &datasource)?.len() == 2,
+        "another number of segments"
+    );
+    let reports = fixture
+        .druid
+        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+    ensure!(
+        reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
+        "{reports}"
+    );
+    Ok(())
+}
+
+/// Hash partitions of three inputs: three subtasks that partition, and others that merge what those left in deep storage.
+fn subtasks(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let (mut task, datasource) = ingest(fixture, "hashed")?;
+    let spec = &mut task["spec"];
+    let inputs: Vec<Value> = (0..3)
+        .map(|n| {
+            let rows: Vec<String> = (0..4)
+                .map(|r| format!("{{\"time\":\"2024-01-01T0{r}:00:00Z\",\"page\":\"p{n}{r}\",\"added\":1}}"))
+                .collect();
+            json!({"type": "inline", "data": rows.join("\n")})
+        })
+        .collect();
+    spec["ioConfig"]["inputSource"] = json!({"type": "combining", "delegates": inputs});
+    spec["dataSchema"]["timestampSpec"] = json!({"column": "time", "format": "iso"});
+    spec["dataSchema"]["dimensionsSpec"] = json!({"dimensions": ["page"]});
+    spec["dataSchema"]["metricsSpec"] = json!([{"type": "longSum", "name": "added", "fieldName": "added"}]);
+    spec["dataSchema"]["granularitySpec"] = json!({"segmentGranularity": "DAY", "queryGranularity": "NONE", "rollup": true, "intervals": ["2024-01-01/2024-01-02"]});
+    spec["tuningConfig"] = json!({
+        "type": "index_parallel",
+        "maxNumConcurrentSubTasks": 3,
+        "forceGuaranteedRollup": true,
+        "partitionsSpec": {"type": "hashed", "numShards": 2},
+        "splitHintSpec": {"type": "maxSize", "maxSplitSize": 1, "maxNumFiles": 1},
+    });
+    let id = manager.submit(&task)?;
+    let status = manager.until_ended(&id)?;
+    ensure!(status["statusCode"] == "SUCCESS", "{status}");
+    ensure!(
+        until_segments(fixture, &datasource)?.len() == 2,
+        "another number of segments"
+    );
+    let selector = format!("peon.dev/middle-manager={}", super::NAME);
+    let all = fixture
+        .kubectl
+        .get_json(&["peontask", "--namespace", NAMESPACE, "--selector", &selector])?;
+    let of_datasource: Vec<String> = list(&all["items"])
+        .iter()
+        .filter(|t| t["status"]["dataSource"] == json!(datasource))
+        .map(|t| {
+            format!(
+                "{} {}",
+                text(&t["status"]["taskType"]),
+                text(&t["status"]["phase"])
+            )
+        })
+        .collect();
+    let of = |kind: &str| {
+        of_datasource
+            .iter()
+            .filter(|t| *t == &format!("{kind} Succeeded"))
+            .count()
+    };
+    ensure!(
+        of("partial_index_generate") == 3 && of("partial_index_generic_merge") >= 1,
+        "{of_datasource:?}"
+    );
+    Ok(())
+}
+
+fn fails(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let (mut task, _) = ingest(fixture, "fails")?;
+    task["spec"]["ioConfig"]["inputSource"] = json!({"type": "local", "files": ["/there/is/none"]});
+    let id = manager.submit(&task)?;
+    let status = manager.until_ended(&id)?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    ensure!(text(&status["errorMsg"]).contains("/there/is/none"), "{status}");
+    Ok(())
+}
+
+fn odd_ids(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let ids = ["$(PEON_POD_IP) & ;", "ünïcødé日本 +%2F", "a\"b'c\\d"];
+    let mut submitted = Vec::new();
+    for id in ids {
+        let id = format!("{id} {}", fixture.run);
+        submitted.push(manager.submit(&json!({"type": "noop", "id": id, "runTime": 500}))?);
+    }
+    for id in submitted {
+        let status = manager.until_ended(&id).with_context(|| id.clone())?;
+        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Keeps the objects of every `VirtualMiddleManager` as they should be, and says in its status whether it is served.
+//!
+//! What the overlord sees is said by the pod that it sees, in other fields of the same status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use super::judge::{self, Seen};
+use super::objects::{LABEL_SERVES, Objects, Surroundings};
+use crate::api::{OPERATOR, VirtualMiddleManager};
+use crate::kube::error;
+use crate::run::lease::{Leadership, NotLeader};
+
+/// Objects that somebody changed are put right after so long, at the latest.
+const AGAIN: Duration = Duration::from_secs(300);
+/// An effect that failed is repeated after so long.
+const RETRY: Duration = Duration::from_secs(10);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An effect failed, and is repeated.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error("this process is not the leader")]
+    NotLeader(#[from] NotLeader),
+    #[error("{what}: {}", error::chain(source))]
+    Api { what: String, source: Box<kube::Error> },
+    #[error("{0}: no answer within {TIMEOUT:?}")]
+    TimedOut(String),
+    #[error("the object cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+struct Context {
+    client: Client,
+    leadership: Leadership,
+    surroundings: Surroundings,
+}
+
+/// Runs until it is asked to stop.
+///
+/// # Access control
+/// virtualmiddlemanagers: list, watch; virtualmiddlemanagers/status: patch; deployments: list, watch, create, patch;
+/// services: list, create, patch, delete; serviceaccounts, rolebindings: create, patch; clusterroles: bind.
+pub async fn run(
+    client: Client,
+    namespace: Option<&str>,
+    leadership: Leadership,
+    surroundings: Surroundings,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let context = Context {
+        client: client.clone(),
+        leadership,
+        surroundings,
+    };
+    let managers: Api<VirtualMiddleManager> = api(&client, namespace);
+    let deployments: Api<Deployment> = api(&client, namespace);
+    let ours = watcher::Config::default().labels(LABEL_SERVES);
+    Controller::new(managers, watcher::Config::default())
+        .owns(deployments, ours)
+        .graceful_shutdown_on(stop)
+        .run(reconcile, on_error, Arc::new(context))
+        .for_each(|ended| async move {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a VirtualMiddleManager was not looked at");
+            }
+        })
+        .await;
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn on_error(manager: Arc<VirtualMiddleManager>, error: &ReconcileError, _: Arc<Context>) -> Action {
+    tracing::warn!(
+        namespace = manager.namespace(),
+        name = manager.name_any(),
+        %error,
+        "a VirtualMiddleManager is not as it should be"
+    );
+    Action::requeue(RETRY)
+}
+
+async fn reconcile(
+    manager: Arc<VirtualMiddleManager>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    if manager.metadata.deletion_timestamp.is_some() {
+        // What belongs to it is collected with it.
+        return Ok(Action::await_change());
+    }
+    let objects = Objects::of(&manager, &context.surroundings);
+    let made = context.make(&manager, &objects).await;
+    let seen = match &made {
+        Ok(seen) => seen.clone(),
+        Err(error) => Seen::Failed(error.to_string()),
+    };
+    context.say(&manager, &seen).await?;
+    made.map(|_| Action::requeue(AGAIN))
+}
+
+impl Context {
+    /// Makes everything that there should be, and removes the Services of identities that there are no more.
+    async fn make(
+        &self,
+        manager: &VirtualMiddleManager,
+        objects: &Objects<'_>,
+    ) -> Result<Seen, ReconcileError> {
+        let mut hosts = Vec::new();
+        for (ordinal, service) in (0..).zip(objects.services()) {
+            let kept = self.apply(service).await?;
+            match objects.host(ordinal, &kept) {
+                Some(host) => hosts.push(host),
+                None => return Ok(Seen::NoAddress),
+            }
+        }
+        for object in objects.account() {
+            self.apply(object).await?;
+        }
+        let deployment = self.apply(objects.deployment(&hosts)).await?;
+        self.remove_services(manager, objects).await?;
+        Ok(Seen::of(&deployment))
+    }
+
+    async fn apply(&self, object: Value) -> Result<Value, ReconcileError> {
+        self.leadership.check()?;
+        let object: DynamicObject = serde_json::from_value(object)?;
+        let Some(types) = object.types.clone() else {
+            return Ok(Value::Null);
+        };
+        let (group, version) = types
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &types.api_version));
+        let gvk = kube::core::GroupVersionKind::gvk(group, version, &types.kind);
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::from_gvk(&gvk));
+        let name = object.name_any();
+        let params = PatchParams::apply(OPERATOR).force();
+        let what = format!("{} {name}", types.kind);
+        let kept = timely(&what, api.patch(&name, &params, &Patch::Apply(&object))).await?;
+        Ok(serde_json::to_value(kept)?)
+    }
+
+    async fn remove_services(
+        &self,
+        manager: &VirtualMiddleManager,
+        objects: &Objects<'_>,
+    ) -> Result<(), ReconcileError> {
+        let wanted: Vec<String> = (0..manager.spec.identities)
+            .map(|ordinal| objects.service_name(ordinal))
+            .collect();
+        let namespace = manager.namespace().unwrap_or_default();
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &namespace);
+        let label = crate::api::names::label_value(&manager.name_any());
+        let params = kube::api::ListParams::default().labels(&format!("{LABEL_SERVES}={label}"));
+        let there = timely("services", api.list_metadata(&params)).await?;
+        for service in there.items {
+            let name = service.name_any();
+            let is_ours = service
+                .owner_references()
+                .iter()
+                .any(|owner| Some(&owner.uid) == manager.metadata.uid.as_ref());
+            if is_ours && !wanted.contains(&name) {
+                self.leadership.check()?;
+                let params = DeleteParams {
+                    preconditions: Some(kube::api::Preconditions {
+                        uid: service.uid(),
+                        resource_version: None,
+                    }),
+                    ..DeleteParams::default()
+                };
+                match timely(&name, api.delete(&name, &params)).await {
+                    Err(ReconcileError::Api { source, .. }) if is_gone(&source) => {}
+                    other => drop(other?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status where it has changed.
+    async fn say(&self, manager: &VirtualMiddleManager, seen: &Seen) -> Result<(), ReconcileError> {
+        let Some(conditions) = judge::conditions(manager, seen, Timestamp::now()) else {
+            return Ok(());
+        };
+        self.leadership.check()?;
+        let api: Api<VirtualMiddleManager> =
+            Api::namespaced(self.client.clone(), &manager.namespace().unwrap_or_default());
+        let status = json!({
+            "apiVersion": VirtualMiddleManager::api_version(&()),
+            "kind": VirtualMiddleManager::kind(&()),
+            "status": {"conditions": conditions, "observedGeneration": manager.metadata.generation},
+        });
+        let params = PatchParams::apply(OPERATOR).force();
+        let name = manager.name_any();
+        timely("status", api.patch_status(&name, &params, &Patch::Apply(&status))).await?;
+        Ok(())
+    }
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}
+
+async fn timely<T>(
+    what: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ReconcileError> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Err(_) => Err(ReconcileError::TimedOut(what.to_owned())),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(ReconcileError::Api {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }),
+    }
+}

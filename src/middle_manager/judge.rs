@@ -1,0 +1,169 @@
+//! Whether a `VirtualMiddleManager` is served (pure).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::VirtualMiddleManager;
+use crate::api::conditions::{Conditions, READY, find, is_true};
+
+/// Condition that the pod writes: every identity stands in discovery and is asked for news.
+pub const ANNOUNCED: &str = "Announced";
+
+/// Reasons of `Ready`.
+pub mod ready {
+    /// Every identity is announced, and an overlord asks it for news.
+    pub const SERVING: &str = "Serving";
+    /// The pod that serves the identities does not run, or is not ready.
+    pub const NOT_RUNNING: &str = "NotRunning";
+    /// A Service has no address yet.
+    pub const NO_ADDRESS: &str = "NoAddress";
+    /// The API server refuses what is to be created; the message is its own.
+    pub const NOT_CREATED: &str = "NotCreated";
+    /// The pod runs and has said nothing yet.
+    pub const STARTING: &str = "Starting";
+}
+
+/// What there is of the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The pod is ready.
+    Runs,
+    /// It is not, for the reason that the Deployment gives.
+    NotReady(String),
+    /// A Service has no address.
+    NoAddress,
+    /// Something could not be made.
+    Failed(String),
+}
+
+impl Seen {
+    /// What a Deployment shows.
+    #[must_use]
+    pub fn of(deployment: &Value) -> Self {
+        let status = &deployment["status"];
+        let current = status["observedGeneration"] == deployment["metadata"]["generation"];
+        if current && status["readyReplicas"].as_u64().unwrap_or_default() > 0 {
+            return Self::Runs;
+        }
+        let conditions = status["conditions"].as_array();
+        let said = conditions
+            .into_iter()
+            .flatten()
+            .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
+            .and_then(|c| c["message"].as_str());
+        Self::NotReady(said.unwrap_or("no pod of its Deployment is ready").to_owned())
+    }
+}
+
+/// The operator's conditions; `None` where they stand already.
+#[must_use]
+pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -> Option<Vec<Condition>> {
+    let status = manager.status.clone().unwrap_or_default();
+    let announced = find(&status.conditions, ANNOUNCED);
+    let (is, reason, message) = match (seen, announced) {
+        (Seen::Failed(message), _) => (false, ready::NOT_CREATED, message.clone()),
+        (Seen::NoAddress, _) => (
+            false,
+            ready::NO_ADDRESS,
+            "a Service has no address yet".to_owned(),
+        ),
+        (Seen::NotReady(message), _) => (false, ready::NOT_RUNNING, message.clone()),
+        (Seen::Runs, None) => (
+            false,
+            ready::STARTING,
+            "the pod has not said anything yet".to_owned(),
+        ),
+        (Seen::Runs, Some(announced)) if is_true(&status.conditions, ANNOUNCED) => {
+            (true, ready::SERVING, announced.message.clone())
+        }
+        (Seen::Runs, Some(announced)) => (false, announced.reason.as_str(), announced.message.clone()),
+    };
+    let generation = manager.metadata.generation;
+    let ours: Vec<Condition> = find(&status.conditions, READY).cloned().into_iter().collect();
+    let mut next = Conditions::from(&ours, generation, now);
+    next.set(READY, is, reason, &message);
+    let next = next.into_list();
+    (next != ours || status.observed_generation != generation).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn manager(conditions: &Value) -> VirtualMiddleManager {
+        serde_json::from_value(json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager",
+            "metadata": {"name": "ingestion", "namespace": "druid", "uid": "u", "generation": 2},
+            "spec": {"discovery": {"zookeeper": {"hosts": "z:2181"}}, "overlord": {"url": "http://o:8090"}},
+            "status": {"conditions": conditions, "observedGeneration": 2},
+        }))
+        .unwrap()
+    }
+
+    fn announced(status: &str) -> Value {
+        json!([{
+            "type": ANNOUNCED, "status": status, "reason": "NotAnnounced", "message": "no ZooKeeper",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }])
+    }
+
+    fn ready(seen: &Seen, conditions: &Value) -> (String, String) {
+        let now = Timestamp::UNIX_EPOCH;
+        let list = super::conditions(&manager(conditions), seen, now).unwrap();
+        assert_eq!(list.len(), 1, "the pod's own is not ours to write");
+        (list[0].status.clone(), list[0].reason.clone())
+    }
+
+    #[test]
+    fn it_is_ready_when_its_pod_runs_and_is_announced() {
+        let cases = [
+            (Seen::Runs, announced("True"), "True", ready::SERVING),
+            (Seen::Runs, announced("False"), "False", "NotAnnounced"),
+            (Seen::Runs, json!([]), "False", ready::STARTING),
+            (
+                Seen::NotReady("x".into()),
+                announced("True"),
+                "False",
+                ready::NOT_RUNNING,
+            ),
+            (Seen::NoAddress, announced("True"), "False", ready::NO_ADDRESS),
+            (
+                Seen::Failed("x".into()),
+                announced("True"),
+                "False",
+                ready::NOT_CREATED,
+            ),
+        ];
+        for (seen, conditions, is, reason) in cases {
+            assert_eq!(
+                super::tests::ready(&seen, &conditions),
+                (is.to_owned(), reason.to_owned()),
+                "{seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_that_stands_is_not_written_again() {
+        let mut manager = manager(&announced("True"));
+        let first = conditions(&manager, &Seen::Runs, Timestamp::UNIX_EPOCH).unwrap();
+        manager.status.as_mut().unwrap().conditions.extend(first);
+        assert_eq!(conditions(&manager, &Seen::Runs, Timestamp::now()), None);
+        assert!(conditions(&manager, &Seen::NoAddress, Timestamp::now()).is_some());
+    }
+
+    #[test]
+    fn a_deployment_runs_when_its_newest_state_has_a_ready_pod() {
+        let deployment = |observed: i64, ready: i64| json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed, "readyReplicas": ready}});
+        assert_eq!(Seen::of(&deployment(3, 1)), Seen::Runs);
+        assert!(matches!(Seen::of(&deployment(2, 1)), Seen::NotReady(_)));
+        assert!(matches!(Seen::of(&deployment(3, 0)), Seen::NotReady(_)));
+        let refused = json!({"status": {"conditions": [
+            {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"},
+        ]}});
+        assert_eq!(Seen::of(&refused), Seen::NotReady("exceeded quota".into()));
+    }
+}

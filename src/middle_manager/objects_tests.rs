@@ -1,0 +1,121 @@
+use super::*;
+
+fn manager(more: Value) -> VirtualMiddleManager {
+    let mut spec = json!({
+        "discovery": {"zookeeper": {"hosts": "zookeeper:2181"}},
+        "overlord": {"url": "http://overlord:8090"},
+    });
+    spec.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager",
+        "metadata": {"name": "ingestion", "namespace": "druid", "uid": "u"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        image: "image:1".into(),
+        role: "ClusterRole/peon-operator-middle-manager".parse().unwrap(),
+    }
+}
+
+#[test]
+fn each_identity_has_a_service_and_all_have_one_pod() {
+    let manager = manager(json!({"identities": 3}));
+    let surroundings = surroundings();
+    let objects = Objects::of(&manager, &surroundings);
+    let services = objects.services();
+    assert_eq!(services.len(), 3);
+    let deployment = objects.deployment(&["a".into(), "b".into(), "c".into()]);
+    let pod = &deployment["spec"]["template"];
+    for (ordinal, service) in services.iter().enumerate() {
+        assert_eq!(service["metadata"]["name"], format!("ingestion-{ordinal}"));
+        assert_eq!(service["spec"]["ports"][0]["port"], 8091);
+        let target = &service["spec"]["ports"][0]["targetPort"];
+        let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|p| p["containerPort"] == *target), "{target}");
+        for (label, value) in service["spec"]["selector"].as_object().unwrap() {
+            assert_eq!(pod["metadata"]["labels"][label], *value);
+        }
+    }
+    let arguments = pod["spec"]["containers"][0]["args"].as_array().unwrap();
+    assert!(arguments.iter().any(|a| a == "--hosts=a,b,c"), "{arguments:?}");
+}
+
+#[test]
+fn the_pod_is_none_of_the_operators_and_no_peon_is_behind_a_service() {
+    let manager = manager(json!({}));
+    let surroundings = surroundings();
+    let objects = Objects::of(&manager, &surroundings);
+    let deployment = objects.deployment(&[]);
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels.get(crate::api::LABEL_MANAGED_BY), None);
+    assert_eq!(labels.get(crate::api::LABEL_MIDDLE_MANAGER), None);
+}
+
+#[test]
+fn hosts_are_names_or_addresses() {
+    let surroundings = surroundings();
+    let by_name = manager(json!({}));
+    let service = json!({"spec": {"clusterIP": "10.0.0.7"}});
+    let host = |manager: &VirtualMiddleManager, service: &Value| {
+        Objects::of(manager, &surroundings).host(1, service)
+    };
+    assert_eq!(host(&by_name, &service).as_deref(), Some("ingestion-1.druid.svc"));
+    let by_address = manager(json!({"advertise": "ClusterIP"}));
+    assert_eq!(host(&by_address, &service).as_deref(), Some("10.0.0.7"));
+    assert_eq!(host(&by_address, &json!({"spec": {}})), None);
+}
+
+#[test]
+fn only_the_secrets_that_are_named_reach_the_pod() {
+    let surroundings = surroundings();
+    let none = manager(json!({"submissions": {"enabled": false, "auth": {"name": "submitter"}}}));
+    let volumes = |manager: &VirtualMiddleManager| {
+        let deployment = Objects::of(manager, &surroundings).deployment(&[]);
+        let volumes = deployment["spec"]["template"]["spec"]["volumes"]
+            .as_array()
+            .unwrap()
+            .clone();
+        volumes
+            .iter()
+            .map(|v| v["secret"]["secretName"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(volumes(&none), Vec::<String>::new());
+    let all = manager(json!({
+        "auth": {"name": "a"}, "tls": {"name": "b"}, "overlord": {"url": "https://o:8290", "ca": {"name": "c"}},
+        "discovery": {"zookeeper": {"hosts": "z:2181", "auth": {"name": "d"}}},
+        "submissions": {"enabled": true, "auth": {"name": "e"}},
+    }));
+    assert_eq!(volumes(&all), ["a", "b", "c", "d", "e"]);
+    let objects = Objects::of(&all, &surroundings);
+    assert_eq!(objects.port(), 8291);
+}
+
+#[test]
+fn what_is_created_goes_with_its_owner() {
+    let manager = manager(json!({}));
+    let surroundings = surroundings();
+    let objects = Objects::of(&manager, &surroundings);
+    let all = [
+        objects.services(),
+        objects.account(),
+        vec![objects.deployment(&[])],
+    ]
+    .concat();
+    for object in all {
+        let owner = &object["metadata"]["ownerReferences"][0];
+        assert_eq!(
+            (&owner["uid"], &owner["kind"]),
+            (&json!("u"), &json!("VirtualMiddleManager")),
+            "{object}"
+        );
+        assert_eq!(object["metadata"]["namespace"], "druid");
+    }
+    assert!("Deployment/x".parse::<Role>().is_err() && "ClusterRole/".parse::<Role>().is_err());
+}

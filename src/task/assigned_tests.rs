@@ -1,0 +1,116 @@
+//! What is different for a task that an overlord assigned.
+
+use serde_json::{Value, json};
+
+use super::admit::admit;
+use super::deadlines;
+use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
+use super::ledger::Ledger;
+use super::plan::{Step, plan};
+use super::snapshot::Snapshot;
+use crate::api::conditions::accepted;
+use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask};
+
+/// A task of this type that names a VirtualMiddleManager.
+fn referring(task_type: &str) -> PeonTask {
+    task(json!({"task": {"type": task_type, "id": ID}, "middleManagerRef": {"name": "ingestion"}}))
+}
+
+fn assigned(task_type: &str) -> PeonTask {
+    let mut task = referring(task_type);
+    task.metadata.labels = Some([(LABEL_IDENTITY.to_owned(), "0".to_owned())].into());
+    task
+}
+
+fn pod_of(task: PeonTask) -> Value {
+    let snapshot = snapshot(task);
+    let admitted = admit(&snapshot).unwrap();
+    let names = admitted.names();
+    admitted.attempt(1, &names).pod()
+}
+
+fn finished(task: PeonTask) -> PeonTask {
+    let success = evidence(ended(0, "Completed", &task_status(ID, "SUCCESS", None)));
+    let before = Snapshot {
+        cached: Some(success),
+        ..snapshot(with_status(task, recorded().status.unwrap()))
+    };
+    let Step::Settle(settlement) = plan(&before, at(ENDED + 1)) else {
+        panic!("no verdict");
+    };
+    with_status((*before.task).clone(), settlement.status.unwrap())
+}
+
+#[test]
+fn it_waits_until_it_is_assigned_and_needs_nothing_else() {
+    let waiting = snapshot(referring("index_parallel"));
+    let refused = admit(&waiting).unwrap_err();
+    assert_eq!(refused.reason, accepted::NOT_ASSIGNED);
+    assert!(refused.message.contains("ingestion"), "{}", refused.message);
+    assert!(!refused.is_final());
+    assert!(admit(&snapshot(assigned("index_parallel"))).is_ok());
+    // A label alone is nothing.
+    let mut labelled = assigned("index_parallel");
+    labelled.spec.middle_manager_ref = None;
+    assert_eq!(
+        admit(&snapshot(labelled)).unwrap_err().reason,
+        accepted::NEEDS_OVERLORD
+    );
+}
+
+#[test]
+fn its_pod_is_found_by_the_middle_manager_and_says_when_it_can_be_called() {
+    let pod = pod_of(assigned("index_kafka"));
+    assert_eq!(pod["metadata"]["labels"][LABEL_MIDDLE_MANAGER], "ingestion");
+    assert_eq!(
+        pod["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"],
+        8100
+    );
+    let other = pod_of(task(json!({"task": {"type": "noop", "id": ID}})));
+    assert_eq!(other["metadata"]["labels"].get(LABEL_MIDDLE_MANAGER), None);
+    assert_eq!(other["spec"]["containers"][0].get("readinessProbe"), None);
+}
+
+#[test]
+fn partitions_of_subtasks_go_to_deep_storage_unless_somebody_says_otherwise() {
+    let property = "-Ddruid.processing.intermediaryData.storage.type=deepstore";
+    let options = |task: PeonTask| -> Vec<String> {
+        let snapshot = snapshot(task);
+        let admitted = admit(&snapshot).unwrap();
+        admitted
+            .settings
+            .java_opts
+            .iter()
+            .map(|(o, _)| o.clone())
+            .collect()
+    };
+    for task_type in ["index_parallel", "partial_index_generate", "compact"] {
+        assert!(
+            options(assigned(task_type)).iter().any(|o| o == property),
+            "{task_type}"
+        );
+    }
+    assert!(!options(assigned("index_kafka")).iter().any(|o| o == property));
+    let mut told = assigned("index_parallel");
+    told.spec.java_opts = vec![property.replace("deepstore", "local")];
+    assert!(!options(told).iter().any(|o| o == property));
+}
+
+#[test]
+fn it_is_kept_until_the_overlord_is_done_with_it() {
+    let mut task = finished(assigned("index_parallel"));
+    let kept = deadlines::deletion(&snapshot(task.clone())).unwrap();
+    assert_eq!(kept, at(ENDED + 86_400), "a day at most");
+    let ledger = Ledger::default();
+    ledger.observe(&task);
+    assert_eq!(ledger.retention.excess("ns", 0), []);
+
+    let forgotten = [(ANNOTATION_OVERLORD.to_owned(), FORGOTTEN.to_owned())];
+    task.metadata.annotations = Some(forgotten.into());
+    assert_eq!(
+        deadlines::deletion(&snapshot(task.clone())),
+        Some(at(ENDED + 3600))
+    );
+    ledger.observe(&task);
+    assert_eq!(ledger.retention.excess("ns", 0).len(), 1);
+}
