@@ -6,6 +6,7 @@ pub mod ingestion_memory;
 pub mod java_options;
 pub mod payload;
 pub mod properties;
+pub mod smile;
 pub mod task_id;
 pub mod task_status;
 pub mod worker;

@@ -15,7 +15,7 @@ use crate::api::{
     ANNOTATION_AVAILABILITY_GROUP, ANNOTATION_DATA_SOURCE, ANNOTATION_REQUIRED_CAPACITY, ANNOTATION_TASK_ID,
     ANNOTATION_TASK_TYPE, PeonTaskStatus,
 };
-use crate::druid::worker::{TaskAnnouncement, TaskLocation, TaskResource, TaskState, TaskStatus};
+use crate::druid::worker::{End, TaskAnnouncement, TaskFacts, TaskLocation, TaskResource};
 
 /// How long the end of a task is held back, counted from its completion, while a store does not take its log. After it
 /// the overlord is told, since whoever waits for the task needs its data more than its log.
@@ -27,131 +27,83 @@ const NO_DURATION: i64 = -1;
 /// What Druid's own noop task calls its datasource, for tasks that name none.
 const NO_DATA_SOURCE: &str = "none";
 
-/// What a task says of itself, and what never changes. It stands in the annotations of its PeonTask, so that no payload
-/// has to be read for it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Card {
-    /// Its id.
-    pub id: String,
-    /// Its type.
-    pub task_type: String,
-    /// Its datasource.
-    pub data_source: String,
-    /// What it takes of its worker.
-    pub resource: TaskResource,
+/// What is known of a task that says no more than this of itself.
+#[must_use]
+pub fn facts(id: &str, task_type: &str, data_source: Option<&str>) -> TaskFacts {
+    TaskFacts {
+        id: id.to_owned(),
+        task_type: task_type.to_owned(),
+        data_source: data_source.unwrap_or(NO_DATA_SOURCE).to_owned(),
+        resource: TaskResource::one(id),
+    }
 }
 
-impl Card {
-    /// The card of a task that says no more than this of itself.
-    #[must_use]
-    pub fn new(id: &str, task_type: &str, data_source: Option<&str>) -> Self {
-        Self {
-            id: id.to_owned(),
-            task_type: task_type.to_owned(),
-            data_source: data_source.unwrap_or(NO_DATA_SOURCE).to_owned(),
-            resource: TaskResource {
-                availability_group: id.to_owned(),
-                required_capacity: 1,
-            },
-        }
+/// What stays the same of a task, from the annotations of its PeonTask; so no payload has to be read for it again.
+/// `None` for one that has no task id, which nobody assigned.
+#[must_use]
+pub fn facts_of(metadata: &ObjectMeta) -> Option<TaskFacts> {
+    let annotations = metadata.annotations.as_ref()?;
+    let text = |key: &str| annotations.get(key).map(String::as_str);
+    let mut facts = facts(
+        text(ANNOTATION_TASK_ID)?,
+        text(ANNOTATION_TASK_TYPE).unwrap_or_default(),
+        text(ANNOTATION_DATA_SOURCE),
+    );
+    if let Some(group) = text(ANNOTATION_AVAILABILITY_GROUP) {
+        group.clone_into(&mut facts.resource.availability_group);
     }
+    if let Some(capacity) = text(ANNOTATION_REQUIRED_CAPACITY).and_then(|c| u32::from_str(c).ok()) {
+        facts.resource.required_capacity = capacity.max(1);
+    }
+    Some(facts)
+}
 
-    /// Reads the annotations of a PeonTask; `None` for one that has no task id, which nobody assigned.
-    #[must_use]
-    pub fn of(metadata: &ObjectMeta) -> Option<Self> {
-        let annotations = metadata.annotations.as_ref()?;
-        let text = |key: &str| annotations.get(key).map(String::as_str);
-        let mut card = Self::new(
-            text(ANNOTATION_TASK_ID)?,
-            text(ANNOTATION_TASK_TYPE).unwrap_or_default(),
-            text(ANNOTATION_DATA_SOURCE),
-        );
-        if let Some(group) = text(ANNOTATION_AVAILABILITY_GROUP) {
-            group.clone_into(&mut card.resource.availability_group);
-        }
-        if let Some(capacity) = text(ANNOTATION_REQUIRED_CAPACITY).and_then(|c| u32::from_str(c).ok()) {
-            card.resource.required_capacity = capacity.max(1);
-        }
-        Some(card)
-    }
+/// The annotations that [`facts_of`] reads.
+#[must_use]
+pub fn annotations(facts: &TaskFacts) -> BTreeMap<String, String> {
+    let capacity = facts.resource.required_capacity.to_string();
+    [
+        (ANNOTATION_TASK_ID, &facts.id),
+        (ANNOTATION_TASK_TYPE, &facts.task_type),
+        (ANNOTATION_DATA_SOURCE, &facts.data_source),
+        (ANNOTATION_AVAILABILITY_GROUP, &facts.resource.availability_group),
+        (ANNOTATION_REQUIRED_CAPACITY, &capacity),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.clone()))
+    .collect()
+}
 
-    /// The annotations that [`Self::of`] reads.
-    #[must_use]
-    pub fn annotations(&self) -> BTreeMap<String, String> {
-        let capacity = self.resource.required_capacity.to_string();
-        [
-            (ANNOTATION_TASK_ID, &self.id),
-            (ANNOTATION_TASK_TYPE, &self.task_type),
-            (ANNOTATION_DATA_SOURCE, &self.data_source),
-            (ANNOTATION_AVAILABILITY_GROUP, &self.resource.availability_group),
-            (ANNOTATION_REQUIRED_CAPACITY, &capacity),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.clone()))
-        .collect()
-    }
+/// The task runs, or will.
+#[must_use]
+pub fn running(facts: &TaskFacts, location: Option<&TaskLocation>) -> TaskAnnouncement {
+    let location = location.cloned().unwrap_or_else(TaskLocation::unknown);
+    TaskAnnouncement::running(facts.clone(), location)
+}
 
-    /// The task runs, or will.
-    #[must_use]
-    pub fn running(&self, location: Option<&TaskLocation>) -> TaskAnnouncement {
-        self.announcement(TaskState::Running, NO_DURATION, None, location)
-    }
-
-    /// The task has ended.
-    #[must_use]
-    pub fn ended(&self, location: Option<&TaskLocation>, end: &End) -> TaskAnnouncement {
-        let state = if end.success {
-            TaskState::Success
-        } else {
-            TaskState::Failed
-        };
-        self.announcement(state, end.duration, end.message.clone(), location)
-    }
-
-    fn announcement(
-        &self,
-        status: TaskState,
-        duration: i64,
-        error_msg: Option<String>,
-        location: Option<&TaskLocation>,
-    ) -> TaskAnnouncement {
-        TaskAnnouncement {
-            id: self.id.clone(),
-            task_type: self.task_type.clone(),
-            status,
-            task_status: TaskStatus {
-                id: self.id.clone(),
-                status,
-                duration,
-                error_msg,
-                location: TaskLocation::unknown(),
-            },
-            task_resource: self.resource.clone(),
-            task_location: location.cloned().unwrap_or_else(TaskLocation::unknown),
-            task_data_source: self.data_source.clone(),
-        }
-    }
+/// The task has ended.
+#[must_use]
+pub fn ended(facts: &TaskFacts, location: Option<&TaskLocation>, ended: &Ended) -> TaskAnnouncement {
+    let location = location.cloned().unwrap_or_else(TaskLocation::unknown);
+    TaskAnnouncement::ended(facts.clone(), ended.end.clone(), ended.duration, location)
 }
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
-    /// Whether it ended well.
-    pub success: bool,
+pub struct Ended {
+    /// Well or badly.
+    pub end: End,
     /// Milliseconds that it ran; -1 where it never did.
     pub duration: i64,
-    /// Why it failed.
-    pub message: Option<String>,
 }
 
-impl End {
+impl Ended {
     /// A task that failed by what happened here, having run since then.
     #[must_use]
     pub fn failed(message: &str, since: Option<Timestamp>, now: Timestamp) -> Self {
         Self {
-            success: false,
+            end: End::Failed(message.to_owned()),
             duration: duration(since, Some(now)),
-            message: Some(message.to_owned()),
         }
     }
 }
@@ -164,7 +116,7 @@ pub enum Progress {
     /// It has one.
     Ended {
         /// How it ended.
-        end: End,
+        ended: Ended,
         /// When that is said at the latest, its log being on its way; `None` where nothing is waited for.
         not_before: Option<Timestamp>,
     },
@@ -178,20 +130,21 @@ impl Progress {
             return Self::Running;
         };
         let verdict = |type_| conditions::find(&status.conditions, type_).filter(|c| c.status == "True");
-        let (condition, success) = match (verdict(COMPLETE), verdict(FAILED)) {
-            (Some(complete), _) => (complete, true),
-            (None, Some(failed)) => (failed, false),
+        let (condition, end) = match (verdict(COMPLETE), verdict(FAILED)) {
+            (Some(complete), _) => (complete, End::Success),
+            (None, Some(failed)) => {
+                let message = format!("{}: {}", failed.reason, failed.message.trim());
+                (failed, End::Failed(message))
+            }
             (None, None) => return Self::Running,
         };
         let [started, completed] =
             [&status.start_time, &status.completion_time].map(|t| t.as_ref().map(|t| t.0));
-        let message = format!("{}: {}", condition.reason, condition.message.trim());
         let since = completed.unwrap_or(condition.last_transition_time.0);
         Self::Ended {
-            end: End {
-                success,
+            ended: Ended {
+                end,
                 duration: duration(started, completed),
-                message: (!success).then_some(message),
             },
             not_before: log_is_awaited(status)
                 .then(|| since.checked_add(LOG_PATIENCE).ok())

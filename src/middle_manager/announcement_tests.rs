@@ -1,19 +1,20 @@
 use serde_json::json;
 
 use super::*;
-use crate::middle_manager::fixtures::{at, card, ended, failed, running, succeeded, view, with_log};
+use crate::druid::worker::TaskState;
+use crate::middle_manager::made_up::{self, at, failed, indexing, succeeded, view, with_log};
 
 fn progress(status: serde_json::Value) -> Progress {
     Progress::of(
-        view(super::super::fixtures::task("a", "u", 1, status))
+        view(super::super::made_up::task("a", "u", 1, status))
             .status
             .as_ref(),
     )
 }
 
-fn end(progress: Progress) -> (End, Option<Timestamp>) {
+fn end(progress: Progress) -> (Ended, Option<Timestamp>) {
     match progress {
-        Progress::Ended { end, not_before } => (end, not_before),
+        Progress::Ended { ended, not_before } => (ended, not_before),
         Progress::Running => panic!("it runs"),
     }
 }
@@ -22,9 +23,9 @@ fn end(progress: Progress) -> (End, Option<Timestamp>) {
 #[test]
 fn a_task_that_runs_is_announced_as_by_a_real_worker() {
     let id = "noop_2026-11-21T01:50:17.060Z_feaaea03";
-    let card = Card::new(id, "noop", Some("none"));
+    let facts = facts(id, "noop", Some("none"));
     assert_eq!(
-        json!(card.running(None)),
+        json!(running(&facts, None)),
         json!({
             "id": id, "type": "noop", "status": "RUNNING",
             "taskStatus": {
@@ -36,15 +37,10 @@ fn a_task_that_runs_is_announced_as_by_a_real_worker() {
             "taskDataSource": "none",
         })
     );
-    let location = TaskLocation {
-        host: Some("10.0.0.9".into()),
-        port: 8100,
-        tls_port: -1,
-        k8s_pod_name: None,
-    };
+    let location = TaskLocation::http("10.0.0.9", 8100);
     let (end, _) = end(progress(succeeded()));
     assert_eq!(
-        json!(card.ended(Some(&location), &end)),
+        json!(ended(&facts, Some(&location), &end)),
         json!({
             "id": id, "type": "noop", "status": "SUCCESS",
             "taskStatus": {
@@ -60,7 +56,7 @@ fn a_task_that_runs_is_announced_as_by_a_real_worker() {
 
 #[test]
 fn what_a_task_says_of_itself_comes_back_from_its_annotations() {
-    let odd = Card {
+    let odd = TaskFacts {
         id: "id \"x\" ünï/:%".into(),
         task_type: "index_kafka".into(),
         data_source: "ds with space".into(),
@@ -70,11 +66,11 @@ fn what_a_task_says_of_itself_comes_back_from_its_annotations() {
         },
     };
     let metadata = ObjectMeta {
-        annotations: Some(odd.annotations()),
+        annotations: Some(annotations(&odd)),
         ..ObjectMeta::default()
     };
-    assert_eq!(Card::of(&metadata), Some(odd));
-    assert_eq!(Card::of(&ObjectMeta::default()), None);
+    assert_eq!(facts_of(&metadata), Some(odd));
+    assert_eq!(facts_of(&ObjectMeta::default()), None);
     // What somebody else wrote by hand.
     let metadata = ObjectMeta {
         annotations: Some(BTreeMap::from([
@@ -83,19 +79,19 @@ fn what_a_task_says_of_itself_comes_back_from_its_annotations() {
         ])),
         ..ObjectMeta::default()
     };
-    let card = Card::of(&metadata).unwrap();
+    let found = facts_of(&metadata).unwrap();
     assert_eq!(
-        (card.data_source.as_str(), card.resource.required_capacity),
+        (found.data_source.as_str(), found.resource.required_capacity),
         ("none", 1)
     );
-    assert_eq!(card.resource.availability_group, "a");
+    assert_eq!(found.resource.availability_group, "a");
 }
 
 #[test]
 fn a_task_without_a_verdict_runs_whatever_it_waits_for() {
     assert_eq!(Progress::of(None), Progress::Running);
     assert_eq!(progress(json!({"phase": "Pending"})), Progress::Running);
-    assert_eq!(progress(running()), Progress::Running);
+    assert_eq!(progress(made_up::running()), Progress::Running);
     let mut undone = failed();
     undone["conditions"][0]["status"] = json!("False");
     assert_eq!(progress(undone), Progress::Running);
@@ -106,10 +102,9 @@ fn a_failure_says_why_with_its_reason() {
     let (end, not_before) = end(progress(failed()));
     assert_eq!(
         end,
-        End {
-            success: false,
+        Ended {
+            end: End::Failed("OOMKilled: as it was".into()),
             duration: 42_000,
-            message: Some("OOMKilled: as it was".into()),
         }
     );
     assert_eq!(not_before, None);
@@ -123,7 +118,7 @@ fn a_failure_says_why_with_its_reason() {
 
 #[test]
 fn the_end_waits_for_the_log_but_not_for_ever() {
-    for status in [succeeded(), ended("Failed", "TaskFailed")] {
+    for status in [succeeded(), made_up::ended("Failed", "TaskFailed")] {
         assert_eq!(
             end(progress(status.clone())).1,
             None,
@@ -151,9 +146,9 @@ fn the_end_waits_for_the_log_but_not_for_ever() {
 
 #[test]
 fn a_failure_that_happened_here_counts_from_the_start_of_the_peon() {
-    assert_eq!(End::failed("gone", Some(at(1)), at(3)).duration, 2000);
-    assert_eq!(End::failed("gone", None, at(3)).duration, -1);
-    let failed = card("a").ended(None, &End::failed("gone", None, at(3)));
+    assert_eq!(Ended::failed("gone", Some(at(1)), at(3)).duration, 2000);
+    assert_eq!(Ended::failed("gone", None, at(3)).duration, -1);
+    let failed = ended(&indexing("a"), None, &Ended::failed("gone", None, at(3)));
     assert_eq!(failed.status, TaskState::Failed);
     assert_eq!(failed.task_status.error_msg.as_deref(), Some("gone"));
 }

@@ -7,16 +7,17 @@ use kube::ResourceExt;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::announcement::Card;
+use super::announcement::{annotations, facts};
 use super::backend::{Assigned, Ordinal};
 use crate::api::names::{self, hex};
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{
-    ANNOTATION_OVERLORD, ANNOTATION_TASK_ID, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask,
-    PeonTaskSpec, TaskFrom,
+    ANNOTATION_OVERLORD, ANNOTATION_TASK_ID, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER,
+    MiddleManagerRef, PeonTask, PeonTaskSpec, TaskFrom,
 };
 use crate::druid::fields::Fields;
 use crate::druid::payload::Payload;
+use crate::druid::worker::TaskFacts;
 use crate::task::chunks::{Chunks, Kind, TooLarge};
 use crate::task::new_task::{self, New, empty_spec, payload_hash};
 
@@ -29,33 +30,33 @@ const ANOTHER_LIFE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What an assigned task says of itself, and why it can never run, where it cannot.
 #[must_use]
-pub fn read(task: &Assigned) -> (Card, Option<String>) {
+pub fn read(task: &Assigned) -> (TaskFacts, Option<String>) {
     let wanted = |key: &str| matches!(key, "type" | "resource");
     let fields = Fields::read(&task.json, wanted).unwrap_or_default();
     let type_ = match fields.value("type") {
         Ok(Some(Value::String(type_))) => type_,
         _ => String::new(),
     };
-    let (mut card, wrong) = match Payload::parse_chunked(task.json.as_bytes(), &task.id) {
+    let (mut said, wrong) = match Payload::parse_chunked(task.json.as_bytes(), &task.id) {
         Ok(payload) if payload.id == task.id => {
-            let card = Card::new(&task.id, &payload.type_, payload.data_source.as_deref());
-            (card, None)
+            let facts = facts(&task.id, &payload.type_, payload.data_source.as_deref());
+            (facts, None)
         }
         Ok(payload) => {
-            let said = format!("the task's id is {:?}, not {:?}", payload.id, task.id);
-            (Card::new(&task.id, &type_, None), Some(said))
+            let why = format!("the task's id is {:?}, not {:?}", payload.id, task.id);
+            (facts(&task.id, &type_, None), Some(why))
         }
-        Err(error) => (Card::new(&task.id, &type_, None), Some(error.to_string())),
+        Err(error) => (facts(&task.id, &type_, None), Some(error.to_string())),
     };
     let is_wanted: fn(&str) -> bool = |key| matches!(key, "availabilityGroup" | "requiredCapacity");
     let resource = fields.object("resource", is_wanted).unwrap_or_default();
     if let Ok(Some(Value::String(group))) = resource.value("availabilityGroup") {
-        card.resource.availability_group = group;
+        said.resource.availability_group = group;
     }
     let capacity = resource.value("requiredCapacity").ok().flatten();
     let capacity = capacity.and_then(|c| u32::try_from(c.as_u64()?).ok());
-    card.resource.required_capacity = capacity.unwrap_or(1).max(1);
-    (card, wrong)
+    said.resource.required_capacity = capacity.unwrap_or(1).max(1);
+    (said, wrong)
 }
 
 /// What the PeonTasks of a VirtualMiddleManager have in common.
@@ -87,8 +88,8 @@ impl Maker {
     ///
     /// # Errors
     /// When the payload is larger than any may be.
-    pub fn task(&self, identity: Ordinal, card: &Card, json: &str, nth: u32) -> Result<New, TooLarge> {
-        let name = self.name(card, nth);
+    pub fn task(&self, identity: Ordinal, facts: &TaskFacts, json: &str, nth: u32) -> Result<New, TooLarge> {
+        let name = self.name(facts, nth);
         let mut spec = self.spec();
         let secret = self.payload == PayloadPlace::Secret;
         let chunks = new_task::place(&mut spec, &name, json.to_owned(), secret)?;
@@ -101,28 +102,29 @@ impl Maker {
         labels.insert(LABEL_IDENTITY.to_owned(), identity.0.to_string());
         task.metadata.namespace = Some(self.namespace.clone());
         task.metadata.labels = Some(labels);
-        task.metadata.annotations = Some(card.annotations());
+        task.metadata.annotations = Some(annotations(facts));
         Ok(New { task, chunks })
     }
 
     /// Whose task it is, and nothing else.
-    #[expect(clippy::unused_self, reason = "it will name the VirtualMiddleManager")]
     fn spec(&self) -> PeonTaskSpec {
         PeonTaskSpec {
-            unmanaged: true,
+            middle_manager_ref: Some(MiddleManagerRef {
+                name: self.middle_manager.clone(),
+            }),
             ..empty_spec()
         }
     }
 
     /// The same for the same task: whoever is assigned it again finds it.
-    fn name(&self, card: &Card, nth: u32) -> String {
+    fn name(&self, facts: &TaskFacts, nth: u32) -> String {
         let mut hash = Sha256::new();
         hash.update(self.middle_manager.as_bytes());
         // No name holds it.
         hash.update([0]);
-        hash.update(card.id.as_bytes());
+        hash.update(facts.id.as_bytes());
         let hash = hex(&hash.finalize());
-        let head = new_task::readable(&card.task_type, LONGEST_HEAD);
+        let head = new_task::readable(&facts.task_type, LONGEST_HEAD);
         let name = format!("{head}-{}", &hash[..16]);
         match nth {
             0 => name,
@@ -149,7 +151,9 @@ impl Existing {
     #[must_use]
     pub fn of(existing: &PeonTask, wanted: &New, json: &str, now: Timestamp) -> Self {
         let (there, here) = (existing.labels(), wanted.task.labels());
-        if there.get(LABEL_MIDDLE_MANAGER) != here.get(LABEL_MIDDLE_MANAGER) {
+        let is_ours = there.get(LABEL_MIDDLE_MANAGER) == here.get(LABEL_MIDDLE_MANAGER)
+            && existing.middle_manager() == wanted.task.middle_manager();
+        if !is_ours {
             return Self::Other("VirtualMiddleManager");
         }
         if there

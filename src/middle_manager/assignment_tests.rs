@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::TemplateRef;
-use crate::middle_manager::fixtures::at;
+use crate::middle_manager::made_up::at;
 
 fn maker(payload: PayloadPlace) -> Maker {
     Maker {
@@ -26,7 +26,7 @@ fn assigned(json: serde_json::Value) -> Assigned {
 }
 
 fn new(id: &str, nth: u32) -> New {
-    let card = Card::new(id, "index_kafka", None);
+    let card = facts(id, "index_kafka", None);
     let json = json!({"type": "index_kafka", "id": id}).to_string();
     maker(PayloadPlace::Secret)
         .task(Ordinal(1), &card, &json, nth)
@@ -44,7 +44,7 @@ fn what_an_assigned_task_says_of_itself_is_read_from_it() {
     assert_eq!(wrong, None);
     assert_eq!(
         card,
-        Card {
+        TaskFacts {
             id: "a".into(),
             task_type: "index_kafka".into(),
             data_source: "wiki".into(),
@@ -62,7 +62,7 @@ fn what_an_assigned_task_says_of_itself_is_read_from_it() {
         json!(7),
     ] {
         let (card, wrong) = read(&assigned(json!({"type": "noop", "id": "a", "resource": odd})));
-        assert_eq!((card, wrong), (Card::new("a", "noop", None), None));
+        assert_eq!((card, wrong), (facts("a", "noop", None), None));
     }
 }
 
@@ -96,7 +96,7 @@ fn a_task_is_kept_with_its_payload_in_secrets_and_nothing_that_others_say() {
     assert_eq!(from.secrets.len(), 1);
     assert_eq!(
         json!(new.task.spec),
-        json!({"taskFrom": from, "unmanaged": true}),
+        json!({"taskFrom": from, "middleManagerRef": {"name": "vmm"}}),
         "neither resources nor options"
     );
     let objects = new.objects(&new.task);
@@ -105,7 +105,7 @@ fn a_task_is_kept_with_its_payload_in_secrets_and_nothing_that_others_say() {
 
 #[test]
 fn inline_means_inline_where_it_is_small() {
-    let card = Card::new("a", "noop", None);
+    let card = facts("a", "noop", None);
     let of = |json: &str| {
         maker(PayloadPlace::Inline)
             .task(Ordinal(0), &card, json, 0)
@@ -137,7 +137,7 @@ fn names_are_legal_readable_and_the_same_for_the_same_task() {
     assert_ne!(first, name("b", 0));
     assert_eq!(name("a", 3), format!("{first}-3"));
     let of = |maker: &Maker, type_: &str| {
-        let card = Card::new("a", type_, None);
+        let card = facts("a", type_, None);
         maker.task(Ordinal(0), &card, "{}", 15).unwrap().task.name_any()
     };
     let long = of(&maker(PayloadPlace::Secret), &"Very_Long.Type".repeat(20));
@@ -163,7 +163,7 @@ fn labels_select_what_was_made() {
         middle_manager: "x".repeat(100),
         ..maker(PayloadPlace::Secret)
     };
-    let card = Card::new("a", "noop", None);
+    let card = facts("a", "noop", None);
     let made = long.task(Ordinal(0), &card, "{}", 0).unwrap().task;
     let label = &made.labels()[LABEL_MIDDLE_MANAGER];
     assert!(names::is_label_value(label));
@@ -186,13 +186,16 @@ fn only_the_same_task_is_taken_for_the_same() {
     assert_eq!(judge(|_| {}), same);
     // What users may change, the operator writes, and another identity.
     assert_eq!(judge(|t| (t.spec.suspend, t.spec.cancel) = (true, true)), same);
-    assert_eq!(judge(|t| t.spec.unmanaged = false), same);
     assert_eq!(
         judge(|t| drop(t.labels_mut().insert(LABEL_IDENTITY.into(), "0".into()))),
         same
     );
     let other = |what| Existing::Other(what);
     assert_eq!(judge(|t| t.metadata.labels = None), other("VirtualMiddleManager"));
+    assert_eq!(
+        judge(|t| t.spec.middle_manager_ref = None),
+        other("VirtualMiddleManager")
+    );
     assert_eq!(
         judge(|t| drop(t.labels_mut().remove(LABEL_IDENTITY))),
         other("identity")
@@ -219,7 +222,7 @@ fn only_the_same_task_is_taken_for_the_same() {
 
 #[test]
 fn a_task_that_was_kept_in_another_place_is_completed_there() {
-    let card = Card::new("a", "noop", None);
+    let card = facts("a", "noop", None);
     let json = "x".repeat(200_000);
     let made = |place| maker(place).task(Ordinal(0), &card, &json, 0).unwrap();
     let (secret, config_map) = (made(PayloadPlace::Secret), made(PayloadPlace::Inline));
@@ -254,7 +257,7 @@ fn an_id_may_live_again_long_after_it_was_forgotten() {
     let judge = |existing: &PeonTask, now| Existing::of(existing, &wanted, &json, at(now));
     let same = Existing::Same(wanted.chunks.clone());
     assert_eq!(judge(&existing, 3600), same, "it has no verdict");
-    existing.status = serde_json::from_value(crate::middle_manager::fixtures::succeeded()).unwrap();
+    existing.status = serde_json::from_value(crate::middle_manager::made_up::succeeded()).unwrap();
     assert_eq!(judge(&existing, 3600), Existing::Other("life of the task"));
     assert_eq!(
         judge(&existing, 599),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 
+use super::line::Line;
 use crate::druid::worker::TaskAnnouncement;
 
 /// Which of a VirtualMiddleManager's identities: counted from 0.
@@ -96,5 +97,23 @@ impl<L: Announce> Announce for Arc<L> {
 
     fn delivered(&self, task_id: &str) -> bool {
         (**self).delivered(task_id)
+    }
+}
+
+impl Announce for Line {
+    fn announce(&self, announcement: TaskAnnouncement) {
+        self.announce(announcement);
+    }
+
+    fn remove(&self, task_id: &str) {
+        self.remove(task_id);
+    }
+
+    fn disable(&self, disabled: bool) {
+        self.disable(disabled);
+    }
+
+    fn delivered(&self, task_id: &str) -> bool {
+        self.delivered(task_id)
     }
 }

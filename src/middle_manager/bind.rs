@@ -10,7 +10,6 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::announcement::Card;
 use super::assignment::{self, Maker};
 use super::backend::{Announce, Assigned, Backend, Ordinal, Refused, Unavailable};
 use super::keep::{Attempt, Kept};
@@ -20,6 +19,7 @@ use super::moves::{Before, Order, Target};
 use super::task_log::TaskLogs;
 use super::tasks::{GuardedTask, Tasks};
 use super::view::{Seen, TaskView};
+use crate::druid::worker::TaskFacts;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
 
@@ -166,16 +166,16 @@ impl<L: Announce> Binder<L> {
         }
     }
 
-    fn fail(&self, identity: Ordinal, card: &Card, message: &str) {
-        tracing::warn!(task_id = card.id, message, "an assigned task does not run");
+    fn fail(&self, identity: Ordinal, facts: &TaskFacts, message: &str) {
+        tracing::warn!(task_id = facts.id, message, "an assigned task does not run");
         self.tasks
-            .tell(|known, now| known.fail(identity, card, message, now));
+            .tell(|known, now| known.fail(identity, facts, message, now));
     }
 
     /// Keeps a task, and tries for as long as the overlord waits.
-    async fn keep(&self, identity: Ordinal, card: &Card, json: &str) -> Result<Kept, Refused> {
+    async fn keep(&self, identity: Ordinal, facts: &TaskFacts, json: &str) -> Result<Kept, Refused> {
         let clock: &Clock = self.tasks.clock();
-        let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, card, json);
+        let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
         let deadline = Instant::now() + ASSIGNMENT;
         let (mut pause, longest) = PAUSES;
         let mut why = "the API server does not answer".to_owned();
@@ -188,7 +188,7 @@ impl<L: Announce> Binder<L> {
                 Ok(Err(not_now)) => {
                     why = not_now.to_string();
                     self.tasks.gate(super::reachability::Gate::not_kept);
-                    tracing::warn!(task_id = card.id, why, "an assigned task is not kept yet");
+                    tracing::warn!(task_id = facts.id, why, "an assigned task is not kept yet");
                 }
                 Err(_) => {}
             }
@@ -214,18 +214,18 @@ impl<L: Announce> Backend for Binder<L> {
             Before::New => {}
             Before::Taken => return Ok(()),
             Before::ShutDown => {
-                let (card, _) = assignment::read(&task);
-                self.fail(identity, &card, SHUT_DOWN);
+                let (facts, _) = assignment::read(&task);
+                self.fail(identity, &facts, SHUT_DOWN);
                 return Ok(());
             }
         }
-        let (card, wrong) = assignment::read(&task);
+        let (facts, wrong) = assignment::read(&task);
         if let Some(wrong) = wrong {
-            self.fail(identity, &card, &wrong);
+            self.fail(identity, &facts, &wrong);
             return Ok(());
         }
-        match self.keep(identity, &card, &task.json).await? {
-            Kept::Never(message) => self.fail(identity, &card, &message),
+        match self.keep(identity, &facts, &task.json).await? {
+            Kept::Never(message) => self.fail(identity, &facts, &message),
             Kept::As(task) => {
                 if let Some(seen) = Seen::of(&TaskView::from(*task)) {
                     self.tasks.tell(|known, now| known.acknowledge(seen, now));

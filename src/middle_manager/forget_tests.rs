@@ -3,7 +3,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::middle_manager::backend::{Backend, Ordinal};
-use crate::middle_manager::fixtures::{failed, succeeded};
+use crate::middle_manager::made_up::{failed, succeeded};
 use crate::middle_manager::model::{Bench, FIRST, Fault, assigned};
 use crate::task::histories::model_api::Kind;
 
@@ -156,7 +156,7 @@ async fn many_are_asked_about_in_several_questions() {
         bench
             .binder
             .tasks()
-            .tell(|known, now| known.fail(FIRST, &crate::middle_manager::fixtures::card(&id), "no", now));
+            .tell(|known, now| known.fail(FIRST, &crate::middle_manager::made_up::indexing(&id), "no", now));
         bench.lines[0].delivered.lock().insert(id);
     }
     let overlord = Answers::default();

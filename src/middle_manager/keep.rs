@@ -6,10 +6,10 @@ use std::time::Duration;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::announcement::Card;
 use super::assignment::{Existing, Maker};
 use super::backend::Ordinal;
 use crate::api::PeonTask;
+use crate::druid::worker::TaskFacts;
 use crate::kube::chunks::{self, Made};
 use crate::kube::error::chain;
 use crate::kube::refusal;
@@ -43,7 +43,7 @@ pub(super) struct Attempt<'a> {
     maker: &'a Maker,
     clock: &'a Clock,
     identity: Ordinal,
-    card: &'a Card,
+    facts: &'a TaskFacts,
     json: &'a str,
     /// How many names others have.
     nth: u32,
@@ -61,7 +61,7 @@ impl<'a> Attempt<'a> {
         maker: &'a Maker,
         clock: &'a Clock,
         identity: Ordinal,
-        card: &'a Card,
+        facts: &'a TaskFacts,
         json: &'a str,
     ) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl<'a> Attempt<'a> {
             maker,
             clock,
             identity,
-            card,
+            facts,
             json,
             nth: 0,
             new: None,
@@ -89,7 +89,7 @@ impl<'a> Attempt<'a> {
         loop {
             let new = match self.new.take() {
                 Some(new) => new,
-                None => match self.maker.task(self.identity, self.card, self.json, self.nth) {
+                None => match self.maker.task(self.identity, self.facts, self.json, self.nth) {
                     Ok(new) => new,
                     Err(too_large) => return Ok(Kept::Never(too_large.to_string())),
                 },
@@ -146,7 +146,7 @@ impl<'a> Attempt<'a> {
             Existing::Other(what) => {
                 tracing::warn!(
                     task = name,
-                    task_id = self.card.id,
+                    task_id = self.facts.id,
                     "there is a PeonTask of this name with another {what}: it is left alone, and the task gets another name"
                 );
                 Ok(Created::Taken)

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::announcement::{Card, End, Progress};
+use super::announcement::{self, Ended, Progress};
 use super::backend::Ordinal;
 use super::departed::Departed;
 use super::entries::{Object, Task};
@@ -20,7 +20,7 @@ use super::moves::{Before, Log, Move, Order, Target};
 use super::orders::Orders;
 use super::pods::Pods;
 use super::view::{PodSeen, Seen};
-use crate::druid::worker::TaskAnnouncement;
+use crate::druid::worker::{TaskAnnouncement, TaskFacts};
 
 /// Why a task failed whose PeonTask is gone.
 pub const DELETED: &str = "the PeonTask was deleted";
@@ -67,13 +67,13 @@ impl Known {
 
     /// This process saw to it that a task and its payload are kept, as this PeonTask.
     pub fn acknowledge(&mut self, seen: Seen, now: Timestamp) -> Vec<Move> {
-        let (uid, identity, card) = (seen.uid.clone(), seen.identity, seen.card.clone());
+        let (uid, identity, facts) = (seen.uid.clone(), seen.identity, seen.facts.clone());
         let mut moves = self.see(seen, now);
-        match self.tasks.get_mut(&card.id) {
+        match self.tasks.get_mut(&facts.id) {
             Some(task) if task.uid.as_ref() == Some(&uid) => task.kept = true,
             Some(task) if !task.has_ended() && !task.kept && self.objects.contains_key(&uid) => {
                 // Another one was taken for it.
-                let others = self.others.entry(card.id).or_default();
+                let others = self.others.entry(facts.id).or_default();
                 others.remove(&uid);
                 others.extend(task.uid.replace(uid.clone()));
                 task.kept = true;
@@ -82,22 +82,23 @@ impl Known {
             Some(_) => {}
             None if self.objects.contains_key(&uid) => {}
             // It was deleted before anybody here saw it.
-            None => moves.extend(self.fail(identity, &card, DELETED, now)),
+            None => moves.extend(self.fail(identity, &facts, DELETED, now)),
         }
         moves
     }
 
     /// A task has failed without a PeonTask.
-    pub fn fail(&mut self, identity: Ordinal, card: &Card, message: &str, now: Timestamp) -> Vec<Move> {
+    pub fn fail(&mut self, identity: Ordinal, facts: &TaskFacts, message: &str, now: Timestamp) -> Vec<Move> {
         let mut moves = Vec::new();
-        let task = self.tasks.entry(card.id.clone()).or_insert(Task {
+        let task = self.tasks.entry(facts.id.clone()).or_insert(Task {
             identity,
             uid: None,
             kept: true,
             said: None,
         });
         if task.said.is_none() {
-            task.say(card.ended(None, &End::failed(message, None, now)), &mut moves);
+            let failed = Ended::failed(message, None, now);
+            task.say(announcement::ended(facts, None, &failed), &mut moves);
         }
         moves
     }
@@ -111,16 +112,16 @@ impl Known {
         let Some(mut object) = self.objects.remove(uid) else {
             return moves;
         };
-        if let Some(others) = self.others.get_mut(&object.seen.card.id) {
+        if let Some(others) = self.others.get_mut(&object.seen.facts.id) {
             others.remove(uid);
             if others.is_empty() {
-                self.others.remove(&object.seen.card.id);
+                self.others.remove(&object.seen.facts.id);
             }
         }
         if let Some(state) = last.and_then(|l| l.state) {
             object.seen.state = Some(state);
         }
-        let Some(task) = self.tasks.get_mut(&object.seen.card.id) else {
+        let Some(task) = self.tasks.get_mut(&object.seen.facts.id) else {
             return moves;
         };
         if task.uid.as_deref() != Some(uid) {
@@ -128,14 +129,15 @@ impl Known {
         }
         task.uid = None;
         if !task.has_ended() {
-            let end = match object.progress() {
-                Progress::Ended { end, .. } => end.clone(),
+            let ended = match object.progress() {
+                Progress::Ended { ended, .. } => ended.clone(),
                 Progress::Running => {
                     let since = object.seen.state.as_ref().and_then(|s| s.started);
-                    End::failed(DELETED, since, now)
+                    Ended::failed(DELETED, since, now)
                 }
             };
-            task.say(object.seen.card.ended(object.location(), &end), &mut moves);
+            let facts = &object.seen.facts;
+            task.say(announcement::ended(facts, object.location(), &ended), &mut moves);
         }
         moves
     }
@@ -360,7 +362,7 @@ impl Known {
             return;
         };
         let seen = &object.seen;
-        let id = &seen.card.id;
+        let id = &seen.facts.id;
         let Some(task) = self.tasks.get_mut(id) else {
             if !object.is_over() {
                 let task = Task {
@@ -410,7 +412,7 @@ impl Known {
         let Some(object) = self.objects.get(uid) else {
             return;
         };
-        let id = &object.seen.card.id;
+        let id = &object.seen.facts.id;
         let Some(task) = self.tasks.get(id).filter(|t| t.uid.as_deref() == Some(uid)) else {
             return;
         };
@@ -425,27 +427,27 @@ impl Known {
         let Some(object) = self.objects.get(uid) else {
             return;
         };
-        let card = &object.seen.card;
-        let Some(task) = self.tasks.get_mut(&card.id) else {
+        let facts = &object.seen.facts;
+        let Some(task) = self.tasks.get_mut(&facts.id) else {
             return;
         };
         if task.uid.as_deref() != Some(uid) || task.has_ended() {
             return;
         }
-        let announcement = match object.progress() {
-            Progress::Ended { end, not_before } if not_before.is_none_or(|then| then <= now) => {
-                card.ended(object.location(), end)
+        let next = match object.progress() {
+            Progress::Ended { ended, not_before } if not_before.is_none_or(|then| then <= now) => {
+                announcement::ended(facts, object.location(), ended)
             }
             Progress::Ended {
                 not_before: Some(then),
                 ..
             } => {
                 self.late.insert((*then, uid.to_owned()));
-                card.running(object.location())
+                announcement::running(facts, object.location())
             }
-            _ => card.running(object.location()),
+            _ => announcement::running(facts, object.location()),
         };
-        task.say(announcement, moves);
+        task.say(next, moves);
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::fixtures::{FIRST, at, card, failed, running, succeeded, task, view, with_log};
+use crate::middle_manager::made_up::{FIRST, at, failed, indexing, running, succeeded, task, view, with_log};
 
 /// Tasks that a history is about.
 const IDS: usize = 4;
@@ -204,7 +204,7 @@ impl World {
                 Before::ShutDown => {
                     self.tell(
                         process,
-                        |known, now| known.fail(FIRST, &card(&name(id)), SHUT_DOWN, now),
+                        |known, now| known.fail(FIRST, &indexing(&name(id)), SHUT_DOWN, now),
                         false,
                     );
                     self.processes[process].acknowledged.insert(name(id));
@@ -216,7 +216,7 @@ impl World {
             Step::Acknowledge { process } => {
                 if !self.processes[process].answers.is_empty() {
                     let seen = self.processes[process].answers.remove(0);
-                    let (id, uid) = (seen.card.id.clone(), seen.uid.clone());
+                    let (id, uid) = (seen.facts.id.clone(), seen.uid.clone());
                     self.tell(process, |known, now| known.acknowledge(seen, now), false);
                     // What the overlord heard the end of, by the other process, needs no announcement.
                     let process = &mut self.processes[process];
@@ -346,9 +346,9 @@ impl World {
                     .get(&seen.uid)
                     .is_some_and(|o| o.seen.forgotten);
             assert!(
-                over || said.contains_key(&seen.card.id),
+                over || said.contains_key(&seen.facts.id),
                 "{} is in the list and missing",
-                seen.card.id
+                seen.facts.id
             );
         }
         for (id, state) in &said {
@@ -400,7 +400,7 @@ impl World {
                 }
             }
             // No answer to its creation takes as long as its life.
-            self.processes[process].answers.retain(|seen| seen.card.id != id);
+            self.processes[process].answers.retain(|seen| seen.facts.id != id);
             // What comes of it later is another life.
             let ordered = &mut self.processes[process].ordered;
             ordered.retain(|number, _| name(*number) != id);
@@ -432,18 +432,18 @@ impl World {
             assert!(rest.known.late.is_empty());
             for (id, task) in &self.server.tasks {
                 let seen = read(task);
-                let bound = rest.known.tasks.get(&seen.card.id);
+                let bound = rest.known.tasks.get(&seen.facts.id);
                 let counts = bound.is_some_and(|t| t.uid.as_ref() == Some(&seen.uid));
                 if counts {
-                    let ended = rest.line.get(&seen.card.id) != Some(&TaskState::Running);
-                    assert_eq!(ended, self.server.has_verdict(*id), "{}", seen.card.id);
+                    let ended = rest.line.get(&seen.facts.id) != Some(&TaskState::Running);
+                    assert_eq!(ended, self.server.has_verdict(*id), "{}", seen.facts.id);
                     // An order stands for an hour, and a watch lags behind for minutes.
                     let stands = |ordered: &i64| seen.created.is_some_and(|c| c.as_second() < ordered + 3000);
                     let ordered = rest.ordered.get(id).is_some_and(stands);
                     assert!(
                         seen.cancel || ended || !ordered,
                         "{} was shut down and runs",
-                        seen.card.id
+                        seen.facts.id
                     );
                 }
             }

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::fixtures::{
-    FIRST, at, card, ended, failed, ready, running, seen, succeeded, with_log,
+use crate::middle_manager::made_up::{
+    FIRST, at, ended, failed, indexing, ready, running, seen, succeeded, with_log,
 };
 
 /// What is announced, as state, message and host.
@@ -284,11 +284,11 @@ fn a_task_that_is_shut_down_before_it_is_assigned_does_not_run() {
     assert_eq!(known.before(FIRST, "a", at(3599)), Before::ShutDown);
     assert_eq!(known.before(Ordinal(1), "a", at(0)), Before::New);
     assert_eq!(
-        said(&known.fail(FIRST, &card("a"), SHUT_DOWN, at(0))),
+        said(&known.fail(FIRST, &indexing("a"), SHUT_DOWN, at(0))),
         fails(SHUT_DOWN)
     );
     assert_eq!(known.before(FIRST, "a", at(0)), Before::Taken);
-    assert_eq!(known.fail(FIRST, &card("a"), "again", at(0)), []);
+    assert_eq!(known.fail(FIRST, &indexing("a"), "again", at(0)), []);
     assert_eq!(known.order(FIRST, "a", at(0)), Order::Nothing);
     // While it is assigned.
     assert_eq!(known.order(FIRST, "b", at(0)), Order::Unknown);

@@ -5,8 +5,8 @@ use kube::runtime::watcher::Event;
 use super::*;
 use crate::druid::worker::TaskState;
 use crate::middle_manager::backend::Backend;
-use crate::middle_manager::fixtures::{running, succeeded, with_log};
 use crate::middle_manager::known::DELETED;
+use crate::middle_manager::made_up::{running, succeeded, with_log};
 use crate::middle_manager::model::{Bench, FIRST, Fault, assigned};
 use crate::task::histories::model_api::Kind;
 
@@ -107,7 +107,7 @@ async fn an_end_is_said_when_its_log_does_not_come() {
     let _running = start(&bench);
     bench.status(running());
     let mut status = with_log(succeeded(), false, "StoreFailed");
-    status["completionTime"] = serde_json::json!(crate::middle_manager::fixtures::at(1000));
+    status["completionTime"] = serde_json::json!(crate::middle_manager::made_up::at(1000));
     bench.status(status);
     bench.watch();
     pass(&bench, 299).await;

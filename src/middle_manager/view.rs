@@ -9,16 +9,14 @@ use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use super::announcement::{Card, Progress};
+use super::announcement::{Progress, facts_of};
 use super::backend::Ordinal;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
     PeonTaskStatus,
 };
-use crate::druid::worker::TaskLocation;
-
-/// Port of a peon's HTTP server.
-const PORT: i32 = 8100;
+use crate::druid::worker::{TaskFacts, TaskLocation};
+use crate::task::pod::PORT_NUMBER;
 
 /// A PeonTask without its payload.
 #[derive(Debug, Clone, Serialize, Deserialize, Resource)]
@@ -95,7 +93,7 @@ pub struct Seen {
     /// The identity that it was assigned to.
     pub identity: Ordinal,
     /// What the task says of itself.
-    pub card: Card,
+    pub facts: TaskFacts,
     /// Whether it is to end.
     pub cancel: bool,
     /// Whether the overlord has heard of its end and asks no more.
@@ -147,7 +145,7 @@ impl Seen {
             version: metadata.resource_version.as_ref().and_then(|v| v.parse().ok()),
             created: metadata.creation_timestamp.as_ref().map(|t| t.0),
             identity: Ordinal(label.parse().ok()?),
-            card: Card::of(metadata)?,
+            facts: facts_of(metadata)?,
             cancel,
             forgotten: overlord.is_some_and(|o| o == FORGOTTEN),
             state,
@@ -200,12 +198,8 @@ impl PodSeen {
 /// cluster; Druid 33 is not known to send one.
 fn location(status: &PodStatusView) -> Option<TaskLocation> {
     was_ready(status).then_some(())?;
-    Some(TaskLocation {
-        host: Some(status.pod_ip.clone().filter(|ip| !ip.is_empty())?),
-        port: PORT,
-        tls_port: -1,
-        k8s_pod_name: None,
-    })
+    let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
+    Some(TaskLocation::http(address, PORT_NUMBER))
 }
 
 /// Whether a pod is ready, or was. A condition that went to False after a container had started was True before: it is

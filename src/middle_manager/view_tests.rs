@@ -1,15 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::middle_manager::fixtures::{at, pod, pod_view, running, seen, task, view};
+use crate::middle_manager::made_up::{at, pod, pod_view, running, seen, task, view};
 
 fn pod_seen(pod: serde_json::Value) -> PodSeen {
     PodSeen::of(&pod_view(pod)).unwrap()
-}
-
-#[test]
-fn the_port_is_the_one_that_peons_are_started_with() {
-    assert_eq!(crate::task::pod::PORT, PORT.to_string());
 }
 
 #[test]
@@ -21,7 +16,7 @@ fn an_assigned_task_is_read_without_its_payload() {
     assert!(!json!(task).to_string().contains("taskJson"));
     let seen = Seen::of(&task).unwrap();
     assert_eq!((seen.version, seen.identity), (Some(7), Ordinal(2)));
-    assert_eq!((seen.card.id.as_str(), seen.cancel), ("the id", true));
+    assert_eq!((seen.facts.id.as_str(), seen.cancel), ("the id", true));
     assert_eq!(seen.state.map(|s| s.started), Some(Some(at(100))));
 }
 
@@ -49,7 +44,7 @@ fn a_task_whose_status_cannot_be_read_is_there_all_the_same() {
     let guarded = Seen::guarded(&guarded).unwrap();
     assert_eq!(guarded.state, None);
     let whole = seen("a", "u", 7, json!({}));
-    assert_eq!((guarded.uid, guarded.card), (whole.uid, whole.card));
+    assert_eq!((guarded.uid, guarded.facts), (whole.uid, whole.facts));
 }
 
 #[test]

@@ -1,0 +1,230 @@
+//! One port per identity, over which its [routes](super::routes) are served: plain or TLS, a bounded number of
+//! connections, and an end that lets go of nobody in the middle of an answer.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// For so long a connection may be idle, and for so long the head of a request may take. An overlord keeps connections
+/// for 4 minutes (`druid.global.http.unusedConnectionTimeout`): one that we closed sooner would be closed under a request
+/// that is on its way. Druid's own servers wait for 5.
+pub const IDLE: Duration = Duration::from_secs(6 * 60);
+const _: () = assert!(
+    IDLE.as_secs() > 4 * 60,
+    "an overlord keeps connections for 4 minutes"
+);
+/// Connections to one identity at the same time; more wait to be accepted. An overlord has at most 20.
+pub const CONNECTIONS: usize = 256;
+/// For so long TLS may take to be agreed on.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// After a failure to accept that has nothing to do with a client, such as too many open files.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be bound.
+    #[error("{address} cannot be bound: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// A file of the certificate cannot be read.
+    #[error("{file} cannot be read: {error}")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The certificates are no PEM, or there are none.
+    #[error("the certificate (`tls.crt`) must be PEM, that of the worker first: {0}")]
+    Certificate(String),
+    /// The key is no PEM, or there is none.
+    #[error("the key (`tls.key`) must be PEM: {0}")]
+    Key(String),
+    /// Certificate and key do not go together.
+    #[error("certificate and key (`tls.crt`, `tls.key`) cannot be used together: {0}")]
+    Pair(rustls::Error),
+}
+
+/// TLS with the certificate chain and key in two PEM texts, as a Secret of type `kubernetes.io/tls` holds them.
+///
+/// TLS 1.2 is spoken too: Druid's clients do not go beyond it where `druid.client.https.protocol` says nothing. Clients
+/// are not asked for certificates. A certificate that is renewed needs a new process.
+///
+/// # Errors
+/// [`ServeError`], which says what of the two cannot be used.
+pub fn tls(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServeError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<_, _>>()
+        .map_err(|error| ServeError::Certificate(error.to_string()))?;
+    if chain.is_empty() {
+        return Err(ServeError::Certificate("there is no certificate in it".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| ServeError::Key(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(ServeError::Pair)?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(ServeError::Pair)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// [`tls`] from two files.
+///
+/// # Errors
+/// [`ServeError`], also where a file cannot be read.
+pub fn tls_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| ServeError::File {
+            file: file.to_owned(),
+            error,
+        })
+    };
+    tls(&read(certificate)?, &read(key)?)
+}
+
+/// A port that is bound. Until it is served, clients wait.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Port {
+    /// Binds a port, for TLS where there is a certificate. Port 0 is any that is free.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`].
+    pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ServeError> {
+        let failed = |error| ServeError::Bind { address, error };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+        })
+    }
+
+    /// What is bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; then takes no connection any more, ends those that are idle, and waits for the answers of the
+    /// others, but not longer than `grace`. Polls are held for minutes: [close](super::line::Line::close) their line.
+    pub async fn serve(self, routes: Router, stop: impl Future<Output = ()>, grace: Duration) {
+        let ending = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let (stream, place) = tokio::select! {
+                accepted = self.accept(&places) => accepted,
+                () = &mut stop => break,
+            };
+            while connections.try_join_next().is_some() {}
+            let (acceptor, routes, watcher) = (acceptor.clone(), routes.clone(), ending.watcher());
+            connections.spawn(async move {
+                let _place = place;
+                connection(stream, acceptor, routes, watcher).await;
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(grace, ending.shutdown()).await.is_err() {
+            let port = self.address.port();
+            tracing::warn!(port, "requests that did not end in time are cut off");
+        }
+        connections.shutdown().await;
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+        let port = self.address.port();
+        loop {
+            if places.available_permits() == 0 {
+                tracing::warn!(port, "{CONNECTIONS} connections are open: others wait");
+            }
+            // Nobody closes the semaphore.
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => return (stream, place),
+                Err(error) if of_the_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(port, %error, "no connection can be accepted");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+fn of_the_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Router, watcher: Watcher) {
+    // News are small and must not wait to be sent along with more.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection sends late");
+    }
+    let Some(acceptor) = acceptor else {
+        return requests(stream, routes, watcher).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, routes, watcher).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
+        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+    }
+}
+
+async fn requests<S>(stream: S, routes: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // The timer of a request's head runs from the end of the last one, and so ends idle connections, too. Nothing limits
+    // how long an answer takes.
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
