@@ -59,6 +59,15 @@ pub const ANNOTATION_TASK_ID: &str = "peon.dev/task-id";
 /// Annotation with the Druid task type.
 pub const ANNOTATION_TASK_TYPE: &str = "peon.dev/task-type";
 
+/// Annotation with the datasource of an assigned task.
+pub const ANNOTATION_DATA_SOURCE: &str = "peon.dev/data-source";
+
+/// Annotation with the availability group of an assigned task: the overlord puts no two tasks of a group on one worker.
+pub const ANNOTATION_AVAILABILITY_GROUP: &str = "peon.dev/availability-group";
+
+/// Annotation with the slots that an assigned task takes of its worker.
+pub const ANNOTATION_REQUIRED_CAPACITY: &str = "peon.dev/required-capacity";
+
 /// Annotation with the name of the peon's container; `kubectl logs` reads it too.
 pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 

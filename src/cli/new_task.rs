@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::api::names::{hex, is_dns_label};
 use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
 use crate::druid::payload::{LARGEST_INLINE, Payload};
-use crate::task::chunks::{Chunks, Kind};
+use crate::task::new_task::{self, New, empty_spec, payload_hash};
 use crate::task::quantity;
 
 /// Longest readable part of a made name: pods add their attempt and have 63 characters.
@@ -27,21 +27,6 @@ pub(super) struct Wishes {
     pub(super) labels: Vec<(String, String)>,
     /// The payload goes into Secrets.
     pub(super) secret: bool,
-}
-
-/// A PeonTask to create, and the chunks of its payload where that does not stand in it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct New {
-    pub(super) task: PeonTask,
-    pub(super) chunks: Option<(Chunks, Kind)>,
-}
-
-impl New {
-    /// The chunks as objects of this kind, owned by the task as it was created.
-    pub(super) fn objects(&self, created: &PeonTask) -> Vec<Value> {
-        let chunks = self.chunks.as_ref();
-        chunks.map_or_else(Vec::new, |(chunks, kind)| chunks.objects(created, *kind))
-    }
 }
 
 /// The PeonTask of a plain Druid task.
@@ -88,25 +73,6 @@ pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
     finish(task, text, wishes)
 }
 
-fn empty_spec() -> PeonTaskSpec {
-    PeonTaskSpec {
-        task: None,
-        task_json: None,
-        task_from: None,
-        template_ref: None,
-        resources: None,
-        java_opts: Vec::new(),
-        unmanaged: false,
-        middle_manager_ref: None,
-        suspend: false,
-        cancel: false,
-        start_deadline_seconds: None,
-        active_deadline_seconds: None,
-        ttl_seconds_after_finished: None,
-        retry: None,
-    }
-}
-
 /// What the operator would refuse is refused before anything is created.
 fn check(payload: &str, name: &str) -> Result<(), String> {
     let checked = Payload::parse_chunked(payload.as_bytes(), name);
@@ -139,19 +105,7 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
     let mut chunks = None;
     if let Some(text) = payload {
         check(&text, &name)?;
-        (spec.task, spec.task_json) = (None, None);
-        if wishes.secret || text.len() > LARGEST_INLINE {
-            let kind = if wishes.secret {
-                Kind::Secret
-            } else {
-                Kind::ConfigMap
-            };
-            let split = Chunks::split(text.as_bytes()).map_err(|e| e.to_string())?;
-            spec.task_from = Some(split.task_from(&name, kind));
-            chunks = Some((split, kind));
-        } else {
-            spec.task_json = Some(text);
-        }
+        chunks = new_task::place(spec, &name, text, wishes.secret).map_err(|e| e.to_string())?;
     }
     if !wishes.labels.is_empty() {
         task.labels_mut().extend(wishes.labels.iter().cloned());
@@ -182,25 +136,13 @@ fn made_name(text: &str, payload: &Map<String, Value>) -> String {
         .or_else(|| string(payload.get("type")))
         .unwrap_or_default();
     let hash = hex(&Sha256::digest(id.as_deref().unwrap_or(text).as_bytes()));
-    let mut head = String::new();
-    for c in readable.chars() {
-        match c.to_ascii_lowercase() {
-            c if c.is_ascii_lowercase() || c.is_ascii_digit() => head.push(c),
-            _ if head.ends_with('-') || head.is_empty() => {}
-            _ => head.push('-'),
-        }
-    }
-    head.truncate(LONGEST_HEAD);
-    let head = Some(head.trim_end_matches('-'))
-        .filter(|h| !h.is_empty())
-        .unwrap_or("task");
-    format!("{head}-{}", &hash[..8])
+    format!("{}-{}", new_task::readable(&readable, LONGEST_HEAD), &hash[..8])
 }
 
 /// What of an existing task differs from the one that was to be created; `None` where a repetition may go on.
 pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'static str> {
     let (old, new) = (&existing.spec, &wanted.spec);
-    let same = match (hash(old), hash(new)) {
+    let same = match (payload_hash(old), payload_hash(new)) {
         (Some(old), Some(new)) => old == new,
         _ => match (&old.task, &new.task) {
             (Some(old), Some(new)) => same_json(&Value::Object(old.clone()), &Value::Object(new.clone())),
@@ -223,15 +165,6 @@ pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
         )
     };
     (settings(old) != settings(new)).then_some("settings")
-}
-
-/// Hash of a payload that is kept to the byte.
-fn hash(spec: &PeonTaskSpec) -> Option<String> {
-    let of_text = spec
-        .task_json
-        .as_ref()
-        .map(|text| hex(&Sha256::digest(text.as_bytes())));
-    of_text.or_else(|| spec.task_from.as_ref().map(|from| from.sha256.clone()))
 }
 
 /// Equal but for how numbers are written, which an API server may change.

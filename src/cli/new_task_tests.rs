@@ -1,5 +1,6 @@
 use super::super::tasks::tests::task;
 use super::*;
+use crate::task::chunks::{Chunks, Kind};
 use serde_json::json;
 
 const NOOP: &str = r#"{"type":"noop", "id":"Index_Wiki ü:2026", "x": 1.50}"#;

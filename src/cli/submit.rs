@@ -1,28 +1,24 @@
 //! `kubectl peon submit`.
 
-use std::fmt::Debug;
 use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
 use kube::api::PostParams;
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Resource, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::connection::{Cluster, Flags};
 use super::input::{self, Document};
-use super::new_task::{self, New, Wishes};
+use super::new_task::{self, Wishes};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{span, tasks};
 use crate::api::PeonTask;
+use crate::kube::chunks::{self, Made};
 use crate::task::chunks::Kind;
+use crate::task::new_task::New;
 
 /// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
@@ -266,50 +262,31 @@ fn repeated(existing: PeonTask, wanted: &PeonTask) -> anyhow::Result<PeonTask> {
 }
 
 async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow::Result<()> {
-    for object in new.objects(task) {
-        match new.chunks {
-            Some((_, Kind::Secret)) => create_chunk::<Secret>(cluster, task, "secrets", object).await?,
-            _ => create_chunk::<ConfigMap>(cluster, task, "configmaps", object).await?,
+    let Some((_, kind)) = new.chunks else {
+        return Ok(());
+    };
+    let resource = match kind {
+        Kind::ConfigMap => "configmaps",
+        Kind::Secret => "secrets",
+    };
+    for chunk in new.objects(task) {
+        let name = chunk["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let made = chunks::create(&cluster.client, &cluster.namespace, kind, chunk).await;
+        match made.map_err(|e| cluster.doing("create", resource, &name).failed(e))? {
+            Made::Created => {}
+            Made::Exists => {
+                let owners = chunks::owners(&cluster.client, &cluster.namespace, kind, &name).await;
+                let owners = owners.map_err(|e| cluster.doing("get", resource, &name).failed(e))?;
+                let uid = task.uid();
+                if !owners.iter().any(|o| Some(&o.uid) == uid.as_ref()) {
+                    bail!(
+                        "{resource}/{name} belongs to something else, perhaps to a task of this name that was just deleted"
+                    );
+                }
+            }
         }
     }
     Ok(())
-}
-
-async fn create_chunk<K>(
-    cluster: &Cluster,
-    task: &PeonTask,
-    resource: &'static str,
-    object: Value,
-) -> anyhow::Result<()>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Debug,
-{
-    let chunk: K = serde_json::from_value(object)?;
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let name = chunk.name_any();
-    match api.create(&PostParams::default(), &chunk).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-            let existing = api.get(&name).await;
-            let existing = existing.map_err(|e| cluster.doing("get", resource, &name).failed(e))?;
-            let uid = task.uid();
-            if existing
-                .owner_references()
-                .iter()
-                .any(|o| Some(&o.uid) == uid.as_ref())
-            {
-                return Ok(());
-            }
-            bail!(
-                "{resource}/{name} belongs to something else, perhaps to a task of this name that was just deleted"
-            );
-        }
-        Err(error) => Err(cluster.doing("create", resource, &name).failed(error)),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Effects on the API server that every controller shares.
 
 pub mod backoff;
+pub mod chunks;
 pub mod client;
 pub mod error;
 pub mod refusal;

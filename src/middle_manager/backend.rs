@@ -1,8 +1,13 @@
 //! What the worker protocol is served from.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 
-/// Which of a `VirtualMiddleManager`'s identities: counted from 0.
+use super::line::Line;
+use crate::druid::worker::TaskAnnouncement;
+
+/// Which of a VirtualMiddleManager's identities: counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u16);
 
@@ -60,4 +65,55 @@ pub trait Backend: Send + Sync + 'static {
     /// that is not here; an empty body where nothing was written yet.
     fn log(&self, identity: Ordinal, task_id: &str, offset: i64)
     -> impl Future<Output = Option<Body>> + Send;
+}
+
+/// The line of an identity: what is said here is told to whoever polls its worker, at once and in this order.
+pub trait Announce: Send + Sync + 'static {
+    /// Says this of a task, from now on.
+    fn announce(&self, announcement: TaskAnnouncement);
+
+    /// Says that the worker has forgotten a task. Never before its end was [`delivered`](Self::delivered).
+    fn remove(&self, task_id: &str);
+
+    /// Says whether the worker takes tasks.
+    fn disable(&self, disabled: bool);
+
+    /// Whether an overlord has received what was last said of a task.
+    fn delivered(&self, task_id: &str) -> bool;
+}
+
+impl<L: Announce> Announce for Arc<L> {
+    fn announce(&self, announcement: TaskAnnouncement) {
+        (**self).announce(announcement);
+    }
+
+    fn remove(&self, task_id: &str) {
+        (**self).remove(task_id);
+    }
+
+    fn disable(&self, disabled: bool) {
+        (**self).disable(disabled);
+    }
+
+    fn delivered(&self, task_id: &str) -> bool {
+        (**self).delivered(task_id)
+    }
+}
+
+impl Announce for Line {
+    fn announce(&self, announcement: TaskAnnouncement) {
+        self.announce(announcement);
+    }
+
+    fn remove(&self, task_id: &str) {
+        self.remove(task_id);
+    }
+
+    fn disable(&self, disabled: bool) {
+        self.disable(disabled);
+    }
+
+    fn delivered(&self, task_id: &str) -> bool {
+        self.delivered(task_id)
+    }
 }

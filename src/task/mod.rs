@@ -21,7 +21,7 @@ mod fixtures;
 mod follow;
 pub mod grace;
 #[cfg(test)]
-mod histories;
+pub(crate) mod histories;
 pub mod jvm;
 pub mod keep_log;
 pub mod ladder;
@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod line;
 pub mod log_plan;
 pub mod look;
+pub mod new_task;
 pub mod overrides;
 pub mod payload_volume;
 pub mod plan;

@@ -21,7 +21,7 @@ mod coverage;
 mod dice;
 mod happenings;
 mod invariants;
-mod model_api;
+pub(crate) mod model_api;
 mod process;
 mod rest;
 mod wire;

@@ -13,6 +13,7 @@ pub enum Kind {
     Template,
     Pod,
     ConfigMap,
+    Secret,
     Node,
 }
 
@@ -122,7 +123,7 @@ impl ModelApi {
             Kind::Task => 0,
             Kind::Template => 1,
             Kind::Pod if object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "peon-operator" => 2,
-            Kind::Pod | Kind::ConfigMap | Kind::Node => return,
+            Kind::Pod | Kind::ConfigMap | Kind::Secret | Kind::Node => return,
         };
         self.log[at].push(Change { deleted, object });
     }
@@ -215,7 +216,26 @@ impl ModelApi {
                 (201, body.clone())
             }
             ("POST", ["api", "v1", "namespaces", "ns", "configmaps"]) => self.post(Kind::ConfigMap, body),
+            ("POST", ["api", "v1", "namespaces", "ns", "secrets"]) => self.post(Kind::Secret, body),
             ("POST", ["api", "v1", "namespaces", "ns", "pods"]) => self.post(Kind::Pod, body),
+            ("GET", ["apis", "peon.dev", "v1alpha1", "namespaces", "ns", "peontasks"]) => {
+                self.list_tasks(&request.query)
+            }
+            ("POST", ["apis", "peon.dev", "v1alpha1", "namespaces", "ns", "peontasks"]) => {
+                self.post(Kind::Task, body)
+            }
+            (
+                "PATCH",
+                [
+                    "apis",
+                    "peon.dev",
+                    "v1alpha1",
+                    "namespaces",
+                    "ns",
+                    "peontasks",
+                    name,
+                ],
+            ) => self.patch_task(name, body),
             ("PATCH", ["api", "v1", "namespaces", "ns", "pods", name]) => self.patch_pod(name, body),
             ("DELETE", ["api", "v1", "namespaces", "ns", "pods", name]) => self.delete(Kind::Pod, name, body),
             (
@@ -249,6 +269,32 @@ impl ModelApi {
 
     fn read(&self, kind: Kind, name: &str) -> Answer {
         self.get(kind, name).map_or_else(not_found, |o| (200, o.clone()))
+    }
+
+    /// Those with a label, in pages.
+    fn list_tasks(&self, query: &str) -> Answer {
+        let of = |name: &str| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs
+                .filter(|(key, _)| *key == name)
+                .map(|(_, value)| value.to_owned())
+                .next()
+        };
+        let selector = of("labelSelector").unwrap_or_default().replace("%2F", "/");
+        let (label, value) = selector.split_once("%3D").unwrap_or(("", ""));
+        let is_wanted = |t: &&Value| selector.is_empty() || t["metadata"]["labels"][label] == value;
+        let number = |name| of(name).and_then(|n| n.parse::<usize>().ok());
+        let (skip, limit) = (number("continue").unwrap_or(0), number("limit"));
+        let mut items: Vec<_> = self.all(Kind::Task).filter(is_wanted).skip(skip).collect();
+        let mut meta = json!({"resourceVersion": self.version.to_string()});
+        if let Some(limit) = limit.filter(|limit| *limit < items.len()) {
+            items.truncate(limit);
+            meta["continue"] = json!((skip + limit).to_string());
+        }
+        (
+            200,
+            json!({"kind": "PeonTaskList", "apiVersion": "peon.dev/v1alpha1", "metadata": meta, "items": items}),
+        )
     }
 
     fn list_events(&self, query: &str) -> Answer {
@@ -306,6 +352,14 @@ impl ModelApi {
         }
         self.update(Kind::Pod, name, |pod| merge(&mut pod["spec"], &body["spec"]));
         self.read(Kind::Pod, name)
+    }
+
+    fn patch_task(&mut self, name: &str, body: &Value) -> Answer {
+        if let Err(refused) = self.fits(Kind::Task, name, &body["metadata"]) {
+            return refused;
+        }
+        self.update(Kind::Task, name, |task| merge(task, body));
+        self.read(Kind::Task, name)
     }
 
     fn patch_status(&mut self, name: &str, body: &Value) -> Answer {

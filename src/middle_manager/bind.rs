@@ -1,0 +1,269 @@
+//! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
+//! acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::assignment::{self, Maker};
+use super::backend::{Announce, Assigned, Backend, Ordinal, Refused, Unavailable};
+use super::keep::{Attempt, Kept};
+use super::known::SHUT_DOWN;
+use super::lists::Lists;
+use super::moves::{Before, Order, Target};
+use super::task_log::TaskLogs;
+use super::tasks::{GuardedTask, Tasks};
+use super::view::{Seen, TaskView};
+use crate::druid::worker::TaskFacts;
+use crate::kube::error::chain;
+use crate::run::clock::Clock;
+
+/// How long an assignment is tried. The overlord waits for a minute before it sends it again.
+pub const ASSIGNMENT: Duration = Duration::from_secs(50);
+/// Between two tries, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// How long one list may take, all pages of it.
+const LIST: Duration = Duration::from_secs(60);
+/// PeonTasks in a page: of those that hold their payload each may have 100 KiB.
+const PAGE: u32 = 250;
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Stands behind the routes.
+pub struct Binder<L> {
+    client: Client,
+    maker: Maker,
+    tasks: Arc<Tasks<L>>,
+    lists: Lists,
+    logs: TaskLogs,
+}
+
+impl<L: Announce> Binder<L> {
+    /// What `tasks` are, the binder adds to.
+    #[must_use]
+    pub fn new(client: Client, maker: Maker, tasks: Arc<Tasks<L>>) -> Self {
+        let logs = TaskLogs::new(client.clone(), &maker.namespace);
+        Self {
+            client,
+            maker,
+            tasks,
+            lists: Lists::default(),
+            logs,
+        }
+    }
+
+    /// The tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks<L>> {
+        &self.tasks
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    #[cfg(test)]
+    pub(super) fn logs(&self) -> &TaskLogs {
+        &self.logs
+    }
+
+    fn api(&self) -> Api<GuardedTask> {
+        Api::namespaced(self.client.clone(), &self.maker.namespace)
+    }
+
+    /// Lists the PeonTasks of all identities, as they are now, and says on the lines what is new.
+    ///
+    /// # Access control
+    /// peontasks: list.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn list(&self) -> Result<(), Unavailable> {
+        let list = self.lists.one_from_now(async {
+            let listed = tokio::time::timeout(LIST, self.pages()).await;
+            let (list, version) = listed.map_err(|_| format!("no list within {LIST:?}"))??;
+            self.tasks.tell(|known, now| known.listed(list, version, now));
+            Ok(())
+        });
+        let listed: Result<(), String> = list.await;
+        listed.map_err(|why| Unavailable(format!("the PeonTasks cannot be listed: {why}")))
+    }
+
+    async fn pages(&self) -> Result<(Vec<(String, Option<Seen>)>, Option<u64>), String> {
+        // Without a resource version the API server answers with what is the most recent.
+        let mut params = ListParams::default().labels(&self.maker.selector()).limit(PAGE);
+        let (mut all, mut version) = (Vec::new(), None);
+        loop {
+            let page = self.api().list(&params).await.map_err(|e| chain(&e))?;
+            // Later pages are of the same moment as the first.
+            version = version.or_else(|| page.metadata.resource_version.as_ref()?.parse().ok());
+            let seen = page
+                .items
+                .iter()
+                .map(|t| (t.uid().unwrap_or_default(), Seen::guarded(t)));
+            all.extend(seen);
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok((all, version));
+            }
+        }
+    }
+
+    /// Has a PeonTask end. Saying it again changes nothing.
+    ///
+    /// # Access control
+    /// peontasks: patch.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub(super) async fn cancel(&self, target: &Target) -> Result<(), Unavailable> {
+        let patch = json!({"metadata": {"uid": target.uid}, "spec": {"cancel": true}});
+        self.patch(target, patch).await
+    }
+
+    /// A merge patch of exactly this PeonTask; what comes of it is taken note of.
+    ///
+    /// # Access control
+    /// peontasks: patch.
+    pub(super) async fn patch(&self, target: &Target, patch: serde_json::Value) -> Result<(), Unavailable> {
+        let (api, params, patch) = (self.api(), PatchParams::default(), Patch::Merge(patch));
+        let answer = tokio::time::timeout(TIMEOUT, api.patch(&target.name, &params, &patch)).await;
+        match answer {
+            Ok(Ok(task)) => {
+                if let Some(seen) = Seen::guarded(&task) {
+                    self.tasks.tell(|known, now| known.see(seen, now));
+                }
+                Ok(())
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                self.tasks.tell(|known, now| known.gone(&target.uid, None, now));
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Unavailable(format!(
+                "PeonTask {}: {}",
+                target.name,
+                chain(&error)
+            ))),
+            Err(_) => Err(Unavailable(format!(
+                "PeonTask {}: no answer within {TIMEOUT:?}",
+                target.name
+            ))),
+        }
+    }
+
+    /// Cancels what is to be cancelled and is not yet.
+    pub(super) async fn cancel_all(&self) {
+        for target in self.tasks.ask(|known, _| known.to_cancel()) {
+            if let Err(error) = self.cancel(&target).await {
+                tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
+                return;
+            }
+        }
+    }
+
+    fn fail(&self, identity: Ordinal, facts: &TaskFacts, message: &str) {
+        tracing::warn!(task_id = facts.id, message, "an assigned task does not run");
+        self.tasks
+            .tell(|known, now| known.fail(identity, facts, message, now));
+    }
+
+    /// Keeps a task, and tries for as long as the overlord waits.
+    async fn keep(&self, identity: Ordinal, facts: &TaskFacts, json: &str) -> Result<Kept, Refused> {
+        let clock: &Clock = self.tasks.clock();
+        let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
+        let deadline = Instant::now() + ASSIGNMENT;
+        let (mut pause, longest) = PAUSES;
+        let mut why = "the API server does not answer".to_owned();
+        loop {
+            match tokio::time::timeout_at(deadline, attempt.go_on()).await {
+                Ok(Ok(kept)) => {
+                    self.tasks.gate(|gate, _| gate.kept());
+                    return Ok(kept);
+                }
+                Ok(Err(not_now)) => {
+                    why = not_now.to_string();
+                    self.tasks.gate(super::reachability::Gate::not_kept);
+                    tracing::warn!(task_id = facts.id, why, "an assigned task is not kept yet");
+                }
+                Err(_) => {}
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(Refused::Unavailable(why));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+}
+
+/// Rights that are needed: those of [`Attempt::go_on`], [`Binder::list`], [`Binder::cancel`] and
+/// [`TaskLogs::read`](super::task_log::TaskLogs::read).
+impl<L: Announce> Backend for Binder<L> {
+    async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {
+        self.tasks.pods_listed().await?;
+        self.list().await
+    }
+
+    async fn assign(&self, identity: Ordinal, task: Assigned) -> Result<(), Refused> {
+        match self.tasks.ask(|known, now| known.before(identity, &task.id, now)) {
+            Before::New => {}
+            Before::Taken => return Ok(()),
+            Before::ShutDown => {
+                let (facts, _) = assignment::read(&task);
+                self.fail(identity, &facts, SHUT_DOWN);
+                return Ok(());
+            }
+        }
+        let (facts, wrong) = assignment::read(&task);
+        if let Some(wrong) = wrong {
+            self.fail(identity, &facts, &wrong);
+            return Ok(());
+        }
+        match self.keep(identity, &facts, &task.json).await? {
+            Kept::Never(message) => self.fail(identity, &facts, &message),
+            Kept::As(task) => {
+                if let Some(seen) = Seen::of(&TaskView::from(*task)) {
+                    self.tasks.tell(|known, now| known.acknowledge(seen, now));
+                }
+                // It may have been shut down meanwhile.
+                self.cancel_all().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self, identity: Ordinal, task_id: &str) -> Result<(), Unavailable> {
+        let order = || self.tasks.ask(|known, now| known.order(identity, task_id, now));
+        match order() {
+            Order::Nothing => Ok(()),
+            Order::Cancel(target) => self.cancel(&target).await,
+            Order::Unknown => {
+                // It may be there, and not seen yet.
+                self.list().await?;
+                match order() {
+                    Order::Cancel(target) => self.cancel(&target).await,
+                    Order::Nothing | Order::Unknown => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn enable(&self, identity: Ordinal, enabled: bool) -> Result<(), Unavailable> {
+        self.tasks.gate(|gate, _| gate.enable(identity, enabled));
+        Ok(())
+    }
+
+    async fn log(&self, identity: Ordinal, task_id: &str, offset: i64) -> Option<Body> {
+        let log = self.tasks.ask(|known, _| known.log(identity, task_id));
+        self.logs.read(log, offset).await
+    }
+}
+
+#[cfg(test)]
+#[path = "bind_tests.rs"]
+mod tests;
