@@ -7,7 +7,7 @@ use axum::body::Body;
 use super::line::Line;
 use crate::druid::worker::TaskAnnouncement;
 
-/// Which of a VirtualMiddleManager's identities: counted from 0.
+/// Which of a `VirtualMiddleManager`'s identities: counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u16);
 

@@ -61,6 +61,12 @@ impl Credentials {
         &self.pair[..self.user]
     }
 
+    /// `user:password`, as the digest scheme of ZooKeeper wants it, too.
+    #[must_use]
+    pub(super) fn pair(&self) -> &str {
+        &self.pair
+    }
+
     /// The value of `Authorization` for a request, marked as sensitive.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {

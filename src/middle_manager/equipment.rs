@@ -27,8 +27,11 @@ fn credentials(folder: &str) -> anyhow::Result<Credentials> {
     });
     // Whoever makes a Secret from a file leaves the end of its line in it.
     let (username, password) = (username?, password?);
-    Credentials::new(username.trim_end_matches(['\r', '\n']), password.trim_end_matches(['\r', '\n']))
-        .with_context(|| format!("the credentials in {folder} cannot be used"))
+    Credentials::new(
+        username.trim_end_matches(['\r', '\n']),
+        password.trim_end_matches(['\r', '\n']),
+    )
+    .with_context(|| format!("the credentials in {folder} cannot be used"))
 }
 
 /// Whom the overlord has to be, and whom it is called as.
@@ -73,7 +76,11 @@ pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::S
         hosts: given.hosts.clone(),
         base_path: given.base_path.clone(),
         session_timeout: Duration::from_millis(given.session_timeout_ms.into()),
-        credentials: given.auth.as_ref().map(|_| credentials(ZOOKEEPER_DIR)).transpose()?,
+        credentials: given
+            .auth
+            .as_ref()
+            .map(|_| credentials(ZOOKEEPER_DIR))
+            .transpose()?,
     })
 }
 

@@ -1,8 +1,14 @@
 //! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
 //!
-//! One process serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
-//! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
+//! * [`process`] serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
+//!   worker protocol over [`serve`], [`history`] remembers what was said, [`line`] holds the polls that wait for more;
+//! * [`bind`] makes PeonTasks of what is assigned ([`assignment`]), [`tasks`] watches them, [`known`] is the book of it
+//!   all, and [`announcement`] says what an overlord is to hear of each;
+//! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
+//!   is done with;
+//! * [`controller`] is the operator's part: it keeps the [`objects`] of each `VirtualMiddleManager`.
 
+pub mod announce;
 pub mod announcement;
 pub mod assignment;
 pub mod backend;
@@ -12,17 +18,12 @@ pub mod controller;
 pub mod credentials;
 mod departed;
 mod entries;
+pub mod equipment;
 #[cfg(test)]
 mod fixtures;
 pub mod forget;
 pub mod history;
 pub mod judge;
-pub mod line;
-pub mod objects;
-mod problem;
-pub mod report;
-pub mod routes;
-pub mod serve;
 mod keep;
 pub mod known;
 pub mod line;
@@ -34,12 +35,17 @@ mod model;
 pub mod moves;
 pub mod objects;
 pub mod orders;
+pub mod overlord;
 pub mod pods;
 mod problem;
+pub mod process;
 pub mod reachability;
+pub mod report;
 pub mod routes;
 pub mod serve;
+mod standing;
 pub mod task_log;
 pub mod tasks;
 pub mod upkeep;
 pub mod view;
+pub mod zookeeper;

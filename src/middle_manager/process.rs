@@ -65,7 +65,12 @@ pub struct Options {
     pub log_format: LogFormat,
 
     /// What to log, as a tracing filter.
-    #[arg(long, env = "PEON_LOG", default_value = "info,kube_runtime=warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "PEON_LOG",
+        default_value = "info,kube_runtime=warn",
+        value_name = "FILTER"
+    )]
     pub log: String,
 }
 
@@ -97,19 +102,31 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             tracing::error!(%error, "the probes are not served any more");
         }
     });
-    let client = crate::kube::client::connect(&metrics).await.context("no cluster can be reached")?;
+    let client = crate::kube::client::connect(&metrics)
+        .await
+        .context("no cluster can be reached")?;
     let manager = object(&client, &options).await?;
-    let lines: Vec<Arc<Line>> = options.hosts.iter().map(|_| Arc::new(Line::new(hash()))).collect();
+    let lines: Vec<Arc<Line>> = options
+        .hosts
+        .iter()
+        .map(|_| Arc::new(Line::new(hash())))
+        .collect();
     let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
     let maker = equipment::maker(&manager, &options.namespace);
     let selector = maker.selector();
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
-    let standing = Standing::new(client.clone(), &options, &manager, lines.clone(), tasks.clone(), overlord.clone());
+    let standing = Standing::new(
+        client.clone(),
+        &options,
+        &manager,
+        lines.clone(),
+        tasks.clone(),
+        overlord.clone(),
+    );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
-    background.spawn(upkeep::run(binder.clone()));
     background.spawn(forget::run(binder.clone(), overlord));
     tracing::info!(name = options.name, identities = lines.len(), "starting");
     tokio::select! {
@@ -145,6 +162,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let announcer = Announcer::start(discovery);
     tokio::select! {
         () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
+        () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}

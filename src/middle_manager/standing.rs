@@ -72,7 +72,9 @@ impl Standing {
     pub(super) async fn keep(mut self, announcer: &Announcer, discovered: &[Arc<AtomicBool>]) {
         self.announce(announcer);
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        let stream = watcher(self.api.clone(), config).default_backoff().applied_objects();
+        let stream = watcher(self.api.clone(), config)
+            .default_backoff()
+            .applied_objects();
         let mut objects = std::pin::pin!(stream);
         let states = announcer.states();
         let mut look = tokio::time::interval(LOOK);
@@ -146,12 +148,14 @@ impl Standing {
 
     async fn say(&mut self, states: &States) {
         // What a younger process sees, that says itself.
-        let superseded = |state: &AnnouncementState| matches!(state.standing, announce::Standing::Superseded { .. });
+        let superseded =
+            |state: &AnnouncementState| matches!(state.standing, announce::Standing::Superseded { .. });
         if states.values().any(superseded) {
             return;
         }
         let facts = self.facts(states);
-        let Some(next) = report::status(&self.status, &facts, self.leader.as_deref(), Timestamp::now()) else {
+        let Some(next) = report::status(&self.status, &facts, self.leader.as_deref(), Timestamp::now())
+        else {
             return;
         };
         let status = json!({
@@ -160,7 +164,8 @@ impl Standing {
             "status": next,
         });
         let params = PatchParams::apply(OWNER).force();
-        let write = self.api.patch_status(&self.name, &params, &Patch::Apply(&status));
+        let patch = Patch::Apply(&status);
+        let write = self.api.patch_status(&self.name, &params, &patch);
         match tokio::time::timeout(TIMEOUT, write).await {
             Ok(Ok(kept)) => self.status = kept.status.unwrap_or_default(),
             Ok(Err(error)) => {

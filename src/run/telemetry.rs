@@ -13,8 +13,7 @@ use super::config::LogFormat;
 /// # Errors
 /// When the filter cannot be read, or logging was started before.
 pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_new(filter).with_context(|| format!("--log {filter} is no filter"))?;
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter} is no filter"))?;
     let colours = std::io::stderr().is_terminal();
     let log = fmt()
         .with_env_filter(filter)

@@ -93,8 +93,16 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
     let inputs = Druid::storage_folder(own, NAMESPACE)?.join(&datasource);
     std::fs::create_dir_all(&inputs)?;
     for file in 0..3 {
-        let row = |n| format!("{{\"ts\":\"2024-01-0{}T00:00:00Z\",\"page\":\"{file}-{n}\",\"added\":1}}\n", 1 + n % 2);
-        std::fs::write(inputs.join(format!("{file}.json")), (0..8).map(row).collect::<String>())?;
+        let row = |n| {
+            format!(
+                "{{\"ts\":\"2024-01-0{}T00:00:00Z\",\"page\":\"{file}-{n}\",\"added\":1}}\n",
+                1 + n % 2
+            )
+        };
+        std::fs::write(
+            inputs.join(format!("{file}.json")),
+            (0..8).map(row).collect::<String>(),
+        )?;
     }
     let spec = &mut task["spec"];
     let folder = format!("{STORAGE_PATH}/{datasource}");
