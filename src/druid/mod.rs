@@ -1,5 +1,6 @@
 //! What is known about Druid alone. Nothing here knows Kubernetes.
 
+pub mod discovery;
 pub mod fields;
 pub mod human_readable;
 pub mod ingestion_memory;
