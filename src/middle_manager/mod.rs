@@ -3,4 +3,7 @@
 //! One process serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
 //! worker protocol, [`history`] remembers what was said, [`line`] holds the polls that wait for more.
 
+pub mod announce;
 pub mod backend;
+pub mod credentials;
+pub mod zookeeper;
