@@ -6,4 +6,5 @@
 pub mod announce;
 pub mod backend;
 pub mod credentials;
+pub mod overlord;
 pub mod zookeeper;

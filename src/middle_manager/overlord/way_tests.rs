@@ -1,0 +1,230 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::middle_manager::overlord::fixtures::{BASIC, Server, client, settings};
+use crate::middle_manager::overlord::{Overlord, SubmitError};
+
+#[tokio::test]
+async fn follows_to_the_leader_with_everything() {
+    let leader = Server::saying(200, r#"{"task":"t"}"#).await;
+    let to = leader.url();
+    let other = Server::redirecting(move |path| format!("{to}{path}")).await;
+    assert_eq!(other.client().submit("{}").await.unwrap().id, "t");
+    let expected = (
+        "POST".to_owned(),
+        "/druid/indexer/v1/task".to_owned(),
+        Some(BASIC.to_owned()),
+        "{}".to_owned(),
+    );
+    assert_eq!(other.asked(), std::slice::from_ref(&expected));
+    assert_eq!(leader.asked(), [expected]);
+    // Also where only the path is said.
+    let relative = Server::start(|path| match path {
+        "/here" => (StatusCode::OK, r#"{"task":"t","payload":{}}"#).into_response(),
+        _ => (StatusCode::PERMANENT_REDIRECT, [(LOCATION, "/here")]).into_response(),
+    })
+    .await;
+    assert_eq!(
+        relative.client().payload("t").await.unwrap().as_deref(),
+        Some("{}")
+    );
+}
+
+#[tokio::test]
+async fn overlords_that_redirect_to_each_other_lead_nowhere() {
+    let loops = Server::redirecting(str::to_owned).await;
+    let error = loops.client().leader().await.unwrap_err();
+    assert!(matches!(error, OverlordError::Unavailable { .. }), "{error}");
+    assert!(loops.asked().len() <= 10, "{}", loops.asked().len());
+    for to in ["", "ftp://127.0.0.1/", "http://"] {
+        let astray = Server::redirecting(move |_| to.to_owned()).await;
+        let error = astray.client().leader().await.unwrap_err();
+        // An empty one is the same address again.
+        let expected = matches!(error, OverlordError::Unexpected { .. }) || to.is_empty();
+        assert!(expected, "{to:?}: {error}");
+    }
+}
+
+#[test]
+fn a_redirect_never_leads_out_of_tls() {
+    let url = |text| Url::parse(text).unwrap();
+    let to = |from, location| redirected(&url(from), Some(&HeaderValue::from_static(location)));
+    for (from, location, leads) in [
+        (
+            "https://overlord:8290/x",
+            "https://other:8290/x",
+            "https://other:8290/x",
+        ),
+        ("https://overlord:8290/x", "/y", "https://overlord:8290/y"),
+        (
+            "http://overlord:8090/x",
+            "http://other:8090/x",
+            "http://other:8090/x",
+        ),
+        (
+            "http://overlord:8090/x",
+            "https://other:8290/x",
+            "https://other:8290/x",
+        ),
+    ] {
+        assert_eq!(to(from, location).unwrap().as_str(), leads);
+    }
+    for (from, location) in [
+        ("https://overlord:8290/x", "http://overlord:8090/x"),
+        ("https://overlord:8290/x", "ftp://overlord/x"),
+        ("http://overlord:8090/x", "ftp://overlord/x"),
+        ("http://overlord:8090/x", "http://"),
+    ] {
+        let error = to(from, location).unwrap_err();
+        assert!(matches!(error, OverlordError::Unexpected { .. }), "{error}");
+    }
+}
+
+/// An overlord with TLS that gives every request this answer; and the certificate to be trusted.
+async fn with_tls(answer: String) -> (SocketAddr, Vec<u8>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let names = vec!["127.0.0.1".to_owned()];
+    let certified = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that trusts somebody else does not come in.
+            let Ok(mut stream) = tls.accept(stream).await else {
+                continue;
+            };
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    (address, certified.cert.pem().into_bytes())
+}
+
+#[tokio::test]
+async fn trusts_the_given_certificate_and_no_other() {
+    let body = "https://10.0.0.7:8290";
+    let length = body.len();
+    let (address, ca) = with_tls(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+    ))
+    .await;
+    let url = format!("https://{address}");
+    let asks = async |ca: Option<Vec<u8>>| {
+        let settings = Settings { ca, ..settings(&url) };
+        Overlord::new(&settings).unwrap().leader().await
+    };
+    assert_eq!(asks(Some(ca)).await.unwrap().as_deref(), Some(body));
+    let (_, other) = with_tls(String::new()).await;
+    for ca in [None, Some(other)] {
+        let error = asks(ca).await.unwrap_err();
+        assert!(matches!(error, OverlordError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_never_leave_tls() {
+    let open = Server::saying(200, "").await;
+    let to = open.url();
+    let (address, ca) = with_tls(format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: {to}/x\r\nContent-Length: 0\r\n\r\n"
+    ))
+    .await;
+    let settings = Settings {
+        ca: Some(ca),
+        ..settings(&format!("https://{address}"))
+    };
+    let error = Overlord::new(&settings).unwrap().submit("{}").await.unwrap_err();
+    assert!(
+        error.to_string().contains("announce themselves with TLS"),
+        "{error}"
+    );
+    assert_eq!(open.asked(), []);
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_with_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = client(&format!("http://{address}")).leader().await.unwrap_err();
+    assert!(matches!(error, OverlordError::Unavailable { .. }), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains(&address.to_string()) && said.contains("refused"),
+        "{said}"
+    );
+    // A leader that is gone is named, not the overlord that still believes in it.
+    let gone = format!("http://{address}");
+    let server = Server::redirecting(move |path| format!("{gone}{path}")).await;
+    let said = server.client().leader().await.unwrap_err().to_string();
+    assert!(said.contains(&address.to_string()), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_is_not_waited_for_without_end() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let error = client(&url).submit("{}").await.unwrap_err();
+    assert!(matches!(error, SubmitError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let server = Server::start(|_| {
+        let piece = || Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; 1 << 20]));
+        Body::from_stream(futures::stream::repeat_with(piece)).into_response()
+    })
+    .await;
+    let error = server.client().payload("t").await.unwrap_err();
+    assert!(error.to_string().contains("more than 64 MiB"), "{error}");
+}
+
+#[test]
+fn says_which_setting_is_wrong() {
+    for url in [
+        "overlord",
+        "overlord:8090",
+        "ftp://overlord",
+        "http://",
+        "http://o?x=1",
+        "http://o#x",
+    ] {
+        let error = Overlord::new(&settings(url)).unwrap_err().to_string();
+        assert!(error.starts_with("spec.overlord.url"), "{url}: {error}");
+    }
+    let error = Overlord::new(&settings("http://user:pass@overlord")).unwrap_err();
+    assert!(!error.to_string().contains("pass@"), "{error}");
+    for ca in [
+        "",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let settings = Settings {
+            ca: Some(ca.into()),
+            ..settings("https://overlord:8290")
+        };
+        let error = Overlord::new(&settings).unwrap_err().to_string();
+        assert!(error.starts_with("spec.overlord.ca"), "{error}");
+    }
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let shown = format!("{:?} {:?}", settings("http://o"), client("http://o"));
+    assert!(!shown.contains("secret") && !shown.contains("ZHJ1"), "{shown}");
+}
