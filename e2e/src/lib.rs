@@ -31,3 +31,4 @@ pub mod suite;
 pub mod target;
 pub mod tools;
 pub mod wait;
+pub mod zookeeper;

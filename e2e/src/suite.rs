@@ -19,6 +19,7 @@ use crate::{
     progress::Progress,
     selftest,
     target::Target,
+    zookeeper,
 };
 
 /// Cases that run beside each other. More peons than this start too slowly on two cores.
@@ -31,15 +32,19 @@ static ONE_NODE: Mutex<()> = Mutex::new(());
 /// Cases with operators of their own that run beside each other.
 const OUTSIDE: usize = 3;
 
+/// What needs no cluster.
+const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
+
 /// Runs the cases whose names contain `filter`; says whether all passed.
 ///
-/// Our own cluster is started and ended, unless one is up already. Cases of `stores::` need none.
+/// Our own cluster is started and ended, unless one is up already. Cases of `stores::` and `zookeeper::` need none.
 ///
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
     let mut passed = check_stores(cache, filter, progress);
-    if filter.is_some_and(|filter| filter.starts_with("stores::")) {
+    passed &= check_zookeeper(cache, filter, progress);
+    if filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part))) {
         return Ok(passed);
     }
     passed &= check_cluster(cache, busy, filter, progress)?;
@@ -115,6 +120,26 @@ fn check_stores(cache: &Cache, filter: Option<&str>, progress: &Progress) -> boo
     let possible = |case: &&object_stores::StoreCase| !case.all_pairs || cases::all_pairs();
     let trials = object_stores::CASES.iter().filter(possible).map(trial).collect();
     !libtest_mimic::run(&arguments, trials).has_failed()
+}
+
+/// Announces workers in servers of ZooKeeper on this machine.
+fn check_zookeeper(cache: &Cache, filter: Option<&str>, progress: &Progress) -> bool {
+    let progress = *progress;
+    let trial = |case: &zookeeper::ZooKeeperCase| {
+        let (case, cache) = (*case, cache.clone());
+        Trial::test(case.name, move || {
+            let begun = Instant::now();
+            let ended = (case.run)(&cache, &progress);
+            println!("{} took {:.1} s", case.name, begun.elapsed().as_secs_f32());
+            ended.map_err(|e| format!("{e:#}").into())
+        })
+    };
+    let arguments = Arguments {
+        filter: filter.map(str::to_owned),
+        test_threads: Some(BESIDE),
+        ..Arguments::default()
+    };
+    !libtest_mimic::run(&arguments, zookeeper::CASES.iter().map(trial).collect()).has_failed()
 }
 
 /// Checks the test cluster itself, unless one is up already or it is not ours.

@@ -55,22 +55,50 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
     Ok(Archive { reference, path })
 }
 
+/// The class path of Druid on this machine, if it was needed before.
+pub(super) fn known_class_path(cache: &Cache) -> Option<String> {
+    let known = fs::read_to_string(cache.path(&class_path_entry())).ok()?;
+    Some(known.trim().to_owned())
+}
+
+fn class_path_entry() -> String {
+    format!("maven/class-path-{}", cache::content_hash([POM.as_bytes()]))
+}
+
+/// The class path of Druid on this machine. It is kept beside the artifacts that it names.
+pub(super) fn class_path(cache: &Cache, progress: &Progress) -> Result<String> {
+    let path = cache.entry(&class_path_entry(), |file| {
+        let step = progress.slow_step("Druid's class path", "fetching, two minutes the first time");
+        let context = cache.path("maven/class-path.context");
+        cache::write(&context.join("pom.xml"), POM)?;
+        let goal = format!("-Dmdep.outputFile={}", file.display());
+        maven(cache, &context, &["dependency:build-classpath", &goal])?;
+        step.done("known");
+        Ok(())
+    })?;
+    Ok(fs::read_to_string(path)?.trim().to_owned())
+}
+
 fn fetch(cache: &Cache, context: &std::path::Path) -> Result<()> {
+    maven(
+        cache,
+        context,
+        &["dependency:copy-dependencies", "-DoutputDirectory=lib"],
+    )?;
+    let jars = fs::read_dir(context.join("lib"))
+        .context("Maven fetched nothing")?
+        .count();
+    anyhow::ensure!(jars > 150, "Maven fetched only {jars} files");
+    Ok(())
+}
+
+fn maven(cache: &Cache, context: &std::path::Path, goal: &[&str]) -> Result<()> {
     let mut maven = Command::new("mvn");
     maven
         .current_dir(context)
         .args(["--batch-mode", "--no-transfer-progress"]);
     // Artifacts stay in the cache, out of the user's own repository.
     maven.arg(format!("-Dmaven.repo.local={}", cache.path("maven").display()));
-    maven.args([
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-        "-DoutputDirectory=lib",
-    ]);
-    exec::logged(&mut maven, &cache.path("maven.log")).context("cannot fetch Druid's artifacts")?;
-    let jars = fs::read_dir(context.join("lib"))
-        .context("Maven fetched nothing")?
-        .count();
-    anyhow::ensure!(jars > 150, "Maven fetched only {jars} files");
-    Ok(())
+    maven.args(goal).arg("-DincludeScope=runtime");
+    exec::logged(&mut maven, &cache.path("maven.log")).context("cannot fetch Druid's artifacts")
 }

@@ -20,6 +20,18 @@ use crate::{
 /// The Druid version that runs in the tests.
 pub const DRUID_VERSION: &str = druid::VERSION;
 
+/// The class path of that Druid and of the ZooKeeper it comes with, for a JVM of this machine.
+///
+/// # Errors
+/// When Maven cannot fetch it.
+pub fn druid_class_path(cache: &Cache, progress: &Progress) -> Result<String> {
+    if let Some(known) = druid::known_class_path(cache) {
+        return Ok(known);
+    }
+    let _lock = lock(cache, progress)?;
+    druid::class_path(cache, progress)
+}
+
 /// An image that is built here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Image {
@@ -45,12 +57,7 @@ pub struct Archive {
 /// # Errors
 /// When a build fails.
 pub fn build(cache: &Cache, only: &[Image], progress: &Progress) -> Result<Vec<Archive>> {
-    let _lock = Lock::take(
-        &cache.path("images.lock"),
-        "the image builder",
-        Busy::Wait,
-        progress,
-    )?;
+    let _lock = lock(cache, progress)?;
     let wanted = if only.is_empty() {
         Image::value_variants()
     } else {
@@ -62,6 +69,11 @@ pub fn build(cache: &Cache, only: &[Image], progress: &Progress) -> Result<Vec<A
         Image::Druid => druid::build(cache, progress),
     };
     wanted.iter().map(build).collect()
+}
+
+fn lock(cache: &Cache, progress: &Progress) -> Result<Lock> {
+    let path = cache.path("images.lock");
+    Lock::take(&path, "the image builder", Busy::Wait, progress)
 }
 
 /// The image of the container that keeps a pod's namespaces.

@@ -11,7 +11,7 @@ mod file;
 mod gibibyte;
 mod http;
 mod programs;
-mod server;
+pub(crate) mod server;
 mod versitygw;
 mod xml_put;
 

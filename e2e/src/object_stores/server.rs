@@ -21,10 +21,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A folder of a case; it is removed with this value.
 #[derive(Debug)]
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("peon-e2e-store-{}-{count}", process::id()));
         DirBuilder::new()
@@ -34,7 +34,7 @@ impl Folder {
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
