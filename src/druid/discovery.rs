@@ -152,6 +152,9 @@ pub struct WorkerNodeService {
 }
 
 /// A process that announces workers. Of two with the same worker the younger one has it.
+///
+/// The clocks of two machines may differ. Then the older one may have it as long as it lives, which is no harm: both are
+/// called by the same address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Tells it apart from every other, also from an earlier one on the same machine.

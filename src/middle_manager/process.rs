@@ -163,6 +163,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
+        () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}

