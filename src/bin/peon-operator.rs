@@ -12,6 +12,6 @@ async fn main() -> anyhow::Result<()> {
     match program.other {
         None => process::run(program.operator).await,
         Some(Other::LogSidecar(files)) => sidecar::run(&files).await,
-        Some(Other::MiddleManager(options)) => middle_manager::process::run(options).await,
+        Some(Other::MiddleManager(options)) => Box::pin(middle_manager::process::run(options)).await,
     }
 }

@@ -89,6 +89,7 @@ where
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // As the controller calls it.
 fn on_error(manager: Arc<VirtualMiddleManager>, error: &ReconcileError, _: Arc<Context>) -> Action {
     tracing::warn!(
         namespace = manager.namespace(),

@@ -1,7 +1,7 @@
 //! What a `VirtualMiddleManager` consists of in the cluster (pure): a Service for each identity, and one Deployment
 //! whose pod serves them all.
 //!
-//! A Deployment and no StatefulSet: the pod of a dead node must not keep its successor from starting. Two pods at the
+//! A Deployment and no `StatefulSet`: the pod of a dead node must not keep its successor from starting. Two pods at the
 //! same time, as when one replaces the other, do no harm.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 use super::*;
 
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn manager(more: Value) -> VirtualMiddleManager {
     let mut spec = json!({
         "discovery": {"zookeeper": {"hosts": "zookeeper:2181"}},

@@ -97,8 +97,8 @@ impl Standing {
                 _ = look.tick() => {
                     let states = states.borrow().clone();
                     for (ordinal, flag) in (0_u16..).zip(discovered) {
-                        let announced = states.get(&Ordinal(ordinal)).is_some_and(AnnouncementState::announced);
-                        flag.store(announced, Ordering::Relaxed);
+                        let is_found = states.get(&Ordinal(ordinal)).is_some_and(AnnouncementState::announced);
+                        flag.store(is_found, Ordering::Relaxed);
                     }
                     self.ask_for_the_leader().await;
                     self.say(&states).await;
@@ -158,13 +158,13 @@ impl Standing {
         else {
             return;
         };
-        let status = json!({
+        let object = json!({
             "apiVersion": VirtualMiddleManager::api_version(&()),
             "kind": VirtualMiddleManager::kind(&()),
             "status": next,
         });
         let params = PatchParams::apply(OWNER).force();
-        let patch = Patch::Apply(&status);
+        let patch = Patch::Apply(&object);
         let write = self.api.patch_status(&self.name, &params, &patch);
         match tokio::time::timeout(TIMEOUT, write).await {
             Ok(Ok(kept)) => self.status = kept.status.unwrap_or_default(),

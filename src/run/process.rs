@@ -62,16 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .filter(|n| !n.is_empty());
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", config.listen))?;
-    tokio::spawn(health.clone().beat());
-    let server = axum::serve(listener, health.clone().routes());
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    serve_probes(&config, &health).await?;
 
     let client = crate::kube::client::connect(&metrics)
         .await
@@ -202,6 +193,21 @@ fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches
     );
     // It is set once: here.
     let _ = caches.ledger.logs.set(followers);
+}
+
+/// From now on, until the process ends.
+async fn serve_probes(config: &Config, health: &Health) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("--listen {} cannot be bound", config.listen))?;
+    tokio::spawn(health.clone().beat());
+    let server = axum::serve(listener, health.clone().routes());
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+    Ok(())
 }
 
 /// Looks after VirtualMiddleManagers, where the operator may.

@@ -111,10 +111,12 @@ fn documented(folder: &Path, wanted: &dyn Fn(&Path) -> bool, rights: &mut Rights
 
 fn qualified(resource: &str) -> String {
     let group = match resource {
-        "pods" | "pods/log" | "configmaps" | "secrets" | "nodes" => "",
-        "peontasks" | "peontasks/status" | "peontemplates" => "peon.dev",
-        "services" | "serviceaccounts" => "",
-        "virtualmiddlemanagers" | "virtualmiddlemanagers/status" => "peon.dev",
+        "pods" | "pods/log" | "configmaps" | "secrets" | "nodes" | "services" | "serviceaccounts" => "",
+        "peontasks"
+        | "peontasks/status"
+        | "peontemplates"
+        | "virtualmiddlemanagers"
+        | "virtualmiddlemanagers/status" => "peon.dev",
         "deployments" => "apps",
         "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
         "leases" => "coordination.k8s.io",

@@ -76,7 +76,7 @@ impl<'a> Manager<'a> {
             // Of a worker that is disabled the version is empty.
             let enabled: Vec<_> = list(&last)
                 .into_iter()
-                .filter(|w| text(&w["worker"]["version"]) != "")
+                .filter(|w| !text(&w["worker"]["version"]).is_empty())
                 .collect();
             Ok((enabled.len() == wanted).then_some(enabled))
         });
