@@ -201,8 +201,9 @@ impl<L: Announce> Binder<L> {
     }
 }
 
-/// Rights that are needed: those of [`Attempt::go_on`], [`Binder::list`], [`Binder::cancel`] and
-/// [`TaskLogs::read`](super::task_log::TaskLogs::read).
+/// # Access control
+/// peontasks: create, get, list, patch. secrets or configmaps, as the VirtualMiddleManager keeps payloads: create.
+/// pods/log: get.
 impl<L: Announce> Backend for Binder<L> {
     async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {
         self.tasks.pods_listed().await?;

@@ -379,6 +379,14 @@ async fn a_shutdown_finds_what_was_not_seen_yet_and_outlasts_what_is_not_there()
 }
 
 #[tokio::test]
+async fn the_watch_can_be_a_task_of_its_own() {
+    let bench = Bench::new();
+    let tasks = bench.binder.tasks().clone();
+    let selector = bench.binder.maker.selector();
+    drop(is_send(tasks.watch(&bench.binder.client, "ns", &selector)));
+}
+
+#[tokio::test]
 async fn an_identity_is_disabled_by_hand() {
     let bench = Bench::new();
     bench.binder.enable(FIRST, false).await.unwrap();

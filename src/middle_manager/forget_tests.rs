@@ -194,6 +194,61 @@ async fn the_overlord_is_asked_after_a_minute_and_then_about_every_five() {
     }
 }
 
+/// On a real line: a task from its assignment until nobody speaks of it any more.
+#[tokio::test]
+async fn a_line_tells_the_whole_life_of_a_task() {
+    use crate::druid::worker::{Change, Counter};
+    use crate::middle_manager::line::Line;
+    use crate::middle_manager::model::binder;
+    use crate::run::clock::Clock;
+
+    let line = Arc::new(Line::new(77));
+    let bench = Bench::new();
+    let binder = binder(
+        &bench.server,
+        PayloadPlace::Inline,
+        vec![line.clone()],
+        Clock::default(),
+    );
+    let poll = async |asked| {
+        let answer = line.poll(asked, Duration::ZERO).await;
+        (answer.counter.unwrap(), answer.requests.unwrap())
+    };
+    let everything = Counter { counter: -1, hash: 0 };
+    binder.refresh(FIRST).await.unwrap();
+    let (first, changes) = poll(everything).await;
+    assert_eq!(changes, [Change::Metadata { disabled: false }]);
+    binder.assign(FIRST, assigned("a")).await.unwrap();
+    let (second, changes) = poll(first).await;
+    let states = |changes: &[Change]| -> Vec<TaskState> {
+        let state = |change: &Change| match change {
+            Change::TaskUpdate { task_announcement } => Some(task_announcement.status),
+            Change::Metadata { .. } | Change::TaskRemoval { .. } => None,
+        };
+        changes.iter().filter_map(state).collect()
+    };
+    assert_eq!(states(&changes), [TaskState::Running]);
+    let overlord = Answers::default();
+    bench.status(succeeded());
+    binder.list().await.unwrap();
+    round(&binder, &overlord).await;
+    let (third, changes) = poll(second).await;
+    assert_eq!(states(&changes), [TaskState::Success]);
+    round(&binder, &overlord).await;
+    assert!(
+        overlord.asked.lock().is_empty(),
+        "nobody has shown to know the end yet"
+    );
+    let (_, changes) = poll(third).await;
+    assert_eq!(changes, []);
+    round(&binder, &overlord).await;
+    let (_, changes) = poll(third).await;
+    assert_eq!(changes, [Change::TaskRemoval { task_id: "a".into() }]);
+    let (_, changes) = poll(everything).await;
+    assert_eq!(changes, [Change::Metadata { disabled: false }]);
+    assert_eq!(mark(&bench), "forgotten");
+}
+
 struct Shared(Arc<Answers>);
 
 impl Overlord for Shared {

@@ -195,6 +195,11 @@ impl World {
             Step::Assign { process, id } => match self.processes[process].known.before(FIRST, &name(id), now)
             {
                 Before::New => {
+                    let said = self.processes[process].line.get(&name(id));
+                    assert!(
+                        said.is_none_or(|s| *s == TaskState::Running),
+                        "task-{id} had ended"
+                    );
                     let answer = self.server.create(id, now);
                     self.processes[process].answers.push(answer);
                 }

@@ -275,6 +275,14 @@ fn a_task_is_taken_once() {
     );
     known.forget("a", at(0));
     assert_eq!(known.before(FIRST, "a", at(0)), Before::New);
+    // Nor what only was seen, once its end was said; nor what is about to end.
+    known.see(seen("b", "v", 6, json!({})), at(0));
+    known.gone("v", None, at(0));
+    assert_eq!(known.before(FIRST, "b", at(0)), Before::Taken);
+    let mut cancelled = seen("c", "w", 7, json!({}));
+    cancelled.cancel = true;
+    known.see(cancelled, at(0));
+    assert_eq!(known.before(FIRST, "c", at(0)), Before::Taken);
 }
 
 #[test]

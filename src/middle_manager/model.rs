@@ -190,17 +190,8 @@ impl Bench {
         let lines: [Arc<Line>; 2] = Default::default();
         let seconds = Arc::new(AtomicU32::new(1000));
         let clock = Clock::set_by(seconds.clone());
-        let tasks = Arc::new(Tasks::new(lines.to_vec(), clock));
-        let maker = Maker {
-            middle_manager: "vmm".into(),
-            namespace: "ns".into(),
-            labels: BTreeMap::from([("team".to_owned(), "ads".to_owned())]),
-            payload,
-        };
-        let client = Client::new(Wire(server.clone()), "ns");
-        tasks.pod_event(Event::InitDone);
         Self {
-            binder: Arc::new(Binder::new(client, maker, tasks)),
+            binder: binder(&server, payload, lines.to_vec(), clock),
             server,
             lines,
             seconds,
@@ -232,6 +223,25 @@ impl Bench {
             .api
             .update(Kind::Task, &name, |task| task["status"] = status);
     }
+}
+
+/// What stands behind these lines.
+pub fn binder<L: Announce>(
+    server: &Arc<Mutex<Server>>,
+    payload: PayloadPlace,
+    lines: Vec<L>,
+    clock: Clock,
+) -> Arc<Binder<L>> {
+    let tasks = Arc::new(Tasks::new(lines, clock));
+    tasks.pod_event(Event::InitDone);
+    let maker = Maker {
+        middle_manager: "vmm".into(),
+        namespace: "ns".into(),
+        labels: BTreeMap::from([("team".to_owned(), "ads".to_owned())]),
+        payload,
+    };
+    let client = Client::new(Wire(server.clone()), "ns");
+    Arc::new(Binder::new(client, maker, tasks))
 }
 
 pub const FIRST: Ordinal = Ordinal(0);

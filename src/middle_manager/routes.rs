@@ -295,3 +295,7 @@ async fn self_discovered_status<B: Backend>(State(worker): Shared<B>) -> Respons
 #[cfg(test)]
 #[path = "routes_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "routes_crowd_tests.rs"]
+mod crowd_tests;

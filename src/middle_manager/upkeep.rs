@@ -24,17 +24,19 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// peontasks: list, patch; of the paths that are no resources `/readyz`: get, though a refusal is an answer too.
 pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
     futures::join!(
-        say_ends(&binder),
+        say_what_is_due(&binder),
         cancel(&binder),
         probe_for_ever(&binder),
         list_in_doubt(&binder),
     );
 }
 
-async fn say_ends<L: Announce>(binder: &Binder<L>) {
+async fn say_what_is_due<L: Announce>(binder: &Binder<L>) {
     loop {
         tokio::time::sleep(TICK).await;
         binder.tasks().tell(Known::due);
+        // A silence may have become too long, or a refusal old enough.
+        binder.tasks().gate(|_, _| ());
     }
 }
 
