@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -29,6 +29,7 @@ pub struct Faults {
     left: AtomicI64,
     when: When,
     loses_a_byte: bool,
+    down: AtomicBool,
     sent: AtomicU64,
     /// Held by those that put: without a permit the store does not answer.
     answers: Semaphore,
@@ -41,6 +42,7 @@ impl Faults {
             left: requests.into(),
             when,
             loses_a_byte: false,
+            down: false.into(),
             sent: 0.into(),
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             put_begun: Notify::new(),
@@ -53,6 +55,19 @@ impl Faults {
             answers: Semaphore::new(0),
             ..Self::none()
         }
+    }
+
+    /// Refuses everything, until it is told not to.
+    pub fn down() -> Self {
+        Self {
+            down: true.into(),
+            ..Self::none()
+        }
+    }
+
+    /// Works from now on.
+    pub fn up(&self) {
+        self.down.store(false, Ordering::SeqCst);
     }
 
     /// Answers from now on.
@@ -86,6 +101,9 @@ impl Faults {
             store: "Faulty",
             source: "the process died".into(),
         };
+        if self.down.load(Ordering::SeqCst) {
+            return Err(died());
+        }
         match self.left.fetch_sub(1, Ordering::SeqCst) {
             1.. => request.await,
             0 if self.when == When::After => {

@@ -123,6 +123,20 @@ struct Log {
     excess: u64,
     /// Gaps that a process before this one found.
     gaps: u32,
+    /// Whether the store has said which parts there are. Until then reading begins anew, since a log may be rotated away
+    /// before the store answers, and nothing is written.
+    sure: bool,
+}
+
+/// How reading a stream ended.
+enum Ended {
+    /// It came to its end by itself.
+    End,
+    /// It broke.
+    Broken,
+    /// The store has answered: a process before this one read a part of the log. What was read here is read again from
+    /// its end on.
+    Before(Vec<Part>),
 }
 
 impl Collector<'_> {
@@ -130,24 +144,32 @@ impl Collector<'_> {
     ///
     /// # Errors
     /// When the spool cannot be used.
-    pub async fn run(self, spool: &Path) -> std::io::Result<Collected> {
-        let known = self.known_parts().await;
-        let end = known.last().and_then(|p| chain::end(&p.name));
-        let gaps = end.as_ref().map_or(0, |e| e.gaps);
-        let mut log = Log {
-            reader: Reader::new(end.map(|e| e.mark)),
-            spool: Spool::create(spool, self.limits.spool).await?,
-            bytes: known.iter().map(|p| p.bytes).sum(),
-            parts: known.into_iter().map(|p| p.name).collect(),
-            excess: 0,
-            gaps,
+    pub async fn run(&self, spool: &Path) -> std::io::Result<Collected> {
+        let known = self.archive.parts().await;
+        let mut log = match known.map(|all| chain::chain(&all, self.attempt)) {
+            Ok(known) => Log::behind(known, spool, self.limits).await?,
+            Err(error) => {
+                (self.tell)(Err(error.to_string()));
+                Log {
+                    sure: false,
+                    ..Log::behind(Vec::new(), spool, self.limits).await?
+                }
+            }
         };
         let mut unanswered = None;
         let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
             let eof = match self.source.open(log.reader.since()).await {
-                Ok(stream) => self.stream(stream, &mut log, &mut upload).await?,
+                Ok(stream) => match self.stream(stream, &mut log, &mut upload).await? {
+                    Ended::End => true,
+                    Ended::Broken => false,
+                    Ended::Before(known) => {
+                        self.limits.metrics.taken(log.spool.pending());
+                        log = Log::behind(known, spool, self.limits).await?;
+                        continue;
+                    }
+                },
                 // Of a container that never ran there is no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
@@ -176,6 +198,14 @@ impl Collector<'_> {
         if let Some(part) = upload.0 {
             done(&mut log, part.await).await?;
         }
+        if !log.sure {
+            let known = self.known_parts().await;
+            if !known.is_empty() {
+                // The log may still be there to be read from their end on.
+                self.limits.metrics.taken(log.spool.pending());
+                return Box::pin(self.run(spool)).await;
+            }
+        }
         self.finish(log, missing).await
     }
 
@@ -197,14 +227,14 @@ impl Collector<'_> {
         matches!(tokio::time::timeout(END, ended).await, Ok(Ok(_)))
     }
 
-    /// Reads a stream; says whether it came to an end by itself. A part that is being written then goes on: a store that
+    /// Reads a stream; says how it ended. A part that is being written then goes on: a store that
     /// is down keeps nobody from reading on.
     async fn stream<'s>(
         &'s self,
         mut stream: impl futures::AsyncBufRead + Unpin,
         log: &mut Log,
         upload: &mut Upload<'s>,
-    ) -> std::io::Result<bool> {
+    ) -> std::io::Result<Ended> {
         let mut flush = tokio::time::interval(self.limits.flush);
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         flush.tick().await;
@@ -213,9 +243,14 @@ impl Collector<'_> {
         log.reader.opened(Timestamp::now());
         let mut heard = opened;
         let mut due = false;
+        let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;
         loop {
+            if !log.sure && asked.is_none() {
+                asked = Some(Box::pin(self.known_parts()));
+            }
             // Without room what was read stays on disk, and is tried at the next event.
             if upload.0.is_none()
+                && log.sure
                 && (due || log.spool.pending() >= LARGE)
                 && let Ok(room) = self.limits.uploads.clone().try_acquire_owned()
             {
@@ -227,7 +262,7 @@ impl Collector<'_> {
             let full = log.spool.is_full();
             tokio::select! {
                 read = stream.read(&mut chunk), if !full => match read {
-                    Ok(0) => return Ok(true),
+                    Ok(0) => return Ok(Ended::End),
                     Ok(length) => {
                         heard = Instant::now();
                         let arrival = heard.duration_since(opened);
@@ -235,17 +270,23 @@ impl Collector<'_> {
                         log.take(&chunk[..length], self.limits).await?;
                         if log.reader.jumped() {
                             tracing::debug!(pod = self.source.pod, "the log's stream may have passed over something");
-                            return Ok(false);
+                            return Ok(Ended::Broken);
                         }
                     }
                     Err(error) => {
                         tracing::debug!(pod = self.source.pod, %error, "the log's stream broke");
-                        return Ok(false);
+                        return Ok(Ended::Broken);
                     }
                 },
+                known = answer(&mut asked) => {
+                    log.sure = true;
+                    if !known.is_empty() {
+                        return Ok(Ended::Before(known));
+                    }
+                }
                 part = upload.next() => done(log, part).await?,
                 _ = flush.tick() => due = true,
-                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(false),
+                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
             }
         }
     }
@@ -363,6 +404,16 @@ where
     }
 }
 
+/// What the store says, if it was asked; nothing comes where it was not.
+async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
+    let Some(answer) = asked.as_mut() else {
+        return std::future::pending().await;
+    };
+    let answer = answer.await;
+    *asked = None;
+    answer
+}
+
 /// A part that is being written, if any is.
 #[derive(Default)]
 struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
@@ -370,12 +421,7 @@ struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
 impl Upload<'_> {
     /// Its end; none comes where none is written.
     async fn next(&mut self) -> (u64, PartName) {
-        let Some(part) = self.0.as_mut() else {
-            return std::future::pending().await;
-        };
-        let part = part.await;
-        self.0 = None;
-        part
+        answer(&mut self.0).await
     }
 
     /// Goes on with it while something else happens.
@@ -403,6 +449,21 @@ struct Next {
 }
 
 impl Log {
+    /// A log that goes on behind what is known.
+    async fn behind(known: Vec<Part>, spool: &Path, limits: &Limits) -> std::io::Result<Self> {
+        let end = known.last().and_then(|p| chain::end(&p.name));
+        let gaps = end.as_ref().map_or(0, |e| e.gaps);
+        Ok(Self {
+            reader: Reader::new(end.map(|e| e.mark)),
+            spool: Spool::create(spool, limits.spool).await?,
+            bytes: known.iter().map(|p| p.bytes).sum(),
+            parts: known.into_iter().map(|p| p.name).collect(),
+            excess: 0,
+            gaps,
+            sure: true,
+        })
+    }
+
     fn next(&self) -> Next {
         Next {
             before: self.parts.last().cloned(),

@@ -383,6 +383,8 @@ impl Follower {
                 pieces.push(Piece::Text(Bytes::copy_from_slice(rest)));
             }
         }
+        // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
+        let _room = self.shared.limits.uploads.acquire().await;
         self.archive.compose(&pieces).await
     }
 
