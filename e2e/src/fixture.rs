@@ -37,7 +37,7 @@ const LOGS_DIRECTORY: &str = "/opt/druid/var/druid-storage/indexing-logs";
 const OF_A_CASE: &str = "peon.dev/e2e-case";
 
 /// Deadline for anything that involves a peon. Generous: two cores may be shared with other things.
-pub const LIMIT: Duration = Duration::from_secs(240);
+pub const LIMIT: Duration = Duration::from_secs(480);
 
 /// Everything that a case needs.
 #[derive(Debug)]
@@ -99,7 +99,8 @@ impl Fixture {
     pub fn install(&self, progress: &Progress) -> Result<()> {
         let step = progress.step("peon-operator");
         let logs = self.logs()?;
-        let mut values = vec!["replicas=1"];
+        // As much of a busy machine as a peon has: the operator renews its lease beside peons that start.
+        let mut values = vec!["replicas=1", "resources.requests.cpu=250m"];
         values.extend(logs.iter().map(String::as_str));
         self.helm
             .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &values)?;
@@ -335,6 +336,18 @@ impl Fixture {
         let args = ["peontask", name, "--namespace", namespace];
         self.kubectl
             .wait_for(&args, LIMIT, |task| wanted(&task["status"]))
+    }
+
+    /// Waits until a task has no pod.
+    ///
+    /// # Errors
+    /// After [`LIMIT`].
+    pub fn until_no_pod(&self, namespace: &str, task: &str) -> Result<()> {
+        let selector = format!("peon.dev/task={task}");
+        let pods = ["pod", "--namespace", namespace, "--selector", &selector];
+        self.kubectl
+            .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))
+            .map(drop)
     }
 
     /// Waits for the reason of a task's status.

@@ -1,11 +1,18 @@
 //! `kubectl` as a library: the cached program for our own cluster, the user's for any other.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{exec, wait::wait_until};
+use crate::{changes::Changes, exec, interrupt, wait::rest};
+
+/// How long nobody looks at what is said not to have changed.
+const UNTOLD: Duration = Duration::from_secs(3);
 
 /// Runs kubectl against one cluster.
 #[derive(Debug, Clone)]
@@ -117,19 +124,32 @@ impl Kubectl {
         limit: Duration,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let mut last = String::from("never seen");
-        let found = wait_until(limit, &args.join(" "), || match self.get_json(args) {
-            Ok(object) if condition(&object) => Ok(Some(object)),
-            Ok(object) => {
-                last = object.get("status").unwrap_or(&object).to_string();
-                Ok(None)
+        let deadline = Instant::now() + limit;
+        let mut changes: Option<Changes> = None;
+        loop {
+            interrupt::check()?;
+            let looked = Instant::now();
+            let found = self.get_json(args);
+            if let Ok(object) = &found
+                && condition(object)
+            {
+                return found;
             }
-            Err(error) => {
-                last = format!("{error:#}");
-                Ok(None)
+            if looked >= deadline {
+                let seen = found.map(|object| object.get("status").unwrap_or(&object).to_string());
+                let seen = seen.unwrap_or_else(|error| format!("{error:#}"));
+                let (what, limit) = (args.join(" "), limit.as_secs());
+                bail!("last seen: {seen}: gave up waiting for {what} after {limit} s");
             }
-        });
-        found.with_context(|| format!("last seen: {last}"))
+            match &changes {
+                Some(told) if told.wait(UNTOLD) => {}
+                _ => {
+                    rest(looked);
+                    // What changes before the watch has begun is seen with the next look.
+                    changes = found.ok().and_then(|_| Changes::of(self, args));
+                }
+            }
+        }
     }
 
     /// `kubectl logs ARGS`.

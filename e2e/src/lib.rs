@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bench_logs;
 pub mod cache;
 pub mod cases;
+mod changes;
 pub mod cluster;
 pub mod demo;
 pub mod druid;

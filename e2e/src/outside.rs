@@ -130,6 +130,8 @@ impl Grounds {
             .args(["--lease-name", "operator", "--lease-seconds", LEASE_SECONDS])
             .args(more)
             .args(["--listen", &listen.to_string()])
+            // Whatever is free: several of them share this machine's loopback.
+            .args(["--archive-listen", "127.0.0.1:0"])
             .args(["--log", "info,kube_runtime=warn,peon_operator=debug"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

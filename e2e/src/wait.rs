@@ -11,6 +11,8 @@ use crate::interrupt;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// Looking takes no more than a fifth of the time: what is waited for needs the machine, too.
+const REST: u32 = 4;
 
 /// Looks at `condition` until it gives a value and returns that.
 ///
@@ -40,12 +42,18 @@ pub fn wait_even_if_interrupted<T>(
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
+        let looked = Instant::now();
         if let Some(value) = condition()? {
             return Ok(value);
         }
         if Instant::now() >= deadline {
             bail!("gave up waiting for {what} after {} s", limit.as_secs());
         }
-        thread::sleep(POLL);
+        rest(looked);
     }
+}
+
+/// Rests between two looks, of which the last began then.
+pub(crate) fn rest(looked: Instant) {
+    thread::sleep(POLL.max(looked.elapsed() * REST));
 }

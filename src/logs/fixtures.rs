@@ -1,5 +1,6 @@
 //! A store whose process dies at a chosen request.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -13,6 +14,20 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use tokio::sync::{Notify, Semaphore};
+
+use super::archive::Archive;
+use super::location::Location;
+
+/// An archive in this store, with the keys of S3 below `p`.
+pub fn archive_over(store: Arc<dyn ObjectStore>) -> Archive {
+    let properties = [("type", "s3"), ("s3Bucket", "b"), ("s3Prefix", "p")];
+    let properties: BTreeMap<String, String> = properties
+        .iter()
+        .map(|(name, value)| (format!("druid.indexer.logs.{name}"), (*value).to_owned()))
+        .collect();
+    let location = Location::from_properties(&properties).unwrap().unwrap();
+    Archive::over(store, location)
+}
 
 /// Whether the store still does what the request asked for that the process dies at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

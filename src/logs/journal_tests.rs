@@ -1,23 +1,15 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::logs::fixtures::{Faults, Faulty, When};
-use crate::logs::location::Location;
+use crate::logs::fixtures::{Faults, Faulty, When, archive_over};
 use crate::logs::record::LogRecord;
 
 fn archive(faults: Faults) -> Archive {
-    let properties = [("type", "s3"), ("s3Bucket", "b"), ("s3Prefix", "p")];
-    let properties: BTreeMap<String, String> = properties
-        .iter()
-        .map(|(name, value)| (format!("druid.indexer.logs.{name}"), (*value).to_owned()))
-        .collect();
-    let location = Location::from_properties(&properties).unwrap().unwrap();
     let store = Faulty::over(Arc::new(InMemory::new()), Arc::new(faults));
-    Archive::over(Arc::new(store), location)
+    archive_over(Arc::new(store))
 }
 
 fn entry(uid: &str) -> Entry {

@@ -43,4 +43,4 @@ mod upload;
 pub mod verdict;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

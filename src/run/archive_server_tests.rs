@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::Request;
@@ -11,7 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
-use crate::logs::location::Location;
+use crate::logs::fixtures::archive_over;
 
 const LOG: &[u8] = b"first line\nsecond line\n";
 
@@ -22,14 +21,8 @@ struct Ground {
 
 impl Ground {
     async fn new() -> Self {
-        let properties = [("type", "s3"), ("s3Bucket", "b"), ("s3Prefix", "p")];
-        let properties: BTreeMap<String, String> = properties
-            .iter()
-            .map(|(name, value)| (format!("druid.indexer.logs.{name}"), (*value).to_owned()))
-            .collect();
-        let location = Location::from_properties(&properties).unwrap().unwrap();
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let archive = Archive::over(store.clone(), location);
+        let archive = archive_over(store.clone());
         let ground = Self { store, archive };
         for (second, name) in [(100, "a"), (200, "b"), (300, "c")] {
             let json = format!("{{\"name\": \"{name}\",\n \"uid\": \"{second}\"}}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Case, Turn, case};
 use crate::{
@@ -64,16 +64,7 @@ fn clean_run(fixture: &Fixture) -> Result<()> {
     fixture
         .kubectl
         .delete(&["peontask", name, "--namespace", NAMESPACE])?;
-    let pod = [
-        "pod",
-        "--namespace",
-        NAMESPACE,
-        "--selector",
-        &format!("peon.dev/task={name}"),
-    ];
-    fixture
-        .kubectl
-        .wait_for(&pod, LIMIT, |p| p["items"] == json!([]))?;
+    fixture.until_no_pod(NAMESPACE, name)?;
     let requests = audit::of_operator(own)?.split_off(before);
     let ours: Vec<&Request> = about(&requests, NAMESPACE, name).collect();
     let line = |r: &&Request| format!("{} {} {} -> {}", r.verb, r.resource, r.name, r.code);

@@ -35,28 +35,22 @@ fn record(fixture: &Fixture, name: &str) -> Result<Value> {
 fn run_and_delete(fixture: &Fixture, name: &str) -> Result<Value> {
     fixture.apply(NAMESPACE, &samples::noop(name)?)?;
     fixture.until_reason(NAMESPACE, name, "Succeeded")?;
-    let task = until_recorded(fixture, name)?;
-    Fixture::message(&task, "LogsArchived", "True")?;
+    let task = until_true(fixture, name, &["Recorded", "LogsArchived"])?;
     fixture
         .kubectl
         .delete(&["peontask", name, "--namespace", NAMESPACE])?;
-    let pods = [
-        "pod",
-        "--namespace",
-        NAMESPACE,
-        "--selector",
-        &format!("peon.dev/task={name}"),
-    ];
-    fixture
-        .kubectl
-        .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))?;
+    fixture.until_no_pod(NAMESPACE, name)?;
     Ok(task)
 }
 
-fn until_recorded(fixture: &Fixture, name: &str) -> Result<Value> {
+/// Waits until a task has these conditions.
+fn until_true(fixture: &Fixture, name: &str, wanted: &[&str]) -> Result<Value> {
     fixture.until(NAMESPACE, name, |status| {
-        let mut conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions.any(|c| c["type"] == "Recorded" && c["status"] == "True")
+        let conditions = status["conditions"].as_array();
+        let said = conditions.into_iter().flatten().filter(|c| c["status"] == "True");
+        wanted
+            .iter()
+            .all(|wanted| said.clone().any(|c| c["type"] == *wanted))
     })
 }
 
@@ -131,7 +125,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
         &json!({"task": {"type": "index", "dataSource": "d"}}),
     )?;
     fixture.until_reason(NAMESPACE, name, "NeedsOverlord")?;
-    until_recorded(fixture, name)?;
+    until_true(fixture, name, &["Recorded"])?;
     let record = record(fixture, name)?;
     ensure!(
         record["phase"] == "Failed" && record["reason"] == "NeedsOverlord" && record["dataSource"] == "d",

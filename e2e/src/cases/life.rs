@@ -33,15 +33,6 @@ pub(super) const CASES: [Case; 8] = [
     case("life::no_more_than_max_running", max_running),
 ];
 
-fn no_pod(fixture: &Fixture, namespace: &str, task: &str) -> Result<()> {
-    let selector = format!("peon.dev/task={task}");
-    let pods = ["pod", "--namespace", namespace, "--selector", &selector];
-    fixture
-        .kubectl
-        .wait_for(&pods, LIMIT, |p| p["items"] == json!([]))
-        .map(drop)
-}
-
 fn suspend(fixture: &Fixture) -> Result<()> {
     let name = "held";
     let mut task = samples::noop(name)?;
@@ -51,7 +42,7 @@ fn suspend(fixture: &Fixture) -> Result<()> {
     let held = |status: &Value| status["phase"] == "Suspended";
     let status = fixture.until(NAMESPACE, name, held)?["status"].clone();
     ensure!(status.get("podName").is_none(), "{status}");
-    no_pod(fixture, NAMESPACE, name)?;
+    fixture.until_no_pod(NAMESPACE, name)?;
 
     fixture.change(NAMESPACE, name, &json!({"suspend": false}))?;
     fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
@@ -144,17 +135,21 @@ fn start_deadline(fixture: &Fixture) -> Result<()> {
     fixture.template(NAMESPACE, name, |spec| {
         spec["template"]["spec"]["nodeSelector"] = json!({"peon.dev/there-is": "none"});
     })?;
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "startDeadlineSeconds": 15});
+    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}, "startDeadlineSeconds": 3000});
     fixture.task(NAMESPACE, name, &spec)?;
     fixture.until(NAMESPACE, name, |s| s["reason"] == "Unschedulable")?;
+    fixture.change(NAMESPACE, name, &json!({"startDeadlineSeconds": 1}))?;
     let task = fixture.until_reason(NAMESPACE, name, "StartDeadline")?;
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("Unschedulable"), "{message}");
-    no_pod(fixture, NAMESPACE, name)?;
+    fixture.until_no_pod(NAMESPACE, name)?;
 
     let name = "without-template";
-    let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "never"}, "startDeadlineSeconds": 5});
+    let spec =
+        json!({"task": {"type": "noop"}, "templateRef": {"name": "never"}, "startDeadlineSeconds": 3000});
     fixture.task(NAMESPACE, name, &spec)?;
+    fixture.until(NAMESPACE, name, |s| s["reason"] == "NoTemplate")?;
+    fixture.change(NAMESPACE, name, &json!({"startDeadlineSeconds": 1}))?;
     let task = fixture.until_reason(NAMESPACE, name, "StartDeadline")?;
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("NoTemplate"), "{message}");
@@ -203,7 +198,7 @@ fn ttl(fixture: &Fixture) -> Result<()> {
         ];
         Ok(fixture.kubectl.run(&args)?.is_empty().then_some(()))
     })?;
-    no_pod(fixture, NAMESPACE, name)
+    fixture.until_no_pod(NAMESPACE, name)
 }
 
 fn max_running(fixture: &Fixture) -> Result<()> {

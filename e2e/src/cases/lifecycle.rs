@@ -114,14 +114,17 @@ fn index_parallel_completes(fixture: &Fixture) -> Result<()> {
     fixture.druid.shutdown(&id)
 }
 
+/// Has an ingestion fail, and say of which row.
+pub(super) fn cannot_be_parsed(task: &mut Value) {
+    let spec = &mut task["spec"]["task"]["spec"];
+    spec["ioConfig"]["inputSource"]["data"] = json!("this is no JSON");
+    spec["tuningConfig"]["maxParseExceptions"] = json!(0);
+    spec["tuningConfig"]["logParseExceptions"] = json!(true);
+}
+
 fn task_failed(fixture: &Fixture) -> Result<()> {
     let name = "fails-in-druid";
-    let (id, _) = fixture.ingest(name, |task| {
-        let spec = &mut task["spec"]["task"]["spec"];
-        spec["ioConfig"]["inputSource"]["data"] = json!("this is no JSON");
-        spec["tuningConfig"]["maxParseExceptions"] = json!(0);
-        spec["tuningConfig"]["logParseExceptions"] = json!(true);
-    })?;
+    let (id, _) = fixture.ingest(name, cannot_be_parsed)?;
     let task = fixture.until_reason(NAMESPACE, name, "TaskFailed")?;
     ensure!(task["status"]["exitCode"] == 0, "{}", task["status"]);
     let message = Fixture::message(&task, "Failed", "True")?;

@@ -86,7 +86,7 @@ impl Case {
     }
 }
 
-/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`: it takes half an hour more.
+/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`.
 #[must_use]
 pub fn all_pairs() -> bool {
     std::env::var_os("ALL_PAIRS").is_some()

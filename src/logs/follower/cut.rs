@@ -5,9 +5,11 @@
 //! dropped, and where the last line does not come again the log says that something is missing: the container's log was
 //! rotated meanwhile, and only its current file can be read.
 //!
-//! The kubelet itself says nothing when it passes over something: at the end of a file that was rotated it goes on with
-//! the file that is current then, whatever lies between, for one who reads slowly. So a line that comes sooner after the
-//! one before it than it was written after it is not believed ([`Cutter::jumped`]): the stream is asked for again.
+//! The kubelet itself says nothing when it passes over something. At the end of a file that was rotated it goes on with
+//! the file that is current then, whatever lies between: so a line that comes sooner after the one before it than it was
+//! written after it is not believed ([`Cutter::jumped`]), and the stream is asked for again. And where it comes to the end
+//! of a file for the first time when that has just been rotated, it notices the next rotation only: so a pause after a
+//! part of a log without pauses is not believed either.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -19,6 +21,8 @@ pub const GAP: &str =
 /// How much sooner a line may come after another one than it was written after it. Files of a log are rotated no faster
 /// than every three seconds.
 const SOONER: SignedDuration = SignedDuration::from_secs(2);
+/// So many bytes of a stream without a pause make the pause after them doubtful.
+const BUSY: u64 = 64 * 1024;
 /// How much the clocks of a node and of this process may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// No time is longer than this, with its blank.
@@ -38,6 +42,8 @@ pub struct Cutter {
     arrival: SignedDuration,
     /// When the line before was written, and when it came; only of this stream.
     before: Option<(Timestamp, SignedDuration)>,
+    /// Bytes of this stream since it was opened, or since its last pause.
+    busy: u64,
     jumped: bool,
     /// How many times something was missing.
     pub gaps: u32,
@@ -103,6 +109,7 @@ impl Cutter {
         self.line = Line::Head;
         self.head.clear();
         self.before = None;
+        self.busy = 0;
         self.jumped = false;
         self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
     }
@@ -129,6 +136,7 @@ impl Cutter {
             let end = bytes.iter().position(|b| *b == b'\n').map(|at| at + 1);
             let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             bytes = rest;
+            self.busy += piece.len() as u64;
             self.piece(piece, end.is_some(), out);
         }
     }
@@ -180,13 +188,17 @@ impl Cutter {
         line
     }
 
-    /// Whether a line that was written then comes too soon to be the next one.
-    fn is_jump(&self, written: Timestamp) -> bool {
+    /// Whether a line that was written then may not be the next one.
+    fn is_jump(&mut self, written: Timestamp) -> bool {
         let (Some(opened), Some((before, came))) = (self.opened, self.before) else {
             return false;
         };
         let apart = written.duration_since(before);
-        apart - (self.arrival - came) >= SOONER && written.duration_since(opened) > -SKEW
+        if apart < SOONER || written.duration_since(opened) <= -SKEW {
+            return false;
+        }
+        let busy = std::mem::take(&mut self.busy) >= BUSY;
+        busy || apart - (self.arrival - came) >= SOONER
     }
 
     /// Where the line of this time belongs.

@@ -262,3 +262,23 @@ fn what_was_written_long_before_the_stream_was_asked_for_stands_in_one_file() {
     let rest = fed(&mut cutter, &format!("{T1} one\n{T4} much later\n"));
     assert_eq!(rest, "one\nmuch later\n");
 }
+
+/// The kubelet came to the end of a file that had just been rotated, and noticed the next rotation only.
+#[test]
+fn a_pause_after_much_without_one_is_not_believed() {
+    let mut cutter = Cutter::new(None);
+    cutter.opened(at(T1));
+    let much = format!("{T1} {}\n{T2} two\n", "x".repeat(64 * 1024));
+    fed(&mut cutter, &much);
+    cutter.arrived(SignedDuration::from_secs(33));
+    assert_eq!(fed(&mut cutter, &format!("{T4} much later\n")), "");
+    assert!(cutter.jumped());
+    // It is as it seems: what follows is not doubted again.
+    cutter.again();
+    cutter.opened(at(T4));
+    assert_eq!(
+        fed(&mut cutter, &format!("{T2} two\n{T4} much later\n")),
+        "much later\n"
+    );
+    assert!(!cutter.jumped());
+}

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use axum::body::Body as Answer;
@@ -9,9 +9,8 @@ use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::logs::fixtures::{Faults, Faulty};
+use crate::logs::fixtures::{Faults, Faulty, archive_over};
 use crate::logs::follower::cut::GAP;
-use crate::logs::location::Location;
 use crate::logs::parts::LogRange;
 use crate::run::log_metrics::LogMetrics;
 
@@ -54,15 +53,7 @@ impl Scene {
     }
 
     fn over(store: Arc<dyn ObjectStore>, streams: Vec<Answer>) -> Self {
-        let properties = [
-            ("druid.indexer.logs.type", "s3"),
-            ("druid.indexer.logs.s3Bucket", "b"),
-            ("druid.indexer.logs.s3Prefix", "p"),
-        ];
-        let properties: BTreeMap<String, String> =
-            properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let location = Location::from_properties(&properties).unwrap().unwrap();
-        let archive = Archive::over(store, location);
+        let archive = archive_over(store);
         let (woken, asked) = (Arc::new(Notify::new()), Arc::default());
         let waker = woken.clone();
         let limits = Limits {

@@ -1,5 +1,6 @@
 //! A peon that writes as much as is wanted: a container beside it writes into the peon's own output.
 
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
@@ -24,11 +25,13 @@ impl Chatter {
             "until peon=$(grep -lza '@/etc/peon/jvm.arg[s]' /proc/[0-9]*/cmdline 2>/dev/null | head -n 1) && \
              [ -n \"$peon\" ]; do sleep 1; done\n\
              for block in $(seq {blocks}); do\n\
+             [ -e /dev/shm/enough ] && break\n\
              {{ seq -f \"block $block, line %.0f: ä, €, and what else a log may have: \
              0123456789012345678901234567890123456789\" {lines}; head -c 40000 /dev/zero | tr '\\0' x; echo; }} \
              > \"${{peon%cmdline}}fd/1\" || break\n\
              sleep {pause}\n\
              done\n\
+             touch /dev/shm/quiet\n\
              exec sleep 100000"
         );
         let pod = &mut spec["template"]["spec"];
@@ -43,5 +46,13 @@ impl Chatter {
             Some(containers) => containers.push(chatter),
             None => pod["initContainers"] = json!([chatter]),
         }
+    }
+
+    /// Has it stop, and waits until it has.
+    pub(super) fn stop(fixture: &Fixture, namespace: &str, pod: &str) -> Result<()> {
+        let script = "touch /dev/shm/enough; until [ -e /dev/shm/quiet ]; do sleep 1; done";
+        let exec = ["exec", pod, "--namespace", namespace, "--container", "chatter"];
+        let command = ["--", "/bin/sh", "-c", script];
+        fixture.kubectl.run(&[&exec[..], &command].concat()).map(drop)
     }
 }

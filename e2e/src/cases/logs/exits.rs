@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::with_sidecar;
 use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
+use super::{until_archived, with_sidecar};
 use crate::{
     cases::{Case, case},
     fixture::{Fixture, LIMIT, NAMESPACE},
@@ -34,7 +34,7 @@ const fn exit(name: &'static str, run: fn(&Scene<'_>) -> Result<Written>) -> Exi
 }
 
 /// All of them.
-pub(super) const EXITS: [Exit; 8] = [
+pub(super) static EXITS: [Exit; 8] = [
     Exit {
         in_every_store: true,
         ..exit("success", success)
@@ -66,37 +66,45 @@ impl Exit {
     }
 }
 
-/// The same, read by a sidecar: it needs nobody to have its log to the end, though nobody can say so where its pod is gone.
+fn of_follower(fixture: &Fixture, name: &'static str) -> Result<()> {
+    let (exit, tried) = try_end(fixture, name, false)?;
+    exit.check(&tried.reason, &tried.log, &tried.written)
+}
+
+/// It needs nobody to have its log to the end, though nobody can say so where its pod is gone.
 fn of_sidecar(fixture: &Fixture, name: &'static str) -> Result<()> {
-    let exit = EXITS.iter().find(|e| e.name == name).context("no such end")?;
-    let name = format!("sidecar-{name}");
-    let scene = Scene {
-        fixture,
-        namespace: NAMESPACE,
-        name: &name,
-        sidecar: true,
-    };
-    let written = (exit.run)(&scene)?;
-    scene.until_archived()?;
-    let log = scene.log()?;
-    let (_, kept) = differs_by_what_is_declared(&log, &written.bytes()?)?;
-    let all = written.bytes()?.len();
+    let (_, tried) = try_end(fixture, name, true)?;
+    let (_, kept) = differs_by_what_is_declared(&tried.log, &tried.written)?;
+    let all = tried.written.len();
     ensure!(kept == all, "{kept} of {all} bytes were kept");
     Ok(())
 }
 
-fn of_follower(fixture: &Fixture, name: &'static str) -> Result<()> {
+/// What came of an end.
+struct Tried {
+    /// What the status says of the log.
+    reason: String,
+    log: Vec<u8>,
+    written: Vec<u8>,
+}
+
+/// Has a task beside the overlord end this way.
+fn try_end(fixture: &Fixture, name: &'static str, sidecar: bool) -> Result<(&'static Exit, Tried)> {
     let exit = EXITS.iter().find(|e| e.name == name).context("no such end")?;
-    let name = format!("log-of-{name}");
+    let name = format!("{}-{name}", if sidecar { "sidecar" } else { "log-of" });
     let scene = Scene {
         fixture,
         namespace: NAMESPACE,
         name: &name,
-        sidecar: false,
+        sidecar,
     };
     let written = (exit.run)(&scene)?;
-    let reason = scene.until_archived()?;
-    exit.check(&reason, &scene.log()?, &written.bytes()?)
+    let tried = Tried {
+        reason: scene.until_archived()?,
+        log: scene.log()?,
+        written: written.bytes()?,
+    };
+    Ok((exit, tried))
 }
 
 pub(super) const CASES: [Case; 12] = [
@@ -229,20 +237,7 @@ impl Scene<'_> {
 
     /// Waits until all that can be had of its log is archived; returns what is said of it.
     pub(super) fn until_archived(&self) -> Result<String> {
-        let reason = |status: &Value| {
-            let conditions = status["conditions"].as_array().into_iter().flatten();
-            let mut archived = conditions.filter(|c| c["type"] == "LogsArchived" && c["status"] == "True");
-            archived.next().map(|c| c["reason"].clone())
-        };
-        let task = self
-            .fixture
-            .until(self.namespace, self.name, |status| reason(status).is_some())?;
-        let reason = reason(&task["status"]);
-        Ok(reason
-            .as_ref()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned())
+        until_archived(self.fixture, self.namespace, self.name).map(|(_, reason)| reason)
     }
 
     /// Its log where the overlord reads it.

@@ -1,6 +1,7 @@
 //! Whoever reads the log, or stands between, is gone for a while.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::chatter::Chatter;
 use super::exits::Scene;
@@ -32,6 +33,13 @@ pub(super) const CASES: [Case; 4] = [
         .own(),
 ];
 
+/// Sixty megabytes in about a minute: a kubelet rotates that several times.
+const ROTATED: Chatter = Chatter {
+    blocks: 60,
+    lines: 10_000,
+    pause: 0.7,
+};
+
 fn scene<'a>(fixture: &'a Fixture, namespace: &'a str, name: &'a str) -> Scene<'a> {
     Scene {
         fixture,
@@ -48,12 +56,7 @@ fn chatty(scene: &Scene<'_>, chatter: Chatter, seconds: u32) -> Result<Written> 
 
 fn large(fixture: &Fixture) -> Result<()> {
     let scene = scene(fixture, NAMESPACE, "log-of-sixty-megabytes");
-    let chatter = Chatter {
-        blocks: 60,
-        lines: 10_000,
-        pause: 0.7,
-    };
-    let written = chatty(&scene, chatter, 75)?;
+    let written = chatty(&scene, ROTATED, 75)?;
     scene.until_reason("Succeeded")?;
     let reason = scene.until_archived()?;
     let (log, all) = (scene.log()?, written.bytes()?);
@@ -80,12 +83,13 @@ fn killed(fixture: &Fixture) -> Result<()> {
     let directory = Directory::new()?;
     let store = directory.running();
     let mut operator = grounds.start_archiving(&store.properties)?;
+    // As long as it takes, and so little that no log is rotated.
     let chatter = Chatter {
-        blocks: 50,
-        lines: 1000,
+        blocks: 1000,
+        lines: 100,
         pause: 2.0,
     };
-    let written = chatty(&scene, chatter, 125).with_context(|| operator.tail())?;
+    let written = chatty(&scene, chatter, 1000).with_context(|| operator.tail())?;
     for death in 1..=10 {
         let parts = store.parts()?;
         wait_until(LIMIT, "another part of the log", || {
@@ -106,7 +110,9 @@ fn killed(fixture: &Fixture) -> Result<()> {
         operator.kill()?;
         operator = grounds.start_archiving(&store.properties)?;
     }
-    scene.until_reason("Succeeded").with_context(|| operator.tail())?;
+    Chatter::stop(fixture, scene.namespace, &scene.pod())?;
+    fixture.change(scene.namespace, scene.name, &json!({"cancel": true}))?;
+    scene.until_reason("Cancelled").with_context(|| operator.tail())?;
     let reason = scene.until_archived().with_context(|| operator.tail())?;
     let log = store.log(scene.name)?.context("no log")?;
     ensure!(reason == "Archived", "{reason}: {}", operator.tail());
@@ -119,12 +125,7 @@ fn rotated_away(fixture: &Fixture) -> Result<()> {
     let directory = Directory::new()?;
     let store = directory.running();
     let mut operator = grounds.start_archiving(&store.properties)?;
-    let chatter = Chatter {
-        blocks: 60,
-        lines: 10_000,
-        pause: 0.7,
-    };
-    let written = chatty(&scene, chatter, 80).with_context(|| operator.tail())?;
+    let written = chatty(&scene, ROTATED, 80).with_context(|| operator.tail())?;
     wait_until(LIMIT, "the first part of the log", || {
         Ok((store.parts()? > 0).then_some(()))
     })

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 pub(in crate::cases) use self::exits::fill_a_volume;
 use self::exits::{EXITS, Scene};
 use self::written::{Written, is_same, without_report};
+use super::lifecycle::cannot_be_parsed;
 use super::{Case, Turn, case};
 use crate::{
     cache::Cache,
@@ -36,32 +37,52 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Waits until the log of a task is archived, and returns it.
-fn archived(fixture: &Fixture, name: &str, reason: &str) -> Result<Vec<u8>> {
-    let condition = |status: &Value| {
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions
-            .filter(|c| c["type"] == "LogsArchived" && c["status"] == "True")
-            .map(|c| c["reason"].clone())
-            .next()
+/// Waits until all that can be had of a task's log is archived; returns the task, and what is said of its log.
+fn until_archived(fixture: &Fixture, namespace: &str, name: &str) -> Result<(Value, String)> {
+    let reason = |status: &Value| -> Option<String> {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        let archived = conditions.find(|c| c["type"] == "LogsArchived" && c["status"] == "True")?;
+        archived["reason"].as_str().map(str::to_owned)
     };
-    let task = fixture.until(NAMESPACE, name, |status| condition(status).is_some())?;
-    let found = condition(&task["status"]);
-    ensure!(found == Some(json!(reason)), "{found:?}: {}", task["status"]);
+    let task = fixture.until(namespace, name, |status| reason(status).is_some())?;
+    let reason = reason(&task["status"]).context("no reason")?;
+    Ok((task, reason))
+}
+
+/// Waits until the log of a task beside the overlord is archived as a whole, and returns it.
+fn archived(fixture: &Fixture, name: &str) -> Result<Vec<u8>> {
+    let (task, reason) = until_archived(fixture, NAMESPACE, name)?;
+    ensure!(reason == "Archived", "{reason}: {}", task["status"]);
     let id = task["status"]["taskId"].as_str().context("no taskId")?;
     fixture
         .archived(&format!("{id}.log"))?
         .with_context(|| format!("{id} has no log"))
 }
 
+/// Has an ingestion run; returns its id, and what it writes.
+fn ingest(fixture: &Fixture, name: &str, change: impl FnOnce(&mut Value)) -> Result<(String, Written)> {
+    let (id, _) = fixture.ingest(name, change)?;
+    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
+    let written = Written::hold(fixture, NAMESPACE, &format!("{name}-1"))?;
+    Ok((id, written))
+}
+
+/// The overlord has the report of an ingestion that succeeded.
+fn has_report(fixture: &Fixture, id: &str) -> Result<()> {
+    let report = fixture
+        .druid
+        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+    let state = &report["ingestionStatsAndErrors"]["payload"]["ingestionState"];
+    ensure!(state == "COMPLETED", "{report}");
+    Ok(())
+}
+
 fn success(fixture: &Fixture) -> Result<()> {
     let name = "log-of-success";
-    let (id, _) = fixture.ingest(name, |_| {})?;
-    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let on_node = Written::hold(fixture, NAMESPACE, &format!("{name}-1"))?;
+    let (id, written) = ingest(fixture, name, |_| {})?;
     fixture.until_reason(NAMESPACE, name, "Succeeded")?;
-    let log = archived(fixture, name, "Archived")?;
-    is_same(&log, without_report(&on_node.bytes()?))?;
+    let log = archived(fixture, name)?;
+    is_same(&log, without_report(&written.bytes()?))?;
     // As a stock overlord has them.
     let path = format!("/druid/indexer/v1/task/{id}/log");
     let read = fixture.druid.get_text(&path)?;
@@ -71,27 +92,15 @@ fn success(fixture: &Fixture) -> Result<()> {
         tail.as_bytes() == &log[log.len() - 100..],
         "with an offset: {tail}"
     );
-    let report = fixture
-        .druid
-        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
-    let state = &report["ingestionStatsAndErrors"]["payload"]["ingestionState"];
-    ensure!(state == "COMPLETED", "{report}");
-    Ok(())
+    has_report(fixture, &id)
 }
 
 fn task_failure(fixture: &Fixture) -> Result<()> {
     let name = "log-of-failure";
-    let (id, _) = fixture.ingest(name, |task| {
-        let spec = &mut task["spec"]["task"]["spec"];
-        spec["ioConfig"]["inputSource"]["data"] = json!("this is no JSON");
-        spec["tuningConfig"]["maxParseExceptions"] = json!(0);
-        spec["tuningConfig"]["logParseExceptions"] = json!(true);
-    })?;
-    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let on_node = Written::hold(fixture, NAMESPACE, &format!("{name}-1"))?;
+    let (id, written) = ingest(fixture, name, cannot_be_parsed)?;
     fixture.until_reason(NAMESPACE, name, "TaskFailed")?;
-    let log = archived(fixture, name, "Archived")?;
-    is_same(&log, without_report(&on_node.bytes()?))?;
+    let log = archived(fixture, name)?;
+    is_same(&log, without_report(&written.bytes()?))?;
     fixture.druid.shutdown(&id)
 }
 
@@ -105,7 +114,7 @@ fn attempts(fixture: &Fixture) -> Result<()> {
     let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": name}});
     fixture.task(NAMESPACE, name, &spec)?;
     fixture.until_reason(NAMESPACE, name, "OOMKilled")?;
-    let log = archived(fixture, name, "Archived")?;
+    let log = archived(fixture, name)?;
     let text = String::from_utf8_lossy(&log).into_owned();
     ensure!(text.contains("attempt 2 of the task begins here"), "{text}");
     Ok(())
@@ -125,20 +134,13 @@ fn with_sidecar(spec: &mut Value) {
 fn sidecar_success(fixture: &Fixture) -> Result<()> {
     let name = "sidecar-of-success";
     fixture.template(NAMESPACE, name, with_sidecar)?;
-    let (id, _) = fixture.ingest(name, |task| {
+    let (id, written) = ingest(fixture, name, |task| {
         task["spec"]["templateRef"] = json!({"name": name});
     })?;
-    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let on_node = Written::hold(fixture, NAMESPACE, &format!("{name}-1"))?;
     fixture.until_reason(NAMESPACE, name, "Succeeded")?;
-    let log = archived(fixture, name, "Archived")?;
-    is_same(&log, &on_node.bytes()?)?;
-    let report = fixture
-        .druid
-        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
-    let state = &report["ingestionStatsAndErrors"]["payload"]["ingestionState"];
-    ensure!(state == "COMPLETED", "{report}");
-    Ok(())
+    let log = archived(fixture, name)?;
+    is_same(&log, &written.bytes()?)?;
+    has_report(fixture, &id)
 }
 
 /// In a store that a server of this machine keeps, with an operator of its own.
