@@ -12,10 +12,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::chain;
+use super::insist::{RETRY, Tell, insist};
 use super::mark::Mark;
-use super::reader::Reader;
 use super::source::{Closed, Source};
-use super::spool::{Slice, Spool};
+use super::spool::Slice;
+use super::taken::{Log, Next};
 use crate::logs::archive::ArchiveError;
 use crate::logs::parts::{Part, PartName};
 use crate::logs::state::KeepLog;
@@ -32,8 +33,6 @@ const SHORT: u64 = 256 * 1024;
 const SILENCE: Duration = Duration::from_secs(240);
 /// Between two attempts to open a stream.
 const REOPEN: Duration = Duration::from_secs(1);
-/// Between attempts to reach a store, doubled each time up to the second.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
 /// ended earlier was cut, and is asked for again.
 const END: Duration = Duration::from_secs(3);
@@ -94,9 +93,6 @@ pub struct Collected {
     pub mark: Option<Mark>,
 }
 
-/// Says that the store fails, or works again.
-pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
-
 /// Reads one attempt.
 pub struct Collector<'a> {
     /// Where its log is read.
@@ -111,21 +107,6 @@ pub struct Collector<'a> {
     pub goal: watch::Receiver<Goal>,
     /// Whom the state of the store is told.
     pub tell: Tell<'a>,
-}
-
-/// The log that is read, between stream and store.
-struct Log {
-    reader: Reader,
-    spool: Spool,
-    parts: Vec<PartName>,
-    bytes: u64,
-    /// Bytes that were left out because the log is too long.
-    excess: u64,
-    /// Gaps that a process before this one found.
-    gaps: u32,
-    /// Whether the store has said which parts there are. Until then reading begins anew, since a log may be rotated away
-    /// before the store answers, and nothing is written.
-    sure: bool,
 }
 
 /// How reading a stream ended.
@@ -368,42 +349,6 @@ impl Collector<'_> {
     }
 }
 
-/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more.
-///
-/// # Errors
-/// The last one, when nobody waits any more, or no repetition helps.
-pub async fn insist<T, F>(
-    tell: Tell<'_>,
-    abandoned: impl Fn() -> bool,
-    action: impl Fn() -> F,
-) -> Result<T, ArchiveError>
-where
-    F: Future<Output = Result<T, ArchiveError>>,
-{
-    let (mut delay, most) = RETRY;
-    let mut failed = false;
-    loop {
-        match action().await {
-            Ok(done) => {
-                if failed {
-                    tell(Ok(()));
-                }
-                return Ok(done);
-            }
-            Err(error) => {
-                failed = true;
-                tell(Err(error.to_string()));
-                tracing::warn!(%error, "the store of logs failed");
-                if abandoned() || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
-                    return Err(error);
-                }
-            }
-        }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(most);
-    }
-}
-
 /// What the store says, if it was asked; nothing comes where it was not.
 async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
     let Some(answer) = asked.as_mut() else {
@@ -439,56 +384,4 @@ impl Upload<'_> {
 async fn done(log: &mut Log, (length, name): (u64, PartName)) -> std::io::Result<()> {
     log.parts.push(name);
     log.spool.release(length).await
-}
-
-/// What the name of the next part rests on.
-struct Next {
-    before: Option<PartName>,
-    sequence: usize,
-    gaps: u32,
-}
-
-impl Log {
-    /// A log that goes on behind what is known.
-    async fn behind(known: Vec<Part>, spool: &Path, limits: &Limits) -> std::io::Result<Self> {
-        let end = known.last().and_then(|p| chain::end(&p.name));
-        let gaps = end.as_ref().map_or(0, |e| e.gaps);
-        Ok(Self {
-            reader: Reader::new(end.map(|e| e.mark)),
-            spool: Spool::create(spool, limits.spool).await?,
-            bytes: known.iter().map(|p| p.bytes).sum(),
-            parts: known.into_iter().map(|p| p.name).collect(),
-            excess: 0,
-            gaps,
-            sure: true,
-        })
-    }
-
-    fn next(&self) -> Next {
-        Next {
-            before: self.parts.last().cloned(),
-            sequence: self.parts.len(),
-            gaps: self.gaps + self.reader.gaps(),
-        }
-    }
-
-    async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
-        let mut text = Vec::new();
-        self.reader.feed(stream, &mut text);
-        self.keep(&text, limits).await
-    }
-
-    async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
-        let room = usize::try_from(limits.most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
-        let kept = &text[..text.len().min(room)];
-        self.excess += (text.len() - kept.len()) as u64;
-        self.bytes += kept.len() as u64;
-        match self.reader.mark().cloned() {
-            Some(mark) if !kept.is_empty() => {
-                limits.metrics.read(kept.len());
-                self.spool.append(kept, &mark).await
-            }
-            _ => Ok(()),
-        }
-    }
 }

@@ -3,10 +3,12 @@
 pub mod chain;
 pub mod collect;
 pub mod cut;
+mod insist;
 pub mod mark;
 pub mod reader;
 pub mod source;
 pub mod spool;
+mod taken;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -18,7 +20,8 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use self::collect::{Collected, Collector, Goal, Limits, insist};
+use self::collect::{Collected, Collector, Goal, Limits};
+use self::insist::insist;
 use self::source::Source;
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::chain::Chain;
