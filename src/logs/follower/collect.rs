@@ -177,7 +177,7 @@ impl Collector<'_> {
             upload.meanwhile(&mut log, tokio::time::sleep(REOPEN)).await?;
         };
         if let Some(part) = upload.0 {
-            done(&mut log, part.await).await?;
+            log.done(part.await).await?;
         }
         if !log.sure {
             let known = self.known_parts().await;
@@ -265,7 +265,7 @@ impl Collector<'_> {
                         return Ok(Ended::Before(known));
                     }
                 }
-                part = upload.next() => done(log, part).await?,
+                part = upload.next() => log.done(part).await?,
                 _ = flush.tick() => due = true,
                 () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
             }
@@ -284,7 +284,7 @@ impl Collector<'_> {
                 break;
             };
             let part = self.put(slice, log.next(), room).await;
-            done(&mut log, part).await?;
+            log.done(part).await?;
         }
         let mut rest = Vec::new();
         while let Some(slice) = log.spool.next().await? {
@@ -375,13 +375,8 @@ impl Upload<'_> {
         loop {
             tokio::select! {
                 () = &mut other => return Ok(()),
-                part = self.next() => done(log, part).await?,
+                part = self.next() => log.done(part).await?,
             }
         }
     }
-}
-
-async fn done(log: &mut Log, (length, name): (u64, PartName)) -> std::io::Result<()> {
-    log.parts.push(name);
-    log.spool.release(length).await
 }

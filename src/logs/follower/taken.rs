@@ -54,6 +54,12 @@ impl Log {
         }
     }
 
+    /// A part of so many bytes is in the store.
+    pub(super) async fn done(&mut self, (length, name): (u64, PartName)) -> std::io::Result<()> {
+        self.parts.push(name);
+        self.spool.release(length).await
+    }
+
     pub(super) async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
         let mut text = Vec::new();
         self.reader.feed(stream, &mut text);
