@@ -1,15 +1,15 @@
 //! `kubectl` as a library: the cached program for our own cluster, the user's for any other.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{changes::Changes, exec, interrupt, wait::rest};
+use crate::{
+    changes::Changes,
+    exec, interrupt,
+    wait::{rest, wait_resting},
+};
 
 /// How long nobody looks at what is said not to have changed.
 const UNTOLD: Duration = Duration::from_secs(3);
@@ -124,32 +124,30 @@ impl Kubectl {
         limit: Duration,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let deadline = Instant::now() + limit;
-        let mut changes: Option<Changes> = None;
-        loop {
+        let mut last = String::from("never seen");
+        let there = Cell::new(false);
+        let look = || {
             interrupt::check()?;
-            let looked = Instant::now();
             let found = self.get_json(args);
-            if let Ok(object) = &found
-                && condition(object)
-            {
-                return found;
+            there.set(found.is_ok());
+            match found {
+                Ok(object) if condition(&object) => return Ok(Some(object)),
+                Ok(object) => last = object.get("status").unwrap_or(&object).to_string(),
+                Err(error) => last = format!("{error:#}"),
             }
-            if looked >= deadline {
-                let seen = found.map(|object| object.get("status").unwrap_or(&object).to_string());
-                let seen = seen.unwrap_or_else(|error| format!("{error:#}"));
-                let (what, limit) = (args.join(" "), limit.as_secs());
-                bail!("last seen: {seen}: gave up waiting for {what} after {limit} s");
+            Ok(None)
+        };
+        let mut changes: Option<Changes> = None;
+        let until_told = |looked| {
+            if changes.as_ref().is_some_and(|changes| changes.wait(UNTOLD)) {
+                return;
             }
-            match &changes {
-                Some(told) if told.wait(UNTOLD) => {}
-                _ => {
-                    rest(looked);
-                    // What changes before the watch has begun is seen with the next look.
-                    changes = found.ok().and_then(|_| Changes::of(self, args));
-                }
-            }
-        }
+            rest(looked);
+            // What changes before the watch has begun is seen with the next look.
+            changes = there.get().then(|| Changes::of(self, args)).flatten();
+        };
+        let found = wait_resting(limit, &args.join(" "), look, until_told);
+        found.with_context(|| format!("last seen: {last}"))
     }
 
     /// `kubectl logs ARGS`.

@@ -38,7 +38,17 @@ pub fn wait_until<T>(
 pub fn wait_even_if_interrupted<T>(
     limit: Duration,
     what: &str,
+    condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait_resting(limit, what, condition, rest)
+}
+
+/// Like [`wait_even_if_interrupted`], with something else than [`rest`] between two looks.
+pub(crate) fn wait_resting<T>(
+    limit: Duration,
+    what: &str,
     mut condition: impl FnMut() -> Result<Option<T>>,
+    mut rest: impl FnMut(Instant),
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -44,6 +44,7 @@ pub struct Faults {
     left: AtomicI64,
     when: When,
     loses_a_byte: bool,
+    down: AtomicBool,
     sent: AtomicU64,
     /// Held by those that put: without a permit the store does not answer.
     answers: Semaphore,
@@ -56,6 +57,7 @@ impl Faults {
             left: requests.into(),
             when,
             loses_a_byte: false,
+            down: false.into(),
             sent: 0.into(),
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             put_begun: Notify::new(),
@@ -68,6 +70,19 @@ impl Faults {
             answers: Semaphore::new(0),
             ..Self::none()
         }
+    }
+
+    /// Refuses everything, until it is told not to.
+    pub fn down() -> Self {
+        Self {
+            down: true.into(),
+            ..Self::none()
+        }
+    }
+
+    /// Works from now on.
+    pub fn up(&self) {
+        self.down.store(false, Ordering::SeqCst);
     }
 
     /// Answers from now on.
@@ -101,6 +116,9 @@ impl Faults {
             store: "Faulty",
             source: "the process died".into(),
         };
+        if self.down.load(Ordering::SeqCst) {
+            return Err(died());
+        }
         match self.left.fetch_sub(1, Ordering::SeqCst) {
             1.. => request.await,
             0 if self.when == When::After => {

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::task::fixtures::{ENDED, ID, at, disrupted, ended, evidence, in_state, running, task_status};
+use crate::task::payload_volume::{REFUSED, REFUSED_CODE};
 
 fn success() -> String {
     task_status(ID, "SUCCESS", None)
@@ -281,6 +282,22 @@ fn a_container_that_cannot_start_is_container_start() {
         assert_eq!(cause, cause::CONTAINER_START, "{reason}");
         assert!(message.contains("no such file"), "{message}");
         assert!(!message.contains(MAYBE_PUBLISHED), "it never ran: {message}");
+    }
+}
+
+#[test]
+fn a_payload_that_the_pod_refused_is_container_start() {
+    let said = format!("a word of the runtime\n{REFUSED}it is not what was submitted\n");
+    let (cause, message) = cause_of(&evidence(ended(REFUSED_CODE, "Error", &said)));
+    assert_eq!(cause, cause::CONTAINER_START);
+    assert_eq!(message, said.trim_start_matches("a word of the runtime\n").trim());
+    // A peon may say and exit with whatever it likes.
+    for (code, said) in [(1, said.as_str()), (REFUSED_CODE, "something else")] {
+        assert_eq!(
+            cause_of(&evidence(ended(code, "Error", said))).0,
+            cause::NO_VERDICT,
+            "{code} {said}"
+        );
     }
 }
 

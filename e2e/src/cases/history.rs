@@ -46,11 +46,8 @@ fn run_and_delete(fixture: &Fixture, name: &str) -> Result<Value> {
 /// Waits until a task has these conditions.
 fn until_true(fixture: &Fixture, name: &str, wanted: &[&str]) -> Result<Value> {
     fixture.until(NAMESPACE, name, |status| {
-        let conditions = status["conditions"].as_array();
-        let said = conditions.into_iter().flatten().filter(|c| c["status"] == "True");
-        wanted
-            .iter()
-            .all(|wanted| said.clone().any(|c| c["type"] == *wanted))
+        let is_true = |condition: &&str| Fixture::condition(status, condition, "True").is_some();
+        wanted.iter().all(is_true)
     })
 }
 

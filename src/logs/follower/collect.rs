@@ -12,10 +12,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::chain;
+use super::insist::{RETRY, Tell, insist};
 use super::mark::Mark;
-use super::reader::Reader;
 use super::source::{Closed, Source};
-use super::spool::{Slice, Spool};
+use super::spool::Slice;
+use super::taken::{Log, Next};
 use crate::logs::archive::ArchiveError;
 use crate::logs::parts::{Part, PartName};
 use crate::logs::state::KeepLog;
@@ -32,8 +33,6 @@ const SHORT: u64 = 256 * 1024;
 const SILENCE: Duration = Duration::from_secs(240);
 /// Between two attempts to open a stream.
 const REOPEN: Duration = Duration::from_secs(1);
-/// Between attempts to reach a store, doubled each time up to the second.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
 /// ended earlier was cut, and is asked for again.
 const END: Duration = Duration::from_secs(3);
@@ -94,9 +93,6 @@ pub struct Collected {
     pub mark: Option<Mark>,
 }
 
-/// Says that the store fails, or works again.
-pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
-
 /// Reads one attempt.
 pub struct Collector<'a> {
     /// Where its log is read.
@@ -113,16 +109,15 @@ pub struct Collector<'a> {
     pub tell: Tell<'a>,
 }
 
-/// The log that is read, between stream and store.
-struct Log {
-    reader: Reader,
-    spool: Spool,
-    parts: Vec<PartName>,
-    bytes: u64,
-    /// Bytes that were left out because the log is too long.
-    excess: u64,
-    /// Gaps that a process before this one found.
-    gaps: u32,
+/// How reading a stream ended.
+enum Ended {
+    /// It came to its end by itself.
+    End,
+    /// It broke.
+    Broken,
+    /// The store has answered: a process before this one read a part of the log. What was read here is read again from
+    /// its end on.
+    Before(Vec<Part>),
 }
 
 impl Collector<'_> {
@@ -130,24 +125,32 @@ impl Collector<'_> {
     ///
     /// # Errors
     /// When the spool cannot be used.
-    pub async fn run(self, spool: &Path) -> std::io::Result<Collected> {
-        let known = self.known_parts().await;
-        let end = known.last().and_then(|p| chain::end(&p.name));
-        let gaps = end.as_ref().map_or(0, |e| e.gaps);
-        let mut log = Log {
-            reader: Reader::new(end.map(|e| e.mark)),
-            spool: Spool::create(spool, self.limits.spool).await?,
-            bytes: known.iter().map(|p| p.bytes).sum(),
-            parts: known.into_iter().map(|p| p.name).collect(),
-            excess: 0,
-            gaps,
+    pub async fn run(&self, spool: &Path) -> std::io::Result<Collected> {
+        let known = self.archive.parts().await;
+        let mut log = match known.map(|all| chain::chain(&all, self.attempt)) {
+            Ok(known) => Log::behind(known, spool, self.limits).await?,
+            Err(error) => {
+                (self.tell)(Err(error.to_string()));
+                Log {
+                    sure: false,
+                    ..Log::behind(Vec::new(), spool, self.limits).await?
+                }
+            }
         };
         let mut unanswered = None;
         let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
             let eof = match self.source.open(log.reader.since()).await {
-                Ok(stream) => self.stream(stream, &mut log, &mut upload).await?,
+                Ok(stream) => match self.stream(stream, &mut log, &mut upload).await? {
+                    Ended::End => true,
+                    Ended::Broken => false,
+                    Ended::Before(known) => {
+                        self.limits.metrics.taken(log.spool.pending());
+                        log = Log::behind(known, spool, self.limits).await?;
+                        continue;
+                    }
+                },
                 // Of a container that never ran there is no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
@@ -174,7 +177,15 @@ impl Collector<'_> {
             upload.meanwhile(&mut log, tokio::time::sleep(REOPEN)).await?;
         };
         if let Some(part) = upload.0 {
-            done(&mut log, part.await).await?;
+            log.done(part.await).await?;
+        }
+        if !log.sure {
+            let known = self.known_parts().await;
+            if !known.is_empty() {
+                // The log may still be there to be read from their end on.
+                self.limits.metrics.taken(log.spool.pending());
+                return Box::pin(self.run(spool)).await;
+            }
         }
         self.finish(log, missing).await
     }
@@ -197,14 +208,14 @@ impl Collector<'_> {
         matches!(tokio::time::timeout(END, ended).await, Ok(Ok(_)))
     }
 
-    /// Reads a stream; says whether it came to an end by itself. A part that is being written then goes on: a store that
+    /// Reads a stream; says how it ended. A part that is being written then goes on: a store that
     /// is down keeps nobody from reading on.
     async fn stream<'s>(
         &'s self,
         mut stream: impl futures::AsyncBufRead + Unpin,
         log: &mut Log,
         upload: &mut Upload<'s>,
-    ) -> std::io::Result<bool> {
+    ) -> std::io::Result<Ended> {
         let mut flush = tokio::time::interval(self.limits.flush);
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         flush.tick().await;
@@ -213,9 +224,14 @@ impl Collector<'_> {
         log.reader.opened(Timestamp::now());
         let mut heard = opened;
         let mut due = false;
+        let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;
         loop {
+            if !log.sure && asked.is_none() {
+                asked = Some(Box::pin(self.known_parts()));
+            }
             // Without room what was read stays on disk, and is tried at the next event.
             if upload.0.is_none()
+                && log.sure
                 && (due || log.spool.pending() >= LARGE)
                 && let Ok(room) = self.limits.uploads.clone().try_acquire_owned()
             {
@@ -227,7 +243,7 @@ impl Collector<'_> {
             let full = log.spool.is_full();
             tokio::select! {
                 read = stream.read(&mut chunk), if !full => match read {
-                    Ok(0) => return Ok(true),
+                    Ok(0) => return Ok(Ended::End),
                     Ok(length) => {
                         heard = Instant::now();
                         let arrival = heard.duration_since(opened);
@@ -235,17 +251,23 @@ impl Collector<'_> {
                         log.take(&chunk[..length], self.limits).await?;
                         if log.reader.jumped() {
                             tracing::debug!(pod = self.source.pod, "the log's stream may have passed over something");
-                            return Ok(false);
+                            return Ok(Ended::Broken);
                         }
                     }
                     Err(error) => {
                         tracing::debug!(pod = self.source.pod, %error, "the log's stream broke");
-                        return Ok(false);
+                        return Ok(Ended::Broken);
                     }
                 },
-                part = upload.next() => done(log, part).await?,
+                known = answer(&mut asked) => {
+                    log.sure = true;
+                    if !known.is_empty() {
+                        return Ok(Ended::Before(known));
+                    }
+                }
+                part = upload.next() => log.done(part).await?,
                 _ = flush.tick() => due = true,
-                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(false),
+                () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
             }
         }
     }
@@ -262,7 +284,7 @@ impl Collector<'_> {
                 break;
             };
             let part = self.put(slice, log.next(), room).await;
-            done(&mut log, part).await?;
+            log.done(part).await?;
         }
         let mut rest = Vec::new();
         while let Some(slice) = log.spool.next().await? {
@@ -327,40 +349,14 @@ impl Collector<'_> {
     }
 }
 
-/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more.
-///
-/// # Errors
-/// The last one, when nobody waits any more, or no repetition helps.
-pub async fn insist<T, F>(
-    tell: Tell<'_>,
-    abandoned: impl Fn() -> bool,
-    action: impl Fn() -> F,
-) -> Result<T, ArchiveError>
-where
-    F: Future<Output = Result<T, ArchiveError>>,
-{
-    let (mut delay, most) = RETRY;
-    let mut failed = false;
-    loop {
-        match action().await {
-            Ok(done) => {
-                if failed {
-                    tell(Ok(()));
-                }
-                return Ok(done);
-            }
-            Err(error) => {
-                failed = true;
-                tell(Err(error.to_string()));
-                tracing::warn!(%error, "the store of logs failed");
-                if abandoned() || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
-                    return Err(error);
-                }
-            }
-        }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(most);
-    }
+/// What the store says, if it was asked; nothing comes where it was not.
+async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
+    let Some(answer) = asked.as_mut() else {
+        return std::future::pending().await;
+    };
+    let answer = answer.await;
+    *asked = None;
+    answer
 }
 
 /// A part that is being written, if any is.
@@ -370,12 +366,7 @@ struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
 impl Upload<'_> {
     /// Its end; none comes where none is written.
     async fn next(&mut self) -> (u64, PartName) {
-        let Some(part) = self.0.as_mut() else {
-            return std::future::pending().await;
-        };
-        let part = part.await;
-        self.0 = None;
-        part
+        answer(&mut self.0).await
     }
 
     /// Goes on with it while something else happens.
@@ -384,50 +375,8 @@ impl Upload<'_> {
         loop {
             tokio::select! {
                 () = &mut other => return Ok(()),
-                part = self.next() => done(log, part).await?,
+                part = self.next() => log.done(part).await?,
             }
-        }
-    }
-}
-
-async fn done(log: &mut Log, (length, name): (u64, PartName)) -> std::io::Result<()> {
-    log.parts.push(name);
-    log.spool.release(length).await
-}
-
-/// What the name of the next part rests on.
-struct Next {
-    before: Option<PartName>,
-    sequence: usize,
-    gaps: u32,
-}
-
-impl Log {
-    fn next(&self) -> Next {
-        Next {
-            before: self.parts.last().cloned(),
-            sequence: self.parts.len(),
-            gaps: self.gaps + self.reader.gaps(),
-        }
-    }
-
-    async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
-        let mut text = Vec::new();
-        self.reader.feed(stream, &mut text);
-        self.keep(&text, limits).await
-    }
-
-    async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
-        let room = usize::try_from(limits.most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
-        let kept = &text[..text.len().min(room)];
-        self.excess += (text.len() - kept.len()) as u64;
-        self.bytes += kept.len() as u64;
-        match self.reader.mark().cloned() {
-            Some(mark) if !kept.is_empty() => {
-                limits.metrics.read(kept.len());
-                self.spool.append(kept, &mark).await
-            }
-            _ => Ok(()),
         }
     }
 }

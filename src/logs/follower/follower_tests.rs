@@ -198,6 +198,50 @@ async fn a_store_that_does_not_answer_keeps_nobody_from_reading_on() {
     assert_eq!(scene.log().await, "one\ntwo\n");
 }
 
+/// A log may be rotated away while its store is down.
+#[tokio::test]
+async fn a_store_that_is_down_keeps_nobody_from_beginning_to_read() {
+    let faults = Arc::new(Faults::down());
+    let store = Faulty::over(Arc::new(InMemory::new()), faults.clone());
+    let streams = vec![
+        Answer::from(format!("{T1} one\n")),
+        Answer::from(format!("{T1} one\n{T2} two\n")),
+    ];
+    let scene = Scene::over(Arc::new(store), streams);
+    let _ = scene.ask(1, false, false);
+    scene.asked(2).await;
+    faults.up();
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\n");
+}
+
+#[tokio::test]
+async fn what_a_process_before_this_one_read_is_found_when_the_store_is_back() {
+    let faults = Arc::new(Faults::down());
+    let store = Arc::new(InMemory::new());
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let again = format!("{T1} one\n{T2} two\n{T3} three\n");
+    let streams = vec![Answer::from_stream(stream), Answer::from(again)];
+    let scene = Scene::over(Arc::new(Faulty::over(store.clone(), faults.clone())), streams);
+    let before = Scene::over(store, Vec::new())
+        .archive
+        .of_task("the id", UID)
+        .unwrap();
+    let mut reader = reader::Reader::new(None);
+    reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
+    let cursor = chain::cursor(None, 0, reader.mark().unwrap());
+    let name = PartName::new(1, 0, &cursor).unwrap();
+    before.put_part(&name, "one\n".into()).await.unwrap();
+    let _ = scene.ask(1, false, false);
+    let line = Bytes::from(format!("{T1} one\n{T2} two\n"));
+    lines.unbounded_send(Ok(line)).unwrap();
+    scene.asked(1).await;
+    faults.up();
+    scene.asked(2).await;
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\nthree\n");
+}
+
 #[tokio::test]
 async fn what_is_missing_is_said_in_the_log_and_of_it() {
     let scene = Scene::of(&[format!("{T1} one\n"), format!("{T3} three\n")]);

@@ -3,10 +3,12 @@
 pub mod chain;
 pub mod collect;
 pub mod cut;
+mod insist;
 pub mod mark;
 pub mod reader;
 pub mod source;
 pub mod spool;
+mod taken;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -18,7 +20,8 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use self::collect::{Collected, Collector, Goal, Limits, insist};
+use self::collect::{Collected, Collector, Goal, Limits};
+use self::insist::insist;
 use self::source::Source;
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::chain::Chain;
@@ -383,6 +386,8 @@ impl Follower {
                 pieces.push(Piece::Text(Bytes::copy_from_slice(rest)));
             }
         }
+        // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
+        let _room = self.shared.limits.uploads.acquire().await;
         self.archive.compose(&pieces).await
     }
 

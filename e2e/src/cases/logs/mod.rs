@@ -40,8 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// Waits until all that can be had of a task's log is archived; returns the task, and what is said of its log.
 fn until_archived(fixture: &Fixture, namespace: &str, name: &str) -> Result<(Value, String)> {
     let reason = |status: &Value| -> Option<String> {
-        let mut conditions = status["conditions"].as_array().into_iter().flatten();
-        let archived = conditions.find(|c| c["type"] == "LogsArchived" && c["status"] == "True")?;
+        let archived = Fixture::condition(status, "LogsArchived", "True")?;
         archived["reason"].as_str().map(str::to_owned)
     };
     let task = fixture.until(namespace, name, |status| reason(status).is_some())?;

@@ -1,0 +1,47 @@
+//! Reaching a store that may be down.
+
+use std::time::Duration;
+
+use crate::logs::archive::ArchiveError;
+
+/// Between attempts to reach a store, doubled each time up to the second.
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Says that the store fails, or works again.
+pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
+
+/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more.
+///
+/// # Errors
+/// The last one, when nobody waits any more, or no repetition helps.
+pub async fn insist<T, F>(
+    tell: Tell<'_>,
+    abandoned: impl Fn() -> bool,
+    action: impl Fn() -> F,
+) -> Result<T, ArchiveError>
+where
+    F: Future<Output = Result<T, ArchiveError>>,
+{
+    let (mut delay, most) = RETRY;
+    let mut failed = false;
+    loop {
+        match action().await {
+            Ok(done) => {
+                if failed {
+                    tell(Ok(()));
+                }
+                return Ok(done);
+            }
+            Err(error) => {
+                failed = true;
+                tell(Err(error.to_string()));
+                tracing::warn!(%error, "the store of logs failed");
+                if abandoned() || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
+                    return Err(error);
+                }
+            }
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(most);
+    }
+}
