@@ -31,13 +31,13 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Tasks that run while something happens, and after it.
-struct InFlight<'m, 'f> {
+pub(super) struct InFlight<'m, 'f> {
     manager: &'m Manager<'f>,
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
 }
 
 impl<'m, 'f> InFlight<'m, 'f> {
-    fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
+    pub(super) fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
         let mut ids = Vec::new();
         for n in 0..2 {
             ids.push(manager.submit(&noop(manager.fixture, &format!("{name}_{n}"), run_time))?);
@@ -52,7 +52,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 
     /// Waits for their ends: each succeeded, in its first attempt, with one PeonTask.
-    fn end(&self) -> Result<()> {
+    pub(super) fn end(&self) -> Result<()> {
         for id in &self.ids {
             let status = self.manager.until_ended(id)?;
             ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
@@ -66,7 +66,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
 }
 
 /// The process of the pod that serves the identities.
-fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+pub(super) fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
     let pods = fixture
         .kubectl
         .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
@@ -84,7 +84,7 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
     Ok(found.map(|p| p.id))
 }
 
-fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
+pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
     let id = wait_until(LIMIT, "the process", || process(fixture, namespace, selector))?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {
@@ -139,18 +139,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
 fn capacity(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
-    let patch = json!({"spec": {"capacity": 7}}).to_string();
-    let args = [
-        "patch",
-        "virtualmiddlemanager",
-        super::NAME,
-        "--type=merge",
-        "--patch",
-        &patch,
-        "--namespace",
-        NAMESPACE,
-    ];
-    fixture.kubectl.run(&args)?;
+    manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
         let workers = list(&workers);
