@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use super::drain;
 use crate::api::virtual_middle_manager::{Advertise, SecretRef};
 use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
 
@@ -87,6 +88,12 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// How many identities are served.
+    #[must_use]
+    pub fn identities(&self) -> u16 {
+        drain::served(self.manager)
+    }
+
     /// Name of the Service of an identity; its host is made of it.
     #[must_use]
     pub fn service_name(&self, ordinal: u16) -> String {
@@ -122,7 +129,7 @@ impl<'a> Objects<'a> {
                 },
             })
         };
-        (0..self.manager.spec.identities).map(service).collect()
+        (0..self.identities()).map(service).collect()
     }
 
     /// The host of an identity, given its Service as the API server has it; `None` while that has no address.
@@ -170,7 +177,7 @@ impl<'a> Objects<'a> {
         let secrets = self.secrets();
         let volume = |(volume, _, secret): &(&str, &str, &SecretRef)| json!({"name": volume, "secret": {"secretName": secret.name, "defaultMode": 0o440}});
         let mount = |(volume, path, _): &(&str, &str, &SecretRef)| json!({"name": volume, "mountPath": path, "readOnly": true});
-        let ports = (0..self.manager.spec.identities).map(
+        let ports = (0..self.identities()).map(
             |ordinal| json!({"name": format!("worker-{ordinal}"), "containerPort": FIRST_POD_PORT + ordinal}),
         );
         let health = json!({"name": "http", "containerPort": HEALTH_PORT});
@@ -213,6 +220,7 @@ impl<'a> Objects<'a> {
                                 format!("--name={name}"),
                                 format!("--namespace={}", self.manager.namespace().unwrap_or_default()),
                                 format!("--hosts={}", hosts.join(",")),
+                                format!("--body-limit={}", self.manager.spec.max_task_bytes),
                             ],
                             "ports": ports.chain([health]).collect::<Vec<_>>(),
                             "livenessProbe": probe("/livez", 10),

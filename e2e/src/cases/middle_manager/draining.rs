@@ -15,7 +15,11 @@ pub(super) const CASES: &[Case] = &[
         drains,
     )
     .own(),
-    case("middle_manager::races::a_peontask_without_its_label_runs_on", relabelled).own(),
+    case(
+        "middle_manager::races::a_peontask_without_its_label_runs_on",
+        relabelled,
+    )
+    .own(),
 ];
 
 fn workers(fixture: &Fixture) -> Result<Vec<Value>> {
@@ -49,7 +53,13 @@ fn drains(fixture: &Fixture) -> Result<()> {
         Ok((!workers(fixture)?.iter().any(of_last)).then_some(()))
     })?;
     let gone = |found: &Value| list(&found["items"]).len() == 1;
-    let services = ["service", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+    let services = [
+        "service",
+        "--namespace",
+        NAMESPACE,
+        "--selector",
+        "peon.dev/serves",
+    ];
     fixture.kubectl.wait_for(&services, LIMIT, gone)?;
     manager.until_ready()?;
     manager.until_workers(1)?;
@@ -69,8 +79,19 @@ fn relabelled(fixture: &Fixture) -> Result<()> {
     for id in &tasks.ids {
         names.push(manager.until_assigned(id)?);
     }
-    for (name, label) in names.iter().zip(["peon.dev/middle-manager-", "peon.dev/identity-"]) {
-        let args = ["label", "peontask", name, label, &account, "--namespace", NAMESPACE];
+    for (name, label) in names
+        .iter()
+        .zip(["peon.dev/middle-manager-", "peon.dev/identity-"])
+    {
+        let args = [
+            "label",
+            "peontask",
+            name,
+            label,
+            &account,
+            "--namespace",
+            NAMESPACE,
+        ];
         fixture.kubectl.run(&args)?;
     }
     for name in &names {

@@ -72,13 +72,14 @@ struct Away<'a> {
 impl<'a> Away<'a> {
     fn begin(fixture: &'a Fixture) -> Result<Self> {
         let cluster = fixture.target.own().context("no cluster of our own")?;
-        let since = Instant::now();
-        cluster.stop(Component::ApiServer)?;
-        Ok(Self {
+        let mut away = Self {
             cluster,
             fixture,
-            since,
-        })
+            since: Instant::now(),
+        };
+        cluster.stop(Component::ApiServer)?;
+        away.since = Instant::now();
+        Ok(away)
     }
 }
 
@@ -99,7 +100,9 @@ impl Drop for Away<'_> {
 fn workers(overlord: &Worker) -> Result<(usize, usize)> {
     let workers = overlord.get_json("/druid/indexer/v1/workers")?;
     let workers = list(&workers);
-    let enabled = workers.iter().filter(|w| !text(&w["worker"]["version"]).is_empty());
+    let enabled = workers
+        .iter()
+        .filter(|w| !text(&w["worker"]["version"]).is_empty());
     Ok((workers.len(), enabled.count()))
 }
 
@@ -136,7 +139,10 @@ fn api_server_away(fixture: &Fixture) -> Result<()> {
     manager.until_workers(2)?;
     let status = manager.until_ended(&later)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
-    ensure!(manager.peon_tasks(&later)?.len() == 1, "{later} has not one PeonTask");
+    ensure!(
+        manager.peon_tasks(&later)?.len() == 1,
+        "{later} has not one PeonTask"
+    );
     tasks.end()
 }
 
@@ -185,7 +191,9 @@ impl<'a> Twin<'a> {
         let twin = Self { fixture };
         let ready = |pod: &Value| {
             let conditions = list(&pod["status"]["conditions"]);
-            conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+            conditions
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
         };
         fixture
             .kubectl

@@ -55,7 +55,9 @@ fn move_to(fixture: &Fixture, node: &SecondNode) -> Result<String> {
 
 fn is_ready(pod: &Value) -> bool {
     let conditions = list(&pod["status"]["conditions"]);
-    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+    conditions
+        .iter()
+        .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn node_lost(fixture: &Fixture) -> Result<()> {
@@ -71,10 +73,14 @@ fn node_lost(fixture: &Fixture) -> Result<()> {
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
     let another = |found: &Value| {
         let other = |pod: &Value| pod["metadata"]["uid"] != json!(before);
-        list(&found["items"]).iter().any(|pod| other(pod) && is_ready(pod))
+        list(&found["items"])
+            .iter()
+            .any(|pod| other(pod) && is_ready(pod))
     };
     fixture.kubectl.wait_for(&pods, LIMIT, another)?;
-    let status = manager.until_status(&later, |s| s["statusCode"] != "RUNNING" || s["location"]["host"].is_string());
+    let status = manager.until_status(&later, |s| {
+        s["statusCode"] != "RUNNING" || s["location"]["host"].is_string()
+    });
     let status = status.context("the identities are not served again")?;
     ensure!(status["statusCode"] != "FAILED", "{status}");
     println!("served again after {:.0} s", lost.elapsed().as_secs_f32());

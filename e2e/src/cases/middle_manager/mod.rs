@@ -26,7 +26,10 @@ const NAME: &str = "ingestion";
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
     let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
-    let all = all.chain(races::CASES).chain(polls::CASES).chain(strangers::CASES);
+    let all = all
+        .chain(races::CASES)
+        .chain(polls::CASES)
+        .chain(strangers::CASES);
     let all = all.chain(faults_network::CASES).chain(faults_node::CASES);
     let all = all.chain(draining::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
@@ -92,7 +95,14 @@ impl<'a> Manager<'a> {
     /// Changes its spec.
     fn change(&self, spec: &Value) -> Result<()> {
         let patch = json!({ "spec": spec }).to_string();
-        let args = ["patch", "virtualmiddlemanager", NAME, "--type=merge", "--patch", &patch];
+        let args = [
+            "patch",
+            "virtualmiddlemanager",
+            NAME,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
         let args = [args.as_slice(), &["--namespace", NAMESPACE]].concat();
         self.fixture.kubectl.run(&args).map(drop)
     }

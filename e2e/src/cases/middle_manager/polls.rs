@@ -88,7 +88,10 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
         poller.assigned.insert(id.clone());
         all.push(id);
     }
-    ensure!(pollers.iter().all(|p| !p.assigned.is_empty()), "one has all of them");
+    ensure!(
+        pollers.iter().all(|p| !p.assigned.is_empty()),
+        "one has all of them"
+    );
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let polling: Vec<_> = pollers
@@ -102,7 +105,9 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
         });
         stop.store(true, Ordering::Relaxed);
         for thread in polling {
-            thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         }
         killed
     })?;
@@ -151,7 +156,10 @@ fn without_api_server(fixture: &Fixture, pollers: &[Poller]) -> Result<()> {
     drop(paused);
     for poller in pollers {
         let (_, tasks) = poller.worker.poll(60_000)?.state()?;
-        ensure!(poller.assigned.iter().all(|id| tasks.contains_key(id)), "{tasks:?}");
+        ensure!(
+            poller.assigned.iter().all(|id| tasks.contains_key(id)),
+            "{tasks:?}"
+        );
     }
     Ok(())
 }

@@ -110,10 +110,16 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
     faults::kill(fixture, NAMESPACE, "peon.dev/serves")?;
-    wait_until(LIMIT, "the workers", || {
-        Ok(assign_to_all(&workers, &payload).ok())
-    })?;
-    ensure!(manager.peon_tasks(&id)?.len() == 1, "{:?}", manager.peon_tasks(&id)?);
+    wait_until(
+        LIMIT,
+        "the workers",
+        || Ok(assign_to_all(&workers, &payload).ok()),
+    )?;
+    ensure!(
+        manager.peon_tasks(&id)?.len() == 1,
+        "{:?}",
+        manager.peon_tasks(&id)?
+    );
     ensure!(pods(fixture, &name)? == 1, "more than one pod");
     let status = manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
@@ -158,7 +164,10 @@ fn shut_down_around(fixture: &Fixture) -> Result<()> {
     ensure!(worker.shutdown(&before)?.code == 200 && assign(&before)?.code == 200);
     let said = worker.says(&before)?;
     ensure!(said.as_deref() == Some("FAILED"), "{said:?}");
-    ensure!(manager.peon_tasks(&before)?.is_empty(), "it was created all the same");
+    ensure!(
+        manager.peon_tasks(&before)?.is_empty(),
+        "it was created all the same"
+    );
 
     let mut together = Vec::new();
     for n in 0..6 {
@@ -201,7 +210,10 @@ fn shut_down_around(fixture: &Fixture) -> Result<()> {
     })?
     .state()?;
     for id in known.iter().chain(&together) {
-        ensure!(tasks.get(id).is_none_or(|s| s != "RUNNING"), "{id} runs: {tasks:?}");
+        ensure!(
+            tasks.get(id).is_none_or(|s| s != "RUNNING"),
+            "{id} runs: {tasks:?}"
+        );
         cancelled(fixture, &manager, id)?;
     }
     Ok(())
@@ -239,7 +251,9 @@ fn slowly(fixture: &Fixture, worker: &Worker) -> Result<String> {
         let both = sends.iter().take(2).count();
         drop(paused);
         for thread in [assigning, ending] {
-            let answer = thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            let answer = thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))??;
             ensure!(answer.code == 200, "{answer:?}");
         }
         ensure!(both == 2, "a request was not sent");

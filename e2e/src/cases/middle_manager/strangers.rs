@@ -60,7 +60,10 @@ fn refused(fixture: &Fixture) -> Result<()> {
     // An overlord that has no credentials does not get in, and they are announced all the same.
     let worker = wait_until(LIMIT, "identities that are announced", || {
         let status = manager.status()?;
-        let announced = list(&status["identities"]).iter().filter(|i| i["announced"] == true).count();
+        let announced = list(&status["identities"])
+            .iter()
+            .filter(|i| i["announced"] == true)
+            .count();
         (announced == 2).then(|| Worker::of(&manager, 0)).transpose()
     })?;
     let known = worker.with_credentials(&encoded("druid_system:sesame"));
@@ -83,7 +86,11 @@ fn refused(fixture: &Fixture) -> Result<()> {
         for (method, path, body) in requests {
             let answer = stranger.send(method, path, &[("Content-Type", JSON)], body)?;
             ensure!(
-                answer.code == 401 && answer.head.to_ascii_lowercase().contains("www-authenticate: basic"),
+                answer.code == 401
+                    && answer
+                        .head
+                        .to_ascii_lowercase()
+                        .contains("www-authenticate: basic"),
                 "{path}: {answer:?}"
             );
         }
@@ -92,7 +99,10 @@ fn refused(fixture: &Fixture) -> Result<()> {
     bad_polls(&known)?;
     bad_assignments(&known)?;
     let unknown = known.shutdown("a%20b%2Fc")?;
-    ensure!(unknown.code == 200 && unknown.json()? == json!({"task": "a b/c"}), "{unknown:?}");
+    ensure!(
+        unknown.code == 200 && unknown.json()? == json!({"task": "a b/c"}),
+        "{unknown:?}"
+    );
     let log = known.get("/druid/worker/v1/task/unknown/log?offset=0")?;
     ensure!(log.code == 404 && log.body.is_empty(), "{log:?}");
     // After all that it says that it takes tasks, and has none.
@@ -159,7 +169,11 @@ fn bad_assignments(worker: &Worker) -> Result<()> {
 /// The name that the PeonTask of a noop gets.
 fn name_of(id: &str) -> String {
     let hash = Sha256::digest(format!("{}\0{id}", super::NAME));
-    let hash = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     format!("noop-{hash}")
 }
 
@@ -226,8 +240,20 @@ fn forged(fixture: &Fixture, manager: &Manager) -> Result<()> {
     }
     let running = manager.submit(&noop(fixture, "relabelled", 3_600_000))?;
     let name = manager.until_assigned(&running)?;
-    for change in ["peon.dev/identity=7", "peon.dev/identity-", "peon.dev/middle-manager-"] {
-        let args = ["label", "peontask", &name, change, "--overwrite", "--namespace", NAMESPACE];
+    for change in [
+        "peon.dev/identity=7",
+        "peon.dev/identity-",
+        "peon.dev/middle-manager-",
+    ] {
+        let args = [
+            "label",
+            "peontask",
+            &name,
+            change,
+            "--overwrite",
+            "--namespace",
+            NAMESPACE,
+        ];
         refused(change, fixture.kubectl.run(&args).map(drop))?;
     }
     // Everything else is theirs.

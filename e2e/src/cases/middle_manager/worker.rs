@@ -78,7 +78,13 @@ impl Worker {
     }
 
     /// Sends a request and waits for the answer; an error where there is none.
-    pub(super) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
         self.send_and_say(method, path, headers, body, None)
     }
 
