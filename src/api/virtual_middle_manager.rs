@@ -11,8 +11,6 @@ use super::schema;
 
 /// Most identities.
 pub const MOST_IDENTITIES: u16 = 32;
-/// Largest assignment in bytes, where nothing else is said.
-pub const TASK_BYTES: u32 = 64 << 20;
 
 /// Workers that an overlord takes for MiddleManagers. Each task that it assigns to one of them becomes a PeonTask of the
 /// same namespace.
@@ -131,7 +129,7 @@ fn ten() -> u32 {
 }
 
 fn task_bytes() -> u32 {
-    TASK_BYTES
+    64 << 20
 }
 
 fn zero() -> String {

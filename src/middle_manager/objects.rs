@@ -227,7 +227,7 @@ impl<'a> Objects<'a> {
                             "readinessProbe": probe("/readyz", 2),
                             "resources": {
                                 "requests": {"cpu": "50m", "memory": "64Mi"},
-                                "limits": {"memory": "256Mi"},
+                                "limits": {"memory": self.memory()},
                             },
                             "securityContext": {
                                 "allowPrivilegeEscalation": false,
@@ -241,6 +241,12 @@ impl<'a> Objects<'a> {
                 },
             },
         })
+    }
+
+    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
+    fn memory(&self) -> String {
+        let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
+        format!("{}Mi", 192 + 4 * mebibytes)
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

@@ -30,9 +30,10 @@ fn drains(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     // One on each, since the overlord takes the worker with the most free slots.
     let tasks = InFlight::start(&manager, "under_a_drain", 30_000)?;
-    let status = manager.status()?;
-    let last = text(&status["identities"][1]["address"]).to_owned();
-    ensure!(status["identities"][1]["used"] == 1, "{status}");
+    let last = wait_until(LIMIT, "a task on the last identity", || {
+        let last = manager.status()?["identities"][1].take();
+        Ok((last["used"] == 1).then(|| text(&last["address"]).to_owned()))
+    })?;
     manager.change(&json!({"identities": 1}))?;
     wait_until(LIMIT, "an identity that drains", || {
         let status = manager.status()?;

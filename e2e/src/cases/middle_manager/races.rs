@@ -58,14 +58,12 @@ fn at_once<'s>(work: Vec<Box<dyn FnOnce() -> Result<Answer> + Send + 's>>) -> Re
     })
 }
 
-/// Sends an assignment to all workers, twice in each format, at once; each has to take it.
-fn assign_to_all(workers: &[Worker], payload: &str) -> Result<()> {
-    let packed = smile(&serde_json::from_str(payload)?)?;
+/// Sends an assignment to all workers, several times in each form that is given, at once; each has to take it.
+fn assign_to_all(workers: &[Worker], forms: &[(&[u8], &str)]) -> Result<()> {
     let mut work: Vec<Box<dyn FnOnce() -> Result<Answer> + Send + '_>> = Vec::new();
     for worker in workers {
-        for _ in 0..2 {
-            work.push(Box::new(|| worker.assign(payload.as_bytes(), JSON)));
-            work.push(Box::new(|| worker.assign(&packed, SMILE)));
+        for (body, media_type) in forms.iter().cycle().take(4) {
+            work.push(Box::new(|| worker.assign(body, media_type)));
         }
     }
     for answer in at_once(work)? {
@@ -97,24 +95,23 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     let id = manager.submit(&noop(fixture, "assigned_again", 30_000))?;
     let name = manager.until_assigned(&id)?;
     let payload = payload(fixture, &fixture.get(NAMESPACE, &name)?)?;
-    assign_to_all(&workers, &payload)?;
+    let again = [(payload.as_bytes(), JSON)];
+    assign_to_all(&workers, &again)?;
     // Tasks that nobody assigned before; what the overlord does not know it shuts down.
     let unknown: Vec<String> = (0..3)
         .map(|n| format!("assigned_by_many_{n}_{}", fixture.run))
         .collect();
     for id in &unknown {
-        assign_to_all(&workers, &assignment(id, 3_600_000).to_string())?;
+        let task = assignment(id, 3_600_000);
+        let forms = [task.to_string().into_bytes(), smile(&task)?];
+        assign_to_all(&workers, &[(&forms[0], JSON), (&forms[1], SMILE)])?;
         let tasks = manager.peon_tasks(id)?;
         ensure!(tasks.len() == 1, "{id}: {tasks:?}");
     }
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
     faults::kill(fixture, NAMESPACE, "peon.dev/serves")?;
-    wait_until(
-        LIMIT,
-        "the workers",
-        || Ok(assign_to_all(&workers, &payload).ok()),
-    )?;
+    wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;
     ensure!(
         manager.peon_tasks(&id)?.len() == 1,
         "{:?}",
