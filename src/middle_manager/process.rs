@@ -95,17 +95,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
-    let mut background = JoinSet::new();
-    let probes = tokio::net::TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", options.listen))?;
-    background.spawn(health.clone().beat());
-    let served = health.clone().routes();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(probes, served).await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    let mut background = probes(options.listen, &health).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
@@ -196,6 +186,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     while ports.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves the probes.
+async fn probes(listen: SocketAddr, health: &Health) -> anyhow::Result<JoinSet<()>> {
+    let mut background = JoinSet::new();
+    let listener = tokio::net::TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("--listen {listen} cannot be bound"))?;
+    background.spawn(health.clone().beat());
+    let served = health.clone().routes();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(listener, served).await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+    Ok(background)
 }
 
 /// The object. While the API server does not answer it is waited for: a container that ends for it is started again less
