@@ -17,6 +17,8 @@ mod body;
 pub mod controller;
 pub mod credentials;
 mod departed;
+mod doubts;
+mod drain;
 mod entries;
 pub mod equipment;
 #[cfg(test)]
@@ -48,5 +50,6 @@ mod standing;
 pub mod task_log;
 pub mod tasks;
 pub mod upkeep;
+mod verify;
 pub mod view;
 pub mod zookeeper;
