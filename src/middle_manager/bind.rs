@@ -161,7 +161,10 @@ impl<L: Announce> Binder<L> {
         for target in self.tasks.ask(|known, _| known.to_cancel()) {
             if let Err(error) = self.cancel(&target).await {
                 tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
-                return;
+                // One that is refused keeps no other from it; silence would.
+                if self.tasks.gate(|gate, now| gate.is_lost(now)) {
+                    return;
+                }
             }
         }
     }
@@ -202,7 +205,7 @@ impl<L: Announce> Binder<L> {
 }
 
 /// # Access control
-/// peontasks: create, get, list, patch. secrets or configmaps, as the VirtualMiddleManager keeps payloads: create.
+/// peontasks: create, get, list, patch. secrets, configmaps: create.
 /// pods/log: get.
 impl<L: Announce> Backend for Binder<L> {
     async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {

@@ -84,6 +84,17 @@ pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::S
     })
 }
 
+/// Whether everything that is read from mounted Secrets can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
+    tls(spec)?;
+    overlord::Overlord::new(&overlord(spec)?)?;
+    zookeeper(spec)?;
+    Ok(())
+}
+
 /// The worker that an overlord sees at this host.
 #[must_use]
 pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {

@@ -81,7 +81,7 @@ impl<'a> Attempt<'a> {
     /// Does what is left to do. Saying it again completes what is missing.
     ///
     /// # Access control
-    /// peontasks: create, get; secrets or configmaps, as the VirtualMiddleManager keeps payloads: create.
+    /// peontasks: create, get; secrets, configmaps: create.
     ///
     /// # Errors
     /// When it is to be tried again.

@@ -14,10 +14,11 @@ use super::announce::{Announcer, this_process};
 use super::backend::Ordinal;
 use super::bind::Binder;
 use super::line::Line;
+use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::serve::{Port, bind};
 use super::standing::Standing;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
@@ -74,7 +75,7 @@ pub struct Options {
     pub log: String,
 }
 
-/// Serves until it is asked to stop.
+/// Serves until it is asked to stop, or a mounted Secret has changed: the kubelet starts it anew.
 ///
 /// Order of the start: what there is is listed, the ports are served, the workers are announced. Of the end: no tasks are
 /// taken, the overlord hears that, the workers are withdrawn, the ports are closed.
@@ -92,19 +93,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
     let mut background = JoinSet::new();
-    let probes = tokio::net::TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", options.listen))?;
-    background.spawn(health.clone().beat());
-    let served = health.clone().routes();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(probes, served).await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    probes(options.listen, &health, &mut background).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
+    let mounted = Mounted::now();
     let manager = object(&client, &options).await?;
     let lines: Vec<Arc<Line>> = options
         .hosts
@@ -163,10 +156,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
-        () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}
+        () = mounted.changed(|| equipment::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
 
     tasks.drain();
@@ -186,6 +179,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _ = ending.send(true);
     while ports.join_next().await.is_some() {}
     tracing::info!("stopped");
+    Ok(())
+}
+
+async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let port = bind(listen)
+        .await
+        .with_context(|| format!("--listen {listen} cannot be bound"))?;
+    background.spawn(health.clone().beat());
+    let served = health.clone().routes();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(port, served).await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
     Ok(())
 }
 
