@@ -9,6 +9,7 @@ mod polls;
 mod races;
 mod runs;
 mod strangers;
+mod streaming;
 mod worker;
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(strangers::CASES);
     let all = all.chain(faults_network::CASES).chain(faults_node::CASES);
     let all = all.chain(draining::CASES);
+    let all = all.chain(streaming::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
