@@ -9,7 +9,9 @@ use rustls::ServerConfig;
 
 use super::assignment::Maker;
 use super::credentials::Credentials;
-use super::objects::{AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR};
+use super::objects::{
+    AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
+};
 use super::{overlord, serve, zookeeper};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::druid::discovery::Worker;
@@ -66,6 +68,19 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
     })
 }
 
+/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given.
+///
+/// # Errors
+/// When a Secret is not as it should be.
+pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Settings> {
+    let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+    let auth = submissions.and_then(|s| s.auth.as_ref());
+    Ok(overlord::Settings {
+        credentials: auth.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
+        ..overlord(spec)?
+    })
+}
+
 /// How ZooKeeper is reached.
 ///
 /// # Errors
@@ -104,6 +119,7 @@ pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
 pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
     Maker {
         middle_manager: manager.metadata.name.clone().unwrap_or_default(),
+        uid: manager.metadata.uid.clone().unwrap_or_default(),
         namespace: namespace.to_owned(),
         labels: manager.spec.task_labels.clone(),
         payload: manager.spec.payload,

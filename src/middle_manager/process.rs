@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::announce::{Announcer, this_process};
@@ -19,6 +20,9 @@ use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
 use super::serve::Port;
 use super::standing::Standing;
+use super::submission::Policy;
+use super::submit::Submitter;
+use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
@@ -117,6 +121,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -124,6 +133,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lines.clone(),
         tasks.clone(),
         overlord.clone(),
+        policy,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
@@ -158,6 +168,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
+    background.spawn(Submitter::new(binder.clone(), queue, policies).run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {

@@ -10,6 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::announce::{AnnouncementState, Announcer, States};
 use super::backend::Ordinal;
@@ -17,6 +18,7 @@ use super::line::Line;
 use super::overlord::Overlord;
 use super::process::Options;
 use super::report::{self, Facts};
+use super::submission::Policy;
 use super::tasks::Tasks;
 use super::{announce, equipment};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
@@ -43,6 +45,7 @@ pub(super) struct Standing {
     overlord: Overlord,
     leader: Option<String>,
     asked: Option<Instant>,
+    policy: watch::Sender<Policy>,
 }
 
 impl Standing {
@@ -53,6 +56,7 @@ impl Standing {
         lines: Vec<Arc<Line>>,
         tasks: Arc<Tasks<Arc<Line>>>,
         overlord: Overlord,
+        policy: watch::Sender<Policy>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
@@ -65,6 +69,7 @@ impl Standing {
             overlord,
             leader: None,
             asked: None,
+            policy,
         }
     }
 
@@ -86,6 +91,7 @@ impl Standing {
                         self.status = object.status.unwrap_or_default();
                         if self.spec != object.spec {
                             self.spec = object.spec;
+                            self.policy.send_replace(Policy::of(self.spec.submissions.as_ref()));
                             self.announce(announcer);
                         }
                     }

@@ -3,6 +3,7 @@
 mod faults;
 mod kills;
 mod runs;
+mod submissions;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -18,7 +19,11 @@ const NAME: &str = "ingestion";
 
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
-    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
+    let all = runs::CASES
+        .iter()
+        .chain(kills::CASES)
+        .chain(faults::CASES)
+        .chain(submissions::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
