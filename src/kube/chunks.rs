@@ -24,8 +24,7 @@ pub enum Made {
 
 /// Creates one chunk, as [`New::objects`](crate::task::new_task::New::objects) makes it.
 ///
-/// # Access control
-/// configmaps or secrets: create.
+/// The caller needs the right to create objects of that kind.
 ///
 /// # Errors
 /// When the request failed, or the API server refused the object.
@@ -55,8 +54,7 @@ where
 
 /// The owners of a chunk. Its content is not asked for.
 ///
-/// # Access control
-/// configmaps or secrets: get.
+/// The caller needs the right to get objects of that kind.
 ///
 /// # Errors
 /// When the request failed, or there is none.

@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::announcement::annotations;
+use super::announcement::{self, annotations};
 use super::assignment::{self, Maker};
 use super::backend::{Assigned, Ordinal};
 use super::documents::{Documents, Unread};
@@ -94,7 +94,9 @@ impl Adoption<'_> {
             Ok(document) if document.hash == self.said.task_hash => Ok(document.is_kept_in(self.json).err()),
             Ok(_) => Ok(Some("its PeonTask has another task by now".to_owned())),
             Err(Unread::Unavailable(why)) => Err(NotNow(why)),
-            Err(gone @ (Unread::Deficient(_) | Unread::Unfit(_))) => Ok(Some(gone.to_string())),
+            Err(gone @ (Unread::Deficient(_) | Unread::Forbidden(_) | Unread::Unfit(_))) => {
+                Ok(Some(gone.to_string()))
+            }
         }
     }
 
@@ -176,8 +178,16 @@ pub(super) async fn finish(
     else {
         return Ok(None);
     };
-    let json = documents.text(from).await.map_err(|e| NotNow(e.to_string()))?;
-    let (facts, _) = assignment::read(&Assigned { id, json });
+    let facts = match documents.text(from).await {
+        Ok(json) => assignment::read(&Assigned { id, json }).0,
+        Err(Unread::Unavailable(why)) => return Err(NotNow(why)),
+        // What the operator read says nearly as much.
+        Err(_) => {
+            let status = task.status.clone().unwrap_or_default();
+            let task_type = status.task_type.unwrap_or_default();
+            announcement::facts(&id, &task_type, status.data_source.as_deref())
+        }
+    };
     label(client, maker, task, Ordinal(identity), &facts)
         .await
         .map(Some)

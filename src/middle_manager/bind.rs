@@ -229,7 +229,7 @@ impl<L: Announce> Binder<L> {
 }
 
 /// # Access control
-/// peontasks: create, get, list, patch. secrets or configmaps, as the VirtualMiddleManager keeps payloads: create.
+/// peontasks: create, get, list, patch. secrets, configmaps: create.
 /// pods/log: get.
 impl<L: Announce> Backend for Binder<L> {
     async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {

@@ -6,7 +6,7 @@ use super::provenance::{Document, Unfit};
 use crate::api::{PeonTask, TaskFrom};
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
-use crate::task::chunks;
+use crate::task::chunks::{self, Absent};
 use crate::task::look::Eyes;
 
 /// Reads PeonTasks of one namespace.
@@ -26,6 +26,9 @@ pub enum Unread {
     /// It cannot be run as it is, which the operator says: a chunk is missing, or it is no task.
     #[error("{0}")]
     Deficient(String),
+    /// This pod may not read it.
+    #[error("{0}")]
+    Forbidden(String),
     /// It could be run, and can never be submitted.
     #[error("{0}")]
     Unfit(String),
@@ -74,7 +77,9 @@ impl Documents {
     pub async fn of(&self, task: &PeonTask) -> Result<Document, Unread> {
         let spec = &task.spec;
         let json = match (&spec.task, &spec.task_json, &spec.task_from) {
-            (Some(given), _, _) => serde_json::to_string(given).map_err(|e| Unread::Deficient(e.to_string()))?,
+            (Some(given), _, _) => {
+                serde_json::to_string(given).map_err(|e| Unread::Deficient(e.to_string()))?
+            }
             (None, Some(json), _) => json.clone(),
             (None, None, Some(from)) => self.text(from).await?,
             (None, None, None) => {
@@ -95,7 +100,13 @@ impl Documents {
     pub async fn text(&self, from: &TaskFrom) -> Result<String, Unread> {
         let parts = self.eyes.read_chunks(&self.namespace, from).await;
         let parts = parts.map_err(|e| Unread::Unavailable(chain(&e)))?;
-        let parts = parts.map_err(|absent| Unread::Deficient(absent.to_string()))?;
+        let parts = parts.map_err(|absent| match absent {
+            Absent::Missing(_) => Unread::Deficient(absent.to_string()),
+            Absent::Forbidden(what) => Unread::Forbidden(format!(
+                "the pod of the VirtualMiddleManager may not read {what} of the payload: its role must allow get \
+                 (middleManagers.submissions of the chart)"
+            )),
+        })?;
         let json = chunks::assemble(from, &parts).map_err(Unread::Deficient)?;
         String::from_utf8(json).map_err(|e| Unread::Deficient(e.to_string()))
     }

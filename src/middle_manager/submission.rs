@@ -85,11 +85,17 @@ pub fn step(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
         Some(State::Assigned) => Step::Finish,
         Some(state) if state.is_final() => Step::Rest,
         None | Some(State::Disabled | State::TypeNotListed) => unsent(applied, policy, is_taken),
+        Some(State::NotAuthorized) if !is_recorded(submission) => unsent(applied, policy, is_taken),
         Some(_) if applied.ends => Step::End,
         Some(State::Submitted | State::RunsElsewhere) => Step::Rest,
         Some(_) if !policy.enabled => Step::Look,
         Some(_) => Step::Submit,
     }
+}
+
+/// Whether it may have been sent.
+fn is_recorded(submission: Option<&Submission>) -> bool {
+    submission.is_some_and(|s| s.task_hash.is_some())
 }
 
 /// It was never sent.
@@ -127,6 +133,12 @@ pub fn not_listed(policy: &Policy, task_type: &str) -> Submission {
         message: Some(cut(&policy.not_listed(task_type), LONGEST_MESSAGE)),
         ..Submission::default()
     }
+}
+
+/// It cannot be read here.
+#[must_use]
+pub fn forbidden(why: &str) -> Submission {
+    next(None, State::NotAuthorized, Some(why))
 }
 
 /// It is about to be submitted.

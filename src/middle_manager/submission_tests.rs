@@ -123,10 +123,23 @@ fn nothing_is_sent_of_a_task_that_is_not_to_be() {
             suspend: true,
             ..new.clone()
         },
-        Applied { ends: true, ..new },
+        Applied {
+            ends: true,
+            ..new.clone()
+        },
     ] {
         assert_eq!(step(&held, &policy(&["noop"]), false), Step::Rest);
     }
+    // What could not be read was not sent either.
+    let unreadable = Applied {
+        submission: Some(forbidden("rights")),
+        ..new.clone()
+    };
+    assert_eq!(step(&unreadable, &policy(&["noop"]), false), Step::Prepare);
+    assert_eq!(
+        said(step(&unreadable, &Policy::default(), false)).state,
+        State::Disabled
+    );
     // Once it may have been sent, a task of its id that is assigned here may be its own.
     for state in [State::Submitting, State::Submitted] {
         assert!(!matches!(

@@ -228,6 +228,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             }
             // The operator says what is missing.
             Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
+            Err(Unread::Forbidden(why)) => return self.may_not_read(applied, &why).await,
             Err(error) => return Err(error.into()),
         };
         let policy = self.policy.borrow().clone();
@@ -237,6 +238,14 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 .await;
         }
         self.say(applied, &submission::intent(&document)).await
+    }
+
+    async fn may_not_read(&self, applied: &Applied, why: &str) -> Result<Outcome, Failed> {
+        let forbidden = submission::forbidden(why);
+        if applied.submission.as_ref() != Some(&forbidden) {
+            self.say(applied, &forbidden).await?;
+        }
+        Ok(Outcome::Later)
     }
 
     async fn submit(&self, applied: &Applied) -> Result<Outcome, Failed> {

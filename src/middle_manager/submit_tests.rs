@@ -217,4 +217,3 @@ async fn refusals_are_said_in_the_overlords_words() {
     assert!(message.unwrap().contains("Could not resolve type id"));
     assert_eq!(world.state(&conflict), Some(SubmissionState::IdConflict));
 }
-

@@ -326,4 +326,3 @@ pub(super) async fn until_killed<T>(work: impl Future<Output = T>, steps: u64) -
     }
     false
 }
-

@@ -71,7 +71,7 @@ impl<L: Announce> Tasks<L> {
     /// Watches the PeonTasks that `selector` selects, and their pods, until the future is dropped.
     ///
     /// # Access control
-    /// peontasks, pods: list, watch, in this namespace.
+    /// peontasks, pods: list, watch.
     pub async fn watch(self: Arc<Self>, client: &Client, namespace: &str, selector: &str) {
         let config = watcher::Config::default().labels(selector);
         let tasks = Api::<GuardedTask>::namespaced(client.clone(), namespace);

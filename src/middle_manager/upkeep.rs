@@ -21,7 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// what a watch leaves in doubt, and takes no tasks while the API server is silent. For ever.
 ///
 /// # Access control
-/// peontasks: list, patch; of the paths that are no resources `/readyz`: get, though a refusal is an answer too.
+/// peontasks: list, patch.
+///
+/// `/readyz` is asked for, too; a refusal is an answer as good as any.
 pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
     futures::join!(
         say_what_is_due(&binder),

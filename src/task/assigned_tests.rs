@@ -1,15 +1,19 @@
 //! What is different for a task that an overlord assigned.
 
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::admit::admit;
+use super::admit::{admit, chunked};
+use super::chunks::{Absent, Chunks, Kind};
 use super::deadlines;
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
 use super::ledger::Ledger;
 use super::plan::{Step, plan};
 use super::snapshot::Snapshot;
 use crate::api::conditions::accepted;
-use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask};
+use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 
 /// A task of this type that names a VirtualMiddleManager.
 fn referring(task_type: &str) -> PeonTask {
@@ -113,4 +117,63 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
     );
     ledger.observe(&task);
     assert_eq!(ledger.retention.excess("ns", 0).len(), 1);
+}
+
+/// What a pass does for a task whose chunk is missing, so many seconds after it was created.
+fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
+    let absent = Absent::Missing("the Secret task-0 of the payload".to_owned());
+    let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
+    let snapshot = Snapshot {
+        payload: Some(chunked(&task, &from, Err(absent))),
+        ..snapshot(task)
+    };
+    match plan(&snapshot, at(age)) {
+        Step::Settle(settlement) => *settlement,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn chunks_of(mut task: PeonTask) -> PeonTask {
+    let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
+    (task.spec.task, task.spec.task_from) = (None, Some(from));
+    task.metadata.creation_timestamp = Some(Time(at(0)));
+    task
+}
+
+#[test]
+fn chunks_that_are_still_being_created_are_waited_for_without_a_word() {
+    let direct = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
+    for task in [direct, chunks_of(assigned("noop"))] {
+        let soon = without_chunk(task.clone(), 1);
+        assert_eq!(soon.status, None);
+        assert!(
+            soon.requeue.is_some_and(|r| r < Duration::from_secs(1)),
+            "{soon:?}"
+        );
+        let later = without_chunk(task.clone(), 3);
+        assert_eq!(
+            later.status.unwrap().reason.as_deref(),
+            Some(accepted::PAYLOAD_INCOMPLETE)
+        );
+        assert!(later.refused_for_now);
+        // A clock that is behind does not make it young for ever.
+        assert!(without_chunk(task, -60).status.is_some());
+    }
+}
+
+#[test]
+fn chunks_that_nobody_will_create_any_more_fail_it() {
+    let waits = |task: PeonTask, age| without_chunk(task, age).status.unwrap().phase;
+    assert_eq!(waits(chunks_of(assigned("noop")), 599), Some(Phase::Pending));
+    let failed = without_chunk(chunks_of(assigned("noop")), 601).status.unwrap();
+    assert_eq!(failed.phase, Some(Phase::Failed));
+    assert_eq!(failed.reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
+    let said = serde_json::to_string(&failed.conditions).unwrap();
+    assert!(
+        said.contains("task-0") && said.contains("submit the task again"),
+        "{said}"
+    );
+    // Whoever submitted it with kubectl can repeat that.
+    let direct = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
+    assert_eq!(waits(direct, 86_400), Some(Phase::Pending));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::admit::{Admitted, Refused, admit, payload};
 use super::deadlines;
@@ -17,6 +17,14 @@ use kube::ResourceExt;
 
 /// How often a task that waits for a name to become free looks again.
 pub(super) const NAME_CONFLICT: Duration = Duration::from_secs(5);
+
+/// Chunks are created after their PeonTask. One as young as this waits for them without a write; dates are whole seconds.
+const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
+/// When such a one is looked at again.
+const SOON: Duration = Duration::from_millis(200);
+/// How long an assignment may be repeated, generously: an overlord tries three times, for a minute each, and gives up what
+/// is not announced within `druid.indexer.runner.taskAssignmentTimeout`, five minutes.
+const REPEATED: SignedDuration = SignedDuration::from_mins(10);
 
 /// The current attempt has no pod and never had one, as far as is known.
 pub(super) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
@@ -98,7 +106,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
             let manager = snapshot.task.middle_manager().unwrap_or_default();
             return Standing::of(&snapshot.task, manager).settle(draft);
         }
-        Err(refused) => return not_admitted(draft, &refused),
+        Err(refused) => return not_admitted(snapshot, draft, &refused, now),
     };
     let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
     if snapshot.task.spec.suspend {
@@ -144,15 +152,30 @@ fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
     Some(Step::Act(Action::RecallRung { subtask }))
 }
 
-fn not_admitted(draft: Draft, refused: &Refused) -> Step {
+fn not_admitted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
     if refused.is_final() {
         return settle(draft.refuse_for_good(refused.reason, &refused.message));
+    }
+    let incomplete = refused.reason == accepted::PAYLOAD_INCOMPLETE;
+    if incomplete {
+        let created = snapshot.task.metadata.creation_timestamp.as_ref();
+        let age = created.map_or(SignedDuration::MAX, |t| now.duration_since(t.0));
+        if age.abs() < BEING_CREATED {
+            return look_again(Some(SOON));
+        }
+        if snapshot.task.is_assigned() && age > REPEATED {
+            let message = format!(
+                "{}: nobody has completed the payload since the overlord assigned the task: submit the task again",
+                refused.message
+            );
+            return settle(draft.refuse_for_good(refused.reason, &message));
+        }
     }
     Step::Settle(Box::new(Settlement {
         status: Some(draft.refuse(refused.reason, &refused.message)),
         requeue: None,
         // There is no watch that tells when a chunk comes.
-        refused_for_now: refused.reason == accepted::PAYLOAD_INCOMPLETE,
+        refused_for_now: incomplete,
     }))
 }
 

@@ -110,8 +110,9 @@ fn a_task_that_waits_at_the_overlord_is_cancelled_at_once() {
     waiting.spec.cancel = true;
     let looked = Snapshot {
         live: Some(Live {
+            config_map_owner: None,
+            pod: None,
             task_version: waiting.metadata.resource_version.clone(),
-            ..Live::default()
         }),
         ..snapshot(waiting)
     };

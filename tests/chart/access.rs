@@ -38,8 +38,8 @@ const MANAGER_PODS: [(&str, &[&str]); 7] = [
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
     ("/pods", &["list", "watch"]),
     ("/pods/log", &["get"]),
-    ("/secrets", &["create", "get"]),
-    ("/configmaps", &["create", "get"]),
+    ("/secrets", &["create"]),
+    ("/configmaps", &["create"]),
 ];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
 const NODES: (&str, &[&str]) = ("/nodes", &["get"]);

@@ -30,6 +30,9 @@ pub(super) const CASES: &[Case] = &[
     case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
 ];
 
+/// Name of the operator's process, and of that which serves the identities.
+const PROGRAM: &str = "peon-operator";
+
 /// Tasks that run while something happens, and after it.
 struct InFlight<'m, 'f> {
     manager: &'m Manager<'f>,
@@ -65,8 +68,8 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
-/// The process of the pod that serves the identities.
-fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+/// The process of that name in the pods of a selector.
+fn process(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
     let pods = fixture
         .kubectl
         .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
@@ -75,8 +78,7 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
         .map(|p| text(&p["metadata"]["uid"]).to_owned())
         .collect();
     let program = |id: i32| {
-        std::fs::read_to_string(format!("/proc/{id}/comm"))
-            .is_ok_and(|comm| comm.starts_with("peon-operator"))
+        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.starts_with(name))
     };
     let found = pod_processes()
         .into_iter()
@@ -84,11 +86,12 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
     Ok(found.map(|p| p.id))
 }
 
-fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
-    let id = wait_until(LIMIT, "the process", || process(fixture, namespace, selector))?;
+fn kill(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
+    let find = || process(fixture, namespace, selector, name);
+    let id = wait_until(LIMIT, "the process", find)?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {
-        Ok(process(fixture, namespace, selector)?.filter(|other| *other != id))
+        Ok(find()?.filter(|other| *other != id))
     })
     .map(drop)
 }
@@ -96,7 +99,7 @@ fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    kill(fixture, NAMESPACE, "peon.dev/serves", PROGRAM)?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
     tasks.end()?;
@@ -112,6 +115,7 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
         fixture,
         OPERATOR_NAMESPACE,
         "app.kubernetes.io/name=peon-operator",
+        PROGRAM,
     )?;
     tasks.end()
 }
@@ -120,19 +124,13 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_overlord", 40_000)?;
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
-    let args = [&["delete", "--wait=false"], &pods[..]].concat();
-    let before = text(&fixture.kubectl.get_json(&pods)?["items"][0]["metadata"]["uid"]).to_owned();
-    fixture.kubectl.run(&args)?;
-    let back = |found: &Value| {
-        let pods = list(&found["items"]);
-        let ready = |p: &Value| {
-            list(&p["status"]["conditions"])
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
-        pods.len() == 1 && pods[0]["metadata"]["uid"] != json!(before) && ready(&pods[0])
-    };
-    fixture.kubectl.wait_for(&pods, LIMIT, back)?;
+    let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
+    let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
+    kill(fixture, NAMESPACE, "app=overlord", "java")?;
+    fixture.kubectl.wait_for(&pods, LIMIT, |found| {
+        let now = container(found);
+        now["restartCount"].as_u64() > before && now["ready"] == true
+    })?;
     tasks.end()
 }
 

@@ -28,13 +28,13 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Workers of the overlord, for as long as the value lives.
-struct Manager<'a> {
+pub(crate) struct Manager<'a> {
     fixture: &'a Fixture,
 }
 
 impl<'a> Manager<'a> {
     /// Makes the VirtualMiddleManager and waits until the overlord has every identity as an enabled worker.
-    fn start(fixture: &'a Fixture) -> Result<Self> {
+    pub(crate) fn start(fixture: &'a Fixture) -> Result<Self> {
         // What other cases left pending would be assigned now.
         for state in ["pendingTasks", "waitingTasks", "runningTasks"] {
             for task in list(&fixture.druid.get(&format!("/druid/indexer/v1/{state}"))?) {
@@ -74,7 +74,7 @@ impl<'a> Manager<'a> {
     }
 
     /// Waits until the overlord has so many enabled workers.
-    fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
+    pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, "the overlord's workers", || {
             last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
@@ -89,12 +89,12 @@ impl<'a> Manager<'a> {
     }
 
     /// Submits a task to the overlord.
-    fn submit(&self, task: &Value) -> Result<String> {
+    pub(crate) fn submit(&self, task: &Value) -> Result<String> {
         self.fixture.druid.submit(task)
     }
 
     /// Waits until the overlord says that a task has ended, and returns its status.
-    fn until_ended(&self, id: &str) -> Result<Value> {
+    pub(crate) fn until_ended(&self, id: &str) -> Result<Value> {
         self.until_status(id, |status| status["statusCode"] != "RUNNING")
     }
 
@@ -122,7 +122,7 @@ impl<'a> Manager<'a> {
     }
 
     /// Waits for the PeonTask of a Druid task, and returns its name.
-    fn until_assigned(&self, id: &str) -> Result<String> {
+    pub(crate) fn until_assigned(&self, id: &str) -> Result<String> {
         wait_until(LIMIT, &format!("the PeonTask of {id}"), || {
             let found = self.peon_tasks(id)?;
             ensure!(found.len() < 2, "{id} has two PeonTasks: {found:?}");
@@ -149,7 +149,7 @@ impl Drop for Manager<'_> {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

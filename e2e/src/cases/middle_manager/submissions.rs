@@ -64,7 +64,11 @@ impl<'a> Submissions<'a> {
     fn allow(&self, submissions: &Value) -> Result<()> {
         let patch = json!({"spec": {"submissions": submissions}}).to_string();
         let kind = ["patch", "virtualmiddlemanager", super::NAME];
-        let args = [&kind[..], &["--type=merge", "--patch", &patch, "--namespace", NAMESPACE]].concat();
+        let args = [
+            &kind[..],
+            &["--type=merge", "--patch", &patch, "--namespace", NAMESPACE],
+        ]
+        .concat();
         self.fixture.kubectl.run(&args).map(drop)
     }
 
@@ -109,7 +113,10 @@ impl<'a> Submissions<'a> {
     /// Ids of the overlord's tasks that begin so.
     fn ids(&self, prefix: &str) -> Result<Vec<String>> {
         let all = self.fixture.druid.get("/druid/indexer/v1/tasks?max=1000")?;
-        let ids = list(&all).iter().map(|t| text(&t["id"]).to_owned()).collect::<Vec<_>>();
+        let ids = list(&all)
+            .iter()
+            .map(|t| text(&t["id"]).to_owned())
+            .collect::<Vec<_>>();
         Ok(ids.into_iter().filter(|id| id.starts_with(prefix)).collect())
     }
 }
@@ -158,12 +165,21 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     let task = all.until_phase(&name, "Succeeded")?;
     ensure!(task["status"]["taskId"] == json!(id), "{}", task["status"]);
-    ensure!(task["status"]["memory"] == "600Mi", "its own settings hold: {}", task["status"]);
+    ensure!(
+        task["status"]["memory"] == "600Mi",
+        "its own settings hold: {}",
+        task["status"]
+    );
     // The peon was given what the overlord assigned, which has more than what was applied.
     let assigned = &task["status"]["submission"]["assigned"];
     let chunk = text(&assigned["secrets"][0]["name"]);
-    let secret_object = fixture.kubectl.get_json(&["secret", chunk, "--namespace", NAMESPACE])?;
-    ensure!(secret_object["metadata"]["ownerReferences"][0]["uid"] == json!(uid), "{secret_object}");
+    let secret_object = fixture
+        .kubectl
+        .get_json(&["secret", chunk, "--namespace", NAMESPACE])?;
+    ensure!(
+        secret_object["metadata"]["ownerReferences"][0]["uid"] == json!(uid),
+        "{secret_object}"
+    );
     ensure!(
         task["status"]["taskHash"] == json!(format!("sha256:{}", text(&assigned["sha256"]))),
         "{}",
@@ -174,10 +190,17 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     ensure!(context["peon.dev/submission"]["uid"] == json!(uid), "{context}");
     ensure!(context["tags"]["team"] == "ads", "{context}");
     let found = all.manager.peon_tasks(&id)?;
-    ensure!(found.len() == 1 && found[0]["metadata"]["name"] == json!(name), "{found:?}");
-    let log = fixture.druid.get_text(&format!("/druid/indexer/v1/task/{id}/log"))?;
+    ensure!(
+        found.len() == 1 && found[0]["metadata"]["name"] == json!(name),
+        "{found:?}"
+    );
+    let log = fixture
+        .druid
+        .get_text(&format!("/druid/indexer/v1/task/{id}/log"))?;
     ensure!(log.contains("Task completed with status"), "{log}");
-    let reports = fixture.druid.get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+    let reports = fixture
+        .druid
+        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
     ensure!(
         reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
         "{reports}"
@@ -188,12 +211,17 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let status = all.manager.until_ended(&secret)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     all.until_phase(&secret, "Succeeded")?;
-    fixture.kubectl.delete(&["secret", &secret, "--namespace", NAMESPACE])
+    fixture
+        .kubectl
+        .delete(&["secret", &secret, "--namespace", NAMESPACE])
 }
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn policy(fixture: &Fixture) -> Result<()> {
@@ -202,7 +230,10 @@ fn policy(fixture: &Fixture) -> Result<()> {
     all.apply(&name, &noop(10))?;
     let task = fixture.until_reason(NAMESPACE, &name, "TypeNotListed")?;
     let message = Fixture::message(&task, "Accepted", "False")?;
-    ensure!(message.contains("noop") && message.contains("index_parallel"), "{message}");
+    ensure!(
+        message.contains("noop") && message.contains("index_parallel"),
+        "{message}"
+    );
     all.allow(&json!({"enabled": false, "taskTypes": ["noop", "nonsense"]}))?;
     fixture.until_reason(NAMESPACE, &name, "SubmissionsDisabled")?;
     ensure!(all.ids(&name)?.is_empty(), "the overlord knows of it");
@@ -226,7 +257,8 @@ fn squatter(fixture: &Fixture) -> Result<()> {
     let task = json!({"task": {"type": "noop", "id": id, "runTime": 1}, "javaOpts": ["-Dsquatted=true"]});
     all.apply(&name, &task)?;
     fixture.until_reason(NAMESPACE, &name, "TypeNotListed")?;
-    all.manager.submit(&json!({"type": "noop", "id": id, "runTime": 2000}))?;
+    all.manager
+        .submit(&json!({"type": "noop", "id": id, "runTime": 2000}))?;
     let refused = fixture.until_reason(NAMESPACE, &name, "IdConflict")?;
     ensure!(refused["status"]["phase"] == "Failed", "{}", refused["status"]);
     let other = all.manager.until_assigned(&id)?;
@@ -245,7 +277,16 @@ fn squatter(fixture: &Fixture) -> Result<()> {
     let forged = json!({"metadata": {"labels": {"peon.dev/identity": "0"}}}).to_string();
     let annotated = json!({"metadata": {"annotations": {"peon.dev/task-id": "another"}}}).to_string();
     for (task, patch) in [(&late, &forged), (&other, &annotated)] {
-        let args = ["patch", "peontask", task, "--type=merge", "--patch", patch, "--namespace", NAMESPACE];
+        let args = [
+            "patch",
+            "peontask",
+            task,
+            "--type=merge",
+            "--patch",
+            patch,
+            "--namespace",
+            NAMESPACE,
+        ];
         let as_user = [&args[..], &["--as=system:serviceaccount:peon-e2e:somebody"]].concat();
         grant(fixture)?;
         let refused = fixture.kubectl.run(&as_user);
@@ -257,7 +298,8 @@ fn squatter(fixture: &Fixture) -> Result<()> {
 
 /// Somebody may do with PeonTasks what users may.
 fn grant(fixture: &Fixture) -> Result<()> {
-    let rule = json!({"apiGroups": ["peon.dev"], "resources": ["peontasks"], "verbs": ["get", "create", "patch"]});
+    let rule =
+        json!({"apiGroups": ["peon.dev"], "resources": ["peontasks"], "verbs": ["get", "create", "patch"]});
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "somebody"}, "rules": [rule],
     });
@@ -282,7 +324,9 @@ fn ends(fixture: &Fixture) -> Result<()> {
         ensure!(task["status"]["reason"] == "NotAssigned", "{}", task["status"]);
         ids.push(format!("{name}_{uid}"));
     }
-    fixture.kubectl.delete(&["peontask", &deleted, "--namespace", NAMESPACE])?;
+    fixture
+        .kubectl
+        .delete(&["peontask", &deleted, "--namespace", NAMESPACE])?;
     fixture.change(NAMESPACE, &cancelled, &json!({"cancel": true}))?;
     for id in &ids {
         let status = all.manager.until_ended(id)?;
@@ -292,7 +336,9 @@ fn ends(fixture: &Fixture) -> Result<()> {
     all.enable(true)?;
     let uid = all.apply(&running, &noop(3_600_000))?;
     all.until_phase(&running, "Running")?;
-    fixture.kubectl.delete(&["peontask", &running, "--namespace", NAMESPACE])?;
+    fixture
+        .kubectl
+        .delete(&["peontask", &running, "--namespace", NAMESPACE])?;
     let status = all.manager.until_ended(&format!("{running}_{uid}"))?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
     Ok(())
@@ -302,9 +348,13 @@ fn ends(fixture: &Fixture) -> Result<()> {
 fn process(fixture: &Fixture) -> Result<Option<i32>> {
     let args = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
     let pods = list(&fixture.kubectl.get_json(&args)?["items"]);
-    let uids: Vec<_> = pods.iter().map(|p| text(&p["metadata"]["uid"]).to_owned()).collect();
-    let program =
-        |id: i32| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|c| c.starts_with("peon-operator"));
+    let uids: Vec<_> = pods
+        .iter()
+        .map(|p| text(&p["metadata"]["uid"]).to_owned())
+        .collect();
+    let program = |id: i32| {
+        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|c| c.starts_with("peon-operator"))
+    };
     let mut all = pod_processes().into_iter();
     Ok(all.find(|p| uids.contains(&p.pod) && program(p.id)).map(|p| p.id))
 }
@@ -314,7 +364,9 @@ fn killed(fixture: &Fixture) -> Result<()> {
     let mut ids = Vec::new();
     // Killed when the first of several is about to be submitted, or was a moment ago.
     for round in 0..2 {
-        let names: Vec<String> = (0..3).map(|n| named(fixture, &format!("killed-{round}-{n}"))).collect();
+        let names: Vec<String> = (0..3)
+            .map(|n| named(fixture, &format!("killed-{round}-{n}")))
+            .collect();
         for name in &names {
             let uid = all.apply(name, &noop(500))?;
             ids.push((name.clone(), format!("{name}_{uid}")));
@@ -322,7 +374,9 @@ fn killed(fixture: &Fixture) -> Result<()> {
         fixture.until(NAMESPACE, &names[0], |s| s["submission"]["state"].is_string())?;
         let id = wait_until(LIMIT, "the process", || process(fixture))?;
         peons::kill_hard(id)?;
-        wait_until(LIMIT, "another process", || Ok(process(fixture)?.filter(|other| *other != id)))?;
+        wait_until(LIMIT, "another process", || {
+            Ok(process(fixture)?.filter(|other| *other != id))
+        })?;
     }
     for (name, id) in &ids {
         all.until_phase(name, "Succeeded")?;
@@ -362,6 +416,8 @@ fn elsewhere(fixture: &Fixture) -> Result<()> {
         ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
         Ok(())
     }();
-    fixture.kubectl.delete(&["virtualmiddlemanager", OTHER, "--namespace", NAMESPACE])?;
+    fixture
+        .kubectl
+        .delete(&["virtualmiddlemanager", OTHER, "--namespace", NAMESPACE])?;
     mirrored
 }
