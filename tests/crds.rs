@@ -66,9 +66,9 @@ fn describe(path: &str, schema: &Value, fields: &mut usize, missing: &mut Vec<St
 /// Whether a value has all of another one.
 fn contains(all: &Value, some: &Value) -> bool {
     match (all, some) {
-        (Value::Object(all), Value::Object(some)) => {
-            some.iter().all(|(key, value)| all.get(key).is_some_and(|there| contains(there, value)))
-        }
+        (Value::Object(all), Value::Object(some)) => some
+            .iter()
+            .all(|(key, value)| all.get(key).is_some_and(|there| contains(there, value))),
         _ => all == some,
     }
 }
