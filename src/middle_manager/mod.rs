@@ -38,6 +38,7 @@ mod lists;
 mod made_up;
 #[cfg(test)]
 mod model;
+pub mod mounted;
 pub mod moves;
 pub mod objects;
 pub mod orders;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::api::virtual_middle_manager::{Advertise, SecretRef};
 use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
@@ -16,6 +17,8 @@ use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
 /// Label with the name of the VirtualMiddleManager on the pods that serve it. Not that of its PeonTasks' pods: a
 /// Service must not send the overlord to a peon.
 pub const LABEL_SERVES: &str = "peon.dev/serves";
+/// Annotation of the pod: it is replaced when this changes.
+const ANNOTATION_CONFIGURATION: &str = "peon.dev/configuration";
 /// Port of every identity's Service, which is that of a real MiddleManager.
 pub const PLAIN_PORT: u16 = 8091;
 /// The same with TLS.
@@ -191,7 +194,10 @@ impl<'a> Objects<'a> {
                 "template": {
                     "metadata": {
                         "labels": self.labels(),
-                        "annotations": {"kubectl.kubernetes.io/default-container": "middle-manager"},
+                        "annotations": {
+                            "kubectl.kubernetes.io/default-container": "middle-manager",
+                            ANNOTATION_CONFIGURATION: self.configuration(),
+                        },
                     },
                     "spec": {
                         "serviceAccountName": name,
@@ -233,6 +239,22 @@ impl<'a> Objects<'a> {
                 },
             },
         })
+    }
+
+    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`) and what stands
+    /// in its arguments is left out.
+    fn configuration(&self) -> String {
+        let spec = &self.manager.spec;
+        let read = json!([
+            spec.discovery,
+            spec.overlord,
+            spec.payload,
+            spec.auth,
+            spec.tls,
+            spec.submissions,
+            spec.task_labels,
+        ]);
+        names::hex(&Sha256::digest(read.to_string()))
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

@@ -120,3 +120,33 @@ fn what_is_created_goes_with_its_owner() {
     }
     assert!("Deployment/x".parse::<Role>().is_err() && "ClusterRole/".parse::<Role>().is_err());
 }
+
+/// What the process reads once comes into force with another pod; what it follows does not need one.
+#[test]
+fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
+    let surroundings = surroundings();
+    let template = |more: Value| {
+        let manager = manager(more);
+        Objects::of(&manager, &surroundings).deployment(&["a".into(), "b".into()])["spec"]["template"].clone()
+    };
+    let before = template(json!({}));
+    for same in [
+        json!({}),
+        json!({"capacity": 3}),
+        json!({"category": "x"}),
+        json!({"version": "1"}),
+    ] {
+        assert_eq!(template(same.clone()), before, "{same}");
+    }
+    for other in [
+        json!({"overlord": {"url": "http://another:8090"}}),
+        json!({"discovery": {"zookeeper": {"hosts": "another:2181"}}}),
+        json!({"discovery": {"zookeeper": {"hosts": "zookeeper:2181", "basePath": "/other"}}}),
+        json!({"payload": "Inline"}),
+        json!({"taskLabels": {"team": "ads"}}),
+        json!({"auth": {"name": "druid"}}),
+        json!({"submissions": {"enabled": true}}),
+    ] {
+        assert_ne!(template(other.clone()), before, "{other}");
+    }
+}

@@ -15,6 +15,7 @@ use super::announce::{Announcer, this_process};
 use super::backend::Ordinal;
 use super::bind::Binder;
 use super::line::Line;
+use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
@@ -78,7 +79,7 @@ pub struct Options {
     pub log: String,
 }
 
-/// Serves until it is asked to stop.
+/// Serves until it is asked to stop, or a mounted Secret has changed: the kubelet starts it anew.
 ///
 /// Order of the start: what there is is listed, the ports are served, the workers are announced. Of the end: no tasks are
 /// taken, the overlord hears that, the workers are withdrawn, the ports are closed.
@@ -109,6 +110,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
+    let mounted = Mounted::now();
     let manager = object(&client, &options).await?;
     let lines: Vec<Arc<Line>> = options
         .hosts
@@ -174,10 +176,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tokio::select! {
         () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
-        () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}
+        () = mounted.changed() => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
 
     tasks.drain();
