@@ -123,11 +123,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
-    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
-    let queue = Queue {
-        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
-        observer: overlord.clone(),
-    };
+    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -170,7 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
-    background.spawn(Submitter::new(binder.clone(), queue, policies).run());
+    background.spawn(submitter.run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {
@@ -200,6 +196,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     while ports.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What looks after the tasks that users apply, and how it is told which they may be.
+fn submitter(
+    binder: &Arc<Binder<Arc<Line>>>,
+    manager: &VirtualMiddleManager,
+    overlord: &Overlord,
+) -> anyhow::Result<(watch::Sender<Policy>, Submitter<Arc<Line>, Queue>)> {
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
+    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
 }
 
 async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {

@@ -79,7 +79,7 @@ impl Document {
             Some(a) => [&json[..a.at], &a.text, &json[a.until..]].concat(),
         };
         let context = context(&json);
-        if context.is_some_and(|c| mentions(c)) {
+        if context.is_some_and(mentions) {
             return Err(Unfit::Reserved);
         }
         Ok(Self {

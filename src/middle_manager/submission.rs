@@ -106,17 +106,14 @@ fn unsent(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
     if is_taken {
         return Step::Say(id_conflict(applied.submission.as_ref()));
     }
-    let next = if !policy.enabled {
-        Submission {
+    let next = match &applied.task_type {
+        _ if !policy.enabled => Submission {
             state: State::Disabled,
             ..Submission::default()
-        }
-    } else {
-        match &applied.task_type {
-            Some(task_type) if !policy.lists(task_type) => not_listed(policy, task_type),
-            _ if applied.suspend => return Step::Rest,
-            _ => return Step::Prepare,
-        }
+        },
+        Some(task_type) if !policy.lists(task_type) => not_listed(policy, task_type),
+        _ if applied.suspend => return Step::Rest,
+        _ => return Step::Prepare,
     };
     if applied.submission.as_ref() == Some(&next) {
         Step::Rest

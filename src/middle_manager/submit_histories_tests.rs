@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::world::{At, Trouble, World, assigned_text, until_killed};
-use crate::api::{PeonTask, SubmissionState};
+use crate::api::{PeonTask, SubmissionState as S};
 use crate::druid::worker::TaskState;
 use crate::middle_manager::model::Fault;
 use crate::task::histories::model_api::Kind;
@@ -17,6 +17,11 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % most
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        let at = self.below(of.len() as u64);
+        &of[usize::try_from(at).unwrap()]
     }
 }
 
@@ -60,27 +65,103 @@ fn check_rest(world: &World, seed: u64, names: &[String]) {
         let memory = world.overlord.0.lock();
         let ours = memory.of(&uid).map(|(_, held)| held.at.clone());
         let is_over = task.spec.cancel || task.is_final();
-        let fits = match (state, &ours) {
-            (None, None) => is_over,
-            (
-                Some(SubmissionState::TypeNotListed | SubmissionState::Refused | SubmissionState::IdConflict),
-                None,
-            ) => true,
-            (Some(SubmissionState::ShutDown), None) => is_over,
-            (Some(SubmissionState::ShutDown), Some(at)) => is_over && matches!(at, At::Ended(_)),
-            (Some(SubmissionState::Submitted), Some(At::Pending)) => !is_over,
-            (Some(SubmissionState::RunsElsewhere), Some(At::Elsewhere)) => !is_over,
-            // It waits for the announcement, which never comes: assigned at the moment of a death, and not again.
-            (Some(SubmissionState::Submitted), Some(At::Here)) => !task.is_assigned(),
-            (Some(SubmissionState::Assigned), Some(_)) => task.is_assigned(),
-            (Some(SubmissionState::Succeeded), Some(At::Ended(TaskState::Success))) => true,
-            (Some(SubmissionState::Failed), Some(At::Ended(TaskState::Failed))) => true,
-            _ => false,
+        let has_ended = |state| ours == Some(At::Ended(state));
+        let fits = match state {
+            None => ours.is_none() && is_over,
+            Some(S::TypeNotListed | S::Refused | S::IdConflict) => ours.is_none(),
+            Some(S::ShutDown) => is_over && matches!(ours, None | Some(At::Ended(_))),
+            // Assigned at the moment of a death, and not again: the overlord waits for the announcement, and gives up.
+            Some(S::Submitted) => {
+                ours == Some(At::Pending) && !is_over || ours == Some(At::Here) && !task.is_assigned()
+            }
+            Some(S::RunsElsewhere) => ours == Some(At::Elsewhere) && !is_over,
+            Some(S::Assigned) => ours.is_some() && task.is_assigned(),
+            Some(S::Succeeded) => has_ended(TaskState::Success),
+            Some(S::Failed) => has_ended(TaskState::Failed),
+            Some(S::Disabled | S::Submitting | S::NotAuthorized | S::Unreachable) => false,
         };
         assert!(
             fits,
             "seed {seed}: {name} is {state:?}, the overlord has {ours:?}"
         );
+    }
+}
+
+/// Users create PeonTasks, cancel, delete and change them.
+fn users(world: &mut World, dice: &mut Dice, names: &mut Vec<String>) {
+    if names.is_empty() || names.len() < 4 && dice.below(2) == 0 {
+        let kind = *dice.pick(&["noop", "noop", "noop", "nonsense", "kill"]);
+        let id = *dice.pick(&["a", "b"]);
+        names.push(world.create(kind, (dice.below(2) == 0).then_some(id)));
+        return;
+    }
+    let name = dice.pick(names).clone();
+    let mut server = world.bench.server.lock();
+    match dice.below(4) {
+        0 => server
+            .api
+            .update(Kind::Task, &name, |task| task["spec"]["cancel"] = json!(true)),
+        1 => server.api.remove(Kind::Task, &name),
+        _ => server.api.update(Kind::Task, &name, |task| {
+            task["spec"]["ttlSecondsAfterFinished"] = json!(5);
+        }),
+    }
+}
+
+/// Requests are lost or refused.
+fn faults(world: &World, dice: &mut Dice) {
+    if dice.below(2) == 0 {
+        let trouble = *dice.pick(&[Trouble::Lost, Trouble::AnswerLost, Trouble::Denied]);
+        world.overlord.0.lock().next = Some(trouble);
+        return;
+    }
+    let fault = *dice.pick(&[
+        Fault::Lost,
+        Fault::AnswerLost,
+        Fault::Refused(503),
+        Fault::Refused(409),
+    ]);
+    let (method, path) = *dice.pick(&[
+        ("PATCH", "status"),
+        ("POST", "secrets"),
+        ("GET", "task-1"),
+        ("PATCH", "task-1"),
+    ]);
+    let mut server = world.bench.server.lock();
+    server.faults.clear();
+    server.faults.push_back((method, path, fault));
+}
+
+/// The overlord assigns a task that waits, here or elsewhere. Returns the world after it, with another process where that
+/// was killed.
+async fn assignment(mut world: World, dice: &mut Dice) -> World {
+    let pending = |world: &World| {
+        let memory = world.overlord.0.lock();
+        let mut waiting = memory.tasks.iter().filter(|(_, held)| held.at == At::Pending);
+        waiting.next().map(|(id, _)| id.clone())
+    };
+    let Some(id) = pending(&world) else { return world };
+    if dice.below(3) == 0 {
+        world.overlord.0.lock().tasks.get_mut(&id).unwrap().at = At::Elsewhere;
+        return world;
+    }
+    let steps = dice.below(40);
+    if until_killed(Box::pin(world.assign(&id)), steps).await {
+        world
+    } else {
+        world.restart()
+    }
+}
+
+/// Others submit tasks, and tasks that run elsewhere end.
+fn elsewhere(world: &World, dice: &mut Dice) {
+    let mut memory = world.overlord.0.lock();
+    if dice.below(2) == 0 {
+        let task = json!({"type": "noop", "id": dice.pick(&["a", "b"])});
+        // The id may be taken already.
+        let _ = memory.put(&task.to_string());
+    } else if let Some(held) = memory.tasks.values_mut().find(|held| held.at == At::Elsewhere) {
+        held.at = At::Ended(*dice.pick(&[TaskState::Success, TaskState::Failed]));
     }
 }
 
@@ -90,89 +171,13 @@ async fn history(seed: u64, reached: &mut BTreeMap<String, usize>) {
     let mut names = Vec::new();
     for _ in 0..40 {
         match dice.below(14) {
-            0 | 1 if names.len() < 4 => {
-                let kind =
-                    ["noop", "noop", "noop", "nonsense", "kill"][usize::try_from(dice.below(5)).unwrap()];
-                let id = ["a", "b"][usize::try_from(dice.below(2)).unwrap()];
-                names.push(world.create(kind, (dice.below(2) == 0).then_some(id)));
-            }
-            2 if !names.is_empty() => {
-                let name = &names[usize::try_from(dice.below(names.len() as u64)).unwrap()];
-                let mut server = world.bench.server.lock();
-                match dice.below(3) {
-                    0 => server
-                        .api
-                        .update(Kind::Task, name, |task| task["spec"]["cancel"] = json!(true)),
-                    1 => server.api.remove(Kind::Task, name),
-                    _ => server.api.update(Kind::Task, name, |task| {
-                        task["spec"]["ttlSecondsAfterFinished"] = json!(5)
-                    }),
-                }
-            }
-            3 => {
-                let trouble = [Trouble::Lost, Trouble::AnswerLost, Trouble::Denied];
-                world.overlord.0.lock().next = Some(trouble[usize::try_from(dice.below(3)).unwrap()]);
-            }
-            4 => {
-                let fault = [
-                    Fault::Lost,
-                    Fault::AnswerLost,
-                    Fault::Refused(503),
-                    Fault::Refused(409),
-                ];
-                let fault = fault[usize::try_from(dice.below(4)).unwrap()];
-                let at = [
-                    ("PATCH", "status"),
-                    ("POST", "secrets"),
-                    ("GET", "task-1"),
-                    ("PATCH", "task-1"),
-                ];
-                let (method, path) = at[usize::try_from(dice.below(4)).unwrap()];
-                let mut server = world.bench.server.lock();
-                server.faults.clear();
-                server.faults.push_back((method, path, fault));
-            }
-            // Another user of Druid takes an id.
-            5 => {
-                let id = ["a", "b"][usize::try_from(dice.below(2)).unwrap()];
-                // It may be taken already.
-                let _ = world
-                    .overlord
-                    .0
-                    .lock()
-                    .put(&json!({"type": "noop", "id": id}).to_string());
-            }
-            6 | 7 => {
-                let waiting: Vec<String> = world
-                    .overlord
-                    .0
-                    .lock()
-                    .tasks
-                    .iter()
-                    .filter(|(_, held)| held.at == At::Pending)
-                    .map(|(id, _)| id.clone())
-                    .collect();
-                if let Some(id) = waiting.first().cloned() {
-                    if dice.below(3) == 0 {
-                        world.overlord.0.lock().tasks.get_mut(&id).unwrap().at = At::Elsewhere;
-                    } else {
-                        let steps = dice.below(40);
-                        if !until_killed(world.assign(&id), steps).await {
-                            world = world.restart();
-                        }
-                    }
-                }
-            }
-            8 => {
-                let ended = [TaskState::Success, TaskState::Failed][usize::try_from(dice.below(2)).unwrap()];
-                let mut memory = world.overlord.0.lock();
-                if let Some(held) = memory.tasks.values_mut().find(|held| held.at == At::Elsewhere) {
-                    held.at = At::Ended(ended);
-                }
-            }
+            0..=2 => users(&mut world, &mut dice, &mut names),
+            3 | 4 => faults(&world, &mut dice),
+            5 | 8 => elsewhere(&world, &mut dice),
+            6 | 7 => world = assignment(world, &mut dice).await,
             9 => {
                 let steps = dice.below(30);
-                if !until_killed(world.submitter.round(), steps).await {
+                if !until_killed(Box::pin(world.submitter.round()), steps).await {
                     world = world.restart();
                 }
             }
@@ -204,7 +209,7 @@ async fn whatever_happens_a_task_is_submitted_once_and_nobody_gets_anothers() {
     let only = number("HISTORY_SEED");
     let seeds = only.map_or(0..number("HISTORIES").unwrap_or(3000) / 20, |seed| seed..seed + 1);
     for seed in seeds {
-        history(seed, &mut reached).await;
+        Box::pin(history(seed, &mut reached)).await;
     }
     if only.is_none() {
         for state in [

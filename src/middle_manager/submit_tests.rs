@@ -113,7 +113,7 @@ async fn what_is_decided_is_finished_by_another_process() {
         let mut world = World::new();
         let name = world.create("noop", Some("a"));
         world.settle().await;
-        if until_killed(world.assign("a"), steps).await {
+        if until_killed(Box::pin(world.assign("a")), steps).await {
             break;
         }
         let mut world = world.restart();

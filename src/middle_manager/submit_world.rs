@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use http::StatusCode;
 use kube::runtime::watcher::Event;
@@ -58,8 +57,9 @@ pub(super) struct Memory {
 impl Memory {
     /// As Druid writes a task: with defaults, and an entry of the context that nobody gave.
     pub(super) fn put(&mut self, json: &str) -> Result<(), SubmitError> {
-        let mut task: Value = serde_json::from_str(json).unwrap();
-        let id = task["id"].as_str().unwrap().to_owned();
+        let task = serde_json::from_str(json);
+        let mut task: Value = task.map_err(|e| SubmitError::Refused(e.to_string()))?;
+        let id = task["id"].as_str().unwrap_or_default().to_owned();
         if self.tasks.contains_key(&id) {
             return Err(SubmitError::AlreadyExists(format!("Task[{id}] already exists")));
         }
@@ -319,7 +319,7 @@ pub(super) fn assigned_text(world: &World, task: &PeonTask) -> String {
 pub(super) async fn until_killed<T>(work: impl Future<Output = T>, steps: u64) -> bool {
     let mut work = std::pin::pin!(work);
     for _ in 0..steps {
-        if let Poll::Ready(_) = futures::poll!(&mut work) {
+        if futures::poll!(&mut work).is_ready() {
             return true;
         }
         tokio::task::yield_now().await;

@@ -98,6 +98,13 @@ impl<'a> Submissions<'a> {
         Ok(task)
     }
 
+    /// Waits until the overlord has the task.
+    fn until_known(&self, name: &str) -> Result<()> {
+        let so =
+            |s: &Value| s["submission"]["state"] == "Submitted" || s["submission"]["state"] == "Assigned";
+        self.fixture.until(NAMESPACE, name, so).map(drop)
+    }
+
     /// Whether the overlord's workers take tasks.
     fn enable(&self, enabled: bool) -> Result<()> {
         let what = if enabled { "enable" } else { "disable" };
@@ -161,6 +168,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let from = json!({"sha256": sha256(&json), "secrets": [{"name": secret, "key": "task"}]});
     all.apply(&secret, &json!({"taskFrom": from}))?;
 
+    all.until_known(&name)?;
     let status = all.manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     let task = all.until_phase(&name, "Succeeded")?;
@@ -208,6 +216,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     wait_until(LIMIT, "the segments", || {
         Ok((fixture.druid.segments(&datasource)?.len() == 2).then_some(()))
     })?;
+    all.until_known(&secret)?;
     let status = all.manager.until_ended(&secret)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     all.until_phase(&secret, "Succeeded")?;
