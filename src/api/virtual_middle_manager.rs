@@ -46,7 +46,9 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
-        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run")
+        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
+    validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
+        .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord looks for workers.

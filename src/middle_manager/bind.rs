@@ -188,7 +188,10 @@ impl<L: Announce> Binder<L> {
         for target in self.tasks.ask(|known, _| known.to_cancel()) {
             if let Err(error) = self.cancel(&target).await {
                 tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
-                return;
+                // One that is refused keeps no other from it; silence would.
+                if self.tasks.gate(|gate, now| gate.is_lost(now)) {
+                    return;
+                }
             }
         }
     }

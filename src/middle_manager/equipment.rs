@@ -13,6 +13,7 @@ use super::objects::{
     AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
 };
 use super::{overlord, serve, zookeeper};
+use crate::api::virtual_middle_manager::SecretRef;
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::druid::discovery::Worker;
 
@@ -68,15 +69,21 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
     })
 }
 
+/// The Secret of the user who submits the tasks of users, where it is mounted.
+#[must_use]
+pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
+    let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+    submissions.and_then(|s| s.auth.as_ref())
+}
+
 /// The same overlord, called as the user who submits the tasks of users: nobody, where none is given.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
 pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Settings> {
-    let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
-    let auth = submissions.and_then(|s| s.auth.as_ref());
+    let secret = submitter_secret(spec);
     Ok(overlord::Settings {
-        credentials: auth.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
+        credentials: secret.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
         ..overlord(spec)?
     })
 }
@@ -97,6 +104,18 @@ pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::S
             .map(|_| credentials(ZOOKEEPER_DIR))
             .transpose()?,
     })
+}
+
+/// Whether everything that is read from mounted Secrets can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
+    tls(spec)?;
+    overlord::Overlord::new(&overlord(spec)?)?;
+    overlord::Overlord::new(&submitter(spec)?)?;
+    zookeeper(spec)?;
+    Ok(())
 }
 
 /// The worker that an overlord sees at this host.

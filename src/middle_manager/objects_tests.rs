@@ -34,7 +34,7 @@ fn each_identity_has_a_service_and_all_have_one_pod() {
     let deployment = objects.deployment(&["a".into(), "b".into(), "c".into()]);
     let pod = &deployment["spec"]["template"];
     for (ordinal, service) in services.iter().enumerate() {
-        assert_eq!(service["metadata"]["name"], format!("ingestion-{ordinal}"));
+        assert_eq!(service["metadata"]["name"], format!("ingestion-vmm-{ordinal}"));
         assert_eq!(service["spec"]["ports"][0]["port"], 8091);
         let target = &service["spec"]["ports"][0]["targetPort"];
         let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
@@ -150,4 +150,39 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
     ] {
         assert_ne!(template(other.clone()), before, "{other}");
     }
+}
+
+#[test]
+fn labels_that_no_task_could_have_are_named() {
+    let wrong = |key: &str, value: &str| invalid_label(&[(key.to_owned(), value.to_owned())].into());
+    for (key, value) in [("team", "ads"), ("example.com/team", ""), ("a", "b.c_d")] {
+        assert_eq!(wrong(key, value), None, "{key}={value}");
+    }
+    for (key, value) in [
+        ("team", "ads team"),
+        ("", "x"),
+        ("peon.dev/identity", "0"),
+        ("a b", "c"),
+    ] {
+        assert!(
+            wrong(key, value).is_some_and(|m| m.contains(key)),
+            "{key}={value}"
+        );
+    }
+}
+
+#[test]
+fn another_role_gets_another_binding() {
+    let manager = manager(json!({}));
+    let name = |role: &str| {
+        let surroundings = Surroundings {
+            role: role.parse().unwrap(),
+            ..surroundings()
+        };
+        Objects::of(&manager, &surroundings).account()[1]["metadata"]["name"].clone()
+    };
+    assert_ne!(
+        name("ClusterRole/a-middle-manager"),
+        name("Role/a-middle-manager")
+    );
 }

@@ -19,7 +19,7 @@ use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::serve::{Port, bind};
 use super::standing::Standing;
 use super::submission::Policy;
 use super::submit::Submitter;
@@ -97,16 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
     let mut background = JoinSet::new();
-    let probes = tokio::net::TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", options.listen))?;
-    background.spawn(health.clone().beat());
-    let served = health.clone().routes();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(probes, served).await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    probes(options.listen, &health, &mut background).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
@@ -175,7 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}
-        () = mounted.changed() => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
+        () = mounted.changed(|| equipment::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
 
     tasks.drain();
@@ -210,6 +201,20 @@ fn submitter(
         observer: overlord.clone(),
     };
     Ok((policy, Submitter::new(binder.clone(), queue, policies)))
+}
+
+async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let port = bind(listen)
+        .await
+        .with_context(|| format!("--listen {listen} cannot be bound"))?;
+    background.spawn(health.clone().beat());
+    let served = health.clone().routes();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(port, served).await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+    Ok(())
 }
 
 async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {

@@ -21,6 +21,7 @@ use super::report::{self, Facts};
 use super::submission::Policy;
 use super::tasks::Tasks;
 use super::{announce, equipment};
+use crate::api::virtual_middle_manager::SecretRef;
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
 use crate::kube::error;
 
@@ -46,6 +47,8 @@ pub(super) struct Standing {
     leader: Option<String>,
     asked: Option<Instant>,
     policy: watch::Sender<Policy>,
+    /// As whom this process submits.
+    submitter: Option<SecretRef>,
 }
 
 impl Standing {
@@ -70,6 +73,7 @@ impl Standing {
             leader: None,
             asked: None,
             policy,
+            submitter: equipment::submitter_secret(&manager.spec).cloned(),
         }
     }
 
@@ -91,7 +95,7 @@ impl Standing {
                         self.status = object.status.unwrap_or_default();
                         if self.spec != object.spec {
                             self.spec = object.spec;
-                            self.policy.send_replace(Policy::of(self.spec.submissions.as_ref()));
+                            self.tell_policy();
                             self.announce(announcer);
                         }
                     }
@@ -117,6 +121,14 @@ impl Standing {
     fn announce(&self, announcer: &Announcer) {
         for (ordinal, host) in (0_u16..).zip(&self.hosts) {
             announcer.announce(Ordinal(ordinal), equipment::worker(&self.spec, host));
+        }
+    }
+
+    /// Another user needs another pod, which is on its way.
+    fn tell_policy(&self) {
+        if equipment::submitter_secret(&self.spec) == self.submitter.as_ref() {
+            self.policy
+                .send_replace(Policy::of(self.spec.submissions.as_ref()));
         }
     }
 
