@@ -242,7 +242,8 @@ pub struct Submissions {
     #[schemars(length(max = 64))]
     pub task_types: Vec<String>,
 
-    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. Default: none.
+    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. It needs
+    /// `DATASOURCE` `READ` and `WRITE`. Default: none, and tasks are submitted without any credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 }

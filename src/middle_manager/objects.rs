@@ -271,8 +271,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`) and what stands
-    /// in its arguments is left out.
+    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,
+    /// whose Secret is another volume) and what stands in its arguments is left out.
     fn configuration(&self) -> String {
         let spec = &self.manager.spec;
         let read = json!([
@@ -281,7 +281,6 @@ impl<'a> Objects<'a> {
             spec.payload,
             spec.auth,
             spec.tls,
-            spec.submissions,
             spec.task_labels,
         ]);
         names::hex(&Sha256::digest(read.to_string()))

@@ -135,6 +135,7 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
         json!({"capacity": 3}),
         json!({"category": "x"}),
         json!({"version": "1"}),
+        json!({"submissions": {"enabled": true, "taskTypes": ["kill"]}}),
     ] {
         assert_eq!(template(same.clone()), before, "{same}");
     }
@@ -145,7 +146,7 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
         json!({"payload": "Inline"}),
         json!({"taskLabels": {"team": "ads"}}),
         json!({"auth": {"name": "druid"}}),
-        json!({"submissions": {"enabled": true}}),
+        json!({"submissions": {"enabled": true, "auth": {"name": "submitter"}}}),
     ] {
         assert_ne!(template(other.clone()), before, "{other}");
     }

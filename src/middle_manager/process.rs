@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::announce::{Announcer, this_process};
@@ -20,6 +21,9 @@ use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
 use super::serve::{Port, bind};
 use super::standing::Standing;
+use super::submission::Policy;
+use super::submit::Submitter;
+use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
@@ -117,6 +121,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -124,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lines.clone(),
         tasks.clone(),
         overlord.clone(),
+        policy,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
@@ -158,6 +164,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
+    background.spawn(submitter.run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {
@@ -187,6 +194,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     while ports.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What looks after the tasks that users apply, and how it is told which they may be.
+fn submitter(
+    binder: &Arc<Binder<Arc<Line>>>,
+    manager: &VirtualMiddleManager,
+    overlord: &Overlord,
+) -> anyhow::Result<(watch::Sender<Policy>, Submitter<Arc<Line>, Queue>)> {
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
+    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
 }
 
 async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
