@@ -1,6 +1,7 @@
 //! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
 //! acknowledged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,11 @@ impl<L: Announce> Binder<L> {
         &self.tasks
     }
 
+    /// The labels by which its PeonTasks are selected.
+    pub(super) fn marks(&self) -> BTreeMap<String, String> {
+        self.maker.marks()
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -99,7 +105,7 @@ impl<L: Announce> Binder<L> {
         &self.logs
     }
 
-    fn api(&self) -> Api<GuardedTask> {
+    pub(super) fn api(&self) -> Api<GuardedTask> {
         Api::namespaced(self.client.clone(), &self.maker.namespace)
     }
 

@@ -23,6 +23,8 @@ pub mod controller;
 pub mod credentials;
 mod departed;
 pub mod documents;
+mod doubts;
+mod drain;
 mod entries;
 pub mod equipment;
 #[cfg(test)]
@@ -58,5 +60,6 @@ pub mod task_log;
 pub mod task_queue;
 pub mod tasks;
 pub mod upkeep;
+mod verify;
 pub mod view;
 pub mod zookeeper;

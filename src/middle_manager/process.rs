@@ -28,6 +28,7 @@ use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
 use crate::api::VirtualMiddleManager;
+use crate::kube::error::chain;
 use crate::run::clock::Clock;
 use crate::run::config::LogFormat;
 use crate::run::health::Health;
@@ -39,6 +40,8 @@ use crate::run::telemetry;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long answers that have begun may take when the process ends.
 const GRACE: Duration = Duration::from_secs(5);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -105,13 +108,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("no cluster can be reached")?;
     let mounted = Mounted::now();
-    let manager = object(&client, &options).await?;
+    let manager = tokio::select! {
+        manager = object(&client, &options, &health) => manager?,
+        () = shutdown.clone().requested() => return Ok(()),
+    };
     let lines: Vec<Arc<Line>> = options
         .hosts
         .iter()
         .map(|_| Arc::new(Line::new(hash())))
         .collect();
     let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
+    tasks.want(manager.spec.identities);
     let maker = equipment::maker(&manager, &options.namespace);
     let selector = maker.selector();
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
@@ -220,10 +227,24 @@ async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()
     Ok(())
 }
 
-async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {
+/// The object. While the API server does not answer it is waited for: a container that ends for it is started again less
+/// and less often, and would come minutes after the API server.
+async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::Result<VirtualMiddleManager> {
     let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
-    let found = api.get(&options.name).await;
-    found.with_context(|| format!("the VirtualMiddleManager {} cannot be read", options.name))
+    loop {
+        let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
+            Ok(Ok(manager)) => return Ok(manager),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                bail!("there is no VirtualMiddleManager {}", options.name)
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {TIMEOUT:?}"),
+        };
+        let why = format!("the VirtualMiddleManager {} cannot be read: {why}", options.name);
+        tracing::warn!(why, "waiting");
+        health.missing(vec![why]);
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Nothing is served before it is known what there is: an overlord takes what is missing for lost.
