@@ -119,7 +119,7 @@ async fn reconcile(
 }
 
 impl Context {
-    /// Makes everything that there should be, and removes the Services of identities that there are no more.
+    /// Makes everything that there should be, and removes the Services of identities that have drained.
     async fn make(
         &self,
         manager: &VirtualMiddleManager,
@@ -171,7 +171,7 @@ impl Context {
         manager: &VirtualMiddleManager,
         objects: &Objects<'_>,
     ) -> Result<(), ReconcileError> {
-        let wanted: Vec<String> = (0..manager.spec.identities)
+        let wanted: Vec<String> = (0..objects.identities())
             .map(|ordinal| objects.service_name(ordinal))
             .collect();
         let namespace = manager.namespace().unwrap_or_default();

@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::drain;
 use crate::api::virtual_middle_manager::{Advertise, SecretRef};
 use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
 
@@ -103,6 +104,12 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// How many identities are served.
+    #[must_use]
+    pub fn identities(&self) -> u16 {
+        drain::served(self.manager)
+    }
+
     /// Name of the Service of an identity; its host is made of it.
     #[must_use]
     pub fn service_name(&self, ordinal: u16) -> String {
@@ -144,7 +151,7 @@ impl<'a> Objects<'a> {
                 },
             })
         };
-        (0..self.manager.spec.identities).map(service).collect()
+        (0..self.identities()).map(service).collect()
     }
 
     /// The host of an identity, given its Service as the API server has it; `None` while that has no address.
@@ -195,7 +202,7 @@ impl<'a> Objects<'a> {
         let secrets = self.secrets();
         let volume = |(volume, _, secret): &(&str, &str, &SecretRef)| json!({"name": volume, "secret": {"secretName": secret.name, "defaultMode": 0o440}});
         let mount = |(volume, path, _): &(&str, &str, &SecretRef)| json!({"name": volume, "mountPath": path, "readOnly": true});
-        let ports = (0..self.manager.spec.identities).map(
+        let ports = (0..self.identities()).map(
             |ordinal| json!({"name": format!("worker-{ordinal}"), "containerPort": FIRST_POD_PORT + ordinal}),
         );
         let health = json!({"name": "http", "containerPort": HEALTH_PORT});
@@ -241,13 +248,14 @@ impl<'a> Objects<'a> {
                                 format!("--name={}", self.manager.name_any()),
                                 format!("--namespace={}", self.manager.namespace().unwrap_or_default()),
                                 format!("--hosts={}", hosts.join(",")),
+                                format!("--body-limit={}", self.manager.spec.max_task_bytes),
                             ],
                             "ports": ports.chain([health]).collect::<Vec<_>>(),
                             "livenessProbe": probe("/livez", 10),
                             "readinessProbe": probe("/readyz", 2),
                             "resources": {
                                 "requests": {"cpu": "50m", "memory": "64Mi"},
-                                "limits": {"memory": "512Mi"},
+                                "limits": {"memory": self.memory()},
                             },
                             "securityContext": {
                                 "allowPrivilegeEscalation": false,
@@ -263,8 +271,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`) and what stands
-    /// in its arguments is left out.
+    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,
+    /// whose Secret is another volume) and what stands in its arguments is left out.
     fn configuration(&self) -> String {
         let spec = &self.manager.spec;
         let read = json!([
@@ -273,10 +281,15 @@ impl<'a> Objects<'a> {
             spec.payload,
             spec.auth,
             spec.tls,
-            spec.submissions,
             spec.task_labels,
         ]);
         names::hex(&Sha256::digest(read.to_string()))
+    }
+
+    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
+    fn memory(&self) -> String {
+        let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
+        format!("{}Mi", 192 + 4 * mebibytes)
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

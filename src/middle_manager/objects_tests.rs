@@ -135,6 +135,7 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
         json!({"capacity": 3}),
         json!({"category": "x"}),
         json!({"version": "1"}),
+        json!({"submissions": {"enabled": true, "taskTypes": ["kill"]}}),
     ] {
         assert_eq!(template(same.clone()), before, "{same}");
     }
@@ -145,7 +146,7 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
         json!({"payload": "Inline"}),
         json!({"taskLabels": {"team": "ads"}}),
         json!({"auth": {"name": "druid"}}),
-        json!({"submissions": {"enabled": true}}),
+        json!({"submissions": {"enabled": true, "auth": {"name": "submitter"}}}),
     ] {
         assert_ne!(template(other.clone()), before, "{other}");
     }
@@ -184,4 +185,40 @@ fn another_role_gets_another_binding() {
         name("ClusterRole/a-middle-manager"),
         name("Role/a-middle-manager")
     );
+}
+
+#[test]
+fn an_identity_that_drains_is_served_on() {
+    let mut manager = manager(json!({"identities": 1}));
+    let identity = |drain: Value| json!({"address": "a", "announced": true, "disabled": true, "used": 1, "drain": drain});
+    let surroundings = surroundings();
+    for (drain, served) in [(Value::Null, 2), (json!("Draining"), 2), (json!("Drained"), 1)] {
+        let status = json!({"identities": [identity(Value::Null), identity(drain)]});
+        manager.status = serde_json::from_value(status).unwrap();
+        let objects = Objects::of(&manager, &surroundings);
+        assert_eq!(objects.services().len(), served);
+        let ports = &objects.deployment(&[])["spec"]["template"]["spec"]["containers"][0]["ports"];
+        assert_eq!(
+            ports.as_array().unwrap().len(),
+            served + 1,
+            "and that of the probes"
+        );
+    }
+}
+
+#[test]
+fn the_largest_assignment_is_said_and_fits() {
+    let surroundings = surroundings();
+    let default = usize::try_from(manager(json!({})).spec.max_task_bytes).unwrap();
+    assert_eq!(default, crate::middle_manager::routes::BODY_LIMIT);
+    for (bytes, argument, memory) in [
+        (67_108_864, "--body-limit=67108864", "448Mi"),
+        (1024, "--body-limit=1024", "196Mi"),
+    ] {
+        let manager = manager(json!({"maxTaskBytes": bytes}));
+        let deployment = Objects::of(&manager, &surroundings).deployment(&[]);
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert!(container["args"].as_array().unwrap().contains(&json!(argument)));
+        assert_eq!(container["resources"]["limits"]["memory"], memory);
+    }
 }

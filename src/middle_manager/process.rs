@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::announce::{Announcer, this_process};
@@ -20,10 +21,14 @@ use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
 use super::serve::{Port, bind};
 use super::standing::Standing;
+use super::submission::Policy;
+use super::submit::Submitter;
+use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
 use crate::api::VirtualMiddleManager;
+use crate::kube::error::chain;
 use crate::run::clock::Clock;
 use crate::run::config::LogFormat;
 use crate::run::health::Health;
@@ -35,6 +40,8 @@ use crate::run::telemetry;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long answers that have begun may take when the process ends.
 const GRACE: Duration = Duration::from_secs(5);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -98,18 +105,23 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("no cluster can be reached")?;
     let mounted = Mounted::now();
-    let manager = object(&client, &options).await?;
+    let manager = tokio::select! {
+        manager = object(&client, &options, &health) => manager?,
+        () = shutdown.clone().requested() => return Ok(()),
+    };
     let lines: Vec<Arc<Line>> = options
         .hosts
         .iter()
         .map(|_| Arc::new(Line::new(hash())))
         .collect();
     let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
+    tasks.want(manager.spec.identities);
     let maker = equipment::maker(&manager, &options.namespace);
     let selector = maker.selector();
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -117,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lines.clone(),
         tasks.clone(),
         overlord.clone(),
+        policy,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
@@ -151,6 +164,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
+    background.spawn(submitter.run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {
@@ -182,6 +196,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What looks after the tasks that users apply, and how it is told which they may be.
+fn submitter(
+    binder: &Arc<Binder<Arc<Line>>>,
+    manager: &VirtualMiddleManager,
+    overlord: &Overlord,
+) -> anyhow::Result<(watch::Sender<Policy>, Submitter<Arc<Line>, Queue>)> {
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
+    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
+}
+
 async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
     let port = bind(listen)
         .await
@@ -196,10 +224,24 @@ async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()
     Ok(())
 }
 
-async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {
+/// The object. While the API server does not answer it is waited for: a container that ends for it is started again less
+/// and less often, and would come minutes after the API server.
+async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::Result<VirtualMiddleManager> {
     let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
-    let found = api.get(&options.name).await;
-    found.with_context(|| format!("the VirtualMiddleManager {} cannot be read", options.name))
+    loop {
+        let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
+            Ok(Ok(manager)) => return Ok(manager),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                bail!("there is no VirtualMiddleManager {}", options.name)
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {TIMEOUT:?}"),
+        };
+        let why = format!("the VirtualMiddleManager {} cannot be read: {why}", options.name);
+        tracing::warn!(why, "waiting");
+        health.missing(vec![why]);
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Nothing is served before it is known what there is: an overlord takes what is missing for lost.

@@ -31,16 +31,16 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Name of the operator's process, and of that which serves the identities.
-pub(super) const PROGRAM: &str = "peon-operator";
+const PROGRAM: &str = "peon-operator";
 
 /// Tasks that run while something happens, and after it.
-struct InFlight<'m, 'f> {
+pub(super) struct InFlight<'m, 'f> {
     manager: &'m Manager<'f>,
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
 }
 
 impl<'m, 'f> InFlight<'m, 'f> {
-    fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
+    pub(super) fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
         let mut ids = Vec::new();
         for n in 0..2 {
             ids.push(manager.submit(&noop(manager.fixture, &format!("{name}_{n}"), run_time))?);
@@ -55,7 +55,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 
     /// Waits for their ends: each succeeded, in its first attempt, with one PeonTask.
-    fn end(&self) -> Result<()> {
+    pub(super) fn end(&self) -> Result<()> {
         for id in &self.ids {
             let status = self.manager.until_ended(id)?;
             ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
@@ -68,8 +68,18 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
+/// The process of the pod that serves the identities, or of the operator's.
+pub(super) fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+    process_named(fixture, namespace, selector, PROGRAM)
+}
+
+/// Kills that process, and waits for another one.
+pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
+    kill_named(fixture, namespace, selector, PROGRAM)
+}
+
 /// The process of that name in the pods of a selector.
-fn process(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
+fn process_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
     let pods = fixture
         .kubectl
         .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
@@ -86,9 +96,8 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Re
     Ok(found.map(|p| p.id))
 }
 
-/// Kills the program of that name in a pod, and waits until another runs.
-pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
-    let find = || process(fixture, namespace, selector, name);
+fn kill_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
+    let find = || process_named(fixture, namespace, selector, name);
     let id = wait_until(LIMIT, "the process", find)?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {
@@ -100,7 +109,7 @@ pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str, name: &st
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves", PROGRAM)?;
+    kill(fixture, NAMESPACE, "peon.dev/serves")?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
     tasks.end()?;
@@ -116,7 +125,6 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
         fixture,
         OPERATOR_NAMESPACE,
         "app.kubernetes.io/name=peon-operator",
-        PROGRAM,
     )?;
     tasks.end()
 }
@@ -127,7 +135,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
     let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
-    kill(fixture, NAMESPACE, "app=overlord", "java")?;
+    kill_named(fixture, NAMESPACE, "app=overlord", "java")?;
     fixture.kubectl.wait_for(&pods, LIMIT, |found| {
         let now = container(found);
         now["restartCount"].as_u64() > before && now["ready"] == true
@@ -138,18 +146,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
 fn capacity(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
-    let patch = json!({"spec": {"capacity": 7}}).to_string();
-    let args = [
-        "patch",
-        "virtualmiddlemanager",
-        super::NAME,
-        "--type=merge",
-        "--patch",
-        &patch,
-        "--namespace",
-        NAMESPACE,
-    ];
-    fixture.kubectl.run(&args)?;
+    manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
         let workers = list(&workers);

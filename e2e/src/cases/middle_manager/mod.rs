@@ -1,9 +1,17 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
+mod draining;
 mod faults;
+mod faults_network;
+mod faults_node;
 mod kills;
+mod polls;
+mod races;
 mod runs;
+mod strangers;
 mod streaming;
+mod submissions;
+mod worker;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -19,8 +27,18 @@ const NAME: &str = "ingestion";
 
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
-    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
-    let all = all.chain(streaming::CASES);
+    let all = runs::CASES
+        .iter()
+        .chain(kills::CASES)
+        .chain(faults::CASES)
+        .chain(races::CASES)
+        .chain(polls::CASES)
+        .chain(strangers::CASES)
+        .chain(faults_network::CASES)
+        .chain(faults_node::CASES)
+        .chain(draining::CASES)
+        .chain(streaming::CASES)
+        .chain(submissions::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
@@ -32,27 +50,38 @@ pub(crate) struct Manager<'a> {
 impl<'a> Manager<'a> {
     /// Makes the VirtualMiddleManager and waits until the overlord has every identity as an enabled worker.
     pub(crate) fn start(fixture: &'a Fixture) -> Result<Self> {
+        Self::start_with(fixture, |_| ())
+    }
+
+    /// As [`Self::start`], with another spec.
+    fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        let manager = Self::create(fixture, change)?;
+        manager.until_ready()?;
+        manager.until_workers(2)?;
+        Ok(manager)
+    }
+
+    /// Makes the VirtualMiddleManager and waits for nothing.
+    fn create(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
         // What other cases left pending would be assigned now.
         for state in ["pendingTasks", "waitingTasks", "runningTasks"] {
             for task in list(&fixture.druid.get(&format!("/druid/indexer/v1/{state}"))?) {
                 fixture.druid.shutdown(text(&task["id"]))?;
             }
         }
-        let spec = json!({
+        let mut spec = json!({
             "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
             "overlord": {"url": fixture.druid.service_url()?},
             "identities": 2,
             "capacity": 4,
             "advertise": "ClusterIP",
         });
+        change(&mut spec);
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
         });
         fixture.apply(NAMESPACE, &object)?;
-        let manager = Self { fixture };
-        manager.until_ready()?;
-        manager.until_workers(2)?;
-        Ok(manager)
+        Ok(Self { fixture })
     }
 
     fn status(&self) -> Result<Value> {
@@ -68,6 +97,21 @@ impl<'a> Manager<'a> {
                 .any(|c| c["type"] == "Ready" && c["status"] == "True")
         };
         self.fixture.kubectl.wait_for(&args, LIMIT, ready).map(drop)
+    }
+
+    /// Changes its spec.
+    fn change(&self, spec: &Value) -> Result<()> {
+        let patch = json!({ "spec": spec }).to_string();
+        let args = [
+            "patch",
+            "virtualmiddlemanager",
+            NAME,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        let args = [args.as_slice(), &["--namespace", NAMESPACE]].concat();
+        self.fixture.kubectl.run(&args).map(drop)
     }
 
     /// Waits until the overlord has so many enabled workers.

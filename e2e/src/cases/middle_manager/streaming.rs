@@ -5,11 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{
-    Case, Manager, case,
-    faults::{PROGRAM, kill},
-    list, text,
-};
+use super::{Case, Manager, case, faults::kill, list, text};
 use crate::{
     cache::Cache,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
@@ -47,14 +43,13 @@ fn exactly_once(fixture: &Fixture) -> Result<()> {
     supervisor.apart()?;
     supervisor.live_reports(&first)?;
     supervisor.until_rolls_over(&first)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves", PROGRAM)?;
+    kill(fixture, NAMESPACE, "peon.dev/serves")?;
     let second = supervisor.until_reading(&first)?;
     supervisor.until_rolls_over(&second)?;
     kill(
         fixture,
         OPERATOR_NAMESPACE,
         "app.kubernetes.io/name=peon-operator",
-        PROGRAM,
     )?;
     let third = supervisor.until_reading(&second)?;
 
