@@ -89,10 +89,4 @@ impl Known {
     pub fn is_in_doubt(&self) -> bool {
         !self.doubts.is_empty()
     }
-
-    /// Whether a task of this id is assigned here, or was and is not forgotten.
-    #[must_use]
-    pub fn has(&self, id: &str) -> bool {
-        self.tasks.contains_key(id)
-    }
 }
