@@ -49,7 +49,9 @@ pub const MOST_IDENTITIES: u16 = 32;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
-        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run")
+        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
+    validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
+        .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord looks for workers.
@@ -240,7 +242,8 @@ pub struct Submissions {
     #[schemars(length(max = 64))]
     pub task_types: Vec<String>,
 
-    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. Default: none.
+    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. It needs
+    /// `DATASOURCE` `READ` and `WRITE`. Default: none, and tasks are submitted without any credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 }

@@ -64,6 +64,8 @@ pub fn read(task: &Assigned) -> (TaskFacts, Option<String>) {
 pub struct Maker {
     /// Name of the VirtualMiddleManager.
     pub middle_manager: String,
+    /// Its uid.
+    pub uid: String,
     /// Its namespace, and that of its PeonTasks.
     pub namespace: String,
     /// Labels of the PeonTasks, beside our own.

@@ -34,19 +34,38 @@ impl Mounted {
         Self { folders, content }
     }
 
-    /// Ends once one of them has changed.
-    pub async fn changed(&self) {
+    /// Ends once they have changed into something that can be used: a process that cannot begin anew with it had better
+    /// stay. `check` says what is wrong.
+    pub async fn changed(&self, check: impl Fn() -> anyhow::Result<()>) {
         let mut look = tokio::time::interval(LOOK);
+        let mut refused = self.content;
         loop {
             look.tick().await;
-            if self.differs() {
-                return;
+            match self.differs(&check) {
+                None => {}
+                Some((_, Ok(()))) => return,
+                // Said once.
+                Some((content, Err(_))) if content == refused => {}
+                Some((content, Err(error))) => {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "a mounted Secret has changed and cannot be used: it is not read"
+                    );
+                    refused = content;
+                }
             }
         }
     }
 
-    fn differs(&self) -> bool {
-        content(&self.folders) != self.content
+    /// The other content, and whether it can be used.
+    fn differs(&self, check: impl Fn() -> anyhow::Result<()>) -> Option<([u8; 32], anyhow::Result<()>)> {
+        let now = content(&self.folders);
+        if now == self.content {
+            return None;
+        }
+        let checked = check();
+        // It may have been exchanged while it was checked.
+        (content(&self.folders) == now).then_some((now, checked))
     }
 }
 
@@ -96,11 +115,33 @@ mod tests {
         exchange(folder.path(), "1", "secret");
         symlink("..data/password", folder.path().join("password")).unwrap();
         let mounted = Mounted::of(vec![folder.path().to_owned(), folder.path().join("absent")]);
-        assert!(!mounted.differs());
+        assert!(mounted.differs(|| Ok(())).is_none());
         exchange(folder.path(), "2", "secret");
-        assert!(!mounted.differs(), "the same content again");
+        assert!(mounted.differs(|| Ok(())).is_none(), "the same content again");
         exchange(folder.path(), "3", "another");
-        assert!(mounted.differs());
+        assert!(matches!(mounted.differs(|| Ok(())), Some((_, Ok(())))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_used_does_not_end_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        fs::write(&file, "secret").unwrap();
+        let mounted = Mounted::of(vec![folder.path().to_owned()]);
+        let check = || {
+            let password = fs::read_to_string(&file)?;
+            anyhow::ensure!(!password.is_empty(), "no password");
+            Ok(())
+        };
+        fs::write(&file, "").unwrap();
+        let minute = Duration::from_secs(60);
+        assert!(
+            tokio::time::timeout(minute, mounted.changed(check))
+                .await
+                .is_err()
+        );
+        fs::write(&file, "another").unwrap();
+        assert!(tokio::time::timeout(minute, mounted.changed(check)).await.is_ok());
     }
 
     #[test]
@@ -108,8 +149,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Mounted::of(vec![folder.path().join("auth")]);
         fs::create_dir(folder.path().join("auth")).unwrap();
-        assert!(!mounted.differs());
+        assert!(mounted.differs(|| Ok(())).is_none());
         fs::write(folder.path().join("auth/username"), "druid").unwrap();
-        assert!(mounted.differs());
+        assert!(matches!(mounted.differs(|| Ok(())), Some((_, Ok(())))));
     }
 }

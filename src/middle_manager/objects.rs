@@ -74,6 +74,19 @@ impl std::str::FromStr for Role {
     }
 }
 
+/// What is wrong with the first label that cannot be put on PeonTasks.
+#[must_use]
+pub fn invalid_label(labels: &BTreeMap<String, String>) -> Option<String> {
+    let reserved = |key: &str| key.starts_with("peon.dev/") || key == crate::api::LABEL_MANAGED_BY;
+    let wrong = |(key, value): &(&String, &String)| {
+        !names::is_qualified_name(key) || !names::is_label_value(value) || reserved(key)
+    };
+    let (key, value) = labels.iter().find(wrong)?;
+    Some(format!(
+        "taskLabels: {key}={value} cannot be a label of PeonTasks: Kubernetes does not take it, or the operator sets it"
+    ))
+}
+
 /// The objects of one VirtualMiddleManager.
 #[derive(Debug, Clone, Copy)]
 pub struct Objects<'a> {
@@ -100,7 +113,13 @@ impl<'a> Objects<'a> {
     /// Name of the Service of an identity; its host is made of it.
     #[must_use]
     pub fn service_name(&self, ordinal: u16) -> String {
-        names::attempt(&self.manager.name_any(), u32::from(ordinal))
+        names::attempt(&self.name(), u32::from(ordinal))
+    }
+
+    /// Name of everything else. Not that of the `VirtualMiddleManager` alone: somebody who names it `druid` may have a
+    /// service account of that name, and `zookeeper-0` may be the Service of something else.
+    fn name(&self) -> String {
+        format!("{}-vmm", self.manager.name_any())
     }
 
     /// Port that the overlord is told.
@@ -153,8 +172,11 @@ impl<'a> Objects<'a> {
     /// Who the pod is, and what it may do.
     #[must_use]
     pub fn account(&self) -> Vec<Value> {
-        let name = self.manager.name_any();
+        let name = self.name();
         let role = &self.surroundings.role;
+        // The role of a binding cannot be changed, and another release or scope has another one.
+        let of_role = Sha256::digest(format!("{}/{}", role.kind, role.name));
+        let binding = format!("{name}-{}", &names::hex(&of_role)[..8]);
         vec![
             json!({
                 "apiVersion": "v1",
@@ -164,7 +186,7 @@ impl<'a> Objects<'a> {
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "RoleBinding",
-                "metadata": self.metadata(&name),
+                "metadata": self.metadata(&binding),
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role.kind, "name": role.name},
                 "subjects": [{
                     "kind": "ServiceAccount", "name": name, "namespace": self.manager.namespace(),
@@ -176,7 +198,7 @@ impl<'a> Objects<'a> {
     /// The Deployment, whose pod is told the hosts of all identities by ordinal.
     #[must_use]
     pub fn deployment(&self, hosts: &[String]) -> Value {
-        let name = self.manager.name_any();
+        let name = self.name();
         let secrets = self.secrets();
         let volume = |(volume, _, secret): &(&str, &str, &SecretRef)| json!({"name": volume, "secret": {"secretName": secret.name, "defaultMode": 0o440}});
         let mount = |(volume, path, _): &(&str, &str, &SecretRef)| json!({"name": volume, "mountPath": path, "readOnly": true});
@@ -223,7 +245,7 @@ impl<'a> Objects<'a> {
                             "image": self.surroundings.image,
                             "args": [
                                 "middle-manager",
-                                format!("--name={name}"),
+                                format!("--name={}", self.manager.name_any()),
                                 format!("--namespace={}", self.manager.namespace().unwrap_or_default()),
                                 format!("--hosts={}", hosts.join(",")),
                                 format!("--body-limit={}", self.manager.spec.max_task_bytes),
@@ -249,14 +271,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
-    fn memory(&self) -> String {
-        let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
-        format!("{}Mi", 192 + 4 * mebibytes)
-    }
-
-    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`) and what stands
-    /// in its arguments is left out.
+    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,
+    /// whose Secret is another volume) and what stands in its arguments is left out.
     fn configuration(&self) -> String {
         let spec = &self.manager.spec;
         let read = json!([
@@ -265,10 +281,15 @@ impl<'a> Objects<'a> {
             spec.payload,
             spec.auth,
             spec.tls,
-            spec.submissions,
             spec.task_labels,
         ]);
         names::hex(&Sha256::digest(read.to_string()))
+    }
+
+    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
+    fn memory(&self) -> String {
+        let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
+        format!("{}Mi", 192 + 4 * mebibytes)
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

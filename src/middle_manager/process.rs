@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::announce::{Announcer, this_process};
@@ -18,8 +19,11 @@ use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
 use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::serve::{Port, bind};
 use super::standing::Standing;
+use super::submission::Policy;
+use super::submit::Submitter;
+use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
@@ -40,6 +44,9 @@ const GRACE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// What looks after the tasks that users apply.
+type OfUsers = Submitter<Arc<Line>, Queue>;
 
 /// Serves the identities of a VirtualMiddleManager. The operator starts it.
 #[derive(Debug, Clone, Args)]
@@ -95,7 +102,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
-    let mut background = probes(options.listen, &health).await?;
+    let mut background = JoinSet::new();
+    probes(options.listen, &health, &mut background).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
@@ -116,6 +124,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -123,6 +132,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lines.clone(),
         tasks.clone(),
         overlord.clone(),
+        policy,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
@@ -157,6 +167,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
+    background.spawn(submitter.run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {
@@ -165,7 +176,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}
-        () = mounted.changed() => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
+        () = mounted.changed(|| equipment::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
 
     tasks.drain();
@@ -188,19 +199,32 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves the probes.
-async fn probes(listen: SocketAddr, health: &Health) -> anyhow::Result<JoinSet<()>> {
-    let mut background = JoinSet::new();
-    let listener = tokio::net::TcpListener::bind(listen).await;
-    let listener = listener.with_context(|| format!("--listen {listen} cannot be bound"))?;
+/// What looks after the tasks that users apply, and how it is told which they may be.
+fn submitter(
+    binder: &Arc<Binder<Arc<Line>>>,
+    manager: &VirtualMiddleManager,
+    overlord: &Overlord,
+) -> anyhow::Result<(watch::Sender<Policy>, OfUsers)> {
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
+    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
+}
+
+async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let port = bind(listen)
+        .await
+        .with_context(|| format!("--listen {listen} cannot be bound"))?;
     background.spawn(health.clone().beat());
     let served = health.clone().routes();
     background.spawn(async move {
-        if let Err(error) = axum::serve(listener, served).await {
+        if let Err(error) = axum::serve(port, served).await {
             tracing::error!(%error, "the probes are not served any more");
         }
     });
-    Ok(background)
+    Ok(())
 }
 
 /// The object. While the API server does not answer it is waited for: a container that ends for it is started again less

@@ -10,6 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::announce::{AnnouncementState, Announcer, States};
 use super::backend::Ordinal;
@@ -17,9 +18,10 @@ use super::line::Line;
 use super::overlord::Overlord;
 use super::process::Options;
 use super::report::{self, Facts};
+use super::submission::Policy;
 use super::tasks::Tasks;
 use super::{announce, drain, equipment};
-use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES};
+use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
 use crate::kube::error;
 
@@ -44,6 +46,9 @@ pub(super) struct Standing {
     overlord: Overlord,
     leader: Option<String>,
     asked: Option<Instant>,
+    policy: watch::Sender<Policy>,
+    /// As whom this process submits.
+    submitter: Option<SecretRef>,
 }
 
 impl Standing {
@@ -54,6 +59,7 @@ impl Standing {
         lines: Vec<Arc<Line>>,
         tasks: Arc<Tasks<Arc<Line>>>,
         overlord: Overlord,
+        policy: watch::Sender<Policy>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
@@ -66,6 +72,8 @@ impl Standing {
             overlord,
             leader: None,
             asked: None,
+            policy,
+            submitter: equipment::submitter_secret(&manager.spec).cloned(),
         }
     }
 
@@ -88,6 +96,7 @@ impl Standing {
                         if self.spec != object.spec {
                             self.spec = object.spec;
                             self.tasks.want(self.spec.identities);
+                            self.tell_policy();
                             self.announce(announcer);
                         }
                     }
@@ -125,6 +134,14 @@ impl Standing {
     fn drain(&self, identity: Ordinal, line: &Line) -> Option<Drain> {
         let free = self.tasks.used(identity) == 0;
         drain::state(identity.0, self.spec.identities, free, line.told_all())
+    }
+
+    /// Another user needs another pod, which is on its way.
+    fn tell_policy(&self) {
+        if equipment::submitter_secret(&self.spec) == self.submitter.as_ref() {
+            self.policy
+                .send_replace(Policy::of(self.spec.submissions.as_ref()));
+        }
     }
 
     async fn ask_for_the_leader(&mut self) {

@@ -68,8 +68,28 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
+/// The process that serves the identities.
+pub(super) fn server(fixture: &Fixture) -> Result<Option<i32>> {
+    process(fixture, NAMESPACE, "peon.dev/serves")
+}
+
+/// Kills the process that serves the identities, and waits for the next.
+pub(super) fn kill_server(fixture: &Fixture) -> Result<()> {
+    kill(fixture, NAMESPACE, "peon.dev/serves")
+}
+
+/// The process of the pod that serves the identities, or of the operator's.
+fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+    process_named(fixture, namespace, selector, PROGRAM)
+}
+
+/// Kills that process, and waits for another one.
+pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
+    kill_named(fixture, namespace, selector, PROGRAM)
+}
+
 /// The process of that name in the pods of a selector.
-fn process(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
+fn process_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
     let pods = fixture
         .kubectl
         .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
@@ -86,18 +106,8 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Re
     Ok(found.map(|p| p.id))
 }
 
-/// Kills the process that serves the identities, and waits for the next.
-pub(super) fn kill_server(fixture: &Fixture) -> Result<()> {
-    kill(fixture, NAMESPACE, "peon.dev/serves", PROGRAM)
-}
-
-/// The process that serves the identities.
-pub(super) fn server(fixture: &Fixture) -> Result<Option<i32>> {
-    process(fixture, NAMESPACE, "peon.dev/serves", PROGRAM)
-}
-
-fn kill(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
-    let find = || process(fixture, namespace, selector, name);
+fn kill_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
+    let find = || process_named(fixture, namespace, selector, name);
     let id = wait_until(LIMIT, "the process", find)?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {
@@ -125,7 +135,6 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
         fixture,
         OPERATOR_NAMESPACE,
         "app.kubernetes.io/name=peon-operator",
-        PROGRAM,
     )?;
     tasks.end()
 }
@@ -136,7 +145,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
     let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
-    kill(fixture, NAMESPACE, "app=overlord", "java")?;
+    kill_named(fixture, NAMESPACE, "app=overlord", "java")?;
     fixture.kubectl.wait_for(&pods, LIMIT, |found| {
         let now = container(found);
         now["restartCount"].as_u64() > before && now["ready"] == true

@@ -9,6 +9,8 @@ mod polls;
 mod races;
 mod runs;
 mod strangers;
+mod streaming;
+mod submissions;
 mod worker;
 
 use anyhow::{Context, Result, ensure};
@@ -25,13 +27,18 @@ const NAME: &str = "ingestion";
 
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
-    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
-    let all = all
+    let all = runs::CASES
+        .iter()
+        .chain(kills::CASES)
+        .chain(faults::CASES)
         .chain(races::CASES)
         .chain(polls::CASES)
-        .chain(strangers::CASES);
-    let all = all.chain(faults_network::CASES).chain(faults_node::CASES);
-    let all = all.chain(draining::CASES);
+        .chain(strangers::CASES)
+        .chain(faults_network::CASES)
+        .chain(faults_node::CASES)
+        .chain(draining::CASES)
+        .chain(streaming::CASES)
+        .chain(submissions::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
