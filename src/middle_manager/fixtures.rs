@@ -156,6 +156,7 @@ impl Identity {
             backend: backend.clone(),
             credentials: None,
             body_limit: BODY_LIMIT,
+            room: super::routes::room(BODY_LIMIT),
             discovered: discovered.clone(),
         };
         change(&mut served);

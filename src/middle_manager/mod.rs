@@ -19,6 +19,7 @@ pub mod backend;
 pub mod backlog;
 pub mod bind;
 mod body;
+mod complete;
 pub mod controller;
 pub mod credentials;
 mod departed;

@@ -18,7 +18,7 @@ use super::line::Line;
 use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
-use super::routes::{BODY_LIMIT, Served, routes};
+use super::routes::{BODY_LIMIT, Served, room, routes};
 use super::serve::{Port, bind};
 use super::standing::Standing;
 use super::submission::Policy;
@@ -146,6 +146,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let discovered: Vec<Arc<AtomicBool>> = lines.iter().map(|_| Arc::default()).collect();
     let (ending, ended) = tokio::sync::watch::channel(false);
     let mut ports = JoinSet::new();
+    let room = room(options.body_limit);
     for (ordinal, line) in (0_u16..).zip(&lines) {
         let index = usize::from(ordinal);
         let host = options.hosts.get(index).map(String::as_str).unwrap_or_default();
@@ -156,6 +157,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             backend: binder.clone(),
             credentials: equipment::auth(&manager.spec)?,
             body_limit: options.body_limit,
+            room: room.clone(),
             discovered: discovered.get(index).cloned().unwrap_or_default(),
         };
         let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, FIRST_POD_PORT + ordinal));

@@ -26,8 +26,8 @@ use crate::druid::worker::{Answer, Counter};
 
 /// Largest assignment in bytes, as it is sent and as JSON, where nothing else is said.
 pub const BODY_LIMIT: usize = 64 << 20;
-/// Assignments that are read at the same time. An overlord sends one after the other.
-const ASSIGNMENTS: usize = 4;
+/// Least room for assignments, in bytes.
+const LEAST_ROOM: usize = 16 << 20;
 /// For so long the body of an assignment is waited for: the overlord itself gives up then.
 const READING: Duration = Duration::from_secs(60);
 /// For so long the cluster is waited for before a complete state is answered, where the poll does not end sooner.
@@ -50,13 +50,29 @@ pub struct Served<B> {
     pub credentials: Option<Credentials>,
     /// Largest assignment in bytes, as it is sent and as JSON; see [`BODY_LIMIT`].
     pub body_limit: usize,
+    /// Room for assignments, from when they are read until they are kept: see [`room`]. All identities share it.
+    pub room: Arc<Semaphore>,
     /// Whether the identity stands in discovery. Whoever announces it says so.
     pub discovered: Arc<AtomicBool>,
 }
 
 struct Worker<B> {
     served: Served<B>,
-    assignments: Semaphore,
+}
+
+/// Room for one assignment of the largest size, or many smaller ones: what they take is bounded, whatever is sent at the
+/// same time. In KiB.
+#[must_use]
+pub fn room(body_limit: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(body_limit.max(LEAST_ROOM).div_ceil(1024)))
+}
+
+/// What a body takes of it: what it says that it has, or else the most that it may have.
+fn takes(headers: &HeaderMap, most: usize) -> u32 {
+    let said = headers.get(header::CONTENT_LENGTH);
+    let said = said.and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let kibibytes = said.unwrap_or(most).min(most).div_ceil(1024).max(1);
+    u32::try_from(kibibytes).unwrap_or(u32::MAX)
 }
 
 type Shared<B> = State<Arc<Worker<B>>>;
@@ -65,10 +81,7 @@ type Shared<B> = State<Arc<Worker<B>>>;
 ///
 /// What a client orders is carried out even if the client goes away meanwhile.
 pub fn routes<B: Backend>(served: Served<B>) -> Router {
-    let worker = Arc::new(Worker {
-        served,
-        assignments: Semaphore::new(ASSIGNMENTS),
-    });
+    let worker = Arc::new(Worker { served });
     let guarded = Router::new()
         .route("/druid-internal/v1/worker", get(poll::<B>))
         .route("/druid-internal/v1/worker/assignTask", post(assign::<B>))
@@ -179,7 +192,9 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
     })?;
     let most = worker.served.body_limit;
-    let place = worker.assignments.acquire().await.map_err(broken)?;
+    let room = worker.served.room.clone();
+    let place = room.acquire_many_owned(takes(&parts.headers, most)).await;
+    let place = place.map_err(broken)?;
     let bytes = match tokio::time::timeout(READING, Limited::new(body, most).collect()).await {
         Ok(Ok(read)) => Vec::from(read.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -198,8 +213,8 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
     let aside_better = bytes.len() > MANY_BYTES;
     let read = move || body::assigned(format, bytes, most);
     let task = if aside_better { aside(read).await? } else { read() }?;
-    drop(place);
     see_through(async move {
+        let _place = place;
         let served = &worker.served;
         served.backend.assign(served.identity, task).await
     })
