@@ -95,8 +95,8 @@ impl Standing {
                         self.status = object.status.unwrap_or_default();
                         if self.spec != object.spec {
                             self.spec = object.spec;
-                            self.tell_policy();
                             self.tasks.want(self.spec.identities);
+                            self.tell_policy();
                             self.announce(announcer);
                         }
                     }
@@ -131,17 +131,17 @@ impl Standing {
         }
     }
 
+    fn drain(&self, identity: Ordinal, line: &Line) -> Option<Drain> {
+        let free = self.tasks.used(identity) == 0;
+        drain::state(identity.0, self.spec.identities, free, line.told_all())
+    }
+
     /// Another user needs another pod, which is on its way.
     fn tell_policy(&self) {
         if equipment::submitter_secret(&self.spec) == self.submitter.as_ref() {
             self.policy
                 .send_replace(Policy::of(self.spec.submissions.as_ref()));
         }
-    }
-
-    fn drain(&self, identity: Ordinal, line: &Line) -> Option<Drain> {
-        let free = self.tasks.used(identity) == 0;
-        drain::state(identity.0, self.spec.identities, free, line.told_all())
     }
 
     async fn ask_for_the_leader(&mut self) {

@@ -152,7 +152,7 @@ impl Bench<'_> {
         self.fixture.druid.tell("/druid/indexer/v1/worker", &body)
     }
 
-    /// Waits until no worker has a task and no task a pod.
+    /// Waits until no worker has a task and no pod of a task runs.
     fn until_idle(&self) -> Result<()> {
         let mut last = Value::Null;
         let idle = wait_until(LIMIT, "the workers to be idle", || {
@@ -162,8 +162,11 @@ impl Bench<'_> {
         });
         idle.with_context(|| last.to_string())?;
         let pods = ["pod", "--selector=peon.dev/task", "--namespace", NAMESPACE];
-        let gone = |found: &Value| found["items"] == json!([]);
-        self.fixture.kubectl.wait_for(&pods, LIMIT, gone).map(drop)
+        let ended = |found: &Value| {
+            let mut pods = found["items"].as_array().into_iter().flatten();
+            pods.all(|pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
+        };
+        self.fixture.kubectl.wait_for(&pods, LIMIT, ended).map(drop)
     }
 }
 

@@ -27,15 +27,18 @@ const NAME: &str = "ingestion";
 
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
-    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
-    let all = all
+    let all = runs::CASES
+        .iter()
+        .chain(kills::CASES)
+        .chain(faults::CASES)
         .chain(races::CASES)
         .chain(polls::CASES)
-        .chain(strangers::CASES);
-    let all = all.chain(faults_network::CASES).chain(faults_node::CASES);
-    let all = all.chain(draining::CASES);
-    let all = all.chain(streaming::CASES);
-    let all = all.chain(submissions::CASES);
+        .chain(strangers::CASES)
+        .chain(faults_network::CASES)
+        .chain(faults_node::CASES)
+        .chain(draining::CASES)
+        .chain(streaming::CASES)
+        .chain(submissions::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 

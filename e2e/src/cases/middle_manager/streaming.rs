@@ -76,7 +76,7 @@ fn exactly_once(fixture: &Fixture) -> Result<()> {
         rows.len()
     );
     progress.say(format_args!(
-        "{written} rows, each published once by one of {} tasks",
+        "{written} rows, each published once, by {} tasks",
         tasks.len()
     ));
     Ok(())
