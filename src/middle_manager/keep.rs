@@ -92,8 +92,7 @@ impl<'a> Attempt<'a> {
     /// Does what is left to do. Saying it again completes what is missing.
     ///
     /// # Access control
-    /// peontasks: create, get; secrets, configmaps: create. Of a task that was submitted for a PeonTask also peontasks,
-    /// peontasks/status: patch; secrets, configmaps: get.
+    /// peontasks: create, get, patch. peontasks/status: patch. secrets, configmaps: create, get.
     ///
     /// # Errors
     /// When it is to be tried again.

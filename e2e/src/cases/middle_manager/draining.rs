@@ -75,7 +75,7 @@ fn drains(fixture: &Fixture) -> Result<()> {
 fn relabelled(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_label", 20_000)?;
-    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{}", super::NAME);
+    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{}-vmm", super::NAME);
     let mut names = Vec::new();
     for id in &tasks.ids {
         names.push(manager.until_assigned(id)?);
