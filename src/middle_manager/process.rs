@@ -45,6 +45,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What looks after the tasks that users apply.
+type OfUsers = Submitter<Arc<Line>, Queue>;
+
 /// Serves the identities of a VirtualMiddleManager. The operator starts it.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -201,7 +204,7 @@ fn submitter(
     binder: &Arc<Binder<Arc<Line>>>,
     manager: &VirtualMiddleManager,
     overlord: &Overlord,
-) -> anyhow::Result<(watch::Sender<Policy>, Submitter<Arc<Line>, Queue>)> {
+) -> anyhow::Result<(watch::Sender<Policy>, OfUsers)> {
     let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
     let queue = Queue {
         submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,

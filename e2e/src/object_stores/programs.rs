@@ -4,12 +4,10 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
-use crate::{
-    cache::Cache,
-    exec,
-    lock::{Busy, Lock},
-    progress::Progress,
-};
+use crate::{cache::Cache, progress::Progress, tools::program};
+
+/// Where they are in the cache.
+const FOLDER: &str = "object-stores";
 
 const VERSITYGW: &str = "v1.8.0";
 const FAKE_GCS: &str = "v1.56.1";
@@ -18,30 +16,20 @@ const AZURITE: &str = "3.35.0";
 
 /// S3 over a folder.
 pub(super) fn versitygw(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    go(
-        cache,
-        progress,
-        "versitygw",
-        "github.com/versity/versitygw/cmd/versitygw",
-        VERSITYGW,
-    )
+    let package = "github.com/versity/versitygw/cmd/versitygw";
+    program::go(cache, progress, FOLDER, package, VERSITYGW)
 }
 
 /// Google Cloud Storage in memory.
 pub(super) fn fake_gcs(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    go(
-        cache,
-        progress,
-        "fake-gcs-server",
-        "github.com/fsouza/fake-gcs-server",
-        FAKE_GCS,
-    )
+    let package = "github.com/fsouza/fake-gcs-server";
+    program::go(cache, progress, FOLDER, package, FAKE_GCS)
 }
 
 /// Microsoft's own emulator of Azure Storage: a script for Node.js.
 pub(super) fn azurite(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let name = format!("azurite-{AZURITE}");
-    let folder = installed(cache, progress, &name, |to| {
+    let name = format!("{FOLDER}/azurite-{AZURITE}");
+    let folder = program::installed(cache, progress, &name, |to| {
         let mut npm = Command::new("npm");
         npm.args([
             "install",
@@ -56,38 +44,4 @@ pub(super) fn azurite(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
         npm
     })?;
     Ok(folder.join("node_modules/azurite/dist/src/blob/main.js"))
-}
-
-fn go(cache: &Cache, progress: &Progress, program: &str, package: &str, version: &str) -> Result<PathBuf> {
-    let folder = installed(cache, progress, &format!("{program}-{version}"), |to| {
-        let mut go = Command::new("go");
-        go.env("CGO_ENABLED", "0")
-            .env("GOWORK", "off")
-            .env("GOFLAGS", "")
-            .env("GOBIN", to);
-        go.args(["install", "-trimpath", &format!("{package}@{version}")]);
-        go
-    })?;
-    Ok(folder.join(program))
-}
-
-fn installed(
-    cache: &Cache,
-    progress: &Progress,
-    name: &str,
-    install: impl FnOnce(&std::path::Path) -> Command,
-) -> Result<PathBuf> {
-    let entry = format!("object-stores/{name}");
-    if cache.path(&entry).exists() {
-        return Ok(cache.path(&entry));
-    }
-    let lock = cache.path("object-stores.lock");
-    let _lock = Lock::take(&lock, "the object stores", Busy::Wait, progress)?;
-    cache.entry(&entry, |to| {
-        let step = progress.slow_step(name, "installing, a minute or two, once");
-        std::fs::create_dir_all(to)?;
-        exec::logged(&mut install(to), &cache.path("object-stores.log"))?;
-        step.done("installed");
-        Ok(())
-    })
 }

@@ -2,6 +2,7 @@
 
 mod apt;
 mod kubernetes;
+pub(crate) mod program;
 
 use std::path::PathBuf;
 

@@ -25,6 +25,12 @@ impl Known {
         busy.map(|t| t.identity).max()
     }
 
+    /// Whether a task of this id is assigned here, or was and is not forgotten.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.tasks.contains_key(id)
+    }
+
     /// The PeonTask of a task.
     #[must_use]
     pub fn target(&self, id: &str) -> Option<Target> {
@@ -82,11 +88,5 @@ impl Known {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         !self.doubts.is_empty()
-    }
-
-    /// Whether a task of this id is assigned here, or was and is not forgotten.
-    #[must_use]
-    pub fn has(&self, id: &str) -> bool {
-        self.tasks.contains_key(id)
     }
 }

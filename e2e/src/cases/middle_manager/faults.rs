@@ -68,8 +68,18 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
+/// The process that serves the identities.
+pub(super) fn server(fixture: &Fixture) -> Result<Option<i32>> {
+    process(fixture, NAMESPACE, "peon.dev/serves")
+}
+
+/// Kills the process that serves the identities, and waits for the next.
+pub(super) fn kill_server(fixture: &Fixture) -> Result<()> {
+    kill(fixture, NAMESPACE, "peon.dev/serves")
+}
+
 /// The process of the pod that serves the identities, or of the operator's.
-pub(super) fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
     process_named(fixture, namespace, selector, PROGRAM)
 }
 
@@ -109,7 +119,7 @@ fn kill_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) ->
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    kill_server(fixture)?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
     tasks.end()?;

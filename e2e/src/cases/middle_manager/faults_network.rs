@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     Case, Manager, case,
-    faults::{InFlight, process},
+    faults::{InFlight, server},
     list, noop, text,
     worker::{JSON, Worker},
 };
@@ -154,16 +154,14 @@ fn session_expires(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_no_session", 40_000)?;
     let overlord = direct(fixture)?;
-    let id = wait_until(LIMIT, "the process", || {
-        process(fixture, NAMESPACE, "peon.dev/serves")
-    })?;
+    let id = wait_until(LIMIT, "the process", || server(fixture))?;
     let paused = Paused::by(id, Signal::SIGSTOP)?;
     wait_until(LIMIT, "the end of its session", || {
         Ok((workers(&overlord)? == (0, 0)).then_some(()))
     })?;
     drop(paused);
     manager.until_workers(2)?;
-    let now = process(fixture, NAMESPACE, "peon.dev/serves")?;
+    let now = server(fixture)?;
     ensure!(now == Some(id), "it was another process that announced them");
     let later = manager.submit(&noop(fixture, "after_no_session", 1000))?;
     let status = manager.until_ended(&later)?;
@@ -228,9 +226,7 @@ fn succeeds(fixture: &Fixture, manager: &Manager, name: &str) -> Result<()> {
 fn two_processes(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_two_processes", 60_000)?;
-    let first = wait_until(LIMIT, "the process", || {
-        process(fixture, NAMESPACE, "peon.dev/serves")
-    })?;
+    let first = wait_until(LIMIT, "the process", || server(fixture))?;
     let twin = Twin::start(fixture)?;
     for n in 0..2 {
         succeeds(fixture, &manager, &format!("by_either_{n}"))?;

@@ -109,7 +109,7 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
             .iter_mut()
             .map(|poller| scope.spawn(|| poller.run(&stop)))
             .collect();
-        let killed = faults::kill(fixture, NAMESPACE, "peon.dev/serves").and_then(|()| {
+        let killed = faults::kill_server(fixture).and_then(|()| {
             wait_until(LIMIT, "the states of the next process", || {
                 Ok(polling.iter().all(|p| p.is_finished()).then_some(()))
             })

@@ -110,7 +110,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     }
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
-    faults::kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    faults::kill_server(fixture)?;
     wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;
     ensure!(
         manager.peon_tasks(&id)?.len() == 1,
@@ -201,7 +201,7 @@ fn shut_down_around(fixture: &Fixture) -> Result<()> {
         cancelled(fixture, &manager, id)?;
     }
     // Nothing comes back with another process.
-    faults::kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    faults::kill_server(fixture)?;
     let (_, tasks) = wait_until(LIMIT, "the worker", || {
         Ok(worker.poll(60_000).ok().filter(|a| a.code == 200))
     })?
