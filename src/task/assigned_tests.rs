@@ -13,9 +13,7 @@ use super::ledger::Ledger;
 use super::plan::{Step, plan};
 use super::snapshot::Snapshot;
 use crate::api::conditions::accepted;
-use crate::api::{
-    ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase,
-};
+use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 
 /// A task of this type that names a VirtualMiddleManager.
 fn referring(task_type: &str) -> PeonTask {
@@ -148,9 +146,15 @@ fn chunks_that_are_still_being_created_are_waited_for_without_a_word() {
     for task in [direct, chunks_of(assigned("noop"))] {
         let soon = without_chunk(task.clone(), 1);
         assert_eq!(soon.status, None);
-        assert!(soon.requeue.is_some_and(|r| r < Duration::from_secs(1)), "{soon:?}");
+        assert!(
+            soon.requeue.is_some_and(|r| r < Duration::from_secs(1)),
+            "{soon:?}"
+        );
         let later = without_chunk(task.clone(), 3);
-        assert_eq!(later.status.unwrap().reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
+        assert_eq!(
+            later.status.unwrap().reason.as_deref(),
+            Some(accepted::PAYLOAD_INCOMPLETE)
+        );
         assert!(later.refused_for_now);
         // A clock that is behind does not make it young for ever.
         assert!(without_chunk(task, -60).status.is_some());
@@ -165,7 +169,10 @@ fn chunks_that_nobody_will_create_any_more_fail_it() {
     assert_eq!(failed.phase, Some(Phase::Failed));
     assert_eq!(failed.reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
     let said = serde_json::to_string(&failed.conditions).unwrap();
-    assert!(said.contains("task-0") && said.contains("submit the task again"), "{said}");
+    assert!(
+        said.contains("task-0") && said.contains("submit the task again"),
+        "{said}"
+    );
     // Whoever submitted it with kubectl can repeat that.
     let direct = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
     assert_eq!(waits(direct, 86_400), Some(Phase::Pending));
