@@ -19,6 +19,7 @@ pub mod helm;
 pub mod images;
 pub mod interrupt;
 pub mod kubectl;
+pub mod kwok;
 pub mod lock;
 pub mod object_stores;
 pub mod outside;

@@ -84,7 +84,8 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
     Ok(found.map(|p| p.id))
 }
 
-fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
+/// Kills the process of a pod, and waits until another runs.
+pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
     let id = wait_until(LIMIT, "the process", || process(fixture, namespace, selector))?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {

@@ -1,5 +1,6 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
+mod conformance;
 mod faults;
 mod kills;
 mod runs;
@@ -18,7 +19,11 @@ const NAME: &str = "ingestion";
 
 /// The cases, with their turn: an overlord would give the workers what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
-    let all = runs::CASES.iter().chain(kills::CASES).chain(faults::CASES);
+    let all = runs::CASES
+        .iter()
+        .chain(kills::CASES)
+        .chain(faults::CASES)
+        .chain(conformance::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
