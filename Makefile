@@ -16,7 +16,7 @@ BASE ?= gcr.io/distroless/cc-debian12:nonroot
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its own (KEEP=1 leaves it running)
@@ -37,6 +37,10 @@ bench-logs: tools ## What the log followers cost, beside a plain client, on the 
 	@echo "building with optimisation (several minutes the first time) …"
 	@cargo build --quiet --release --bin follow
 	@CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
+
+.PHONY: bench-middle-manager
+bench-middle-manager: tools ## How soon tasks run and end, beside a stock MiddleManager, on the test cluster (ten minutes)
+	@$(E2E) --wait bench-middle-manager
 
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::{
     cache::Cache,
+    cases::middle_manager::{Manager as Workers, text},
     fixture::{Fixture, LIMIT, NAMESPACE},
     lock::Busy,
     progress::Progress,
+    samples,
     target::Target,
     wait::wait_until,
 };
@@ -45,28 +47,68 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
 }
 
 fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
-    fixture
-        .kubectl
-        .delete(&["peontask", TASK, "--namespace", NAMESPACE])?;
-    progress.say("submitting an ingestion to the overlord, and applying it as a PeonTask");
-    let (id, datasource) = fixture.ingest(TASK, |_| {})?;
-    let task = follow(fixture, progress)?;
-    let pod = task["status"]["podName"]
-        .as_str()
-        .context("the task has no pod")?;
+    progress.say("applying a VirtualMiddleManager");
+    let workers = Workers::start(fixture)?;
+    heading("the overlord's workers: GET /druid/indexer/v1/workers");
+    for worker in workers.until_workers(2)? {
+        let worker = &worker["worker"];
+        println!("{}  capacity {}", text(&worker["host"]), worker["capacity"]);
+    }
+    println!();
+    through_the_overlord(fixture, &workers, progress)?;
+    println!();
+    progress.say("the demo is complete");
+    Ok(())
+}
 
-    heading(&format!("the task's log: kubectl logs {pod}"));
-    print!("{}", fixture.kubectl.logs(&[pod, "--namespace", NAMESPACE])?);
+/// What somebody does who has an overlord and knows nothing of Kubernetes.
+fn through_the_overlord(fixture: &Fixture, workers: &Workers, progress: &Progress) -> Result<()> {
+    progress.say("submitting an ingestion to the overlord: POST /druid/indexer/v1/task");
+    let datasource = format!("demo_{}", fixture.run);
+    let id = format!("index_parallel_{datasource}");
+    let mut sample = samples::index_parallel(TASK, &id, &datasource)?;
+    workers.submit(&sample["spec"]["task"].take())?;
+    let name = workers.until_assigned(&id)?;
+    let task = follow(fixture, &name, progress)?;
+    let status = workers.until_ended(&id)?;
+    if fixture.target.own().is_some() {
+        heading(&format!("the task's log: GET /druid/indexer/v1/task/{id}/log"));
+        print!(
+            "{}",
+            fixture
+                .druid
+                .get_text(&format!("/druid/indexer/v1/task/{id}/log"))?
+        );
+        heading("its report: GET …/reports");
+        let report = fixture
+            .druid
+            .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+        println!(
+            "{}",
+            report["ingestionStatsAndErrors"]["payload"]["rowStats"]["buildSegments"]
+        );
+    } else {
+        // The operator cannot mount the volume on which this overlord keeps its logs.
+        let pod = text(&task["status"]["podName"]);
+        heading(&format!("the task's log: kubectl logs {pod}"));
+        print!("{}", fixture.kubectl.logs(&[pod, "--namespace", NAMESPACE])?);
+    }
+    describe(fixture, &name, &task)?;
+    heading("the task's status at the overlord: GET …/status");
+    println!("{} after {} ms", text(&status["statusCode"]), status["duration"]);
+    if status["statusCode"] != "SUCCESS" {
+        bail!("the task did not succeed: {status}");
+    }
+    show_segments(fixture, &datasource)
+}
+
+fn describe(fixture: &Fixture, name: &str, task: &Value) -> Result<()> {
     heading("the task: kubectl get peontasks -o wide");
-    print!(
-        "{}",
-        fixture
-            .kubectl
-            .run(&["get", "peontasks", "-o", "wide", "--namespace", NAMESPACE])?
-    );
+    let args = ["get", "peontasks", name, "-o", "wide", "--namespace", NAMESPACE];
+    print!("{}", fixture.kubectl.run(&args)?);
     heading("its conditions");
     for condition in task["status"]["conditions"].as_array().into_iter().flatten() {
-        let text = |name: &str| condition[name].as_str().unwrap_or_default();
+        let text = |name: &str| text(&condition[name]);
         println!(
             "{:<12} {:<6} {:<12} {}",
             text("type"),
@@ -75,42 +117,33 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
             text("message")
         );
     }
-    heading("the cpu and memory of its pod");
-    let resources = "jsonpath={.spec.containers[0].resources}";
+    heading("the cpu and memory that it got");
     println!(
-        "{}",
-        fixture
-            .kubectl
-            .run(&["get", "pod", pod, "-o", resources, "--namespace", NAMESPACE])?
+        "cpu {}, memory {}",
+        text(&task["status"]["cpu"]),
+        text(&task["status"]["memory"])
     );
-    if task["status"]["phase"] != "Succeeded" {
-        bail!("the task did not succeed: {}", task["status"]);
-    }
+    Ok(())
+}
+
+fn show_segments(fixture: &Fixture, datasource: &str) -> Result<()> {
     heading("the segments that Druid has now");
-    for segment in segments(fixture, &datasource)? {
-        println!(
-            "{} {} bytes",
-            segment["identifier"].as_str().unwrap_or_default(),
-            segment["size"]
-        );
+    for segment in segments(fixture, datasource)? {
+        println!("{} {} bytes", text(&segment["identifier"]), segment["size"]);
     }
-    // The overlord has no worker and would wait for one to report the end.
-    fixture.druid.shutdown(&id)?;
-    println!();
-    progress.say("the demo is complete");
     Ok(())
 }
 
 /// Says each phase as it comes, until the task has ended.
-fn follow(fixture: &Fixture, progress: &Progress) -> Result<Value> {
+fn follow(fixture: &Fixture, name: &str, progress: &Progress) -> Result<Value> {
     let mut last = Value::Null;
     wait_until(LIMIT, "the task to end", || {
-        let task = fixture.get(NAMESPACE, TASK)?;
+        let task = fixture.get(NAMESPACE, name)?;
         let phase = task["status"]["phase"].clone();
         if phase != last {
             let reason = task["status"]["reason"].as_str().unwrap_or_default();
             progress.say(format_args!(
-                "{TASK}: {} ({reason})",
+                "{name}: {} ({reason})",
                 phase.as_str().unwrap_or("created")
             ));
             last = phase.clone();

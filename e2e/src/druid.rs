@@ -147,6 +147,16 @@ impl Druid {
         serde_json::from_str(&text).with_context(|| format!("POST {path} answered no JSON: {text}"))
     }
 
+    /// POST of JSON whose answer does not matter, as long as it is a 2xx.
+    ///
+    /// # Errors
+    /// When the answer is not a 2xx.
+    pub fn tell(&self, path: &str, body: &Value) -> Result<()> {
+        self.proxy
+            .request("POST", &self.url(path), Some(&body.to_string()))
+            .map(drop)
+    }
+
     /// Submits a task; returns its id.
     ///
     /// # Errors

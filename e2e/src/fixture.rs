@@ -100,7 +100,11 @@ impl Fixture {
         let step = progress.step("peon-operator");
         let logs = self.logs()?;
         // As much of a busy machine as a peon has: the operator renews its lease beside peons that start.
-        let mut values = vec!["replicas=1", "resources.requests.cpu=250m"];
+        let mut values = vec![
+            "replicas=1",
+            "resources.requests.cpu=250m",
+            "middleManagers.submissions=true",
+        ];
         values.extend(logs.iter().map(String::as_str));
         self.helm
             .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &values)?;

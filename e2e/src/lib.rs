@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod bench_logs;
+pub mod bench_middle_manager;
 pub mod cache;
 pub mod cases;
 mod changes;
@@ -18,6 +19,7 @@ pub mod gate;
 pub mod helm;
 pub mod images;
 pub mod interrupt;
+pub mod kafka;
 pub mod kubectl;
 pub mod kwok;
 pub mod lock;
@@ -27,6 +29,7 @@ pub mod peons;
 pub mod progress;
 pub mod proxy;
 pub mod samples;
+pub mod segments;
 pub mod selftest;
 pub mod suite;
 pub mod target;

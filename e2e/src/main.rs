@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::{
-    bench_logs,
+    bench_logs, bench_middle_manager,
     cache::Cache,
     cluster::{self, Cluster},
     demo,
@@ -37,7 +37,7 @@ struct Cli {
 enum Action {
     /// Install Debian packages and build the Kubernetes programs that are missing; prints the programs' folder.
     Tools,
-    /// Build the container images that are missing (pause, operator, Druid).
+    /// Build the container images that are missing (pause, operator, Druid, Kafka).
     Images {
         /// Only these; all when none is named.
         #[arg(value_enum)]
@@ -81,6 +81,8 @@ enum Action {
     },
     /// Measure what the operator's log followers cost; wants `CONTAINER_LOG_MAX_SIZE=1Gi`.
     BenchLogs,
+    /// Measure how soon tasks run and end, beside a stock MiddleManager.
+    BenchMiddleManager,
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
         /// The folder to write to.
@@ -183,6 +185,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         }
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::BenchLogs => bench_logs::run(&cache, busy, &progress)?,
+        Action::BenchMiddleManager => bench_middle_manager::run(&cache, busy, &progress)?,
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

@@ -143,6 +143,7 @@ fn foreign_image(image: Image) -> Result<String> {
             Some(name) => Ok(name),
             None => bail!("set OPERATOR_IMAGE to an image of the operator that the current cluster can pull"),
         },
+        Image::Kafka => bail!("the Kafka broker runs on a cluster of our own only"),
         Image::Pause => bail!("a foreign cluster has a pause image of its own"),
     }
 }

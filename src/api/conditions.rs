@@ -40,6 +40,16 @@ pub mod accepted {
     pub const PAYLOAD_INCOMPLETE: &str = "PayloadIncomplete";
     /// The overlord has not assigned the task to its VirtualMiddleManager yet.
     pub const NOT_ASSIGNED: &str = "NotAssigned";
+    /// The VirtualMiddleManager submits no tasks.
+    pub const SUBMISSIONS_DISABLED: &str = "SubmissionsDisabled";
+    /// The VirtualMiddleManager submits no tasks of this type.
+    pub const TYPE_NOT_LISTED: &str = "TypeNotListed";
+    /// The overlord refuses the task; the message is its own. Final, unless rights are missing.
+    pub const SUBMISSION_REFUSED: &str = "SubmissionRefused";
+    /// The overlord to which the task is to be submitted does not answer.
+    pub const OVERLORD_UNREACHABLE: &str = "OverlordUnreachable";
+    /// The overlord has another task of this id. Final.
+    pub const ID_CONFLICT: &str = "IdConflict";
     /// The task needs an overlord and nobody is said to have registered it there. Final.
     pub const NEEDS_OVERLORD: &str = "NeedsOverlord";
 }
@@ -71,6 +81,9 @@ pub mod waiting {
     /// Nobody can tell whether the peon is dead: its node does not answer.
     pub const AWAITING_NODE_PROOF: &str = "AwaitingNodeProof";
 }
+
+/// Reason of `Started`: another worker of the overlord runs the task, which has no pod here.
+pub const RUNS_ELSEWHERE: &str = "RunsElsewhere";
 
 /// Reasons of `Suspended`.
 pub mod suspended {

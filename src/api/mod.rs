@@ -11,6 +11,7 @@ pub mod peon_task;
 pub mod peon_template;
 pub mod retry;
 pub mod schema;
+pub mod submission;
 pub mod task_from;
 pub mod virtual_middle_manager;
 
@@ -21,6 +22,7 @@ pub use peon_template::{
     PropertiesSource, Sizing, SourceRef,
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
+pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};
 pub use virtual_middle_manager::{
     VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus,

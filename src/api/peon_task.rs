@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::attempts::{AttemptRecord, Stop};
 use super::retry::RetryPolicy;
 use super::schema;
+use super::submission::{Submission, SubmissionState};
 use super::task_from::TaskFrom;
 
 /// One Apache Druid ingestion task. It becomes a ConfigMap and a pod of the same namespace with the cpu and
@@ -30,6 +31,7 @@ use super::task_from::TaskFrom;
     status = "PeonTaskStatus",
     derive = "PartialEq",
     doc = "One Apache Druid ingestion task, run as a pod with the cpu and memory that it asks for.",
+    selectable = ".spec.middleManagerRef.name",
     selectable = ".status.phase",
     selectable = ".status.taskId",
     selectable = ".status.taskType",
@@ -65,8 +67,8 @@ use super::task_from::TaskFrom;
 )]
 pub struct PeonTaskSpec {
     /// The Druid task, as it would be sent to the overlord: a JSON object with a `type`. Its `id` is the task's
-    /// id; without one, the name of the PeonTask becomes the id, the only thing that is ever added. At most
-    /// 100 KiB. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
+    /// id; without one, the name of the PeonTask becomes the id, the only thing that is ever added (with
+    /// `middleManagerRef` the name and the uid, since an overlord takes an id once). At most 100 KiB. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
     /// `task`, `taskJson` and `taskFrom` is given. Immutable. Example: `{type: noop, runTime: 1000}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task")]
@@ -187,7 +189,9 @@ pub struct MiddleManagerRef {
     validation = Rule::new("!(has(self.conditions) && self.conditions.exists(c, c.type == 'Complete' && c.status == 'True') && self.conditions.exists(c, c.type == 'Failed' && c.status == 'True'))")
         .message("Complete and Failed exclude each other"),
     validation = Rule::new("!has(oldSelf.conditions) || oldSelf.conditions.all(o, !(o.type in ['Complete', 'Failed'] && o.status == 'True') || (has(self.conditions) && self.conditions.exists(n, n.type == o.type && n.status == 'True' && n.reason == o.reason && n.message == o.message)))")
-        .message("Complete and Failed are final: a verdict cannot be changed")
+        .message("Complete and Failed are final: a verdict cannot be changed"),
+    validation = Rule::new("!has(oldSelf.submission) || has(self.submission)")
+        .message("what was said of a submission cannot be removed")
 )]
 pub struct PeonTaskStatus {
     /// Summary of the conditions: `Pending`, `Starting`, `Running`, `Suspended`, `Succeeded` or `Failed`.
@@ -305,6 +309,11 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
+    /// Of a task that a user created for a VirtualMiddleManager: how far it has come with the overlord.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Submission>")]
+    pub submission: Option<Submission>,
+
     /// The generation of the PeonTask that this status belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -379,6 +388,41 @@ impl PeonTask {
         let annotations = self.metadata.annotations.as_ref();
         let said = annotations.and_then(|a| a.get(super::ANNOTATION_OVERLORD));
         self.is_assigned() && said.is_none_or(|said| said != super::FORGOTTEN)
+    }
+
+    /// How far the task has come with the overlord, where a user created it for a VirtualMiddleManager.
+    #[must_use]
+    pub fn submission(&self) -> Option<&Submission> {
+        self.status.as_ref().and_then(|s| s.submission.as_ref())
+    }
+
+    /// Whether another worker of the overlord runs the task.
+    #[must_use]
+    pub fn runs_elsewhere(&self) -> bool {
+        !self.is_assigned()
+            && self
+                .submission()
+                .is_some_and(|s| s.state == SubmissionState::RunsElsewhere)
+    }
+
+    /// The chunks that the peon's task stands in: of one that was submitted those that the overlord assigned, which only
+    /// who may write the status can name; else those of the spec.
+    #[must_use]
+    pub fn task_from(&self) -> Option<&TaskFrom> {
+        self.submission()
+            .and_then(|s| s.assigned.as_ref())
+            .or(self.spec.task_from.as_ref())
+    }
+
+    /// The id of a task that has none. One that is submitted gets an id of its own each time it is created: an overlord
+    /// takes an id once.
+    #[must_use]
+    pub fn default_task_id(&self) -> String {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        match (&self.spec.middle_manager_ref, &self.metadata.uid) {
+            (Some(_), Some(uid)) => format!("{}_{uid}", super::names::label_value(name)),
+            _ => name.to_owned(),
+        }
     }
 
     /// Number of the current attempt.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+/// Most identities.
+pub const MOST_IDENTITIES: u16 = 32;
+
 /// Workers that an overlord takes for MiddleManagers. Each task that it assigns to one of them becomes a PeonTask of the
 /// same namespace.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +49,9 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
-        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run")
+        .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
+    validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
+        .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord looks for workers.
@@ -58,9 +63,10 @@ pub struct VirtualMiddleManagerSpec {
     pub overlord: Overlord,
 
     /// Workers that the overlord sees, each with a host and port of its own. It puts no two replicas of a streaming task
-    /// on one worker: at least as many as the largest `replicas`. 1 to 32. Default: 2. Example: `3`.
+    /// on one worker: at least as many as the largest `replicas`. 1 to 32. Of fewer than before, the last ones take no
+    /// more tasks, and go when theirs have ended. Default: 2. Example: `3`.
     #[serde(default = "two")]
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(range(min = 1, max = MOST_IDENTITIES))]
     pub identities: u16,
 
     /// Tasks that each identity takes at the same time. At least 1. Default: 10. Example: `50`.
@@ -89,6 +95,12 @@ pub struct VirtualMiddleManagerSpec {
     #[serde(default)]
     pub payload: PayloadPlace,
 
+    /// Largest assignment that is taken, in bytes, as it is sent and as JSON; larger ones are answered with 413. What is
+    /// larger than a PeonTask can be, 16 MiB, is taken and fails at once. 1024 to 268435456. Default: 67108864 (64 MiB).
+    #[serde(default = "task_bytes")]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub max_task_bytes: u32,
+
     /// Credentials between overlord and workers: a Secret of type `kubernetes.io/basic-auth` with the `username` and
     /// `password` of Druid's escalator (`druid.escalator.internalClientUsername`). Requests without them are refused.
     /// Default: none, and nobody is asked for any.
@@ -116,6 +128,10 @@ fn two() -> u16 {
 
 fn ten() -> u32 {
     10
+}
+
+fn task_bytes() -> u32 {
+    64 << 20
 }
 
 fn zero() -> String {
@@ -226,7 +242,8 @@ pub struct Submissions {
     #[schemars(length(max = 64))]
     pub task_types: Vec<String>,
 
-    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. Default: none.
+    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. It needs
+    /// `DATASOURCE` `READ` and `WRITE`. Default: none, and tasks are submitted without any credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 }
@@ -269,10 +286,22 @@ pub struct IdentityStatus {
     pub disabled: bool,
     /// Slots in use.
     pub used: u32,
+    /// How far it has come on its way out, being beyond `spec.identities`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// When an overlord last asked, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_poll_time: Option<Time>,
     /// What went wrong last, while it is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// How far an identity has drained that is not wanted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Drain {
+    /// It takes no tasks, and those that it has run to their end.
+    Draining,
+    /// They have ended, and the overlord knows: it is withdrawn.
+    Drained,
 }

@@ -39,7 +39,7 @@ pub(super) fn about(reason: &str, failed: bool) -> Option<Advice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::conditions::{accepted, cause, suspended, waiting};
+    use crate::api::conditions::{RUNS_ELSEWHERE, accepted, cause, suspended, waiting};
     use crate::api::crds::BORN;
 
     #[test]
@@ -50,6 +50,12 @@ mod tests {
             accepted::INVALID_TEMPLATE,
             accepted::LIMIT_EXCEEDED,
             accepted::PAYLOAD_INCOMPLETE,
+            accepted::NOT_ASSIGNED,
+            accepted::SUBMISSIONS_DISABLED,
+            accepted::TYPE_NOT_LISTED,
+            accepted::SUBMISSION_REFUSED,
+            accepted::OVERLORD_UNREACHABLE,
+            RUNS_ELSEWHERE,
             waiting::STARTING,
             waiting::UNSCHEDULABLE,
             waiting::QUOTA_EXCEEDED,
@@ -74,6 +80,8 @@ mod tests {
         let failed = [
             accepted::INVALID_TASK,
             accepted::NEEDS_OVERLORD,
+            accepted::SUBMISSION_REFUSED,
+            accepted::ID_CONFLICT,
             cause::POD_REFUSED,
             cause::START_DEADLINE,
             cause::CANCELLED,

@@ -64,6 +64,8 @@ pub fn read(task: &Assigned) -> (TaskFacts, Option<String>) {
 pub struct Maker {
     /// Name of the VirtualMiddleManager.
     pub middle_manager: String,
+    /// Its uid.
+    pub uid: String,
     /// Its namespace, and that of its PeonTasks.
     pub namespace: String,
     /// Labels of the PeonTasks, beside our own.
@@ -76,10 +78,18 @@ impl Maker {
     /// Selects the PeonTasks of the VirtualMiddleManager, and their pods.
     #[must_use]
     pub fn selector(&self) -> String {
-        format!(
-            "{LABEL_MIDDLE_MANAGER}={}",
-            names::label_value(&self.middle_manager)
-        )
+        let marks = self
+            .marks()
+            .into_iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        marks.collect::<Vec<_>>().join(",")
+    }
+
+    /// The labels by which they are selected.
+    #[must_use]
+    pub fn marks(&self) -> BTreeMap<String, String> {
+        let name = names::label_value(&self.middle_manager);
+        [(LABEL_MIDDLE_MANAGER.to_owned(), name)].into()
     }
 
     /// The PeonTask of a task, with its chunks. `nth` counts the names that others had taken, from 0.
@@ -95,10 +105,7 @@ impl Maker {
         let chunks = new_task::place(&mut spec, &name, json.to_owned(), secret)?;
         let mut task = PeonTask::new(&name, spec);
         let mut labels = self.labels.clone();
-        labels.insert(
-            LABEL_MIDDLE_MANAGER.to_owned(),
-            names::label_value(&self.middle_manager),
-        );
+        labels.extend(self.marks());
         labels.insert(LABEL_IDENTITY.to_owned(), identity.0.to_string());
         task.metadata.namespace = Some(self.namespace.clone());
         task.metadata.labels = Some(labels);

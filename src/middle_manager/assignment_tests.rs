@@ -9,6 +9,7 @@ use crate::middle_manager::made_up::at;
 fn maker(payload: PayloadPlace) -> Maker {
     Maker {
         middle_manager: "vmm".into(),
+        uid: "vmm-uid".into(),
         namespace: "ns".into(),
         labels: BTreeMap::from([
             ("team".to_owned(), "ads".to_owned()),

@@ -1,6 +1,7 @@
 //! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
 //! acknowledged.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::adopt::{self, NotNow};
 use super::assignment::{self, Maker};
 use super::backend::{Announce, Assigned, Backend, Ordinal, Refused, Unavailable};
+use super::documents::Documents;
 use super::keep::{Attempt, Kept};
 use super::known::SHUT_DOWN;
 use super::lists::Lists;
@@ -19,6 +22,7 @@ use super::moves::{Before, Order, Target};
 use super::task_log::TaskLogs;
 use super::tasks::{GuardedTask, Tasks};
 use super::view::{Seen, TaskView};
+use crate::api::PeonTask;
 use crate::druid::worker::TaskFacts;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
@@ -63,8 +67,37 @@ impl<L: Announce> Binder<L> {
         &self.tasks
     }
 
+    /// The labels by which its PeonTasks are selected.
+    pub(super) fn marks(&self) -> BTreeMap<String, String> {
+        self.maker.marks()
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
+    /// Completes what was decided before: that an assignment is this PeonTask's.
+    ///
+    /// # Access control
+    /// peontasks: patch. secrets, configmaps: get.
+    ///
+    /// # Errors
+    /// When it is to be tried again.
+    pub(super) async fn finish(&self, task: &PeonTask, documents: &Documents) -> Result<(), NotNow> {
+        if let Some(task) = adopt::finish(&self.client, &self.maker, documents, task).await? {
+            self.acknowledge(task);
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, task: PeonTask) {
+        if let Some(seen) = Seen::of(&TaskView::from(task)) {
+            self.tasks.tell(|known, now| known.acknowledge(seen, now));
+        }
     }
 
     #[cfg(test)]
@@ -72,7 +105,7 @@ impl<L: Announce> Binder<L> {
         &self.logs
     }
 
-    fn api(&self) -> Api<GuardedTask> {
+    pub(super) fn api(&self) -> Api<GuardedTask> {
         Api::namespaced(self.client.clone(), &self.maker.namespace)
     }
 
@@ -161,7 +194,10 @@ impl<L: Announce> Binder<L> {
         for target in self.tasks.ask(|known, _| known.to_cancel()) {
             if let Err(error) = self.cancel(&target).await {
                 tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
-                return;
+                // One that is refused keeps no other from it; silence would.
+                if self.tasks.gate(|gate, now| gate.is_lost(now)) {
+                    return;
+                }
             }
         }
     }
@@ -228,9 +264,7 @@ impl<L: Announce> Backend for Binder<L> {
         match self.keep(identity, &facts, &task.json).await? {
             Kept::Never(message) => self.fail(identity, &facts, &message),
             Kept::As(task) => {
-                if let Some(seen) = Seen::of(&TaskView::from(*task)) {
-                    self.tasks.tell(|known, now| known.acknowledge(seen, now));
-                }
+                self.acknowledge(*task);
                 // It may have been shut down meanwhile.
                 self.cancel_all().await;
             }

@@ -264,6 +264,7 @@ async fn a_complete_state_holds_what_the_api_server_has_and_what_was_acknowledge
     let name = bench.server.lock().api.all(Kind::Task).next().unwrap()["metadata"]["name"].clone();
     bench.server.lock().api.remove(Kind::Task, name.as_str().unwrap());
     next.binder.refresh(Ordinal(1)).await.unwrap();
+    next.binder.verify().await.unwrap();
     let last = next.lines[0].said.lock().last().cloned().unwrap();
     assert_eq!(last.task_status.error_msg.as_deref(), Some(DELETED));
 }

@@ -16,7 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::judge::{self, Seen};
-use super::objects::{LABEL_SERVES, Objects, Surroundings};
+use super::objects::{self, LABEL_SERVES, Objects, Surroundings};
 use crate::api::{OPERATOR, VirtualMiddleManager};
 use crate::kube::error;
 use crate::run::lease::{Leadership, NotLeader};
@@ -119,12 +119,16 @@ async fn reconcile(
 }
 
 impl Context {
-    /// Makes everything that there should be, and removes the Services of identities that there are no more.
+    /// Makes everything that there should be, and removes the Services of identities that have drained.
     async fn make(
         &self,
         manager: &VirtualMiddleManager,
         objects: &Objects<'_>,
     ) -> Result<Seen, ReconcileError> {
+        if let Some(wrong) = objects::invalid_label(&manager.spec.task_labels) {
+            // With it every task would be refused, and so every assignment fail.
+            return Ok(Seen::Failed(wrong));
+        }
         let mut hosts = Vec::new();
         for (ordinal, service) in (0..).zip(objects.services()) {
             let kept = self.apply(service).await?;
@@ -167,7 +171,7 @@ impl Context {
         manager: &VirtualMiddleManager,
         objects: &Objects<'_>,
     ) -> Result<(), ReconcileError> {
-        let wanted: Vec<String> = (0..manager.spec.identities)
+        let wanted: Vec<String> = (0..objects.identities())
             .map(|ordinal| objects.service_name(ordinal))
             .collect();
         let namespace = manager.namespace().unwrap_or_default();

@@ -29,6 +29,13 @@ impl Departed {
         self.uids.contains(uid)
     }
 
+    /// It may not be gone after all.
+    pub(super) fn forget(&mut self, uid: &str) {
+        if self.uids.remove(uid) {
+            self.by_age.retain(|(_, departed)| departed != uid);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn uids(&self) -> &HashSet<String> {
         &self.uids
@@ -59,6 +66,9 @@ mod tests {
         assert!(!departed.has("a", at(600)));
         assert!(departed.has("b", at(600)));
         assert!(!departed.has("b", at(900)));
+        departed.add("c", at(900));
+        departed.forget("c");
+        assert!(!departed.has("c", at(900)));
         assert!(departed.uids.is_empty() && departed.by_age.is_empty());
     }
 }

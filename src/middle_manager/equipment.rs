@@ -9,8 +9,11 @@ use rustls::ServerConfig;
 
 use super::assignment::Maker;
 use super::credentials::Credentials;
-use super::objects::{AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR};
+use super::objects::{
+    AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
+};
 use super::{overlord, serve, zookeeper};
+use crate::api::virtual_middle_manager::SecretRef;
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::druid::discovery::Worker;
 
@@ -66,6 +69,25 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
     })
 }
 
+/// The Secret of the user who submits the tasks of users, where it is mounted.
+#[must_use]
+pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
+    let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+    submissions.and_then(|s| s.auth.as_ref())
+}
+
+/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given.
+///
+/// # Errors
+/// When a Secret is not as it should be.
+pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Settings> {
+    let secret = submitter_secret(spec);
+    Ok(overlord::Settings {
+        credentials: secret.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
+        ..overlord(spec)?
+    })
+}
+
 /// How ZooKeeper is reached.
 ///
 /// # Errors
@@ -82,6 +104,18 @@ pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::S
             .map(|_| credentials(ZOOKEEPER_DIR))
             .transpose()?,
     })
+}
+
+/// Whether everything that is read from mounted Secrets can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
+    tls(spec)?;
+    overlord::Overlord::new(&overlord(spec)?)?;
+    overlord::Overlord::new(&submitter(spec)?)?;
+    zookeeper(spec)?;
+    Ok(())
 }
 
 /// The worker that an overlord sees at this host.
@@ -104,6 +138,7 @@ pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
 pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
     Maker {
         middle_manager: manager.metadata.name.clone().unwrap_or_default(),
+        uid: manager.metadata.uid.clone().unwrap_or_default(),
         namespace: namespace.to_owned(),
         labels: manager.spec.task_labels.clone(),
         payload: manager.spec.payload,

@@ -16,6 +16,8 @@ pub mod ready {
     pub const SERVING: &str = "Serving";
     /// The pod that serves the identities does not run, or is not ready.
     pub const NOT_RUNNING: &str = "NotRunning";
+    /// A pod with the last change is not ready; the one before it serves.
+    pub const UPDATING: &str = "Updating";
     /// A Service has no address yet.
     pub const NO_ADDRESS: &str = "NoAddress";
     /// The API server refuses what is to be created; the message is its own.
@@ -29,6 +31,8 @@ pub mod ready {
 pub enum Seen {
     /// The pod is ready.
     Runs,
+    /// One that has the last change is not ready yet; the one before it serves.
+    Updating(String),
     /// It is not, for the reason that the Deployment gives.
     NotReady(String),
     /// A Service has no address.
@@ -43,7 +47,10 @@ impl Seen {
     pub fn of(deployment: &Value) -> Self {
         let status = &deployment["status"];
         let current = status["observedGeneration"] == deployment["metadata"]["generation"];
-        if current && status["readyReplicas"].as_u64().unwrap_or_default() > 0 {
+        let count = |field: &str| status[field].as_u64().unwrap_or_default();
+        let is_ready = count("readyReplicas") > 0;
+        // The pod before it is deleted when the new one is ready.
+        if current && is_ready && count("updatedReplicas") == count("replicas") {
             return Self::Runs;
         }
         let conditions = status["conditions"].as_array();
@@ -52,6 +59,11 @@ impl Seen {
             .flatten()
             .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
             .and_then(|c| c["message"].as_str());
+        if is_ready {
+            let said =
+                said.unwrap_or("the pod that has the last change is not ready yet; the one before it serves");
+            return Self::Updating(said.to_owned());
+        }
         Self::NotReady(said.unwrap_or("no pod of its Deployment is ready").to_owned())
     }
 }
@@ -69,6 +81,7 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
             "a Service has no address yet".to_owned(),
         ),
         (Seen::NotReady(message), _) => (false, ready::NOT_RUNNING, message.clone()),
+        (Seen::Updating(message), _) => (false, ready::UPDATING, message.clone()),
         (Seen::Runs, None) => (
             false,
             ready::STARTING,
@@ -157,9 +170,13 @@ mod tests {
 
     #[test]
     fn a_deployment_runs_when_its_newest_state_has_a_ready_pod() {
-        let deployment = |observed: i64, ready: i64| json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed, "readyReplicas": ready}});
+        let deployment = |observed: i64, ready: i64| json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed, "readyReplicas": ready, "replicas": 1, "updatedReplicas": 1}});
         assert_eq!(Seen::of(&deployment(3, 1)), Seen::Runs);
-        assert!(matches!(Seen::of(&deployment(2, 1)), Seen::NotReady(_)));
+        assert!(matches!(Seen::of(&deployment(2, 1)), Seen::Updating(_)));
+        // The new pod crashes, or waits for a Secret that is not there: the old one is ready.
+        let mut rolling = deployment(3, 1);
+        rolling["status"]["replicas"] = json!(2);
+        assert!(matches!(Seen::of(&rolling), Seen::Updating(_)));
         assert!(matches!(Seen::of(&deployment(3, 0)), Seen::NotReady(_)));
         let refused = json!({"status": {"conditions": [
             {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"},

@@ -6,8 +6,11 @@ use std::time::Duration;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
+use super::adopt::{Adopted, Adoption, NotNow};
 use super::assignment::{Existing, Maker};
 use super::backend::Ordinal;
+use super::documents::Documents;
+use super::provenance::Provenance;
 use crate::api::PeonTask;
 use crate::druid::worker::TaskFacts;
 use crate::kube::chunks::{self, Made};
@@ -32,11 +35,6 @@ pub(super) enum Kept {
     Never(String),
 }
 
-/// A task cannot be kept for now.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NotNow(String);
-
 /// A task on its way.
 pub(super) struct Attempt<'a> {
     client: &'a Client,
@@ -45,6 +43,9 @@ pub(super) struct Attempt<'a> {
     identity: Ordinal,
     facts: &'a TaskFacts,
     json: &'a str,
+    documents: Documents,
+    /// The PeonTask that it says it was submitted for, as long as nothing speaks against it.
+    said: Option<Provenance>,
     /// How many names others have.
     nth: u32,
     /// What is created under the next one; made once, since it may be large.
@@ -71,6 +72,8 @@ impl<'a> Attempt<'a> {
             identity,
             facts,
             json,
+            documents: Documents::new(client.clone(), &maker.namespace, clock.clone()),
+            said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
             nth: 0,
             new: None,
             created: false,
@@ -81,11 +84,28 @@ impl<'a> Attempt<'a> {
     /// Does what is left to do. Saying it again completes what is missing.
     ///
     /// # Access control
-    /// peontasks: create, get; secrets, configmaps: create.
+    /// peontasks: create, get; secrets, configmaps: create. Of a task that was submitted for a PeonTask also peontasks,
+    /// peontasks/status: patch; secrets, configmaps: get.
     ///
     /// # Errors
     /// When it is to be tried again.
     pub(super) async fn go_on(&mut self) -> Result<Kept, NotNow> {
+        if let Some(said) = &self.said {
+            let adoption = Adoption {
+                client: self.client,
+                maker: self.maker,
+                documents: &self.documents,
+                identity: self.identity,
+                facts: self.facts,
+                json: self.json,
+                said,
+            };
+            match adoption.adopt().await? {
+                Adopted::As(task) => return Ok(Kept::As(task)),
+                Adopted::Ended(why) => return Ok(Kept::Never(why)),
+                Adopted::Other => self.said = None,
+            }
+        }
         loop {
             let new = match self.new.take() {
                 Some(new) => new,

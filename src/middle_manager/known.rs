@@ -8,6 +8,8 @@
 //! * after a task's end nothing else is said of it;
 //! * a task is removed by [`Known::forget`] and by nothing else.
 
+mod asked;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
@@ -15,12 +17,13 @@ use k8s_openapi::jiff::Timestamp;
 use super::announcement::{self, Ended, Progress};
 use super::backend::Ordinal;
 use super::departed::Departed;
+use super::doubts::Doubts;
 use super::entries::{Object, Task};
-use super::moves::{Before, Log, Move, Order, Target};
+use super::moves::{Before, Doubt, Move, Order, Target};
 use super::orders::Orders;
 use super::pods::Pods;
 use super::view::{PodSeen, Seen};
-use crate::druid::worker::{TaskAnnouncement, TaskFacts};
+use crate::druid::worker::TaskFacts;
 
 /// Why a task failed whose PeonTask is gone.
 pub const DELETED: &str = "the PeonTask was deleted";
@@ -43,6 +46,7 @@ pub struct Known {
     /// Ends that are held back until then, by uid.
     late: BTreeSet<(Timestamp, String)>,
     departed: Departed,
+    doubts: Doubts,
     /// Version of the newest list: what it did not have and is not newer does not exist.
     floor: Option<u64>,
     /// Uids of the list that a watch begins with, while it comes in.
@@ -51,7 +55,7 @@ pub struct Known {
 
 impl Known {
     /// A PeonTask was seen.
-    pub fn see(&mut self, seen: Seen, now: Timestamp) -> Vec<Move> {
+    pub fn see(&mut self, mut seen: Seen, now: Timestamp) -> Vec<Move> {
         if let Some(listing) = &mut self.listing {
             listing.insert(seen.uid.clone());
         }
@@ -60,6 +64,13 @@ impl Known {
             return moves;
         }
         let uid = seen.uid.clone();
+        if let Some(known) = self.objects.get(&uid).map(|o| o.seen.identity)
+            && known != seen.identity
+        {
+            // Somebody moved it to an identity that was not assigned it.
+            seen.identity = known;
+            self.doubts.add(&uid, None);
+        }
         self.store(seen);
         self.follow(&uid, now, &mut moves);
         moves
@@ -67,8 +78,8 @@ impl Known {
 
     /// This process saw to it that a task and its payload are kept, as this PeonTask.
     pub fn acknowledge(&mut self, seen: Seen, now: Timestamp) -> Vec<Move> {
-        let (uid, identity, facts) = (seen.uid.clone(), seen.identity, seen.facts.clone());
-        let mut moves = self.see(seen, now);
+        let (uid, facts) = (seen.uid.clone(), seen.facts.clone());
+        let mut moves = self.see(seen.clone(), now);
         match self.tasks.get_mut(&facts.id) {
             Some(task) if task.uid.as_ref() == Some(&uid) => task.kept = true,
             Some(task) if !task.has_ended() && !task.kept && self.objects.contains_key(&uid) => {
@@ -81,8 +92,13 @@ impl Known {
             }
             Some(_) => {}
             None if self.objects.contains_key(&uid) => {}
-            // It was deleted before anybody here saw it.
-            None => moves.extend(self.fail(identity, &facts, DELETED, now)),
+            // A watch or a list that was ahead of the answer did not have it.
+            None => {
+                self.departed.forget(&uid);
+                self.store(seen);
+                self.follow(&uid, now, &mut moves);
+                self.doubts.add(&uid, None);
+            }
         }
         moves
     }
@@ -103,12 +119,43 @@ impl Known {
         moves
     }
 
+    /// A PeonTask is not told of any more, or without what marks it as ours; `last` is what it was. Where that would fail
+    /// its task, it is to be looked at first.
+    pub fn vanished(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
+        let said = last.as_ref().and_then(|l| l.state.as_ref());
+        if self.counts(uid) && said.is_none_or(|s| s.progress == Progress::Running) {
+            self.doubts.add(uid, last);
+            return Vec::new();
+        }
+        self.gone(uid, last, now)
+    }
+
+    /// A PeonTask was seen of which nothing can be read that marks it as ours.
+    pub fn unmarked(&mut self, uid: &str) {
+        if self.counts(uid) {
+            self.doubts.add(uid, None);
+        }
+    }
+
+    /// Whether a task runs as this PeonTask.
+    fn counts(&self, uid: &str) -> bool {
+        let object = self.objects.get(uid).filter(|o| !o.has_verdict());
+        let task = object.and_then(|o| self.tasks.get(&o.seen.facts.id));
+        task.is_some_and(|t| t.uid.as_deref() == Some(uid) && !t.has_ended())
+    }
+
+    /// The PeonTask is there, with everything that marks it as ours.
+    pub fn refute(&mut self, doubt: &Doubt) {
+        self.doubts.refute(doubt);
+    }
+
     /// A PeonTask is gone; `last` is what it was.
     pub fn gone(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
         let mut moves = Vec::new();
         self.departed.add(uid, now);
         self.pods.forget(uid);
         self.cancels.remove(uid);
+        let last = last.or(self.doubts.confirm(uid));
         let Some(mut object) = self.objects.remove(uid) else {
             return moves;
         };
@@ -154,8 +201,11 @@ impl Known {
         let mut listed = HashSet::with_capacity(list.len());
         let mut moves = Vec::new();
         for (uid, seen) in list {
+            match seen {
+                Some(seen) => moves.extend(self.see(seen, now)),
+                None => self.unmarked(&uid),
+            }
             listed.insert(uid);
-            moves.extend(seen.into_iter().flat_map(|seen| self.see(seen, now)));
         }
         let Some(version) = version else {
             return moves;
@@ -165,7 +215,7 @@ impl Known {
         let missing = self.objects.values().filter(is_missing);
         let missing: Vec<String> = missing.map(|o| o.seen.uid.clone()).collect();
         for uid in missing {
-            moves.extend(self.gone(&uid, None, now));
+            moves.extend(self.vanished(&uid, None, now));
         }
         self.floor = self.floor.max(Some(version));
         moves
@@ -252,24 +302,6 @@ impl Known {
         self.cancels.iter().filter_map(due).collect()
     }
 
-    /// The tasks of an identity whose end was said.
-    #[must_use]
-    pub fn ended(&self, identity: Ordinal) -> Vec<String> {
-        let ended = |(_, task): &(&String, &Task)| task.identity == identity && task.has_ended();
-        self.tasks
-            .iter()
-            .filter(ended)
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    /// The PeonTask of a task.
-    #[must_use]
-    pub fn target(&self, id: &str) -> Option<Target> {
-        let uid = self.tasks.get(id)?.uid.as_ref()?;
-        self.objects.get(uid).map(Object::target)
-    }
-
     /// The overlord has forgotten a task whose end it has heard. Another life of it may begin.
     pub fn forget(&mut self, id: &str, now: Timestamp) -> Vec<Move> {
         if !self.tasks.get(id).is_some_and(Task::has_ended) {
@@ -287,36 +319,6 @@ impl Known {
             self.follow(&uid, now, &mut moves);
         }
         moves
-    }
-
-    /// Where the log of a task is.
-    #[must_use]
-    pub fn log(&self, identity: Ordinal, id: &str) -> Log {
-        let task = self
-            .tasks
-            .get(id)
-            .filter(|t| t.identity == identity && !t.has_ended());
-        let uid = task.and_then(|t| t.uid.as_ref());
-        let Some(object) = uid.and_then(|uid| self.objects.get(uid)) else {
-            return Log::Elsewhere;
-        };
-        match self
-            .pods
-            .of(&object.seen.uid, &object.pod_name())
-            .filter(|p| p.begun)
-        {
-            Some(pod) => Log::Pod {
-                pod: pod.name.clone(),
-                container: pod.container.clone(),
-            },
-            None => Log::NotBegun,
-        }
-    }
-
-    /// All that is said on the line of an identity.
-    pub fn said(&self, identity: Ordinal) -> impl Iterator<Item = &TaskAnnouncement> {
-        let tasks = self.tasks.values().filter(move |t| t.identity == identity);
-        tasks.filter_map(|t| t.said.as_ref())
     }
 
     #[cfg(test)]

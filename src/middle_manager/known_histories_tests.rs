@@ -26,6 +26,8 @@ enum Step {
     Ends { id: usize, success: bool, log: bool },
     LogIsArchived { id: usize },
     Deleted { id: usize },
+    LabelIsTaken { id: usize },
+    Verify { process: usize },
     Shutdown { process: usize, id: usize },
     OverlordForgets { process: usize },
     Restart { process: usize },
@@ -47,6 +49,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(id, success, log)| Step::Ends { id, success, log }),
         1 => id.clone().prop_map(|id| Step::LogIsArchived { id }),
         1 => id.clone().prop_map(|id| Step::Deleted { id }),
+        1 => id.clone().prop_map(|id| Step::LabelIsTaken { id }),
+        3 => process.clone().prop_map(|process| Step::Verify { process }),
         2 => (process.clone(), id).prop_map(|(process, id)| Step::Shutdown { process, id }),
         2 => process.clone().prop_map(|process| Step::OverlordForgets { process }),
         1 => process.prop_map(|process| Step::Restart { process }),
@@ -68,6 +72,8 @@ struct Server {
     log: Vec<(bool, Seen)>,
     /// Versions at which PeonTasks of an id were deleted.
     deleted: Vec<(usize, u64)>,
+    /// Ids whose PeonTask nobody selects.
+    unlabelled: BTreeSet<usize>,
     /// Ids of which some PeonTask had a SUCCESS.
     succeeded: BTreeSet<usize>,
 }
@@ -98,8 +104,20 @@ impl Server {
         self.version += 1;
         task["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let seen = read(task);
-        self.log.push((false, seen.clone()));
+        if !self.unlabelled.contains(&id) {
+            self.log.push((false, seen.clone()));
+        }
         Some(seen)
+    }
+
+    /// For who selects by it, it is as if it were deleted; what is told is what it was.
+    fn take_label(&mut self, id: usize) {
+        if let Some(task) = self.tasks.get(&id)
+            && self.unlabelled.insert(id)
+        {
+            self.log.push((true, read(task)));
+            self.version += 1;
+        }
     }
 
     fn patch(&mut self, target: &Target, change: impl FnOnce(&mut Value)) -> Option<Seen> {
@@ -112,13 +130,16 @@ impl Server {
         if let Some(mut task) = self.tasks.remove(&id) {
             self.version += 1;
             task["metadata"]["resourceVersion"] = json!(self.version.to_string());
-            self.log.push((true, read(&task)));
+            if !self.unlabelled.remove(&id) {
+                self.log.push((true, read(&task)));
+            }
             self.deleted.push((id, self.version));
         }
     }
 
     fn list(&self) -> List {
-        let seen = self.tasks.values().map(read);
+        let selected = self.tasks.iter().filter(|(id, _)| !self.unlabelled.contains(id));
+        let seen = selected.map(|(_, task)| read(task));
         (
             seen.map(|s| (s.uid.clone(), Some(s))).collect(),
             Some(self.version),
@@ -173,6 +194,11 @@ impl World {
                         before.is_none_or(|b| b == TaskState::Running),
                         "{id} had ended with {before:?} and is {:?}",
                         announcement.status
+                    );
+                    let message = announcement.task_status.error_msg.as_deref();
+                    assert!(
+                        message != Some(DELETED) || self.server.deleted.iter().any(|(d, _)| *d == number),
+                        "{id} was not deleted"
                     );
                     assert!(
                         announcement.status != TaskState::Success || self.server.succeeded.contains(&number),
@@ -266,6 +292,8 @@ impl World {
                 }
             }
             Step::Deleted { id } => self.server.delete(id),
+            Step::LabelIsTaken { id } => self.server.take_label(id),
+            Step::Verify { process } => self.verify(process),
             Step::Shutdown { process, id } => self.shut_down(process, id),
             Step::OverlordForgets { process } => self.forget(process),
             Step::Restart { process } => {
@@ -297,7 +325,7 @@ impl World {
                 process,
                 |known, now| {
                     if is_gone {
-                        known.gone(&uid, Some(seen), now)
+                        known.vanished(&uid, Some(seen), now)
                     } else {
                         known.see(seen, now)
                     }
@@ -363,10 +391,38 @@ impl World {
                 .deleted
                 .iter()
                 .any(|(d, v)| *d == number && Some(*v) > list.1);
+            let doubted = told.known.doubts().iter().any(|d| d.facts.id == *id);
             assert!(
-                *state != TaskState::Running || self.server.tasks.contains_key(&number) || went,
+                *state != TaskState::Running || self.server.tasks.contains_key(&number) || went || doubted,
                 "{id} was deleted before the list and runs"
             );
+        }
+    }
+
+    /// Looks at what is in doubt, past all caches, and puts labels back.
+    fn verify(&mut self, process: usize) {
+        for doubt in self.processes[process].known.doubts() {
+            let of = |task: &Value| task["metadata"]["uid"] == doubt.target.uid.as_str();
+            let found = self.server.tasks.iter().find(|(_, t)| of(t)).map(|(id, _)| *id);
+            match found {
+                None => self.tell(
+                    process,
+                    |known, now| known.gone(&doubt.target.uid, None, now),
+                    false,
+                ),
+                Some(id) => {
+                    self.server.unlabelled.remove(&id);
+                    let seen = self.server.change(id, |_| {});
+                    self.tell(
+                        process,
+                        |known, now| {
+                            known.refute(&doubt);
+                            seen.map_or_else(Vec::new, |seen| known.see(seen, now))
+                        },
+                        false,
+                    );
+                }
+            }
         }
     }
 
@@ -423,6 +479,7 @@ impl World {
                 self.step(Step::ListComes { process });
             }
             self.watch(process, usize::MAX);
+            self.verify(process);
             for target in self.processes[process].known.to_cancel() {
                 self.cancel(process, &target);
             }
@@ -433,6 +490,8 @@ impl World {
             self.tell(process, Known::due, false);
             let list = self.server.list();
             self.take(process, &list);
+            self.verify(process);
+            assert!(!self.processes[process].known.is_in_doubt());
             let rest = &self.processes[process];
             assert!(rest.known.late.is_empty());
             for (id, task) in &self.server.tasks {

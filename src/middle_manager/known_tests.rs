@@ -5,6 +5,7 @@ use crate::druid::worker::TaskState;
 use crate::middle_manager::made_up::{
     FIRST, at, ended, failed, indexing, ready, running, seen, succeeded, with_log,
 };
+use crate::middle_manager::moves::Log;
 
 /// What is announced, as state, message and host.
 fn said(moves: &[Move]) -> Vec<(TaskState, Option<String>, Option<String>)> {
@@ -201,11 +202,16 @@ fn a_list_takes_away_what_is_older_than_it_and_no_more() {
         [
             ("kept".to_owned(), true),
             ("new".to_owned(), true),
-            ("old".to_owned(), false),
+            ("old".to_owned(), true),
             ("young".to_owned(), true),
         ]
     );
-    assert_eq!(moves.len(), 2);
+    assert_eq!(moves.len(), 1);
+    // It may only have lost its label.
+    let doubts = known.doubts();
+    assert_eq!(doubts.len(), 1);
+    assert_eq!(doubts[0].target.name, "task-o");
+    assert_eq!(said(&known.gone("o", None, at(0))).len(), 1);
     // A watch that lags tells what the list had not.
     assert_eq!(known.see(seen("late", "l", 7, running()), at(0)), []);
     assert_eq!(
@@ -238,7 +244,11 @@ fn what_was_deleted_before_it_was_acknowledged_has_failed() {
     let mut known = Known::default();
     known.listed(Vec::new(), Some(10), at(0));
     let moves = known.acknowledge(seen("a", "u", 9, json!({})), at(0));
-    assert_eq!(said(&moves), fails(DELETED));
+    assert_eq!(said(&moves), runs());
+    // Somebody may only have taken its label: it was looked for.
+    assert_eq!(known.doubts().len(), 1);
+    assert_eq!(said(&known.gone("u", None, at(0))), fails(DELETED));
+    assert!(!known.is_in_doubt());
     // The watch told all of it before.
     let mut known = Known::default();
     known.see(seen("a", "u", 9, json!({})), at(0));

@@ -152,6 +152,13 @@ impl Line {
         self.state.lock().history.delivered(task_id)
     }
 
+    /// Whether a poller knows everything that was said until now.
+    #[must_use]
+    pub fn told_all(&self) -> bool {
+        let state = self.state.lock();
+        state.history.confirmed() >= state.history.newest()
+    }
+
     /// Waits until a poller knows everything that was said until now. For ever, where nobody polls.
     pub async fn delivered_all(&self) {
         let newest = self.state.lock().history.newest();

@@ -6,17 +6,25 @@
 //!   all, and [`announcement`] says what an overlord is to hear of each;
 //! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
 //!   is done with;
+//! * [`submit`] submits PeonTasks that users created, as [`submission`] decides, until [`bind`] gives them what the overlord
+//!   assigns, by its [`provenance`];
 //! * [`controller`] is the operator's part: it keeps the [`objects`] of each `VirtualMiddleManager`.
 
+mod adopt;
 pub mod announce;
 pub mod announcement;
+pub mod applied;
 pub mod assignment;
 pub mod backend;
+pub mod backlog;
 pub mod bind;
 mod body;
 pub mod controller;
 pub mod credentials;
 mod departed;
+pub mod documents;
+mod doubts;
+mod drain;
 mod entries;
 pub mod equipment;
 #[cfg(test)]
@@ -32,6 +40,7 @@ mod lists;
 mod made_up;
 #[cfg(test)]
 mod model;
+pub mod mounted;
 pub mod moves;
 pub mod objects;
 pub mod orders;
@@ -39,14 +48,19 @@ pub mod overlord;
 pub mod pods;
 mod problem;
 pub mod process;
+pub mod provenance;
 pub mod reachability;
 pub mod report;
 pub mod room;
 pub mod routes;
 pub mod serve;
 mod standing;
+pub mod submission;
+pub mod submit;
 pub mod task_log;
+pub mod task_queue;
 pub mod tasks;
 pub mod upkeep;
+mod verify;
 pub mod view;
 pub mod zookeeper;

@@ -236,6 +236,7 @@ pub fn binder<L: Announce>(
     tasks.pod_event(Event::InitDone);
     let maker = Maker {
         middle_manager: "vmm".into(),
+        uid: "vmm-uid".into(),
         namespace: "ns".into(),
         labels: BTreeMap::from([("team".to_owned(), "ads".to_owned())]),
         payload,

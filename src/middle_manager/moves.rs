@@ -1,7 +1,7 @@
 //! What follows from news of a task (data only).
 
 use super::backend::Ordinal;
-use crate::druid::worker::TaskAnnouncement;
+use crate::druid::worker::{TaskAnnouncement, TaskFacts};
 
 /// What is to be said on the line of an identity.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,19 @@ pub struct Target {
     pub uid: String,
     /// Whether it says already that the overlord has forgotten it.
     pub forgotten: bool,
+}
+
+/// A PeonTask that seems to be gone, or that somebody took its marks from, while its task runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The PeonTask.
+    pub target: Target,
+    /// The identity that its task was assigned to.
+    pub identity: Ordinal,
+    /// What the task says of itself.
+    pub facts: TaskFacts,
+    /// Which doubt it is: another one may come while this one is looked into.
+    pub number: u64,
 }
 
 /// What an assignment finds.

@@ -9,13 +9,17 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use super::drain;
 use crate::api::virtual_middle_manager::{Advertise, SecretRef};
 use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
 
 /// Label with the name of the VirtualMiddleManager on the pods that serve it. Not that of its PeonTasks' pods: a
 /// Service must not send the overlord to a peon.
 pub const LABEL_SERVES: &str = "peon.dev/serves";
+/// Annotation of the pod: it is replaced when this changes.
+const ANNOTATION_CONFIGURATION: &str = "peon.dev/configuration";
 /// Port of every identity's Service, which is that of a real MiddleManager.
 pub const PLAIN_PORT: u16 = 8091;
 /// The same with TLS.
@@ -70,6 +74,19 @@ impl std::str::FromStr for Role {
     }
 }
 
+/// What is wrong with the first label that cannot be put on PeonTasks.
+#[must_use]
+pub fn invalid_label(labels: &BTreeMap<String, String>) -> Option<String> {
+    let reserved = |key: &str| key.starts_with("peon.dev/") || key == crate::api::LABEL_MANAGED_BY;
+    let wrong = |(key, value): &(&String, &String)| {
+        !names::is_qualified_name(key) || !names::is_label_value(value) || reserved(key)
+    };
+    let (key, value) = labels.iter().find(wrong)?;
+    Some(format!(
+        "taskLabels: {key}={value} cannot be a label of PeonTasks: Kubernetes does not take it, or the operator sets it"
+    ))
+}
+
 /// The objects of one VirtualMiddleManager.
 #[derive(Debug, Clone, Copy)]
 pub struct Objects<'a> {
@@ -87,10 +104,22 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// How many identities are served.
+    #[must_use]
+    pub fn identities(&self) -> u16 {
+        drain::served(self.manager)
+    }
+
     /// Name of the Service of an identity; its host is made of it.
     #[must_use]
     pub fn service_name(&self, ordinal: u16) -> String {
-        names::attempt(&self.manager.name_any(), u32::from(ordinal))
+        names::attempt(&self.name(), u32::from(ordinal))
+    }
+
+    /// Name of everything else. Not that of the `VirtualMiddleManager` alone: somebody who names it `druid` may have a
+    /// service account of that name, and `zookeeper-0` may be the Service of something else.
+    fn name(&self) -> String {
+        format!("{}-vmm", self.manager.name_any())
     }
 
     /// Port that the overlord is told.
@@ -122,7 +151,7 @@ impl<'a> Objects<'a> {
                 },
             })
         };
-        (0..self.manager.spec.identities).map(service).collect()
+        (0..self.identities()).map(service).collect()
     }
 
     /// The host of an identity, given its Service as the API server has it; `None` while that has no address.
@@ -143,8 +172,11 @@ impl<'a> Objects<'a> {
     /// Who the pod is, and what it may do.
     #[must_use]
     pub fn account(&self) -> Vec<Value> {
-        let name = self.manager.name_any();
+        let name = self.name();
         let role = &self.surroundings.role;
+        // The role of a binding cannot be changed, and another release or scope has another one.
+        let of_role = Sha256::digest(format!("{}/{}", role.kind, role.name));
+        let binding = format!("{name}-{}", &names::hex(&of_role)[..8]);
         vec![
             json!({
                 "apiVersion": "v1",
@@ -154,7 +186,7 @@ impl<'a> Objects<'a> {
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "RoleBinding",
-                "metadata": self.metadata(&name),
+                "metadata": self.metadata(&binding),
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role.kind, "name": role.name},
                 "subjects": [{
                     "kind": "ServiceAccount", "name": name, "namespace": self.manager.namespace(),
@@ -166,11 +198,11 @@ impl<'a> Objects<'a> {
     /// The Deployment, whose pod is told the hosts of all identities by ordinal.
     #[must_use]
     pub fn deployment(&self, hosts: &[String]) -> Value {
-        let name = self.manager.name_any();
+        let name = self.name();
         let secrets = self.secrets();
         let volume = |(volume, _, secret): &(&str, &str, &SecretRef)| json!({"name": volume, "secret": {"secretName": secret.name, "defaultMode": 0o440}});
         let mount = |(volume, path, _): &(&str, &str, &SecretRef)| json!({"name": volume, "mountPath": path, "readOnly": true});
-        let ports = (0..self.manager.spec.identities).map(
+        let ports = (0..self.identities()).map(
             |ordinal| json!({"name": format!("worker-{ordinal}"), "containerPort": FIRST_POD_PORT + ordinal}),
         );
         let health = json!({"name": "http", "containerPort": HEALTH_PORT});
@@ -191,7 +223,10 @@ impl<'a> Objects<'a> {
                 "template": {
                     "metadata": {
                         "labels": self.labels(),
-                        "annotations": {"kubectl.kubernetes.io/default-container": "middle-manager"},
+                        "annotations": {
+                            "kubectl.kubernetes.io/default-container": "middle-manager",
+                            ANNOTATION_CONFIGURATION: self.configuration(),
+                        },
                     },
                     "spec": {
                         "serviceAccountName": name,
@@ -210,16 +245,17 @@ impl<'a> Objects<'a> {
                             "image": self.surroundings.image,
                             "args": [
                                 "middle-manager",
-                                format!("--name={name}"),
+                                format!("--name={}", self.manager.name_any()),
                                 format!("--namespace={}", self.manager.namespace().unwrap_or_default()),
                                 format!("--hosts={}", hosts.join(",")),
+                                format!("--body-limit={}", self.manager.spec.max_task_bytes),
                             ],
                             "ports": ports.chain([health]).collect::<Vec<_>>(),
                             "livenessProbe": probe("/livez", 10),
                             "readinessProbe": probe("/readyz", 2),
                             "resources": {
                                 "requests": {"cpu": "50m", "memory": "64Mi"},
-                                "limits": {"memory": "256Mi"},
+                                "limits": {"memory": self.memory()},
                             },
                             "securityContext": {
                                 "allowPrivilegeEscalation": false,
@@ -233,6 +269,27 @@ impl<'a> Objects<'a> {
                 },
             },
         })
+    }
+
+    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,
+    /// whose Secret is another volume) and what stands in its arguments is left out.
+    fn configuration(&self) -> String {
+        let spec = &self.manager.spec;
+        let read = json!([
+            spec.discovery,
+            spec.overlord,
+            spec.payload,
+            spec.auth,
+            spec.tls,
+            spec.task_labels,
+        ]);
+        names::hex(&Sha256::digest(read.to_string()))
+    }
+
+    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
+    fn memory(&self) -> String {
+        let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
+        format!("{}Mi", 192 + 4 * mebibytes)
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

@@ -34,7 +34,7 @@ fn each_identity_has_a_service_and_all_have_one_pod() {
     let deployment = objects.deployment(&["a".into(), "b".into(), "c".into()]);
     let pod = &deployment["spec"]["template"];
     for (ordinal, service) in services.iter().enumerate() {
-        assert_eq!(service["metadata"]["name"], format!("ingestion-{ordinal}"));
+        assert_eq!(service["metadata"]["name"], format!("ingestion-vmm-{ordinal}"));
         assert_eq!(service["spec"]["ports"][0]["port"], 8091);
         let target = &service["spec"]["ports"][0]["targetPort"];
         let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
@@ -119,4 +119,106 @@ fn what_is_created_goes_with_its_owner() {
         assert_eq!(object["metadata"]["namespace"], "druid");
     }
     assert!("Deployment/x".parse::<Role>().is_err() && "ClusterRole/".parse::<Role>().is_err());
+}
+
+/// What the process reads once comes into force with another pod; what it follows does not need one.
+#[test]
+fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
+    let surroundings = surroundings();
+    let template = |more: Value| {
+        let manager = manager(more);
+        Objects::of(&manager, &surroundings).deployment(&["a".into(), "b".into()])["spec"]["template"].clone()
+    };
+    let before = template(json!({}));
+    for same in [
+        json!({}),
+        json!({"capacity": 3}),
+        json!({"category": "x"}),
+        json!({"version": "1"}),
+        json!({"submissions": {"enabled": true, "taskTypes": ["kill"]}}),
+    ] {
+        assert_eq!(template(same.clone()), before, "{same}");
+    }
+    for other in [
+        json!({"overlord": {"url": "http://another:8090"}}),
+        json!({"discovery": {"zookeeper": {"hosts": "another:2181"}}}),
+        json!({"discovery": {"zookeeper": {"hosts": "zookeeper:2181", "basePath": "/other"}}}),
+        json!({"payload": "Inline"}),
+        json!({"taskLabels": {"team": "ads"}}),
+        json!({"auth": {"name": "druid"}}),
+        json!({"submissions": {"enabled": true, "auth": {"name": "submitter"}}}),
+    ] {
+        assert_ne!(template(other.clone()), before, "{other}");
+    }
+}
+
+#[test]
+fn labels_that_no_task_could_have_are_named() {
+    let wrong = |key: &str, value: &str| invalid_label(&[(key.to_owned(), value.to_owned())].into());
+    for (key, value) in [("team", "ads"), ("example.com/team", ""), ("a", "b.c_d")] {
+        assert_eq!(wrong(key, value), None, "{key}={value}");
+    }
+    for (key, value) in [
+        ("team", "ads team"),
+        ("", "x"),
+        ("peon.dev/identity", "0"),
+        ("a b", "c"),
+    ] {
+        assert!(
+            wrong(key, value).is_some_and(|m| m.contains(key)),
+            "{key}={value}"
+        );
+    }
+}
+
+#[test]
+fn another_role_gets_another_binding() {
+    let manager = manager(json!({}));
+    let name = |role: &str| {
+        let surroundings = Surroundings {
+            role: role.parse().unwrap(),
+            ..surroundings()
+        };
+        Objects::of(&manager, &surroundings).account()[1]["metadata"]["name"].clone()
+    };
+    assert_ne!(
+        name("ClusterRole/a-middle-manager"),
+        name("Role/a-middle-manager")
+    );
+}
+
+#[test]
+fn an_identity_that_drains_is_served_on() {
+    let mut manager = manager(json!({"identities": 1}));
+    let identity = |drain: Value| json!({"address": "a", "announced": true, "disabled": true, "used": 1, "drain": drain});
+    let surroundings = surroundings();
+    for (drain, served) in [(Value::Null, 2), (json!("Draining"), 2), (json!("Drained"), 1)] {
+        let status = json!({"identities": [identity(Value::Null), identity(drain)]});
+        manager.status = serde_json::from_value(status).unwrap();
+        let objects = Objects::of(&manager, &surroundings);
+        assert_eq!(objects.services().len(), served);
+        let ports = &objects.deployment(&[])["spec"]["template"]["spec"]["containers"][0]["ports"];
+        assert_eq!(
+            ports.as_array().unwrap().len(),
+            served + 1,
+            "and that of the probes"
+        );
+    }
+}
+
+#[test]
+fn the_largest_assignment_is_said_and_fits() {
+    let surroundings = surroundings();
+    let default = usize::try_from(manager(json!({})).spec.max_task_bytes).unwrap();
+    assert_eq!(default, crate::middle_manager::routes::BODY_LIMIT);
+    for (bytes, argument, memory) in [
+        (67_108_864, "--body-limit=67108864", "448Mi"),
+        (1024, "--body-limit=1024", "196Mi"),
+    ] {
+        let manager = manager(json!({"maxTaskBytes": bytes}));
+        let deployment = Objects::of(&manager, &surroundings).deployment(&[]);
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert!(container["args"].as_array().unwrap().contains(&json!(argument)));
+        assert_eq!(container["resources"]["limits"]["memory"], memory);
+    }
 }

@@ -1,7 +1,7 @@
 //! What whoever calls a worker is told where it does not get what it asked for.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -24,7 +24,13 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.code, json_body(&json!({"error": self.message}))).into_response()
+        let mut response = (self.code, json_body(&json!({"error": self.message}))).into_response();
+        if self.code == StatusCode::SERVICE_UNAVAILABLE {
+            // A client that keeps its connections would come back to this process, even when another one can do better.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     }
 }
 

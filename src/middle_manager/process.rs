@@ -8,22 +8,28 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::announce::{Announcer, this_process};
 use super::backend::Ordinal;
 use super::bind::Binder;
 use super::line::Line;
+use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
 use super::room::Room;
 use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::serve::{Port, bind};
 use super::standing::Standing;
+use super::submission::Policy;
+use super::submit::Submitter;
+use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, upkeep};
 use crate::api::VirtualMiddleManager;
+use crate::kube::error::chain;
 use crate::run::clock::Clock;
 use crate::run::config::LogFormat;
 use crate::run::health::Health;
@@ -35,8 +41,13 @@ use crate::run::telemetry;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long answers that have begun may take when the process ends.
 const GRACE: Duration = Duration::from_secs(5);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// What looks after the tasks that users apply.
+type OfUsers = Submitter<Arc<Line>, Queue>;
 
 /// Serves the identities of a VirtualMiddleManager. The operator starts it.
 #[derive(Debug, Clone, Args)]
@@ -75,7 +86,7 @@ pub struct Options {
     pub log: String,
 }
 
-/// Serves until it is asked to stop.
+/// Serves until it is asked to stop, or a mounted Secret has changed: the kubelet starts it anew.
 ///
 /// Order of the start: what there is is listed, the ports are served, the workers are announced. Of the end: no tasks are
 /// taken, the overlord hears that, the workers are withdrawn, the ports are closed.
@@ -93,31 +104,28 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
     let mut background = JoinSet::new();
-    let probes = tokio::net::TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", options.listen))?;
-    background.spawn(health.clone().beat());
-    let served = health.clone().routes();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(probes, served).await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    probes(options.listen, &health, &mut background).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
-    let manager = object(&client, &options).await?;
+    let mounted = Mounted::now();
+    let manager = tokio::select! {
+        manager = object(&client, &options, &health) => manager?,
+        () = shutdown.clone().requested() => return Ok(()),
+    };
     let lines: Vec<Arc<Line>> = options
         .hosts
         .iter()
         .map(|_| Arc::new(Line::new(hash())))
         .collect();
     let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
+    tasks.want(manager.spec.identities);
     let maker = equipment::maker(&manager, &options.namespace);
     let selector = maker.selector();
     let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&equipment::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(&equipment::zookeeper(&manager.spec)?, this_process(&host_name()))?;
+    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
     let standing = Standing::new(
         client.clone(),
         &options,
@@ -125,6 +133,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         lines.clone(),
         tasks.clone(),
         overlord.clone(),
+        policy,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
     background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
@@ -160,15 +169,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
+    background.spawn(submitter.run());
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     tokio::select! {
         () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
-        () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
         () = shutdown.requested() => {}
+        () = mounted.changed(|| equipment::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
 
     tasks.drain();
@@ -191,10 +201,52 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn object(client: &Client, options: &Options) -> anyhow::Result<VirtualMiddleManager> {
+/// What looks after the tasks that users apply, and how it is told which they may be.
+fn submitter(
+    binder: &Arc<Binder<Arc<Line>>>,
+    manager: &VirtualMiddleManager,
+    overlord: &Overlord,
+) -> anyhow::Result<(watch::Sender<Policy>, OfUsers)> {
+    let (policy, policies) = watch::channel(Policy::of(manager.spec.submissions.as_ref()));
+    let queue = Queue {
+        submitter: Overlord::new(&equipment::submitter(&manager.spec)?)?,
+        observer: overlord.clone(),
+    };
+    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
+}
+
+async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let port = bind(listen)
+        .await
+        .with_context(|| format!("--listen {listen} cannot be bound"))?;
+    background.spawn(health.clone().beat());
+    let served = health.clone().routes();
+    background.spawn(async move {
+        if let Err(error) = axum::serve(port, served).await {
+            tracing::error!(%error, "the probes are not served any more");
+        }
+    });
+    Ok(())
+}
+
+/// The object. While the API server does not answer it is waited for: a container that ends for it is started again less
+/// and less often, and would come minutes after the API server.
+async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::Result<VirtualMiddleManager> {
     let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
-    let found = api.get(&options.name).await;
-    found.with_context(|| format!("the VirtualMiddleManager {} cannot be read", options.name))
+    loop {
+        let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
+            Ok(Ok(manager)) => return Ok(manager),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                bail!("there is no VirtualMiddleManager {}", options.name)
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {TIMEOUT:?}"),
+        };
+        let why = format!("the VirtualMiddleManager {} cannot be read: {why}", options.name);
+        tracing::warn!(why, "waiting");
+        health.missing(vec![why]);
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Nothing is served before it is known what there is: an overlord takes what is missing for lost.

@@ -19,6 +19,8 @@ pub const HOLD: Duration = Duration::from_secs(60);
 pub struct Gate {
     by_hand: BTreeSet<Ordinal>,
     draining: bool,
+    /// How many identities are wanted; later ones take no tasks, whoever enables them.
+    wanted: u16,
     /// When the API server answered last.
     answered: Instant,
     /// It did not, since then.
@@ -34,6 +36,7 @@ impl Gate {
         Self {
             by_hand: BTreeSet::new(),
             draining: false,
+            wanted: u16::MAX,
             answered: now,
             silent: false,
             not_kept: None,
@@ -75,6 +78,11 @@ impl Gate {
         }
     }
 
+    /// So many identities are wanted, the first.
+    pub fn want(&mut self, identities: u16) {
+        self.wanted = identities;
+    }
+
     /// The process is about to end.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -92,6 +100,7 @@ impl Gate {
         let refuses = |(since, last): (Instant, Instant)| last > since + PATIENCE && now < last + HOLD;
         self.by_hand.contains(&identity)
             || self.draining
+            || identity.0 >= self.wanted
             || self.is_lost(now)
             || self.not_kept.is_some_and(refuses)
     }
@@ -132,6 +141,17 @@ mod tests {
         assert!(!gate.is_disabled(FIRST, start + 10 * SECOND));
         gate.drain();
         assert!(gate.is_disabled(Ordinal(1), start + 10 * SECOND));
+    }
+
+    #[test]
+    fn identities_that_are_not_wanted_take_no_tasks_whoever_enables_them() {
+        let start = Instant::now();
+        let mut gate = Gate::new(start);
+        gate.want(1);
+        gate.enable(Ordinal(1), true);
+        assert!(!gate.is_disabled(FIRST, start) && gate.is_disabled(Ordinal(1), start));
+        gate.want(2);
+        assert!(!gate.is_disabled(Ordinal(1), start) && gate.is_disabled(Ordinal(2), start));
     }
 
     #[test]

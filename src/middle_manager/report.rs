@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::judge::ANNOUNCED;
 use crate::api::VirtualMiddleManagerStatus;
 use crate::api::conditions::{Conditions, find};
-use crate::api::virtual_middle_manager::IdentityStatus;
+use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
 
 /// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
 const SILENT: Duration = Duration::from_secs(4 * 60);
@@ -28,7 +28,7 @@ pub mod announced {
 /// What is known of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// `host:port`.
+    /// `host:port`, or what it is called while it has none.
     pub address: String,
     /// Whether it stands in discovery, by this process or a younger one.
     pub announced: bool,
@@ -38,6 +38,8 @@ pub struct Facts {
     pub disabled: bool,
     /// Slots in use.
     pub used: u32,
+    /// How far it has drained, where it is not wanted any more.
+    pub drain: Option<Drain>,
     /// When it was last asked for news, and how long ago.
     pub polled: Option<(Timestamp, Duration)>,
 }
@@ -71,17 +73,31 @@ pub fn status(
 }
 
 fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
+    let draining = identities
+        .iter()
+        .filter(|i| i.drain == Some(Drain::Draining))
+        .count();
+    // Those that have drained are gone for the overlord.
+    let identities: Vec<&Facts> = identities
+        .iter()
+        .filter(|i| i.drain != Some(Drain::Drained))
+        .collect();
     if let Some(identity) = identities.iter().find(|i| !i.announced) {
         let why = identity.error.as_deref().unwrap_or("it is about to be");
         let message = format!("{} is not announced: {why}", identity.address);
         return (false, announced::NOT_ANNOUNCED, message);
     }
-    let heard = |i: &Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
+    let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
     if let Some(identity) = identities.iter().find(|i| !heard(i)) {
         let message = format!("no overlord asks {} for news", identity.address);
         return (false, announced::NOT_POLLED, message);
     }
-    let message = format!("{} workers are announced, and asked for news", identities.len());
+    let mut message = format!("{} workers are announced, and asked for news", identities.len());
+    if draining > 0 {
+        message.push_str(&format!(
+            "; {draining} of them take no tasks and go when theirs have ended"
+        ));
+    }
     (true, announced::ANNOUNCED, message)
 }
 
@@ -91,6 +107,7 @@ fn identity(facts: &Facts) -> IdentityStatus {
         announced: facts.announced,
         disabled: facts.disabled,
         used: facts.used,
+        drain: facts.drain,
         // Whole seconds, as the API server keeps them.
         last_poll_time: facts
             .polled
@@ -136,6 +153,7 @@ mod tests {
             error: None,
             disabled: false,
             used: 1,
+            drain: None,
             polled: Some((at(polled), Duration::from_secs(1))),
         }
     }
@@ -172,6 +190,28 @@ mod tests {
         for (identities, is, expected) in cases {
             assert_eq!(reason(&identities), (is.to_owned(), expected.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_identity_that_has_drained_need_not_be_announced() {
+        let drained = Facts {
+            announced: false,
+            drain: Some(Drain::Drained),
+            ..facts(1)
+        };
+        assert_eq!(reason(&[facts(1), drained.clone()]).0, "True");
+        let draining = Facts {
+            drain: Some(Drain::Draining),
+            ..drained
+        };
+        assert_eq!(reason(&[facts(1), draining.clone()]).1, announced::NOT_ANNOUNCED);
+        let draining = Facts {
+            announced: true,
+            ..draining
+        };
+        let status = status(&VirtualMiddleManagerStatus::default(), &[draining], None, at(100)).unwrap();
+        assert_eq!(status.identities[0].drain, Some(Drain::Draining));
+        assert!(status.conditions[0].message.contains("take no tasks"));
     }
 
     #[test]

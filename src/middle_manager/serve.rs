@@ -1,7 +1,7 @@
 //! One port per identity, over which its [routes](super::routes) are served: plain or TLS, a bounded number of
 //! connections, and an end that lets go of nobody in the middle of an answer.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const _: () = assert!(
 );
 /// Connections to one identity at the same time; more wait to be accepted. An overlord has at most 20.
 pub const CONNECTIONS: usize = 256;
-/// For so long TLS may take to be agreed on.
+/// For so long the first byte of a connection may take, and TLS to be agreed on.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After a failure to accept that has nothing to do with a client, such as too many open files.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -107,6 +107,25 @@ pub fn tls_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig
     tls(&read(certificate)?, &read(key)?)
 }
 
+/// Binds an address; that of all interfaces also where the kernel has no IPv6.
+///
+/// # Errors
+/// When it cannot be bound.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn lacks_ipv6(error: &std::io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    const NO_SUCH_FAMILY: i32 = 97;
+    error.kind() == std::io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
+}
+
 /// A port that is bound. Until it is served, clients wait.
 #[derive(Debug)]
 pub struct Port {
@@ -122,7 +141,7 @@ impl Port {
     /// [`ServeError::Bind`].
     pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ServeError> {
         let failed = |error| ServeError::Bind { address, error };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
@@ -199,6 +218,14 @@ async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Ro
     // News are small and must not wait to be sent along with more.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection sends late");
+    }
+    // A connection that says nothing has no place here: there are so many, and an overlord asks at once.
+    let mut first = [0];
+    if !matches!(
+        tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await,
+        Ok(Ok(1..))
+    ) {
+        return tracing::debug!("a connection that said nothing is closed");
     }
     let Some(acceptor) = acceptor else {
         return requests(stream, routes, watcher).await;

@@ -10,6 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::announce::{AnnouncementState, Announcer, States};
 use super::backend::Ordinal;
@@ -17,8 +18,10 @@ use super::line::Line;
 use super::overlord::Overlord;
 use super::process::Options;
 use super::report::{self, Facts};
+use super::submission::Policy;
 use super::tasks::Tasks;
-use super::{announce, equipment};
+use super::{announce, drain, equipment};
+use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
 use crate::kube::error;
 
@@ -43,6 +46,9 @@ pub(super) struct Standing {
     overlord: Overlord,
     leader: Option<String>,
     asked: Option<Instant>,
+    policy: watch::Sender<Policy>,
+    /// As whom this process submits.
+    submitter: Option<SecretRef>,
 }
 
 impl Standing {
@@ -53,6 +59,7 @@ impl Standing {
         lines: Vec<Arc<Line>>,
         tasks: Arc<Tasks<Arc<Line>>>,
         overlord: Overlord,
+        policy: watch::Sender<Policy>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
@@ -65,6 +72,8 @@ impl Standing {
             overlord,
             leader: None,
             asked: None,
+            policy,
+            submitter: equipment::submitter_secret(&manager.spec).cloned(),
         }
     }
 
@@ -86,6 +95,8 @@ impl Standing {
                         self.status = object.status.unwrap_or_default();
                         if self.spec != object.spec {
                             self.spec = object.spec;
+                            self.tasks.want(self.spec.identities);
+                            self.tell_policy();
                             self.announce(announcer);
                         }
                     }
@@ -100,6 +111,7 @@ impl Standing {
                         let is_found = states.get(&Ordinal(ordinal)).is_some_and(AnnouncementState::announced);
                         flag.store(is_found, Ordering::Relaxed);
                     }
+                    self.announce(announcer);
                     self.ask_for_the_leader().await;
                     self.say(&states).await;
                 }
@@ -109,8 +121,26 @@ impl Standing {
 
     /// A change of what is announced is made by the announcer; of what the Deployment says, by another pod.
     fn announce(&self, announcer: &Announcer) {
-        for (ordinal, host) in (0_u16..).zip(&self.hosts) {
-            announcer.announce(Ordinal(ordinal), equipment::worker(&self.spec, host));
+        for ((ordinal, host), line) in (0_u16..).zip(&self.hosts).zip(&self.lines) {
+            let identity = Ordinal(ordinal);
+            if self.drain(identity, line) == Some(Drain::Drained) {
+                announcer.withdraw(identity);
+            } else {
+                announcer.announce(identity, equipment::worker(&self.spec, host));
+            }
+        }
+    }
+
+    fn drain(&self, identity: Ordinal, line: &Line) -> Option<Drain> {
+        let free = self.tasks.used(identity) == 0;
+        drain::state(identity.0, self.spec.identities, free, line.told_all())
+    }
+
+    /// Another user needs another pod, which is on its way.
+    fn tell_policy(&self) {
+        if equipment::submitter_secret(&self.spec) == self.submitter.as_ref() {
+            self.policy
+                .send_replace(Policy::of(self.spec.submissions.as_ref()));
         }
     }
 
@@ -140,10 +170,27 @@ impl Standing {
                 error: state.error,
                 disabled: self.tasks.is_disabled(identity),
                 used: self.tasks.used(identity),
+                drain: self.drain(identity, line),
                 polled: line.last_poll().map(|polled| (polled.at, polled.ago)),
             }
         };
-        (0_u16..).zip(&self.lines).zip(&self.hosts).map(facts).collect()
+        let here = (0_u16..).zip(&self.lines).zip(&self.hosts).map(facts);
+        here.chain(self.unserved()).collect()
+    }
+
+    /// Identities that have tasks and are not served here, nor by anybody: they are, once the operator knows.
+    fn unserved(&self) -> impl Iterator<Item = Facts> {
+        let served = u16::try_from(self.hosts.len()).unwrap_or(u16::MAX);
+        let last = self.tasks.last_busy().map_or(0, |last| last.0.saturating_add(1));
+        (served..last.min(MOST_IDENTITIES)).map(|ordinal| Facts {
+            address: format!("identity {ordinal}"),
+            announced: false,
+            error: Some("it has tasks from before, and is about to be served again".to_owned()),
+            disabled: true,
+            used: self.tasks.used(Ordinal(ordinal)),
+            drain: Some(Drain::Draining),
+            polled: None,
+        })
     }
 
     async fn say(&mut self, states: &States) {

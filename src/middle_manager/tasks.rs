@@ -42,6 +42,8 @@ pub struct Tasks<L> {
     pods: watch::Sender<bool>,
     /// Something is to be listed anew.
     doubt: Notify,
+    /// A PeonTask is to be looked at.
+    look: Notify,
 }
 
 /// The gate, and what was said of it on each line.
@@ -65,6 +67,7 @@ impl<L: Announce> Tasks<L> {
             clock,
             pods: watch::Sender::new(false),
             doubt: Notify::new(),
+            look: Notify::new(),
         }
     }
 
@@ -90,11 +93,17 @@ impl<L: Announce> Tasks<L> {
             Event::Apply(task) | Event::InitApply(task) => {
                 if let Some(seen) = Seen::guarded(&task) {
                     self.tell(|known, now| known.see(seen, now));
+                } else {
+                    let uid = task.uid().unwrap_or_default();
+                    self.tell(|known, _| {
+                        known.unmarked(&uid);
+                        Vec::new()
+                    });
                 }
             }
             Event::Delete(task) => {
                 let (uid, last) = (task.uid().unwrap_or_default(), Seen::guarded(&task));
-                self.tell(|known, now| known.gone(&uid, last, now));
+                self.tell(|known, now| known.vanished(&uid, last, now));
             }
             Event::InitDone => {
                 if self.known.lock().list_ends() {
@@ -127,7 +136,11 @@ impl<L: Announce> Tasks<L> {
     /// Hears news, and says what follows from it. Whoever has older news says nothing in between.
     pub(super) fn tell(&self, news: impl FnOnce(&mut Known, Timestamp) -> Vec<Move>) {
         let mut known = self.known.lock();
-        for next in news(&mut known, self.clock.wall()) {
+        let moves = news(&mut known, self.clock.wall());
+        if known.is_in_doubt() {
+            self.look.notify_one();
+        }
+        for next in moves {
             match next {
                 Move::Announce(identity, announcement) => {
                     tracing::info!(
@@ -207,6 +220,11 @@ impl<L: Announce> Tasks<L> {
         self.doubt.notified().await;
     }
 
+    /// Waits until a PeonTask is to be looked at.
+    pub(super) async fn to_be_looked_at(&self) {
+        self.look.notified().await;
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -220,6 +238,17 @@ impl<L: Announce> Tasks<L> {
             .filter(|a| a.status == TaskState::Running)
             .map(|a| a.task_resource.required_capacity);
         running.fold(0, u32::saturating_add)
+    }
+
+    /// The last identity that has a task, whether or not it is served here.
+    #[must_use]
+    pub fn last_busy(&self) -> Option<Ordinal> {
+        self.known.lock().last_busy()
+    }
+
+    /// So many identities are wanted: the others take no tasks.
+    pub fn want(&self, identities: u16) {
+        self.gate(|gate, _| gate.want(identities));
     }
 
     /// Whether an identity takes no tasks.

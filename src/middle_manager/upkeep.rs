@@ -18,10 +18,10 @@ const PROBE: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Says ends that were held back for a log that does not come, cancels what could not be cancelled before, lists anew
-/// what a watch leaves in doubt, and takes no tasks while the API server is silent. For ever.
+/// what a watch leaves in doubt, looks at what seems to be gone, and takes no tasks while the API server is silent. For ever.
 ///
 /// # Access control
-/// peontasks: list, patch.
+/// peontasks: get, list, patch.
 ///
 /// `/readyz` is asked for, too; a refusal is an answer as good as any.
 pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
@@ -30,6 +30,7 @@ pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
         cancel(&binder),
         probe_for_ever(&binder),
         list_in_doubt(&binder),
+        verify_what_is_in_doubt(&binder),
     );
 }
 
@@ -61,6 +62,16 @@ async fn list_in_doubt<L: Announce>(binder: &Binder<L>) {
         binder.tasks().in_doubt().await;
         while let Err(error) = binder.list().await {
             tracing::warn!(%error, "it is tried again");
+            tokio::time::sleep(CANCELS).await;
+        }
+    }
+}
+
+async fn verify_what_is_in_doubt<L: Announce>(binder: &Binder<L>) {
+    loop {
+        binder.tasks().to_be_looked_at().await;
+        while let Err(error) = binder.verify().await {
+            tracing::warn!(%error, "whether it was deleted is looked at again");
             tokio::time::sleep(CANCELS).await;
         }
     }

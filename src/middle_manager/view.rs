@@ -38,6 +38,9 @@ pub struct SpecView {
     /// It is to end.
     #[serde(default)]
     pub cancel: bool,
+    /// It is held.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 impl From<PeonTask> for TaskView {
@@ -46,6 +49,7 @@ impl From<PeonTask> for TaskView {
             metadata: task.metadata,
             spec: SpecView {
                 cancel: task.spec.cancel,
+                suspend: task.spec.suspend,
             },
             status: task.status,
         }

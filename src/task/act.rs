@@ -132,7 +132,7 @@ impl Actor {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
             Action::ReadPayload => {
-                snapshot.payload = Some(match &snapshot.task.spec.task_from {
+                snapshot.payload = Some(match snapshot.task.task_from() {
                     Some(from) => {
                         // Held until nothing is left of the payload but what is looked at.
                         let _room = self.room.acquire_many(room_for(from)).await;

@@ -72,7 +72,7 @@ impl Admitted<'_> {
             task_uid: &names.uid,
             number,
             payload: &self.payload,
-            task_from: self.task.spec.task_from.as_ref(),
+            task_from: self.task.task_from(),
             task_json: self.effective.as_ref().map_or(&self.payload.json, |e| &e.json),
             settings: &self.settings,
             template: &self.template.spec,
@@ -137,10 +137,13 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
         return read.clone();
     }
     let task = &*snapshot.task;
-    let (spec, name) = (&task.spec, task.name_any());
+    let (spec, id) = (&task.spec, task.default_task_id());
     let payload = match (&spec.task, &spec.task_json) {
-        (Some(given), _) => Payload::parse(given, &name),
-        (None, Some(json)) => Payload::parse_inline(json, &name),
+        _ if task.task_from().is_some() => {
+            return Err(invalid("the payload was not read: please report this".into()));
+        }
+        (Some(given), _) => Payload::parse(given, &id),
+        (None, Some(json)) => Payload::parse_inline(json, &id),
         (None, None) => return Err(invalid("the payload was not read: please report this".into())),
     };
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
@@ -161,7 +164,7 @@ pub fn chunked(
     })?;
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
     drop(parts);
-    let payload = Payload::parse_chunked(&json, &task.name_any());
+    let payload = Payload::parse_chunked(&json, &task.default_task_id());
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
 
@@ -174,7 +177,10 @@ fn invalid(message: String) -> Refused {
 
 /// What was accepted once stays as it is.
 fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Refused> {
+    // What an overlord assigned takes the place of what was submitted, and its hash was checked with its chunks.
+    let is_exchanged = task.submission().is_some_and(|s| s.assigned.is_some());
     let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
+    let accepted = accepted.filter(|_| !is_exchanged);
     if accepted.is_some_and(|hash| *hash != payload.hash) {
         return Err(invalid(
             "the task was changed after it had been accepted: create another PeonTask".into(),
@@ -284,7 +290,7 @@ fn effective(
     if memory != Some(IngestionMemory::Bytes) || !ingestion_memory::applies_to(&payload.type_) {
         return Ok(None);
     }
-    if task.spec.task_from.is_some() {
+    if task.task_from().is_some() {
         let message = format!(
             "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload in taskFrom: \
              use a template with Payload",

@@ -129,7 +129,7 @@ fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
     };
     match plan(&snapshot, at(age)) {
         Step::Settle(settlement) => *settlement,
-        other => panic!("{other:?}"),
+        Step::Act(action) => panic!("{action:?}"),
     }
 }
 

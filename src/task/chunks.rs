@@ -100,6 +100,12 @@ impl Chunks {
     /// The objects, owned by the PeonTask that exists by now. They cannot be changed.
     #[must_use]
     pub fn objects(&self, task: &PeonTask, kind: Kind) -> Vec<Value> {
+        self.objects_named(&task.name_any(), task, kind)
+    }
+
+    /// The same, named as [`task_from`](Self::task_from) names them for this name, whatever that of the PeonTask is.
+    #[must_use]
+    pub fn objects_named(&self, prefix: &str, task: &PeonTask, kind: Kind) -> Vec<Value> {
         let (name, uid) = (task.name_any(), task.uid().unwrap_or_default());
         let object = |(at, part): (usize, &Vec<u8>)| {
             let bytes = k8s_openapi::ByteString(part.clone());
@@ -111,7 +117,7 @@ impl Chunks {
                 "apiVersion": "v1",
                 "kind": kind,
                 "metadata": {
-                    "name": object_name(&name, at),
+                    "name": object_name(prefix, at),
                     "namespace": task.namespace(),
                     "labels": {
                         LABEL_MANAGED_BY: OPERATOR, LABEL_TASK: label_value(&name), LABEL_TASK_UID: uid,

@@ -59,7 +59,7 @@ pub(super) fn conclude(
         return end(draft, &verdict);
     }
     let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
-    if climbs && snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+    if climbs && snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
         return Step::Act(Action::ReadPayload);
     }
     let policy = snapshot.policy();

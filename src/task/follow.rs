@@ -34,7 +34,7 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     let status = snapshot.task.status.as_ref();
     let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
         Draft::of(&snapshot.task, now)
-    } else if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+    } else if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
         return Step::Act(Action::ReadPayload);
     } else {
         described(snapshot, admit(snapshot).as_ref(), now)

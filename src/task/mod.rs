@@ -52,6 +52,7 @@ pub mod snapshot;
 mod start;
 pub mod status;
 pub mod status_patch;
+pub mod submission;
 pub mod template_shape;
 pub mod verdict;
 pub mod waiting;

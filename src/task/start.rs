@@ -10,8 +10,9 @@ use super::plan::{Action, Settlement, Step, described, look_again, look_live, se
 use super::slots::Slot;
 use super::snapshot::{Creation, Live, Refusal, Snapshot};
 use super::status::Draft;
+use super::submission::Standing;
 use crate::api::conditions::{self, accepted, cause, waiting};
-use crate::api::{PeonTaskStatus, Phase};
+use crate::api::{PeonTaskStatus, Phase, SubmissionState};
 use kube::ResourceExt;
 
 /// How often a task that waits for a name to become free looks again.
@@ -27,7 +28,15 @@ const REPEATED: SignedDuration = SignedDuration::from_mins(10);
 
 /// The current attempt has no pod and never had one, as far as is known.
 pub(super) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
-    if snapshot.task.spec.cancel {
+    if snapshot.task.runs_elsewhere() {
+        // Its end is what the overlord says, who is told of a cancellation.
+        return begin(snapshot, now);
+    }
+    let ended_elsewhere = snapshot
+        .task
+        .submission()
+        .is_some_and(|s| matches!(s.state, SubmissionState::Succeeded | SubmissionState::Failed));
+    if snapshot.task.spec.cancel && !ended_elsewhere {
         return give_up(
             snapshot,
             now,
@@ -83,7 +92,7 @@ fn give_up(snapshot: &Snapshot, now: Timestamp, cause: &'static str, message: &s
 }
 
 fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
-    if snapshot.task.spec.task_from.is_some() && snapshot.payload.is_none() {
+    if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
         return Step::Act(Action::ReadPayload);
     }
     if let Some(step) = recall_rung(snapshot) {
@@ -93,6 +102,10 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     let draft = described(snapshot, admitted.as_ref(), now);
     let admitted = match admitted {
         Ok(admitted) => admitted,
+        Err(refused) if refused.reason == accepted::NOT_ASSIGNED => {
+            let manager = snapshot.task.middle_manager().unwrap_or_default();
+            return Standing::of(&snapshot.task, manager).settle(draft);
+        }
         Err(refused) => return not_admitted(snapshot, draft, &refused, now),
     };
     let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);

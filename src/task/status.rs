@@ -10,8 +10,8 @@ use super::settings::Settings;
 use super::verdict::{Outcome, Verdict};
 use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, STALLED, STARTED,
-    SUCCEEDED, SUSPENDED, accepted, cut, record, suspended, waiting,
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, RUNS_ELSEWHERE,
+    STALLED, STARTED, SUCCEEDED, SUSPENDED, accepted, cut, record, suspended, waiting,
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
@@ -253,6 +253,29 @@ impl Draft {
         self.finish(Phase::Running, "Running")
     }
 
+    /// Another worker of the overlord runs the task.
+    #[must_use]
+    pub fn run_elsewhere(mut self, message: &str) -> PeonTaskStatus {
+        self.taken_elsewhere(message);
+        self.conditions.set(READY, true, RUNS_ELSEWHERE, message);
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Running, RUNS_ELSEWHERE)
+    }
+
+    /// Another worker of the overlord ran the task, and well.
+    #[must_use]
+    pub fn succeed_elsewhere(mut self, message: &str) -> PeonTaskStatus {
+        self.taken_elsewhere(message);
+        self.succeed(message)
+    }
+
+    fn taken_elsewhere(&mut self, message: &str) {
+        self.conditions
+            .set(ACCEPTED, true, accepted::VALID, "the overlord has taken the task");
+        self.conditions.set(STARTED, true, RUNS_ELSEWHERE, message);
+    }
+
     /// The verdict.
     #[must_use]
     pub fn judge(mut self, verdict: &Verdict) -> PeonTaskStatus {
@@ -264,13 +287,12 @@ impl Draft {
             self.status.completion_time = ended.finished.map(Time);
         }
         match &verdict.outcome {
-            Outcome::Succeeded => self.succeed(),
+            Outcome::Succeeded => self.succeed("Druid reported SUCCESS"),
             Outcome::Failed { cause, message } => self.fail(cause, message),
         }
     }
 
-    fn succeed(mut self) -> PeonTaskStatus {
-        let message = "Druid reported SUCCESS";
+    fn succeed(mut self, message: &str) -> PeonTaskStatus {
         self.complete();
         self.conditions.set(COMPLETE, true, SUCCEEDED, message);
         self.conditions.set(READY, true, SUCCEEDED, message);

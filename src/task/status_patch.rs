@@ -15,7 +15,8 @@ pub fn replacing(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> serde_js
     Ok(patch)
 }
 
-fn remove_missing(old: &Value, patch: &mut Value) {
+/// Adds to a merge patch a null for everything that `old` has and `patch` does not.
+pub fn remove_missing(old: &Value, patch: &mut Value) {
     let (Value::Object(old), Value::Object(patch)) = (old, patch) else {
         return;
     };

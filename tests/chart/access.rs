@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use peon_operator::api::{
+    ANNOTATION_AVAILABILITY_GROUP, ANNOTATION_DATA_SOURCE, ANNOTATION_OVERLORD, ANNOTATION_REQUIRED_CAPACITY,
+    ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER,
+};
 use serde_json::{Value, json};
 
 use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
@@ -335,4 +339,41 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     assert_eq!(labels(admin), [label("admin")]);
     let without = render(&["rbac.aggregate=false"]);
     assert_eq!(without.all("ClusterRole").len(), 3);
+}
+
+#[test]
+fn what_marks_an_assigned_task_is_kept_from_everybody_else() {
+    let name = format!("{FULL_NAME}-{NAMESPACE}-assigned-tasks");
+    let kinds = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+    let objects = render(&[]);
+    let policy = objects.named(kinds[0], &name);
+    let expression = policy["spec"]["validations"][0]["expression"].as_str().unwrap();
+    for key in [
+        LABEL_MIDDLE_MANAGER,
+        LABEL_IDENTITY,
+        ANNOTATION_OVERLORD,
+        ANNOTATION_TASK_ID,
+        ANNOTATION_TASK_TYPE,
+        ANNOTATION_DATA_SOURCE,
+        ANNOTATION_AVAILABILITY_GROUP,
+        ANNOTATION_REQUIRED_CAPACITY,
+    ] {
+        assert!(expression.contains(&format!("'{key}'")), "{key}");
+    }
+    let binding = &objects.named(kinds[1], &name)["spec"];
+    assert_eq!(binding["policyName"], name);
+    assert_eq!(binding["validationActions"], json!(["Deny"]));
+    assert!(binding["matchResources"].is_null(), "all namespaces");
+    let objects = render(&[r#"scope="namespace""#]);
+    let selector = &objects.named(kinds[1], &name)["spec"]["matchResources"]["namespaceSelector"];
+    assert_eq!(selector["matchLabels"]["kubernetes.io/metadata.name"], NAMESPACE);
+    for without in [
+        "middleManagers.enabled=false",
+        "middleManagers.admissionPolicy=false",
+    ] {
+        let objects = render(&[without]);
+        for kind in kinds {
+            assert!(objects.all(kind).is_empty(), "{without}");
+        }
+    }
 }

@@ -305,7 +305,7 @@ fn rate(written: &Written, cost: Cost) -> f64 {
 }
 
 /// The median, with the least and the most.
-fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
+pub(crate) fn spread(mut values: Vec<f64>) -> (f64, f64, f64) {
     values.sort_by(f64::total_cmp);
     let at = |n: usize| values.get(n).copied().unwrap_or_default();
     (at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))

@@ -11,7 +11,7 @@ mod history;
 mod life;
 mod lifecycle;
 mod logs;
-mod middle_manager;
+pub(crate) mod middle_manager;
 mod nodes;
 mod payloads;
 mod refusals;

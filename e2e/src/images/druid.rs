@@ -1,13 +1,12 @@
 //! Druid's image: the same paths and user as the public one, from Maven's artifacts and Debian's Java.
 
-use std::{fs, process::Command};
+use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Archive, buildah::Buildah};
+use super::{Archive, buildah::Buildah, java};
 use crate::{
     cache::{self, Cache},
-    exec,
     progress::Progress,
 };
 
@@ -15,19 +14,16 @@ use crate::{
 pub(super) const VERSION: &str = "33.0.0";
 
 const POM: &str = include_str!("../../druid/pom.xml");
+const EXTENSION_POM: &str = include_str!("../../druid/extensions.pom.xml");
+/// The extension's name in `druid.extensions.loadList`, and of its folder.
+const EXTENSION: &str = "druid-kafka-indexing-service";
 const DOCKERFILE: &str = include_str!("../../druid/Dockerfile");
-const BASE: &[&str] = &[
-    "--variant=apt",
-    "--dpkgopt=path-exclude=/usr/share/locale/*",
-    "--include=openjdk-17-jre-headless,ca-certificates",
-];
-const BASE_HOOK: &str = r#"rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt"#;
 
 /// Fetches Druid with all it depends on and puts it on a Debian with Java 17.
 pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
     let reference = format!("localhost/druid:{VERSION}");
-    let base = BASE.concat();
-    let parts = [POM, DOCKERFILE, &base, BASE_HOOK].map(str::as_bytes);
+    let [packages, hook] = java::base_parts();
+    let parts = [POM, EXTENSION_POM, DOCKERFILE, &packages, &hook].map(str::as_bytes);
     let name = format!("images/druid-{}.tar", cache::content_hash(parts));
     let path = cache.entry(&name, |archive| {
         let step = progress.slow_step(
@@ -36,11 +32,12 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
         );
         let context = cache.path("images/druid.context");
         cache::remove(&context)?;
-        cache::write(&context.join("pom.xml"), POM)?;
         cache::write(&context.join("Dockerfile"), DOCKERFILE)?;
-        fetch(cache, &context)?;
+        java::fetch(cache, POM, &context.join("lib"), 150)?;
+        let extension = context.join("extensions").join(EXTENSION);
+        java::fetch(cache, EXTENSION_POM, &extension, 2)?;
         let buildah = Buildah::new(cache)?;
-        let base = buildah.base(cache, "druid-base", BASE, BASE_HOOK)?;
+        let base = java::base(cache, &buildah)?;
         buildah.build(
             &context.join("Dockerfile"),
             &context,
@@ -69,36 +66,10 @@ fn class_path_entry() -> String {
 pub(super) fn class_path(cache: &Cache, progress: &Progress) -> Result<String> {
     let path = cache.entry(&class_path_entry(), |file| {
         let step = progress.slow_step("Druid's class path", "fetching, two minutes the first time");
-        let context = cache.path("maven/class-path.context");
-        cache::write(&context.join("pom.xml"), POM)?;
         let goal = format!("-Dmdep.outputFile={}", file.display());
-        maven(cache, &context, &["dependency:build-classpath", &goal])?;
+        java::maven(cache, POM, &["dependency:build-classpath", &goal])?;
         step.done("known");
         Ok(())
     })?;
     Ok(fs::read_to_string(path)?.trim().to_owned())
-}
-
-fn fetch(cache: &Cache, context: &std::path::Path) -> Result<()> {
-    maven(
-        cache,
-        context,
-        &["dependency:copy-dependencies", "-DoutputDirectory=lib"],
-    )?;
-    let jars = fs::read_dir(context.join("lib"))
-        .context("Maven fetched nothing")?
-        .count();
-    anyhow::ensure!(jars > 150, "Maven fetched only {jars} files");
-    Ok(())
-}
-
-fn maven(cache: &Cache, context: &std::path::Path, goal: &[&str]) -> Result<()> {
-    let mut maven = Command::new("mvn");
-    maven
-        .current_dir(context)
-        .args(["--batch-mode", "--no-transfer-progress"]);
-    // Artifacts stay in the cache, out of the user's own repository.
-    maven.arg(format!("-Dmaven.repo.local={}", cache.path("maven").display()));
-    maven.args(goal).arg("-DincludeScope=runtime");
-    exec::logged(&mut maven, &cache.path("maven.log")).context("cannot fetch Druid's artifacts")
 }

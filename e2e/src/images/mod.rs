@@ -2,6 +2,8 @@
 
 mod buildah;
 mod druid;
+mod java;
+mod kafka;
 mod operator;
 
 use std::{path::PathBuf, process::Command};
@@ -41,6 +43,8 @@ pub enum Image {
     Operator,
     /// Apache Druid, laid out as in its public image.
     Druid,
+    /// A Kafka broker.
+    Kafka,
 }
 
 /// An image as a file that containerd, docker and kind can load. Its file name is unique to its content.
@@ -67,6 +71,7 @@ pub fn build(cache: &Cache, only: &[Image], progress: &Progress) -> Result<Vec<A
         Image::Pause => build_pause(cache, progress),
         Image::Operator => operator::build(cache, progress),
         Image::Druid => druid::build(cache, progress),
+        Image::Kafka => kafka::build(cache, progress),
     };
     wanted.iter().map(build).collect()
 }

@@ -76,6 +76,11 @@ fn stage(reason: &str) -> Option<Stage> {
         accepted::INVALID_TASK
         | accepted::NEEDS_OVERLORD
         | accepted::NOT_ASSIGNED
+        | accepted::SUBMISSIONS_DISABLED
+        | accepted::TYPE_NOT_LISTED
+        | accepted::SUBMISSION_REFUSED
+        | accepted::OVERLORD_UNREACHABLE
+        | accepted::ID_CONFLICT
         | accepted::LIMIT_EXCEEDED => Stage::Accepted,
         suspended::SUSPENDED => Stage::Resumed,
         waiting::MAX_RUNNING => Stage::Slot,
@@ -183,7 +188,7 @@ fn blocked(stage: &str, reason: &str, message: &str) -> Link {
 fn is_shown(stage: Stage, task: &PeonTask, known: Known<'_>) -> bool {
     match stage {
         Stage::Operator | Stage::Name | Stage::Resumed => false,
-        Stage::Payload => task.spec.task_from.is_some(),
+        Stage::Payload => task.task_from().is_some(),
         Stage::Template => known.template.is_some(),
         Stage::Slot => known.bounded,
         _ => true,
@@ -209,7 +214,14 @@ fn up_to(
     // A task that is refused for itself was not asked for its template.
     let refused = matches!(
         reason,
-        accepted::INVALID_TASK | accepted::NEEDS_OVERLORD | accepted::NOT_ASSIGNED
+        accepted::INVALID_TASK
+            | accepted::NEEDS_OVERLORD
+            | accepted::NOT_ASSIGNED
+            | accepted::SUBMISSIONS_DISABLED
+            | accepted::TYPE_NOT_LISTED
+            | accepted::SUBMISSION_REFUSED
+            | accepted::OVERLORD_UNREACHABLE
+            | accepted::ID_CONFLICT
     );
     let mut links = passed(task, known, |s| s < at && !(refused && s == Stage::Template));
     let name = STAGES.iter().find(|(s, _)| *s == at).map_or("", |(_, name)| name);

@@ -82,7 +82,7 @@ impl Gathered {
     }
 
     async fn look_at_payload(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let Some(from) = self.task.spec.task_from.clone() else {
+        let Some(from) = self.task.task_from().cloned() else {
             return Ok(());
         };
         let mut parts = Vec::new();

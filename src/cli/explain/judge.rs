@@ -73,7 +73,7 @@ pub(super) fn payload(
     task: &PeonTask,
     chunks: Result<Vec<Vec<u8>>, String>,
 ) -> Result<Arc<Payload>, Refused> {
-    match &task.spec.task_from {
+    match task.task_from() {
         Some(from) => admit::chunked(task, from, chunks.map_err(Absent::Missing)),
         None => admit::payload(&snapshot(
             task,

@@ -73,7 +73,7 @@ pub(super) fn live(
         mut notes,
     } = gathered;
     let status = tasks::status(&task);
-    let is_seen = task.spec.task_from.is_none() || chunks.is_some();
+    let is_seen = task.task_from().is_none() || chunks.is_some();
     let payload = match judge::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
         Err(refused) if !is_seen => judge::unread(&task).ok_or(refused),
         read => read,
@@ -156,7 +156,7 @@ pub(super) fn offline(
     let mut notes = Vec::new();
     let payload = judge::payload(task, Err("a chunk".into()));
     let choice = choose(task, payload.as_deref().ok(), templates);
-    if task.spec.task_from.is_some() {
+    if task.task_from().is_some() {
         notes.push("the payload stands in objects of a cluster, which is not asked".into());
     }
     let judged = judge(task, &choice, operator, payload, now);

@@ -215,6 +215,7 @@ impl ModelApi {
             | ("PATCH", ["apis", "events.k8s.io", "v1", "namespaces", "ns", "events", _]) => {
                 (201, body.clone())
             }
+            ("GET", ["api", "v1", "namespaces", "ns", "secrets", name]) => self.read(Kind::Secret, name),
             ("POST", ["api", "v1", "namespaces", "ns", "configmaps"]) => self.post(Kind::ConfigMap, body),
             ("POST", ["api", "v1", "namespaces", "ns", "secrets"]) => self.post(Kind::Secret, body),
             ("POST", ["api", "v1", "namespaces", "ns", "pods"]) => self.post(Kind::Pod, body),

@@ -30,14 +30,17 @@ pub(super) const CASES: &[Case] = &[
     case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
 ];
 
+/// Name of the operator's process, and of that which serves the identities.
+const PROGRAM: &str = "peon-operator";
+
 /// Tasks that run while something happens, and after it.
-struct InFlight<'m, 'f> {
+pub(super) struct InFlight<'m, 'f> {
     manager: &'m Manager<'f>,
-    ids: Vec<String>,
+    pub(super) ids: Vec<String>,
 }
 
 impl<'m, 'f> InFlight<'m, 'f> {
-    fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
+    pub(super) fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
         let mut ids = Vec::new();
         for n in 0..2 {
             ids.push(manager.submit(&noop(manager.fixture, &format!("{name}_{n}"), run_time))?);
@@ -52,7 +55,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 
     /// Waits for their ends: each succeeded, in its first attempt, with one PeonTask.
-    fn end(&self) -> Result<()> {
+    pub(super) fn end(&self) -> Result<()> {
         for id in &self.ids {
             let status = self.manager.until_ended(id)?;
             ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
@@ -65,8 +68,28 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
-/// The process of the pod that serves the identities.
+/// The process that serves the identities.
+pub(super) fn server(fixture: &Fixture) -> Result<Option<i32>> {
+    process(fixture, NAMESPACE, "peon.dev/serves")
+}
+
+/// Kills the process that serves the identities, and waits for the next.
+pub(super) fn kill_server(fixture: &Fixture) -> Result<()> {
+    kill(fixture, NAMESPACE, "peon.dev/serves")
+}
+
+/// The process of the pod that serves the identities, or of the operator's.
 fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
+    process_named(fixture, namespace, selector, PROGRAM)
+}
+
+/// Kills that process, and waits for another one.
+pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
+    kill_named(fixture, namespace, selector, PROGRAM)
+}
+
+/// The process of that name in the pods of a selector.
+fn process_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
     let pods = fixture
         .kubectl
         .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
@@ -75,8 +98,7 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
         .map(|p| text(&p["metadata"]["uid"]).to_owned())
         .collect();
     let program = |id: i32| {
-        std::fs::read_to_string(format!("/proc/{id}/comm"))
-            .is_ok_and(|comm| comm.starts_with("peon-operator"))
+        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.starts_with(name))
     };
     let found = pod_processes()
         .into_iter()
@@ -84,12 +106,12 @@ fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<
     Ok(found.map(|p| p.id))
 }
 
-/// Kills the process of a pod, and waits until another runs.
-pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
-    let id = wait_until(LIMIT, "the process", || process(fixture, namespace, selector))?;
+fn kill_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
+    let find = || process_named(fixture, namespace, selector, name);
+    let id = wait_until(LIMIT, "the process", find)?;
     peons::kill_hard(id)?;
     wait_until(LIMIT, "another process", || {
-        Ok(process(fixture, namespace, selector)?.filter(|other| *other != id))
+        Ok(find()?.filter(|other| *other != id))
     })
     .map(drop)
 }
@@ -97,7 +119,7 @@ pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    kill_server(fixture)?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
     tasks.end()?;
@@ -121,37 +143,20 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_overlord", 40_000)?;
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
-    let args = [&["delete", "--wait=false"], &pods[..]].concat();
-    let before = text(&fixture.kubectl.get_json(&pods)?["items"][0]["metadata"]["uid"]).to_owned();
-    fixture.kubectl.run(&args)?;
-    let back = |found: &Value| {
-        let pods = list(&found["items"]);
-        let ready = |p: &Value| {
-            list(&p["status"]["conditions"])
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
-        pods.len() == 1 && pods[0]["metadata"]["uid"] != json!(before) && ready(&pods[0])
-    };
-    fixture.kubectl.wait_for(&pods, LIMIT, back)?;
+    let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
+    let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
+    kill_named(fixture, NAMESPACE, "app=overlord", "java")?;
+    fixture.kubectl.wait_for(&pods, LIMIT, |found| {
+        let now = container(found);
+        now["restartCount"].as_u64() > before && now["ready"] == true
+    })?;
     tasks.end()
 }
 
 fn capacity(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
-    let patch = json!({"spec": {"capacity": 7}}).to_string();
-    let args = [
-        "patch",
-        "virtualmiddlemanager",
-        super::NAME,
-        "--type=merge",
-        "--patch",
-        &patch,
-        "--namespace",
-        NAMESPACE,
-    ];
-    fixture.kubectl.run(&args)?;
+    manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
         let workers = list(&workers);

@@ -1,9 +1,18 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
 mod conformance;
+mod draining;
 mod faults;
+mod faults_network;
+mod faults_node;
 mod kills;
+mod polls;
+mod races;
 mod runs;
+mod strangers;
+mod streaming;
+mod submissions;
+mod worker;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -23,39 +32,58 @@ pub(super) fn cases() -> Vec<Case> {
         .iter()
         .chain(kills::CASES)
         .chain(faults::CASES)
+        .chain(races::CASES)
+        .chain(polls::CASES)
+        .chain(strangers::CASES)
+        .chain(faults_network::CASES)
+        .chain(faults_node::CASES)
+        .chain(draining::CASES)
+        .chain(streaming::CASES)
+        .chain(submissions::CASES)
         .chain(conformance::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
 /// Workers of the overlord, for as long as the value lives.
-struct Manager<'a> {
+pub(crate) struct Manager<'a> {
     fixture: &'a Fixture,
 }
 
 impl<'a> Manager<'a> {
     /// Makes the VirtualMiddleManager and waits until the overlord has every identity as an enabled worker.
-    fn start(fixture: &'a Fixture) -> Result<Self> {
+    pub(crate) fn start(fixture: &'a Fixture) -> Result<Self> {
+        Self::start_with(fixture, |_| ())
+    }
+
+    /// As [`Self::start`], with another spec.
+    fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
+        let manager = Self::create(fixture, change)?;
+        manager.until_ready()?;
+        manager.until_workers(2)?;
+        Ok(manager)
+    }
+
+    /// Makes the VirtualMiddleManager and waits for nothing.
+    fn create(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
         // What other cases left pending would be assigned now.
         for state in ["pendingTasks", "waitingTasks", "runningTasks"] {
             for task in list(&fixture.druid.get(&format!("/druid/indexer/v1/{state}"))?) {
                 fixture.druid.shutdown(text(&task["id"]))?;
             }
         }
-        let spec = json!({
+        let mut spec = json!({
             "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
             "overlord": {"url": fixture.druid.service_url()?},
             "identities": 2,
             "capacity": 4,
             "advertise": "ClusterIP",
         });
+        change(&mut spec);
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
         });
         fixture.apply(NAMESPACE, &object)?;
-        let manager = Self { fixture };
-        manager.until_ready()?;
-        manager.until_workers(2)?;
-        Ok(manager)
+        Ok(Self { fixture })
     }
 
     fn status(&self) -> Result<Value> {
@@ -73,8 +101,23 @@ impl<'a> Manager<'a> {
         self.fixture.kubectl.wait_for(&args, LIMIT, ready).map(drop)
     }
 
+    /// Changes its spec.
+    fn change(&self, spec: &Value) -> Result<()> {
+        let patch = json!({ "spec": spec }).to_string();
+        let args = [
+            "patch",
+            "virtualmiddlemanager",
+            NAME,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        let args = [args.as_slice(), &["--namespace", NAMESPACE]].concat();
+        self.fixture.kubectl.run(&args).map(drop)
+    }
+
     /// Waits until the overlord has so many enabled workers.
-    fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
+    pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, "the overlord's workers", || {
             last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
@@ -89,12 +132,12 @@ impl<'a> Manager<'a> {
     }
 
     /// Submits a task to the overlord.
-    fn submit(&self, task: &Value) -> Result<String> {
+    pub(crate) fn submit(&self, task: &Value) -> Result<String> {
         self.fixture.druid.submit(task)
     }
 
     /// Waits until the overlord says that a task has ended, and returns its status.
-    fn until_ended(&self, id: &str) -> Result<Value> {
+    pub(crate) fn until_ended(&self, id: &str) -> Result<Value> {
         self.until_status(id, |status| status["statusCode"] != "RUNNING")
     }
 
@@ -122,7 +165,7 @@ impl<'a> Manager<'a> {
     }
 
     /// Waits for the PeonTask of a Druid task, and returns its name.
-    fn until_assigned(&self, id: &str) -> Result<String> {
+    pub(crate) fn until_assigned(&self, id: &str) -> Result<String> {
         wait_until(LIMIT, &format!("the PeonTask of {id}"), || {
             let found = self.peon_tasks(id)?;
             ensure!(found.len() < 2, "{id} has two PeonTasks: {found:?}");
@@ -149,7 +192,7 @@ impl Drop for Manager<'_> {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 

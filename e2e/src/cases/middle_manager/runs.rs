@@ -14,7 +14,11 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case("middle_manager::a_noop_of_the_overlord_runs_in_a_pod", a_noop).own(),
-    case("middle_manager::an_ingestion_publishes_its_segments", ingestion).own(),
+    case(
+        "middle_manager::ingestions_of_disjoint_intervals_publish_their_segments",
+        ingestions,
+    )
+    .own(),
     case("middle_manager::subtasks_find_each_other", subtasks).own(),
     case("middle_manager::a_task_that_fails_in_druid_fails", fails).own(),
     case("middle_manager::odd_ids_run_and_end", odd_ids).own(),
@@ -64,24 +68,37 @@ fn until_segments(fixture: &Fixture, datasource: &str) -> Result<Vec<Value>> {
     })
 }
 
-fn ingestion(fixture: &Fixture) -> Result<()> {
+/// Two at the same time into one datasource: each holds the lock of its own days.
+fn ingestions(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
-    let (task, datasource) = ingest(fixture, "ingested")?;
-    let id = manager.submit(&task)?;
-    let status = manager.until_ended(&id)?;
-    ensure!(status["statusCode"] == "SUCCESS", "{status}");
-    ensure!(
-        until_segments(fixture, &datasource)?.len() == 2,
-        "another number of segments"
-    );
-    let reports = fixture
-        .druid
-        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
-    ensure!(
-        reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
-        "{reports}"
-    );
-    Ok(())
+    let (january, datasource) = ingest(fixture, "ingested")?;
+    let mut february: Value = serde_json::from_str(&january.to_string().replace("2024-01-0", "2024-02-0"))?;
+    february["id"] = json!(text(&january["id"]).replace("2026-11-21", "2026-11-22"));
+    let mut ids = Vec::new();
+    for (mut task, days) in [
+        (january, "2024-01-01/2024-01-03"),
+        (february, "2024-02-01/2024-02-03"),
+    ] {
+        task["spec"]["dataSchema"]["granularitySpec"]["intervals"] = json!([days]);
+        task["spec"]["ioConfig"]["appendToExisting"] = json!(false);
+        ids.push(manager.submit(&task)?);
+    }
+    for id in &ids {
+        let status = manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{status}");
+        let reports = fixture
+            .druid
+            .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
+        ensure!(
+            reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
+            "{reports}"
+        );
+    }
+    wait_until(LIMIT, "the segments of both", || {
+        let segments = fixture.druid.segments(&datasource)?;
+        let days: std::collections::BTreeSet<&str> = segments.iter().map(|s| text(&s["interval"])).collect();
+        Ok((days.len() == 4).then_some(()))
+    })
 }
 
 /// Hash partitions of three files: a subtask for each of them that partitions, and others that merge what those left in

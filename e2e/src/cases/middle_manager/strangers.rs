@@ -1,0 +1,281 @@
+//! Who is not the overlord, and what is no task.
+
+use anyhow::{Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Case, Manager, case, list, noop, text,
+    worker::{Answer, JSON, SMILE, Worker, assignment, smile},
+};
+use crate::{
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    samples,
+    wait::wait_until,
+};
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::races::who_has_no_credentials_or_sends_no_task_is_refused",
+        refused,
+    )
+    .own(),
+    case(
+        "middle_manager::races::a_peontask_of_a_stranger_captures_no_assignment",
+        squatters,
+    )
+    .own(),
+];
+
+/// Secret with the credentials.
+const SECRET: &str = "overlord-and-workers";
+/// Largest assignment that is taken.
+const MOST_BYTES: usize = 100_000;
+
+/// `user:password` as a header carries it.
+fn encoded(pair: &str) -> String {
+    STANDARD.encode(pair)
+}
+
+fn restarts(fixture: &Fixture) -> Result<Vec<Value>> {
+    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+    let pods = fixture.kubectl.get_json(&pods)?;
+    Ok(list(&pods["items"])
+        .iter()
+        .map(|pod| pod["status"]["containerStatuses"][0]["restartCount"].clone())
+        .collect())
+}
+
+fn refused(fixture: &Fixture) -> Result<()> {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET},
+        "type": "kubernetes.io/basic-auth", "stringData": {"username": "druid_system", "password": "sesame"},
+    });
+    fixture.apply(NAMESPACE, &secret)?;
+    let manager = Manager::create(fixture, |spec| {
+        spec["auth"] = json!({"name": SECRET});
+        spec["maxTaskBytes"] = json!(MOST_BYTES);
+    })?;
+    // An overlord that has no credentials does not get in, and they are announced all the same.
+    let worker = wait_until(LIMIT, "identities that are announced", || {
+        let status = manager.status()?;
+        let announced = list(&status["identities"])
+            .iter()
+            .filter(|i| i["announced"] == true)
+            .count();
+        (announced == 2).then(|| Worker::of(&manager, 0)).transpose()
+    })?;
+    let known = worker.with_credentials(&encoded("druid_system:sesame"));
+    let wrong = worker.with_credentials(&encoded("druid_system:open"));
+    let id = format!("by_a_stranger_{}", fixture.run);
+    let task = assignment(&id, 1000).to_string();
+    for stranger in [&worker, &wrong] {
+        let order = format!("/druid/worker/v1/task/{id}/shutdown");
+        let log = format!("/druid/worker/v1/task/{id}/log");
+        let requests: [(&str, &str, &[u8]); 8] = [
+            ("GET", "/druid-internal/v1/worker?counter=-1&timeout=1000", b""),
+            ("POST", "/druid-internal/v1/worker/assignTask", task.as_bytes()),
+            ("POST", &order, b""),
+            ("POST", "/druid/worker/v1/disable", b""),
+            ("GET", "/druid/worker/v1/enabled", b""),
+            ("GET", "/druid/worker/v1/tasks", b""),
+            ("GET", &log, b""),
+            ("GET", "/status", b""),
+        ];
+        for (method, path, body) in requests {
+            let answer = stranger.send(method, path, &[("Content-Type", JSON)], body)?;
+            ensure!(
+                answer.code == 401
+                    && answer
+                        .head
+                        .to_ascii_lowercase()
+                        .contains("www-authenticate: basic"),
+                "{path}: {answer:?}"
+            );
+        }
+        ensure!(stranger.get("/status/health")?.code == 200);
+    }
+    bad_polls(&known)?;
+    bad_assignments(&known)?;
+    let unknown = known.shutdown("a%20b%2Fc")?;
+    ensure!(
+        unknown.code == 200 && unknown.json()? == json!({"task": "a b/c"}),
+        "{unknown:?}"
+    );
+    let log = known.get("/druid/worker/v1/task/unknown/log?offset=0")?;
+    ensure!(log.code == 404 && log.body.is_empty(), "{log:?}");
+    // After all that it says that it takes tasks, and has none.
+    let (_, tasks) = known.poll(60_000)?.state()?;
+    ensure!(tasks.is_empty(), "{tasks:?}");
+    ensure!(manager.peon_tasks(&id)?.is_empty(), "a stranger had a task run");
+    ensure!(restarts(fixture)? == [json!(0)], "{:?}", restarts(fixture)?);
+    fixture
+        .kubectl
+        .delete(&["secret", SECRET, "--namespace", NAMESPACE])
+}
+
+fn bad_polls(worker: &Worker) -> Result<()> {
+    let poll = |query: &str| worker.get(&format!("/druid-internal/v1/worker?{query}"));
+    for query in [
+        "counter=-1",
+        "counter=-1&timeout=0",
+        "counter=-1&timeout=-5",
+        "counter=-1&timeout=soon",
+        "counter=many&timeout=1000",
+        "counter=99999999999999999999&timeout=1000",
+    ] {
+        let answer = poll(query)?;
+        ensure!(answer.code == 400, "{query}: {answer:?}");
+    }
+    let (hash, _) = poll("counter=-7&timeout=60000")?.state()?;
+    let ahead = format!("counter=1000000&hash={hash}&timeout=1000");
+    for query in [ahead.as_str(), "counter=0&hash=1&timeout=1000", "timeout=1000"] {
+        let answer = poll(query)?.json()?;
+        ensure!(
+            answer["resetCounter"] == true && answer["resetCause"].is_string(),
+            "{query}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+fn bad_assignments(worker: &Worker) -> Result<()> {
+    let whole = smile(&assignment("cut_off", 1000))?;
+    let cut = &whole[..whole.len() / 2];
+    let large = json!({"type": "noop", "id": "large", "x": "x".repeat(MOST_BYTES)}).to_string();
+    let (json, smile_of_it) = (Some(JSON), smile(&serde_json::from_str(&large)?)?);
+    let cases: [(&[u8], Option<&str>, u16); 10] = [
+        (b"", Some(SMILE), 400),
+        (b":)\n\0\xff\xff", Some(SMILE), 400),
+        (b"no smile at all", Some(SMILE), 400),
+        (cut, Some(SMILE), 400),
+        (b"{\"type\": \"noop\", \"id\": ", json, 400),
+        (b"{\"type\": \"noop\"}", json, 400),
+        (b"[]", json, 400),
+        (b"{\"type\": \"noop\", \"id\": \"a\"}", Some("text/plain"), 415),
+        (large.as_bytes(), json, 413),
+        (&smile_of_it, Some(SMILE), 413),
+    ];
+    for (n, (body, media_type, code)) in cases.into_iter().enumerate() {
+        let path = "/druid-internal/v1/worker/assignTask";
+        let headers = media_type.map(|m| ("Content-Type", m));
+        let answer: Answer = worker.send("POST", path, headers.as_slice(), body)?;
+        ensure!(answer.code == code, "{n}: {answer:?}");
+    }
+    Ok(())
+}
+
+/// The name that the PeonTask of a noop gets.
+fn name_of(id: &str) -> String {
+    let hash = Sha256::digest(format!("{}\0{id}", super::NAME));
+    let hash = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    format!("noop-{hash}")
+}
+
+fn squatters(fixture: &Fixture) -> Result<()> {
+    let manager = Manager::start(fixture)?;
+    let worker = Worker::of(&manager, 0)?;
+    // The name, and even the reference to the workers.
+    let mut squats = Vec::new();
+    for (n, middle_manager) in [None, Some(super::NAME)].into_iter().enumerate() {
+        let id = format!("squatted_{n}_{}", fixture.run);
+        let mut squatter = samples::noop(&name_of(&id))?;
+        squatter["spec"]["suspend"] = json!(true);
+        if let Some(name) = middle_manager {
+            squatter["spec"]["middleManagerRef"] = json!({"name": name});
+        }
+        squatter["spec"]["task"]["id"] = json!(id);
+        squatter["spec"]["task"]["runTime"] = json!(1);
+        fixture.apply(NAMESPACE, &squatter)?;
+        ensure!(worker.says(&id)?.is_none(), "{id} is announced");
+        squats.push((id, fixture.get(NAMESPACE, &name_of(&squatted(&squatter)))?));
+    }
+    for (id, squatter) in &squats {
+        let submitted = manager.submit(&json!({"type": "noop", "id": id, "runTime": 500}))?;
+        let status = manager.until_ended(&submitted)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{status}");
+        let name = manager.until_assigned(id)?;
+        ensure!(name == format!("{}-1", name_of(id)), "{name}");
+        let after = fixture.get(NAMESPACE, text(&squatter["metadata"]["name"]))?;
+        ensure!(
+            after["spec"] == squatter["spec"] && after["metadata"]["uid"] == squatter["metadata"]["uid"],
+            "the squatter was changed: {after}"
+        );
+    }
+    forged(fixture, &manager)?;
+    large(fixture, &manager, &worker)
+}
+
+fn squatted(task: &Value) -> String {
+    text(&task["spec"]["task"]["id"]).to_owned()
+}
+
+/// What says that a task was assigned, and to whom, is not for users to write.
+fn forged(fixture: &Fixture, manager: &Manager) -> Result<()> {
+    let id = format!("forged_{}", fixture.run);
+    let refused = |what: &str, outcome: Result<()>| -> Result<()> {
+        let Err(error) = outcome else {
+            anyhow::bail!("{what} was taken");
+        };
+        let said = format!("{error:#}");
+        ensure!(said.contains("VirtualMiddleManager"), "{what}: {said}");
+        Ok(())
+    };
+    let marks = [
+        ("labels", "peon.dev/middle-manager", super::NAME),
+        ("labels", "peon.dev/identity", "0"),
+        ("annotations", "peon.dev/task-id", &id),
+        ("annotations", "peon.dev/overlord", "forgotten"),
+    ];
+    for (kind, key, value) in marks {
+        let mut task = samples::noop("forged")?;
+        task["spec"]["suspend"] = json!(true);
+        task["metadata"][kind] = json!({ key: value });
+        refused(key, fixture.apply(NAMESPACE, &task))?;
+    }
+    let running = manager.submit(&noop(fixture, "relabelled", 3_600_000))?;
+    let name = manager.until_assigned(&running)?;
+    for change in [
+        "peon.dev/identity=7",
+        "peon.dev/identity-",
+        "peon.dev/middle-manager-",
+    ] {
+        let args = [
+            "label",
+            "peontask",
+            &name,
+            change,
+            "--overwrite",
+            "--namespace",
+            NAMESPACE,
+        ];
+        refused(change, fixture.kubectl.run(&args).map(drop))?;
+    }
+    // Everything else is theirs.
+    let args = ["label", "peontask", &name, "team=ads", "--namespace", NAMESPACE];
+    fixture.kubectl.run(&args)?;
+    fixture.druid.shutdown(&running)?;
+    manager.until_ended(&running).map(drop)
+}
+
+/// As much as may be sent by default is more than a task may have: it is taken and fails, and the process lives on.
+fn large(fixture: &Fixture, manager: &Manager, worker: &Worker) -> Result<()> {
+    let id = format!("large_{}", fixture.run);
+    let mut task = assignment(&id, 1000);
+    task["context"] = json!({"padding": "x".repeat(60 << 20)});
+    let answer = worker.assign(&smile(&task)?, SMILE)?;
+    ensure!(answer.code == 200, "{answer:?}");
+    let said = worker.says(&id)?;
+    ensure!(said.as_deref() == Some("FAILED"), "{said:?}");
+    ensure!(manager.peon_tasks(&id)?.is_empty(), "{id} has a PeonTask");
+    task["context"] = json!({"padding": "x".repeat(64 << 20)});
+    let answer = worker.assign(task.to_string().as_bytes(), JSON)?;
+    ensure!(answer.code == 413, "{} {}", answer.code, answer.head);
+    ensure!(restarts(fixture)? == [json!(0)], "{:?}", restarts(fixture)?);
+    Ok(())
+}

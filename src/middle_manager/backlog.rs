@@ -1,0 +1,202 @@
+//! The PeonTasks of users that are not assigned yet, and when something is to be done for each (pure).
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::applied::Applied;
+use super::submission::{self, Policy, Step};
+use crate::api::{Submission, SubmissionState};
+
+/// Between two tries for one PeonTask, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How often the end of a task is tried whose PeonTask is gone: for about three hours.
+const MOST_TRIES: u32 = 200;
+
+/// What is due for a PeonTask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// This.
+    Step(Step),
+    /// It was assigned or deleted: see which.
+    Verify,
+}
+
+/// The PeonTasks.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// By uid.
+    entries: HashMap<String, Entry>,
+    /// Uids of the list that a watch begins with, while it comes in.
+    listing: Option<HashSet<String>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    applied: Applied,
+    presence: Presence,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    There,
+    /// The watch has it no more: it has an identity, or is deleted.
+    Unseen,
+    Deleted,
+}
+
+impl Backlog {
+    /// A PeonTask was seen.
+    pub fn see(&mut self, applied: Applied) {
+        if let Some(listing) = &mut self.listing {
+            listing.insert(applied.uid.clone());
+        }
+        match self.entries.get_mut(&applied.uid) {
+            Some(entry) if entry.presence == Presence::Deleted || !applied.is_newer(&entry.applied) => {}
+            Some(entry) => {
+                // A change is a reason to look at once, unless it is our own word on a failure.
+                if entry.applied.submission == applied.submission {
+                    entry.not_before = None;
+                }
+                entry.presence = Presence::There;
+                entry.applied = applied;
+            }
+            None => {
+                let entry = Entry {
+                    presence: Presence::There,
+                    failures: 0,
+                    not_before: None,
+                    applied,
+                };
+                self.entries.insert(entry.applied.uid.clone(), entry);
+            }
+        }
+    }
+
+    /// The watch has a PeonTask no more.
+    pub fn unsee(&mut self, uid: &str) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(uid)
+            .filter(|e| e.presence == Presence::There)
+        {
+            entry.presence = Presence::Unseen;
+            entry.not_before = None;
+        }
+    }
+
+    /// The watch begins with a list.
+    pub fn list_begins(&mut self) {
+        self.listing = Some(HashSet::new());
+    }
+
+    /// That list is complete.
+    pub fn list_ends(&mut self) {
+        let listing = self.listing.take().unwrap_or_default();
+        let missing: Vec<String> = self
+            .entries
+            .keys()
+            .filter(|uid| !listing.contains(*uid))
+            .cloned()
+            .collect();
+        for uid in missing {
+            self.unsee(&uid);
+        }
+    }
+
+    /// A PeonTask is assigned, or of another's concern: it is looked at no more.
+    pub fn forget(&mut self, uid: &str) {
+        self.entries.remove(uid);
+    }
+
+    /// A PeonTask is deleted. What the overlord may have of it is to end.
+    pub fn deleted(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.presence = Presence::Deleted;
+            entry.applied.ends = true;
+            (entry.failures, entry.not_before) = (0, None);
+        }
+    }
+
+    /// What is due, by uid. What is to be ended of deleted PeonTasks comes first, then the oldest.
+    pub fn due(
+        &mut self,
+        now: Instant,
+        policy: &Policy,
+        is_taken: impl Fn(&str) -> bool,
+    ) -> Vec<(Applied, Due)> {
+        let due = |entry: &Entry| {
+            let applied = &entry.applied;
+            if entry.not_before.is_some_and(|then| then > now) {
+                return None;
+            }
+            if entry.presence == Presence::Unseen {
+                return Some(Due::Verify);
+            }
+            let is_taken = applied.task_id.as_deref().is_some_and(&is_taken);
+            match submission::step(applied, policy, is_taken) {
+                Step::Rest => None,
+                step => Some(Due::Step(step)),
+            }
+        };
+        let is_over = |entry: &Entry| {
+            let rests = submission::step(&entry.applied, policy, false) != Step::End;
+            entry.presence == Presence::Deleted && (rests || entry.failures > MOST_TRIES)
+        };
+        self.entries.retain(|_, entry| !is_over(entry));
+        let mut all: Vec<(bool, Applied, Due)> = self
+            .entries
+            .values()
+            .filter_map(|e| Some((e.presence == Presence::There, e.applied.clone(), due(e)?)))
+            .collect();
+        all.sort_by(|(there, a, _), (other, b, _)| {
+            (there, a.created, &a.uid).cmp(&(other, b.created, &b.uid))
+        });
+        all.into_iter().map(|(_, applied, due)| (applied, due)).collect()
+    }
+
+    /// Something was done for a PeonTask, and it is now so.
+    pub fn done(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            (entry.failures, entry.not_before) = (0, None);
+        }
+    }
+
+    /// It did not work: it is tried later, and later each time.
+    pub fn failed(&mut self, uid: &str, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            let (first, most) = PAUSES;
+            let pause = first.saturating_mul(1 << entry.failures.min(6)).min(most);
+            entry.failures = entry.failures.saturating_add(1);
+            entry.not_before = now.checked_add(pause);
+        }
+    }
+
+    /// A PeonTask.
+    #[must_use]
+    pub fn get(&self, uid: &str) -> Option<&Applied> {
+        self.entries.get(uid).map(|e| &e.applied)
+    }
+
+    /// What the overlord is asked about: uid, id, and what was said last.
+    #[must_use]
+    pub fn asked(&self) -> Vec<(String, String, Submission)> {
+        let asked = |e: &Entry| {
+            let submission = e.applied.submission.as_ref().filter(|s| {
+                matches!(
+                    s.state,
+                    SubmissionState::Submitted | SubmissionState::RunsElsewhere
+                )
+            })?;
+            let id = submission.task_id.clone()?;
+            Some((e.applied.uid.clone(), id, submission.clone()))
+        };
+        let there = self.entries.values().filter(|e| e.presence == Presence::There);
+        there.filter_map(asked).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "backlog_tests.rs"]
+mod tests;

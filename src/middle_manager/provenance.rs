@@ -1,0 +1,175 @@
+//! Which PeonTask a task of the overlord was submitted for (pure).
+//!
+//! A submitted task says it in its context, under [`KEY`], which the overlord keeps as it is. Everything else the overlord
+//! reads and writes anew, with Druid's defaults and the entries of `druid.indexer.task.default.context`: so what comes back
+//! is not the text that was sent. What is recorded before the submit is the hash of the task that was sent, and both it and
+//! what the overlord leaves alone have to be the same: type, id, datasource, and every entry of the context that was given.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::druid::fields::Fields;
+use crate::druid::payload::{InvalidPayload, Payload};
+
+/// Entry of the context that says for which PeonTask a task was submitted.
+pub const KEY: &str = "peon.dev/submission";
+
+/// The PeonTask that a task was submitted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// Uid of the VirtualMiddleManager that submitted it.
+    pub middle_manager: String,
+    /// Name of the PeonTask.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Id of the task. Its subtasks inherit the context, and have another one.
+    pub task_id: String,
+    /// Hash of the task as it was sent, without this entry: `sha256:` and 64 hexadecimal digits.
+    pub task_hash: String,
+}
+
+impl Provenance {
+    /// Reads what a task of this id says; `None` for one that nobody submitted for a PeonTask, as a subtask of one.
+    #[must_use]
+    pub fn read(json: &str, id: &str) -> Option<Self> {
+        let top = Fields::read(json, |key| key == "context").ok()?;
+        let context = top.object("context", |key| key == KEY).ok()?;
+        let said: Self = serde_json::from_value(context.value(KEY).ok()??).ok()?;
+        (said.task_id == id).then_some(said)
+    }
+}
+
+/// A task that can be submitted.
+#[derive(Clone, PartialEq)]
+pub struct Document {
+    /// Its id.
+    pub task_id: String,
+    /// Its type.
+    pub task_type: String,
+    /// Its hash, as [`Payload`] has it.
+    pub hash: String,
+    /// The text with its id.
+    json: String,
+}
+
+/// A task that cannot be submitted as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The operator says so.
+    #[error(transparent)]
+    Invalid(#[from] InvalidPayload),
+    /// It says itself for which PeonTask it is.
+    #[error(
+        "the task's context has an entry {KEY}, which is kept for tasks that are submitted: leave it out"
+    )]
+    Reserved,
+}
+
+impl Document {
+    /// Reads a task; one without id gets `default_id`.
+    ///
+    /// # Errors
+    /// When it cannot be submitted.
+    pub fn read(json: &str, default_id: &str) -> Result<Self, Unfit> {
+        let payload = Payload::parse_chunked(json.as_bytes(), default_id)?;
+        let json = match &payload.added {
+            None => json.to_owned(),
+            Some(a) => [&json[..a.at], &a.text, &json[a.until..]].concat(),
+        };
+        let context = context(&json);
+        if context.is_some_and(mentions) {
+            return Err(Unfit::Reserved);
+        }
+        Ok(Self {
+            task_id: payload.id,
+            task_type: payload.type_,
+            hash: payload.hash,
+            json,
+        })
+    }
+
+    /// What is sent: the task with its provenance, and every byte else as it was given.
+    ///
+    /// # Errors
+    /// When the provenance cannot be written.
+    pub fn text(&self, provenance: &Provenance) -> serde_json::Result<String> {
+        let entry = format!("{}:{}", Value::from(KEY), serde_json::to_string(provenance)?);
+        let json = self.json.as_str();
+        let (from, until, text) = match context(json) {
+            Some(given) if given.starts_with('{') => {
+                let at = offset(json, given) + 1;
+                let is_empty = given[1..].trim_start().starts_with('}');
+                (at, at, if is_empty { entry } else { format!("{entry},") })
+            }
+            Some(null) => {
+                let at = offset(json, null);
+                (at, at + null.len(), format!("{{{entry}}}"))
+            }
+            None => {
+                let at = json.find('{').map_or(0, |brace| brace + 1);
+                (at, at, format!("\"context\":{{{entry}}},"))
+            }
+        };
+        Ok([&json[..from], &text, &json[until..]].concat())
+    }
+
+    /// Whether what the overlord assigned is this task.
+    ///
+    /// # Errors
+    /// Says in which respect it is another one.
+    pub fn is_kept_in(&self, assigned: &str) -> Result<(), String> {
+        let looked_at: fn(&str) -> bool = |key| matches!(key, "type" | "id" | "dataSource" | "context");
+        let unclear = |e: &dyn std::fmt::Display| format!("it cannot be read: {e}");
+        let read = |json| Fields::read(json, looked_at).map_err(|e| unclear(&e));
+        let (ours, theirs) = (read(self.json.as_str())?, read(assigned)?);
+        for key in ["type", "id", "dataSource"] {
+            let [ours, theirs] = [&ours, &theirs].map(|fields| fields.value(key));
+            let (ours, theirs) = (ours.map_err(|e| unclear(&e))?, theirs.map_err(|e| unclear(&e))?);
+            let is_given = ours.as_ref().is_some_and(|value| !value.is_null());
+            if is_given && ours != theirs {
+                return Err(format!("its {key} is another one"));
+            }
+        }
+        let entries = |fields: &Fields<'_>| match fields.text("context") {
+            Some(text) if text.starts_with('{') => Fields::read_last(text, |_| true).and_then(|c| c.values()),
+            _ => Ok(serde_json::Map::new()),
+        };
+        let [ours, theirs] = [&ours, &theirs].map(entries);
+        let (ours, theirs) = (ours.map_err(|e| unclear(&e))?, theirs.map_err(|e| unclear(&e))?);
+        match ours.iter().find(|(key, value)| theirs.get(*key) != Some(*value)) {
+            Some((key, _)) => Err(format!("the entry {key} of its context is another one")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A task may hold secrets.
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Document")
+            .field("task_id", &self.task_id)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
+fn context(json: &str) -> Option<&str> {
+    Fields::read(json, |key| key == "context").ok()?.text("context")
+}
+
+/// Two entries of one name are refused as well: which one counts is not ours to say.
+fn mentions(context: &str) -> bool {
+    context.starts_with('{')
+        && Fields::read(context, |key| key == KEY).map_or(true, |fields| fields.text(KEY).is_some())
+}
+
+/// Where a part of the text stands in the whole.
+fn offset(whole: &str, part: &str) -> usize {
+    part.as_ptr().addr() - whole.as_ptr().addr()
+}
+
+#[cfg(test)]
+#[path = "provenance_tests.rs"]
+mod tests;

@@ -1,0 +1,435 @@
+//! Submits PeonTasks that users created, and mirrors what becomes of them elsewhere.
+//!
+//! Each step ends with what it recorded in `status.submission`, if nobody changed the object meanwhile; so two processes,
+//! or one that died, do nothing twice. [`submission`] decides, [`Backlog`] says when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::applied::Applied;
+use super::backend::Announce;
+use super::backlog::{Backlog, Due};
+use super::bind::Binder;
+use super::documents::{Documents, Unread};
+use super::overlord::{OverlordError, SubmitError};
+use super::provenance::{Document, Provenance};
+use super::submission::{self, Held, Policy, Step};
+use super::task_queue::TaskQueue;
+use super::tasks::GuardedTask;
+use super::view::TaskView;
+use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
+use crate::kube::error::chain;
+
+/// How often it is looked for what is due.
+const TICK: Duration = Duration::from_millis(500);
+/// How often the overlord is asked about all tasks that it has and that are not assigned here.
+const POLL: Duration = Duration::from_secs(5);
+/// Tasks in one question.
+const MOST: usize = 1000;
+/// PeonTasks that are looked after at the same time.
+const WORKERS: usize = 8;
+/// Steps that follow each other for one PeonTask at once.
+const STEPS: usize = 4;
+/// No answer of the API server within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Looks after the PeonTasks of one VirtualMiddleManager until they are assigned.
+pub struct Submitter<L, Q> {
+    binder: Arc<Binder<L>>,
+    queue: Q,
+    documents: Documents,
+    policy: watch::Receiver<Policy>,
+    backlog: Mutex<Backlog>,
+}
+
+/// A step failed, and is tried again later.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{0}")]
+    Unread(#[from] Unread),
+    #[error("{0}")]
+    Overlord(#[from] OverlordError),
+    #[error("{0}")]
+    Write(String),
+}
+
+/// What came of a step.
+enum Outcome {
+    /// There may be another one.
+    GoOn,
+    /// Nothing more for now.
+    Rest,
+    /// It is to be looked at later.
+    Later,
+}
+
+impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
+    /// Looks after those of the VirtualMiddleManager that `binder` binds for.
+    #[must_use]
+    pub fn new(binder: Arc<Binder<L>>, queue: Q, policy: watch::Receiver<Policy>) -> Self {
+        let namespace = &binder.maker().namespace;
+        let clock = binder.tasks().clock().clone();
+        Self {
+            documents: Documents::new(binder.client().clone(), namespace, clock),
+            backlog: Mutex::default(),
+            binder,
+            queue,
+            policy,
+        }
+    }
+
+    /// For ever.
+    ///
+    /// # Access control
+    /// peontasks: get, list, watch, patch. peontasks/status: patch. secrets, configmaps: get.
+    pub async fn run(self) {
+        let client = self.binder.client().clone();
+        futures::join!(self.watch(&client), self.work(), self.poll());
+    }
+
+    async fn watch(&self, client: &Client) {
+        let maker = self.binder.maker();
+        let config = watcher::Config::default()
+            .fields(&format!("spec.middleManagerRef.name={}", maker.middle_manager))
+            .labels(&format!("!{LABEL_IDENTITY}"));
+        let tasks: Api<GuardedTask> = Api::namespaced(client.clone(), &maker.namespace);
+        let mut events = std::pin::pin!(watcher(tasks, config).default_backoff());
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => self.event(event),
+                Ok(None) => return,
+                Err(error) => tracing::warn!(
+                    error = chain(&error),
+                    "the watch of PeonTasks to submit failed and is repeated"
+                ),
+            }
+        }
+    }
+
+    pub(super) fn event(&self, event: Event<GuardedTask>) {
+        let mut backlog = self.backlog.lock();
+        match event {
+            Event::Init => backlog.list_begins(),
+            Event::Apply(task) | Event::InitApply(task) => {
+                if let Some(applied) = Applied::guarded(&task) {
+                    backlog.see(applied);
+                }
+            }
+            Event::Delete(task) => backlog.unsee(&task.uid().unwrap_or_default()),
+            Event::InitDone => backlog.list_ends(),
+        }
+    }
+
+    async fn work(&self) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.round().await;
+        }
+    }
+
+    /// Does what is due.
+    pub(super) async fn round(&self) {
+        let policy = self.policy.borrow().clone();
+        let now = self.binder.tasks().clock().instant();
+        let is_taken = |id: &str| self.binder.tasks().ask(|known, _| known.has(id));
+        let due = self.backlog.lock().due(now, &policy, is_taken);
+        futures::stream::iter(due)
+            .for_each_concurrent(WORKERS, |(applied, due)| self.look_after(applied, due))
+            .await;
+    }
+
+    async fn look_after(&self, mut applied: Applied, mut due: Due) {
+        for _ in 0..STEPS {
+            let uid = applied.uid.clone();
+            let outcome = match &due {
+                Due::Verify => self.verify(&applied).await,
+                Due::Step(step) => self.take(&applied, step).await,
+            };
+            match outcome {
+                Ok(Outcome::GoOn) => self.backlog.lock().done(&uid),
+                Ok(Outcome::Rest) => return self.backlog.lock().done(&uid),
+                Ok(Outcome::Later) => {
+                    let now = self.binder.tasks().clock().instant();
+                    return self.backlog.lock().failed(&uid, now);
+                }
+                Err(error) => {
+                    tracing::warn!(task = applied.name, %error, "a submission is tried again");
+                    let now = self.binder.tasks().clock().instant();
+                    return self.backlog.lock().failed(&uid, now);
+                }
+            }
+            let policy = self.policy.borrow().clone();
+            let Some(next) = self.backlog.lock().get(&uid).cloned() else {
+                return;
+            };
+            let is_taken = next.task_id.as_ref();
+            let is_taken = is_taken.is_some_and(|id| self.binder.tasks().ask(|known, _| known.has(id)));
+            match submission::step(&next, &policy, is_taken) {
+                Step::Rest => return,
+                step => (applied, due) = (next, Due::Step(step)),
+            }
+        }
+    }
+
+    /// A PeonTask that the watch has no more has an identity, or is gone.
+    async fn verify(&self, applied: &Applied) -> Result<Outcome, Failed> {
+        let found = self.documents.task(&applied.name, &applied.uid).await?;
+        let mut backlog = self.backlog.lock();
+        match found.map(|task| Applied::of(&TaskView::from(task))) {
+            None => {
+                backlog.deleted(&applied.uid);
+                Ok(Outcome::GoOn)
+            }
+            // The watch was behind.
+            Some(Some(there)) => {
+                backlog.see(there);
+                Ok(Outcome::Rest)
+            }
+            Some(None) => {
+                backlog.forget(&applied.uid);
+                Ok(Outcome::Rest)
+            }
+        }
+    }
+
+    async fn take(&self, applied: &Applied, step: &Step) -> Result<Outcome, Failed> {
+        match step {
+            Step::Rest => Ok(Outcome::Rest),
+            Step::Say(next) => self.say(applied, next).await,
+            Step::Prepare => self.prepare(applied).await,
+            Step::Submit => self.submit(applied).await,
+            Step::Look => match self.held(applied).await? {
+                Some((current, held)) => self.say(applied, &submission::looked(&current, held, None)).await,
+                None => Ok(Outcome::Rest),
+            },
+            Step::End => self.end(applied).await,
+            Step::Finish => self.finish(applied).await,
+        }
+    }
+
+    async fn prepare(&self, applied: &Applied) -> Result<Outcome, Failed> {
+        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+            return Ok(Outcome::Rest);
+        };
+        let document = match self.documents.of(&task).await {
+            Ok(document) => document,
+            Err(Unread::Unfit(why)) => {
+                let refused = submission::next(None, SubmissionState::Refused, Some(&why));
+                return self.say(applied, &refused).await;
+            }
+            // The operator says what is missing.
+            Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
+            Err(Unread::Forbidden(why)) => return self.may_not_read(applied, &why).await,
+            Err(error) => return Err(error.into()),
+        };
+        let policy = self.policy.borrow().clone();
+        if !policy.lists(&document.task_type) {
+            return self
+                .say(applied, &submission::not_listed(&policy, &document.task_type))
+                .await;
+        }
+        self.say(applied, &submission::intent(&document)).await
+    }
+
+    async fn may_not_read(&self, applied: &Applied, why: &str) -> Result<Outcome, Failed> {
+        let forbidden = submission::forbidden(why);
+        if applied.submission.as_ref() != Some(&forbidden) {
+            self.say(applied, &forbidden).await?;
+        }
+        Ok(Outcome::Later)
+    }
+
+    async fn submit(&self, applied: &Applied) -> Result<Outcome, Failed> {
+        let Some(current) = applied.submission.clone() else {
+            return Ok(Outcome::Rest);
+        };
+        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+            return Ok(Outcome::Rest);
+        };
+        let document = match self.documents.of(&task).await {
+            Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
+            read => read?,
+        };
+        let ours = self.provenance(applied, &current);
+        if Some(&document.hash) != current.task_hash.as_ref() {
+            let why = "the task was changed before it was submitted: create another PeonTask";
+            let refused = submission::next(Some(&current), SubmissionState::Refused, Some(why));
+            return self.say(applied, &refused).await;
+        }
+        let refused = match self.queue.submit(&text(&document, &ours)?).await {
+            Ok(()) => {
+                tracing::info!(task = applied.name, task_id = ours.task_id, "submitted");
+                let submitted = submission::next(Some(&current), SubmissionState::Submitted, None);
+                return self.say(applied, &submitted).await;
+            }
+            Err(SubmitError::AlreadyExists(words) | SubmitError::Refused(words)) => words,
+            Err(SubmitError::NotAuthorized(error) | SubmitError::Unavailable(error)) => {
+                return self.in_trouble(applied, &current, error).await;
+            }
+        };
+        match self.queue.payload(&ours.task_id).await {
+            Ok(payload) => {
+                let held = Held::of(payload.as_deref(), &ours);
+                self.say(applied, &submission::looked(&current, held, Some(&refused)))
+                    .await
+            }
+            Err(error) => self.in_trouble(applied, &current, error).await,
+        }
+    }
+
+    /// Says that the overlord cannot be asked, once, and tries later.
+    async fn in_trouble(
+        &self,
+        applied: &Applied,
+        current: &Submission,
+        error: OverlordError,
+    ) -> Result<Outcome, Failed> {
+        if let Some(next) = submission::trouble(current, &error) {
+            self.say(applied, &next).await?;
+        }
+        Err(error.into())
+    }
+
+    /// What was recorded, and what the overlord has of it.
+    async fn held(&self, applied: &Applied) -> Result<Option<(Submission, Held)>, Failed> {
+        let Some(current) = applied.submission.clone() else {
+            return Ok(None);
+        };
+        let ours = self.provenance(applied, &current);
+        let payload = self.queue.payload(&ours.task_id).await?;
+        Ok(Some((current, Held::of(payload.as_deref(), &ours))))
+    }
+
+    async fn end(&self, applied: &Applied) -> Result<Outcome, Failed> {
+        let Some((current, held)) = self.held(applied).await? else {
+            return Ok(Outcome::Rest);
+        };
+        if held == Held::Ours {
+            let id = current.task_id.as_deref().unwrap_or_default();
+            self.queue.shutdown(id).await?;
+            tracing::info!(task = applied.name, task_id = id, "shut down at the overlord");
+        }
+        // Of one that was deleted nothing can be said.
+        if self.documents.task(&applied.name, &applied.uid).await?.is_none() {
+            self.backlog.lock().forget(&applied.uid);
+            return Ok(Outcome::Rest);
+        }
+        if current.state == SubmissionState::RunsElsewhere && held == Held::Ours {
+            // How it ended is what the overlord says.
+            return Ok(Outcome::Later);
+        }
+        let ended = submission::next(Some(&current), SubmissionState::ShutDown, None);
+        self.say(applied, &ended).await
+    }
+
+    async fn finish(&self, applied: &Applied) -> Result<Outcome, Failed> {
+        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+            return Ok(Outcome::Rest);
+        };
+        let finished = self.binder.finish(&task, &self.documents).await;
+        finished.map_err(|error| Failed::Write(error.to_string()))?;
+        Ok(Outcome::Rest)
+    }
+
+    /// Records how far a PeonTask is, unless somebody changed it meanwhile.
+    async fn say(&self, applied: &Applied, next: &Submission) -> Result<Outcome, Failed> {
+        let old = serde_json::to_value(&applied.submission).map_err(|e| Failed::Write(e.to_string()))?;
+        let mut submission = serde_json::to_value(next).map_err(|e| Failed::Write(e.to_string()))?;
+        crate::task::status_patch::remove_missing(&old, &mut submission);
+        let patch = json!({
+            "metadata": {"uid": applied.uid, "resourceVersion": applied.version},
+            "status": {"submission": submission},
+        });
+        let tasks: Api<PeonTask> =
+            Api::namespaced(self.binder.client().clone(), &self.binder.maker().namespace);
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let answer = tokio::time::timeout(TIMEOUT, tasks.patch_status(&applied.name, &params, &patch)).await;
+        match answer {
+            Ok(Ok(task)) => {
+                if let Some(applied) = Applied::of(&TaskView::from(task)) {
+                    self.backlog.lock().see(applied);
+                }
+                Ok(Outcome::GoOn)
+            }
+            // The watch tells how it is now.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Outcome::Rest),
+            Ok(Err(error)) => Err(Failed::Write(chain(&error))),
+            Err(_) => Err(Failed::Write(format!("no answer within {TIMEOUT:?}"))),
+        }
+    }
+
+    fn provenance(&self, applied: &Applied, current: &Submission) -> Provenance {
+        Provenance {
+            middle_manager: self.binder.maker().uid.clone(),
+            name: applied.name.clone(),
+            uid: applied.uid.clone(),
+            task_id: current.task_id.clone().unwrap_or_default(),
+            task_hash: current.task_hash.clone().unwrap_or_default(),
+        }
+    }
+
+    async fn poll(&self) {
+        loop {
+            tokio::time::sleep(POLL).await;
+            self.ask().await;
+        }
+    }
+
+    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time.
+    pub(super) async fn ask(&self) {
+        let asked = self.backlog.lock().asked();
+        for some in asked.chunks(MOST) {
+            let ids: Vec<String> = some.iter().map(|(_, id, _)| id.clone()).collect();
+            let states = match self.queue.states(&ids).await {
+                Ok(states) => states,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the overlord does not say what became of submitted tasks"
+                    );
+                    return;
+                }
+            };
+            let news = some.iter().filter_map(|(uid, id, _)| {
+                let applied = self.backlog.lock().get(uid).cloned()?;
+                // It was assigned here, and the watch is behind.
+                let target = self.binder.tasks().ask(|known, _| known.target(id));
+                let is_here = target.is_some_and(|target| target.uid == *uid);
+                let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
+                (!is_here).then_some((applied, next))
+            });
+            futures::stream::iter(news.collect::<Vec<_>>())
+                .for_each_concurrent(WORKERS, |(applied, next)| async move {
+                    if let Err(error) = self.say(&applied, &next).await {
+                        tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
+                    }
+                })
+                .await;
+        }
+    }
+}
+
+fn text(document: &Document, ours: &Provenance) -> Result<String, Failed> {
+    document.text(ours).map_err(|e| Failed::Write(e.to_string()))
+}
+
+#[cfg(test)]
+#[path = "submit_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "submit_histories_tests.rs"]
+mod histories;
+
+#[cfg(test)]
+#[path = "submit_world.rs"]
+mod world;

@@ -1,0 +1,88 @@
+//! Looks at PeonTasks that seem to be gone, before their tasks are failed for it.
+//!
+//! Who takes a label away makes an object vanish for whoever watches by it. Its pod runs on, and so does the task: the
+//! marks are put back.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use serde_json::json;
+
+use super::announcement;
+use super::backend::{Announce, Unavailable};
+use super::bind::Binder;
+use super::moves::Doubt;
+use super::view::{Seen, TaskView};
+use crate::api::{LABEL_IDENTITY, LABEL_MIDDLE_MANAGER};
+use crate::kube::error::chain;
+
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl<L: Announce> Binder<L> {
+    /// Looks at everything that is in doubt, past all caches.
+    ///
+    /// # Access control
+    /// peontasks: get, patch.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses: it is to be repeated.
+    pub(super) async fn verify(&self) -> Result<(), Unavailable> {
+        for doubt in self.tasks().ask(|known, _| known.doubts()) {
+            self.look_at(&doubt).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&self, doubt: &Doubt) -> Result<(), Unavailable> {
+        let Doubt { target, facts, .. } = doubt;
+        let said = |why: String| Unavailable(format!("PeonTask {}: {why}", target.name));
+        let get = tokio::time::timeout(TIMEOUT, self.api().get_opt(&target.name)).await;
+        let found = match get {
+            Ok(Ok(found)) => found.filter(|t| t.uid().as_ref() == Some(&target.uid)),
+            Ok(Err(error)) => return Err(said(chain(&error))),
+            Err(_) => return Err(said(format!("no answer within {TIMEOUT:?}"))),
+        };
+        let Some(found) = found else {
+            self.tasks().tell(|known, now| known.gone(&target.uid, None, now));
+            return Ok(());
+        };
+        if self.is_marked(&found, doubt) {
+            self.tasks().tell(|known, now| {
+                known.refute(doubt);
+                Seen::guarded(&found).map_or_else(Vec::new, |seen| known.see(seen, now))
+            });
+            return Ok(());
+        }
+        tracing::warn!(
+            task = target.name,
+            task_id = facts.id,
+            "somebody took from a PeonTask what marks it as an assigned task: it is put back, and the task runs on"
+        );
+        let mut patch = json!({"metadata": {
+            "uid": target.uid,
+            "labels": self.marks(),
+            "annotations": announcement::annotations(facts),
+        }});
+        patch["metadata"]["labels"][LABEL_IDENTITY] = json!(doubt.identity.0.to_string());
+        // What comes of it is seen, or the PeonTask is gone.
+        self.patch(target, patch).await?;
+        self.tasks().tell(|known, _| {
+            known.refute(doubt);
+            Vec::new()
+        });
+        Ok(())
+    }
+
+    fn is_marked(&self, found: &DeserializeGuard<TaskView>, doubt: &Doubt) -> bool {
+        let marks = self.marks();
+        let ours = marks.get(LABEL_MIDDLE_MANAGER);
+        found.labels().get(LABEL_MIDDLE_MANAGER) == ours
+            && Seen::guarded(found).is_some_and(|s| s.identity == doubt.identity && s.facts == doubt.facts)
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
