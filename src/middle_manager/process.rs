@@ -18,7 +18,8 @@ use super::line::Line;
 use super::mounted::Mounted;
 use super::objects::FIRST_POD_PORT;
 use super::overlord::Overlord;
-use super::routes::{BODY_LIMIT, Served, room, routes};
+use super::room::Room;
+use super::routes::{BODY_LIMIT, Served, routes};
 use super::serve::{Port, bind};
 use super::standing::Standing;
 use super::submission::Policy;
@@ -145,6 +146,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let discovered: Vec<Arc<AtomicBool>> = lines.iter().map(|_| Arc::default()).collect();
     let (ending, ended) = tokio::sync::watch::channel(false);
+    let room = Arc::new(Room::new(options.body_limit));
     let mut ports = JoinSet::new();
     let room = room(options.body_limit);
     for (ordinal, line) in (0_u16..).zip(&lines) {
@@ -156,7 +158,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             line: line.clone(),
             backend: binder.clone(),
             credentials: equipment::auth(&manager.spec)?,
-            body_limit: options.body_limit,
             room: room.clone(),
             discovered: discovered.get(index).cloned().unwrap_or_default(),
         };

@@ -1,5 +1,6 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
+mod conformance;
 mod draining;
 mod faults;
 mod faults_network;
@@ -38,7 +39,8 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(faults_node::CASES)
         .chain(draining::CASES)
         .chain(streaming::CASES)
-        .chain(submissions::CASES);
+        .chain(submissions::CASES)
+        .chain(conformance::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
