@@ -148,7 +148,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (ending, ended) = tokio::sync::watch::channel(false);
     let room = Arc::new(Room::new(options.body_limit));
     let mut ports = JoinSet::new();
-    let room = room(options.body_limit);
     for (ordinal, line) in (0_u16..).zip(&lines) {
         let index = usize::from(ordinal);
         let host = options.hosts.get(index).map(String::as_str).unwrap_or_default();

@@ -1,11 +1,12 @@
 //! Room for the bodies that are read at the same time, by all identities of a process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Problem, broken};
 
@@ -19,7 +20,7 @@ const READING: Duration = Duration::from_secs(60);
 pub struct Room {
     /// Most bytes of a body.
     most: usize,
-    pieces: Semaphore,
+    pieces: Arc<Semaphore>,
 }
 
 impl Room {
@@ -29,7 +30,7 @@ impl Room {
         let pieces = usize::try_from(pieces(most)).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
             most,
-            pieces: Semaphore::new(pieces.min(Semaphore::MAX_PERMITS)),
+            pieces: Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -40,8 +41,12 @@ impl Room {
     }
 
     /// Reads a body, with its place, which is to be kept for as long as the body is.
-    pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, SemaphorePermit<'_>), Problem> {
-        let place = self.pieces.acquire_many(pieces(self.awaited(&body))).await;
+    pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let place = self
+            .pieces
+            .clone()
+            .acquire_many_owned(pieces(self.awaited(&body)))
+            .await;
         let place = place.map_err(broken)?;
         let reading = tokio::time::timeout(READING, self.received(body)).await;
         let bytes = reading.unwrap_or_else(|_| {

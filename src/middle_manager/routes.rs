@@ -169,8 +169,13 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
     let aside_better = bytes.len() > MANY_BYTES;
     let read = move || body::assigned(format, bytes, most);
     let task = if aside_better { aside(read).await? } else { read() }?;
-    drop(place);
-    see_through(async move { worker.backend.assign(worker.identity, task).await }).await??;
+    see_through(async move {
+        let assigned = worker.backend.assign(worker.identity, task).await;
+        // Its payload is held until it is kept.
+        drop(place);
+        assigned
+    })
+    .await??;
     Ok(StatusCode::OK)
 }
 
