@@ -8,10 +8,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::made_up::{FIRST, at, failed, indexing, running, succeeded, task, view, with_log};
+use crate::middle_manager::made_up::{FIRST, at, failed, indexing, running, succeeded, with_log};
 
 /// Tasks that a history is about.
 const IDS: usize = 4;
+
+#[path = "known_server_tests.rs"]
+mod server;
+
+use self::server::{List, Server, name, read};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -57,100 +62,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..90_i64).prop_map(|minutes| Step::TimePasses { minutes }),
     ];
     proptest::collection::vec(step, 1..120)
-}
-
-type List = (Vec<(String, Option<Seen>)>, Option<u64>);
-
-/// The API server.
-#[derive(Default)]
-struct Server {
-    /// By task id: their names are made of it, so there is one at a time.
-    tasks: BTreeMap<usize, Value>,
-    version: u64,
-    uids: u64,
-    /// What watches tell, with whether it is a deletion.
-    log: Vec<(bool, Seen)>,
-    /// Versions at which PeonTasks of an id were deleted.
-    deleted: Vec<(usize, u64)>,
-    /// Ids whose PeonTask nobody selects.
-    unlabelled: BTreeSet<usize>,
-    /// Ids of which some PeonTask had a SUCCESS.
-    succeeded: BTreeSet<usize>,
-}
-
-fn read(task: &Value) -> Seen {
-    Seen::of(&view(task.clone())).unwrap()
-}
-
-fn name(id: usize) -> String {
-    format!("task-{id}")
-}
-
-impl Server {
-    fn create(&mut self, id: usize, now: Timestamp) -> Seen {
-        if !self.tasks.contains_key(&id) {
-            self.uids += 1;
-            let mut new = task(&name(id), &format!("uid-{}", self.uids), 0, json!({}));
-            new["metadata"]["creationTimestamp"] = json!(now);
-            self.tasks.insert(id, new);
-            self.change(id, |_| {});
-        }
-        read(&self.tasks[&id])
-    }
-
-    fn change(&mut self, id: usize, change: impl FnOnce(&mut Value)) -> Option<Seen> {
-        let task = self.tasks.get_mut(&id)?;
-        change(task);
-        self.version += 1;
-        task["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let seen = read(task);
-        if !self.unlabelled.contains(&id) {
-            self.log.push((false, seen.clone()));
-        }
-        Some(seen)
-    }
-
-    /// For who selects by it, it is as if it were deleted; what is told is what it was.
-    fn take_label(&mut self, id: usize) {
-        if let Some(task) = self.tasks.get(&id)
-            && self.unlabelled.insert(id)
-        {
-            self.log.push((true, read(task)));
-            self.version += 1;
-        }
-    }
-
-    fn patch(&mut self, target: &Target, change: impl FnOnce(&mut Value)) -> Option<Seen> {
-        let of = |task: &Value| task["metadata"]["uid"] == target.uid.as_str();
-        let id = self.tasks.iter().find(|(_, t)| of(t)).map(|(id, _)| *id)?;
-        self.change(id, change)
-    }
-
-    fn delete(&mut self, id: usize) {
-        if let Some(mut task) = self.tasks.remove(&id) {
-            self.version += 1;
-            task["metadata"]["resourceVersion"] = json!(self.version.to_string());
-            if !self.unlabelled.remove(&id) {
-                self.log.push((true, read(&task)));
-            }
-            self.deleted.push((id, self.version));
-        }
-    }
-
-    fn list(&self) -> List {
-        let selected = self.tasks.iter().filter(|(id, _)| !self.unlabelled.contains(id));
-        let seen = selected.map(|(_, task)| read(task));
-        (
-            seen.map(|s| (s.uid.clone(), Some(s))).collect(),
-            Some(self.version),
-        )
-    }
-
-    fn has_verdict(&self, id: usize) -> bool {
-        let task = self.tasks.get(&id).map(read);
-        task.and_then(|t| t.state)
-            .is_some_and(|s| s.progress != Progress::Running)
-    }
 }
 
 /// A process, and what was told on its line.
@@ -471,7 +382,8 @@ impl World {
 
     /// Everything that is on its way arrives.
     fn come_to_rest(&mut self) {
-        for process in 0..2 {
+        // What the second does the first sees in the next round.
+        for process in [0, 1, 0] {
             while !self.processes[process].answers.is_empty() {
                 self.step(Step::Acknowledge { process });
             }

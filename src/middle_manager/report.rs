@@ -92,12 +92,14 @@ fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
         let message = format!("no overlord asks {} for news", identity.address);
         return (false, announced::NOT_POLLED, message);
     }
-    let mut message = format!("{} workers are announced, and asked for news", identities.len());
-    if draining > 0 {
-        message.push_str(&format!(
-            "; {draining} of them take no tasks and go when theirs have ended"
-        ));
-    }
+    let drain = match draining {
+        0 => String::new(),
+        some => format!("; {some} of them take no tasks and go when theirs have ended"),
+    };
+    let message = format!(
+        "{} workers are announced, and asked for news{drain}",
+        identities.len()
+    );
     (true, announced::ANNOUNCED, message)
 }
 

@@ -1,6 +1,9 @@
 //! The Deployment and what belongs to its pods.
 
 use clap::Parser;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -55,6 +58,8 @@ fn kubernetes_knows_every_field() {
                 "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
                 "Role" => round_trip::<Role>(&object),
                 "RoleBinding" => round_trip::<RoleBinding>(&object),
+                "ValidatingAdmissionPolicy" => round_trip::<ValidatingAdmissionPolicy>(&object),
+                "ValidatingAdmissionPolicyBinding" => round_trip::<ValidatingAdmissionPolicyBinding>(&object),
                 "CustomResourceDefinition" | "ServiceMonitor" => {}
                 other => panic!("no type for {other}"),
             }
@@ -67,7 +72,8 @@ fn objects_carry_the_standard_labels_and_the_releases_namespace() {
     for object in render(&EVERYTHING).0 {
         let kind = object["kind"].as_str().unwrap();
         let metadata = &object["metadata"];
-        let cluster = kind.starts_with("Cluster") || kind == "CustomResourceDefinition";
+        let of_the_cluster = ["Cluster", "ValidatingAdmission", "CustomResourceDefinition"];
+        let cluster = of_the_cluster.iter().any(|beginning| kind.starts_with(beginning));
         let namespace = if cluster { Value::Null } else { NAMESPACE.into() };
         assert_eq!(metadata["namespace"], namespace, "{kind}");
         let labels = &metadata["labels"];

@@ -74,10 +74,9 @@ fn node_lost(fixture: &Fixture) -> Result<()> {
     manager.until_workers(2)?;
     node.power_off()?;
     let lost = Instant::now();
-    let none = |workers: &Value| list(workers).is_empty();
     wait_until(LIMIT, "the end of the session", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
-        Ok(none(&workers).then_some(()))
+        Ok(list(&workers).is_empty().then_some(()))
     })?;
     let later = manager.submit(&noop(fixture, "after_a_lost_node", 1000))?;
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];

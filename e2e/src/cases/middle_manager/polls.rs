@@ -111,7 +111,10 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
             .collect();
         let killed = faults::kill_server(fixture).and_then(|()| {
             wait_until(LIMIT, "the states of the next process", || {
-                Ok(polling.iter().all(|p| p.is_finished()).then_some(()))
+                Ok(polling
+                    .iter()
+                    .all(thread::ScopedJoinHandle::is_finished)
+                    .then_some(()))
             })
         });
         stop.store(true, Ordering::Relaxed);

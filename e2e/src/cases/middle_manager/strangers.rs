@@ -169,12 +169,10 @@ fn bad_assignments(worker: &Worker) -> Result<()> {
 /// The name that the PeonTask of a noop gets.
 fn name_of(id: &str) -> String {
     let hash = Sha256::digest(format!("{}\0{id}", super::NAME));
-    let hash = hash
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    format!("noop-{hash}")
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    let hash = u64::from_be_bytes(first);
+    format!("noop-{hash:016x}")
 }
 
 fn squatters(fixture: &Fixture) -> Result<()> {
