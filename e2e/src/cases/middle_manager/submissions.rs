@@ -311,7 +311,7 @@ fn squatter(fixture: &Fixture) -> Result<()> {
 
 /// Somebody may do with PeonTasks what users may.
 fn grant(fixture: &Fixture) -> Result<()> {
-    let rule =
+    let allowed =
         json!({"apiGroups": ["peon.dev"], "resources": ["peontasks"], "verbs": ["get", "create", "patch"]});
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "somebody"}, "rules": [allowed],
