@@ -56,7 +56,7 @@ impl<'a> Manager<'a> {
     }
 
     /// As [`Self::start`], with another spec.
-    fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub(crate) fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
         let manager = Self::create(fixture, change)?;
         manager.until_ready()?;
         manager.until_workers(2)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Client, HELD, IDENTITIES, PASSWORD, USER, Workers, cluster, heard, text};
 use crate::{
     audit,
-    cases::all_pairs,
+    cases::full,
     fixture::{Fixture, LIMIT},
 };
 
@@ -25,7 +25,7 @@ pub(super) fn all(fixture: &Fixture) -> Result<()> {
     let workers = Workers::start(fixture)?;
     let mut client = Client::start(cluster(fixture)?, fixture.druid.zookeeper(), USER, PASSWORD)?;
     let mut druid = Druid::meet(&workers, &mut client)?;
-    druid.run_many(if all_pairs() { 500 } else { 100 })?;
+    druid.run_many(if full() { 500 } else { 100 })?;
     druid.miss_changes()?;
     druid.assign_twice()?;
     druid.replace_process()
