@@ -29,8 +29,8 @@ test: tools ## Everything: unit and property tests, the chart, a real cluster, a
 .PHONY: test-full
 test-full: export HISTORIES := 10000
 test-full: export FUZZ_OBJECTS := 10000
-test-full: export ALL_PAIRS := 1
-test-full: test ## As test, with 10,000 random histories and fuzzed objects, and every end of a task in every store
+test-full: export FULL := 1
+test-full: test ## As test, with 10,000 random histories and fuzzed objects, every end of a task in every store, long faults and a stream
 
 .PHONY: bench-logs
 bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)

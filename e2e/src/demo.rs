@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cache::Cache,
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const TASK: &str = "demo";
+const APPLIED: &str = "applied";
 
 /// Runs the demo; `keep` leaves everything running for a look around.
 ///
@@ -48,7 +49,9 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
 
 fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
     progress.say("applying a VirtualMiddleManager");
-    let workers = Workers::start(fixture)?;
+    let workers = Workers::start_with(fixture, |spec| {
+        spec["submissions"] = json!({"enabled": true, "taskTypes": ["index_parallel"]});
+    })?;
     heading("the overlord's workers: GET /druid/indexer/v1/workers");
     for worker in workers.until_workers(2)? {
         let worker = &worker["worker"];
@@ -56,6 +59,8 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
     }
     println!();
     through_the_overlord(fixture, &workers, progress)?;
+    println!();
+    applied(fixture, &workers, progress)?;
     println!();
     progress.say("the demo is complete");
     Ok(())
@@ -98,6 +103,36 @@ fn through_the_overlord(fixture: &Fixture, workers: &Workers, progress: &Progres
     println!("{} after {} ms", text(&status["statusCode"]), status["duration"]);
     if status["statusCode"] != "SUCCESS" {
         bail!("the task did not succeed: {status}");
+    }
+    show_segments(fixture, &datasource)
+}
+
+/// What somebody does who has kubectl and knows nothing of the overlord.
+fn applied(fixture: &Fixture, workers: &Workers, progress: &Progress) -> Result<()> {
+    progress
+        .say("applying an ingestion with middleManagerRef: kubectl apply -f config/samples/submitted.yaml");
+    fixture
+        .kubectl
+        .delete(&["peontask", APPLIED, "--namespace", NAMESPACE])?;
+    let datasource = format!("applied_{}", fixture.run);
+    fixture.apply(NAMESPACE, &samples::submitted(APPLIED, &datasource)?)?;
+    let task = follow(fixture, APPLIED, progress)?;
+    describe(fixture, APPLIED, &task)?;
+    let id = text(&task["status"]["taskId"]);
+    let status = workers.until_ended(id)?;
+    heading(&format!(
+        "its status at the overlord: GET /druid/indexer/v1/task/{id}/status"
+    ));
+    println!("{} after {} ms", text(&status["statusCode"]), status["duration"]);
+    if fixture.target.own().is_some() {
+        heading("the end of its log: GET …/log?offset=-400");
+        let log = fixture
+            .druid
+            .get_text(&format!("/druid/indexer/v1/task/{id}/log?offset=-400"))?;
+        println!("{log}");
+    }
+    if status["statusCode"] != "SUCCESS" || task["status"]["phase"] != "Succeeded" {
+        bail!("the task did not succeed: {status} {}", task["status"]);
     }
     show_segments(fixture, &datasource)
 }

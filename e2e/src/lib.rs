@@ -21,6 +21,7 @@ pub mod images;
 pub mod interrupt;
 pub mod kafka;
 pub mod kubectl;
+pub mod kwok;
 pub mod lock;
 pub mod object_stores;
 pub mod outside;

@@ -9,6 +9,8 @@ const TEMPLATE: &str = include_str!("../../config/samples/peontemplate.yaml");
 const NOOP: &str = include_str!("../../config/samples/noop.yaml");
 const INDEX_PARALLEL: &str = include_str!("../../config/samples/index-parallel.yaml");
 
+const SUBMITTED: &str = include_str!("../../config/samples/submitted.yaml");
+
 fn read(sample: &str) -> Result<Value> {
     serde_yaml::from_str(sample).context("a sample is not YAML")
 }
@@ -43,6 +45,17 @@ pub fn bare_template(druid: &Druid, image: &str) -> Result<Value> {
 pub fn noop(name: &str) -> Result<Value> {
     let mut task = read(NOOP)?;
     task["metadata"]["name"] = json!(name);
+    Ok(task)
+}
+
+/// The ingestion that a VirtualMiddleManager submits, under this name, into this datasource.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn submitted(name: &str, datasource: &str) -> Result<Value> {
+    let mut task = read(SUBMITTED)?;
+    task["metadata"]["name"] = json!(name);
+    task["spec"]["task"]["spec"]["dataSchema"]["dataSource"] = json!(datasource);
     Ok(task)
 }
 

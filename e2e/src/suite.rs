@@ -56,7 +56,7 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         .run(&["get", "crd", "peontasks.peon.dev"])
         .is_err();
     let at = |turns: &[Turn]| -> Vec<Case> {
-        cases::all()
+        cases::all(filter)
             .into_iter()
             .filter(|c| turns.contains(&c.turn))
             .collect()
@@ -117,7 +117,7 @@ fn check_stores(cache: &Cache, filter: Option<&str>, progress: &Progress) -> boo
         test_threads: Some(BESIDE),
         ..Arguments::default()
     };
-    let possible = |case: &&object_stores::StoreCase| !case.all_pairs || cases::all_pairs();
+    let possible = |case: &&object_stores::StoreCase| !case.full || cases::full();
     let trials = object_stores::CASES.iter().filter(possible).map(trial).collect();
     !libtest_mimic::run(&arguments, trials).has_failed()
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::adopt::{self, NotNow};
 use super::assignment::{self, Maker};
 use super::backend::{Announce, Assigned, Backend, Ordinal, Refused, Unavailable};
+use super::complete::Completion;
 use super::documents::Documents;
 use super::keep::{Attempt, Kept};
 use super::known::SHUT_DOWN;
@@ -44,6 +45,7 @@ pub struct Binder<L> {
     maker: Maker,
     tasks: Arc<Tasks<L>>,
     lists: Lists,
+    completion: Completion,
     logs: TaskLogs,
 }
 
@@ -52,11 +54,13 @@ impl<L: Announce> Binder<L> {
     #[must_use]
     pub fn new(client: Client, maker: Maker, tasks: Arc<Tasks<L>>) -> Self {
         let logs = TaskLogs::new(client.clone(), &maker.namespace);
+        let completion = Completion::new(client.clone(), &maker.namespace);
         Self {
             client,
             maker,
             tasks,
             lists: Lists::default(),
+            completion,
             logs,
         }
     }
@@ -229,6 +233,9 @@ impl<L: Announce> Binder<L> {
                 Err(_) => {}
             }
             if Instant::now() + pause >= deadline {
+                if let Some(new) = attempt.incomplete() {
+                    self.completion.start(new);
+                }
                 return Err(Refused::Unavailable(why));
             }
             tokio::time::sleep(pause).await;

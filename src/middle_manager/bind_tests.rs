@@ -145,6 +145,34 @@ async fn an_assignment_that_cannot_be_kept_is_given_back_in_time_and_no_more_are
     assert_eq!(bench.lines[0].disabled.lock().last(), Some(&false));
 }
 
+/// A quota refuses the Secret for longer than the overlord waits; nobody sends the task again.
+#[tokio::test(start_paused = true)]
+async fn what_stands_is_completed_though_the_overlord_waits_no_more() {
+    let bench = Bench::new();
+    let refuse = || ("POST", "secrets", Fault::Refused(403));
+    bench.server.lock().faults = std::iter::repeat_with(refuse).take(1000).collect();
+    assert!(matches!(assign(&bench, "a").await, Err(Refused::Unavailable(_))));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(bench.server.lock().api.all(Kind::Secret).count(), 0);
+    bench.server.lock().faults.clear();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(payload(&bench), assigned("a").json.into_bytes());
+    assert_eq!(bench.server.lock().api.all(Kind::Task).count(), 1);
+    // One that is gone is not made again.
+    let name = bench.server.lock().task()["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let other = Bench::of(Arc::default(), PayloadPlace::Secret);
+    other.server.lock().faults = std::iter::repeat_with(refuse).take(1000).collect();
+    assert!(assign(&other, "a").await.is_err());
+    other.server.lock().api.remove(Kind::Task, &name);
+    other.server.lock().faults.clear();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(other.server.lock().api.all(Kind::Secret).count(), 0);
+    assert_eq!(other.server.lock().api.all(Kind::Task).count(), 0);
+}
+
 #[tokio::test]
 async fn a_task_that_can_never_be_kept_is_taken_and_fails() {
     let bench = Bench::new();

@@ -70,7 +70,7 @@ impl Documents {
     /// What a user wants to have run.
     ///
     /// # Access control
-    /// configmaps, secrets: get, where the payload stands in them.
+    /// configmaps, secrets: get.
     ///
     /// # Errors
     /// When it cannot be had, or cannot be submitted.

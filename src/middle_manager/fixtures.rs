@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::backend::{Assigned, Backend, Ordinal, Refused, Unavailable};
 use super::line::Line;
+use super::room::Room;
 use super::routes::{BODY_LIMIT, Served, routes};
 use super::serve::Port;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts, TaskLocation, TaskResource};
@@ -155,7 +156,7 @@ impl Identity {
             line: line.clone(),
             backend: backend.clone(),
             credentials: None,
-            body_limit: BODY_LIMIT,
+            room: Arc::new(Room::new(BODY_LIMIT)),
             discovered: discovered.clone(),
         };
         change(&mut served);

@@ -50,6 +50,8 @@ pub(super) struct Attempt<'a> {
     nth: u32,
     /// What is created under the next one; made once, since it may be large.
     new: Option<New>,
+    /// What stands with its payload incomplete.
+    stands: Option<New>,
     /// Whether the PeonTask of this name was created here.
     created: bool,
     /// The chunks whose creation was asked for here.
@@ -76,16 +78,21 @@ impl<'a> Attempt<'a> {
             said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
             nth: 0,
             new: None,
+            stands: None,
             created: false,
             asked: HashSet::new(),
         }
     }
 
+    /// The PeonTask that stands and whose payload could not be completed.
+    pub(super) fn incomplete(self) -> Option<New> {
+        self.stands
+    }
+
     /// Does what is left to do. Saying it again completes what is missing.
     ///
     /// # Access control
-    /// peontasks: create, get; secrets, configmaps: create. Of a task that was submitted for a PeonTask also peontasks,
-    /// peontasks/status: patch; secrets, configmaps: get.
+    /// peontasks: create, get, patch. peontasks/status: patch. secrets, configmaps: create, get.
     ///
     /// # Errors
     /// When it is to be tried again.
@@ -132,7 +139,10 @@ impl<'a> Attempt<'a> {
                     task: (*task).clone(),
                     chunks,
                 };
-                self.complete(&new).await?;
+                if let Err(not_now) = self.complete(&new).await {
+                    self.stands = Some(new);
+                    return Err(not_now);
+                }
             }
             return Ok(Kept::As(task));
         }

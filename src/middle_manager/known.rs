@@ -122,6 +122,12 @@ impl Known {
     /// A PeonTask is not told of any more, or without what marks it as ours; `last` is what it was. Where that would fail
     /// its task, it is to be looked at first.
     pub fn vanished(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
+        let seen = self.objects.get(uid).and_then(|o| o.seen.version);
+        if last.as_ref().is_some_and(|l| l.version < seen) {
+            // It was seen later than that: a watch lags, and somebody has put its label back.
+            self.doubts.add(uid, None);
+            return Vec::new();
+        }
         let said = last.as_ref().and_then(|l| l.state.as_ref());
         if self.counts(uid) && said.is_none_or(|s| s.progress == Progress::Running) {
             self.doubts.add(uid, last);

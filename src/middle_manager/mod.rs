@@ -1,7 +1,7 @@
 //! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
 //!
 //! * [`process`] serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
-//!   worker protocol over [`serve`], [`history`] remembers what was said, [`line`] holds the polls that wait for more;
+//!   worker protocol over [`serve`], bodies are read in a [`room`], [`history`] remembers what was said, [`line`] holds the polls that wait for more;
 //! * [`bind`] makes PeonTasks of what is assigned ([`assignment`]), [`tasks`] watches them, [`known`] is the book of it
 //!   all, and [`announcement`] says what an overlord is to hear of each;
 //! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
@@ -19,6 +19,7 @@ pub mod backend;
 pub mod backlog;
 pub mod bind;
 mod body;
+mod complete;
 pub mod controller;
 pub mod credentials;
 mod departed;
@@ -51,6 +52,7 @@ pub mod process;
 pub mod provenance;
 pub mod reachability;
 pub mod report;
+pub mod room;
 pub mod routes;
 pub mod serve;
 mod standing;

@@ -66,7 +66,10 @@ fn hosts_are_names_or_addresses() {
     let host = |manager: &VirtualMiddleManager, service: &Value| {
         Objects::of(manager, &surroundings).host(1, service)
     };
-    assert_eq!(host(&by_name, &service).as_deref(), Some("ingestion-1.druid.svc"));
+    assert_eq!(
+        host(&by_name, &service).as_deref(),
+        Some("ingestion-vmm-1.druid.svc")
+    );
     let by_address = manager(json!({"advertise": "ClusterIP"}));
     assert_eq!(host(&by_address, &service).as_deref(), Some("10.0.0.7"));
     assert_eq!(host(&by_address, &json!({"spec": {}})), None);

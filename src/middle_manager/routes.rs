@@ -12,24 +12,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::backend::{Backend, Ordinal, Unavailable};
 use super::body::{self, Format};
 use super::credentials::{CHALLENGE, Credentials};
 use super::line::Line;
 use super::problem::{Problem, broken, json_body};
+use super::room::Room;
 use crate::druid::worker::{Answer, Counter};
 
 /// Largest assignment in bytes, as it is sent and as JSON, where nothing else is said.
 pub const BODY_LIMIT: usize = 64 << 20;
-/// Assignments that are read at the same time. An overlord sends one after the other.
-const ASSIGNMENTS: usize = 4;
-/// For so long the body of an assignment is waited for: the overlord itself gives up then.
-const READING: Duration = Duration::from_secs(60);
 /// For so long the cluster is waited for before a complete state is answered, where the poll does not end sooner.
 const REFRESHING: Duration = Duration::from_secs(60);
 /// Answers of more changes, and assignments of more bytes, are written and read where nobody waits for it.
@@ -48,27 +43,19 @@ pub struct Served<B> {
     pub backend: Arc<B>,
     /// Who may call it; everybody where there are none.
     pub credentials: Option<Credentials>,
-    /// Largest assignment in bytes, as it is sent and as JSON; see [`BODY_LIMIT`].
-    pub body_limit: usize,
+    /// Where assignments are read; the largest that it takes is the largest as JSON, too. See [`BODY_LIMIT`].
+    pub room: Arc<Room>,
     /// Whether the identity stands in discovery. Whoever announces it says so.
     pub discovered: Arc<AtomicBool>,
 }
 
-struct Worker<B> {
-    served: Served<B>,
-    assignments: Semaphore,
-}
-
-type Shared<B> = State<Arc<Worker<B>>>;
+type Shared<B> = State<Arc<Served<B>>>;
 
 /// The routes of one identity. All but `/status/health` and `/status/ready`, which probes ask, want the credentials.
 ///
 /// What a client orders is carried out even if the client goes away meanwhile.
 pub fn routes<B: Backend>(served: Served<B>) -> Router {
-    let worker = Arc::new(Worker {
-        served,
-        assignments: Semaphore::new(ASSIGNMENTS),
-    });
+    let worker = Arc::new(served);
     let guarded = Router::new()
         .route("/druid-internal/v1/worker", get(poll::<B>))
         .route("/druid-internal/v1/worker/assignTask", post(assign::<B>))
@@ -92,7 +79,7 @@ pub fn routes<B: Backend>(served: Served<B>) -> Router {
 }
 
 async fn admit<B: Backend>(State(worker): Shared<B>, request: Request, next: Next) -> Response {
-    let credentials = &worker.served.credentials;
+    let credentials = &worker.credentials;
     if credentials.as_ref().is_some_and(|c| !c.admit(request.headers())) {
         tracing::debug!(
             path = request.uri().path(),
@@ -139,18 +126,17 @@ async fn poll<B: Backend>(
     let timeout = timeout.filter(|ms| *ms > 0).map(Duration::from_millis);
     let timeout =
         timeout.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "timeout must be positive."))?;
-    let served = &worker.served;
     let asked = Counter {
         counter: asked.counter,
         hash: asked.hash,
     };
     if asked.counter < 0 {
         // Tasks that are not in the answer are failed by the overlord.
-        let refresh = served.backend.refresh(served.identity);
+        let refresh = worker.backend.refresh(worker.identity);
         let refreshed = tokio::time::timeout(timeout.min(REFRESHING), refresh).await;
         refreshed.map_err(|_| Unavailable("the cluster does not say in time what it knows".into()))??;
     }
-    let answer = served.line.poll(asked, timeout).await;
+    let answer = worker.line.poll(asked, timeout).await;
     respond(answer, Format::of_answer(&headers), body::takes_gzip(&headers)).await
 }
 
@@ -178,30 +164,16 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
         let said = "a task is sent as application/x-jackson-smile or application/json, and not packed";
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
     })?;
-    let most = worker.served.body_limit;
-    let place = worker.assignments.acquire().await.map_err(broken)?;
-    let bytes = match tokio::time::timeout(READING, Limited::new(body, most).collect()).await {
-        Ok(Ok(read)) => Vec::from(read.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let said = format!("the task has more than {most} bytes, which is the most that is taken");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, said));
-        }
-        Ok(Err(error)) => {
-            let said = format!("the task did not arrive: {error}");
-            return Err(Problem::new(StatusCode::BAD_REQUEST, said));
-        }
-        Err(_) => {
-            let said = format!("the task did not arrive within {} s", READING.as_secs());
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, said));
-        }
-    };
+    let most = worker.room.most();
+    let (bytes, place) = worker.room.read(body).await?;
     let aside_better = bytes.len() > MANY_BYTES;
     let read = move || body::assigned(format, bytes, most);
     let task = if aside_better { aside(read).await? } else { read() }?;
-    drop(place);
     see_through(async move {
-        let served = &worker.served;
-        served.backend.assign(served.identity, task).await
+        let assigned = worker.backend.assign(worker.identity, task).await;
+        // Its payload is held until it is kept.
+        drop(place);
+        assigned
     })
     .await??;
     Ok(StatusCode::OK)
@@ -213,11 +185,7 @@ async fn shutdown<B: Backend>(
 ) -> Result<Response, Problem> {
     let Path(id) = id?;
     let answer = json_body(&json!({"task": id}));
-    see_through(async move {
-        let served = &worker.served;
-        served.backend.shutdown(served.identity, &id).await
-    })
-    .await??;
+    see_through(async move { worker.backend.shutdown(worker.identity, &id).await }).await??;
     Ok(answer)
 }
 
@@ -229,24 +197,19 @@ async fn disable<B: Backend>(State(worker): Shared<B>) -> Result<Response, Probl
     set_enabled(worker, false).await
 }
 
-async fn set_enabled<B: Backend>(worker: Arc<Worker<B>>, enabled: bool) -> Result<Response, Problem> {
+async fn set_enabled<B: Backend>(worker: Arc<Served<B>>, enabled: bool) -> Result<Response, Problem> {
     let word = if enabled { "enabled" } else { "disabled" };
-    let answer = json_body(&json!({&worker.served.address: word}));
-    see_through(async move {
-        let served = &worker.served;
-        served.backend.enable(served.identity, enabled).await
-    })
-    .await??;
+    let answer = json_body(&json!({&worker.address: word}));
+    see_through(async move { worker.backend.enable(worker.identity, enabled).await }).await??;
     Ok(answer)
 }
 
 async fn enabled<B: Backend>(State(worker): Shared<B>) -> Response {
-    let served = &worker.served;
-    json_body(&json!({&served.address: !served.line.disabled()}))
+    json_body(&json!({&worker.address: !worker.line.disabled()}))
 }
 
 async fn tasks<B: Backend>(State(worker): Shared<B>) -> Response {
-    json_body(&json!(worker.served.line.running()))
+    json_body(&json!(worker.line.running()))
 }
 
 #[derive(Deserialize)]
@@ -264,8 +227,7 @@ async fn log<B: Backend>(
     portion: Result<Query<Portion>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (Path(id), Query(portion)) = (id?, portion?);
-    let served = &worker.served;
-    let log = served.backend.log(served.identity, &id, portion.offset).await;
+    let log = worker.backend.log(worker.identity, &id, portion.offset).await;
     let (code, body) = log.map_or((StatusCode::NOT_FOUND, Body::empty()), |log| {
         (StatusCode::OK, log)
     });
@@ -280,7 +242,7 @@ async fn status() -> Response {
 }
 
 async fn self_discovered<B: Backend>(State(worker): Shared<B>) -> StatusCode {
-    if worker.served.discovered.load(Ordering::Relaxed) {
+    if worker.discovered.load(Ordering::Relaxed) {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
@@ -288,7 +250,7 @@ async fn self_discovered<B: Backend>(State(worker): Shared<B>) -> StatusCode {
 }
 
 async fn self_discovered_status<B: Backend>(State(worker): Shared<B>) -> Response {
-    let discovered = worker.served.discovered.load(Ordering::Relaxed);
+    let discovered = worker.discovered.load(Ordering::Relaxed);
     json_body(&json!({"selfDiscovered": discovered}))
 }
 

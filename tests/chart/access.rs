@@ -36,8 +36,9 @@ const MANAGERS: [(&str, &[&str]); 7] = [
     ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
 ];
 /// What their pods need.
-const MANAGER_PODS: [(&str, &[&str]); 7] = [
+const MANAGER_PODS: [(&str, &[&str]); 8] = [
     ("peon.dev/peontasks", &["create", "get", "list", "patch", "watch"]),
+    ("peon.dev/peontasks/status", &["patch"]),
     ("peon.dev/virtualmiddlemanagers", &["get", "list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
     ("/pods", &["list", "watch"]),
@@ -45,6 +46,8 @@ const MANAGER_PODS: [(&str, &[&str]); 7] = [
     ("/secrets", &["create"]),
     ("/configmaps", &["create"]),
 ];
+/// What they need beside it to submit tasks whose payload stands in chunks.
+const CHUNKS: [(&str, &[&str]); 2] = [("/secrets", &["get"]), ("/configmaps", &["get"])];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
 const NODES: (&str, &[&str]) = ("/nodes", &["get"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
@@ -173,7 +176,10 @@ fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents()
         let name = format!("{FULL_NAME}-middle-manager");
         let role = objects.named(kind, &name);
         assert_eq!(rights(role), table(MANAGER_PODS));
-        assert_eq!(rights(role), expected);
+        let submitting = render(&[&values[..], &["middleManagers.submissions=true"]].concat());
+        let with_chunks = rights(submitting.named(kind, &name));
+        assert_eq!(with_chunks, table(MANAGER_PODS.into_iter().chain(CHUNKS)));
+        assert_eq!(with_chunks, expected);
         // The operator can give this one away, and no other.
         let operator = objects.named(kind, FULL_NAME)["rules"].as_array().unwrap();
         let mut bind = operator.iter().filter(|r| r["verbs"] == json!(["bind"]));

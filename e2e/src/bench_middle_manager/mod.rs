@@ -175,6 +175,9 @@ fn lines(name: &str, rounds: &[(Times, Times)]) -> String {
     for (stage, of) in STAGES {
         let pair = |(stock, virtual_): &(Times, Times)| Some((of(stock)?, of(virtual_)?));
         let pairs: Vec<(f64, f64)> = rounds.iter().filter_map(pair).collect();
+        if pairs.is_empty() {
+            continue;
+        }
         let stock = spread(pairs.iter().map(|(stock, _)| *stock).collect());
         let virtual_ = spread(pairs.iter().map(|(_, virtual_)| *virtual_).collect());
         let ratio = spread(pairs.iter().map(|(s, v)| v / s).collect());

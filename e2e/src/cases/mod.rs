@@ -33,8 +33,8 @@ pub struct Case {
     pub turn: Turn,
     /// Whether it needs what only our own cluster has: the audit log, processes on this machine, a second node.
     pub own_cluster: bool,
-    /// Whether it only runs where all pairs of what can be combined are asked for.
-    pub all_pairs: bool,
+    /// Whether it only runs where everything is asked for: it takes minutes, or is one of many pairs of what can be combined.
+    pub full: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
 }
@@ -62,7 +62,7 @@ const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
         name,
         turn: Turn::Beside,
         own_cluster: false,
-        all_pairs: false,
+        full: false,
         run,
     }
 }
@@ -72,11 +72,8 @@ impl Case {
         Self { turn, ..self }
     }
 
-    const fn all_pairs(self) -> Self {
-        Self {
-            all_pairs: true,
-            ..self
-        }
+    const fn full(self) -> Self {
+        Self { full: true, ..self }
     }
 
     const fn own(self) -> Self {
@@ -87,15 +84,15 @@ impl Case {
     }
 }
 
-/// Whether all pairs of what can be combined are asked for, by the variable `ALL_PAIRS`.
+/// Whether everything is asked for, by the variable `FULL`: see `make test-full`.
 #[must_use]
-pub fn all_pairs() -> bool {
-    std::env::var_os("ALL_PAIRS").is_some()
+pub fn full() -> bool {
+    std::env::var_os("FULL").is_some()
 }
 
-/// All cases; of those that run in the same way, in the order in which they run.
+/// All cases, those that take long only where everything or just this one is asked for; of those that run in the same way, in the order in which they run.
 #[must_use]
-pub fn all() -> Vec<Case> {
+pub fn all(filter: Option<&str>) -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
     all.extend(api::CASES);
     all.extend(waits::CASES);
@@ -118,6 +115,6 @@ pub fn all() -> Vec<Case> {
     // Judges what the others made the operator do; uninstalling takes the rights of an operator that still runs.
     all.push(budget::RIGHTS);
     all.extend(release::CASES);
-    all.retain(|case| !case.all_pairs || all_pairs());
+    all.retain(|case| !case.full || full() || filter == Some(case.name));
     all
 }

@@ -23,15 +23,15 @@ pub struct StoreCase {
     pub name: &'static str,
     /// The case.
     pub run: fn(&Cache, &Progress) -> Result<()>,
-    /// Whether it only runs where all pairs are asked for: see [`crate::cases::all_pairs`].
-    pub all_pairs: bool,
+    /// Whether it only runs where everything is asked for: see [`crate::cases::full`].
+    pub full: bool,
 }
 
 const fn case(name: &'static str, run: fn(&Cache, &Progress) -> Result<()>) -> StoreCase {
     StoreCase {
         name,
         run,
-        all_pairs: false,
+        full: false,
     }
 }
 
@@ -53,7 +53,7 @@ pub const CASES: &[StoreCase] = &[
     }),
     case("stores::one_that_is_down_is_said_to_be", |_, _| down()),
     StoreCase {
-        all_pairs: true,
+        full: true,
         ..case(
             "stores::a_gibibyte_is_sent_about_twice",
             gibibyte::is_sent_about_twice,

@@ -9,7 +9,7 @@ mod counted;
 mod fake_gcs;
 mod file;
 mod gibibyte;
-mod http;
+pub(crate) mod http;
 mod programs;
 pub(crate) mod server;
 mod versitygw;

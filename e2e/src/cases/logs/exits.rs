@@ -140,7 +140,7 @@ pub(super) const CASES: [Case; 12] = [
         of_sidecar(f, "deadline")
     })
     .own()
-    .all_pairs(),
+    .full(),
     case("logs::a_sidecar_archives_an_evicted_task", |f| {
         of_sidecar(f, "eviction")
     })
@@ -149,12 +149,12 @@ pub(super) const CASES: [Case; 12] = [
         of_sidecar(f, "drain")
     })
     .own()
-    .all_pairs(),
+    .full(),
     case("logs::a_sidecar_archives_a_deleted_pod", |f| {
         of_sidecar(f, "deletion")
     })
     .own()
-    .all_pairs(),
+    .full(),
     case("logs::a_sidecar_loses_nothing_of_a_pod_deleted_by_force", |f| {
         of_sidecar(f, "forced-deletion")
     })

@@ -148,7 +148,7 @@ fn every_store(fixture: &Fixture) -> Result<()> {
     let namespace = &grounds.namespace;
     object_stores::for_each(&Cache::open()?, &Progress::default(), |store| {
         let operator = grounds.start_archiving(&store.properties)?;
-        for exit in EXITS.iter().filter(|e| e.in_every_store || super::all_pairs()) {
+        for exit in EXITS.iter().filter(|e| e.in_every_store || super::full()) {
             let name = format!("{}-in-{}", exit.name, store.name);
             let scene = Scene {
                 fixture,

@@ -26,17 +26,20 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::faults::an_api_server_that_is_away_for_a_minute_loses_nothing",
         api_server_away,
     )
-    .own(),
+    .own()
+    .full(),
     case(
         "middle_manager::faults::workers_whose_session_expired_are_announced_again",
         session_expires,
     )
-    .own(),
+    .own()
+    .full(),
     case(
         "middle_manager::faults::two_processes_of_the_same_identities_do_no_harm",
         two_processes,
     )
-    .own(),
+    .own()
+    .full(),
 ];
 
 /// How long the API server is away.

@@ -16,7 +16,8 @@ pub(super) const CASES: &[Case] = &[case(
     "middle_manager::faults::identities_whose_node_lost_power_are_served_from_another",
     node_lost,
 )
-.own()];
+.own()
+.full()];
 
 /// Keeps pods from other nodes and lets all come to the second, for as long as the value lives.
 struct OnlySecond<'a> {

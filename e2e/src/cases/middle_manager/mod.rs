@@ -1,5 +1,6 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
+mod conformance;
 mod draining;
 mod faults;
 mod faults_network;
@@ -38,7 +39,8 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(faults_node::CASES)
         .chain(draining::CASES)
         .chain(streaming::CASES)
-        .chain(submissions::CASES);
+        .chain(submissions::CASES)
+        .chain(conformance::CASES);
     all.map(|case| case.turn(Turn::Alone)).collect()
 }
 
@@ -54,7 +56,7 @@ impl<'a> Manager<'a> {
     }
 
     /// As [`Self::start`], with another spec.
-    fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub(crate) fn start_with(fixture: &'a Fixture, change: impl FnOnce(&mut Value)) -> Result<Self> {
         let manager = Self::create(fixture, change)?;
         manager.until_ready()?;
         manager.until_workers(2)?;

@@ -19,7 +19,8 @@ pub(super) const CASES: &[Case] = &[case(
     "middle_manager::a_stream_is_read_exactly_once_while_parts_die",
     exactly_once,
 )
-.own()];
+.own()
+.full()];
 
 /// Replicas of each task, on different workers.
 const REPLICAS: usize = 2;

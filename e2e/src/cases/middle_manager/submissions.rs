@@ -226,11 +226,15 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
 }
 
 fn sha256(text: &str) -> String {
+    use std::fmt::Write as _;
+
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn policy(fixture: &Fixture) -> Result<()> {
@@ -307,10 +311,10 @@ fn squatter(fixture: &Fixture) -> Result<()> {
 
 /// Somebody may do with PeonTasks what users may.
 fn grant(fixture: &Fixture) -> Result<()> {
-    let rule =
+    let allowed =
         json!({"apiGroups": ["peon.dev"], "resources": ["peontasks"], "verbs": ["get", "create", "patch"]});
     let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "somebody"}, "rules": [rule],
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "somebody"}, "rules": [allowed],
     });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "somebody"},

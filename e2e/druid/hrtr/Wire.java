@@ -1,0 +1,96 @@
+// What all overlords of one Druid share: serialization, the client that signs in, discovery, and the storage of tasks.
+
+import com.fasterxml.jackson.databind.InjectableValues;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.dataformat.smile.SmileFactory;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.apache.curator.framework.CuratorFramework;
+import org.apache.druid.curator.CuratorConfig;
+import org.apache.druid.curator.CuratorModule;
+import org.apache.druid.curator.discovery.CuratorDruidNodeDiscoveryProvider;
+import org.apache.druid.guice.ServerModule;
+import org.apache.druid.indexer.TaskStatus;
+import org.apache.druid.indexing.common.config.TaskStorageConfig;
+import org.apache.druid.indexing.common.task.NoopTask;
+import org.apache.druid.indexing.common.task.Task;
+import org.apache.druid.indexing.overlord.HeapMemoryTaskStorage;
+import org.apache.druid.indexing.overlord.TaskStorage;
+import org.apache.druid.jackson.DefaultObjectMapper;
+import org.apache.druid.java.util.common.lifecycle.Lifecycle;
+import org.apache.druid.java.util.emitter.core.NoopEmitter;
+import org.apache.druid.java.util.emitter.service.ServiceEmitter;
+import org.apache.druid.java.util.http.client.CredentialedHttpClient;
+import org.apache.druid.java.util.http.client.HttpClient;
+import org.apache.druid.java.util.http.client.HttpClientConfig;
+import org.apache.druid.java.util.http.client.HttpClientInit;
+import org.apache.druid.java.util.http.client.auth.BasicCredentials;
+import org.apache.druid.server.initialization.ZkPathsConfig;
+import org.joda.time.Duration;
+import org.joda.time.Period;
+
+class Wire
+{
+  final ObjectMapper json = mapper(new DefaultObjectMapper());
+  final ObjectMapper smile = mapper(new DefaultObjectMapper(new SmileFactory(), null));
+  final ServiceEmitter emitter = new ServiceEmitter("druid/overlord", "localhost", new NoopEmitter());
+  final TaskStorage storage = new HeapMemoryTaskStorage(new TaskStorageConfig(Period.days(1)));
+  final CuratorFramework curator;
+  final HttpClient client;
+
+  Wire(String zookeeper, String user, String password) throws Exception
+  {
+    curator = CuratorModule.createCurator(CuratorConfig.create(zookeeper));
+    curator.start();
+    Lifecycle lifecycle = new Lifecycle();
+    // The numbers are the defaults of druid.global.http.
+    HttpClientConfig config = HttpClientConfig.builder()
+        .withNumConnections(20)
+        .withReadTimeout(Duration.standardMinutes(15))
+        .withUnusedConnectionTimeoutDuration(Duration.standardMinutes(4))
+        .build();
+    HttpClient plain = HttpClientInit.createClient(config, lifecycle);
+    lifecycle.start();
+    // As Druid's own escalator of the type `basic` makes it.
+    client = new CredentialedHttpClient(new BasicCredentials(user, password), plain);
+  }
+
+  private static ObjectMapper mapper(ObjectMapper mapper)
+  {
+    new ServerModule().getJacksonModules().forEach(mapper::registerModule);
+    // What Druid's own configuration would put where an announcement says nothing. Ours says all.
+    mapper.setInjectableValues(
+        new InjectableValues.Std()
+            .addValue(ObjectMapper.class, mapper)
+            .addValue(String.class, "nothing was said")
+            .addValue(Integer.class, -2)
+    );
+    return mapper;
+  }
+
+  CuratorDruidNodeDiscoveryProvider discovery(String base) throws Exception
+  {
+    ZkPathsConfig paths = json.convertValue(Map.of("base", base), ZkPathsConfig.class);
+    CuratorDruidNodeDiscoveryProvider provider = new CuratorDruidNodeDiscoveryProvider(curator, paths, json);
+    provider.start();
+    return provider;
+  }
+
+  /** The noop tasks of an order: their ids are its prefix and a number. */
+  List<Task> tasks(JsonNode order)
+  {
+    Map<String, Object> context = Map.of("tags", json.convertValue(order.path("tags"), Map.class));
+    List<Task> tasks = new ArrayList<>();
+    for (int n = 0; n < order.get("count").asInt(); n++) {
+      tasks.add(new NoopTask(order.get("prefix").asText() + n, null, null, 1, 0, context));
+    }
+    return tasks;
+  }
+
+  void finished(String id)
+  {
+    storage.setStatus(TaskStatus.success(id));
+  }
+}

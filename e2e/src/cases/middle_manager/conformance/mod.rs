@@ -1,0 +1,139 @@
+//! Druid's own client of workers, the class `HttpRemoteTaskRunner`, against the workers of a VirtualMiddleManager. Its
+//! tasks are PeonTasks like any other; their pods are on a node that only the API server has, and run nothing.
+
+mod client;
+mod heard;
+mod refusals;
+mod runs;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use self::client::Client;
+use super::{Case, case, faults, list, text};
+use crate::{
+    cluster::Cluster,
+    fixture::{Fixture, LIMIT},
+    kwok::FakeNode,
+    samples,
+};
+
+pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::conformance::druids_own_client_loses_nothing",
+        runs::all,
+    )
+    .own(),
+    case(
+        "middle_manager::conformance::what_no_overlord_sends_is_refused",
+        refusals::all,
+    )
+    .own(),
+];
+
+/// Name of the VirtualMiddleManager.
+const NAME: &str = "conformance";
+/// How many workers it is.
+const IDENTITIES: usize = 2;
+/// With which its workers are called, and no others.
+const USER: &str = "druid_system";
+const PASSWORD: &str = "pass:wörd";
+/// Tasks with this in their context have pods that end when they are told to.
+const HELD: (&str, &str) = ("pace", "held");
+
+/// The workers, in a namespace of their own.
+struct Workers<'f> {
+    fixture: &'f Fixture,
+    namespace: String,
+    /// Where they stand in ZooKeeper: apart from those of the overlord that other cases use.
+    base: String,
+    // Goes after all that is on it.
+    node: FakeNode,
+}
+
+impl<'f> Workers<'f> {
+    /// Makes them; they are announced some seconds later.
+    fn start(fixture: &'f Fixture) -> Result<Self> {
+        let node = FakeNode::start(cluster(fixture)?)?;
+        let workers = Self {
+            namespace: fixture.namespace(NAME)?,
+            base: format!("/{NAME}-{}", fixture.run),
+            fixture,
+            node,
+        };
+        workers.template("default", true)?;
+        workers.template("held", false)?;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME},
+            "stringData": {"username": USER, "password": PASSWORD},
+        });
+        fixture.apply(&workers.namespace, &secret)?;
+        let spec = json!({
+            "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper(), "basePath": workers.base}},
+            "overlord": {"url": fixture.druid.service_url()?},
+            "identities": IDENTITIES,
+            "capacity": 10_000,
+            "advertise": "ClusterIP",
+            "auth": {"name": NAME},
+        });
+        let object = json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
+        });
+        fixture.apply(&workers.namespace, &object)?;
+        Ok(workers)
+    }
+
+    fn template(&self, name: &str, at_once: bool) -> Result<()> {
+        let mut template = samples::bare_template(&self.fixture.druid, &self.fixture.druid_image)?;
+        template["metadata"]["name"] = json!(name);
+        let spec = &mut template["spec"];
+        self.node.place(&mut spec["template"], at_once);
+        // A pod that runs nothing has no log.
+        spec["logs"] = json!({"collect": "None"});
+        if !at_once {
+            spec["match"] = json!({"contextTags": {HELD.0: [HELD.1]}});
+            spec["priority"] = json!(1);
+        }
+        self.fixture.apply(&self.namespace, &template)
+    }
+
+    /// The PeonTasks of tasks whose ids begin so.
+    fn peon_tasks(&self, prefix: &str) -> Result<Vec<Value>> {
+        let all = self
+            .fixture
+            .kubectl
+            .get_json(&["peontask", "--namespace", &self.namespace])?;
+        let of = |task: &Value| text(&task["status"]["taskId"]).starts_with(prefix);
+        Ok(list(&all["items"]).into_iter().filter(of).collect())
+    }
+
+    /// Has the held pods end.
+    fn end(&self) -> Result<()> {
+        self.node
+            .end(&self.namespace, &format!("peon.dev/middle-manager={NAME}"))
+    }
+
+    /// Kills the process that serves them, and waits for the next.
+    fn kill(&self) -> Result<()> {
+        faults::kill(self.fixture, &self.namespace, "peon.dev/serves")
+    }
+}
+
+impl Drop for Workers<'_> {
+    fn drop(&mut self) {
+        let namespace = ["namespace", &self.namespace];
+        let gone = self.fixture.kubectl.delete(&namespace).and_then(|()| {
+            let pods = ["pod", "--namespace", &self.namespace];
+            self.fixture
+                .kubectl
+                .wait_for(&pods, LIMIT, |found| found["items"] == json!([]))
+        });
+        if let Err(error) = gone {
+            eprintln!("workers stay: {error:#}");
+        }
+    }
+}
+
+fn cluster(fixture: &Fixture) -> Result<&Cluster> {
+    fixture.target.own().context("no cluster of our own")
+}
