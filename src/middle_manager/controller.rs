@@ -10,8 +10,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::watcher;
+use kube::runtime::{reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -67,7 +68,13 @@ pub async fn run(
     let managers: Api<VirtualMiddleManager> = api(&client, namespace);
     let deployments: Api<Deployment> = api(&client, namespace);
     let ours = watcher::Config::default().labels(LABEL_SERVES);
-    Controller::new(managers, watcher::Config::default())
+    let (reader, writer) = reflector::store();
+    let changes = watcher(managers, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(judge::looked_at, Default::default());
+    Controller::for_stream(changes, reader)
         .owns(deployments, ours)
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, Arc::new(context))

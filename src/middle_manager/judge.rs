@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use super::drain;
 use crate::api::VirtualMiddleManager;
 use crate::api::conditions::{Conditions, READY, find, is_true};
 
@@ -66,6 +67,27 @@ impl Seen {
         }
         Self::NotReady(said.unwrap_or("no pod of its Deployment is ready").to_owned())
     }
+}
+
+/// A number that changes when there is something to look at. The pod writes into the status what changes every few seconds
+/// (slots in use, the last poll); nothing here follows from that.
+#[must_use]
+pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    let meta = &manager.metadata;
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hash);
+    drain::served(manager).hash(&mut hash);
+    for condition in manager.status.iter().flat_map(|s| &s.conditions) {
+        (
+            &condition.type_,
+            &condition.status,
+            &condition.reason,
+            &condition.message,
+        )
+            .hash(&mut hash);
+    }
+    Some(hash.finish())
 }
 
 /// The operator's conditions; `None` where they stand already.
@@ -166,6 +188,23 @@ mod tests {
         manager.status.as_mut().unwrap().conditions.extend(first);
         assert_eq!(conditions(&manager, &Seen::Runs, Timestamp::now()), None);
         assert!(conditions(&manager, &Seen::NoAddress, Timestamp::now()).is_some());
+    }
+
+    #[test]
+    fn what_changes_all_the_time_is_not_looked_at() {
+        let mut manager = manager(&announced("True"));
+        let before = looked_at(&manager);
+        let status = manager.status.as_mut().unwrap();
+        status.used = Some(3);
+        status.leader = Some("http://another".into());
+        assert_eq!(looked_at(&manager), before);
+        let mut others = vec![manager.clone(), manager.clone(), manager.clone()];
+        others[0].metadata.generation = Some(3);
+        others[1].metadata.uid = Some("another".into());
+        others[2].status = super::tests::manager(&announced("False")).status;
+        for other in others {
+            assert_ne!(looked_at(&other), before);
+        }
     }
 
     #[test]

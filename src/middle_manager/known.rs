@@ -171,6 +171,8 @@ impl Known {
                 self.others.remove(&object.seen.facts.id);
             }
         }
+        // A verdict may have been seen since.
+        let last = last.filter(|l| l.version >= object.seen.version);
         if let Some(state) = last.and_then(|l| l.state) {
             object.seen.state = Some(state);
         }

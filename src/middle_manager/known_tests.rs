@@ -449,3 +449,18 @@ fn the_log_of_a_task_that_runs_is_in_its_attempts_pod() {
     known.see(seen("a", "u", 7, succeeded()), at(143));
     assert_eq!(known.log(FIRST, "a"), Log::Elsewhere);
 }
+
+/// A watch that lags tells of an object that lost its label for a while; its verdict was seen since.
+#[test]
+fn an_old_word_of_its_end_takes_no_verdict_back() {
+    let mut known = Known::default();
+    let old = || seen("a", "u", 1, running());
+    let ended = with_log(failed(), false, "Collecting");
+    known.see(old(), at(0));
+    known.see(seen("a", "u", 3, ended), at(1));
+    assert!(known.vanished("u", Some(old()), at(2)).is_empty());
+    assert!(known.is_in_doubt(), "it is looked for");
+    let said = said(&known.gone("u", Some(old()), at(3)));
+    assert_eq!(said.len(), 1);
+    assert_ne!(said[0].1.as_deref(), Some(DELETED));
+}

@@ -43,12 +43,49 @@ pub const ZOOKEEPER_DIR: &str = "/etc/peon-operator/zookeeper";
 pub const SUBMISSIONS_DIR: &str = "/etc/peon-operator/submissions";
 
 /// What the operator knows that the object does not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Surroundings {
     /// Image of this program.
     pub image: String,
     /// Kind and name of the role that the pods are given, as the chart made it.
     pub role: Role,
+    /// What their spec has beside.
+    pub pod: PodParts,
+}
+
+/// Fields of a pod's spec that depend on the cluster, such as `imagePullSecrets` and `nodeSelector`. They replace what the
+/// operator would write; `tolerations` are added to its own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PodParts(serde_json::Map<String, Value>);
+
+impl std::str::FromStr for PodParts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: serde_json::Map<String, Value> = serde_json::from_str(text)
+            .map_err(|e| format!("give a JSON object with fields of a pod's spec: {e}"))?;
+        let ours = [
+            "containers",
+            "volumes",
+            "serviceAccountName",
+            "terminationGracePeriodSeconds",
+        ];
+        match ours.iter().find(|field| parts.contains_key(**field)) {
+            Some(field) => Err(format!("{field} is the operator's to write")),
+            None => Ok(Self(parts)),
+        }
+    }
+}
+
+impl PodParts {
+    fn put_into(&self, spec: &mut Value) {
+        for (field, value) in &self.0 {
+            match (field.as_str(), spec["tolerations"].as_array_mut()) {
+                ("tolerations", Some(own)) => own.extend(value.as_array().cloned().unwrap_or_default()),
+                _ => spec[field.as_str()] = value.clone(),
+            }
+        }
+    }
 }
 
 /// A role that is bound.
@@ -212,7 +249,7 @@ impl<'a> Objects<'a> {
                 "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATED_SECONDS,
             })
         };
-        json!({
+        let mut deployment = json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": self.metadata(&name),
@@ -268,7 +305,10 @@ impl<'a> Objects<'a> {
                     },
                 },
             },
-        })
+        });
+        let spec = &mut deployment["spec"]["template"]["spec"];
+        self.surroundings.pod.put_into(spec);
+        deployment
     }
 
     /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,

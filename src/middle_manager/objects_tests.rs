@@ -21,6 +21,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         image: "image:1".into(),
         role: "ClusterRole/peon-operator-middle-manager".parse().unwrap(),
+        pod: PodParts::default(),
     }
 }
 
@@ -223,5 +224,29 @@ fn the_largest_assignment_is_said_and_fits() {
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         assert!(container["args"].as_array().unwrap().contains(&json!(argument)));
         assert_eq!(container["resources"]["limits"]["memory"], memory);
+    }
+}
+
+#[test]
+fn the_pod_fits_its_cluster() {
+    let parts = json!({
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"pool": "druid"},
+        "tolerations": [{"key": "druid", "operator": "Exists"}],
+        "securityContext": {"runAsNonRoot": true},
+    });
+    let surroundings = Surroundings {
+        pod: parts.to_string().parse().unwrap(),
+        ..surroundings()
+    };
+    let manager = manager(json!({}));
+    let deployment = Objects::of(&manager, &surroundings).deployment(&[]);
+    let spec = &deployment["spec"]["template"]["spec"];
+    for field in ["imagePullSecrets", "nodeSelector", "securityContext"] {
+        assert_eq!(spec[field], parts[field], "{field}");
+    }
+    assert_eq!(spec["tolerations"].as_array().unwrap().len(), 3, "its own stay");
+    for wrong in ["[]", "{", r#"{"containers": []}"#, r#"{"volumes": []}"#] {
+        assert!(wrong.parse::<PodParts>().is_err(), "{wrong}");
     }
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::archive_server;
 use crate::logs::sidecar::Files;
-use crate::middle_manager::objects::Role;
+use crate::middle_manager::objects::{PodParts, Role};
 use crate::middle_manager::process::Options;
 
 /// What the program is started for: the operator, unless it is told something else.
@@ -129,6 +129,16 @@ pub struct Config {
         requires = "image"
     )]
     pub middle_manager_role: Option<Role>,
+
+    /// What the pods of VirtualMiddleManagers have in their spec beside, as a JSON object. Default: nothing.
+    /// Example: `{"imagePullSecrets": [{"name": "registry"}]}`.
+    #[arg(
+        long,
+        env = "PEON_MIDDLE_MANAGER_POD",
+        value_name = "JSON",
+        default_value = "{}"
+    )]
+    pub middle_manager_pod: PodParts,
 
     /// Format of the log.
     #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]

@@ -221,6 +221,7 @@ fn manage(
     let surroundings = Surroundings {
         image: config.image.clone()?,
         role: config.middle_manager_role.clone()?,
+        pod: config.middle_manager_pod.clone(),
     };
     let (client, stop) = (client.clone(), shutdown.clone());
     Some(tokio::spawn(async move {

@@ -240,6 +240,21 @@ fn the_process_knows_its_namespace_and_its_image() {
         {"name": "PEON_MIDDLE_MANAGER_ROLE", "value": format!("ClusterRole/{FULL_NAME}-middle-manager")},
     ]);
     assert_eq!(objects.container()["env"], expected);
+    let values = [
+        r#"imagePullSecrets=[{"name": "registry"}]"#,
+        r#"middleManagers.podSpec={"priorityClassName": "high"}"#,
+    ];
+    let objects = render(&values);
+    let env = objects.container()["env"].as_array().unwrap().clone();
+    let pod = env
+        .iter()
+        .find(|e| e["name"] == "PEON_MIDDLE_MANAGER_POD")
+        .unwrap();
+    let pod: serde_json::Value = serde_json::from_str(pod["value"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        pod,
+        json!({"imagePullSecrets": [{"name": "registry"}], "priorityClassName": "high"})
+    );
 }
 
 #[test]
