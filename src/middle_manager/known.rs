@@ -158,7 +158,7 @@ impl Known {
     /// A PeonTask is gone; `last` is what it was.
     pub fn gone(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
         let mut moves = Vec::new();
-        self.departed.add(uid, now);
+        self.departed.add(uid, last.as_ref().and_then(|l| l.version), now);
         self.pods.forget(uid);
         self.cancels.remove(uid);
         let last = last.or(self.doubts.confirm(uid));
@@ -331,11 +331,11 @@ impl Known {
 
     #[cfg(test)]
     fn departed_for_test(&self, uid: &str) -> bool {
-        self.departed.uids().contains(uid)
+        self.departed.knows(uid)
     }
 
     fn is_stale(&mut self, seen: &Seen, now: Timestamp) -> bool {
-        if self.departed.has(&seen.uid, now) {
+        if self.departed.has_version(&seen.uid, seen.version, now) {
             return true;
         }
         let known = self.objects.get(&seen.uid);
