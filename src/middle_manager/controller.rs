@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::{reflector, watcher};
+use kube::runtime::{PredicateConfig, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ pub async fn run(
         .default_backoff()
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(judge::looked_at, Default::default());
+        .predicate_filter(judge::looked_at, PredicateConfig::default());
     Controller::for_stream(changes, reader)
         .owns(deployments, ours)
         .graceful_shutdown_on(stop)

@@ -21,12 +21,12 @@ impl Departed {
     pub(super) fn add(&mut self, uid: &str, version: Option<u64>, now: Timestamp) {
         self.expire(now);
         let version = version.unwrap_or(u64::MAX);
-        match self.uids.get_mut(uid) {
-            Some(known) => *known = version.max(*known),
-            None => {
-                self.uids.insert(uid.to_owned(), version);
-                self.by_age.push_back((now, uid.to_owned()));
-            }
+        let known = self.uids.insert(uid.to_owned(), version);
+        if known.is_none() {
+            self.by_age.push_back((now, uid.to_owned()));
+        }
+        if known.is_some_and(|known| known > version) {
+            self.uids.insert(uid.to_owned(), known.unwrap_or(version));
         }
     }
 

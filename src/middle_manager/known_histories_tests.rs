@@ -213,29 +213,31 @@ impl World {
                 self.processes[process] = Process::default();
                 self.begin_anew(process);
             }
-            Step::TimePasses { minutes } => {
-                // No answer is waited for as long as a minute, and nothing is on its way for ten.
-                for process in 0..2 {
-                    while !self.processes[process].answers.is_empty() {
-                        self.step(Step::Acknowledge { process });
-                    }
-                }
-                for process in (0..2).filter(|_| minutes >= 10) {
-                    self.processes[process].lists.clear();
-                    self.watch(process, usize::MAX);
-                }
-                // And what is in doubt is looked at.
-                for process in (0..2).filter(|_| minutes >= 10) {
-                    self.verify(process);
-                }
-                for process in (0..2).filter(|_| minutes >= 10) {
-                    self.watch(process, usize::MAX);
-                }
-                self.now += 60 * minutes;
-                for process in 0..2 {
-                    self.tell(process, Known::due, false);
-                }
+            Step::TimePasses { minutes } => self.pass(minutes),
+        }
+    }
+
+    fn pass(&mut self, minutes: i64) {
+        // No answer is waited for as long as a minute, and nothing is on its way for ten.
+        for process in 0..2 {
+            while !self.processes[process].answers.is_empty() {
+                self.step(Step::Acknowledge { process });
             }
+        }
+        for process in (0..2).filter(|_| minutes >= 10) {
+            self.processes[process].lists.clear();
+            self.watch(process, usize::MAX);
+        }
+        // And what is in doubt is looked at.
+        for process in (0..2).filter(|_| minutes >= 10) {
+            self.verify(process);
+        }
+        for process in (0..2).filter(|_| minutes >= 10) {
+            self.watch(process, usize::MAX);
+        }
+        self.now += 60 * minutes;
+        for process in 0..2 {
+            self.tell(process, Known::due, false);
         }
     }
 
@@ -399,16 +401,20 @@ impl World {
 
     /// Everything that is on its way arrives.
     fn come_to_rest(&mut self) {
-        // What the second does the first sees in the next round.
-        for process in [0, 1, 0] {
+        for process in 0..2 {
             while !self.processes[process].answers.is_empty() {
                 self.step(Step::Acknowledge { process });
             }
             while !self.processes[process].lists.is_empty() {
                 self.step(Step::ListComes { process });
             }
-            self.watch(process, usize::MAX);
+        }
+        // What one puts back the other sees.
+        for process in [0, 1, 0, 1] {
+            let list = self.server.list();
+            self.take(process, &list);
             self.verify(process);
+            self.watch(process, usize::MAX);
             for target in self.processes[process].known.to_cancel() {
                 self.cancel(process, &target);
             }
@@ -434,7 +440,7 @@ impl World {
                     let stands = |ordered: &i64| seen.created.is_some_and(|c| c.as_second() < ordered + 3000);
                     let ordered = rest.ordered.get(id).is_some_and(stands);
                     assert!(
-                        seen.cancel || ended || !ordered,
+                        seen.cancel || ended || !ordered || self.server.relabelled.contains(id),
                         "{} was shut down and runs",
                         seen.facts.id
                     );

@@ -25,6 +25,8 @@ pub(super) struct Server {
     pub(super) deleted: Vec<(usize, u64)>,
     /// Ids whose PeonTask nobody selects.
     pub(super) unlabelled: BTreeSet<usize>,
+    /// Ids whose PeonTask nobody selected for a while: for longer than an order stands, perhaps.
+    pub(super) relabelled: BTreeSet<usize>,
     /// Ids of which some PeonTask had a SUCCESS.
     pub(super) succeeded: BTreeSet<usize>,
 }
@@ -68,6 +70,7 @@ impl Server {
         {
             self.log.push((true, read(task)));
             self.version += 1;
+            self.relabelled.insert(id);
         }
     }
 

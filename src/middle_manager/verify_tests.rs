@@ -67,7 +67,7 @@ async fn a_label_that_is_taken_away_is_put_back_and_the_task_runs_on() {
 async fn a_task_stays_where_it_was_assigned() {
     let (bench, name) = one().await;
     change(&bench, &name, |task| {
-        task["metadata"]["labels"]["peon.dev/identity"] = json!("1")
+        task["metadata"]["labels"]["peon.dev/identity"] = json!("1");
     });
     bench.binder.verify().await.unwrap();
     let after = bench.server.lock().task();

@@ -23,12 +23,14 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::conformance::druids_own_client_loses_nothing",
         runs::all,
     )
-    .own(),
+    .own()
+    .full(),
     case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
     )
-    .own(),
+    .own()
+    .full(),
 ];
 
 /// Name of the VirtualMiddleManager.
