@@ -1,7 +1,8 @@
 //! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
 //!
 //! * [`process`] serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
-//!   worker protocol over [`serve`], bodies are read in a [`room`], [`history`] remembers what was said, [`line`] holds the polls that wait for more;
+//!   worker protocol over [`serve`], bodies are read in a [`room`], [`history`] remembers what was said, [`mod@line`] holds
+//!   the polls that wait for more;
 //! * [`bind`] makes PeonTasks of what is assigned ([`assignment`]), [`tasks`] watches them, [`known`] is the book of it
 //!   all, and [`announcement`] says what an overlord is to hear of each;
 //! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
