@@ -31,7 +31,7 @@ struct Worker {
 
 impl Worker {
     fn of(workers: &Workers) -> Result<Self> {
-        let name = format!("{NAME}-{}", IDENTITIES - 1);
+        let name = format!("{NAME}-vmm-{}", IDENTITIES - 1);
         let service = ["service", &name, "--namespace", &workers.namespace];
         let address = |found: &Value| Some(format!("{}:8091", found["spec"]["clusterIP"].as_str()?));
         let service = workers
