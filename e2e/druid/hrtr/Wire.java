@@ -81,7 +81,8 @@ class Wire
   /** The noop tasks of an order: their ids are its prefix and a number. */
   List<Task> tasks(JsonNode order)
   {
-    Map<String, Object> context = Map.of("tags", json.convertValue(order.path("tags"), Map.class));
+    JsonNode tags = order.path("tags");
+    Map<String, Object> context = tags.isObject() ? Map.of("tags", json.convertValue(tags, Map.class)) : Map.of();
     List<Task> tasks = new ArrayList<>();
     for (int n = 0; n < order.get("count").asInt(); n++) {
       tasks.add(new NoopTask(order.get("prefix").asText() + n, null, null, 1, 0, context));

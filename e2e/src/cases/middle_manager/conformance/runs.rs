@@ -118,7 +118,7 @@ impl<'c> Druid<'c> {
             );
             self.until_succeeded(&[&name, "second"], &ids(&prefix, each))?;
             self.client
-                .order(&json!({"do": "settle", "prefix": prefix, "count": each, "tags": {}}))?;
+                .order(&json!({"do": "settle", "prefix": prefix, "count": each}))?;
             // The last one leads on.
             if threads != THREADS[1] {
                 self.client.order(&json!({"do": "retire", "name": name}))?;
