@@ -36,7 +36,8 @@ const REOPEN: Duration = Duration::from_secs(1);
 /// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
 /// ended earlier was cut, and is asked for again.
 const END: Duration = Duration::from_secs(3);
-
+/// No kubelet is told to rotate logs that are shorter than this.
+const ONE_FILE: u64 = 1 << 20;
 /// A node that has not answered for so long since the container is known to have ended will not.
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// What the log says where its end may be missing.
@@ -137,7 +138,7 @@ impl Collector<'_> {
                 }
             }
         };
-        let mut unanswered = None;
+        let (mut unanswered, mut confirmed) = (None, false);
         let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
@@ -167,7 +168,14 @@ impl Collector<'_> {
             if eof {
                 unanswered = None;
                 if ended_before || self.ends_now().await {
-                    break None;
+                    if confirmed || log.came < ONE_FILE {
+                        break None;
+                    }
+                    // A kubelet that is at the end of a rotated file when the container has ended says nothing of the
+                    // file after it.
+                    confirmed = true;
+                    log.reader.again();
+                    continue;
                 }
             }
             if self.goal.borrow().abandoned {

@@ -15,9 +15,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::mark::{Hash, Mark};
 
-/// What the log says where something is missing.
-pub const GAP: &str =
-    "[peon-operator] a part of the log is missing here: it was rotated away before it was read\n";
+/// What the log says where something is missing. A runtime cuts the line that it writes when it rotates, and a kubelet
+/// that passes over files goes on within that line, with the first line of another file and without its time: so what is
+/// missing may be within the line above, too.
+pub const GAP: &str = "[peon-operator] a part of the log is missing here, or within the line above: it was rotated away before it was \
+     read\n";
 /// How much sooner a line may come after another one than it was written after it. Files of a log are rotated no faster
 /// than every three seconds.
 const SOONER: SignedDuration = SignedDuration::from_secs(2);

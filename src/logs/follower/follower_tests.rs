@@ -251,6 +251,18 @@ async fn what_is_missing_is_said_in_the_log_and_of_it() {
     assert_eq!(scene.log().await, format!("one\n{GAP}three\n"));
 }
 
+/// A kubelet that is at the end of a rotated file when the container has ended says nothing of the files after it.
+#[tokio::test]
+async fn the_end_of_a_long_log_is_asked_for_again() {
+    let rotated = format!("{T1} {}\n{T2} two\n", "x".repeat(1 << 20));
+    let scene = Scene::of(&[rotated.clone(), format!("{T2} two\n{T3} three\n")]);
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.asked.lock().len(), 2);
+    let scene = Scene::of(&[rotated, format!("{T3} three\n")]);
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    assert_eq!(scene.asked.lock().len(), 2);
+}
+
 #[tokio::test]
 async fn attempts_follow_each_other_in_one_log() {
     let scene = Scene::of(&[format!("{T1} one\n"), format!("{T2} two\n")]);

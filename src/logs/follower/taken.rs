@@ -14,6 +14,8 @@ pub(super) struct Log {
     pub(super) spool: Spool,
     pub(super) parts: Vec<PartName>,
     pub(super) bytes: u64,
+    /// Bytes that came in all streams.
+    pub(super) came: u64,
     /// Bytes that were left out because the log is too long.
     pub(super) excess: u64,
     /// Gaps that a process before this one found.
@@ -40,6 +42,7 @@ impl Log {
             spool: Spool::create(spool, limits.spool).await?,
             bytes: known.iter().map(|p| p.bytes).sum(),
             parts: known.into_iter().map(|p| p.name).collect(),
+            came: 0,
             excess: 0,
             gaps,
             sure: true,
@@ -61,6 +64,7 @@ impl Log {
     }
 
     pub(super) async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
+        self.came += stream.len() as u64;
         let mut text = Vec::new();
         self.reader.feed(stream, &mut text);
         self.keep(&text, limits).await

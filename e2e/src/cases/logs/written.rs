@@ -168,7 +168,7 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
             let piece = &archived[piece_begins..line_begins];
             let found = find(piece, written, at, gaps == 0)?;
             at = found.end;
-            kept += found.len();
+            kept += piece.len();
             gaps += 1;
             piece_begins = line_begins + line.len();
         }
@@ -176,7 +176,7 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
     }
     let piece = &archived[piece_begins..];
     let found = find(piece, written, at, gaps == 0)?;
-    kept += found.len();
+    kept += piece.len();
     ensure!(
         gaps > 0 || found.end == written.len(),
         "{} bytes are missing at the end, and nobody says so",
@@ -186,24 +186,40 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
 }
 
 /// Where a piece is in what was written; the first one stands at its beginning. The line before a declared gap may have
-/// got the end of line that it lost.
+/// got the end of line that it lost, or a line from behind the gap: see the operator's `GAP`.
 fn find(piece: &[u8], written: &[u8], from: usize, first: bool) -> Result<Range<usize>> {
+    let place = |piece: &[u8]| {
+        let found = memchr::memmem::find(&written[from..], piece);
+        found.filter(|at| !first || *at == 0).map(|at| from + at)
+    };
     let cut = piece.strip_suffix(b"\n").unwrap_or(piece);
     for piece in [piece, cut] {
-        let found = memchr::memmem::find(&written[from..], piece);
-        if let Some(found) = found.filter(|at| !first || *at == 0) {
-            return Ok(from + found..from + found + piece.len());
+        if let Some(begin) = place(piece) {
+            return Ok(begin..begin + piece.len());
         }
     }
-    let common = piece
-        .iter()
-        .zip(&written[from..])
-        .take_while(|(a, b)| a == b)
-        .count();
+    let last_line = cut.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let begin = place(&piece[..last_line]);
+    let agree = |at: usize| {
+        piece
+            .iter()
+            .zip(&written[at..])
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
+    let common = agree(begin.unwrap_or(from));
+    if let Some(begin) = begin.filter(|_| common > last_line) {
+        // A line begins behind the end of another one.
+        let other = [b"\n", &piece[common..]].concat();
+        if let Some(at) = memchr::memmem::find(&written[begin + common..], &other) {
+            return Ok(begin..begin + common + at + other.len());
+        }
+    }
     anyhow::bail!(
-        "a piece of {} bytes was not written like this after {from}; {common} bytes agree there: {} …",
+        "a piece of {} bytes was not written like this after {from}; {common} bytes agree there: {} … and then {} …",
         piece.len(),
         String::from_utf8_lossy(&piece[..piece.len().min(300)]),
+        String::from_utf8_lossy(&piece[common..piece.len().min(common + 300)]),
     )
 }
 
@@ -217,11 +233,15 @@ mod tests {
         let of = |archived: &str| differs_by_what_is_declared(archived.as_bytes(), written);
         assert_eq!(of("one\ntwo\nthree\nfour\n").unwrap(), (0, 19));
         assert_eq!(of("one\n[peon-operator] gone\nthree\nfour\n").unwrap(), (1, 15));
-        assert_eq!(of("one\nt\n[peon-operator] gone\n").unwrap(), (1, 5));
+        assert_eq!(of("one\nt\n[peon-operator] gone\n").unwrap(), (1, 6));
+        assert_eq!(of("one\ntwthree\n[peon-operator] gone\nfour\n").unwrap(), (1, 17));
         for wrong in [
             "one\ntwo\nthree\n",
             "two\nthree\nfour\n",
             "one\nthree\nfour\n",
+            "one\ntwthree\nfour\n",
+            "one\ntwour\n[peon-operator] gone\n",
+            "onetwo\n[peon-operator] gone\ntwo\n",
             "one\n[peon-operator] gone\nfour\nthree\n",
         ] {
             assert!(of(wrong).is_err(), "{wrong}");
