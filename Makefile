@@ -36,11 +36,12 @@ test-full: test ## As test, with 10,000 random histories and fuzzed objects, eve
 bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
 	@echo "building with optimisation (several minutes the first time) …"
 	@cargo build --quiet --release --bin follow
-	@CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
+	@OPTIMISED=1 CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
 
 .PHONY: bench-middle-manager
-bench-middle-manager: tools ## How soon tasks run and end, beside a stock MiddleManager, on the test cluster (ten minutes)
-	@$(E2E) --wait bench-middle-manager
+bench-middle-manager: tools ## How soon tasks run and end, beside a stock MiddleManager, on the test cluster (twenty minutes)
+	@echo "building with optimisation (several minutes the first time) …"
+	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
 .PHONY: unit
 unit: ## The fast loop: no cluster, no network

@@ -15,6 +15,9 @@ use crate::{
     progress::Progress,
 };
 
+/// Set to anything, it has the operator compiled with optimisation, as users have it. That takes minutes, so only what
+/// measures asks for it.
+const OPTIMISED: &str = "OPTIMISED";
 const REFERENCE: &str = "localhost/peon-operator:dev";
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 /// What a Rust program needs at run time, and no more.
@@ -67,13 +70,18 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
 
 fn compile(program: &Path, log: &Path) -> Result<()> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (profile, folder) = match env::var_os(OPTIMISED).filter(|set| !set.is_empty()) {
+        Some(_) => ("release", "release"),
+        None => ("dev", "debug"),
+    };
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&repository)
-        .args(["build", "--package", "peon-operator", "--bin", "peon-operator"]);
+        .args(["build", "--profile", profile])
+        .args(["--package", "peon-operator", "--bin", "peon-operator"]);
     exec::logged(&mut cargo, log).context("cannot compile the operator")?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
-    let built = repository.join(target).join("debug/peon-operator");
+    let built = repository.join(target).join(folder).join("peon-operator");
     // Debug information is most of the file and of no use in the image.
     let mut strip = Command::new("strip");
     strip.arg("--strip-debug").arg("-o").arg(program).arg(&built);
