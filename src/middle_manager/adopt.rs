@@ -144,14 +144,9 @@ impl Adoption<'_> {
     }
 
     async fn record(&self, task: &PeonTask, next: &Submission) -> Result<PeonTask, NotNow> {
-        let cannot = |e: serde_json::Error| NotNow(e.to_string());
-        let old = serde_json::to_value(task.submission()).map_err(cannot)?;
-        let mut submission = serde_json::to_value(next).map_err(cannot)?;
-        crate::task::status_patch::remove_missing(&old, &mut submission);
-        let patch = json!({
-            "metadata": {"uid": task.uid(), "resourceVersion": task.resource_version()},
-            "status": {"submission": submission},
-        });
+        let (uid, version) = (task.uid(), task.resource_version());
+        let patch = submission::record(uid.as_deref(), version.as_deref(), task.submission(), next)
+            .map_err(|e| NotNow(e.to_string()))?;
         let (name, params) = (task.name_any(), PatchParams::default());
         let tasks = tasks(self.client, self.maker);
         let answer = within(tasks.patch_status(&name, &params, &Patch::Merge(patch))).await?;

@@ -4,6 +4,8 @@
 //! died in between finds it, sends it again, and reads from the overlord's answer whether the first time had counted: an
 //! overlord takes an id once, and its task says for which PeonTask it is.
 
+use serde_json::{Value, json};
+
 use super::applied::Applied;
 use super::overlord::OverlordError;
 use super::provenance::{Document, Provenance};
@@ -11,6 +13,7 @@ use crate::api::conditions::cut;
 use crate::api::virtual_middle_manager::Submissions;
 use crate::api::{PeonTask, Submission, SubmissionState as State};
 use crate::druid::worker::{TaskState, TaskStatus};
+use crate::task::status_patch::remove_missing;
 
 /// Longest message that is recorded, in bytes.
 const LONGEST_MESSAGE: usize = 768;
@@ -147,6 +150,25 @@ pub fn intent(document: &Document) -> Submission {
         task_hash: Some(document.hash.clone()),
         ..Submission::default()
     }
+}
+
+/// The merge patch that records `next` in the PeonTask of this uid, where `current` stands, if it still has this version.
+///
+/// # Errors
+/// When a submission cannot be written as JSON.
+pub fn record(
+    uid: Option<&str>,
+    version: Option<&str>,
+    current: Option<&Submission>,
+    next: &Submission,
+) -> serde_json::Result<Value> {
+    let current = serde_json::to_value(current)?;
+    let mut submission = serde_json::to_value(next)?;
+    remove_missing(&current, &mut submission);
+    Ok(json!({
+        "metadata": {"uid": uid, "resourceVersion": version},
+        "status": {"submission": submission},
+    }))
 }
 
 /// The overlord has another task of the id.

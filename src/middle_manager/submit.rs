@@ -12,7 +12,6 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::applied::Applied;
@@ -342,13 +341,9 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     /// Records how far a PeonTask is, unless somebody changed it meanwhile.
     async fn say(&self, applied: &Applied, next: &Submission) -> Result<Outcome, Failed> {
-        let old = serde_json::to_value(&applied.submission).map_err(|e| Failed::Write(e.to_string()))?;
-        let mut submission = serde_json::to_value(next).map_err(|e| Failed::Write(e.to_string()))?;
-        crate::task::status_patch::remove_missing(&old, &mut submission);
-        let patch = json!({
-            "metadata": {"uid": applied.uid, "resourceVersion": applied.version},
-            "status": {"submission": submission},
-        });
+        let (uid, version) = (Some(applied.uid.as_str()), Some(applied.version.as_str()));
+        let patch = submission::record(uid, version, applied.submission.as_ref(), next)
+            .map_err(|e| Failed::Write(e.to_string()))?;
         let tasks: Api<PeonTask> =
             Api::namespaced(self.binder.client().clone(), &self.binder.maker().namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
