@@ -219,7 +219,8 @@ fn tasks(client: &Client, maker: &Maker) -> Api<PeonTask> {
     Api::namespaced(client.clone(), &maker.namespace)
 }
 
-async fn within<T>(request: impl Future<Output = T>) -> Result<T, NotNow> {
+/// The answer, should it come in time.
+pub(super) async fn within<T>(request: impl Future<Output = T>) -> Result<T, NotNow> {
     let answer = tokio::time::timeout(TIMEOUT, request).await;
     answer.map_err(|_| NotNow(format!("no answer within {TIMEOUT:?}")))
 }

@@ -1,12 +1,11 @@
 //! Keeps an assigned task: its PeonTask, then the chunks of its payload.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::adopt::{Adopted, Adoption, NotNow};
+use super::adopt::{Adopted, Adoption, NotNow, within};
 use super::assignment::{Existing, Maker};
 use super::backend::Ordinal;
 use super::documents::Documents;
@@ -21,8 +20,6 @@ use crate::task::chunks::{Chunks, Kind};
 use crate::task::new_task::New;
 use crate::task::snapshot::{Creation, Refusal};
 
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Names that others may have taken.
 const MOST_NAMES: u32 = 16;
 
@@ -210,10 +207,4 @@ enum Created {
     /// Something else has the name.
     Taken,
     Never(String),
-}
-
-/// The answer, should it come in time.
-async fn within<T>(request: impl Future<Output = T>) -> Result<T, NotNow> {
-    let answer = tokio::time::timeout(TIMEOUT, request).await;
-    answer.map_err(|_| NotNow(format!("no answer within {TIMEOUT:?}")))
 }
