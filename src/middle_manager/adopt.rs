@@ -8,19 +8,18 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::announcement::{self, annotations};
+use super::announcement;
 use super::assignment::{self, Maker};
 use super::backend::{Assigned, Ordinal};
 use super::documents::{Documents, Unread};
 use super::known::DELETED;
 use super::provenance::Provenance;
 use super::submission::{self, Owner};
-use crate::api::names::{self, hex};
+use crate::api::names::hex;
 use crate::api::virtual_middle_manager::PayloadPlace;
-use crate::api::{LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Submission, SubmissionState};
+use crate::api::{PeonTask, Submission, SubmissionState};
 use crate::druid::worker::TaskFacts;
 use crate::kube::chunks;
 use crate::kube::error::chain;
@@ -196,13 +195,7 @@ async fn label(
     identity: Ordinal,
     facts: &TaskFacts,
 ) -> Result<PeonTask, NotNow> {
-    let labels: Value = json!({
-        LABEL_MIDDLE_MANAGER: names::label_value(&maker.middle_manager),
-        LABEL_IDENTITY: identity.0.to_string(),
-    });
-    let patch = json!({"metadata": {
-        "uid": task.uid(), "labels": labels, "annotations": annotations(facts),
-    }});
+    let patch = maker.label(task.uid().as_deref(), identity, facts);
     let (name, params) = (task.name_any(), PatchParams::default());
     let tasks = tasks(client, maker);
     let answer = within(tasks.patch(&name, &params, &Patch::Merge(patch))).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::announcement::{annotations, facts};
@@ -92,6 +92,23 @@ impl Maker {
         [(LABEL_MIDDLE_MANAGER.to_owned(), name)].into()
     }
 
+    /// The labels of a PeonTask that is assigned to an identity.
+    fn labels_of(&self, identity: Ordinal) -> BTreeMap<String, String> {
+        let mut labels = self.marks();
+        labels.insert(LABEL_IDENTITY.to_owned(), identity.0.to_string());
+        labels
+    }
+
+    /// The merge patch that makes the PeonTask of this uid known as the one of an assigned task.
+    #[must_use]
+    pub fn label(&self, uid: Option<&str>, identity: Ordinal, facts: &TaskFacts) -> Value {
+        json!({"metadata": {
+            "uid": uid,
+            "labels": self.labels_of(identity),
+            "annotations": annotations(facts),
+        }})
+    }
+
     /// The PeonTask of a task, with its chunks. `nth` counts the names that others had taken, from 0.
     ///
     /// Neither resources nor options of the JVM are given: context, template and operator say them.
@@ -105,8 +122,7 @@ impl Maker {
         let chunks = new_task::place(&mut spec, &name, json.to_owned(), secret)?;
         let mut task = PeonTask::new(&name, spec);
         let mut labels = self.labels.clone();
-        labels.extend(self.marks());
-        labels.insert(LABEL_IDENTITY.to_owned(), identity.0.to_string());
+        labels.extend(self.labels_of(identity));
         task.metadata.namespace = Some(self.namespace.clone());
         task.metadata.labels = Some(labels);
         task.metadata.annotations = Some(annotations(facts));

@@ -1,7 +1,6 @@
 //! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
 //! acknowledged.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,11 +68,6 @@ impl<L: Announce> Binder<L> {
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks<L>> {
         &self.tasks
-    }
-
-    /// The labels by which its PeonTasks are selected.
-    pub(super) fn marks(&self) -> BTreeMap<String, String> {
-        self.maker.marks()
     }
 
     pub(super) fn client(&self) -> &Client {

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
-use serde_json::json;
 
-use super::announcement;
 use super::backend::{Announce, Unavailable};
 use super::bind::Binder;
 use super::moves::Doubt;
 use super::view::{Seen, TaskView};
-use crate::api::{LABEL_IDENTITY, LABEL_MIDDLE_MANAGER};
+use crate::api::LABEL_MIDDLE_MANAGER;
 use crate::kube::error::chain;
 
 /// No answer within this time is a failure.
@@ -60,12 +58,7 @@ impl<L: Announce> Binder<L> {
             task_id = facts.id,
             "somebody took from a PeonTask what marks it as an assigned task: it is put back, and the task runs on"
         );
-        let mut patch = json!({"metadata": {
-            "uid": target.uid,
-            "labels": self.marks(),
-            "annotations": announcement::annotations(facts),
-        }});
-        patch["metadata"]["labels"][LABEL_IDENTITY] = json!(doubt.identity.0.to_string());
+        let patch = self.maker().label(Some(&target.uid), doubt.identity, facts);
         // What comes of it is seen, or the PeonTask is gone.
         self.patch(target, patch).await?;
         self.tasks().tell(|known, _| {
@@ -76,7 +69,7 @@ impl<L: Announce> Binder<L> {
     }
 
     fn is_marked(&self, found: &DeserializeGuard<TaskView>, doubt: &Doubt) -> bool {
-        let marks = self.marks();
+        let marks = self.maker().marks();
         let ours = marks.get(LABEL_MIDDLE_MANAGER);
         found.labels().get(LABEL_MIDDLE_MANAGER) == ours
             && Seen::guarded(found).is_some_and(|s| s.identity == doubt.identity && s.facts == doubt.facts)
