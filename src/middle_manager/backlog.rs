@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::applied::Applied;
 use super::submission::{self, Policy, Step};
-use crate::api::{Submission, SubmissionState};
+use crate::api::SubmissionState;
 
 /// Between two tries for one PeonTask, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -179,9 +179,9 @@ impl Backlog {
         self.entries.get(uid).map(|e| &e.applied)
     }
 
-    /// What the overlord is asked about: uid, id, and what was said last.
+    /// What the overlord is asked about: uid and id.
     #[must_use]
-    pub fn asked(&self) -> Vec<(String, String, Submission)> {
+    pub fn asked(&self) -> Vec<(String, String)> {
         let asked = |e: &Entry| {
             let submission = e.applied.submission.as_ref().filter(|s| {
                 matches!(
@@ -190,7 +190,7 @@ impl Backlog {
                 )
             })?;
             let id = submission.task_id.clone()?;
-            Some((e.applied.uid.clone(), id, submission.clone()))
+            Some((e.applied.uid.clone(), id))
         };
         let there = self.entries.values().filter(|e| e.presence == Presence::There);
         there.filter_map(asked).collect()

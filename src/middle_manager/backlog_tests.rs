@@ -1,4 +1,4 @@
-use crate::api::SubmissionState as State;
+use crate::api::{Submission, SubmissionState as State};
 
 use super::*;
 

@@ -383,7 +383,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     pub(super) async fn ask(&self) {
         let asked = self.backlog.lock().asked();
         for some in asked.chunks(MOST) {
-            let ids: Vec<String> = some.iter().map(|(_, id, _)| id.clone()).collect();
+            let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
             let states = match self.queue.states(&ids).await {
                 Ok(states) => states,
                 Err(error) => {
@@ -394,7 +394,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                     return;
                 }
             };
-            let news = some.iter().filter_map(|(uid, id, _)| {
+            let news = some.iter().filter_map(|(uid, id)| {
                 let applied = self.backlog.lock().get(uid).cloned()?;
                 // It was assigned here, and the watch is behind.
                 let target = self.binder.tasks().ask(|known, _| known.target(id));
