@@ -1,5 +1,6 @@
 //! PeonTasks that are gone, so that old news does not bring them back (pure).
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -21,12 +22,12 @@ impl Departed {
     pub(super) fn add(&mut self, uid: &str, version: Option<u64>, now: Timestamp) {
         self.expire(now);
         let version = version.unwrap_or(u64::MAX);
-        let known = self.uids.insert(uid.to_owned(), version);
-        if known.is_none() {
-            self.by_age.push_back((now, uid.to_owned()));
-        }
-        if known.is_some_and(|known| known > version) {
-            self.uids.insert(uid.to_owned(), known.unwrap_or(version));
+        match self.uids.entry(uid.to_owned()) {
+            Entry::Occupied(mut known) => *known.get_mut() = version.max(*known.get()),
+            Entry::Vacant(new) => {
+                new.insert(version);
+                self.by_age.push_back((now, uid.to_owned()));
+            }
         }
     }
 
