@@ -211,18 +211,8 @@ fn up_to(
     reason: &str,
     message: &str,
 ) -> Vec<Link> {
-    // A task that is refused for itself was not asked for its template.
-    let refused = matches!(
-        reason,
-        accepted::INVALID_TASK
-            | accepted::NEEDS_OVERLORD
-            | accepted::NOT_ASSIGNED
-            | accepted::SUBMISSIONS_DISABLED
-            | accepted::TYPE_NOT_LISTED
-            | accepted::SUBMISSION_REFUSED
-            | accepted::OVERLORD_UNREACHABLE
-            | accepted::ID_CONFLICT
-    );
+    // A task that is refused for itself was not asked for its template; a limit is the template's.
+    let refused = stage(reason) == Some(Stage::Accepted) && reason != accepted::LIMIT_EXCEEDED;
     let mut links = passed(task, known, |s| s < at && !(refused && s == Stage::Template));
     let name = STAGES.iter().find(|(s, _)| *s == at).map_or("", |(_, name)| name);
     let text = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
