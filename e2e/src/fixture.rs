@@ -17,7 +17,7 @@ use crate::{
     exec,
     helm::Helm,
     images::Image,
-    kubectl::Kubectl,
+    kubectl::{self, Kubectl},
     progress::Progress,
     samples,
     target::Target,
@@ -373,19 +373,12 @@ impl Fixture {
         Ok(task)
     }
 
-    /// The condition of a status that is `True`, or `False`, or `Unknown`, as said.
-    #[must_use]
-    pub fn condition<'s>(status: &'s Value, condition: &str, is: &str) -> Option<&'s Value> {
-        let mut conditions = status["conditions"].as_array().into_iter().flatten();
-        conditions.find(|c| c["type"] == condition && c["status"] == is)
-    }
-
     /// The message of a condition that is `True`, or `False`, or `Unknown`, as said.
     ///
     /// # Errors
     /// When there is no such condition, or it is something else.
     pub fn message(task: &Value, condition: &str, is: &str) -> Result<String> {
-        let found = Self::condition(&task["status"], condition, is);
+        let found = kubectl::condition(&task["status"], condition, is);
         let found = found.with_context(|| format!("{condition} is not {is} in {}", task["status"]))?;
         Ok(found["message"].as_str().unwrap_or_default().to_owned())
     }

@@ -166,3 +166,16 @@ impl Kubectl {
         exec::output(self.command().arg("delete").arg("--ignore-not-found").args(args)).map(drop)
     }
 }
+
+/// The condition of a status that is `True`, or `False`, or `Unknown`, as said.
+#[must_use]
+pub fn condition<'s>(status: &'s Value, condition: &str, is: &str) -> Option<&'s Value> {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.find(|c| c["type"] == condition && c["status"] == is)
+}
+
+/// Whether an object is ready by its own word: a node, a pod, a VirtualMiddleManager.
+#[must_use]
+pub fn is_ready(object: &Value) -> bool {
+    condition(&object["status"], "Ready", "True").is_some()
+}

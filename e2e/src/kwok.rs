@@ -12,8 +12,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache, cluster::Cluster, exec, interrupt::Helper, kubectl::Kubectl, progress::Progress,
-    tools::program, wait::wait_until,
+    cache::Cache,
+    cluster::Cluster,
+    exec,
+    interrupt::Helper,
+    kubectl::{Kubectl, is_ready},
+    progress::Progress,
+    tools::program,
+    wait::wait_until,
 };
 
 const VERSION: &str = "v0.8.0";
@@ -78,15 +84,11 @@ impl FakeNode {
             "spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]},
         });
         node.kubectl.apply(&object.to_string())?;
-        let ready = |found: &Value| {
-            let mut conditions = found["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
         wait_until(LIMIT, "the fake node", || {
             if let Some(status) = node.child.try_wait()? {
                 bail!("kwok ended with {status}; {}", exec::tail(&log, 15));
             }
-            Ok(ready(&node.kubectl.get_json(&["node", NODE])?).then_some(()))
+            Ok(is_ready(&node.kubectl.get_json(&["node", NODE])?).then_some(()))
         })?;
         Ok(node)
     }

@@ -7,7 +7,7 @@ use super::{Case, case};
 use crate::{
     exec,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
-    kubectl::Kubectl,
+    kubectl::{self, Kubectl},
     samples,
 };
 
@@ -46,7 +46,7 @@ fn run_and_delete(fixture: &Fixture, name: &str) -> Result<Value> {
 /// Waits until a task has these conditions.
 fn until_true(fixture: &Fixture, name: &str, wanted: &[&str]) -> Result<Value> {
     fixture.until(NAMESPACE, name, |status| {
-        let is_true = |condition: &&str| Fixture::condition(status, condition, "True").is_some();
+        let is_true = |condition: &&str| kubectl::condition(status, condition, "True").is_some();
         wanted.iter().all(is_true)
     })
 }

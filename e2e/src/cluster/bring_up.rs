@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Cluster, Component, components, layout::NodeLayout, pki, processes, runtime, sandbox};
-use crate::{exec, images::Archive, wait::wait_until};
+use crate::{exec, images::Archive, kubectl::is_ready, wait::wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(120);
 
@@ -59,12 +59,7 @@ pub(super) fn wait_for_node(cluster: &Cluster, node: &NodeLayout) -> Result<()> 
     let kubectl = cluster.kubectl();
     let needed = [Component::Kubelet, Component::Containerd];
     wait_for_on(node, &needed, node.name, || {
-        let found = kubectl.get_json(&["node", node.name]).unwrap_or_default();
-        let conditions = found["status"]["conditions"].as_array();
-        conditions
-            .into_iter()
-            .flatten()
-            .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        is_ready(&kubectl.get_json(&["node", node.name]).unwrap_or_default())
     })
 }
 

@@ -17,6 +17,7 @@ use crate::{
     cache::Cache,
     druid::STORAGE_PATH,
     fixture::{Fixture, NAMESPACE},
+    kubectl::condition,
     object_stores::{self, Running},
     outside::Grounds,
     progress::Progress,
@@ -40,7 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// Waits until all that can be had of a task's log is archived; returns the task, and what is said of its log.
 fn until_archived(fixture: &Fixture, namespace: &str, name: &str) -> Result<(Value, String)> {
     let reason = |status: &Value| -> Option<String> {
-        let archived = Fixture::condition(status, "LogsArchived", "True")?;
+        let archived = condition(status, "LogsArchived", "True")?;
         archived["reason"].as_str().map(str::to_owned)
     };
     let task = fixture.until(namespace, name, |status| reason(status).is_some())?;

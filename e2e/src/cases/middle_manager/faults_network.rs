@@ -18,6 +18,7 @@ use super::{
 use crate::{
     cluster::{Cluster, Component},
     fixture::{Fixture, LIMIT, NAMESPACE},
+    kubectl::is_ready,
     wait::{wait_even_if_interrupted, wait_until},
 };
 
@@ -190,15 +191,8 @@ impl<'a> Twin<'a> {
         });
         fixture.apply(NAMESPACE, &pod)?;
         let twin = Self { fixture };
-        let ready = |pod: &Value| {
-            let conditions = list(&pod["status"]["conditions"]);
-            conditions
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
-        fixture
-            .kubectl
-            .wait_for(&["pod", Self::NAME, "--namespace", NAMESPACE], LIMIT, ready)?;
+        let pod = ["pod", Self::NAME, "--namespace", NAMESPACE];
+        fixture.kubectl.wait_for(&pod, LIMIT, is_ready)?;
         Ok(twin)
     }
 

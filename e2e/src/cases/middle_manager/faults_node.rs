@@ -9,6 +9,7 @@ use super::{Case, Manager, case, faults::InFlight, list, noop, text};
 use crate::{
     cluster::{NODE, SecondNode},
     fixture::{Fixture, LIMIT, NAMESPACE},
+    kubectl::is_ready,
     wait::wait_until,
 };
 
@@ -53,13 +54,6 @@ fn move_to(fixture: &Fixture, node: &SecondNode) -> Result<String> {
     };
     let found = fixture.kubectl.wait_for(&pods, LIMIT, there)?;
     Ok(text(&found["items"][0]["metadata"]["uid"]).to_owned())
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = list(&pod["status"]["conditions"]);
-    conditions
-        .iter()
-        .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn node_lost(fixture: &Fixture) -> Result<()> {

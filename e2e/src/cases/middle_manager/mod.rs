@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::{Case, Turn, case};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
+    kubectl::is_ready,
     wait::wait_until,
 };
 
@@ -93,12 +94,7 @@ impl<'a> Manager<'a> {
 
     fn until_ready(&self) -> Result<()> {
         let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
-        let ready = |object: &Value| {
-            list(&object["status"]["conditions"])
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
-        self.fixture.kubectl.wait_for(&args, LIMIT, ready).map(drop)
+        self.fixture.kubectl.wait_for(&args, LIMIT, is_ready).map(drop)
     }
 
     /// Changes its spec.

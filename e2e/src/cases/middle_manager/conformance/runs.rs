@@ -10,6 +10,7 @@ use crate::{
     audit,
     cases::full,
     fixture::{Fixture, LIMIT},
+    kubectl::is_ready,
 };
 
 /// Most that a worker of Druid remembers is 1000 changes; more are missed.
@@ -60,19 +61,13 @@ impl<'c> Druid<'c> {
             })?;
         }
         client.order(&json!({"do": "pause", "name": "late"}))?;
-        let ready = |object: &Value| {
-            let conditions = super::list(&object["status"]["conditions"]);
-            conditions
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
         let manager = [
             "virtualmiddlemanager",
             super::NAME,
             "--namespace",
             &workers.namespace,
         ];
-        workers.fixture.kubectl.wait_for(&manager, LIMIT, ready)?;
+        workers.fixture.kubectl.wait_for(&manager, LIMIT, is_ready)?;
         Ok(Self {
             workers,
             client,
