@@ -3,11 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, list, noop, text};
+use super::{Case, Manager, case, list, noop, process::Process};
 use crate::{
-    cluster::pod_processes,
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
-    peons,
+    fixture::{Fixture, LIMIT, NAMESPACE},
     wait::wait_until,
 };
 
@@ -29,9 +27,6 @@ pub(super) const CASES: &[Case] = &[
     .own(),
     case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
 ];
-
-/// Name of the operator's process, and of that which serves the identities.
-const PROGRAM: &str = "peon-operator";
 
 /// Tasks that run while something happens, and after it.
 pub(super) struct InFlight<'m, 'f> {
@@ -68,58 +63,10 @@ impl<'m, 'f> InFlight<'m, 'f> {
     }
 }
 
-/// The process that serves the identities.
-pub(super) fn server(fixture: &Fixture) -> Result<Option<i32>> {
-    process(fixture, NAMESPACE, "peon.dev/serves")
-}
-
-/// Kills the process that serves the identities, and waits for the next.
-pub(super) fn kill_server(fixture: &Fixture) -> Result<()> {
-    kill(fixture, NAMESPACE, "peon.dev/serves")
-}
-
-/// The process of the pod that serves the identities, or of the operator's.
-fn process(fixture: &Fixture, namespace: &str, selector: &str) -> Result<Option<i32>> {
-    process_named(fixture, namespace, selector, PROGRAM)
-}
-
-/// Kills that process, and waits for another one.
-pub(super) fn kill(fixture: &Fixture, namespace: &str, selector: &str) -> Result<()> {
-    kill_named(fixture, namespace, selector, PROGRAM)
-}
-
-/// The process of that name in the pods of a selector.
-fn process_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<Option<i32>> {
-    let pods = fixture
-        .kubectl
-        .get_json(&["pod", "--namespace", namespace, "--selector", selector])?;
-    let uids: Vec<String> = list(&pods["items"])
-        .iter()
-        .map(|p| text(&p["metadata"]["uid"]).to_owned())
-        .collect();
-    let program = |id: i32| {
-        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.starts_with(name))
-    };
-    let found = pod_processes()
-        .into_iter()
-        .find(|p| uids.contains(&p.pod) && program(p.id));
-    Ok(found.map(|p| p.id))
-}
-
-fn kill_named(fixture: &Fixture, namespace: &str, selector: &str, name: &str) -> Result<()> {
-    let find = || process_named(fixture, namespace, selector, name);
-    let id = wait_until(LIMIT, "the process", find)?;
-    peons::kill_hard(id)?;
-    wait_until(LIMIT, "another process", || {
-        Ok(find()?.filter(|other| *other != id))
-    })
-    .map(drop)
-}
-
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
-    kill_server(fixture)?;
+    Process::server(fixture).kill()?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
     tasks.end()?;
@@ -131,11 +78,7 @@ fn killed_hard(fixture: &Fixture) -> Result<()> {
 fn operator_dies(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_operator", 10_000)?;
-    kill(
-        fixture,
-        OPERATOR_NAMESPACE,
-        "app.kubernetes.io/name=peon-operator",
-    )?;
+    Process::operator(fixture).kill()?;
     tasks.end()
 }
 
@@ -145,7 +88,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
     let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
-    kill_named(fixture, NAMESPACE, "app=overlord", "java")?;
+    Process::overlord(fixture).kill()?;
     fixture.kubectl.wait_for(&pods, LIMIT, |found| {
         let now = container(found);
         now["restartCount"].as_u64() > before && now["ready"] == true

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::{
     Case, Manager, case,
-    faults::{InFlight, server},
-    list, noop, text,
+    faults::InFlight,
+    list, noop,
+    process::Process,
+    text,
     worker::{JSON, Worker},
 };
 use crate::{
@@ -158,14 +160,14 @@ fn session_expires(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_no_session", 40_000)?;
     let overlord = direct(fixture)?;
-    let id = wait_until(LIMIT, "the process", || server(fixture))?;
+    let id = Process::server(fixture).until_there()?;
     let paused = Paused::by(id, Signal::SIGSTOP)?;
     wait_until(LIMIT, "the end of its session", || {
         Ok((workers(&overlord)? == (0, 0)).then_some(()))
     })?;
     drop(paused);
     manager.until_workers(2)?;
-    let now = server(fixture)?;
+    let now = Process::server(fixture).id()?;
     ensure!(now == Some(id), "it was another process that announced them");
     let later = manager.submit(&noop(fixture, "after_no_session", 1000))?;
     let status = manager.until_ended(&later)?;
@@ -223,7 +225,7 @@ fn succeeds(fixture: &Fixture, manager: &Manager, name: &str) -> Result<()> {
 fn two_processes(fixture: &Fixture) -> Result<()> {
     let manager = Manager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_two_processes", 60_000)?;
-    let first = wait_until(LIMIT, "the process", || server(fixture))?;
+    let first = Process::server(fixture).until_there()?;
     let twin = Twin::start(fixture)?;
     for n in 0..2 {
         succeeds(fixture, &manager, &format!("by_either_{n}"))?;

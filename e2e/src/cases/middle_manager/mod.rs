@@ -7,6 +7,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod polls;
+mod process;
 mod races;
 mod runs;
 mod strangers;

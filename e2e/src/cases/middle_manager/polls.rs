@@ -12,8 +12,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
-    Case, Manager, case, faults,
+    Case, Manager, case,
     faults_network::Paused,
+    process::Process,
     races::{TOO_MUCH, noop_that_waits},
     text,
     worker::{JSON, Worker, assignment},
@@ -109,7 +110,7 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
             .iter_mut()
             .map(|poller| scope.spawn(|| poller.run(&stop)))
             .collect();
-        let killed = faults::kill_server(fixture).and_then(|()| {
+        let killed = Process::server(fixture).kill().and_then(|()| {
             wait_until(LIMIT, "the states of the next process", || {
                 Ok(polling
                     .iter()

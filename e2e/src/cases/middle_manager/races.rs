@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    Case, Manager, case, faults, list, noop, text,
+    Case, Manager, case, list, noop,
+    process::Process,
+    text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
 };
 use crate::{
@@ -110,7 +112,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     }
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
-    faults::kill_server(fixture)?;
+    Process::server(fixture).kill()?;
     wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;
     ensure!(
         manager.peon_tasks(&id)?.len() == 1,
@@ -201,7 +203,7 @@ fn shut_down_around(fixture: &Fixture) -> Result<()> {
         cancelled(fixture, &manager, id)?;
     }
     // Nothing comes back with another process.
-    faults::kill_server(fixture)?;
+    Process::server(fixture).kill()?;
     let (_, tasks) = wait_until(LIMIT, "the worker", || {
         Ok(worker.poll(60_000).ok().filter(|a| a.code == 200))
     })?

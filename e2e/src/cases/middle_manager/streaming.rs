@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, faults::kill, list, text};
+use super::{Case, Manager, case, list, process::Process, text};
 use crate::{
     cache::Cache,
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
+    fixture::{Fixture, LIMIT, NAMESPACE},
     kafka::Kafka,
     progress::Progress,
     segments,
@@ -44,14 +44,10 @@ fn exactly_once(fixture: &Fixture) -> Result<()> {
     supervisor.apart()?;
     supervisor.live_reports(&first)?;
     supervisor.until_rolls_over(&first)?;
-    kill(fixture, NAMESPACE, "peon.dev/serves")?;
+    Process::server(fixture).kill()?;
     let second = supervisor.until_reading(&first)?;
     supervisor.until_rolls_over(&second)?;
-    kill(
-        fixture,
-        OPERATOR_NAMESPACE,
-        "app.kubernetes.io/name=peon-operator",
-    )?;
+    Process::operator(fixture).kill()?;
     let third = supervisor.until_reading(&second)?;
 
     let written = writer.end()?;

@@ -3,11 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, list, text};
+use super::{Case, Manager, case, list, process::Process, text};
 use crate::{
-    cluster::pod_processes,
     fixture::{Fixture, LIMIT, NAMESPACE},
-    peons, samples,
+    samples,
     wait::wait_until,
 };
 
@@ -357,21 +356,6 @@ fn ends(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The process that serves the identities.
-fn process(fixture: &Fixture) -> Result<Option<i32>> {
-    let args = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
-    let pods = list(&fixture.kubectl.get_json(&args)?["items"]);
-    let uids: Vec<_> = pods
-        .iter()
-        .map(|p| text(&p["metadata"]["uid"]).to_owned())
-        .collect();
-    let program = |id: i32| {
-        std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|c| c.starts_with("peon-operator"))
-    };
-    let mut all = pod_processes().into_iter();
-    Ok(all.find(|p| uids.contains(&p.pod) && program(p.id)).map(|p| p.id))
-}
-
 fn killed(fixture: &Fixture) -> Result<()> {
     let all = Submissions::start(fixture, &["noop"])?;
     let mut ids = Vec::new();
@@ -385,11 +369,7 @@ fn killed(fixture: &Fixture) -> Result<()> {
             ids.push((name.clone(), format!("{name}_{uid}")));
         }
         fixture.until(NAMESPACE, &names[0], |s| s["submission"]["state"].is_string())?;
-        let id = wait_until(LIMIT, "the process", || process(fixture))?;
-        peons::kill_hard(id)?;
-        wait_until(LIMIT, "another process", || {
-            Ok(process(fixture)?.filter(|other| *other != id))
-        })?;
+        Process::server(fixture).kill()?;
     }
     for (name, id) in &ids {
         all.until_phase(name, "Succeeded")?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use self::client::Client;
-use super::{Case, case, faults, list, text};
+use super::{Case, case, list, process::Process, text};
 use crate::{
     cluster::Cluster,
     fixture::{Fixture, LIMIT},
@@ -117,7 +117,7 @@ impl<'f> Workers<'f> {
 
     /// Kills the process that serves them, and waits for the next.
     fn kill(&self) -> Result<()> {
-        faults::kill(self.fixture, &self.namespace, "peon.dev/serves")
+        Process::server_in(self.fixture, &self.namespace).kill()
     }
 }
 
