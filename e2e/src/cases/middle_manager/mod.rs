@@ -147,6 +147,15 @@ impl<'a> Manager<'a> {
         found.with_context(|| last.to_string())
     }
 
+    /// Makes sure that the report of an ingestion says that it is complete.
+    fn check_report(&self, id: &str) -> Result<()> {
+        let path = format!("/druid/indexer/v1/task/{id}/reports");
+        let report = self.fixture.druid.get(&path)?;
+        let state = &report["ingestionStatsAndErrors"]["payload"]["ingestionState"];
+        ensure!(state == "COMPLETED", "{report}");
+        Ok(())
+    }
+
     /// The PeonTasks of a Druid task, of which there is one at most.
     fn peon_tasks(&self, id: &str) -> Result<Vec<Value>> {
         let selector = format!("peon.dev/middle-manager={NAME}");

@@ -86,13 +86,7 @@ fn ingestions(fixture: &Fixture) -> Result<()> {
     for id in &ids {
         let status = manager.until_ended(id)?;
         ensure!(status["statusCode"] == "SUCCESS", "{status}");
-        let reports = fixture
-            .druid
-            .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
-        ensure!(
-            reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
-            "{reports}"
-        );
+        manager.check_report(id)?;
     }
     wait_until(LIMIT, "the segments of both", || {
         let segments = fixture.druid.segments(&datasource)?;

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Case, Manager, case, list, process::Process, text};
 use crate::{
+    cache::hex,
     fixture::{Fixture, LIMIT, NAMESPACE},
     samples,
     wait::wait_until,
@@ -61,14 +63,7 @@ impl<'a> Submissions<'a> {
     }
 
     fn allow(&self, submissions: &Value) -> Result<()> {
-        let patch = json!({"spec": {"submissions": submissions}}).to_string();
-        let kind = ["patch", "virtualmiddlemanager", super::NAME];
-        let args = [
-            &kind[..],
-            &["--type=merge", "--patch", &patch, "--namespace", NAMESPACE],
-        ]
-        .concat();
-        self.fixture.kubectl.run(&args).map(drop)
+        self.manager.change(&json!({ "submissions": submissions }))
     }
 
     /// Applies a PeonTask with this spec and returns its uid.
@@ -164,7 +159,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let json = json!({"type": "noop", "id": secret, "runTime": 10}).to_string();
     let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"task": json}});
     fixture.apply(NAMESPACE, &object)?;
-    let from = json!({"sha256": sha256(&json), "secrets": [{"name": secret, "key": "task"}]});
+    let from = json!({"sha256": hex(&Sha256::digest(&json)), "secrets": [{"name": secret, "key": "task"}]});
     all.apply(&secret, &json!({"taskFrom": from}))?;
 
     all.until_known(&name)?;
@@ -205,13 +200,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
         .druid
         .get_text(&format!("/druid/indexer/v1/task/{id}/log"))?;
     ensure!(log.contains("Task completed with status"), "{log}");
-    let reports = fixture
-        .druid
-        .get(&format!("/druid/indexer/v1/task/{id}/reports"))?;
-    ensure!(
-        reports["ingestionStatsAndErrors"]["payload"]["ingestionState"] == "COMPLETED",
-        "{reports}"
-    );
+    all.manager.check_report(&id)?;
     wait_until(LIMIT, "the segments", || {
         Ok((fixture.druid.segments(&datasource)?.len() == 2).then_some(()))
     })?;
@@ -222,18 +211,6 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     fixture
         .kubectl
         .delete(&["secret", &secret, "--namespace", NAMESPACE])
-}
-
-fn sha256(text: &str) -> String {
-    use std::fmt::Write as _;
-
-    use sha2::{Digest as _, Sha256};
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn policy(fixture: &Fixture) -> Result<()> {
