@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::Cache,
-    cases::middle_manager::{Manager as Workers, text},
     fixture::{Fixture, LIMIT, NAMESPACE},
+    json::text,
     lock::Busy,
+    middle_manager::MiddleManager,
     progress::Progress,
     samples,
     target::Target,
@@ -49,7 +50,7 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
 
 fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
     progress.say("applying a VirtualMiddleManager");
-    let workers = Workers::start_with(fixture, |spec| {
+    let workers = MiddleManager::start_with(fixture, |spec| {
         spec["submissions"] = json!({"enabled": true, "taskTypes": ["index_parallel"]});
     })?;
     heading("the overlord's workers: GET /druid/indexer/v1/workers");
@@ -67,7 +68,7 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
 }
 
 /// What somebody does who has an overlord and knows nothing of Kubernetes.
-fn through_the_overlord(fixture: &Fixture, workers: &Workers, progress: &Progress) -> Result<()> {
+fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<()> {
     progress.say("submitting an ingestion to the overlord: POST /druid/indexer/v1/task");
     let datasource = format!("demo_{}", fixture.run);
     let id = format!("index_parallel_{datasource}");
@@ -108,7 +109,7 @@ fn through_the_overlord(fixture: &Fixture, workers: &Workers, progress: &Progres
 }
 
 /// What somebody does who has kubectl and knows nothing of the overlord.
-fn applied(fixture: &Fixture, workers: &Workers, progress: &Progress) -> Result<()> {
+fn applied(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<()> {
     progress
         .say("applying an ingestion with middleManagerRef: kubectl apply -f config/samples/submitted.yaml");
     fixture

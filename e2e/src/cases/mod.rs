@@ -11,7 +11,7 @@ mod history;
 mod life;
 mod lifecycle;
 mod logs;
-pub(crate) mod middle_manager;
+mod middle_manager;
 mod nodes;
 mod payloads;
 mod refusals;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, faults::InFlight, list, noop, text};
+use super::{Case, MiddleManager, case, faults::InFlight, list, noop, text};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     wait::wait_until,
@@ -27,7 +27,7 @@ fn workers(fixture: &Fixture) -> Result<Vec<Value>> {
 }
 
 fn drains(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     // One on each, since the overlord takes the worker with the most free slots.
     let tasks = InFlight::start(&manager, "under_a_drain", 30_000)?;
     let last = wait_until(LIMIT, "a task on the last identity", || {
@@ -73,7 +73,7 @@ fn drains(fixture: &Fixture) -> Result<()> {
 
 /// Only the service account of the workers may take the label away, so it has to be borrowed.
 fn relabelled(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_label", 20_000)?;
     let account = format!("--as=system:serviceaccount:{NAMESPACE}:{}-vmm", super::NAME);
     let mut names = Vec::new();

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, list, noop, process::Process};
+use super::{Case, MiddleManager, case, list, noop, process::Process};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     wait::wait_until,
@@ -30,12 +30,12 @@ pub(super) const CASES: &[Case] = &[
 
 /// Tasks that run while something happens, and after it.
 pub(super) struct InFlight<'m, 'f> {
-    manager: &'m Manager<'f>,
+    manager: &'m MiddleManager<'f>,
     pub(super) ids: Vec<String>,
 }
 
 impl<'m, 'f> InFlight<'m, 'f> {
-    pub(super) fn start(manager: &'m Manager<'f>, name: &str, run_time: u64) -> Result<Self> {
+    pub(super) fn start(manager: &'m MiddleManager<'f>, name: &str, run_time: u64) -> Result<Self> {
         let mut ids = Vec::new();
         for n in 0..2 {
             ids.push(manager.submit(&noop(manager.fixture, &format!("{name}_{n}"), run_time))?);
@@ -64,7 +64,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
 }
 
 fn killed_hard(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
     Process::server(fixture).kill()?;
     // It goes on with what was assigned before, and takes more.
@@ -76,14 +76,14 @@ fn killed_hard(fixture: &Fixture) -> Result<()> {
 }
 
 fn operator_dies(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_operator", 10_000)?;
     Process::operator(fixture).kill()?;
     tasks.end()
 }
 
 fn overlord_restarts(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_overlord", 40_000)?;
     let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
@@ -97,7 +97,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
 }
 
 fn capacity(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
     manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {

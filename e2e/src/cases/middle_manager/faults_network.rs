@@ -10,7 +10,7 @@ use nix::{
 use serde_json::{Value, json};
 
 use super::{
-    Case, Manager, case,
+    Case, MiddleManager, case,
     faults::InFlight,
     list, noop,
     process::Process,
@@ -118,7 +118,7 @@ fn direct(fixture: &Fixture) -> Result<Worker> {
 }
 
 fn api_server_away(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_api_server", 90_000)?;
     let overlord = direct(fixture)?;
     let away = Away::begin(fixture)?;
@@ -157,7 +157,7 @@ fn short_session(spec: &mut Value) {
 }
 
 fn session_expires(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start_with(fixture, short_session)?;
+    let manager = MiddleManager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_no_session", 40_000)?;
     let overlord = direct(fixture)?;
     let id = Process::server(fixture).until_there()?;
@@ -214,7 +214,7 @@ impl Drop for Twin<'_> {
 }
 
 /// Submits a short task and waits for its success.
-fn succeeds(fixture: &Fixture, manager: &Manager, name: &str) -> Result<()> {
+fn succeeds(fixture: &Fixture, manager: &MiddleManager, name: &str) -> Result<()> {
     let id = manager.submit(&noop(fixture, name, 1000))?;
     let status = manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
@@ -223,7 +223,7 @@ fn succeeds(fixture: &Fixture, manager: &Manager, name: &str) -> Result<()> {
 }
 
 fn two_processes(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start_with(fixture, short_session)?;
+    let manager = MiddleManager::start_with(fixture, short_session)?;
     let tasks = InFlight::start(&manager, "under_two_processes", 60_000)?;
     let first = Process::server(fixture).until_there()?;
     let twin = Twin::start(fixture)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, faults::InFlight, list, noop, text};
+use super::{Case, MiddleManager, case, faults::InFlight, list, noop, text};
 use crate::{
     cluster::{NODE, SecondNode},
     fixture::{Fixture, LIMIT, NAMESPACE},
@@ -59,7 +59,7 @@ fn move_to(fixture: &Fixture, node: &SecondNode) -> Result<String> {
 fn node_lost(fixture: &Fixture) -> Result<()> {
     // Shorter than the pod takes to be replaced. Until it ends, the overlord assigns tasks to whom nobody hears, and fails
     // them after minutes, as those of any worker whose machine is gone.
-    let manager = Manager::start_with(fixture, |spec| {
+    let manager = MiddleManager::start_with(fixture, |spec| {
         spec["discovery"]["zookeeper"]["sessionTimeoutMs"] = json!(10_000);
     })?;
     let tasks = InFlight::start(&manager, "under_a_lost_node", 150_000)?;

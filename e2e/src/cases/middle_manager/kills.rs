@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Manager, case, noop, text};
+use super::{Case, MiddleManager, case, noop, text};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     peons,
@@ -20,7 +20,7 @@ pub(super) const CASES: &[Case] = &[
     .own(),
 ];
 
-fn ended(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
+fn ended(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
     let status = manager.until_ended(id)?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
     let name = manager.until_assigned(id)?;
@@ -30,7 +30,7 @@ fn ended(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
 }
 
 fn running(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
     let task = fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
@@ -43,7 +43,7 @@ fn running(fixture: &Fixture) -> Result<()> {
 }
 
 fn starting(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_starting", 3_600_000))?;
     manager.until_assigned(&id)?;
     fixture.druid.shutdown(&id)?;
@@ -52,7 +52,7 @@ fn starting(fixture: &Fixture) -> Result<()> {
 
 /// More than both workers take: the last ones wait at the overlord.
 fn pending(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let mut all = Vec::new();
     for n in 0..9 {
         all.push(manager.submit(&noop(fixture, &format!("killed_pending_{n}"), 3_600_000))?);
@@ -84,7 +84,7 @@ fn pending(fixture: &Fixture) -> Result<()> {
 }
 
 fn deleted(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let id = manager.submit(&noop(fixture, "deleted_under", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;

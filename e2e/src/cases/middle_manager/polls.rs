@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
-    Case, Manager, case,
+    Case, MiddleManager, case,
     faults_network::Paused,
     process::Process,
     races::{TOO_MUCH, noop_that_waits},
@@ -78,7 +78,7 @@ impl Poller {
 }
 
 fn nothing_lacks(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let workers = [Worker::of(&manager, 0)?, Worker::of(&manager, 1)?];
     let mut pollers = workers.clone().map(|worker| Poller {
         worker,

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    Case, Manager, case, list, noop,
+    Case, MiddleManager, case, list, noop,
     process::Process,
     text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
@@ -92,7 +92,7 @@ fn pods(fixture: &Fixture, name: &str) -> Result<usize> {
 }
 
 fn comes_again(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let workers = [Worker::of(&manager, 0)?, Worker::of(&manager, 1)?];
     let id = manager.submit(&noop(fixture, "assigned_again", 30_000))?;
     let name = manager.until_assigned(&id)?;
@@ -135,7 +135,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
 }
 
 /// Waits until the PeonTask of a task, if there is one, was cancelled and has no pod.
-fn cancelled(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
+fn cancelled(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
     let tasks = manager.peon_tasks(id)?;
     ensure!(tasks.len() < 2, "{id} has two PeonTasks: {tasks:?}");
     for task in tasks {
@@ -147,14 +147,14 @@ fn cancelled(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
 }
 
 /// As [`cancelled`], and the overlord says that it failed.
-fn failed(fixture: &Fixture, manager: &Manager, id: &str) -> Result<()> {
+fn failed(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
     let status = manager.until_ended(id)?;
     ensure!(status["statusCode"] == "FAILED", "{id}: {status}");
     cancelled(fixture, manager, id)
 }
 
 fn shut_down_around(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let worker = Worker::of(&manager, 0)?;
     let unknown = |name: &str| format!("{name}_{}", fixture.run);
     let assign = |id: &str| worker.assign(assignment(id, 3_600_000).to_string().as_bytes(), JSON);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, list, noop, text};
+use super::{Case, MiddleManager, case, list, noop, text};
 use crate::{
     cases::lifecycle::cannot_be_parsed,
     druid::{Druid, STORAGE_PATH},
@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 fn a_noop(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let id = manager.submit(&noop(fixture, "by_overlord", 4000))?;
     let name = manager.until_assigned(&id)?;
     let running = manager.until_status(&id, |s| {
@@ -70,7 +70,7 @@ fn until_segments(fixture: &Fixture, datasource: &str) -> Result<Vec<Value>> {
 
 /// Two at the same time into one datasource: each holds the lock of its own days.
 fn ingestions(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let (january, datasource) = ingest(fixture, "ingested")?;
     let mut february: Value = serde_json::from_str(&january.to_string().replace("2024-01-0", "2024-02-0"))?;
     february["id"] = json!(text(&january["id"]).replace("2026-11-21", "2026-11-22"));
@@ -98,7 +98,7 @@ fn ingestions(fixture: &Fixture) -> Result<()> {
 /// Hash partitions of three files: a subtask for each of them that partitions, and others that merge what those left in
 /// deep storage.
 fn subtasks(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let (mut task, datasource) = ingest(fixture, "hashed")?;
     let own = fixture.target.own().context("no cluster of our own")?;
     let inputs = Druid::storage_folder(own, NAMESPACE)?.join(&datasource);
@@ -159,7 +159,7 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
 }
 
 fn fails(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let (task, _) = ingest(fixture, "fails")?;
     let mut object = json!({"spec": {"task": task}});
     cannot_be_parsed(&mut object);
@@ -171,7 +171,7 @@ fn fails(fixture: &Fixture) -> Result<()> {
 }
 
 fn odd_ids(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let ids = ["$(PEON_POD_IP) & @", "ünïcødé日本 +%2F", "a\"b'c\\d"];
     let mut submitted = Vec::new();
     for id in ids {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Case, Manager, case, list, noop, text,
+    Case, MiddleManager, case, list, noop, text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
 };
 use crate::{
@@ -53,7 +53,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
         "type": "kubernetes.io/basic-auth", "stringData": {"username": "druid_system", "password": "sesame"},
     });
     fixture.apply(NAMESPACE, &secret)?;
-    let manager = Manager::create(fixture, |spec| {
+    let manager = MiddleManager::create(fixture, |spec| {
         spec["auth"] = json!({"name": SECRET});
         spec["maxTaskBytes"] = json!(MOST_BYTES);
     })?;
@@ -180,7 +180,7 @@ fn name_of(id: &str) -> String {
 }
 
 fn squatters(fixture: &Fixture) -> Result<()> {
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let worker = Worker::of(&manager, 0)?;
     // The name, and even the reference to the workers.
     let mut squats = Vec::new();
@@ -218,7 +218,7 @@ fn squatted(task: &Value) -> String {
 }
 
 /// What says that a task was assigned, and to whom, is not for users to write.
-fn forged(fixture: &Fixture, manager: &Manager) -> Result<()> {
+fn forged(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
     let id = format!("forged_{}", fixture.run);
     let refused = |what: &str, outcome: Result<()>| -> Result<()> {
         let Err(error) = outcome else {
@@ -266,7 +266,7 @@ fn forged(fixture: &Fixture, manager: &Manager) -> Result<()> {
 }
 
 /// As much as may be sent by default is more than a task may have: it is taken and fails, and the process lives on.
-fn large(fixture: &Fixture, manager: &Manager, worker: &Worker) -> Result<()> {
+fn large(fixture: &Fixture, manager: &MiddleManager, worker: &Worker) -> Result<()> {
     let id = format!("large_{}", fixture.run);
     let mut task = assignment(&id, 1000);
     task["context"] = json!({"padding": "x".repeat(60 << 20)});

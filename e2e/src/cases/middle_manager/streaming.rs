@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, Manager, case, list, process::Process, text};
+use super::{Case, MiddleManager, case, list, process::Process, text};
 use crate::{
     cache::Cache,
     fixture::{Fixture, LIMIT, NAMESPACE},
@@ -34,7 +34,7 @@ const TEMPLATE: &str = "streaming";
 fn exactly_once(fixture: &Fixture) -> Result<()> {
     let (cache, progress) = (Cache::open()?, Progress::default());
     let kafka = Kafka::deploy(fixture, &cache, &progress)?;
-    let manager = Manager::start(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
     let topic = format!("streamed_{}", fixture.run);
     let writer = kafka.write(&topic)?;
     kafka.until_topic(&topic)?;
@@ -250,7 +250,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Every task succeeded at the overlord and was one PeonTask of one attempt; returns their ids.
-    fn ended_well(&self, manager: &Manager) -> Result<BTreeSet<String>> {
+    fn ended_well(&self, manager: &MiddleManager) -> Result<BTreeSet<String>> {
         let path = format!("/druid/indexer/v1/tasks?datasource={}", self.id);
         let tasks = ids(&list(&self.fixture.druid.get(&path)?));
         for id in &tasks {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Case, Manager, case, list, process::Process, text};
+use super::{Case, MiddleManager, case, list, process::Process, text};
 use crate::{
     cache::hex,
     fixture::{Fixture, LIMIT, NAMESPACE},
@@ -50,13 +50,13 @@ const LABEL: &str = "peon.dev/e2e-submission";
 
 /// A VirtualMiddleManager that submits, and the PeonTasks that are applied for it.
 struct Submissions<'a> {
-    manager: Manager<'a>,
+    manager: MiddleManager<'a>,
     fixture: &'a Fixture,
 }
 
 impl<'a> Submissions<'a> {
     fn start(fixture: &'a Fixture, types: &[&str]) -> Result<Self> {
-        let manager = Manager::start(fixture)?;
+        let manager = MiddleManager::start(fixture)?;
         let this = Self { manager, fixture };
         this.allow(&json!({"enabled": true, "taskTypes": types}))?;
         Ok(this)

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Manager, list, text};
+use super::{MiddleManager, list, text};
 
 /// How Druid calls Smile.
 pub(super) const SMILE: &str = "application/x-jackson-smile";
@@ -56,7 +56,7 @@ impl Answer {
 
 impl Worker {
     /// The identity of this ordinal, as the overlord calls it.
-    pub(super) fn of(manager: &Manager, ordinal: usize) -> Result<Self> {
+    pub(super) fn of(manager: &MiddleManager, ordinal: usize) -> Result<Self> {
         let status = manager.status()?;
         Ok(Self::at(text(&status["identities"][ordinal]["address"])))
     }
