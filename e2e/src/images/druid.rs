@@ -4,7 +4,10 @@ use std::fs;
 
 use anyhow::Result;
 
-use super::{Archive, buildah::Buildah, java};
+use super::{
+    Archive,
+    java::{self, Libraries, Program},
+};
 use crate::{
     cache::{self, Cache},
     progress::Progress,
@@ -21,35 +24,26 @@ const DOCKERFILE: &str = include_str!("../../druid/Dockerfile");
 
 /// Fetches Druid with all it depends on and puts it on a Debian with Java 17.
 pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
-    let reference = format!("localhost/druid:{VERSION}");
-    let [packages, hook] = java::base_parts();
-    let parts = [POM, EXTENSION_POM, DOCKERFILE, &packages, &hook].map(str::as_bytes);
-    let name = format!("images/druid-{}.tar", cache::content_hash(parts));
-    let path = cache.entry(&name, |archive| {
-        let step = progress.slow_step(
-            "Druid image",
-            "fetching and building, two or three minutes the first time",
-        );
-        let context = cache.path("images/druid.context");
-        cache::remove(&context)?;
-        cache::write(&context.join("Dockerfile"), DOCKERFILE)?;
-        java::fetch(cache, POM, &context.join("lib"), 150)?;
-        let extension = context.join("extensions").join(EXTENSION);
-        java::fetch(cache, EXTENSION_POM, &extension, 2)?;
-        let buildah = Buildah::new(cache)?;
-        let base = java::base(cache, &buildah)?;
-        buildah.build(
-            &context.join("Dockerfile"),
-            &context,
-            Some(&base),
-            &reference,
-            archive,
-        )?;
-        cache::remove(&context)?;
-        step.done("built");
-        Ok(())
-    })?;
-    Ok(Archive { reference, path })
+    let extension = format!("extensions/{EXTENSION}");
+    let druid = Program {
+        name: "Druid",
+        version: VERSION,
+        dockerfile: DOCKERFILE,
+        libraries: &[
+            Libraries {
+                pom: POM,
+                folder: "lib",
+                at_least: 150,
+            },
+            Libraries {
+                pom: EXTENSION_POM,
+                folder: &extension,
+                at_least: 2,
+            },
+        ],
+        takes: "two or three minutes",
+    };
+    druid.build(cache, progress)
 }
 
 /// The class path of Druid on this machine, if it was needed before.
