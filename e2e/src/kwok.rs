@@ -1,25 +1,18 @@
 //! A node that only the API server has, and pods on it that run nothing: for numbers that no kubelet of this machine could
 //! bear. kwok says of node and pods what a kubelet would (`kwok/stages.yaml`).
 
-use std::{
-    fs::{self, File},
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
-    cache::Cache,
+    background::Background,
+    cache::{self, Cache},
     cluster::Cluster,
-    exec,
-    interrupt::Helper,
     kubectl::{Kubectl, is_ready},
     progress::Progress,
     tools::program,
-    wait::wait_until,
 };
 
 const VERSION: &str = "v0.8.0";
@@ -37,8 +30,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct FakeNode {
     kubectl: Kubectl,
-    child: Child,
-    _helper: Helper,
+    kwok: Background,
 }
 
 impl FakeNode {
@@ -53,7 +45,8 @@ impl FakeNode {
         let stages = folder.join("stages.yaml");
         fs::write(&stages, STAGES)?;
         let log = cluster.log_dir().join("kwok.log");
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        // Of an earlier node.
+        cache::remove(&log)?;
         let mut command = Command::new(kwok);
         command
             .env("HOME", &folder)
@@ -65,18 +58,10 @@ impl FakeNode {
             // Of addresses that nobody has.
             .arg("--cidr=100.64.0.0/16")
             // A quarter of it is the time between two signs of life.
-            .arg("--node-lease-duration-seconds=12")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&command)))?;
+            .arg("--node-lease-duration-seconds=12");
         let mut node = Self {
             kubectl: cluster.kubectl(),
-            _helper: Helper::group(child.id()),
-            child,
+            kwok: Background::start(&mut command, &log)?,
         };
         let object = json!({
             "apiVersion": "v1", "kind": "Node",
@@ -84,10 +69,7 @@ impl FakeNode {
             "spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]},
         });
         node.kubectl.apply(&object.to_string())?;
-        wait_until(LIMIT, "the fake node", || {
-            if let Some(status) = node.child.try_wait()? {
-                bail!("kwok ended with {status}; {}", exec::tail(&log, 15));
-            }
+        node.kwok.until(LIMIT, "the fake node", || {
             Ok(is_ready(&node.kubectl.get_json(&["node", NODE])?).then_some(()))
         })?;
         Ok(node)
@@ -128,7 +110,5 @@ impl Drop for FakeNode {
         if let Err(error) = self.kubectl.delete(&["node", NODE]) {
             eprintln!("the fake node stays: {error:#}");
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

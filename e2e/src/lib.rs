@@ -5,6 +5,7 @@
 //! this crate for how the cluster is put together and where its traps are.
 
 pub mod audit;
+mod background;
 pub mod bench_logs;
 pub mod bench_middle_manager;
 pub mod cache;

@@ -2,18 +2,18 @@
 
 use std::{
     env,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     net::TcpListener,
-    os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
+    process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::{exec, interrupt::Helper, wait::wait_until};
+use crate::background::Background;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -48,9 +48,9 @@ impl Drop for Folder {
 /// A server that runs; it is killed when this value goes away.
 #[derive(Debug)]
 pub(super) struct Server {
-    child: Child,
+    // Goes before its data.
+    _program: Background,
     pub(super) port: u16,
-    _helper: Helper,
     folder: Folder,
 }
 
@@ -66,40 +66,17 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = folder.path().join("server.log");
         let mut command = command(port, folder.path())?;
-        let output = File::create(&log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&command)))?;
-        let mut server = Self {
-            _helper: Helper::group(child.id()),
-            child,
+        let mut program = Background::start(&mut command, &log)?;
+        program.until(LIMIT, "an object store", || Ok(ready(port).then_some(())))?;
+        Ok(Self {
+            _program: program,
             port,
             folder,
-        };
-        let child = &mut server.child;
-        wait_until(LIMIT, "an object store", || {
-            if let Some(status) = child.try_wait()? {
-                bail!("it ended with {status}; {}", exec::tail(&log, 15));
-            }
-            Ok(ready(port).then_some(()))
-        })?;
-        Ok(server)
+        })
     }
 
     /// The folder with its data.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -4,36 +4,34 @@ use std::{
     env,
     fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use super::server::{Server, pid};
-use crate::{exec, interrupt::Helper, object_stores::server::Folder, wait::wait_until};
+use super::server::Server;
+use crate::{background::Background, object_stores::server::Folder, wait::wait_until};
 
 /// For anything that a process is to do. Machines may be slow, and sessions take their time to end.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The process. It is killed when this value goes away.
 pub(super) struct Program {
-    child: Child,
+    process: Background,
     input: Option<ChildStdin>,
     said: Arc<Mutex<Vec<Value>>>,
     folder: Folder,
-    _helper: Helper,
 }
 
 impl Program {
     /// Starts a process of that name, with further arguments.
     pub(super) fn start(server: &Server, name: &str, args: &[&str]) -> Result<Self> {
         let folder = Folder::new()?;
+        let log = folder.path().join("log");
         let program = env::current_exe()?.with_file_name("announce");
         let mut command = Command::new(program);
         command
@@ -44,12 +42,9 @@ impl Program {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("log"))?)
-            .process_group(0);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&command)))?;
-        let output = child.stdout.take().context("no output")?;
+            .stderr(File::create(&log)?);
+        let mut process = Background::spawn(&mut command, &log)?;
+        let output = process.output()?;
         let said = Arc::<Mutex<Vec<Value>>>::default();
         let heard = said.clone();
         thread::spawn(move || {
@@ -62,9 +57,8 @@ impl Program {
             }
         });
         Ok(Self {
-            input: child.stdin.take(),
-            _helper: Helper::group(child.id()),
-            child,
+            input: Some(process.input()?),
+            process,
             said,
             folder,
         })
@@ -110,28 +104,23 @@ impl Program {
 
     /// Freezes it: it does nothing, and does not know.
     pub(super) fn freeze(&self) -> Result<()> {
-        Ok(kill(pid(&self.child), Signal::SIGSTOP)?)
+        self.process.freeze()
     }
 
     /// Ends the frost.
     pub(super) fn thaw(&self) -> Result<()> {
-        Ok(kill(pid(&self.child), Signal::SIGCONT)?)
+        self.process.thaw()
     }
 
     /// Has it end by itself, with everything withdrawn.
     pub(super) fn stop(mut self) -> Result<()> {
         self.input = None;
-        let child = &mut self.child;
-        let status = wait_until(LIMIT, "the process to end", || Ok(child.try_wait()?))?;
-        let log = exec::tail(&self.folder.path().join("log"), 15);
-        ensure!(status.success(), "it ended with {status}; {log}");
+        let status = wait_until(LIMIT, "the process to end", || self.process.ended())?;
+        ensure!(
+            status.success(),
+            "it ended with {status}; {}",
+            self.process.tail()
+        );
         Ok(())
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

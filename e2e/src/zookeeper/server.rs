@@ -1,23 +1,12 @@
 //! A ZooKeeper of the version that Druid comes with, which can be frozen, ended and started again.
 
-use std::{
-    fs::{self, File},
-    net::TcpListener,
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, net::TcpListener, process::Command, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use anyhow::{Context, Result};
 
 use super::wire::Session;
 use crate::{
-    cache::Cache, exec, images, interrupt::Helper, object_stores::server::Folder, progress::Progress,
-    wait::wait_until,
+    background::Background, cache::Cache, images, object_stores::server::Folder, progress::Progress,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -27,14 +16,10 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// A server, with its data in a folder that goes with this value; it is killed then.
 pub(super) struct Server {
     class_path: String,
+    // Goes before its data.
+    running: Option<Background>,
     folder: Folder,
     pub(super) port: u16,
-    running: Option<Running>,
-}
-
-struct Running {
-    child: Child,
-    _helper: Helper,
 }
 
 impl Server {
@@ -80,8 +65,6 @@ impl Server {
                 self.port
             ),
         )?;
-        let log = folder.join("server.log");
-        let output = File::options().create(true).append(true).open(&log)?;
         let mut java = Command::new("java");
         java.args([
             "-XX:+UseSerialGC",
@@ -92,24 +75,9 @@ impl Server {
         ]);
         java.arg("org.apache.zookeeper.server.ZooKeeperServerMain")
             .arg(&configuration);
-        java.current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0);
-        let child = java
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&java)))?;
-        let running = Running {
-            _helper: Helper::group(child.id()),
-            child,
-        };
+        let running = Background::start(java.current_dir(folder), &folder.join("server.log"))?;
         let port = self.port;
-        let child = &mut self.running.insert(running).child;
-        wait_until(LIMIT, "ZooKeeper", || {
-            if let Some(status) = child.try_wait()? {
-                bail!("it ended with {status}; {}", exec::tail(&log, 15));
-            }
+        self.running.insert(running).until(LIMIT, "ZooKeeper", || {
             Ok(Session::open_within(port, ANSWER).ok().map(drop))
         })
     }
@@ -127,29 +95,15 @@ impl Server {
 
     /// Freezes it: connections stay, and nothing is answered.
     pub(super) fn freeze(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.process()?.freeze()
     }
 
     /// Ends the frost.
     pub(super) fn thaw(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.process()?.thaw()
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let running = self.running.as_ref().context("the server does not run")?;
-        Ok(kill(pid(&running.child), signal)?)
+    fn process(&self) -> Result<&Background> {
+        self.running.as_ref().context("the server does not run")
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The id of a program that was started here.
-pub(super) fn pid(child: &Child) -> Pid {
-    // Ids are positive and small.
-    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
