@@ -21,6 +21,7 @@ pub mod helm;
 pub mod images;
 pub mod interrupt;
 mod json;
+mod jvm;
 pub mod kafka;
 pub mod kubectl;
 pub mod kwok;

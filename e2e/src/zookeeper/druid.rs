@@ -2,28 +2,21 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
-    thread,
+    process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{program::LIMIT, server::Server};
-use crate::{exec, interrupt::Helper, object_stores::server::Folder, wait::wait_until};
+use crate::{jvm::Jvm, object_stores::server::Folder};
 
 const SOURCE: &str = include_str!("../../druid/Discovery.java");
-/// Before everything that is said on purpose.
-const MARK: &str = "druid: ";
 
 /// Druid's eyes. They close with this value.
 pub(super) struct Eyes {
-    child: Child,
-    seen: Arc<Mutex<Vec<String>>>,
-    folder: Folder,
-    _helper: Helper,
+    seen: Jvm<String>,
+    // Goes after what is kept in it.
+    _folder: Folder,
 }
 
 impl Eyes {
@@ -32,7 +25,6 @@ impl Eyes {
         let folder = Folder::new()?;
         let source = folder.path().join("Discovery.java");
         fs::write(&source, SOURCE)?;
-        let mut log = fs::File::create(folder.path().join("log"))?;
         let mut java = Command::new("java");
         java.args([
             "-XX:+UseSerialGC",
@@ -42,54 +34,18 @@ impl Eyes {
             server.class_path(),
         ]);
         java.arg(&source).args([&server.hosts(), base]);
-        java.stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log.try_clone()?)
-            .process_group(0);
-        let mut child = java
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&java)))?;
-        let output = child.stdout.take().context("no output")?;
-        let seen = Arc::<Mutex<Vec<String>>>::default();
-        let said = seen.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                match line.strip_prefix(MARK) {
-                    Some(line) => said
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(line.to_owned()),
-                    // What Druid itself says; it is for whoever looks for the reason of a failure.
-                    None => drop(writeln!(log, "{line}")),
-                }
-            }
-        });
+        java.stdin(Stdio::null());
+        let log = folder.path().join("log");
         Ok(Self {
-            _helper: Helper::group(child.id()),
-            child,
-            seen,
-            folder,
+            seen: Jvm::start(&mut java, &log, |line| Some(line.to_owned()))?,
+            _folder: folder,
         })
     }
 
     /// Waits until exactly this was seen since the eyes were opened.
     pub(super) fn until_seen(&mut self, expected: &[&str]) -> Result<()> {
-        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let child = &mut self.child;
-        let log = self.folder.path().join("log");
-        let waited = wait_until(LIMIT, "Druid to see it", || {
-            if let Some(status) = child.try_wait()? {
-                bail!("it ended with {status}; {}", exec::tail(&log, 15));
-            }
-            Ok((seen() == expected).then_some(()))
-        });
-        waited.with_context(|| format!("it saw {:#?}; {}", seen(), exec::tail(&log, 15)))
-    }
-}
-
-impl Drop for Eyes {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let is_it = |seen: &[String]| (seen == expected).then_some(());
+        let waited = self.seen.until(LIMIT, "Druid to see it", is_it);
+        waited.with_context(|| format!("it saw {:#?}", *self.seen.said()))
     }
 }

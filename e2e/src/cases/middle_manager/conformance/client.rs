@@ -2,21 +2,14 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
+    io::Write as _,
+    process::{ChildStdin, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{
-    cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, interrupt::Helper, progress::Progress,
-    wait::wait_until,
-};
+use crate::{cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, jvm::Jvm, progress::Progress};
 
 const SOURCES: [(&str, &str); 5] = [
     (
@@ -34,16 +27,10 @@ const SOURCES: [(&str, &str); 5] = [
     ("Poller.java", include_str!("../../../../druid/hrtr/Poller.java")),
     ("Wire.java", include_str!("../../../../druid/hrtr/Wire.java")),
 ];
-/// Before everything that is said on purpose.
-const MARK: &str = "druid: ";
-
 /// The client. It ends with this value.
 pub(super) struct Client {
-    child: Child,
+    jvm: Jvm<Value>,
     orders: ChildStdin,
-    said: Arc<Mutex<Vec<Value>>>,
-    log: PathBuf,
-    _helper: Helper,
 }
 
 impl Client {
@@ -61,46 +48,22 @@ impl Client {
         }
         exec::output(&mut javac)?;
         let log = cluster.log_dir().join("hrtr.log");
-        let mut rest = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut java = Command::new("java");
         let class_path = format!("{}:{class_path}", classes.display());
         java.args(["-XX:+UseSerialGC", "-Xmx512m", "-cp", &class_path, "Conformance"]);
         java.args([zookeeper, user, password]);
-        java.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(rest.try_clone()?)
-            .process_group(0);
-        let mut child = java
-            .spawn()
-            .with_context(|| format!("cannot start `{}`", exec::line(&java)))?;
-        let helper = Helper::group(child.id());
-        let orders = child.stdin.take().context("no input")?;
-        let output = child.stdout.take().context("no output")?;
-        let said = Arc::<Mutex<Vec<Value>>>::default();
-        let heard = said.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let on_purpose = line.strip_prefix(MARK).map(serde_json::from_str);
-                match on_purpose {
-                    Some(Ok(value)) => locked(&heard).push(value),
-                    // What Druid itself says; it is for whoever looks for the reason of a failure.
-                    _ => drop(writeln!(rest, "{line}")),
-                }
-            }
-        });
+        java.stdin(Stdio::piped());
+        let mut jvm = Jvm::start(&mut java, &log, |line| serde_json::from_str(line).ok())?;
         Ok(Self {
-            child,
-            orders,
-            said,
-            log,
-            _helper: helper,
+            orders: jvm.input()?,
+            jvm,
         })
     }
 
     /// Gives an order and waits for what comes of it.
     pub(super) fn order(&mut self, order: &Value) -> Result<Value> {
-        let from = locked(&self.said).len();
-        writeln!(self.orders, "{order}").with_context(|| exec::tail(&self.log, 15))?;
+        let from = self.jvm.said().len();
+        writeln!(self.orders, "{order}").with_context(|| self.jvm.tail())?;
         self.until(&format!("{order} to be done"), |said| {
             let mut later = said.iter().skip(from);
             later.find_map(|s| {
@@ -109,40 +72,18 @@ impl Client {
             })
         })
         .and_then(|mut answer| {
-            ensure!(
-                answer.get("failed").is_none(),
-                "{answer}; {}",
-                exec::tail(&self.log, 15)
-            );
+            ensure!(answer.get("failed").is_none(), "{answer}; {}", self.jvm.tail());
             Ok(answer["result"].take())
         })
     }
 
     /// Waits until what was said holds this.
     pub(super) fn until<T>(&mut self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
-        let (child, said, log) = (&mut self.child, &self.said, &self.log);
-        let waited = wait_until(LIMIT, what, || {
-            if let Some(status) = child.try_wait()? {
-                bail!("Druid's client ended with {status}");
-            }
-            Ok(found(&locked(said)))
-        });
-        waited.with_context(|| exec::tail(log, 15))
+        self.jvm.until(LIMIT, what, found)
     }
 
     /// Looks at what was said so far.
     pub(super) fn said<T>(&self, look: impl FnOnce(&[Value]) -> T) -> T {
-        look(&locked(&self.said))
-    }
-}
-
-fn locked(said: &Mutex<Vec<Value>>) -> MutexGuard<'_, Vec<Value>> {
-    said.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        look(&self.jvm.said())
     }
 }
