@@ -18,7 +18,7 @@ use crate::{
 /// Set to anything, it has the operator compiled with optimisation, as users have it. That takes minutes, so only what
 /// measures asks for it.
 const OPTIMISED: &str = "OPTIMISED";
-const REFERENCE: &str = "localhost/peon-operator:dev";
+const REPOSITORY: &str = "localhost/peon-operator";
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 /// What a Rust program needs at run time, and no more.
 const BASE: &[&str] = &[
@@ -41,7 +41,11 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
     step.done("compiled");
 
     let hash = file_hash(&program)?;
-    let name = cache::content_hash([hash.as_bytes(), DOCKERFILE.as_bytes(), BASE.concat().as_bytes()]);
+    let base = BASE.concat();
+    let parts = [REPOSITORY, &hash, DOCKERFILE, &base];
+    let name = cache::content_hash(parts.map(str::as_bytes));
+    // A Deployment rolls out what has another name, and nothing else.
+    let reference = format!("{REPOSITORY}:{name}");
     let name = format!("operator-{name}.tar");
     if !cache.path("images").join(&name).exists() {
         remove_older(&cache.path("images"))?;
@@ -55,7 +59,7 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
             &context.join("Dockerfile"),
             &context,
             Some(&base),
-            REFERENCE,
+            &reference,
             archive,
         )?;
         step.done("built");
@@ -63,7 +67,7 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
     })?;
     cache::remove(&context)?;
     Ok(Archive {
-        reference: REFERENCE.to_owned(),
+        reference,
         path,
     })
 }
