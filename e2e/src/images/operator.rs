@@ -66,10 +66,7 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
         Ok(())
     })?;
     cache::remove(&context)?;
-    Ok(Archive {
-        reference,
-        path,
-    })
+    Ok(Archive { reference, path })
 }
 
 fn compile(program: &Path, log: &Path) -> Result<()> {
