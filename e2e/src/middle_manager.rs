@@ -87,7 +87,10 @@ impl<'a> MiddleManager<'a> {
     pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, "the overlord's workers", || {
-            last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
+            last = match self.fixture.druid.get("/druid/indexer/v1/workers") {
+                Ok(workers) => workers,
+                Err(error) => later(&error),
+            };
             // Of a worker that is disabled the version is empty.
             let enabled: Vec<_> = list(&last)
                 .into_iter()
@@ -112,8 +115,9 @@ impl<'a> MiddleManager<'a> {
     pub(crate) fn until_status(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
-            last = self.fixture.druid.status(id)?;
-            Ok(wanted(&last).then(|| last.clone()))
+            let found = self.fixture.druid.status(id);
+            let found = found.inspect_err(|error| last = later(error)).ok();
+            Ok(found.inspect(|status| last = status.clone()).filter(&wanted))
         });
         found.with_context(|| last.to_string())
     }
@@ -149,6 +153,12 @@ impl<'a> MiddleManager<'a> {
             Ok(found.first().map(|t| text(&t["metadata"]["name"]).to_owned()))
         })
     }
+}
+
+/// What stands for an answer of an overlord that has just begun again, or that the API server has lost sight of: it is asked
+/// until the time is over.
+fn later(error: &anyhow::Error) -> Value {
+    json!({"error": format!("{error:#}")})
 }
 
 impl Drop for MiddleManager<'_> {

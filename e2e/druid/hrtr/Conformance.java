@@ -1,5 +1,5 @@
-// Druid's own client of workers, driven from outside. Started as `java -cp … Conformance HOSTS USER PASSWORD`, where HOSTS
-// are ZooKeeper's. Each line of standard input is an order, a JSON object; it is answered by a line on standard output, as
+// Druid's own client of workers, driven from outside. Started as `java -cp … Conformance HOSTS USER PASSWORD [CERTIFICATE]`,
+// where HOSTS are ZooKeeper's. It speaks TLS to workers that are announced with it, and trusts this certificate only. Each line of standard input is an order, a JSON object; it is answered by a line on standard output, as
 // is whatever the overlords and pollers hear meanwhile. What is said on purpose begins with `druid: `.
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -37,7 +37,7 @@ public class Conformance
 
   public static void main(String[] args) throws Exception
   {
-    Wire wire = new Wire(args[0], args[1], args[2]);
+    Wire wire = new Wire(args[0], args[1], args[2], args.length > 3 ? args[3] : null);
     EmittingLogger.registerEmitter(wire.emitter);
     Conformance conformance = new Conformance(wire);
     BufferedReader orders = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

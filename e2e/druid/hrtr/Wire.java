@@ -4,9 +4,16 @@ import com.fasterxml.jackson.databind.InjectableValues;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.dataformat.smile.SmileFactory;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.druid.curator.CuratorConfig;
 import org.apache.druid.curator.CuratorModule;
@@ -40,21 +47,39 @@ class Wire
   final CuratorFramework curator;
   final HttpClient client;
 
-  Wire(String zookeeper, String user, String password) throws Exception
+  /** `trusted` is the file of a certificate, or null. */
+  Wire(String zookeeper, String user, String password, String trusted) throws Exception
   {
     curator = CuratorModule.createCurator(CuratorConfig.create(zookeeper));
     curator.start();
     Lifecycle lifecycle = new Lifecycle();
     // The numbers are the defaults of druid.global.http.
-    HttpClientConfig config = HttpClientConfig.builder()
+    HttpClientConfig.Builder config = HttpClientConfig.builder()
         .withNumConnections(20)
         .withReadTimeout(Duration.standardMinutes(15))
-        .withUnusedConnectionTimeoutDuration(Duration.standardMinutes(4))
-        .build();
-    HttpClient plain = HttpClientInit.createClient(config, lifecycle);
+        .withUnusedConnectionTimeoutDuration(Duration.standardMinutes(4));
+    if (trusted != null) {
+      config.withSslContext(trusting(trusted));
+    }
+    HttpClient plain = HttpClientInit.createClient(config.build(), lifecycle);
     lifecycle.start();
     // As Druid's own escalator of the type `basic` makes it.
     client = new CredentialedHttpClient(new BasicCredentials(user, password), plain);
+  }
+
+  /** As Druid's extension simple-client-sslcontext makes it: that the host is the certificate's, the client sees to. */
+  private static SSLContext trusting(String certificate) throws Exception
+  {
+    KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+    trusted.load(null, null);
+    try (InputStream in = Files.newInputStream(Path.of(certificate))) {
+      trusted.setCertificateEntry("trusted", CertificateFactory.getInstance("X.509").generateCertificate(in));
+    }
+    TrustManagerFactory factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+    factory.init(trusted);
+    SSLContext context = SSLContext.getInstance("TLS");
+    context.init(null, factory.getTrustManagers(), null);
+    return context;
   }
 
   private static ObjectMapper mapper(ObjectMapper mapper)

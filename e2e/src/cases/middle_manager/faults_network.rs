@@ -184,7 +184,8 @@ impl<'a> Twin<'a> {
     const NAME: &'static str = "twin";
 
     fn start(fixture: &'a Fixture) -> Result<Self> {
-        let deployment = ["deployment", super::NAME, "--namespace", NAMESPACE];
+        let name = format!("{}-vmm", super::NAME);
+        let deployment = ["deployment", &name, "--namespace", NAMESPACE];
         let template = fixture.kubectl.get_json(&deployment)?["spec"]["template"].take();
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    path::Path,
     process::{ChildStdin, Command, Stdio},
 };
 
@@ -27,6 +28,15 @@ const SOURCES: [(&str, &str); 5] = [
     ("Poller.java", include_str!("../../../../druid/hrtr/Poller.java")),
     ("Wire.java", include_str!("../../../../druid/hrtr/Wire.java")),
 ];
+
+/// What the client needs where workers speak TLS.
+pub(super) struct Tls<'a> {
+    /// The file of the certificate that it trusts.
+    pub(super) trusted: &'a Path,
+    /// A file that names the hosts: this machine does not ask the cluster's DNS.
+    pub(super) hosts: &'a Path,
+}
+
 /// The client. It ends with this value.
 pub(super) struct Client {
     jvm: Jvm<Value>,
@@ -35,7 +45,12 @@ pub(super) struct Client {
 
 impl Client {
     /// Starts it: it looks for workers in this ZooKeeper and signs in with these credentials.
-    pub(super) fn start(cluster: &Cluster, zookeeper: &str, user: &str, password: &str) -> Result<Self> {
+    pub(super) fn start(
+        cluster: &Cluster,
+        zookeeper: &str,
+        (user, password): (&str, &str),
+        tls: Option<&Tls<'_>>,
+    ) -> Result<Self> {
         let class_path = images::druid_class_path(&Cache::open()?, &Progress::default())?;
         let folder = cluster.scratch("hrtr")?;
         let classes = folder.join("classes");
@@ -50,8 +65,12 @@ impl Client {
         let log = cluster.log_dir().join("hrtr.log");
         let mut java = Command::new("java");
         let class_path = format!("{}:{class_path}", classes.display());
-        java.args(["-XX:+UseSerialGC", "-Xmx512m", "-cp", &class_path, "Conformance"]);
-        java.args([zookeeper, user, password]);
+        java.args(["-XX:+UseSerialGC", "-Xmx512m"]);
+        if let Some(tls) = tls {
+            java.arg(format!("-Djdk.net.hosts.file={}", tls.hosts.display()));
+        }
+        java.args(["-cp", &class_path, "Conformance", zookeeper, user, password]);
+        java.args(tls.map(|tls| tls.trusted));
         java.stdin(Stdio::piped());
         let mut jvm = Jvm::start(&mut java, &log, |line| serde_json::from_str(line).ok())?;
         Ok(Self {

@@ -5,6 +5,7 @@ mod client;
 mod heard;
 mod refusals;
 mod runs;
+mod tls;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -28,6 +29,12 @@ pub(super) const CASES: &[Case] = &[
     case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
+    )
+    .own()
+    .full(),
+    case(
+        "middle_manager::conformance::druids_own_client_speaks_tls",
+        tls::all,
     )
     .own()
     .full(),
@@ -56,6 +63,14 @@ struct Workers<'f> {
 impl<'f> Workers<'f> {
     /// Makes them; they are announced some seconds later.
     fn start(fixture: &'f Fixture) -> Result<Self> {
+        Self::start_with(fixture, |_, _| Ok(()))
+    }
+
+    /// As [`Self::start`], with another spec.
+    fn start_with(
+        fixture: &'f Fixture,
+        change: impl FnOnce(&Self, &mut Value) -> Result<()>,
+    ) -> Result<Self> {
         let node = FakeNode::start(cluster(fixture)?)?;
         let workers = Self {
             namespace: fixture.namespace(NAME)?,
@@ -70,7 +85,7 @@ impl<'f> Workers<'f> {
             "stringData": {"username": USER, "password": PASSWORD},
         });
         fixture.apply(&workers.namespace, &secret)?;
-        let spec = json!({
+        let mut spec = json!({
             "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper(), "basePath": workers.base}},
             "overlord": {"url": fixture.druid.service_url()?},
             "identities": IDENTITIES,
@@ -78,6 +93,7 @@ impl<'f> Workers<'f> {
             "advertise": "ClusterIP",
             "auth": {"name": NAME},
         });
+        change(&workers, &mut spec)?;
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
         });

@@ -24,7 +24,12 @@ const THREADS: [u32; 2] = [1, 5];
 
 pub(super) fn all(fixture: &Fixture) -> Result<()> {
     let workers = Workers::start(fixture)?;
-    let mut client = Client::start(cluster(fixture)?, fixture.druid.zookeeper(), USER, PASSWORD)?;
+    let mut client = Client::start(
+        cluster(fixture)?,
+        fixture.druid.zookeeper(),
+        (USER, PASSWORD),
+        None,
+    )?;
     let mut druid = Druid::meet(&workers, &mut client)?;
     druid.run_many(if full() { 500 } else { 100 })?;
     druid.miss_changes()?;
@@ -40,8 +45,8 @@ struct Druid<'c> {
     addresses: Vec<String>,
 }
 
-/// What holds for every id of a prefix.
-fn ids(prefix: &str, count: usize) -> Vec<String> {
+/// The ids that begin with a prefix.
+pub(super) fn ids(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}{n}")).collect()
 }
 

@@ -1,0 +1,93 @@
+//! Workers that speak TLS, to Druid's own client, which looks whose certificate it is; and a certificate that is renewed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::json;
+
+use super::{Client, IDENTITIES, NAME, PASSWORD, USER, Workers, client::Tls, cluster, heard, runs::ids};
+use crate::fixture::{Fixture, LIMIT};
+
+/// Name of the Secret with the certificate.
+const SECRET: &str = "certificate";
+/// Tasks that are run with each certificate.
+const TASKS: usize = 5;
+
+pub(super) fn all(fixture: &Fixture) -> Result<()> {
+    let folder = cluster(fixture)?.scratch("hrtr-tls")?;
+    let [first, renewed, hosts] = ["first.crt", "renewed.crt", "hosts"].map(|name| folder.join(name));
+    let workers = Workers::start_with(fixture, |workers, spec| {
+        certify(workers, &first)?;
+        spec["tls"] = json!({"name": SECRET});
+        // A certificate is of a name.
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("advertise");
+        }
+        Ok(())
+    })?;
+    name_hosts(&workers, &hosts)?;
+    runs(&workers, &first, &hosts, "first")?;
+    certify(&workers, &renewed)?;
+    runs(&workers, &renewed, &hosts, "renewed")
+}
+
+fn host(workers: &Workers, ordinal: usize) -> String {
+    format!("{NAME}-vmm-{ordinal}.{}.svc", workers.namespace)
+}
+
+/// Makes a new certificate for all workers, for them and in a file for whoever is to trust it.
+fn certify(workers: &Workers, file: &PathBuf) -> Result<()> {
+    let hosts: Vec<_> = (0..IDENTITIES).map(|ordinal| host(workers, ordinal)).collect();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(hosts).context("no certificate")?;
+    fs::write(file, cert.pem())?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": cert.pem(), "tls.key": signing_key.serialize_pem()},
+    });
+    workers.fixture.apply(&workers.namespace, &secret)
+}
+
+/// Names the hosts of the workers, and this machine.
+fn name_hosts(workers: &Workers, file: &Path) -> Result<()> {
+    let mut lines = vec!["127.0.0.1 localhost".to_owned()];
+    for ordinal in 0..IDENTITIES {
+        let name = format!("{NAME}-vmm-{ordinal}");
+        let service = ["service", &name, "--namespace", &workers.namespace];
+        let service = workers
+            .fixture
+            .kubectl
+            .wait_for(&service, LIMIT, |s| s["spec"]["clusterIP"].is_string())?;
+        let address = service["spec"]["clusterIP"].as_str().unwrap_or_default();
+        lines.push(format!("{address} {}", host(workers, ordinal)));
+    }
+    fs::write(file, lines.join("\n") + "\n").context("hosts")
+}
+
+/// An overlord that trusts this certificate and no other runs tasks.
+fn runs(workers: &Workers, trusted: &Path, hosts: &Path, name: &str) -> Result<()> {
+    let (fixture, tls) = (workers.fixture, Tls { trusted, hosts });
+    let zookeeper = fixture.druid.zookeeper();
+    let mut client = Client::start(cluster(fixture)?, zookeeper, (USER, PASSWORD), Some(&tls))?;
+    let lead = json!({"do": "lead", "name": name, "base": workers.base, "threads": 1, "workers": IDENTITIES});
+    let addresses = client.order(&lead)?;
+    let mut expected: Vec<_> = (0..IDENTITIES)
+        .map(|ordinal| format!("{}:8291", host(workers, ordinal)))
+        .collect();
+    let mut found: Vec<String> = serde_json::from_value(addresses)?;
+    expected.sort();
+    found.sort();
+    ensure!(found == expected, "{found:?}");
+    let prefix = format!("{name}_{}_", fixture.run);
+    client.order(&json!({"do": "run", "name": name, "prefix": prefix, "count": TASKS}))?;
+    client.until("all tasks to succeed", |said| {
+        let succeeded = heard::succeeded(name, said);
+        ids(&prefix, TASKS)
+            .iter()
+            .all(|id| succeeded.contains(id))
+            .then_some(())
+    })
+}
