@@ -21,6 +21,7 @@ use crate::{
     lock::Busy,
     progress::Progress,
     samples,
+    stock_middle_manager::StockMiddleManager,
     target::Target,
     wait::wait_until,
 };
@@ -81,7 +82,8 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         Ok((fixture.druid.status(&id)?["statusCode"] == "SUCCESS").then_some(()))
     })?;
     let step = progress.step("stock MiddleManager");
-    let stock = workers.beside_stock(&options)?;
+    let stock = StockMiddleManager::start(fixture, &options)?;
+    until_category(fixture, STOCK)?;
     step.done("ready");
     let mut table = format!(
         "\nSeconds from submitting a task, {ROUNDS} rounds: median (least – most); ratio to the stock MiddleManager\n\
@@ -103,7 +105,7 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         }
         table.push_str(&lines(name, &rounds));
     }
-    drop(stock);
+    drop((stock, workers));
     Ok(table)
 }
 

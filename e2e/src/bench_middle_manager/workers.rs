@@ -1,16 +1,14 @@
-//! The two workers.
+//! The virtual worker, and what makes the peons of both the same.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
-use super::{STOCK, VIRTUAL, until_category};
+use super::{VIRTUAL, until_category};
 use crate::{
-    druid::{JVM_CONFIG, LOG4J2, fill},
     fixture::{Fixture, LIMIT, NAMESPACE},
     wait::wait_until,
 };
 
-const MIDDLE_MANAGER: &str = include_str!("../../druid/middle-manager.yaml");
 /// Name of the VirtualMiddleManager.
 const NAME: &str = "bench";
 
@@ -41,43 +39,6 @@ impl<'a> Virtual<'a> {
         until_category(fixture, VIRTUAL)?;
         Ok(workers)
     }
-
-    /// A stock MiddleManager beside it, whose peons have these options.
-    pub(super) fn beside_stock(&self, options: &[String]) -> Result<Stock<'a>> {
-        let fixture = self.fixture;
-        let properties = fixture.druid.common_properties();
-        let options = json!(options).to_string();
-        let values = [
-            ("{properties}", properties.as_str()),
-            ("{jvm}", JVM_CONFIG),
-            ("{log4j2}", LOG4J2),
-            ("{image}", &fixture.druid_image),
-            ("{options}", &options),
-        ];
-        let args = ["apply", "--server-side", "--namespace", NAMESPACE, "-f", "-"];
-        fixture
-            .kubectl
-            .run_with_input(&args, &fill(MIDDLE_MANAGER, &values))?;
-        let stock = Stock { fixture };
-        let deployment = ["deployment", "middle-manager", "--namespace", NAMESPACE];
-        let ready = fixture
-            .kubectl
-            .wait_for(&deployment, LIMIT, |d| d["status"]["readyReplicas"] == 1);
-        ready.with_context(|| {
-            let log = [
-                "--selector=app=middle-manager",
-                "--tail=30",
-                "--namespace",
-                NAMESPACE,
-            ];
-            fixture
-                .kubectl
-                .logs(&log)
-                .unwrap_or_else(|error| format!("{error:#}"))
-        })?;
-        until_category(fixture, STOCK)?;
-        Ok(stock)
-    }
 }
 
 impl Drop for Virtual<'_> {
@@ -85,20 +46,6 @@ impl Drop for Virtual<'_> {
         let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
         if let Err(error) = self.fixture.kubectl.delete(&args) {
             eprintln!("the VirtualMiddleManager stays: {error:#}");
-        }
-    }
-}
-
-/// A stock MiddleManager, for as long as the value lives.
-pub(super) struct Stock<'a> {
-    fixture: &'a Fixture,
-}
-
-impl Drop for Stock<'_> {
-    fn drop(&mut self) {
-        let args = ["deployment,configmap", "middle-manager", "--namespace", NAMESPACE];
-        if let Err(error) = self.fixture.kubectl.delete(&args) {
-            eprintln!("the MiddleManager stays: {error:#}");
         }
     }
 }

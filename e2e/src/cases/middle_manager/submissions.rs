@@ -9,6 +9,7 @@ use crate::{
     cache::hex,
     fixture::{Fixture, LIMIT, NAMESPACE},
     samples,
+    stock_middle_manager::StockMiddleManager,
     wait::wait_until,
 };
 
@@ -360,34 +361,21 @@ fn killed(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Another VirtualMiddleManager is another worker.
+/// A stock MiddleManager of the same overlord takes what the identities do not.
 fn elsewhere(fixture: &Fixture) -> Result<()> {
-    const OTHER: &str = "other-workers";
     let all = Submissions::start(fixture, &["noop"])?;
     all.enable(false)?;
     let name = named(fixture, "elsewhere");
     let uid = all.apply(&name, &noop(15_000))?;
     all.until_state(&name, "Submitted")?;
-    let spec = json!({
-        "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
-        "overlord": {"url": fixture.druid.service_url()?}, "identities": 1, "advertise": "ClusterIP",
-    });
-    let other = json!({
-        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": OTHER}, "spec": spec,
-    });
-    fixture.apply(NAMESPACE, &other)?;
-    let mirrored = || -> Result<()> {
-        let task = fixture.until_reason(NAMESPACE, &name, "RunsElsewhere")?;
-        ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
-        ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
-        let status = all.manager.until_ended(&format!("{name}_{uid}"))?;
-        ensure!(status["statusCode"] == "SUCCESS", "{status}");
-        let task = all.until_phase(&name, "Succeeded")?;
-        ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
-        Ok(())
-    }();
-    fixture
-        .kubectl
-        .delete(&["virtualmiddlemanager", OTHER, "--namespace", NAMESPACE])?;
-    mirrored
+    let options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+    let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned))?;
+    let task = fixture.until_reason(NAMESPACE, &name, "RunsElsewhere")?;
+    ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
+    ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+    let status = all.manager.until_ended(&format!("{name}_{uid}"))?;
+    ensure!(status["statusCode"] == "SUCCESS", "{status}");
+    let task = all.until_phase(&name, "Succeeded")?;
+    ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+    Ok(())
 }
