@@ -35,7 +35,6 @@ pub mod proxy;
 pub mod samples;
 pub mod segments;
 pub mod selftest;
-
 mod stock_middle_manager;
 pub mod suite;
 pub mod target;
