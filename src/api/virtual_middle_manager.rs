@@ -252,7 +252,8 @@ pub struct Submissions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualMiddleManagerStatus {
-    /// `Ready`: every identity is announced and asked for news. Its reason says what is missing.
+    /// `Ready`: every identity is announced and asked for news. Its reason says what is missing. `OverlordAnswers`: the
+    /// overlord answers what the workers ask it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

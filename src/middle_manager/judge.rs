@@ -10,6 +10,8 @@ use crate::api::conditions::{Conditions, READY, find, is_true};
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.
 pub const ANNOUNCED: &str = "Announced";
+/// Whether the overlord answers what the pod asks: who leads, and what became of tasks. Written by the pod.
+pub const OVERLORD_ANSWERS: &str = "OverlordAnswers";
 
 /// Reasons of `Ready`.
 pub mod ready {

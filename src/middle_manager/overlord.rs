@@ -3,23 +3,7 @@
 //! Every request goes to the address that was given. An overlord that does not lead redirects to the one that does, a
 //! router passes on; so nothing has to be remembered when the leader changes.
 
-impl forget::Overlord for Overlord {
-    type Error = OverlordError;
-
-    async fn task_status(
-        &self,
-        ids: &[String],
-    ) -> Result<Option<BTreeMap<String, TaskState>>, OverlordError> {
-        let known = self.task_status(ids).await?;
-        Ok(Some(
-            known
-                .into_iter()
-                .map(|(id, status)| (id, status.status))
-                .collect(),
-        ))
-    }
-}
-
+mod answers;
 #[cfg(test)]
 mod fixtures;
 mod refusal;
@@ -27,6 +11,7 @@ mod way;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -34,11 +19,17 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
+use self::answers::Answers;
+pub use self::answers::Trouble;
 use self::way::Way;
 use super::credentials::Credentials;
 use super::forget;
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
+
+/// Who leads is said at once, or it is a failure.
+const PROMPTLY: Duration = Duration::from_secs(10);
 
 /// How the overlord is reached.
 #[derive(Debug, Clone)]
@@ -146,7 +137,10 @@ pub struct TaskReport {
 
 /// Asks the overlord.
 #[derive(Debug, Clone)]
-pub struct Overlord(Way);
+pub struct Overlord {
+    way: Way,
+    answers: Answers,
+}
 
 impl Overlord {
     /// Asks the overlord at that address; nothing is connected yet.
@@ -154,7 +148,17 @@ impl Overlord {
     /// # Errors
     /// When the address or the certificates cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
-        Way::new(settings).map(Self)
+        Ok(Self {
+            way: Way::new(settings)?,
+            answers: Answers::default(),
+        })
+    }
+
+    /// What keeps the overlord, or a clone of this value, from answering what it is asked again and again: who leads, and
+    /// what became of tasks. `None` where it answered the last time, or was not asked yet.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.answers.trouble()
     }
 
     /// The address of the overlord that leads; `None` while none does.
@@ -162,7 +166,15 @@ impl Overlord {
     /// # Errors
     /// When nobody says.
     pub async fn leader(&self) -> Result<Option<String>, OverlordError> {
-        let answer = self.0.ask(Method::GET, "leader", None).await?.success()?;
+        let leader = timeout(PROMPTLY, self.ask_for_the_leader()).await;
+        let late = || format!("nobody said who leads for {} s", PROMPTLY.as_secs());
+        let leader = leader.unwrap_or_else(|_| Err(self.way.unavailable(&late())));
+        self.answers.note("leader", leader.as_ref().err());
+        leader
+    }
+
+    async fn ask_for_the_leader(&self) -> Result<Option<String>, OverlordError> {
+        let answer = self.way.ask(Method::GET, "leader", None).await?.success()?;
         let text = String::from_utf8_lossy(&answer.body);
         match text.trim() {
             "" => Ok(None),
@@ -183,8 +195,14 @@ impl Overlord {
             // Druid refuses this question.
             return Ok(BTreeMap::new());
         }
-        let ids = serde_json::to_vec(ids).map_err(|e| self.0.unavailable(&e.to_string()))?;
-        let answer = self.0.ask(Method::POST, "taskStatus", Some(ids.into())).await?;
+        let states = self.ask_for_states(ids).await;
+        self.answers.note("taskStatus", states.as_ref().err());
+        states
+    }
+
+    async fn ask_for_states(&self, ids: &[String]) -> Result<BTreeMap<String, TaskStatus>, OverlordError> {
+        let ids = serde_json::to_vec(ids).map_err(|e| self.way.unavailable(&e.to_string()))?;
+        let answer = self.way.ask(Method::POST, "taskStatus", Some(ids.into())).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(BTreeMap::new());
         }
@@ -197,7 +215,7 @@ impl Overlord {
     /// When it was not taken, or that is not sure.
     pub async fn submit(&self, task: &str) -> Result<Submitted, SubmitError> {
         let body = Bytes::copy_from_slice(task.as_bytes());
-        let answer = self.0.ask(Method::POST, "task", Some(body)).await?;
+        let answer = self.way.ask(Method::POST, "task", Some(body)).await?;
         if answer.is_final_refusal() {
             // Another's refusal is not in these words, and says nothing of the task.
             match refusal::Refusal::read(&answer.body) {
@@ -253,11 +271,28 @@ impl Overlord {
         what: &str,
     ) -> Result<Option<T>, OverlordError> {
         let path = format!("task/{}{what}", encoded(id));
-        let answer = self.0.ask(method, &path, None).await?;
+        let answer = self.way.ask(method, &path, None).await?;
         if answer.status == StatusCode::NOT_FOUND && refusal::is_of_unknown_task(&answer.body) {
             return Ok(None);
         }
         answer.success()?.json().map(Some)
+    }
+}
+
+impl forget::Overlord for Overlord {
+    type Error = OverlordError;
+
+    async fn task_status(
+        &self,
+        ids: &[String],
+    ) -> Result<Option<BTreeMap<String, TaskState>>, OverlordError> {
+        let known = self.task_status(ids).await?;
+        Ok(Some(
+            known
+                .into_iter()
+                .map(|(id, status)| (id, status.status))
+                .collect(),
+        ))
     }
 }
 

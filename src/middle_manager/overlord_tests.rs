@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
@@ -51,6 +54,39 @@ async fn names_the_leader() {
     let console = Server::saying(200, "<!DOCTYPE html>").await;
     let error = console.client().leader().await.unwrap_err();
     assert!(matches!(error, OverlordError::Unexpected { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn remembers_what_is_not_answered_until_it_is() {
+    let answering = Arc::new(AtomicU16::new(403));
+    let status = answering.clone();
+    let server = Server::start(move |path| {
+        let is_leader = path.ends_with("/leader");
+        let code = if is_leader {
+            200
+        } else {
+            status.load(Ordering::Relaxed)
+        };
+        let body = if is_leader { "" } else { "{}" };
+        (StatusCode::from_u16(code).unwrap(), body).into_response()
+    })
+    .await;
+    let (asking, looking) = (server.client(), server.client());
+    let shared = asking.clone();
+    assert_eq!(shared.trouble(), None);
+    let ids = ["a".to_owned()];
+    for _ in 0..2 {
+        asking.task_status(&ids).await.unwrap_err();
+        // Another question was answered.
+        asking.leader().await.unwrap();
+        let trouble = shared.trouble().unwrap();
+        assert_eq!(trouble.reason, "NotAuthorized");
+        assert!(trouble.message.contains("403"), "{}", trouble.message);
+    }
+    assert_eq!(looking.trouble(), None);
+    answering.store(200, Ordering::Relaxed);
+    asking.task_status(&ids).await.unwrap();
+    assert_eq!(shared.trouble(), None);
 }
 
 #[tokio::test]

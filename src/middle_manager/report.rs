@@ -5,7 +5,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::judge::ANNOUNCED;
+use super::judge::{ANNOUNCED, OVERLORD_ANSWERS};
+use super::overlord::Trouble;
 use crate::api::VirtualMiddleManagerStatus;
 use crate::api::conditions::{Conditions, find};
 use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
@@ -23,6 +24,23 @@ pub mod announced {
     pub const NOT_ANNOUNCED: &str = "NotAnnounced";
     /// An identity is announced, and no overlord asks it for news.
     pub const NOT_POLLED: &str = "NotPolled";
+}
+
+/// Reasons of `OverlordAnswers`, beside those of [`Trouble`].
+mod answers {
+    /// The overlord says who leads, and what became of tasks.
+    pub const ANSWERS: &str = "Answers";
+    /// It answers, and nobody leads.
+    pub const NO_LEADER: &str = "NoLeader";
+}
+
+/// What is known of the overlord.
+#[derive(Debug, Clone, Default)]
+pub struct OverlordSeen {
+    /// The one that leads, where it is known.
+    pub leader: Option<String>,
+    /// Why it does not answer.
+    pub trouble: Option<Trouble>,
 }
 
 /// What is known of one identity.
@@ -44,21 +62,26 @@ pub struct Facts {
     pub polled: Option<(Timestamp, Duration)>,
 }
 
-/// The next status; `None` where what stands says it all. `leader` is the overlord's, where it is known.
+/// The next status; `None` where what stands says it all.
 #[must_use]
 pub fn status(
     before: &VirtualMiddleManagerStatus,
     identities: &[Facts],
-    leader: Option<&str>,
+    overlord: &OverlordSeen,
     now: Timestamp,
 ) -> Option<VirtualMiddleManagerStatus> {
     let (is, reason, message) = judge(identities);
-    let ours: Vec<Condition> = find(&before.conditions, ANNOUNCED).cloned().into_iter().collect();
+    let ours = [ANNOUNCED, OVERLORD_ANSWERS].into_iter();
+    let ours: Vec<Condition> = ours
+        .filter_map(|t| find(&before.conditions, t).cloned())
+        .collect();
     let mut conditions = Conditions::from(&ours, None, now);
     conditions.set(ANNOUNCED, is, reason, &message);
+    let (is, reason, message) = answers(overlord);
+    conditions.set(OVERLORD_ANSWERS, is, reason, &message);
     let next = VirtualMiddleManagerStatus {
         conditions: conditions.into_list(),
-        leader: leader.map(str::to_owned),
+        leader: overlord.leader.clone(),
         used: Some(identities.iter().map(|i| i.used).sum()),
         identities: identities.iter().map(identity).collect(),
         observed_generation: None,
@@ -101,6 +124,23 @@ fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
         identities.len()
     );
     (true, announced::ANNOUNCED, message)
+}
+
+fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
+    match overlord {
+        OverlordSeen {
+            trouble: Some(trouble),
+            ..
+        } => (false, trouble.reason, trouble.message.clone()),
+        OverlordSeen { leader: None, .. } => {
+            let message = "the overlord answers that none leads: see its log".to_owned();
+            (false, answers::NO_LEADER, message)
+        }
+        OverlordSeen { leader: Some(_), .. } => {
+            let message = "the overlord says who leads, and what became of tasks".to_owned();
+            (true, answers::ANSWERS, message)
+        }
+    }
 }
 
 fn identity(facts: &Facts) -> IdentityStatus {
@@ -160,8 +200,21 @@ mod tests {
         }
     }
 
+    fn overlord() -> OverlordSeen {
+        OverlordSeen {
+            leader: Some("http://o:8090".into()),
+            trouble: None,
+        }
+    }
+
     fn reason(identities: &[Facts]) -> (String, String) {
-        let status = status(&VirtualMiddleManagerStatus::default(), identities, None, at(100)).unwrap();
+        let status = status(
+            &VirtualMiddleManagerStatus::default(),
+            identities,
+            &overlord(),
+            at(100),
+        )
+        .unwrap();
         let condition = status.conditions[0].clone();
         (condition.status, condition.reason)
     }
@@ -195,6 +248,35 @@ mod tests {
     }
 
     #[test]
+    fn an_overlord_that_does_not_answer_is_no_secret() {
+        let trouble = Trouble {
+            reason: "NotAuthorized",
+            message: "403".into(),
+        };
+        let refusing = OverlordSeen {
+            trouble: Some(trouble),
+            ..overlord()
+        };
+        let nobody = OverlordSeen::default();
+        let mut before = VirtualMiddleManagerStatus::default();
+        for (seen, is, expected) in [
+            (overlord(), "True", answers::ANSWERS),
+            (refusing, "False", "NotAuthorized"),
+            (nobody, "False", answers::NO_LEADER),
+        ] {
+            before = status(&before, &[facts(1)], &seen, at(100)).unwrap();
+            let condition = find(&before.conditions, OVERLORD_ANSWERS).unwrap();
+            assert_eq!(
+                (condition.status.as_str(), condition.reason.as_str()),
+                (is, expected)
+            );
+            let announced = find(&before.conditions, ANNOUNCED).unwrap();
+            assert_eq!(announced.status, "True", "it is asked for news all the same");
+            assert_eq!(status(&before, &[facts(1)], &seen, at(101)), None);
+        }
+    }
+
+    #[test]
     fn an_identity_that_has_drained_need_not_be_announced() {
         let drained = Facts {
             announced: false,
@@ -211,7 +293,13 @@ mod tests {
             announced: true,
             ..draining
         };
-        let status = status(&VirtualMiddleManagerStatus::default(), &[draining], None, at(100)).unwrap();
+        let status = status(
+            &VirtualMiddleManagerStatus::default(),
+            &[draining],
+            &overlord(),
+            at(100),
+        )
+        .unwrap();
         assert_eq!(status.identities[0].drain, Some(Drain::Draining));
         assert!(status.conditions[0].message.contains("take no tasks"));
     }
@@ -219,7 +307,7 @@ mod tests {
     #[test]
     fn polls_alone_are_written_now_and_then() {
         let next = |before: &VirtualMiddleManagerStatus, polled| {
-            status(before, &[facts(polled)], Some("o"), at(polled))
+            status(before, &[facts(polled)], &overlord(), at(polled))
         };
         let first = next(&VirtualMiddleManagerStatus::default(), 100).unwrap();
         assert_eq!(first.used, Some(1));
@@ -231,16 +319,17 @@ mod tests {
             used: 2,
             ..facts(101)
         };
-        assert!(status(&first, &[busier], Some("o"), at(101)).is_some());
+        assert!(status(&first, &[busier], &overlord(), at(101)).is_some());
     }
 
     #[test]
     fn the_operators_conditions_are_not_ours_to_write() {
-        let mut before = status(&VirtualMiddleManagerStatus::default(), &[facts(1)], None, at(1)).unwrap();
+        let none = VirtualMiddleManagerStatus::default();
+        let mut before = status(&none, &[facts(1)], &overlord(), at(1)).unwrap();
         let mut ready = before.conditions[0].clone();
         ready.type_ = "Ready".into();
         before.conditions.push(ready);
         before.observed_generation = Some(3);
-        assert_eq!(status(&before, &[facts(1)], None, at(2)), None);
+        assert_eq!(status(&before, &[facts(1)], &overlord(), at(2)), None);
     }
 }

@@ -17,7 +17,7 @@ use super::backend::Ordinal;
 use super::line::Line;
 use super::overlord::Overlord;
 use super::process::Options;
-use super::report::{self, Facts};
+use super::report::{self, Facts, OverlordSeen};
 use super::submission::Policy;
 use super::tasks::Tasks;
 use super::{announce, drain, equipment};
@@ -149,14 +149,8 @@ impl Standing {
             return;
         }
         self.asked = Some(Instant::now());
-        match tokio::time::timeout(TIMEOUT, self.overlord.leader()).await {
-            Ok(Ok(leader)) => self.leader = leader,
-            Ok(Err(error)) => {
-                self.leader = None;
-                tracing::debug!(%error, "nobody says who leads");
-            }
-            Err(_) => self.leader = None,
-        }
+        // Why nobody says so is in the status.
+        self.leader = self.overlord.leader().await.unwrap_or_default();
     }
 
     fn facts(&self, states: &States) -> Vec<Facts> {
@@ -201,8 +195,11 @@ impl Standing {
             return;
         }
         let facts = self.facts(states);
-        let Some(next) = report::status(&self.status, &facts, self.leader.as_deref(), Timestamp::now())
-        else {
+        let overlord = OverlordSeen {
+            leader: self.leader.clone(),
+            trouble: self.overlord.trouble(),
+        };
+        let Some(next) = report::status(&self.status, &facts, &overlord, Timestamp::now()) else {
             return;
         };
         let object = json!({
