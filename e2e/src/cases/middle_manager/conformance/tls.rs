@@ -9,8 +9,13 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
-use super::{Client, IDENTITIES, NAME, PASSWORD, USER, Workers, client::Tls, cluster, heard, runs::ids};
-use crate::fixture::{Fixture, LIMIT};
+use super::{
+    Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, client::Tls, cluster, heard, runs::ids,
+};
+use crate::{
+    fixture::{Fixture, LIMIT},
+    wait::wait_until,
+};
 
 /// Name of the Secret with the certificate.
 const SECRET: &str = "certificate";
@@ -31,7 +36,13 @@ pub(super) fn all(fixture: &Fixture) -> Result<()> {
     })?;
     name_hosts(&workers, &hosts)?;
     runs(&workers, &first, &hosts, "first")?;
+    let process = Process::server_in(fixture, &workers.namespace);
+    let before = process.until_there()?;
     certify(&workers, &renewed)?;
+    // A worker that an overlord cannot reach when it begins keeps it for minutes, also from others.
+    wait_until(LIMIT, "a process with the renewed certificate", || {
+        Ok(process.id()?.filter(|id| *id != before))
+    })?;
     runs(&workers, &renewed, &hosts, "renewed")
 }
 
