@@ -21,6 +21,8 @@ use crate::kube::error::chain;
 const FIRST: Duration = Duration::from_secs(60);
 /// How often it is asked, about.
 const PERIOD: Duration = Duration::from_secs(300);
+/// How soon it is asked again where it did not answer.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Tasks in one question.
 const MOST: usize = 1000;
 /// PeonTasks that are written to at the same time.
@@ -46,8 +48,8 @@ pub trait Overlord: Send + Sync + 'static {
 pub async fn run<L: Announce>(binder: Arc<Binder<L>>, overlord: impl Overlord) {
     tokio::time::sleep(FIRST).await;
     loop {
-        round(&binder, &overlord).await;
-        tokio::time::sleep(jittered(PERIOD)).await;
+        let answered = round(&binder, &overlord).await;
+        tokio::time::sleep(jittered(if answered { PERIOD } else { AGAIN })).await;
     }
 }
 
@@ -59,8 +61,8 @@ fn jittered(period: Duration) -> Duration {
     period.mul_f64(0.9) + period.mul_f64(0.2) * u32::try_from(random).unwrap_or(0) / 1000
 }
 
-/// Asks about all tasks whose end the overlord has received.
-pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overlord) {
+/// Asks about all tasks whose end the overlord has received; says whether it answered.
+pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overlord) -> bool {
     let delivered = delivered(binder);
     for ids in delivered.chunks(MOST) {
         let known = match overlord.task_status(ids).await {
@@ -70,7 +72,7 @@ pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overl
                     error = chain(&error),
                     "the overlord does not say what it has forgotten"
                 );
-                return;
+                return false;
             }
         };
         let forgotten = ids
@@ -80,6 +82,7 @@ pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overl
             .for_each_concurrent(WRITES, |id| forget(binder, id))
             .await;
     }
+    true
 }
 
 fn delivered<L: Announce>(binder: &Binder<L>) -> Vec<String> {

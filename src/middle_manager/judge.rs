@@ -72,7 +72,7 @@ impl Seen {
 }
 
 /// A number that changes when there is something to look at. The pod writes into the status what changes every few seconds
-/// (slots in use, the last poll); nothing here follows from that.
+/// (slots in use, the last poll, what the overlord answers); nothing here follows from that.
 #[must_use]
 pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -80,7 +80,8 @@ pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
     let meta = &manager.metadata;
     (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hash);
     drain::served(manager).hash(&mut hash);
-    for condition in manager.status.iter().flat_map(|s| &s.conditions) {
+    let conditions = manager.status.iter().flat_map(|s| &s.conditions);
+    for condition in conditions.filter(|c| c.type_ != OVERLORD_ANSWERS) {
         (
             &condition.type_,
             &condition.status,

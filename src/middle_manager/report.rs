@@ -28,7 +28,7 @@ pub mod announced {
 
 /// Reasons of `OverlordAnswers`, beside those of [`Trouble`].
 mod answers {
-    /// The overlord says who leads, and what became of tasks.
+    /// The overlord says who leads, and answered what else it was asked.
     pub const ANSWERS: &str = "Answers";
     /// It answers, and nobody leads.
     pub const NO_LEADER: &str = "NoLeader";
@@ -78,6 +78,9 @@ pub fn status(
     let mut conditions = Conditions::from(&ours, None, now);
     conditions.set(ANNOUNCED, is, reason, &message);
     let (is, reason, message) = answers(overlord);
+    // Words that change with every try say nothing new.
+    let said = find(&ours, OVERLORD_ANSWERS).filter(|c| (c.status == "True") == is && c.reason == reason);
+    let message = said.map_or(message, |c| c.message.clone());
     conditions.set(OVERLORD_ANSWERS, is, reason, &message);
     let next = VirtualMiddleManagerStatus {
         conditions: conditions.into_list(),
@@ -137,7 +140,7 @@ fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
             (false, answers::NO_LEADER, message)
         }
         OverlordSeen { leader: Some(_), .. } => {
-            let message = "the overlord says who leads, and what became of tasks".to_owned();
+            let message = "the overlord answers what it is asked".to_owned();
             (true, answers::ANSWERS, message)
         }
     }

@@ -36,8 +36,9 @@ const REOPEN: Duration = Duration::from_secs(1);
 /// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
 /// ended earlier was cut, and is asked for again.
 const END: Duration = Duration::from_secs(3);
-/// No kubelet is told to rotate logs that are shorter than this.
-const ONE_FILE: u64 = 1 << 20;
+/// A log that is shorter was not rotated: kubelets do so at 10 MiB, unless they are told otherwise, and few are told so
+/// little.
+const ONE_FILE: u64 = 512 * 1024;
 /// A node that has not answered for so long since the container is known to have ended will not.
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// What the log says where its end may be missing.
@@ -138,50 +139,62 @@ impl Collector<'_> {
                 }
             }
         };
-        let (mut unanswered, mut confirmed) = (None, false);
+        let mut unanswered = None;
+        // Whether the log came to its end, and is asked for once more.
+        let mut confirming = false;
         let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
             let eof = match self.source.open(log.reader.since()).await {
-                Ok(stream) => match self.stream(stream, &mut log, &mut upload).await? {
-                    Ended::End => true,
-                    Ended::Broken => false,
-                    Ended::Before(known) => {
-                        self.limits.metrics.taken(log.spool.pending());
-                        log = Log::behind(known, spool, self.limits).await?;
-                        continue;
+                Ok(stream) => {
+                    unanswered = None;
+                    log.reader.again();
+                    match self.stream(stream, &mut log, &mut upload).await? {
+                        Ended::End => true,
+                        Ended::Broken => false,
+                        Ended::Before(known) => {
+                            self.limits.metrics.taken(log.spool.pending());
+                            let came = log.came;
+                            log = Log::behind(known, spool, self.limits).await?;
+                            log.came = log.came.max(came);
+                            continue;
+                        }
                     }
-                },
+                }
+                // Its end was read, and who knows better is gone.
+                Err(Closed::Gone) if confirming => break None,
                 // Of a container that never ran there is no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
                 Err(Closed::NotStarted) => false,
                 Err(Closed::Failed(why)) => {
                     tracing::debug!(pod = self.source.pod, why, "the log cannot be read");
-                    let since = *unanswered.get_or_insert_with(Instant::now);
-                    if ended_before && since.elapsed() > UNANSWERED {
-                        break Some(NO_ANSWER);
+                    if ended_before {
+                        let since = *unanswered.get_or_insert_with(Instant::now);
+                        if since.elapsed() > UNANSWERED {
+                            break Some(NO_ANSWER);
+                        }
                     }
                     false
                 }
             };
-            if eof {
-                unanswered = None;
-                if ended_before || self.ends_now().await {
-                    if confirmed || log.came < ONE_FILE {
-                        break None;
-                    }
-                    // A kubelet that is at the end of a rotated file when the container has ended says nothing of the
-                    // file after it.
-                    confirmed = true;
-                    log.reader.again();
-                    continue;
+            if eof && (ended_before || self.ends_now().await) {
+                if confirming {
+                    // The container went with its log in between.
+                    log.reader.ignore_complaint();
+                    break None;
                 }
+                if log.came < ONE_FILE || log.reader.complaint().is_some() {
+                    break None;
+                }
+                // A kubelet that is at the end of a rotated file when the container has ended says nothing of the file
+                // after it.
+                confirming = true;
+                continue;
             }
             if self.goal.borrow().abandoned {
                 break Some(DELETED);
             }
-            log.reader.again();
             upload.meanwhile(&mut log, tokio::time::sleep(REOPEN)).await?;
         };
         if let Some(part) = upload.0 {

@@ -255,11 +255,37 @@ async fn what_is_missing_is_said_in_the_log_and_of_it() {
 #[tokio::test]
 async fn the_end_of_a_long_log_is_asked_for_again() {
     let rotated = format!("{T1} {}\n{T2} two\n", "x".repeat(1 << 20));
-    let scene = Scene::of(&[rotated.clone(), format!("{T2} two\n{T3} three\n")]);
-    assert_eq!(gaps(&scene.archived(1).await), 0);
-    assert_eq!(scene.asked.lock().len(), 2);
-    let scene = Scene::of(&[rotated, format!("{T3} three\n")]);
-    assert_eq!(gaps(&scene.archived(1).await), 1);
+    let complaint = "unable to retrieve container logs for containerd://1234\n".to_owned();
+    for (second, missing) in [
+        (Some(format!("{T2} two\n")), 0),
+        (Some(format!("{T2} two\n{T3} three\n")), 0),
+        (Some(format!("{T3} three\n")), 1),
+        // The pod, or its container, went in between.
+        (None, 0),
+        (Some(complaint), 0),
+    ] {
+        let streams: Vec<String> = [Some(rotated.clone()), second].into_iter().flatten().collect();
+        let scene = Scene::of(&streams);
+        assert_eq!(gaps(&scene.archived(1).await), missing);
+        assert_eq!(scene.asked.lock().len(), 2);
+    }
+}
+
+/// What stands in the store counts: another process goes on with a log that is long already.
+#[tokio::test]
+async fn the_end_of_a_log_that_another_process_began_is_asked_for_again() {
+    let store = Arc::new(InMemory::new());
+    let before = Scene::over(store.clone(), Vec::new());
+    let before = before.archive.of_task("the id", UID).unwrap();
+    let long = "x".repeat(1 << 20);
+    let mut reader = reader::Reader::new(None);
+    reader.feed(format!("{T1} {long}\n").as_bytes(), &mut Vec::new());
+    let name = PartName::new(1, 0, &chain::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    before.put_part(&name, format!("{long}\n").into()).await.unwrap();
+    // Of what is known only the last lines come again.
+    let streams = [format!("{T2} two\n"), format!("{T3} three\n")];
+    let scene = Scene::over(store, streams.iter().map(|s| Answer::from(s.clone())).collect());
+    assert_eq!(gaps(&scene.archived(1).await), 2);
     assert_eq!(scene.asked.lock().len(), 2);
 }
 

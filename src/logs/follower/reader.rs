@@ -66,6 +66,11 @@ impl Reader {
         self.cutter.complaint.as_deref()
     }
 
+    /// What the kubelet said in place of a log does not count: there was one.
+    pub fn ignore_complaint(&mut self) {
+        self.cutter.complaint = None;
+    }
+
     /// The stream ended or broke: another one follows, from [`Self::since`] on.
     pub fn again(&mut self) {
         self.carry.clear();

@@ -14,7 +14,7 @@ pub(super) struct Log {
     pub(super) spool: Spool,
     pub(super) parts: Vec<PartName>,
     pub(super) bytes: u64,
-    /// Bytes that came in all streams.
+    /// Bytes that came in all streams, or more: what a process before this one read of the log counts.
     pub(super) came: u64,
     /// Bytes that were left out because the log is too long.
     pub(super) excess: u64,
@@ -37,12 +37,13 @@ impl Log {
     pub(super) async fn behind(known: Vec<Part>, spool: &Path, limits: &Limits) -> std::io::Result<Self> {
         let end = known.last().and_then(|p| chain::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
+        let bytes = known.iter().map(|p| p.bytes).sum();
         Ok(Self {
             reader: Reader::new(end.map(|e| e.mark)),
             spool: Spool::create(spool, limits.spool).await?,
-            bytes: known.iter().map(|p| p.bytes).sum(),
+            bytes,
             parts: known.into_iter().map(|p| p.name).collect(),
-            came: 0,
+            came: bytes,
             excess: 0,
             gaps,
             sure: true,

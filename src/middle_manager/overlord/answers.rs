@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::OverlordError;
+
+/// A question that was not answered is asked again within half a minute, unless there is nothing to ask any more: then what
+/// it came to is old news.
+const NEWS: Duration = Duration::from_secs(120);
 
 /// What is wrong with the overlord.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +23,7 @@ pub struct Trouble {
 
 /// What the last of each kind of question came to; all clones know the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<BTreeMap<&'static str, Trouble>>>);
+pub(super) struct Answers(Arc<Mutex<BTreeMap<&'static str, (Trouble, Instant)>>>);
 
 impl Answers {
     /// A question was answered, or was not.
@@ -30,7 +35,7 @@ impl Answers {
                     reason: reason(error),
                     message: error.to_string(),
                 };
-                troubles.insert(question, trouble);
+                troubles.insert(question, (trouble, Instant::now()));
             }
             None => drop(troubles.remove(question)),
         }
@@ -38,7 +43,13 @@ impl Answers {
 
     /// The first of what is wrong.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.0.lock().values().next().cloned()
+        self.lately(Instant::now())
+    }
+
+    fn lately(&self, now: Instant) -> Option<Trouble> {
+        let troubles = self.0.lock();
+        let mut news = troubles.values().filter(|(_, at)| now.duration_since(*at) < NEWS);
+        news.next().map(|(trouble, _)| trouble.clone())
     }
 }
 
@@ -47,5 +58,23 @@ fn reason(error: &OverlordError) -> &'static str {
         OverlordError::Unavailable { .. } => "Unavailable",
         OverlordError::NotAuthorized { .. } => "NotAuthorized",
         OverlordError::Unexpected { .. } => "Unexpected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_asked_any_more_is_forgotten() {
+        let answers = Answers::default();
+        let error = OverlordError::Unavailable {
+            url: "http://o:8090".into(),
+            why: "no route".into(),
+        };
+        answers.note("taskStatus", Some(&error));
+        let now = Instant::now();
+        assert_eq!(answers.lately(now).unwrap().reason, "Unavailable");
+        assert_eq!(answers.lately(now + NEWS), None);
     }
 }

@@ -158,7 +158,7 @@ pub(super) fn is_same(archived: &[u8], written: &[u8]) -> Result<()> {
 const DECLARED: &[u8] = b"[peon-operator] ";
 
 /// The archive has what was written, in order, and nothing else; where something is missing it says so. Returns how often
-/// it says so, and how many bytes of what was written it has.
+/// it says so, and how many bytes it has besides.
 pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Result<(usize, usize)> {
     let (mut at, mut gaps, mut kept) = (0, 0, 0);
     let mut piece_begins = 0;
