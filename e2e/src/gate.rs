@@ -5,6 +5,7 @@
 //! operator has the chart's rights and no others.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
@@ -18,7 +19,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{kubectl::Kubectl, proxy::Proxy};
+use crate::{fixture::LIMIT, kubectl::Kubectl, proxy::Proxy, wait::wait_until};
 
 /// When to kill the operator. Writes are counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,10 @@ fn serve(mut client: TcpStream, mut upstream: UnixStream, state: &Mutex<State>) 
             if due(state, Kill::After(n)) {
                 return Ok(());
             }
-            due(state, Kill::StopAfter(n));
+            if due(state, Kill::StopAfter(n)) {
+                let operator = locked(state).operator.unwrap_or_default();
+                until_stopped(operator).map_err(std::io::Error::other)?;
+            }
             client.write_all(&answer)
         }
         // Watches stream for minutes.
@@ -172,6 +176,24 @@ fn due(state: &Mutex<State>, moment: Kill) -> bool {
         let _ = kill(Pid::from_raw(operator), signal);
     }
     true
+}
+
+/// A signal is on its way for a moment. A thread that has not stopped yet would read the answer, and do in its own time
+/// what it is to do in another's.
+fn until_stopped(process: i32) -> Result<()> {
+    let tasks = format!("/proc/{process}/task");
+    wait_until(LIMIT, "the process to stop", || {
+        let mut all = fs::read_dir(&tasks)?;
+        let stopped = all.all(|task| {
+            let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
+            // The name before it may hold anything, but is the last in brackets.
+            stat.is_ok_and(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        });
+        Ok(stopped.then_some(()))
+    })
 }
 
 fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
