@@ -87,12 +87,11 @@ impl<'a> MiddleManager<'a> {
     pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, "the overlord's workers", || {
-            last = match self.fixture.druid.get("/druid/indexer/v1/workers") {
-                Ok(workers) => workers,
-                Err(error) => later(&error),
+            let Some(workers) = heard(self.fixture.druid.get("/druid/indexer/v1/workers"), &mut last) else {
+                return Ok(None);
             };
             // Of a worker that is disabled the version is empty.
-            let enabled: Vec<_> = list(&last)
+            let enabled: Vec<_> = list(&workers)
                 .into_iter()
                 .filter(|w| !text(&w["worker"]["version"]).is_empty())
                 .collect();
@@ -115,9 +114,7 @@ impl<'a> MiddleManager<'a> {
     pub(crate) fn until_status(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let found = wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
-            let found = self.fixture.druid.status(id);
-            let found = found.inspect_err(|error| last = later(error)).ok();
-            Ok(found.inspect(|status| last = status.clone()).filter(&wanted))
+            Ok(heard(self.fixture.druid.status(id), &mut last).filter(&wanted))
         });
         found.with_context(|| last.to_string())
     }
@@ -155,10 +152,19 @@ impl<'a> MiddleManager<'a> {
     }
 }
 
-/// What stands for an answer of an overlord that has just begun again, or that the API server has lost sight of: it is asked
-/// until the time is over.
-fn later(error: &anyhow::Error) -> Value {
-    json!({"error": format!("{error:#}")})
+/// What an overlord answered, if it did; `last` is for a failure's message. One that has just begun again, or that the API
+/// server has lost sight of, is asked until the time is over.
+fn heard(answer: Result<Value>, last: &mut Value) -> Option<Value> {
+    match answer {
+        Ok(said) => {
+            last.clone_from(&said);
+            Some(said)
+        }
+        Err(error) => {
+            *last = json!({"error": format!("{error:#}")});
+            None
+        }
+    }
 }
 
 impl Drop for MiddleManager<'_> {

@@ -1,6 +1,7 @@
 // Druid's own client of workers, driven from outside. Started as `java -cp … Conformance HOSTS USER PASSWORD [CERTIFICATE]`,
-// where HOSTS are ZooKeeper's. It speaks TLS to workers that are announced with it, and trusts this certificate only. Each line of standard input is an order, a JSON object; it is answered by a line on standard output, as
-// is whatever the overlords and pollers hear meanwhile. What is said on purpose begins with `druid: `.
+// where HOSTS are ZooKeeper's. It speaks TLS to workers that are announced with it, and trusts this certificate only. Each
+// line of standard input is an order, a JSON object; it is answered by a line on standard output, as is whatever the
+// overlords and pollers hear meanwhile. What is said on purpose begins with `druid: `.
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;

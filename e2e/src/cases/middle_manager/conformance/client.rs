@@ -8,8 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{IDENTITIES, heard};
 use crate::{cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, jvm::Jvm, progress::Progress};
 
 const SOURCES: [(&str, &str); 5] = [
@@ -94,6 +95,29 @@ impl Client {
             ensure!(answer.get("failed").is_none(), "{answer}; {}", self.jvm.tail());
             Ok(answer["result"].take())
         })
+    }
+
+    /// Has an overlord lead that finds its workers below this path; returns the addresses of all that there are to be.
+    pub(super) fn lead(&mut self, name: &str, base: &str, threads: u32) -> Result<Vec<String>> {
+        let order =
+            json!({"do": "lead", "name": name, "base": base, "threads": threads, "workers": IDENTITIES});
+        let mut addresses: Vec<String> = serde_json::from_value(self.order(&order)?)?;
+        addresses.sort();
+        Ok(addresses)
+    }
+
+    /// Waits until all these overlords heard that all these tasks succeeded, and that none failed.
+    pub(super) fn until_succeeded(&mut self, overlords: &[&str], ids: &[String]) -> Result<()> {
+        self.until("all tasks to succeed", |said| {
+            let all = |overlord: &&str| {
+                let succeeded = heard::succeeded(overlord, said);
+                ids.iter().all(|id| succeeded.contains(id))
+            };
+            (overlords.iter().all(all) || !heard::failed(said).is_empty()).then_some(())
+        })?;
+        let failed = self.said(heard::failed);
+        ensure!(failed.is_empty(), "{failed:?}");
+        Ok(())
     }
 
     /// Waits until what was said holds this.

@@ -115,6 +115,15 @@ impl<'f> Workers<'f> {
         self.fixture.apply(&self.namespace, &template)
     }
 
+    /// The address of an identity's Service.
+    fn address(&self, ordinal: usize) -> Result<String> {
+        let name = format!("{NAME}-vmm-{ordinal}");
+        let service = ["service", &name, "--namespace", &self.namespace];
+        let has_address = |found: &Value| found["spec"]["clusterIP"].is_string();
+        let service = self.fixture.kubectl.wait_for(&service, LIMIT, has_address)?;
+        Ok(text(&service["spec"]["clusterIP"]).to_owned())
+    }
+
     /// The PeonTasks of tasks whose ids begin so.
     fn peon_tasks(&self, prefix: &str) -> Result<Vec<Value>> {
         let all = self

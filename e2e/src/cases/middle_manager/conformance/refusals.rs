@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{IDENTITIES, NAME, PASSWORD, USER, Workers, list};
+use super::{IDENTITIES, PASSWORD, USER, Workers, list};
 use crate::{
     fixture::{Fixture, LIMIT},
     object_stores::http::request_to,
@@ -31,15 +31,8 @@ struct Worker {
 
 impl Worker {
     fn of(workers: &Workers) -> Result<Self> {
-        let name = format!("{NAME}-vmm-{}", IDENTITIES - 1);
-        let service = ["service", &name, "--namespace", &workers.namespace];
-        let address = |found: &Value| Some(format!("{}:8091", found["spec"]["clusterIP"].as_str()?));
-        let service = workers
-            .fixture
-            .kubectl
-            .wait_for(&service, LIMIT, |s| address(s).is_some())?;
         let worker = Self {
-            address: address(&service).context("no address")?,
+            address: format!("{}:8091", workers.address(IDENTITIES - 1)?),
         };
         wait_until(LIMIT, "the workers to serve", || {
             let health = worker.call_as("", "GET", "/status/health", "", b"");

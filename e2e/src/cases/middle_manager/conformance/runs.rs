@@ -54,10 +54,7 @@ impl<'c> Druid<'c> {
     /// An overlord that leads, one that only listens, and three pollers, of which one is held back as soon as it knows the
     /// workers.
     fn meet(workers: &'c Workers<'c>, client: &'c mut Client) -> Result<Self> {
-        let lead = |name: &str, threads| json!({"do": "lead", "name": name, "base": workers.base, "threads": threads, "workers": IDENTITIES});
-        let addresses = client.order(&lead("second", 1))?;
-        let mut addresses: Vec<String> = serde_json::from_value(addresses)?;
-        addresses.sort();
+        let addresses = client.lead("second", &workers.base, 1)?;
         for name in ["third", "fourth", "late"] {
             client.order(&json!({"do": "poll", "name": name, "workers": addresses}))?;
             client.until(&format!("{name} to know the workers"), |said| {
@@ -80,12 +77,6 @@ impl<'c> Druid<'c> {
         })
     }
 
-    fn lead(&mut self, name: &str, base: &str, threads: u32) -> Result<()> {
-        let order =
-            json!({"do": "lead", "name": name, "base": base, "threads": threads, "workers": IDENTITIES});
-        self.client.order(&order).map(drop)
-    }
-
     fn run(&mut self, name: &str, prefix: &str, count: usize, tags: &Value) -> Result<f64> {
         let order = json!({"do": "run", "name": name, "prefix": prefix, "count": count, "tags": tags});
         let seconds = self.client.order(&order)?.as_f64().unwrap_or(f64::NAN);
@@ -99,24 +90,25 @@ impl<'c> Druid<'c> {
         let stub = format!("{}-stub", self.workers.base);
         let order = json!({"do": "stub", "base": stub, "count": IDENTITIES});
         self.client.order(&order)?;
-        self.lead("warm-up", &stub, 1)?;
+        self.client.lead("warm-up", &stub, 1)?;
         self.run("warm-up", &format!("warm-up_{run}_"), each, &none)?;
         self.client.order(&json!({"do": "retire", "name": "warm-up"}))?;
         let (base, mut prefixes) = (self.workers.base.clone(), Vec::new());
         for threads in THREADS {
             let name = format!("stub-{threads}");
-            self.lead(&name, &stub, threads)?;
+            self.client.lead(&name, &stub, threads)?;
             let stub = self.run(&name, &format!("{name}_{run}_"), each, &none)?;
             self.client.order(&json!({"do": "retire", "name": name}))?;
             let (name, prefix) = (format!("leader-{threads}"), format!("many-{threads}_{run}_"));
-            self.lead(&name, &base, threads)?;
+            self.client.lead(&name, &base, threads)?;
             let ours = self.run(&name, &prefix, each, &none)?;
             println!(
                 "assignments per second with {threads} threads: {ours:.0}, and {stub:.0} to workers that only say yes: a \
                  ratio of {:.2}",
                 ours / stub
             );
-            self.until_succeeded(&[&name, "second"], &ids(&prefix, each))?;
+            self.client
+                .until_succeeded(&[&name, "second"], &ids(&prefix, each))?;
             self.client
                 .order(&json!({"do": "settle", "prefix": prefix, "count": each}))?;
             // The last one leads on.
@@ -130,19 +122,6 @@ impl<'c> Druid<'c> {
             self.check_objects(prefix, each)?;
         }
         self.check_pods(2 * each)
-    }
-
-    fn until_succeeded(&mut self, overlords: &[&str], ids: &[String]) -> Result<()> {
-        self.client.until("all tasks to succeed", |said| {
-            let all = |overlord: &&str| {
-                let succeeded = heard::succeeded(overlord, said);
-                ids.iter().all(|id| succeeded.contains(id))
-            };
-            (overlords.iter().all(all) || !heard::failed(said).is_empty()).then_some(())
-        })?;
-        let failed = self.client.said(heard::failed);
-        ensure!(failed.is_empty(), "{failed:?}");
-        Ok(())
     }
 
     /// Two pollers heard the same, and of each task all there is.
@@ -250,7 +229,8 @@ impl<'c> Druid<'c> {
             |times| json!({"do": "assign", "workers": vec![&worker; times], "prefix": prefix, "count": 1});
         let codes = self.client.order(&order(3))?;
         ensure!(codes == json!([200, 200, 200]), "{codes}");
-        self.until_succeeded(&["leader-5", "second"], &ids(&prefix, 1))?;
+        self.client
+            .until_succeeded(&["leader-5", "second"], &ids(&prefix, 1))?;
         let codes = self.client.order(&order(1))?;
         ensure!(codes == json!([200]), "{codes}");
         self.check_objects(&prefix, 1)?;
@@ -294,7 +274,7 @@ impl<'c> Druid<'c> {
             "{known} of {HELD_TASKS} are known to the new process"
         );
         self.workers.end()?;
-        self.until_succeeded(&["leader-5", "second"], &all)?;
+        self.client.until_succeeded(&["leader-5", "second"], &all)?;
         self.check_objects(&prefix, HELD_TASKS)
     }
 }

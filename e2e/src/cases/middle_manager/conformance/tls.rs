@@ -1,17 +1,12 @@
 //! Workers that speak TLS, to Druid's own client, which looks whose certificate it is; and a certificate that is renewed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
-use super::{
-    Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, client::Tls, cluster, heard, runs::ids,
-};
+use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, client::Tls, cluster, runs::ids};
 use crate::{
     fixture::{Fixture, LIMIT},
     wait::wait_until,
@@ -51,7 +46,7 @@ fn host(workers: &Workers, ordinal: usize) -> String {
 }
 
 /// Makes a new certificate for all workers, for them and in a file for whoever is to trust it.
-fn certify(workers: &Workers, file: &PathBuf) -> Result<()> {
+fn certify(workers: &Workers, file: &Path) -> Result<()> {
     let hosts: Vec<_> = (0..IDENTITIES).map(|ordinal| host(workers, ordinal)).collect();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(hosts).context("no certificate")?;
     fs::write(file, cert.pem())?;
@@ -66,13 +61,7 @@ fn certify(workers: &Workers, file: &PathBuf) -> Result<()> {
 fn name_hosts(workers: &Workers, file: &Path) -> Result<()> {
     let mut lines = vec!["127.0.0.1 localhost".to_owned()];
     for ordinal in 0..IDENTITIES {
-        let name = format!("{NAME}-vmm-{ordinal}");
-        let service = ["service", &name, "--namespace", &workers.namespace];
-        let service = workers
-            .fixture
-            .kubectl
-            .wait_for(&service, LIMIT, |s| s["spec"]["clusterIP"].is_string())?;
-        let address = service["spec"]["clusterIP"].as_str().unwrap_or_default();
+        let address = workers.address(ordinal)?;
         lines.push(format!("{address} {}", host(workers, ordinal)));
     }
     fs::write(file, lines.join("\n") + "\n").context("hosts")
@@ -83,22 +72,13 @@ fn runs(workers: &Workers, trusted: &Path, hosts: &Path, name: &str) -> Result<(
     let (fixture, tls) = (workers.fixture, Tls { trusted, hosts });
     let zookeeper = fixture.druid.zookeeper();
     let mut client = Client::start(cluster(fixture)?, zookeeper, (USER, PASSWORD), Some(&tls))?;
-    let lead = json!({"do": "lead", "name": name, "base": workers.base, "threads": 1, "workers": IDENTITIES});
-    let addresses = client.order(&lead)?;
+    let found = client.lead(name, &workers.base, 1)?;
     let mut expected: Vec<_> = (0..IDENTITIES)
         .map(|ordinal| format!("{}:8291", host(workers, ordinal)))
         .collect();
-    let mut found: Vec<String> = serde_json::from_value(addresses)?;
     expected.sort();
-    found.sort();
     ensure!(found == expected, "{found:?}");
     let prefix = format!("{name}_{}_", fixture.run);
     client.order(&json!({"do": "run", "name": name, "prefix": prefix, "count": TASKS}))?;
-    client.until("all tasks to succeed", |said| {
-        let succeeded = heard::succeeded(name, said);
-        ids(&prefix, TASKS)
-            .iter()
-            .all(|id| succeeded.contains(id))
-            .then_some(())
-    })
+    client.until_succeeded(&[name], &ids(&prefix, TASKS))
 }
