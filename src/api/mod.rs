@@ -18,7 +18,7 @@ pub mod virtual_middle_manager;
 pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
-    Collect, IngestionMemory, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
+    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
     PropertiesSource, Sizing, SourceRef,
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
@@ -45,6 +45,10 @@ pub const LABEL_TASK_UID: &str = "peon.dev/task-uid";
 
 /// Label with the name of the VirtualMiddleManager (shortened as in [`names::label_value`]) on its PeonTasks and their pods.
 pub const LABEL_MIDDLE_MANAGER: &str = "peon.dev/middle-manager";
+
+/// Label on a ConfigMap or Secret that no PeonTask owns, with the value `true`: every PeonTask of the namespace may have it
+/// for its payload (`taskFrom`), and so may print it.
+pub const LABEL_PAYLOAD: &str = "peon.dev/payload";
 
 /// Label with the ordinal of the identity to which the overlord assigned a PeonTask.
 pub const LABEL_IDENTITY: &str = "peon.dev/identity";

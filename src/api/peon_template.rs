@@ -245,14 +245,29 @@ pub struct Overrides {
     #[schemars(schema_with = "schema::quantity")]
     pub max_cpu: Option<Quantity>,
 
-    /// Whether tasks may give JVM options and Druid properties, themselves or in their context. Default: `Allow`.
-    /// Example: `Deny`.
+    /// Which JVM options and Druid properties tasks may give, themselves or in their context. Default: `Sizing` where
+    /// the template gives the peon a Secret or a service account token, else `Allow`. Example: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub java_opts: Option<Permission>,
+    pub java_opts: Option<JavaOpts>,
 
     /// Whether tasks may give `retry`. Default: `Allow`. Example: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Permission>,
+}
+
+/// Which JVM options and Druid properties a task may give. What it may not give keeps it waiting with the reason
+/// `LimitExceeded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum JavaOpts {
+    /// All but those that read files, load code, run commands, write outside of `/tmp` and `/peon/tmp`, let others into the
+    /// JVM or print what is sent, and those that are not known.
+    Allow,
+    /// Heap, direct memory, collector, threads, time zone, and `druid.processing.*`.
+    Sizing,
+    /// None.
+    Deny,
+    /// Any: whoever may create tasks can read every file of the peon, the Secrets of the template among them.
+    Any,
 }
 
 /// Whether a task may change something.

@@ -9,5 +9,6 @@ pub mod payload;
 pub mod properties;
 pub mod smile;
 pub mod task_id;
+pub mod task_options;
 pub mod task_status;
 pub mod worker;

@@ -172,7 +172,7 @@ pub(super) async fn finish(
     else {
         return Ok(None);
     };
-    let facts = match documents.text(from).await {
+    let facts = match documents.text(task, from).await {
         Ok(json) => assignment::read(&Assigned { id, json }).0,
         Err(Unread::Unavailable(why)) => return Err(NotNow(why)),
         // What the operator read says nearly as much.

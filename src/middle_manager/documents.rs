@@ -81,7 +81,7 @@ impl Documents {
                 serde_json::to_string(given).map_err(|e| Unread::Deficient(e.to_string()))?
             }
             (None, Some(json), _) => json.clone(),
-            (None, None, Some(from)) => self.text(from).await?,
+            (None, None, Some(from)) => self.text(task, from).await?,
             (None, None, None) => {
                 let name = task.name_any();
                 return Err(Unread::Deficient(format!("the PeonTask {name} has no task")));
@@ -90,15 +90,16 @@ impl Documents {
         Ok(Document::read(&json, &task.default_task_id())?)
     }
 
-    /// The text that stands in chunks.
+    /// The text that stands in chunks of this task.
     ///
     /// # Access control
     /// configmaps, secrets: get.
     ///
     /// # Errors
     /// When it cannot be had.
-    pub async fn text(&self, from: &TaskFrom) -> Result<String, Unread> {
-        let parts = self.eyes.read_chunks(&self.namespace, from).await;
+    pub async fn text(&self, task: &PeonTask, from: &TaskFrom) -> Result<String, Unread> {
+        let uid = task.metadata.uid.as_deref();
+        let parts = self.eyes.read_chunks(&self.namespace, uid, from).await;
         let parts = parts.map_err(|e| Unread::Unavailable(chain(&e)))?;
         let parts = parts.map_err(|absent| match absent {
             Absent::Missing(_) => Unread::Deficient(absent.to_string()),

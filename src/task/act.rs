@@ -136,7 +136,10 @@ impl Actor {
                     Some(from) => {
                         // Held until nothing is left of the payload but what is looked at.
                         let _room = self.room.acquire_many(room_for(from)).await;
-                        let parts = self.eyes.read_chunks(&namespace, from).await?;
+                        let parts = self
+                            .eyes
+                            .read_chunks(&namespace, snapshot.task.metadata.uid.as_deref(), from)
+                            .await?;
                         admit::chunked(&snapshot.task, from, parts)
                     }
                     None => admit::payload(snapshot),

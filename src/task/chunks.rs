@@ -38,8 +38,11 @@ pub const MOST: usize = LARGEST + LARGEST / 64;
 /// Why a chunk cannot be had. More may come, and rights may be given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Absent {
-    /// There is no such object, or no such key in it.
-    #[error("{0} of the payload is not there: create it, or submit the task again")]
+    /// There is no such object, or no such key in it, or it is not for this task: who may not read it is not told which.
+    #[error(
+        "{0} of the payload is not there, or neither belongs to this PeonTask nor has the label peon.dev/payload: \"true\": \
+         create it, label it, or submit the task again"
+    )]
     Missing(String),
     /// The operator may not read it.
     #[error("the operator may not read {0} of the payload: its role must allow get")]

@@ -15,6 +15,7 @@ use super::act::{ActError, timed};
 use super::chunks::{Absent, MOST};
 use super::death::NodeState;
 use super::evidence::Evidence;
+use super::payload_consent::may_be_read;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
 use crate::api::{Chunk, PeonTask, TaskFrom, names};
@@ -77,8 +78,8 @@ impl Eyes {
         })
     }
 
-    /// The chunks of a payload, in order; or why one of them cannot be had. Where they are too large, no more of them
-    /// than show it.
+    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Where they are
+    /// too large, no more of them than show it. An object that is not for this task is as good as missing.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
@@ -88,6 +89,7 @@ impl Eyes {
     pub async fn read_chunks(
         &self,
         namespace: &str,
+        task_uid: Option<&str>,
         from: &TaskFrom,
     ) -> Result<Result<Vec<Vec<u8>>, Absent>, ActError> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
@@ -103,9 +105,11 @@ impl Eyes {
             }
             let entry = if kind == "Secret" {
                 let found = timed("get secret", secrets.get_opt(name)).await;
+                let found = found.map(|f| f.filter(|s| may_be_read(&s.metadata, task_uid)));
                 found.map(|f| f.map(|s| s.data.and_then(|mut d| d.remove(key)).map(|b| b.0)))
             } else {
                 let found = timed("get configmap", config_maps.get_opt(name)).await;
+                let found = found.map(|f| f.filter(|c| may_be_read(&c.metadata, task_uid)));
                 found.map(|f| f.map(|c| entry_of(c, key)))
             };
             let part = match entry {

@@ -3,10 +3,11 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::quantity;
 use super::settings::{CONTEXT_JAVA_OPTS, Levels, Settings, Source};
-use crate::api::Permission;
+use super::{quantity, template_secrets};
+use crate::api::{JavaOpts, Permission};
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY};
+use crate::druid::task_options::{self, Scope};
 
 /// Why a task may not run with its template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub enum Exceeded {
 /// # Errors
 /// The first thing that the template does not allow.
 pub fn check(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
+    options(levels, settings)?;
     let Some(overrides) = &levels.template.overrides else {
         return Ok(());
     };
@@ -34,16 +36,52 @@ pub fn check(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
     )?;
     let cpu = (settings.cpu.0.as_str(), settings.cpu.1);
     largest("cpu", "overrides.maxCpu", cpu, overrides.max_cpu.as_ref())?;
-    let denied = |of: Option<Permission>| of == Some(Permission::Deny);
-    if denied(overrides.java_opts)
-        && let Some(asked) = java_options(levels)
-    {
-        let message = format!("{asked}, and overrides.javaOpts is Deny: leave it out");
-        return Err(Exceeded::Limit(message));
-    }
-    if denied(overrides.retry) && levels.task.retry.is_some() {
+    if overrides.retry == Some(Permission::Deny) && levels.task.retry.is_some() {
         let message = "the PeonTask's spec gives retry, and overrides.retry is Deny: leave it out".to_owned();
         return Err(Exceeded::Limit(message));
+    }
+    Ok(())
+}
+
+/// Checks the JVM options and Druid properties that the task gives and that are in force.
+fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
+    let given = levels.template.overrides.as_ref().and_then(|o| o.java_opts);
+    let secret = template_secrets::given_to_the_peon(levels.template);
+    let (scope, because, wider) = match (given, secret) {
+        (Some(JavaOpts::Any), _) => return Ok(()),
+        (Some(JavaOpts::Deny), _) => {
+            return java_options(levels).map_or(Ok(()), |asked| {
+                let message = format!("{asked}, and overrides.javaOpts is Deny: leave it out");
+                Err(Exceeded::Limit(message))
+            });
+        }
+        (Some(JavaOpts::Sizing), _) => (
+            Scope::Sizing,
+            "overrides.javaOpts is Sizing".to_owned(),
+            "Allow or Any",
+        ),
+        (None, Some(secret)) => {
+            let because =
+                format!("overrides.javaOpts is Sizing where the template gives {secret} to the peon");
+            (Scope::Sizing, because, "Allow or Any")
+        }
+        (Some(JavaOpts::Allow), _) => (Scope::Harmless, "overrides.javaOpts is Allow".to_owned(), "Any"),
+        (None, None) => (
+            Scope::Harmless,
+            "overrides.javaOpts is Allow by default".to_owned(),
+            "Any",
+        ),
+    };
+    for source in [Source::Context, Source::Task] {
+        let of_source = settings.java_opts.iter().filter(|(_, from)| *from == source);
+        let refused = task_options::first_refused(of_source.map(|(option, _)| option.as_str()), scope);
+        if let Some(refused) = refused {
+            return Err(Exceeded::Limit(format!(
+                "{source} gives {:?}, which {}, and {because}: leave it out, put it into the template's javaOpts, or set \
+                 overrides.javaOpts of the template to {wider} for tasks that may do so",
+                refused.name, refused.why
+            )));
+        }
     }
     Ok(())
 }
@@ -180,6 +218,67 @@ mod tests {
         assert_eq!(checked(json!({}), others, json!({"overrides": deny})), Ok(()));
         let allow = json!({"overrides": {"javaOpts": "Allow"}});
         assert_eq!(checked(json!({"javaOpts": ["-Da=b"]}), json!({}), allow), Ok(()));
+    }
+
+    #[test]
+    fn options_that_do_harm_are_refused_wherever_a_task_gives_them() {
+        let harmful = "-XX:VMOptionsFile=/peon-properties/runtime.properties";
+        let expected = |source: &str| {
+            format!(
+                "{source} gives \"-XX:VMOptionsFile\", which reads a file, whose content may end in the log, and \
+                 overrides.javaOpts is Allow by default: leave it out, put it into the template's javaOpts, or set \
+                 overrides.javaOpts of the template to Any for tasks that may do so"
+            )
+        };
+        let spec = || json!({"javaOpts": ["-Xmx600m", harmful]});
+        assert_eq!(
+            refused(spec(), json!({}), json!({})),
+            expected("the PeonTask's spec")
+        );
+        let quoted = format!("-Xmx600m \"{harmful}\"");
+        for (key, value) in [
+            (JAVA_OPTS, json!(harmful)),
+            (JAVA_OPTS, json!(quoted)),
+            (JAVA_OPTS_ARRAY, json!([harmful])),
+            (CONTEXT_JAVA_OPTS, json!([harmful])),
+        ] {
+            let message = refused(json!({}), json!({ key: value }), json!({"maxMemory": "64Gi"}));
+            assert_eq!(message, expected("the task's context"), "{key}");
+        }
+        let property = json!({"druid.indexer.fork.property.druid.properties.file": "/x"});
+        let message = refused(json!({}), property, json!({}));
+        assert!(message.contains("\"-Ddruid.properties.file\""), "{message}");
+        assert_eq!(
+            checked(spec(), json!({}), json!({"overrides": {"javaOpts": "Any"}})),
+            Ok(())
+        );
+        // The administrator's own are not judged.
+        let own = json!({"javaOpts": [harmful, "-XX:OnOutOfMemoryError=kill -9 %p"]});
+        assert_eq!(checked(json!({}), json!({}), own), Ok(()));
+    }
+
+    #[test]
+    fn a_template_with_secrets_lets_tasks_size_and_nothing_else() {
+        let secret = || json!({"propertiesFrom": [{"secretRef": {"name": "store"}}]});
+        let sized = json!({"javaOpts": ["-Xmx600m", "-XX:+UseSerialGC", "-Ddruid.processing.numThreads=1"]});
+        assert_eq!(checked(sized, json!({}), secret()), Ok(()));
+        let other = || json!({"javaOpts": ["-Ddruid.zk.service.host=elsewhere"]});
+        let Err(Exceeded::Limit(message)) = checked(other(), json!({}), secret()) else {
+            panic!("it was let through");
+        };
+        for part in ["\"-Ddruid.zk.service.host\"", "the Secret store", "Allow or Any"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert!(!message.contains("elsewhere"), "{message}");
+        let mut allowed = secret();
+        allowed["overrides"] = json!({"javaOpts": "Allow"});
+        assert_eq!(checked(other(), json!({}), allowed), Ok(()));
+        assert_eq!(
+            checked(other(), json!({}), json!({})),
+            Ok(()),
+            "no Secret to be had"
+        );
+        assert!(refused(other(), json!({}), json!({"javaOpts": "Sizing"})).contains("Sizing"));
     }
 
     #[test]

@@ -94,7 +94,8 @@ fn exact_text(fixture: &Fixture) -> Result<()> {
     fixture.task(NAMESPACE, "exact-inline", &json!({ "taskJson": text }))?;
     let hash = sha256(text)?;
     let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "exact-chunk"}, "stringData": {"task": text},
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "exact-chunk", "labels": {"peon.dev/payload": "true"}},
+        "stringData": {"task": text},
     });
     fixture.apply(NAMESPACE, &secret)?;
     let from = json!({"taskFrom": {"sha256": hash, "secrets": [{"name": "exact-chunk", "key": "task"}]}});
@@ -129,7 +130,8 @@ fn incomplete(fixture: &Fixture) -> Result<()> {
         };
         fixture.until(NAMESPACE, name, waits)?;
         let config_map = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": object}, "data": {"part": part},
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": object, "labels": {"peon.dev/payload": "true"}},
+            "data": {"part": part},
         });
         fixture.apply(NAMESPACE, &config_map)?;
     }
@@ -139,7 +141,8 @@ fn incomplete(fixture: &Fixture) -> Result<()> {
 fn wrong_hash(fixture: &Fixture) -> Result<()> {
     let name = "not-what-was-said";
     let config_map = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"task": "{\"type\":\"noop\"}"},
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"peon.dev/payload": "true"}},
+        "data": {"task": "{\"type\":\"noop\"}"},
     });
     fixture.apply(NAMESPACE, &config_map)?;
     let from = json!({"sha256": sha256("{}")?, "configMaps": [{"name": name, "key": "task"}]});

@@ -9,6 +9,7 @@ use super::super::complaint::is_forbidden;
 use super::super::connection::Cluster;
 use super::super::tasks;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
+use crate::task::payload_consent::may_be_read;
 
 /// Warnings of a pod that are shown.
 const WARNINGS: usize = 3;
@@ -88,8 +89,9 @@ impl Gathered {
         let mut parts = Vec::new();
         let secret = !from.secrets.is_empty();
         let resource = if secret { "secrets" } else { "configmaps" };
+        let uid = self.task.metadata.uid.clone();
         for chunk in from.config_maps.iter().chain(&from.secrets) {
-            match read_chunk(cluster, chunk, secret).await {
+            match read_chunk(cluster, uid.as_deref(), chunk, secret).await {
                 Ok(Some(part)) => parts.push(part),
                 Ok(None) => {
                     self.chunks = Some(Err(format!(
@@ -136,18 +138,26 @@ impl Gathered {
     }
 }
 
-async fn read_chunk(cluster: &Cluster, chunk: &Chunk, secret: bool) -> Result<Option<Vec<u8>>, kube::Error> {
+/// What stands in a chunk, as far as the operator would take it.
+async fn read_chunk(
+    cluster: &Cluster,
+    uid: Option<&str>,
+    chunk: &Chunk,
+    secret: bool,
+) -> Result<Option<Vec<u8>>, kube::Error> {
     let (client, namespace) = (cluster.client.clone(), &cluster.namespace);
     if secret {
         let object = Api::<Secret>::namespaced(client, namespace)
             .get_opt(&chunk.name)
             .await?;
+        let object = object.filter(|o| may_be_read(&o.metadata, uid));
         let data = object.and_then(|o| o.data).unwrap_or_default();
         return Ok(data.get(&chunk.key).map(|bytes| bytes.0.clone()));
     }
     let object = Api::<ConfigMap>::namespaced(client, namespace)
         .get_opt(&chunk.name)
-        .await?;
+        .await?
+        .filter(|o| may_be_read(&o.metadata, uid));
     let Some(object) = object else { return Ok(None) };
     let binary = object
         .binary_data

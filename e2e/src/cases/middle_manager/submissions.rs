@@ -158,7 +158,10 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     // And one whose payload stands in a Secret.
     let secret = named(fixture, "from-a-secret");
     let json = json!({"type": "noop", "id": secret, "runTime": 10}).to_string();
-    let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"task": json}});
+    let labels = json!({"peon.dev/payload": "true"});
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": labels}, "stringData": {"task": json},
+    });
     fixture.apply(NAMESPACE, &object)?;
     let from = json!({"sha256": hex(&Sha256::digest(&json)), "secrets": [{"name": secret, "key": "task"}]});
     all.apply(&secret, &json!({"taskFrom": from}))?;
