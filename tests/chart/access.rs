@@ -251,6 +251,46 @@ fn one_namespace_needs_no_cluster_role() {
     assert!(!everywhere.iter().any(|a| a.starts_with("--namespace")));
 }
 
+/// What a namespace's administrator may create is enough for an installation there.
+#[test]
+fn one_namespace_needs_nothing_of_the_cluster_where_that_is_said() {
+    let readme = read(&root().join("charts/peon-operator/README.md"));
+    let (_, rest) = readme.split_once("`--set crds.install=false").unwrap();
+    let (rest, _) = rest.split_once('`').unwrap();
+    let documented = format!("crds.install=false{rest}");
+    let mut values = vec![r#"scope="namespace""#];
+    values.extend(documented.split(','));
+    let objects = render(&values);
+    let kinds: BTreeSet<&str> = objects.kinds().collect();
+    let expected = [
+        "ConfigMap",
+        "Deployment",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+    ];
+    assert_eq!(kinds, expected.into());
+
+    // With all of it, no ClusterRole of this installation has more than nodes, and who has it aggregated is a user.
+    let objects = render(&[r#"scope="namespace""#]);
+    for role in objects.all("ClusterRole") {
+        let rights = rights(role);
+        let is_users = role["metadata"]["labels"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .any(|l| l.contains("aggregate-to"));
+        assert!(is_users || rights == table([NODES]), "{rights:?}");
+        assert!(
+            !rights
+                .iter()
+                .any(|(resource, _)| ["/secrets", "/pods", "/configmaps"].contains(&resource.as_str()))
+        );
+    }
+}
+
 #[test]
 fn every_binding_is_of_a_role_that_exists_to_the_operators_account() {
     for values in [
@@ -366,6 +406,24 @@ fn what_marks_an_assigned_task_is_kept_from_everybody_else() {
     ] {
         assert!(expression.contains(&format!("'{key}'")), "{key}");
     }
+    // An account is known by its namespace, its group and a right that the operator gives, not by its name alone.
+    let variables = policy["spec"]["variables"].as_array().unwrap();
+    let manager = variables.iter().find(|v| v["name"] == "isMiddleManager").unwrap();
+    let manager = manager["expression"].as_str().unwrap();
+    for part in [
+        "'system:serviceaccount:' + request.namespace + ':'",
+        "('system:serviceaccounts:' + request.namespace) in request.userInfo.groups",
+        "authorizer.group('peon.dev').resource('virtualmiddlemanagers').subresource('status')",
+        ".namespace(request.namespace).name(object.spec.middleManagerRef.name).check('patch').allowed()",
+    ] {
+        assert!(manager.contains(part), "{part}: {manager}");
+    }
+    let role = objects.named("ClusterRole", &format!("{FULL_NAME}-middle-manager"));
+    let right = (
+        "peon.dev/virtualmiddlemanagers/status".to_owned(),
+        "patch".to_owned(),
+    );
+    assert!(rights(role).contains(&right));
     let binding = &objects.named(kinds[1], &name)["spec"];
     assert_eq!(binding["policyName"], name);
     assert_eq!(binding["validationActions"], json!(["Deny"]));

@@ -1,6 +1,8 @@
 //! Metrics and network policies.
 
-use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
+use peon_operator::api::virtual_middle_manager::MOST_IDENTITIES;
+use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR, VirtualMiddleManager};
+use peon_operator::middle_manager::objects::{self, Surroundings};
 use peon_operator::task::pod::PORT;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use crate::render::{FULL_NAME, NAMESPACE, Objects, refusal, render};
 
 const OPERATOR_POLICY: &str = "networkPolicy.operator.enabled=true";
 const PEON_POLICY: &str = "networkPolicy.peons.enabled=true";
+const MANAGER_POLICY: &str = "networkPolicy.middleManagers.enabled=true";
 
 fn selects_the_pods(objects: &Objects, selector: &Value) -> bool {
     let labels = objects.pod()["metadata"]["labels"].as_object().unwrap();
@@ -122,6 +125,100 @@ fn peons_are_reached_at_their_port_only() {
     assert_eq!(policy(&objects, &name)["spec"]["ingress"], json!([]));
 }
 
+/// The pod of a VirtualMiddleManager, as the operator makes it with what the chart hands on to it.
+fn worker(objects: &Objects) -> Value {
+    let manager = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": "m", "namespace": "druid"},
+        "spec": {
+            "discovery": {"zookeeper": {"hosts": "zookeeper:2181"}}, "overlord": {"url": "http://overlord:8090"},
+            "identities": 1, "capacity": 1,
+        },
+    });
+    let manager: VirtualMiddleManager = serde_json::from_value(manager).unwrap();
+    let handed_on = objects.container()["env"].as_array().unwrap().clone();
+    let pod = handed_on.iter().find(|v| v["name"] == "PEON_MIDDLE_MANAGER_POD");
+    let surroundings = Surroundings {
+        image: "image".into(),
+        role: "Role/x".parse().unwrap(),
+        pod: pod.map_or_else(Default::default, |v| {
+            v["value"].as_str().unwrap().parse().unwrap()
+        }),
+    };
+    let deployment = objects::Objects::of(&manager, &surroundings).deployment(&["host".into()]);
+    deployment["spec"]["template"].clone()
+}
+
+#[test]
+fn the_workers_of_an_overlord_are_reached_from_their_namespace_only() {
+    let name = format!("{FULL_NAME}-middle-managers");
+    let objects = render(&[MANAGER_POLICY]);
+    let spec = &policy(&objects, &name)["spec"];
+    let selector = spec["podSelector"]["matchLabels"].as_object().unwrap();
+    let worker = worker(&objects);
+    for (label, value) in selector {
+        assert_eq!(worker["metadata"]["labels"][label], *value, "{label}");
+    }
+    // Neither peons nor the operator, whose ports are others.
+    assert!(
+        !selector.contains_key(LABEL_MANAGED_BY) && selector.len() == 2,
+        "{selector:?}"
+    );
+    assert!(!selects_the_pods(&objects, &spec["podSelector"]["matchLabels"]));
+    let first = objects::FIRST_POD_PORT;
+    let ports = json!([{"protocol": "TCP", "port": first, "endPort": first + MOST_IDENTITIES - 1}]);
+    assert_eq!(
+        spec["ingress"],
+        json!([{"from": [{"podSelector": {}}], "ports": ports}])
+    );
+    assert_eq!(spec["egress"], json!([{}]));
+
+    let peer = r#"[{"ipBlock": {"cidr": "192.0.2.0/24"}}]"#;
+    let metrics = format!("networkPolicy.middleManagers.metricsFrom={peer}");
+    let nobody = "networkPolicy.middleManagers.ingressFrom=[]";
+    let objects = render(&[MANAGER_POLICY, nobody]);
+    assert_eq!(policy(&objects, &name)["spec"]["ingress"], json!([]));
+    let objects = render(&[MANAGER_POLICY, nobody, &metrics]);
+    let peer: Value = serde_json::from_str(peer).unwrap();
+    let rule = json!([{"from": peer, "ports": [{"protocol": "TCP", "port": objects::HEALTH_PORT}]}]);
+    assert_eq!(policy(&objects, &name)["spec"]["ingress"], rule);
+}
+
+/// A node that is full of peons makes room for those who watch them.
+#[test]
+fn operator_and_workers_have_a_priority_of_their_own() {
+    let classes = |objects: &Objects| {
+        let worker = worker(objects)["spec"]["priorityClassName"].clone();
+        (objects.pod()["spec"]["priorityClassName"].clone(), worker)
+    };
+    let objects = render(&[]);
+    let class = objects.only("PriorityClass");
+    let name = &class["metadata"]["name"];
+    assert_eq!(*name, format!("{FULL_NAME}-{NAMESPACE}-1000000"));
+    assert_eq!(
+        (&class["value"], &class["globalDefault"]),
+        (&json!(1_000_000), &json!(false))
+    );
+    assert_eq!(class["preemptionPolicy"], "PreemptLowerPriority");
+    assert_eq!(classes(&objects), (name.clone(), name.clone()));
+    // A PriorityClass cannot be changed: another value is another one.
+    let objects = render(&["priorityClass.value=-5"]);
+    let class = objects.only("PriorityClass");
+    assert_eq!(
+        class["metadata"]["name"],
+        format!("{FULL_NAME}-{NAMESPACE}-minus-5")
+    );
+    assert_eq!(class["value"], -5);
+
+    let objects = render(&[r#"priorityClassName="theirs""#]);
+    assert!(objects.all("PriorityClass").is_empty());
+    assert_eq!(classes(&objects), (json!("theirs"), json!("theirs")));
+    let objects = render(&[r#"middleManagers.podSpec={"priorityClassName": "other"}"#]);
+    assert_eq!(classes(&objects).1, "other");
+    let objects = render(&["priorityClass.create=false"]);
+    assert!(objects.all("PriorityClass").is_empty());
+    assert_eq!(classes(&objects), (Value::Null, Value::Null));
+}
+
 #[test]
 fn the_policy_of_peons_is_where_the_peons_are() {
     let namespaces = |values: &[&str]| {
@@ -136,5 +233,16 @@ fn the_policy_of_peons_is_where_the_peons_are() {
     let watched = [PEON_POLICY, r#"scope="namespace""#, r#"watchNamespace="druid""#];
     assert_eq!(namespaces(&watched), ["druid"]);
     let listed = [PEON_POLICY, r#"networkPolicy.peons.namespaces=["a", "b"]"#];
+    assert_eq!(namespaces(&listed), ["a", "b"]);
+    let watched = [
+        MANAGER_POLICY,
+        r#"scope="namespace""#,
+        r#"watchNamespace="druid""#,
+    ];
+    assert_eq!(namespaces(&watched), ["druid"]);
+    let listed = [
+        MANAGER_POLICY,
+        r#"networkPolicy.middleManagers.namespaces=["a", "b"]"#,
+    ];
     assert_eq!(namespaces(&listed), ["a", "b"]);
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
 use peon_operator::run::config::{Config, LogFormat};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 use crate::render::{FULL_NAME, NAMESPACE, RELEASE, render};
 
 /// Everything that can be switched on, with a value for everything that is empty otherwise.
-const EVERYTHING: [&str; 16] = [
+const EVERYTHING: [&str; 18] = [
     r#"imagePullSecrets=[{"name": "registry"}]"#,
     r#"serviceAccount.annotations={"a": "b"}"#,
     r#"podAnnotations={"a": "b"}"#,
@@ -32,6 +33,8 @@ const EVERYTHING: [&str; 16] = [
     "metrics.serviceMonitor.enabled=true",
     "networkPolicy.operator.enabled=true",
     "networkPolicy.peons.enabled=true",
+    "networkPolicy.middleManagers.enabled=true",
+    r#"networkPolicy.middleManagers.metricsFrom=[{"podSelector": {}}]"#,
     r#"networkPolicy.operator.ingressFrom=[{"podSelector": {}}]"#,
     r#"log.filter="info,peon_operator=debug""#,
     "global={}",
@@ -56,6 +59,7 @@ fn kubernetes_knows_every_field() {
                 "PodDisruptionBudget" => round_trip::<PodDisruptionBudget>(&object),
                 "ClusterRole" => round_trip::<ClusterRole>(&object),
                 "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
+                "PriorityClass" => round_trip::<PriorityClass>(&object),
                 "Role" => round_trip::<Role>(&object),
                 "RoleBinding" => round_trip::<RoleBinding>(&object),
                 "ValidatingAdmissionPolicy" => round_trip::<ValidatingAdmissionPolicy>(&object),
@@ -72,7 +76,12 @@ fn objects_carry_the_standard_labels_and_the_releases_namespace() {
     for object in render(&EVERYTHING).0 {
         let kind = object["kind"].as_str().unwrap();
         let metadata = &object["metadata"];
-        let of_the_cluster = ["Cluster", "ValidatingAdmission", "CustomResourceDefinition"];
+        let of_the_cluster = [
+            "Cluster",
+            "ValidatingAdmission",
+            "CustomResourceDefinition",
+            "PriorityClass",
+        ];
         let cluster = of_the_cluster.iter().any(|beginning| kind.starts_with(beginning));
         let namespace = if cluster { Value::Null } else { NAMESPACE.into() };
         assert_eq!(metadata["namespace"], namespace, "{kind}");
@@ -230,7 +239,7 @@ fn other_properties_replace_the_pods() {
 
 #[test]
 fn the_process_knows_its_namespace_and_its_image() {
-    let objects = render(&[]);
+    let objects = render(&["priorityClass.create=false"]);
     let expected = json!([
         {
             "name": "PEON_LEASE_NAMESPACE",

@@ -116,6 +116,11 @@ impl Objects {
         self.all(kind).into_iter().find(|o| o["metadata"]["name"] == name)
     }
 
+    /// The kinds, of each object.
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|o| o["kind"].as_str())
+    }
+
     /// The pod template of the Deployment.
     pub fn pod(&self) -> &Value {
         &self.only("Deployment")["spec"]["template"]

@@ -208,6 +208,12 @@ fn the_notes_lead_to_a_first_task() {
     let (manifests, rest) = rest.split_once("\nEND\n").unwrap();
     assert_valid(&serde_yaml::from_multiple::<Value>(manifests).unwrap());
     assert!(rest.contains("kubectl -n druid get pt"), "{rest}");
+    assert!(!text.contains("cluster-admin"), "{text}");
+    let everywhere = notes(&[]);
+    assert!(
+        everywhere.contains("cluster-admin") && everywhere.contains("scope=namespace"),
+        "{everywhere}"
+    );
     assert!(notes(&["crds.install=false"]).contains("not installed by this release"));
 }
 

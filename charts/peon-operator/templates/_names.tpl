@@ -83,6 +83,19 @@ Name of the Lease by which the operator's pods choose a leader.
 {{- end }}
 
 {{/*
+PriorityClass of the pods of operator and VirtualMiddleManagers; empty for none. The value of a PriorityClass cannot be
+changed, so it is a part of the name: another value is another object.
+*/}}
+{{- define "peon-operator.priorityClassName" -}}
+{{- if .Values.priorityClassName -}}
+{{- .Values.priorityClassName -}}
+{{- else if .Values.priorityClass.create -}}
+{{- $value := int64 .Values.priorityClass.value | toString | replace "-" "minus-" -}}
+{{- printf "%s-%s-%s" (include "peon-operator.fullname" .) .Release.Namespace $value -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 The operator's ServiceAccount as the subject of a binding.
 */}}
 {{- define "peon-operator.subjects" -}}

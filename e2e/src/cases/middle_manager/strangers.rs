@@ -240,6 +240,7 @@ fn forged(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
         task["metadata"][kind] = json!({ key: value });
         refused(key, fixture.apply(NAMESPACE, &task))?;
     }
+    impostor(fixture, &refused)?;
     let running = manager.submit(&noop(fixture, "relabelled", 3_600_000))?;
     let name = manager.until_assigned(&running)?;
     for change in [
@@ -263,6 +264,50 @@ fn forged(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
     fixture.kubectl.run(&args)?;
     fixture.druid.shutdown(&running)?;
     manager.until_ended(&running).map(drop)
+}
+
+/// A service account named as that of a VirtualMiddleManager, which somebody made who may make service accounts.
+fn impostor(fixture: &Fixture, refused: &dyn Fn(&str, Result<()>) -> Result<()>) -> Result<()> {
+    let account = "impostor-vmm";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": account},
+        "rules": [{"apiGroups": ["peon.dev"], "resources": ["peontasks"], "verbs": ["create"]}],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
+    });
+    let service_account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
+    for object in [service_account, role, binding] {
+        fixture.apply(NAMESPACE, &object)?;
+    }
+    let user = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
+    let group = format!("--as-group=system:serviceaccounts:{NAMESPACE}");
+    let create = |task: &Value| {
+        let args = [
+            "create",
+            "-f",
+            "-",
+            "--namespace",
+            NAMESPACE,
+            &user,
+            &group,
+            "--as-group=system:serviceaccounts",
+            "--as-group=system:authenticated",
+        ];
+        fixture.kubectl.run_with_input(&args, &task.to_string()).map(drop)
+    };
+    let mut task = samples::noop("forged-by-an-impostor")?;
+    task["metadata"]["namespace"] = json!(NAMESPACE);
+    task["spec"]["suspend"] = json!(true);
+    task["spec"]["middleManagerRef"] = json!({"name": "impostor"});
+    let mut marked = task.clone();
+    marked["metadata"]["labels"] = json!({"peon.dev/middle-manager": "impostor"});
+    refused("a mark by an account of the right name", create(&marked))?;
+    // It may do the rest.
+    create(&task)
 }
 
 /// As much as may be sent by default is more than a task may have: it is taken and fails, and the process lives on.
