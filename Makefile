@@ -48,15 +48,16 @@ unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
 
 .PHONY: lint
-lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences and sources of dependencies, shell scripts
+lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences, sources and (where their database can be had) advisories of dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	$(CARGO_TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+	@./scripts/advisories.sh $(CARGO_TOOLS)/bin/cargo-deny
 	@./scripts/generated.sh
 
 .PHONY: audit
-audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of dependencies (fetches the advisory database)
+audit: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Known vulnerabilities of dependencies, before every release (fetches the advisory database, or fails)
 	$(CARGO_TOOLS)/bin/cargo-deny check advisories
 
 .PHONY: mutants
