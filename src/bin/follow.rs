@@ -148,6 +148,8 @@ struct Bench {
     namespace: String,
     work: Work,
     followers: Followers,
+    /// Those of the pods.
+    pod_uids: parking_lot::Mutex<Vec<String>>,
     /// Notified when a log stands differently.
     changed: Arc<Notify>,
     idle: u64,
@@ -183,6 +185,7 @@ impl Bench {
             namespace,
             work,
             followers,
+            pod_uids: parking_lot::Mutex::default(),
             changed,
             idle: memory("VmRSS")?,
         })
@@ -195,10 +198,13 @@ impl Bench {
             name: n.to_string(),
             uid: format!("bench-{n}"),
             task_id: n.to_string(),
+            created: None,
         };
         let ask = KeepLog {
             attempt: 1,
             pod: self.work.pods[n % self.work.pods.len()].clone(),
+            pod_uid: self.pod_uids.lock()[n % self.work.pods.len()].clone(),
+            seen: true,
             container: CONTAINER.to_owned(),
             sidecar: false,
             ended,
@@ -210,6 +216,11 @@ impl Bench {
 
     /// Begins all of them, and says of each when its pod has ended.
     async fn follow(&self) -> anyhow::Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        for pod in &self.work.pods {
+            let uid = api.get_metadata(pod).await?.uid().unwrap_or_default();
+            self.pod_uids.lock().push(uid);
+        }
         for n in 0..self.work.followers {
             self.ask(n, false);
         }
