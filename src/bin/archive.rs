@@ -11,12 +11,11 @@ use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand};
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use peon_operator::logs::archive::{Archive, ArchiveError};
-use peon_operator::logs::claim::Claimant;
+use peon_operator::logs::archive::Archive;
+use peon_operator::logs::claim::{Claim, Claimant};
 use peon_operator::logs::layout::InvalidKey;
 use peon_operator::logs::location::Location;
 use peon_operator::logs::parts::{Composed, LogRange, PartName, Piece};
-use peon_operator::logs::place::Place;
 use peon_operator::logs::store::Identity;
 use peon_operator::logs::task_archive::TaskArchive;
 
@@ -114,9 +113,9 @@ fn claimed(archive: &Archive, task: &Task) -> Result<TaskArchive, InvalidKey> {
     archive.of_claimant(&task.id, claimant)
 }
 
-async fn place(task: &TaskArchive) -> Result<Place, ArchiveError> {
-    let ended = |_| -> futures::future::BoxFuture<'static, bool> { Box::pin(std::future::ready(true)) };
-    task.place(&ended).await
+/// As if every task had ended.
+fn ended(_: Claim) -> futures::future::BoxFuture<'static, bool> {
+    Box::pin(std::future::ready(true))
 }
 
 #[tokio::main]
@@ -145,7 +144,8 @@ async fn main() -> anyhow::Result<()> {
         Step::Compose { task } => println!("{}", compose(&of(task)?).await?),
         Step::Report { task } => {
             let task = of(task)?;
-            task.put_report(input()?.into(), &place(&task).await?).await?;
+            task.put_report(input()?.into(), &task.place(&ended).await?)
+                .await?;
         }
         Step::ReadReport { task } => output(&of(task)?.read_report().await?.context("no report")?)?,
         Step::ReadLog { task, from, last } => {
@@ -195,7 +195,7 @@ async fn compose(task: &TaskArchive) -> anyhow::Result<String> {
     let pieces: Vec<_> = std::iter::once(Piece::Text(input()?.into()))
         .chain(parts)
         .collect();
-    Ok(match task.compose(&pieces, &place(task).await?).await? {
+    Ok(match task.compose(&pieces, &task.place(&ended).await?).await? {
         Composed::Written(bytes) => format!("written {bytes}"),
         Composed::Before(bytes) => format!("before {bytes}"),
         Composed::Nothing => "nothing".to_owned(),
@@ -210,7 +210,7 @@ async fn each(archive: &Archive, id: &str) -> anyhow::Result<()> {
         later: false,
     };
     let task = claimed(archive, &task)?;
-    let place = place(&task).await?;
+    let place = task.place(&ended).await?;
     let part = PartName::new(1, 0, "c")?;
     task.put_part(&part, id.to_owned().into()).await?;
     let pieces = [Piece::Text("log of ".into()), Piece::Part(part)];

@@ -17,7 +17,7 @@ use futures::future::try_join_all;
 use futures::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use peon_operator::kube::client;
 use peon_operator::logs::archive::Archive;
 use peon_operator::logs::follower::collect::Limits;
@@ -104,6 +104,9 @@ fn source(client: Client, namespace: &str, pod: String) -> Source {
         client,
         namespace: namespace.to_owned(),
         pod,
+        // Only followers look whose the name is.
+        pod_uid: String::new(),
+        owner_uid: String::new(),
         container: CONTAINER.to_owned(),
     }
 }
