@@ -103,6 +103,8 @@ pub mod logs {
     pub const GAP: &str = "Gap";
     /// True: the peon wrote nothing.
     pub const NO_LOG: &str = "NoLog";
+    /// True: it is there, and not under the task's id, which somebody else has.
+    pub const ID_CONFLICT: &str = "IdConflict";
     /// False: it is being read and written.
     pub const COLLECTING: &str = "Collecting";
     /// False: as many logs are read as the operator reads at a time.
@@ -115,6 +117,8 @@ pub mod logs {
 
 /// Reasons of `Recorded`.
 pub mod record {
+    /// In the history only, in the place of a verdict's: the PeonTask was deleted before it had one.
+    pub const DELETED: &str = "Deleted";
     /// True: the task is in the history.
     pub const RECORDED: &str = "Recorded";
     /// False: the store refuses, or does not answer. It is tried again.

@@ -12,6 +12,8 @@ use clap::{Parser, Subcommand};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use peon_operator::logs::archive::Archive;
+use peon_operator::logs::claim::{Claim, Claimant};
+use peon_operator::logs::layout::InvalidKey;
 use peon_operator::logs::location::Location;
 use peon_operator::logs::parts::{Composed, LogRange, PartName, Piece};
 use peon_operator::logs::store::Identity;
@@ -93,6 +95,27 @@ enum Step {
 struct Task {
     id: String,
     uid: String,
+    /// For a task of this namespace, `ns` where none is given, the keys of the id are claimed.
+    #[arg(long, default_value = "ns")]
+    namespace: String,
+    /// An earlier task of the namespace that has the keys has ended.
+    #[arg(long)]
+    later: bool,
+}
+
+fn claimed(archive: &Archive, task: &Task) -> Result<TaskArchive, InvalidKey> {
+    let claimant = Claimant {
+        namespace: task.namespace.clone(),
+        name: task.uid.clone(),
+        uid: task.uid.clone(),
+        created: task.later.then_some(Timestamp::UNIX_EPOCH),
+    };
+    archive.of_claimant(&task.id, claimant)
+}
+
+/// As if every task had ended.
+fn ended(_: Claim) -> futures::future::BoxFuture<'static, bool> {
+    Box::pin(std::future::ready(true))
 }
 
 #[tokio::main]
@@ -102,7 +125,7 @@ async fn main() -> anyhow::Result<()> {
     let properties = java_properties::read(file)?.into_iter().collect();
     let location = Location::from_properties(&properties)?.context("nothing is archived")?;
     let archive = Archive::open(location, Identity::Explicit)?;
-    let of = |task: &Task| archive.of_task(&task.id, &task.uid);
+    let of = |task: &Task| claimed(&archive, task);
     match &cli.step {
         Step::Part {
             task,
@@ -119,7 +142,11 @@ async fn main() -> anyhow::Result<()> {
             }
         }
         Step::Compose { task } => println!("{}", compose(&of(task)?).await?),
-        Step::Report { task } => of(task)?.put_report(input()?.into()).await?,
+        Step::Report { task } => {
+            let task = of(task)?;
+            task.put_report(input()?.into(), &task.place(&ended).await?)
+                .await?;
+        }
         Step::ReadReport { task } => output(&of(task)?.read_report().await?.context("no report")?)?,
         Step::ReadLog { task, from, last } => {
             let range = from.map(LogRange::From).or(last.map(LogRange::Last));
@@ -168,7 +195,7 @@ async fn compose(task: &TaskArchive) -> anyhow::Result<String> {
     let pieces: Vec<_> = std::iter::once(Piece::Text(input()?.into()))
         .chain(parts)
         .collect();
-    Ok(match task.compose(&pieces).await? {
+    Ok(match task.compose(&pieces, &task.place(&ended).await?).await? {
         Composed::Written(bytes) => format!("written {bytes}"),
         Composed::Before(bytes) => format!("before {bytes}"),
         Composed::Nothing => "nothing".to_owned(),
@@ -176,14 +203,21 @@ async fn compose(task: &TaskArchive) -> anyhow::Result<String> {
 }
 
 async fn each(archive: &Archive, id: &str) -> anyhow::Result<()> {
-    let task = archive.of_task(id, "each")?;
+    let task = Task {
+        id: id.to_owned(),
+        uid: "each".to_owned(),
+        namespace: "ns".to_owned(),
+        later: false,
+    };
+    let task = claimed(archive, &task)?;
+    let place = task.place(&ended).await?;
     let part = PartName::new(1, 0, "c")?;
     task.put_part(&part, id.to_owned().into()).await?;
     let pieces = [Piece::Text("log of ".into()), Piece::Part(part)];
-    let Composed::Written(bytes) = task.compose(&pieces).await? else {
+    let Composed::Written(bytes) = task.compose(&pieces, &place).await? else {
         bail!("not written");
     };
-    task.put_report(format!("report of {id}").into()).await?;
+    task.put_report(format!("report of {id}").into(), &place).await?;
     task.forget().await?;
     let log = task.read_log(LogRange::From(7)).await?.context("no log")?;
     let read = log.bytes.try_collect::<Vec<_>>().await?.concat();

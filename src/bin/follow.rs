@@ -17,7 +17,7 @@ use futures::future::try_join_all;
 use futures::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use peon_operator::kube::client;
 use peon_operator::logs::archive::Archive;
 use peon_operator::logs::follower::collect::Limits;
@@ -104,6 +104,9 @@ fn source(client: Client, namespace: &str, pod: String) -> Source {
         client,
         namespace: namespace.to_owned(),
         pod,
+        // Only followers look whose the name is.
+        pod_uid: String::new(),
+        owner_uid: String::new(),
         container: CONTAINER.to_owned(),
     }
 }
@@ -148,6 +151,8 @@ struct Bench {
     namespace: String,
     work: Work,
     followers: Followers,
+    /// Those of the pods.
+    pod_uids: parking_lot::Mutex<Vec<String>>,
     /// Notified when a log stands differently.
     changed: Arc<Notify>,
     idle: u64,
@@ -183,6 +188,7 @@ impl Bench {
             namespace,
             work,
             followers,
+            pod_uids: parking_lot::Mutex::default(),
             changed,
             idle: memory("VmRSS")?,
         })
@@ -195,10 +201,13 @@ impl Bench {
             name: n.to_string(),
             uid: format!("bench-{n}"),
             task_id: n.to_string(),
+            created: None,
         };
         let ask = KeepLog {
             attempt: 1,
             pod: self.work.pods[n % self.work.pods.len()].clone(),
+            pod_uid: self.pod_uids.lock()[n % self.work.pods.len()].clone(),
+            seen: true,
             container: CONTAINER.to_owned(),
             sidecar: false,
             ended,
@@ -210,6 +219,11 @@ impl Bench {
 
     /// Begins all of them, and says of each when its pod has ended.
     async fn follow(&self) -> anyhow::Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        for pod in &self.work.pods {
+            let uid = api.get_metadata(pod).await?.uid().unwrap_or_default();
+            self.pod_uids.lock().push(uid);
+        }
         for n in 0..self.work.followers {
             self.ask(n, false);
         }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::claim::Claimant;
 use super::layout::{self, InvalidKey, Layout};
 use super::location::Location;
 use super::parts::PartName;
@@ -59,6 +60,9 @@ pub enum ArchiveError {
         /// Bytes there.
         found: Option<u64>,
     },
+    /// Others replace the same claim again and again.
+    #[error("{0}: the claim on the keys of the id changes too often: it is tried again later")]
+    Contended(String),
     /// The store cannot be reached, or fails.
     #[error("{url}: the store failed, it is tried again later ({said})")]
     Failed {
@@ -120,12 +124,22 @@ impl Archive {
         &self.location
     }
 
-    /// What is kept for one task: by its Druid id, and by the uid of its `PeonTask`.
+    /// What is kept for one task: by its Druid id, and by the uid of its `PeonTask`. To be read: who writes says for whom
+    /// ([`Self::of_claimant`]).
     ///
     /// # Errors
     /// When the id cannot be in a key of this store, or the uid is none.
     pub fn of_task(&self, task_id: &str, uid: &str) -> Result<TaskArchive, InvalidKey> {
-        TaskArchive::new(self.clone(), task_id, uid)
+        TaskArchive::new(self.clone(), task_id, uid, None)
+    }
+
+    /// What is kept for one task, which claims the keys of its id when it writes.
+    ///
+    /// # Errors
+    /// As [`Self::of_task`].
+    pub fn of_claimant(&self, task_id: &str, claimant: Claimant) -> Result<TaskArchive, InvalidKey> {
+        let uid = claimant.uid.clone();
+        TaskArchive::new(self.clone(), task_id, &uid, Some(claimant))
     }
 
     /// Puts a finished task into the history of its namespace; again, with the same words, for the same task.

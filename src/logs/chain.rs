@@ -1,6 +1,6 @@
 //! The parts that a sidecar made of a log (pure).
 //!
-//! The cursor of a part is `b` and the offset in the log at which it ends. A part whose writer died before it had an
+//! The cursor of a part is `b` and the offset in the log at which it ends, of a line of ours `n` and that. A part whose writer died before it had an
 //! answer may be there beside the one that its successor made from the same place, of another length: what bytes a part
 //! has follows from where it begins and ends, so any parts that join are the log, and the longest such row is taken.
 
@@ -18,32 +18,51 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The longest row of this attempt's parts that begins with the log; of parts that are not a sidecar's nothing is
-    /// said.
+    /// The longest row of this attempt's parts; where one is gone it goes on with the next one that is there. Of parts
+    /// that are not a sidecar's nothing is said.
     #[must_use]
     pub fn of(parts: &[Part], attempt: u32) -> Self {
+        let ranges = Self::ranges(parts, attempt);
+        Self {
+            end: ranges.last().map_or(0, |(_, end, _)| *end),
+            parts: ranges.into_iter().map(|(_, _, name)| name).collect(),
+        }
+    }
+
+    /// The same row, each part with where it begins and ends.
+    #[must_use]
+    pub fn ranges(parts: &[Part], attempt: u32) -> Vec<(u64, u64, PartName)> {
         let range = |part: &Part| {
-            let end: u64 = part.name.cursor().strip_prefix('b')?.parse().ok()?;
+            let end = part.name.cursor().strip_prefix(['b', 'n'])?;
+            let end: u64 = end.parse().ok()?;
             let start = end.checked_sub(part.bytes)?;
             (part.name.attempt() == attempt && start < end).then(|| (start, end, part.name.clone()))
         };
         let mut ranges: Vec<_> = parts.iter().filter_map(range).collect();
         ranges.sort();
-        // By where it ends, the part with which a row may come there; none is as long as nothing.
-        let mut reached: BTreeMap<u64, Option<(u64, PartName)>> = BTreeMap::from([(0, None)]);
+        // By where it ends, the part with which a row may come there, and where that part's row went on from; none is as
+        // long as nothing.
+        let mut reached: BTreeMap<u64, Option<(u64, PartName, u64)>> = BTreeMap::from([(0, None)]);
         for (start, end, name) in ranges {
-            if reached.contains_key(&start) {
-                reached.entry(end).or_insert(Some((start, name)));
-            }
+            let furthest = reached.last_key_value().map_or(0, |(end, _)| *end);
+            let from = if reached.contains_key(&start) {
+                start
+            } else if start > furthest {
+                // They come in order: nothing that is there joins the two.
+                furthest
+            } else {
+                continue;
+            };
+            reached.entry(end).or_insert(Some((start, name, from)));
         }
-        let end = reached.last_key_value().map_or(0, |(end, _)| *end);
-        let (mut parts, mut at) = (Vec::new(), end);
-        while let Some(Some((start, name))) = reached.get(&at) {
-            parts.push(name.clone());
-            at = *start;
+        let mut at = reached.last_key_value().map_or(0, |(end, _)| *end);
+        let mut row = Vec::new();
+        while let Some(Some((start, name, from))) = reached.get(&at) {
+            row.push((*start, at, name.clone()));
+            at = *from;
         }
-        parts.reverse();
-        Self { parts, end }
+        row.reverse();
+        row
     }
 
     /// The name of the next part, if it has so many bytes.
@@ -53,6 +72,22 @@ impl Chain {
     pub fn next(&self, attempt: u32, bytes: u64) -> Result<PartName, InvalidCursor> {
         let sequence = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
         PartName::new(attempt, sequence, &format!("b{}", self.end + bytes))
+    }
+
+    /// The name of the next part, if it is a line of ours of so many bytes.
+    ///
+    /// # Errors
+    /// Never: a number is a cursor.
+    pub fn next_of_ours(&self, attempt: u32, bytes: u64) -> Result<PartName, InvalidCursor> {
+        let sequence = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
+        PartName::new(attempt, sequence, &format!("n{}", self.end + bytes))
+    }
+
+    /// Whether a part has what the task wrote, as it wrote it.
+    #[must_use]
+    pub fn is_raw(part: &PartName) -> bool {
+        let end = part.cursor().strip_prefix('b');
+        end.is_some_and(|end| end.parse::<u64>().is_ok())
     }
 
     /// Adds a part that was written.
@@ -122,13 +157,27 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_part_that_is_gone_the_row_goes_on() {
+        assert_eq!(ends(&[part(1, 0, 1, 5)]), ["b5"]);
+        assert_eq!(ends(&[part(1, 0, 0, 5), part(1, 1, 6, 9)]), ["b5", "b9"]);
+        assert_eq!(
+            ends(&[
+                part(1, 0, 0, 5),
+                part(1, 2, 7, 8),
+                part(1, 2, 7, 9),
+                part(1, 3, 8, 20)
+            ]),
+            ["b5", "b8", "b20"]
+        );
+    }
+
+    #[test]
     fn what_does_not_join_is_not_taken() {
         let odd = |cursor: &str| Part {
             name: PartName::new(1, 0, cursor).unwrap(),
             bytes: 5,
         };
-        assert_eq!(ends(&[part(1, 0, 1, 5)]), [""; 0]);
-        assert_eq!(ends(&[part(1, 0, 0, 5), part(1, 1, 6, 9)]), ["b5"]);
+        assert_eq!(ends(&[part(1, 0, 0, 5), part(1, 1, 4, 9)]), ["b5"]);
         assert_eq!(
             ends(&[part(2, 0, 0, 5), odd("5"), odd("2026"), odd("b"), odd("b3")]),
             [""; 0]

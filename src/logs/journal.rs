@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::archive::{Archive, ArchiveError};
+use crate::api::conditions::logs::ID_CONFLICT;
+
 use super::record::{Entry, Record, Recorded};
 
 /// How long a store may take for an entry: a verdict waits for it.
@@ -83,8 +85,13 @@ impl Journal {
         if let (Some(task), Some(log)) = (task, &mut record.log)
             && log.archived
         {
-            log.url = Some(task.log_url());
-            record.report_url = Some(task.report_url());
+            let (url, report) = if log.reason == ID_CONFLICT {
+                (task.log_url_aside(), task.report_url_aside())
+            } else {
+                (task.log_url(), task.report_url())
+            };
+            log.url = Some(url);
+            record.report_url = Some(report);
         }
         record
     }

@@ -5,6 +5,9 @@
 
 use jiff::Timestamp;
 use object_store::path::Path;
+use sha2::{Digest, Sha256};
+
+use crate::api::names::hex;
 
 use super::location::Location;
 use super::parts::PartName;
@@ -103,16 +106,49 @@ impl Layout {
         self.own(&format!("composed/{}", name(uid)?))
     }
 
-    /// Where something is written before it gets its final name; only in a directory, where others would see it grow
-    /// and where a temporary name beside a long one would be too long.
+    /// Where something is written before it gets its final name: what takes several requests, since no store finishes
+    /// those on condition; and in a directory everything, since others would see it grow there and a temporary name
+    /// beside a long one would be too long.
     ///
     /// # Errors
     /// As [`Self::parts`].
-    pub fn staged(&self, uid: &str, what: &str) -> Result<Option<Path>, InvalidKey> {
-        match self.kind {
-            Kind::File => self.own(&format!("staged/{}.{what}", name(uid)?)).map(Some),
-            Kind::Google | Kind::Folders => Ok(None),
+    pub fn staged(&self, uid: &str, what: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("staged/{}.{what}", name(uid)?))
+    }
+
+    /// Whether nothing is written under its final name at once: in a directory.
+    #[must_use]
+    pub fn stages_all(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    /// The log (`log`) or the report (`report.json`) of a task that does not have the keys of its id, by its
+    /// `PeonTask`'s uid.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn aside(&self, uid: &str, what: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("tasks/{}/{what}", name(uid)?))
+    }
+
+    /// The claim on log and report of an id: by a hash of their keys, since in Google several ids may have the same.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn claim(&self, task_id: &str) -> Result<Path, InvalidKey> {
+        let log = self.log(task_id)?;
+        let mut key = log.as_ref();
+        // There the log of the id `a.report.json` is the report of the id `a`.
+        while let (Kind::Google, Some(shorter)) = (self.kind, key.strip_suffix(".report.json")) {
+            key = shorter;
         }
+        self.own(&format!("claims/{}", hex(&Sha256::digest(key))))
+    }
+
+    /// Whether claims are folders of numbered files: where nothing is replaced on condition, in a directory.
+    #[must_use]
+    pub fn numbers_claims(&self) -> bool {
+        self.kind == Kind::File
     }
 
     /// A file that is written with every part and every entry of the history, only in a directory. There a stock overlord

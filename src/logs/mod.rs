@@ -2,8 +2,11 @@
 //!
 //! * [`location`]: which store, read from Druid's own property names, by [`properties`] (pure);
 //! * [`layout`]: the keys of everything that is kept for a task (pure);
-//! * [`parts`]: the pieces of a log that is still written, and what a log is composed of (pure);
+//! * [`parts`]: the pieces of a log that is still written, and what a log is composed of (pure); [`rebuild`]: which they
+//!   are (pure);
 //! * [`store`]: the client of a store, with its credentials, retries and time-outs;
+//! * [`claim`]: whose log stands under a Druid id (pure), which `claims` keeps in a store and [`place`] obtains;
+//! * [`ours`]: how our lines in a log are told from a task's (pure);
 //! * [`archive`]: what is done with a store for all tasks, [`task_archive`] for one.
 //!
 //! * [`record`]: a finished task in the history (data only), which [`journal`] writes and [`history`] reads.
@@ -21,15 +24,20 @@
 
 pub mod archive;
 pub mod chain;
+pub mod claim;
+mod claims;
 pub mod follower;
 pub mod history;
 pub mod journal;
 pub mod layout;
 pub mod location;
+pub mod ours;
 pub mod pace;
 pub mod parts;
+pub mod place;
 pub mod plain_file;
 pub mod properties;
+pub mod rebuild;
 pub mod record;
 pub mod report;
 pub mod sidecar;

@@ -73,11 +73,11 @@ impl Pace {
         }
     }
 
-    /// What the log says at its end when bytes were dropped. The line before it may have been cut.
+    /// What is said when bytes were dropped.
     #[must_use]
     pub fn notice(&self, dropped: u64) -> String {
         format!(
-            "\npeon log: {dropped} bytes more were written and are not kept, at most {} are\n",
+            "{dropped} bytes more were written and are not kept, at most {} are",
             self.max_bytes
         )
     }
@@ -149,7 +149,7 @@ mod tests {
                 "{archived} {written}"
             );
         }
-        assert_eq!(PACE.notice(9).matches(" 9 bytes").count(), 1);
+        assert!(PACE.notice(9).starts_with("9 bytes"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! the kubelet loses patience; what is in it by then stays there. The verdict is written anew with every step, because
 //! nobody knows which one is the last.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,14 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::archive::Archive;
+use super::archive::{Archive, ArchiveError};
 use super::chain::Chain;
+use super::claim::Claimant;
 use super::location::Location;
 use super::pace::{self, Pace, Seen, Step};
-use super::parts::{Composed, Part, Piece};
+use super::parts::{Composed, Part};
+use super::place;
+use super::rebuild::Rebuilt;
 use super::sidecar_config::SidecarConfig;
 pub use super::sidecar_files::Files;
 use super::spool::Spool;
@@ -87,7 +91,18 @@ fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
     let location = Location::from_properties(&properties)?.context("there is no druid.indexer.logs.type")?;
     // What the pod may do, its owner may do.
     let archive = Archive::open(location, Identity::Ambient)?;
-    let archive = archive.of_task(&config.task_id, &config.task_uid)?;
+    let archive = if config.namespace.is_empty() {
+        archive.of_task(&config.task_id, &config.task_uid)?
+    } else {
+        let claimant = Claimant {
+            namespace: config.namespace.clone(),
+            name: config.task_name.clone(),
+            uid: config.task_uid.clone(),
+            // It cannot tell whether a task before this one has ended.
+            created: None,
+        };
+        archive.of_claimant(&config.task_id, claimant)?
+    };
     Ok((config, archive))
 }
 
@@ -134,14 +149,16 @@ impl Sidecar<'_> {
                 Step::Part(length) => {
                     let bytes = self.spool.read(self.chain.end, length);
                     match self.succeeded("reading the log", bytes).await {
-                        Some(bytes) => self.add(bytes).await,
+                        Some(bytes) => self.add(bytes, false).await,
                         None => false,
                     }
                 }
                 Step::Dropped(bytes) => {
                     let notice = self.pace.notice(bytes);
-                    let archived = self.add(notice.clone().into_bytes()).await;
-                    self.verdict.notice = archived.then(|| notice.trim().to_owned());
+                    // The line before it may have been cut.
+                    let line = format!("\n[peon-operator] {notice}\n");
+                    let archived = self.add(line.into_bytes(), true).await;
+                    self.verdict.notice = archived.then_some(notice);
                     archived
                 }
                 Step::Done => break,
@@ -160,10 +177,15 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Archives the next part.
-    async fn add(&mut self, bytes: Vec<u8>) -> bool {
+    /// Archives the next part: what the peon wrote, or a line of ours.
+    async fn add(&mut self, bytes: Vec<u8>, is_ours: bool) -> bool {
         let length = bytes.len() as u64;
-        let added = match self.chain.next(self.config.attempt, length) {
+        let name = if is_ours {
+            self.chain.next_of_ours(self.config.attempt, length)
+        } else {
+            self.chain.next(self.config.attempt, length)
+        };
+        let added = match name {
             Ok(name) => {
                 let put = self.archive.put_part(&name, Bytes::from(bytes)).await;
                 put.map(|()| name).map_err(anyhow::Error::from)
@@ -188,7 +210,10 @@ impl Sidecar<'_> {
             }
         };
         while !self.verdict.report {
-            let put = self.archive.put_report(report.clone()).await;
+            let put = match self.archive.place(&place::never).await {
+                Ok(place) => self.archive.put_report(report.clone(), &place).await,
+                Err(error) => Err(error),
+            };
             self.verdict.report = self.succeeded("archiving the report", put).await.is_some();
         }
         self.say();
@@ -200,7 +225,7 @@ impl Sidecar<'_> {
         loop {
             let parts = self.archive.parts().await;
             let composed = match parts {
-                Ok(parts) => self.archive.compose(&self.pieces(&parts)).await,
+                Ok(parts) => self.compose_of(&parts).await,
                 Err(error) => Err(error),
             };
             match self.succeeded("composing the log", composed).await {
@@ -224,13 +249,13 @@ impl Sidecar<'_> {
         }
     }
 
-    fn pieces(&self, parts: &[Part]) -> Vec<Piece> {
-        let earlier = parts
-            .iter()
-            .map(|part| &part.name)
-            .filter(|name| name.attempt() < self.config.attempt);
-        let names = earlier.chain(&self.chain.parts);
-        names.cloned().map(Piece::Part).collect()
+    async fn compose_of(&self, parts: &[Part]) -> Result<Composed, ArchiveError> {
+        let attempts = parts.iter().map(|part| part.name.attempt());
+        let attempts: BTreeSet<_> = attempts.filter(|n| *n <= self.config.attempt).collect();
+        let rebuilt = attempts.into_iter().map(|n| Rebuilt::of(parts, n, &[]));
+        let pieces: Vec<_> = rebuilt.flat_map(|r| r.pieces).collect();
+        let place = self.archive.place(&place::never).await?;
+        self.archive.compose(&pieces, &place).await
     }
 
     /// What came of it; after a failure the store is left alone for a while.

@@ -25,6 +25,13 @@ pub struct SidecarConfig {
     pub task_id: String,
     /// The uid of its `PeonTask`, by which the archive keeps parts.
     pub task_uid: String,
+    /// Namespace and name of its `PeonTask`, for which the keys of its id are claimed. Without them its report is put
+    /// where only we read it.
+    #[serde(default)]
+    pub namespace: String,
+    /// See [`Self::namespace`].
+    #[serde(default)]
+    pub task_name: String,
     /// Number of the attempt, from 1.
     pub attempt: u32,
     /// Whether to make the parts one log at the end. Not where the task may be tried again: once the log is whole,
@@ -89,6 +96,8 @@ mod tests {
         let config = SidecarConfig {
             task_id: "x".into(),
             task_uid: "u".into(),
+            namespace: "ns".into(),
+            task_name: "n".into(),
             compose: true,
             attempt: 1,
             flush_seconds: 1,

@@ -8,6 +8,10 @@ pub struct KeepLog {
     pub attempt: u32,
     /// Name of its pod.
     pub pod: String,
+    /// Uid of that pod, as far as it is known.
+    pub pod_uid: String,
+    /// Whether the pod was seen just now.
+    pub seen: bool,
     /// The peon's container.
     pub container: String,
     /// Whether a sidecar reads it, and parts are all that is expected of it.
@@ -48,6 +52,8 @@ pub enum LogState {
         url: String,
         /// How many times something is missing.
         gaps: u32,
+        /// Why it is not where an overlord reads it, where somebody else has the keys of its id.
+        conflict: Option<String>,
     },
     /// The peon wrote nothing.
     Nothing,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut, S3CopyIfNotExists};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -138,6 +138,8 @@ fn s3(location: &Location, keys: Option<&S3Keys>) -> object_store::Result<Arc<dy
     let mut builder = builder
         .with_bucket_name(bucket)
         .with_client_options(options(endpoint.as_deref()))
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_copy_if_not_exists(S3CopyIfNotExists::Multipart)
         .with_retry(retry());
     if let Some(region) = region {
         builder = builder.with_region(region);

@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::logs::claim::Rival;
 use crate::logs::fixtures::{Faults, Faulty, When};
 use crate::logs::location::{Location, S3Encryption};
+use crate::logs::place::never;
 
 const UID: &str = "0b6f7b1e-0000-4000-8000-000000000001";
 const MIB: usize = 1024 * 1024;
@@ -32,16 +34,26 @@ fn archive(store: Arc<dyn ObjectStore>) -> Archive {
     Archive::over(store, location())
 }
 
+fn task_in(store: Arc<dyn ObjectStore>, namespace: &str, uid: &str) -> TaskArchive {
+    let claimant = Claimant {
+        namespace: namespace.into(),
+        name: "nightly".into(),
+        uid: uid.into(),
+        created: None,
+    };
+    archive(store).of_claimant("t", claimant).unwrap()
+}
+
 impl Ground {
     fn new() -> Self {
         let inner = Arc::new(InMemory::new());
-        let task = archive(inner.clone()).of_task("t", UID).unwrap();
+        let task = task_in(inner.clone(), "ns", UID);
         Self { inner, task }
     }
 
     fn behind(&self, faults: &Arc<Faults>) -> TaskArchive {
         let store = Faulty::over(self.inner.clone(), faults.clone());
-        archive(Arc::new(store)).of_task("t", UID).unwrap()
+        task_in(Arc::new(store), "ns", UID)
     }
 
     async fn log(&self) -> Option<Vec<u8>> {
@@ -51,7 +63,8 @@ impl Ground {
 
     async fn keys(&self) -> Vec<String> {
         let found: Vec<_> = self.inner.list(None).try_collect().await.unwrap();
-        found.into_iter().map(|meta| meta.location.to_string()).collect()
+        let keys = found.into_iter().map(|meta| meta.location.to_string());
+        keys.filter(|key| !key.contains("/.peon/claims/")).collect()
     }
 }
 
@@ -79,7 +92,13 @@ async fn pieces(task: &TaskArchive) -> Result<Vec<Piece>, ArchiveError> {
 }
 
 async fn compose(task: &TaskArchive) -> Result<Composed, ArchiveError> {
-    task.compose(&pieces(task).await?).await
+    let place = task.place(&never).await?;
+    task.compose(&pieces(task).await?, &place).await
+}
+
+async fn compose_text(task: &TaskArchive, text: Piece) -> Result<Composed, ArchiveError> {
+    let place = task.place(&never).await?;
+    task.compose(&[text], &place).await
 }
 
 #[tokio::test]
@@ -158,7 +177,7 @@ async fn a_composed_log_is_never_replaced_by_a_shorter_one() {
     );
     let lost = Piece::Text(Bytes::from_static(b"the log was lost"));
     assert_eq!(
-        ground.task.compose(&[lost]).await.unwrap(),
+        ground.task.compose(&[lost], &Place::Druids).await.unwrap(),
         Composed::Before(expected.len() as u64)
     );
     assert_eq!(ground.log().await, Some(expected));
@@ -176,7 +195,7 @@ async fn a_part_that_somebody_else_removed_ends_it() {
         .remove(vec![ground.task.archive.layout.part(UID, &part(1)).unwrap()])
         .await
         .unwrap();
-    let error = ground.task.compose(&stale).await.unwrap_err();
+    let error = ground.task.compose(&stale, &Place::Druids).await.unwrap_err();
     assert!(
         matches!(&error, ArchiveError::PartGone(name) if *name == part(1)),
         "{error}"
@@ -187,24 +206,130 @@ async fn a_part_that_somebody_else_removed_ends_it() {
 #[tokio::test]
 async fn another_task_of_the_same_id_writes_its_own_log() {
     let ground = Ground::new();
-    write(&ground.task, 3, 10).await;
+    let first = write(&ground.task, 3, 10).await;
     compose(&ground.task).await.unwrap();
-    let again = archive(ground.inner.clone()).of_task("t", "another-uid").unwrap();
-    let text = Piece::Text(Bytes::from_static(b"short"));
-    assert_eq!(again.compose(&[text]).await.unwrap(), Composed::Written(5));
-    assert_eq!(ground.log().await.unwrap(), b"short");
+    for (namespace, uid) in [("ns", "another-uid"), ("other", "third-uid")] {
+        let again = task_in(ground.inner.clone(), namespace, uid);
+        let place = again.place(&never).await.unwrap();
+        assert!(matches!(place, Place::Aside(_)), "{place:?}");
+        let text = Piece::Text(Bytes::from_static(b"short"));
+        assert_eq!(
+            again.compose(&[text], &place).await.unwrap(),
+            Composed::Written(5)
+        );
+        again.put_report(Bytes::from_static(b"{}"), &place).await.unwrap();
+        assert_eq!(
+            again.log_url_in(&place),
+            format!("s3://b/p/.peon/tasks/{uid}/log")
+        );
+        let read = again.read_log(LogRange::All).await.unwrap().unwrap();
+        assert_eq!(
+            read.bytes.try_collect::<Vec<_>>().await.unwrap().concat(),
+            b"short"
+        );
+        assert_eq!(again.read_report().await.unwrap().unwrap(), "{}");
+    }
+    assert_eq!(ground.log().await, Some(first));
+    assert_eq!(ground.task.read_report().await.unwrap(), None);
+}
+
+/// A process that was late has looked at the note, and gives its log its name after another one has.
+#[tokio::test]
+async fn a_log_gets_its_name_on_condition_that_nothing_has_it() {
+    // One request's worth, and more.
+    for bytes in [10, 5 * MIB] {
+        let ground = Ground::new();
+        let whole = write(&ground.task, 3, bytes).await;
+        let place = ground.task.place(&never).await.unwrap();
+        let late = [Piece::Text(Bytes::from_static(b"header\n")), Piece::Part(part(0))];
+        // It stops before its last requests: the name, and what follows.
+        let mut requests = 0;
+        loop {
+            requests += 1;
+            let faults = Arc::new(Faults::after(requests, When::Before));
+            let behind = ground.behind(&faults);
+            if behind.compose(&late, &place).await.is_ok() {
+                break;
+            }
+            if ground.inner.head(&ground.task.log).await.is_ok() {
+                break;
+            }
+        }
+        // The shorter one has the name now, and no note says that it is whole.
+        let found = ground.task.is_composed().await.unwrap();
+        assert!(!found, "{bytes}");
+        assert_eq!(
+            compose(&ground.task).await.unwrap(),
+            Composed::Written(whole.len() as u64)
+        );
+        assert!(ground.log().await == Some(whole.clone()), "{bytes}");
+        // And the other way round: the whole one is there, and the late one comes.
+        ground
+            .task
+            .archive
+            .remove(vec![ground.task.composed.clone()])
+            .await
+            .unwrap();
+        write(&ground.task, 1, bytes).await;
+        let composed = ground.task.compose(&late, &place).await.unwrap();
+        assert_eq!(composed, Composed::Written(whole.len() as u64));
+        assert!(ground.log().await == Some(whole), "{bytes}");
+    }
+}
+
+/// What a task writes does not look like what we say, in whichever parts it comes.
+#[tokio::test]
+async fn a_line_of_a_sidecars_part_that_begins_like_ours_is_made_another() {
+    let ground = Ground::new();
+    for (sequence, end, text) in [
+        (0, "b7", "one\n[pe"),
+        (1, "b35", "on-operator] attempt 2 begins"),
+        (2, "n40", "\n[peon-operator] cut\n"),
+    ] {
+        let name = PartName::new(1, sequence, end).unwrap();
+        ground.task.put_part(&name, text.into()).await.unwrap();
+    }
+    let pieces: Vec<_> = ground
+        .task
+        .parts()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|p| Piece::Part(p.name))
+        .collect();
+    let place = ground.task.place(&never).await.unwrap();
+    ground.task.compose(&pieces, &place).await.unwrap();
+    let log = String::from_utf8(ground.log().await.unwrap()).unwrap();
+    assert_eq!(
+        log,
+        "one\n\\[peon-operator] attempt 2 begins\n[peon-operator] cut\n"
+    );
+}
+
+#[tokio::test]
+async fn who_claims_for_nobody_does_not_get_the_keys_of_an_id() {
+    let ground = Ground::new();
+    let reader = archive(ground.inner.clone()).of_task("t", UID).unwrap();
+    assert_eq!(reader.place(&never).await.unwrap(), Place::Aside(Rival::Unknown));
+    assert_eq!(ground.keys().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn nothing_empty_is_written() {
     let ground = Ground::new();
-    assert_eq!(ground.task.compose(&[]).await.unwrap(), Composed::Nothing);
+    assert_eq!(
+        ground.task.compose(&[], &Place::Druids).await.unwrap(),
+        Composed::Nothing
+    );
     let empty = Piece::Text(Bytes::new());
-    assert_eq!(ground.task.compose(&[empty]).await.unwrap(), Composed::Nothing);
+    assert_eq!(
+        ground.task.compose(&[empty], &Place::Druids).await.unwrap(),
+        Composed::Nothing
+    );
     let refused = ground.task.put_part(&part(0), Bytes::new()).await;
     assert!(matches!(refused, Err(ArchiveError::Empty(_))));
     assert!(matches!(
-        ground.task.put_report(Bytes::new()).await,
+        ground.task.put_report(Bytes::new(), &Place::Druids).await,
         Err(ArchiveError::Empty(_))
     ));
     assert_eq!(ground.keys().await, Vec::<String>::new());
@@ -289,7 +414,7 @@ async fn logs_are_read_in_ranges() {
     let ground = Ground::new();
     assert!(ground.task.read_log(LogRange::Last(5)).await.unwrap().is_none());
     let text = Piece::Text(Bytes::from_static(b"0123456789"));
-    ground.task.compose(&[text]).await.unwrap();
+    compose_text(&ground.task, text).await.unwrap();
     for (range, expected) in [
         (LogRange::All, "0123456789"),
         (LogRange::From(7), "789"),
@@ -346,7 +471,10 @@ async fn the_history_is_listed_newest_first() {
 async fn a_dead_store_is_an_error_that_names_the_object() {
     let ground = Ground::new();
     let dead = ground.behind(&Arc::new(Faults::after(0, When::Before)));
-    let error = dead.put_report(Bytes::from_static(b"{}")).await.unwrap_err();
+    let error = dead
+        .put_report(Bytes::from_static(b"{}"), &Place::Druids)
+        .await
+        .unwrap_err();
     assert!(
         error
             .to_string()

@@ -8,6 +8,25 @@ use super::archive::{Archive, ArchiveError};
 
 /// Bytes of one request. S3 takes no less than 5 MiB and at most 10,000 of them, so a log may have 78 GiB.
 const CHUNK: usize = 8 * 1024 * 1024;
+/// Of the first request so many bytes are kept to know it by.
+const KEPT: usize = 64 * 1024;
+
+/// What was uploaded.
+pub(super) enum Whole {
+    /// It fits into one request, and nothing was sent yet.
+    Small(Bytes),
+    /// It is under the key of the upload; so many bytes.
+    Staged(u64),
+}
+
+impl Whole {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Small(bytes) => bytes.len() as u64,
+            Self::Staged(bytes) => *bytes,
+        }
+    }
+}
 
 /// An upload. Nothing can be seen of it until it is finished; an object that fits into one request is one request.
 pub(super) struct Upload<'a> {
@@ -16,6 +35,8 @@ pub(super) struct Upload<'a> {
     begun: Option<Box<dyn MultipartUpload>>,
     rest: BytesMut,
     bytes: u64,
+    /// The first chunk, once it was sent.
+    first: Bytes,
 }
 
 impl<'a> Upload<'a> {
@@ -26,6 +47,7 @@ impl<'a> Upload<'a> {
             begun: None,
             rest: BytesMut::new(),
             bytes: 0,
+            first: Bytes::new(),
         }
     }
 
@@ -48,26 +70,35 @@ impl<'a> Upload<'a> {
     async fn send(&mut self, chunk: Bytes) -> Result<(), ArchiveError> {
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
-            None => self
-                .archive
-                .store
-                .put_multipart(self.key)
-                .await
-                .map_err(|e| self.failed(&e))?,
+            None => {
+                self.first = Bytes::copy_from_slice(&chunk[..chunk.len().min(KEPT)]);
+                self.archive
+                    .store
+                    .put_multipart(self.key)
+                    .await
+                    .map_err(|e| self.failed(&e))?
+            }
         };
         let sent = begun.put_part(PutPayload::from(chunk)).await;
         self.begun = Some(begun);
         sent.map_err(|e| self.failed(&e))
     }
 
-    /// Makes the object visible and says how many bytes it has; with none, there is no object.
-    pub(super) async fn finish(mut self) -> Result<u64, ArchiveError> {
+    /// The first bytes, at most so many, and not more than 64 KiB.
+    pub(super) fn beginning(&self, most: usize) -> Bytes {
+        let of: &[u8] = if self.begun.is_some() {
+            &self.first
+        } else {
+            &self.rest
+        };
+        Bytes::copy_from_slice(&of[..of.len().min(most)])
+    }
+
+    /// Makes the object visible, where it takes more than one request; what takes only one is the caller's to send.
+    pub(super) async fn finish(mut self) -> Result<Whole, ArchiveError> {
         let rest = self.rest.split().freeze();
         if self.begun.is_none() {
-            if !rest.is_empty() {
-                self.archive.put(self.key, rest).await?;
-            }
-            return Ok(self.bytes);
+            return Ok(Whole::Small(rest));
         }
         if let Err(error) = self.send(rest).await {
             self.abort().await;
@@ -79,7 +110,7 @@ impl<'a> Upload<'a> {
             let _ = begun.abort().await;
             return Err(self.failed(&error));
         }
-        Ok(self.bytes)
+        Ok(Whole::Staged(self.bytes))
     }
 
     /// Gives it up. A store that cannot be told keeps what was sent until its own rules remove it.

@@ -425,6 +425,7 @@ fn owner(snapshot: &Snapshot) -> Owner {
         name: snapshot.task.name_any(),
         uid: snapshot.task.uid().unwrap_or_default(),
         task_id: task_id(snapshot),
+        created: snapshot.task.metadata.creation_timestamp.as_ref().map(|t| t.0),
     }
 }
 

@@ -48,12 +48,17 @@ impl Word {
                 "the log is on its way to the store".to_owned(),
             ),
             LogState::Failing { message } => (false, logs::STORE_FAILED, message.clone()),
-            LogState::Archived { url, gaps: 0 } => (true, logs::ARCHIVED, url.clone()),
-            LogState::Archived { url, gaps } => (
-                true,
-                logs::GAP,
-                format!("{url}: something is missing in {gaps} places, which the log names"),
-            ),
+            LogState::Archived { url, gaps, conflict } => {
+                let missing = match gaps {
+                    0 => String::new(),
+                    gaps => format!(": something is missing in {gaps} places, which the log names"),
+                };
+                match conflict {
+                    Some(why) => (true, logs::ID_CONFLICT, format!("{url}{missing}; {why}")),
+                    None if missing.is_empty() => (true, logs::ARCHIVED, url.clone()),
+                    None => (true, logs::GAP, format!("{url}{missing}")),
+                }
+            }
             LogState::Nothing => (true, logs::NO_LOG, "the peon wrote nothing".to_owned()),
         };
         Self {
@@ -110,9 +115,15 @@ fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool
         .map(|e| e.container.clone())
         .filter(|c| !c.is_empty())
         .unwrap_or_else(|| PEON_CONTAINER.to_owned());
+    let seen = evidence.map(|e| e.pod_uid.clone()).filter(|uid| !uid.is_empty());
+    let is_seen = seen.is_some();
     Step::Act(Action::KeepLog(KeepLog {
         attempt: snapshot.attempt(),
         pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
+        pod_uid: seen
+            .or_else(|| snapshot.task.status.as_ref()?.pod_uid.clone())
+            .unwrap_or_default(),
+        seen: is_seen,
         container,
         sidecar,
         ended,

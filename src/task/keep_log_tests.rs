@@ -19,6 +19,7 @@ fn archived() -> LogState {
     LogState::Archived {
         url: URL.into(),
         gaps: 0,
+        conflict: None,
     }
 }
 
@@ -68,6 +69,7 @@ fn the_log_is_read_as_soon_as_the_peon_runs() {
     let ask = ask_of(plan(&with(Some(evidence(running())), false, None), at(150)));
     assert_eq!((ask.attempt, ask.ended, ask.last), (1, false, false));
     assert_eq!(ask.pod, "nightly-1");
+    assert_eq!((ask.pod_uid, ask.seen), (evidence(running()).pod_uid, true));
     // Once it was asked for, the status is what it always is.
     let status = settled(
         &with(Some(evidence(running())), false, Some(LogState::Collecting)),

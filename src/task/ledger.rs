@@ -13,7 +13,7 @@ use super::rungs::Rungs;
 use super::slots::{Slots, Who};
 use crate::api::conditions::cause;
 use crate::api::{PeonTask, Phase};
-use crate::logs::follower::Followers;
+use crate::logs::follower::{Followers, LastWord};
 
 /// The indexes.
 #[derive(Debug, Default)]
@@ -76,11 +76,20 @@ impl Ledger {
         }
     }
 
+    /// A task is gone, and this is what it was. Names the tasks that may go on because of it.
+    pub fn deleted(&self, task: &PeonTask) -> Vec<Who> {
+        let uid = task.uid().unwrap_or_default();
+        if let Some(logs) = self.logs.get() {
+            logs.gone(&uid, super::record::last_word(task));
+        }
+        self.gone(&uid)
+    }
+
     /// A task is gone. Names the tasks that may go on because of it.
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
         if let Some(logs) = self.logs.get() {
-            logs.gone(uid);
+            logs.gone(uid, LastWord::None);
         }
         self.slots.forget(uid)
     }

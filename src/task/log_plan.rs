@@ -46,6 +46,17 @@ pub struct SidecarPlan {
     pub properties_from: Vec<PropertiesSource>,
 }
 
+/// The PeonTask whose log it is.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskNames<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+}
+
 /// What the peon's script does with its output.
 #[must_use]
 pub fn output(plan: Option<&LogPlan>) -> Output {
@@ -59,10 +70,12 @@ pub fn output(plan: Option<&LogPlan>) -> Output {
 impl SidecarPlan {
     /// The sidecar's file in the attempt's ConfigMap.
     #[must_use]
-    pub fn file(&self, task_id: &str, uid: &str, attempt: u32) -> (&'static str, String) {
+    pub fn file(&self, task_id: &str, task: &TaskNames, attempt: u32) -> (&'static str, String) {
         let config = SidecarConfig {
             task_id: task_id.to_owned(),
-            task_uid: uid.to_owned(),
+            task_uid: task.uid.to_owned(),
+            namespace: task.namespace.to_owned(),
+            task_name: task.name.to_owned(),
             compose: self.compose,
             attempt,
             flush_seconds: self.flush_seconds,

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use serde_json::{Map, Value, json};
 
 use super::launch;
-use super::log_plan::{self, LogPlan, SidecarPlan};
+use super::log_plan::{self, LogPlan, SidecarPlan, TaskNames};
 use super::payload_volume;
 use super::pod_template::{default_to, merge_list, object, take_peon};
 use super::properties_file;
@@ -152,7 +152,12 @@ impl Attempt<'_> {
             Some(from) => data.extend(payload_volume::files(from, self.payload)),
         }
         if let Some(sidecar) = self.sidecar() {
-            data.push(sidecar.file(&self.payload.id, self.task_uid, self.number));
+            let names = TaskNames {
+                namespace: self.namespace,
+                name: self.task_name,
+                uid: self.task_uid,
+            };
+            data.push(sidecar.file(&self.payload.id, &names, self.number));
         }
         ConfigMap {
             metadata: ObjectMeta {

@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use super::status::Draft;
 use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cut, record};
 use crate::api::{PeonTask, PeonTaskStatus, Phase};
+use crate::logs::follower::LastWord;
 use crate::logs::record::{Entry, LogRecord, Record, Recorded, VERSION};
 
 /// How often a store that refused an entry is asked again.
@@ -67,6 +68,19 @@ pub(super) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
 pub fn is_awaited(task: &PeonTask, now: Timestamp) -> bool {
     let status = task.status.as_ref();
     status.is_some_and(|s| !is_settled(s) && !deadlines::store_had_its_time(s, now))
+}
+
+/// What the history is to be told of a task whose object is gone, where its log was being read.
+#[must_use]
+pub fn last_word(task: &PeonTask) -> LastWord {
+    let Some(status) = task.status.as_ref().filter(|_| task.is_final()) else {
+        return LastWord::NoVerdict;
+    };
+    let has_log = conditions::is_true(&status.conditions, LOGS_ARCHIVED);
+    if conditions::is_true(&status.conditions, RECORDED) && has_log {
+        return LastWord::Recorded;
+    }
+    entry(task, status).map_or(LastWord::NoVerdict, |entry| LastWord::Final(Box::new(entry)))
 }
 
 fn is_settled(status: &PeonTaskStatus) -> bool {

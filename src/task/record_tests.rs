@@ -33,6 +33,7 @@ fn archived() -> LogState {
     LogState::Archived {
         url: "s3://bucket/id/log".into(),
         gaps: 0,
+        conflict: None,
     }
 }
 

@@ -196,8 +196,10 @@ impl Caches {
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::Delete(task) => {
-                let uid = task.uid().unwrap_or_default();
-                self.wake_these(self.ledger.gone(&uid));
+                self.wake_these(match &task.0 {
+                    Ok(task) => self.ledger.deleted(task),
+                    Err(_) => self.ledger.gone(&task.uid().unwrap_or_default()),
+                });
             }
             Event::InitDone => {
                 // What went while the watch was broken is told by nobody.

@@ -5,10 +5,11 @@ use std::{
     env, fs,
     path::PathBuf,
     process::Command,
+    thread,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{
     Place, azurite::Azurite, fake_gcs::FakeGcs, file::Directory, gibibyte, server::Folder,
@@ -156,6 +157,10 @@ fn check(place: &dyn Place, progress: &Progress) -> Result<()> {
         has_odd_id(place, id).with_context(|| format!("the id {id:?}"))?;
     }
     step.done("are written as Druid writes them");
+    let step = progress.step("tasks of one id");
+    has_one_owner(place, &archive).context("an id of several tasks")?;
+    are_beside_each_other(place).context("an id of several tasks at once")?;
+    step.done("each have their own log");
     reads_ranges(&archive).context("ranges")?;
     keeps_history(place, &archive).context("history")?;
     if let Some((properties, expected)) = place.refused() {
@@ -218,7 +223,9 @@ fn grows_and_is_composed(place: &dyn Place, archive: &Archive) -> Result<()> {
         "{said}"
     );
     archive.run(&["forget", "grows", UID], b"")?;
-    let left: BTreeSet<_> = place.keys()?.into_iter().collect();
+    // Whose the id is stays said.
+    let keys = place.keys()?.into_iter();
+    let left: BTreeSet<_> = keys.filter(|key| !key.contains(".peon/claims/")).collect();
     let mut expected = BTreeSet::from([log, place.report("grows")]);
     expected.extend(place.keeps());
     ensure!(left == expected, "left: {left:?}");
@@ -255,6 +262,73 @@ fn has_odd_id(place: &dyn Place, id: &str) -> Result<()> {
         place.read(&place.report(id))?.as_deref() == Some(report.as_bytes()),
         "no report"
     );
+    Ok(())
+}
+
+/// Whoever comes first has the id; a task of another namespace never gets it, a later one of the same one does.
+fn has_one_owner(place: &dyn Place, archive: &Archive) -> Result<()> {
+    let write = |uid: &str, more: &[&str]| -> Result<()> {
+        let text = format!("of {uid}\n");
+        let said = archive.text(&[&["compose", "shared", uid], more].concat(), text.as_bytes())?;
+        ensure!(said == format!("written {}", text.len()), "{said}");
+        archive.run(&[&["report", "shared", uid], more].concat(), text.as_bytes())?;
+        Ok(())
+    };
+    let has = |owner: &str, all: &[&str]| -> Result<()> {
+        let log = place.read(&place.log("shared"))?.unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        ensure!(
+            log == format!("of {owner}\n"),
+            "an overlord reads {log:?}, and not that of {owner}"
+        );
+        for uid in all {
+            for step in ["read-log", "read-report"] {
+                let read = archive.text(&[step, "shared", uid], b"")?;
+                ensure!(read == format!("of {uid}"), "{step} of {uid}: {read:?}");
+            }
+        }
+        Ok(())
+    };
+    write("uid-a", &[])?;
+    write("uid-b", &["--namespace=other"])?;
+    has("uid-a", &["uid-a", "uid-b"])?;
+    write("uid-c", &[])?;
+    has("uid-a", &["uid-a", "uid-b", "uid-c"])?;
+    write("uid-d", &["--later"])?;
+    has("uid-d", &["uid-a", "uid-b", "uid-c", "uid-d"])?;
+    write("uid-e", &["--later", "--namespace=other"])?;
+    has("uid-d", &["uid-a", "uid-b", "uid-c", "uid-d", "uid-e"])
+}
+
+/// Processes that claim one id at the same time: one has it, and all have their log.
+fn are_beside_each_other(place: &dyn Place) -> Result<()> {
+    let uids: Vec<String> = (0..6).map(|n| format!("raced-{n}")).collect();
+    let properties = place.properties();
+    let write = |uid: &str| -> Result<()> {
+        let archive = Archive::of(&properties)?;
+        archive.run(&["compose", "raced", uid], uid.as_bytes()).map(drop)
+    };
+    thread::scope(|scope| {
+        let all: Vec<_> = uids.iter().map(|uid| scope.spawn(|| write(uid))).collect();
+        all.into_iter()
+            .try_for_each(|one| one.join().map_err(|_| anyhow!("a process was not started"))?)
+    })?;
+    let log = place.read(&place.log("raced"))?.unwrap_or_default();
+    ensure!(
+        uids.iter().any(|uid| uid.as_bytes() == log),
+        "{log:?} is nobody's"
+    );
+    let archive = Archive::of(&place.properties())?;
+    for uid in &uids {
+        let read = archive.text(&["read-log", "raced", uid], b"")?;
+        ensure!(read == *uid, "{uid} reads {read:?}");
+    }
+    let aside: Vec<_> = place
+        .keys()?
+        .into_iter()
+        .filter(|key| key.contains(".peon/tasks/raced-"))
+        .collect();
+    ensure!(aside.len() == uids.len() - 1, "put aside: {aside:?}");
     Ok(())
 }
 
@@ -328,7 +402,7 @@ fn down() -> Result<()> {
     let said = archive.run(&["report", "t", UID], b"{}");
     let said = said.err().context("it was written")?.to_string();
     ensure!(
-        said.contains("s3://b/p/t/report.json: the store failed"),
+        said.contains("s3://b/p/.peon/claims/") && said.contains(": the store failed"),
         "{said}"
     );
     ensure!(!said.contains("hush"), "a secret is shown: {said}");

@@ -48,33 +48,47 @@ pub fn end(part: &PartName) -> Option<End> {
     read(part).map(|(_, end)| end)
 }
 
-/// The parts of an attempt that follow each other, from the first: the longest way, of several that are equally long the
-/// one that comes first by name.
+/// Whether a part comes right behind this one, or first where there is none.
+#[must_use]
+pub fn follows(part: &PartName, before: Option<&PartName>) -> bool {
+    read(part).is_some_and(|(follows, _)| follows == id(before))
+}
+
+/// The parts of an attempt that follow each other: the longest way, of several that are equally long the one that comes
+/// first by name. Where a part is gone it goes on with the next one that is there.
 #[must_use]
 pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
-    let of = |sequence: usize| {
-        parts
-            .iter()
-            .filter(move |p| p.name.attempt() == attempt && p.name.sequence() as usize == sequence)
-    };
+    let of = |part: &&Part| part.name.attempt() == attempt && read(&part.name).is_some();
+    let all: Vec<&Part> = parts.iter().filter(of).collect();
     // Ways to the parts of one sequence number; there are hardly ever two.
     let mut ways: Vec<Vec<&Part>> = vec![Vec::new()];
+    let mut next = 0;
     loop {
-        let length = ways[0].len();
         let mut longer = Vec::new();
-        for part in of(length) {
-            let Some((before, _)) = read(&part.name) else {
-                continue;
-            };
-            let way = ways.iter().find(|w| id(w.last().map(|p| &p.name)) == before);
+        for part in all.iter().filter(|p| p.name.sequence() == next) {
+            let way = ways
+                .iter()
+                .find(|w| follows(&part.name, w.last().map(|p| &p.name)));
             if let Some(way) = way {
-                longer.push(way.iter().copied().chain([part]).collect());
+                longer.push(way.iter().copied().chain([*part]).collect());
             }
         }
         if longer.is_empty() {
-            break;
+            // What comes next is gone, unless this is the end.
+            let behind = all.iter().filter(|p| p.name.sequence() >= next);
+            let Some(found) = behind.map(|p| p.name.sequence()).min() else {
+                break;
+            };
+            let way = ways.swap_remove(0);
+            let there = all.iter().filter(|p| p.name.sequence() == found);
+            longer = there
+                .map(|part| way.iter().copied().chain([*part]).collect())
+                .collect();
+            next = found;
         }
         ways = longer;
+        let Some(more) = next.checked_add(1) else { break };
+        next = more;
     }
     ways.swap_remove(0).into_iter().cloned().collect()
 }
@@ -110,7 +124,8 @@ mod tests {
         let end = super::end(&second.name).unwrap();
         assert_eq!((end.mark, end.gaps), (mark(20), 2));
         assert_eq!(chain(&all, 2), []);
-        assert_eq!(chain(&[second], 1), []);
+        // What was before it is gone.
+        assert_eq!(chain(std::slice::from_ref(&second), 1), [second]);
     }
 
     #[test]
@@ -128,5 +143,17 @@ mod tests {
         let name = PartName::new(1, 0, "4096").unwrap();
         assert_eq!(super::end(&name), None);
         assert_eq!(chain(&[Part { name, bytes: 1 }], 1), []);
+    }
+
+    #[test]
+    fn behind_a_part_that_is_gone_the_way_goes_on() {
+        let first = part(0, None, 10);
+        let second = part(1, Some(&first), 20);
+        let third = part(2, Some(&second), 30);
+        let fourth = part(3, Some(&third), 40);
+        let left = [first.clone(), third.clone(), fourth.clone()];
+        assert_eq!(chain(&left, 1), left);
+        assert!(follows(&fourth.name, Some(&third.name)) && !follows(&third.name, Some(&first.name)));
+        assert_eq!(chain(&left[1..], 1), left[1..]);
     }
 }

@@ -41,6 +41,8 @@ const END: Duration = Duration::from_secs(3);
 const ONE_FILE: u64 = 512 * 1024;
 /// A node that has not answered for so long since the container is known to have ended will not.
 const UNANSWERED: Duration = Duration::from_secs(60);
+/// No pod is deleted, made anew under its name, and its container begun within this time of having been seen.
+const JUST_NOW: Duration = Duration::from_secs(1);
 /// What the log says where its end may be missing.
 const DELETED: &str =
     "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
@@ -66,6 +68,8 @@ pub struct Limits {
 pub struct Goal {
     /// Its attempts.
     pub attempts: BTreeMap<u32, KeepLog>,
+    /// When the pod of an attempt was seen, for those that were.
+    pub seen: BTreeMap<u32, Instant>,
     /// Whether no attempt follows.
     pub last: bool,
     /// Whether its PeonTask is gone: what there is is archived, and no more is waited for.
@@ -139,13 +143,15 @@ impl Collector<'_> {
                 }
             }
         };
+        let mut seen = self.seen();
         let mut unanswered = None;
         // Whether the log came to its end, and is asked for once more.
         let mut confirming = false;
         let mut upload = Upload::default();
         let missing = loop {
             let ended_before = self.ended();
-            let eof = match self.source.open(log.reader.since()).await {
+            let seen = std::mem::take(&mut seen);
+            let eof = match self.source.open_it(log.reader.since(), seen).await {
                 Ok(stream) => {
                     unanswered = None;
                     log.reader.again();
@@ -209,6 +215,13 @@ impl Collector<'_> {
             }
         }
         self.finish(log, missing).await
+    }
+
+    /// Whether the pod was seen just now.
+    fn seen(&self) -> bool {
+        let goal = self.goal.borrow();
+        let seen = goal.seen.get(&self.attempt);
+        seen.is_some_and(|seen| seen.elapsed() < JUST_NOW)
     }
 
     fn ended(&self) -> bool {
@@ -345,11 +358,10 @@ impl Collector<'_> {
     async fn put(&self, slice: Slice, next: Next, _room: OwnedSemaphorePermit) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
-        let sequence = u32::try_from(next.sequence).unwrap_or(u32::MAX);
         let bytes = Bytes::from(slice.bytes);
         loop {
             // A mark's letters are those of a cursor: this does not fail.
-            if let Ok(name) = PartName::new(self.attempt, sequence, &cursor) {
+            if let Ok(name) = PartName::new(self.attempt, next.sequence, &cursor) {
                 let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
                 if put.is_ok() || self.goal.borrow().abandoned {
                     self.limits.metrics.archived(length, began.elapsed());

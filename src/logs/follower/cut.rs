@@ -14,6 +14,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::mark::{Hash, Mark};
+use crate::logs::ours;
 
 /// What the log says where something is missing. A runtime cuts the line that it writes when it rotates, and a kubelet
 /// that passes over files goes on within that line, with the first line of another file and without its time: so what is
@@ -249,6 +250,11 @@ impl Cutter {
     fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match &mut self.line {
             Line::Kept(mark) => {
+                // A place in the log counts what the container wrote, and not this. Whoever feeds this gives the beginning
+                // of a line at once.
+                if mark.read == 0 && ours::needs_escape(bytes) {
+                    out.push(b'\\');
+                }
                 out.extend_from_slice(bytes);
                 mark.read += bytes.len() as u64;
                 mark.hash = Hash(mark.hash).and(bytes).0;

@@ -22,16 +22,35 @@ const T3: &str = "2026-11-21T09:55:39.300000000Z";
 const NO_POD: &str =
     r#"{"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no pod"}"#;
 
+const POD_UID: &str = "0b6f7b1e-0000-4000-8000-000000000001";
+
+/// Which pods are asked for, and the uid that each has.
+#[derive(Clone)]
+struct Pods {
+    uid: Arc<Mutex<String>>,
+    looks: Arc<Mutex<u32>>,
+}
+
 /// An API server that answers each request for a log with the next of these streams, which then end; after the last one
 /// there is no pod.
-fn api_server(streams: Vec<Answer>, asked: &Arc<Mutex<Vec<String>>>) -> Client {
+fn api_server(streams: Vec<Answer>, asked: &Arc<Mutex<Vec<String>>>, pods: &Pods) -> Client {
     let streams = Arc::new(Mutex::new(VecDeque::from(streams)));
     let asked = asked.clone();
+    let pods = pods.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        asked.lock().push(request.uri().to_string());
-        let (code, body) = match streams.lock().pop_front() {
-            Some(stream) => (200, stream),
-            None => (404, Answer::from(NO_POD)),
+        let (code, body) = if request.uri().path().ends_with("/log") {
+            asked.lock().push(request.uri().to_string());
+            match streams.lock().pop_front() {
+                Some(stream) => (200, stream),
+                None => (404, Answer::from(NO_POD)),
+            }
+        } else if request.uri().path().contains("/pods/") {
+            *pods.looks.lock() += 1;
+            let pod = serde_json::json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                "metadata": {"name": "nightly-1", "uid": *pods.uid.lock()}});
+            (200, Answer::from(pod.to_string()))
+        } else {
+            (404, Answer::from(NO_POD))
         };
         let answer = Response::builder().status(code).body(body);
         async move { Ok::<_, Infallible>(answer.unwrap()) }
@@ -44,6 +63,8 @@ struct Scene {
     archive: Archive,
     woken: Arc<Notify>,
     asked: Arc<Mutex<Vec<String>>>,
+    pods: Pods,
+    task_id: &'static str,
 }
 
 impl Scene {
@@ -63,8 +84,12 @@ impl Scene {
             uploads: Arc::new(Semaphore::new(1)),
             metrics: LogMetrics::default(),
         };
+        let pods = Pods {
+            uid: Arc::new(Mutex::new(POD_UID.into())),
+            looks: Arc::default(),
+        };
         let followers = Followers::new(
-            api_server(streams, &asked),
+            api_server(streams, &asked, &pods),
             archive.clone(),
             limits,
             2,
@@ -76,6 +101,8 @@ impl Scene {
             archive,
             woken,
             asked,
+            pods,
+            task_id: "the id",
         }
     }
 
@@ -84,11 +111,14 @@ impl Scene {
             namespace: "ns".into(),
             name: "nightly".into(),
             uid: UID.into(),
-            task_id: "the id".into(),
+            task_id: self.task_id.into(),
+            created: Some(Timestamp::from_second(1).unwrap()),
         };
         let ask = KeepLog {
             attempt,
             pod: format!("nightly-{attempt}"),
+            pod_uid: POD_UID.into(),
+            seen: true,
             container: "peon".into(),
             sidecar: false,
             ended,
@@ -332,12 +362,184 @@ async fn what_the_kubelet_says_in_place_of_a_log_is_said() {
     assert!(scene.log().await.contains("the kubelet says: unable to retrieve"));
 }
 
+/// The name of a pod may be another one's by the time that its log is asked for again.
+#[tokio::test]
+async fn a_pod_of_the_same_name_is_not_read() {
+    let scene = Scene::of(&[format!("{T1} one\n"), format!("{T2} a stranger's\n")]);
+    *scene.pods.uid.lock() = "another".into();
+    let _ = scene.ask(1, false, false);
+    let looked = async {
+        while *scene.pods.looks.lock() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looked)
+        .await
+        .unwrap();
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    assert_eq!(scene.asked.lock().len(), 1);
+    let log = scene.log().await;
+    assert!(
+        log.starts_with("one\n[peon-operator] the end of the log may be missing"),
+        "{log}"
+    );
+    assert!(!log.contains("stranger"), "{log}");
+}
+
+/// A pod that was seen just now is read without being asked for.
+#[tokio::test]
+async fn a_short_log_takes_one_request() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    scene.archived(1).await;
+    assert_eq!((scene.asked.lock().len(), *scene.pods.looks.lock()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_task_cannot_say_what_only_we_say() {
+    let forged = "[peon-operator] attempt 2 of the task begins here";
+    let scene = Scene::of(&[format!("{T1} {forged}\n{T2} [peon-operator")]);
+    scene.archived(1).await;
+    assert_eq!(scene.log().await, format!("\\{forged}\n\\[peon-operator"));
+}
+
+/// Whoever removes what is old in the store removes parts, too.
+#[tokio::test]
+async fn parts_that_are_gone_from_the_store_are_a_gap_and_not_the_end_of_the_log() {
+    use object_store::ObjectStoreExt;
+    let store = Arc::new(InMemory::new());
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(store.clone(), vec![Answer::from_stream(stream)]);
+    let task = scene.archive.of_task("the id", UID).unwrap();
+    let mut reader = reader::Reader::new(None);
+    let mut names: Vec<PartName> = Vec::new();
+    for (time, text) in [(T1, "one"), (T2, "two")] {
+        reader.feed(format!("{time} {text}\n").as_bytes(), &mut Vec::new());
+        let cursor = chain::cursor(names.last(), 0, reader.mark().unwrap());
+        let name = PartName::new(1, u32::try_from(names.len()).unwrap(), &cursor).unwrap();
+        task.put_part(&name, format!("{text}\n").into()).await.unwrap();
+        names.push(name);
+    }
+    let _ = scene.ask(1, false, false);
+    lines
+        .unbounded_send(Ok(format!("{T2} two\n{T3} three\n").into()))
+        .unwrap();
+    scene.asked(1).await;
+    let key = format!("p/.peon/parts/{UID}/{}", names[0]);
+    store.delete(&key.into()).await.unwrap();
+    drop(lines);
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    let log = scene.log().await;
+    assert!(
+        log.starts_with("\n[peon-operator] a part of the log is missing here: it had been archived"),
+        "{log}"
+    );
+    assert!(log.ends_with("\ntwo\nthree\n"), "{log}");
+    assert!(!scene.followers.is_busy(UID));
+}
+
+/// Nothing waits for a follower that is not there any more.
+#[tokio::test]
+async fn who_cannot_archive_a_log_is_not_busy_with_it() {
+    let scene = Scene {
+        task_id: "no\u{7f}key",
+        ..Scene::of(&[])
+    };
+    assert!(matches!(scene.ask(1, true, true), LogState::Failing { .. }));
+    assert!(!scene.followers.is_busy(UID));
+    // Asked again, it says so again.
+    assert!(matches!(scene.ask(1, true, true), LogState::Failing { .. }));
+}
+
+#[tokio::test]
+async fn a_log_whose_id_another_namespace_has_is_put_aside_and_says_so() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    let claimant = crate::logs::claim::Claimant {
+        namespace: "another".into(),
+        name: "secret-name".into(),
+        uid: "u".into(),
+        created: None,
+    };
+    let other = scene.archive.of_claimant("the id", claimant).unwrap();
+    let place = other.place(&place::never).await.unwrap();
+    let text = crate::logs::parts::Piece::Text("theirs".into());
+    other.compose(&[text], &place).await.unwrap();
+    let LogState::Archived { url, conflict, .. } = scene.archived(1).await else {
+        panic!()
+    };
+    assert_eq!(url, format!("s3://b/p/.peon/tasks/{UID}/log"));
+    let conflict = conflict.unwrap();
+    assert!(
+        conflict.contains("another namespace") && !conflict.contains("secret-name"),
+        "{conflict}"
+    );
+    assert_eq!(scene.log().await, "one\n");
+}
+
+/// The newest of the history of the namespace, once there is one.
+async fn recorded(scene: &Scene) -> crate::logs::record::Record {
+    let recorded = async {
+        loop {
+            let entries = scene
+                .archive
+                .list_history("ns", Timestamp::UNIX_EPOCH, 10)
+                .await
+                .unwrap();
+            if let [entry] = entries.as_slice() {
+                let json = scene.archive.read_history(entry).await.unwrap().unwrap();
+                return serde_json::from_slice(&json).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), recorded)
+        .await
+        .unwrap()
+}
+
+/// A namespace that is deleted takes PeonTask and pod with it, and the log stays in the store.
+#[tokio::test]
+async fn a_task_that_is_deleted_while_it_runs_is_in_the_history_with_its_log() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    drop(lines);
+    let record = recorded(&scene).await;
+    assert_eq!((record.name.as_str(), record.uid.as_str()), ("nightly", UID));
+    assert_eq!(record.task_id.as_deref(), Some("the id"));
+    assert_eq!(record.reason.as_deref(), Some("Deleted"));
+    let log = record.log.unwrap();
+    assert!(log.archived, "{log:?}");
+    assert_eq!(log.url.as_deref(), Some("s3://b/p/the id/log"));
+    assert!(scene.log().await.starts_with("one\n"));
+}
+
+#[tokio::test]
+async fn a_task_that_is_deleted_when_its_log_is_there_is_in_the_history_once() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    scene.archived(1).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    assert_eq!(recorded(&scene).await.reason.as_deref(), Some("Deleted"));
+    // One that the history has already is not put there again.
+    let other = Scene::of(&[format!("{T1} one\n")]);
+    other.archived(1).await;
+    other.followers.gone(UID, LastWord::Recorded);
+    let entries = other
+        .archive
+        .list_history("ns", Timestamp::UNIX_EPOCH, 10)
+        .await
+        .unwrap();
+    assert_eq!(entries.len(), 0);
+}
+
 /// A process after the one that archived the log finds its note, and reads nothing.
 #[tokio::test]
 async fn what_was_archived_before_is_not_read_again() {
     let scene = Scene::of(&[format!("{T1} one\n")]);
     scene.archived(1).await;
-    scene.followers.gone(UID);
+    scene.followers.gone(UID, LastWord::None);
     assert_eq!(gaps(&scene.archived(1).await), 0);
     assert_eq!(scene.asked.lock().len(), 1);
     assert_eq!(scene.log().await, "one\n");

@@ -7,10 +7,13 @@ use crate::logs::archive::ArchiveError;
 /// Between attempts to reach a store, doubled each time up to the second.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// A store that fails for so long is not asked again: by then the task's status says that it was given up.
+pub(super) const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Says that the store fails, or works again.
 pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
 
-/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more.
+/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more, at most for a day.
 ///
 /// # Errors
 /// The last one, when nobody waits any more, or no repetition helps.
@@ -24,6 +27,7 @@ where
 {
     let (mut delay, most) = RETRY;
     let mut failed = false;
+    let began = tokio::time::Instant::now();
     loop {
         match action().await {
             Ok(done) => {
@@ -36,7 +40,11 @@ where
                 failed = true;
                 tell(Err(error.to_string()));
                 tracing::warn!(%error, "the store of logs failed");
-                if abandoned() || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
+                let given_up = began.elapsed() > GIVE_UP;
+                if abandoned()
+                    || given_up
+                    || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_))
+                {
                     return Err(error);
                 }
             }

@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod collect;
 pub mod cut;
+mod finish;
 mod insist;
 pub mod mark;
 pub mod reader;
@@ -10,12 +11,13 @@ pub mod source;
 pub mod spool;
 mod taken;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -24,9 +26,10 @@ use self::collect::{Collected, Collector, Goal, Limits};
 use self::insist::insist;
 use self::source::Source;
 use crate::logs::archive::{Archive, ArchiveError};
-use crate::logs::chain::Chain;
+use crate::logs::claim::Claimant;
 use crate::logs::journal::Journal;
-use crate::logs::parts::{Composed, PartName, Piece};
+use crate::logs::parts::PartName;
+use crate::logs::place;
 use crate::logs::record::{Entry, Recorded};
 use crate::logs::state::{KeepLog, Kept, LogState};
 use crate::logs::task_archive::TaskArchive;
@@ -39,6 +42,9 @@ const SPOOL_RETRY: Duration = Duration::from_secs(10);
 /// What the log says at its end where the sidecar did not say that it was all.
 const UNSAID: &str =
     "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
+
+/// What the log says where the operator's disk failed until the task was deleted.
+const UNREAD: &str = "\n[peon-operator] the end of the log is missing: it could not be kept on disk\n";
 
 /// Called with namespace and name of a task whose log stands differently.
 pub type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
@@ -54,6 +60,8 @@ pub struct Owner {
     pub uid: String,
     /// Id of the Druid task.
     pub task_id: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
 }
 
 /// Everybody who reads logs in this process.
@@ -72,8 +80,35 @@ struct Shared {
 }
 
 struct Job {
+    owner: Owner,
     goal: watch::Sender<Goal>,
     state: Arc<Mutex<LogState>>,
+    last_word: Arc<Mutex<LastWord>>,
+}
+
+impl Job {
+    /// Whether nobody reads or writes the log any more, whatever it said last.
+    fn is_over(&self) -> bool {
+        self.goal.is_closed()
+    }
+
+    fn is_settled(&self) -> bool {
+        matches!(*self.state.lock(), LogState::Archived { .. } | LogState::Nothing)
+    }
+}
+
+/// What is known of a task when its object is gone.
+#[derive(Debug, Clone, Default)]
+pub enum LastWord {
+    /// Nothing: nobody saw it go.
+    #[default]
+    None,
+    /// It has no verdict.
+    NoVerdict,
+    /// It has one, and the history is to have this of it.
+    Final(Box<Entry>),
+    /// The history has it, log and all.
+    Recorded,
 }
 
 impl std::fmt::Debug for Followers {
@@ -114,9 +149,16 @@ impl Followers {
         let job = jobs
             .entry(owner.uid.clone())
             .or_insert_with(|| begin(&self.0, owner.clone()));
+        if job.is_over() && !job.is_settled() {
+            // It ended before the log was there: it is begun again.
+            *job = begin(&self.0, owner.clone());
+        }
         job.goal.send_if_modified(|goal| {
             let before = goal.clone();
             goal.last |= last;
+            if ask.seen && !goal.attempts.contains_key(&ask.attempt) {
+                goal.seen.insert(ask.attempt, Instant::now());
+            }
             let known = goal.attempts.entry(ask.attempt).or_insert_with(|| ask.clone());
             known.ended |= ask.ended;
             known.complete |= ask.complete;
@@ -140,13 +182,22 @@ impl Followers {
     pub fn is_busy(&self, uid: &str) -> bool {
         let jobs = self.0.jobs.lock();
         jobs.get(uid)
-            .is_some_and(|job| !matches!(*job.state.lock(), LogState::Archived { .. } | LogState::Nothing))
+            .is_some_and(|job| !job.is_over() && !job.is_settled())
     }
 
-    /// The PeonTask is gone: what there is of its log is archived.
-    pub fn gone(&self, uid: &str) {
-        if let Some(job) = self.0.jobs.lock().remove(uid) {
-            job.goal.send_modify(|goal| goal.abandoned = true);
+    /// The PeonTask is gone: what there is of its log is archived, and the history gets what is known of the task, so that
+    /// something leads to the log.
+    pub fn gone(&self, uid: &str, word: LastWord) {
+        let Some(job) = self.0.jobs.lock().remove(uid) else {
+            return;
+        };
+        *job.last_word.lock() = word.clone();
+        job.goal.send_modify(|goal| goal.abandoned = true);
+        if job.is_over()
+            && let Some(entry) = word.entry(&job.owner)
+        {
+            let (shared, state) = (self.0.clone(), job.state.lock().clone());
+            tokio::spawn(async move { finish::record_gone(&shared, entry, &state).await });
         }
     }
 
@@ -161,7 +212,19 @@ impl Followers {
             .cloned()
             .collect();
         for uid in gone {
-            self.gone(&uid);
+            self.gone(&uid, LastWord::None);
+        }
+    }
+}
+
+impl LastWord {
+    /// The entry of a task whose log was archived before its object went; `None` where the history has it, or is likely
+    /// to.
+    fn entry(self, owner: &Owner) -> Option<Entry> {
+        match self {
+            Self::None | Self::Recorded => None,
+            Self::NoVerdict => Some(finish::deleted(owner, Timestamp::now())),
+            Self::Final(entry) => Some(*entry),
         }
     }
 }
@@ -169,12 +232,20 @@ impl Followers {
 fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
     let (sender, goal) = watch::channel(Goal::default());
     let state = Arc::new(Mutex::new(LogState::Queued));
-    match shared.archive.of_task(&owner.task_id, &owner.uid) {
+    let last_word: Arc<Mutex<LastWord>> = Arc::default();
+    let claimant = Claimant {
+        namespace: owner.namespace.clone(),
+        name: owner.name.clone(),
+        uid: owner.uid.clone(),
+        created: owner.created,
+    };
+    match shared.archive.of_claimant(&owner.task_id, claimant) {
         Ok(archive) => {
             let follower = Follower {
                 shared: shared.clone(),
                 state: state.clone(),
-                owner,
+                last_word: last_word.clone(),
+                owner: owner.clone(),
                 archive,
                 goal,
             };
@@ -186,13 +257,19 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
             };
         }
     }
-    Job { goal: sender, state }
+    Job {
+        owner,
+        goal: sender,
+        state,
+        last_word,
+    }
 }
 
 /// One task's.
 struct Follower {
     shared: Arc<Shared>,
     state: Arc<Mutex<LogState>>,
+    last_word: Arc<Mutex<LastWord>>,
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
@@ -207,9 +284,15 @@ impl Follower {
         }
         // A process before this one may have archived it, and not have lived to say so.
         if self.goal.borrow().last && self.is_archived().await {
-            let url = self.archive.log_url();
-            return self.say(LogState::Archived { url, gaps: 0 });
+            let state = match self.insist(|| self.place()).await {
+                Ok(place) => self.archived(0, &place),
+                Err(error) => LogState::Failing {
+                    message: error.to_string(),
+                },
+            };
+            return self.end(state).await;
         }
+        self.claim();
         loop {
             let places = self.shared.places.clone();
             let Ok(place) = places.acquire_owned().await else {
@@ -252,12 +335,38 @@ impl Follower {
                 return;
             }
         }
-        self.archive(read).await;
+        let state = self.archive(&read).await;
+        self.end(state).await;
+    }
+
+    async fn end(self, state: LogState) {
+        self.say(state.clone());
+        if !self.goal.borrow().abandoned {
+            return;
+        }
+        let word = self.last_word.lock().clone();
+        let entry = match word {
+            LastWord::Final(entry) => *entry,
+            LastWord::Recorded => return,
+            LastWord::None | LastWord::NoVerdict => finish::deleted(&self.owner, Timestamp::now()),
+        };
+        finish::record_gone(&self.shared, entry, &state).await;
+    }
+
+    /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
+    /// one gets them. A store that fails is asked again at the end.
+    fn claim(&self) {
+        let archive = self.archive.clone();
+        tokio::spawn(async move {
+            if let Err(error) = archive.place(&place::never).await {
+                tracing::debug!(%error, "the keys of an id are not claimed yet");
+            }
+        });
     }
 
     async fn is_archived(&self) -> bool {
-        let composed = self.insist(|| self.archive.compose(&[])).await;
-        matches!(composed, Ok(Composed::Before(_)))
+        let composed = self.insist(|| self.archive.is_composed()).await;
+        matches!(composed, Ok(true))
     }
 
     async fn collect(&self, attempt: u32, ask: KeepLog) -> Collected {
@@ -268,6 +377,8 @@ impl Follower {
                     client: self.shared.client.clone(),
                     namespace: self.owner.namespace.clone(),
                     pod: ask.pod.clone(),
+                    pod_uid: ask.pod_uid.clone(),
+                    owner_uid: self.owner.uid.clone(),
                     container: ask.container.clone(),
                 },
                 archive: &self.archive,
@@ -284,6 +395,13 @@ impl Follower {
                     self.tell(Err(format!(
                         "the operator cannot write to its spool {folder}: {error}"
                     )));
+                    if self.goal.borrow().abandoned {
+                        return Collected {
+                            rest: UNREAD.as_bytes().to_vec(),
+                            gaps: 1,
+                            ..Collected::default()
+                        };
+                    }
                     tokio::time::sleep(SPOOL_RETRY).await;
                 }
             }
@@ -318,7 +436,8 @@ impl Follower {
             return;
         };
         let cursor = chain::cursor(collected.parts.last(), collected.gaps, mark);
-        let sequence = u32::try_from(collected.parts.len()).unwrap_or(u32::MAX);
+        let last = collected.parts.last();
+        let sequence = last.map_or(0, |last| last.sequence().saturating_add(1));
         let Ok(name) = PartName::new(attempt, sequence, &cursor) else {
             return;
         };
@@ -328,67 +447,6 @@ impl Follower {
             Ok(()) => collected.parts.push(name),
             Err(_) => collected.rest = bytes.into(),
         }
-    }
-
-    async fn archive(&self, read: Vec<(u32, Collected)>) {
-        let report = read.last().and_then(|(_, c)| c.report.clone());
-        if let Some(report) = report.filter(|r| !r.is_empty()) {
-            let report = Bytes::from(report);
-            // It is said where it fails, and the log is not held up by a report that no repetition helps.
-            let _ = self.insist(|| self.archive.put_report(report.clone())).await;
-        }
-        let mut tries = 0;
-        let state = loop {
-            let composed = self.insist(|| self.compose(&read)).await;
-            let gaps = read.iter().map(|(_, c)| c.gaps).sum();
-            let url = self.archive.log_url();
-            match composed {
-                Ok(Composed::Written(_) | Composed::Before(_)) => break LogState::Archived { url, gaps },
-                Ok(Composed::Nothing) => break LogState::Nothing,
-                // Somebody else composes: what they left is looked at.
-                Err(ArchiveError::PartGone(_)) if tries < 5 => tries += 1,
-                Err(error) => {
-                    break LogState::Failing {
-                        message: error.to_string(),
-                    };
-                }
-            }
-        };
-        self.say(state);
-    }
-
-    async fn compose(&self, read: &[(u32, Collected)]) -> Result<Composed, ArchiveError> {
-        let parts = self.archive.parts().await?;
-        let known = |n: u32| read.iter().find(|(number, _)| *number == n).map(|(_, c)| c);
-        let mut attempts: BTreeSet<u32> = parts.iter().map(|p| p.name.attempt()).collect();
-        attempts.extend(read.iter().map(|(n, _)| n));
-        let mut pieces = Vec::new();
-        for attempt in attempts {
-            let rest = known(attempt).map_or(&[][..], |c| c.rest.as_slice());
-            let mut names = known(attempt).map(|c| c.parts.clone()).unwrap_or_default();
-            if names.is_empty() {
-                // A process before this one read it, or a sidecar.
-                let chain = chain::chain(&parts, attempt);
-                names = chain.into_iter().map(|p| p.name).collect();
-            }
-            if names.is_empty() {
-                names = Chain::of(&parts, attempt).parts;
-            }
-            if names.is_empty() && rest.is_empty() {
-                continue;
-            }
-            if attempt > 1 {
-                let text = format!("\n[peon-operator] attempt {attempt} of the task begins here\n");
-                pieces.push(Piece::Text(text.into()));
-            }
-            pieces.extend(names.into_iter().map(Piece::Part));
-            if !rest.is_empty() {
-                pieces.push(Piece::Text(Bytes::copy_from_slice(rest)));
-            }
-        }
-        // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
-        let _room = self.shared.limits.uploads.acquire().await;
-        self.archive.compose(&pieces).await
     }
 
     async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>

@@ -6,7 +6,7 @@ use futures::io::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::LogParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +20,10 @@ pub struct Source {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
+    /// Its uid, as far as it is known.
+    pub pod_uid: String,
+    /// Uid of the PeonTask that owns it.
+    pub owner_uid: String,
     /// The peon's container.
     pub container: String,
 }
@@ -38,7 +42,64 @@ pub enum Closed {
     Failed(String),
 }
 
+/// Whose a pod's name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// The pod's that is meant.
+    It,
+    /// Another one's, which came later.
+    Another,
+    /// Nobody's any more.
+    Nobody,
+}
+
 impl Source {
+    /// Whose the name of the pod is: a log is asked for by name only.
+    async fn named(&self) -> Result<Named, Closed> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let answer = tokio::time::timeout(TIMEOUT, pods.get_metadata_opt(&self.pod)).await;
+        let found = match answer {
+            Err(_) => return Err(Closed::Failed(format!("no answer within {TIMEOUT:?}"))),
+            Ok(Err(error)) => return Err(Closed::Failed(crate::kube::error::chain(&error))),
+            Ok(Ok(found)) => found,
+        };
+        let Some(found) = found else {
+            return Ok(Named::Nobody);
+        };
+        let is_the_one = if self.pod_uid.is_empty() {
+            let owners = found.owner_references();
+            owners.iter().any(|owner| owner.uid == self.owner_uid)
+        } else {
+            found.uid().as_ref() == Some(&self.pod_uid)
+        };
+        Ok(if is_the_one { Named::It } else { Named::Another })
+    }
+
+    /// Opens the stream as [`Self::open`] does, of this pod and no other that got its name. Where the pod was seen just now
+    /// (`seen`) it is not asked for: no other one's container runs under its name that soon. Else it is looked at before
+    /// and after, which takes two small requests.
+    ///
+    /// # Access control
+    /// pods: get. pods/log: get.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn open_it(
+        &self,
+        since: Option<Timestamp>,
+        seen: bool,
+    ) -> Result<impl AsyncBufRead + Unpin + use<>, Closed> {
+        if !seen && self.named().await? != Named::It {
+            return Err(Closed::Gone);
+        }
+        let stream = self.open(since).await?;
+        // One that went in between took no time to go: it was its log still.
+        if !seen && self.named().await? == Named::Another {
+            return Err(Closed::Gone);
+        }
+        Ok(stream)
+    }
+
     /// Opens the stream, from this time on, until the container ends.
     ///
     /// # Access control

@@ -28,7 +28,7 @@ pub(super) struct Log {
 /// What the name of the next part rests on.
 pub(super) struct Next {
     pub(super) before: Option<PartName>,
-    pub(super) sequence: usize,
+    pub(super) sequence: u32,
     pub(super) gaps: u32,
 }
 
@@ -53,7 +53,11 @@ impl Log {
     pub(super) fn next(&self) -> Next {
         Next {
             before: self.parts.last().cloned(),
-            sequence: self.parts.len(),
+            // One before it may be gone: parts are numbered by the last one, and not counted.
+            sequence: self
+                .parts
+                .last()
+                .map_or(0, |last| last.sequence().saturating_add(1)),
             gaps: self.gaps + self.reader.gaps(),
         }
     }

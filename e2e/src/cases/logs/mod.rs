@@ -3,6 +3,7 @@
 mod chatter;
 mod exits;
 mod interrupted;
+mod shared;
 mod written;
 
 use anyhow::{Context, Result, ensure};
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     cases.extend(exits::CASES);
     cases.extend(interrupted::CASES);
+    cases.extend(shared::CASES);
     cases
 }
 
