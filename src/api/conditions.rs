@@ -36,7 +36,7 @@ pub mod accepted {
     pub const INVALID_TEMPLATE: &str = "InvalidTemplate";
     /// The task asks for more than its template allows; the message says of what.
     pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
-    /// A chunk of the payload is missing; the message names it.
+    /// A chunk of the payload is missing; the message names it. Final once nobody is expected to complete it any more.
     pub const PAYLOAD_INCOMPLETE: &str = "PayloadIncomplete";
     /// The overlord has not assigned the task to its VirtualMiddleManager yet.
     pub const NOT_ASSIGNED: &str = "NotAssigned";
@@ -44,7 +44,9 @@ pub mod accepted {
     pub const SUBMISSIONS_DISABLED: &str = "SubmissionsDisabled";
     /// The VirtualMiddleManager submits no tasks of this type.
     pub const TYPE_NOT_LISTED: &str = "TypeNotListed";
-    /// The overlord refuses the task; the message is its own. Final, unless rights are missing.
+    /// The overlord does not let the user of `submissions.auth` submit the task; the message is its own. It is tried again.
+    pub const NOT_AUTHORIZED: &str = "NotAuthorized";
+    /// The overlord refuses the task; the message is its own. Final.
     pub const SUBMISSION_REFUSED: &str = "SubmissionRefused";
     /// The overlord to which the task is to be submitted does not answer.
     pub const OVERLORD_UNREACHABLE: &str = "OverlordUnreachable";

@@ -344,6 +344,16 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Suspended,
+        Self::Succeeded,
+        Self::Failed,
+    ];
+
     /// The phase as it is written in a status and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -117,7 +117,8 @@ pub enum Progress {
     Ended {
         /// How it ended.
         ended: Ended,
-        /// When that is said at the latest, its log being on its way; `None` where nothing is waited for.
+        /// The end is not announced before this time, since its log is on its way; `None`: at once. When the log has come the
+        /// status says so, and this is `None`, too.
         not_before: Option<Timestamp>,
     },
 }

@@ -118,23 +118,16 @@ fn count_tasks(health: &Health) {
     let Some(caches) = health.0.caches.lock().clone() else {
         return;
     };
-    let phases = [
-        Phase::Pending,
-        Phase::Starting,
-        Phase::Running,
-        Phase::Succeeded,
-        Phase::Failed,
-    ];
-    let mut counts = [0_usize; 5];
-    let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
-    for task in caches.tasks.state() {
-        if let Ok(task) = &task.0
-            && let Some(at) = phases.iter().position(|p| *p == phase(task))
-        {
-            counts[at] += 1;
+    health.0.metrics.tasks(|| {
+        let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
+        let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
+        for task in caches.tasks.state() {
+            if let Ok(task) = &task.0
+                && let Some((_, count)) = counts.iter_mut().find(|(p, _)| *p == phase(task))
+            {
+                *count += 1;
+            }
         }
-    }
-    for (phase, count) in phases.iter().zip(counts) {
-        health.0.metrics.tasks(phase.as_str(), count);
-    }
+        counts.map(|(phase, count)| (phase.as_str(), count)).to_vec()
+    });
 }

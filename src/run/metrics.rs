@@ -63,7 +63,11 @@ impl Default for Metrics {
                 inner.pass_seconds.clone(),
             );
             registry.register("verdicts", "Final verdicts by reason", inner.verdicts.clone());
-            registry.register("tasks", "PeonTasks in the cache by phase", inner.tasks.clone());
+            registry.register(
+                "tasks",
+                "PeonTasks by phase; of the replica that leads",
+                inner.tasks.clone(),
+            );
             registry.register(
                 "undecodable_objects",
                 "Objects that could not be read",
@@ -127,13 +131,20 @@ impl Metrics {
         self.0.leader.set(i64::from(leads));
     }
 
-    /// Sets the number of tasks in a phase.
-    pub fn tasks(&self, phase: &str, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.0
-            .tasks
-            .get_or_create(&[("phase", phase.to_owned())])
-            .set(count);
+    /// Sets the number of tasks in each phase, where this process leads. Every replica has all tasks in its cache: one that
+    /// does not lead has no such series, so that a sum over the replicas is right.
+    pub fn tasks(&self, phases: impl FnOnce() -> Vec<(&'static str, usize)>) {
+        if self.0.leader.get() == 0 {
+            self.0.tasks.clear();
+            return;
+        }
+        for (phase, count) in phases() {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.0
+                .tasks
+                .get_or_create(&[("phase", phase.to_owned())])
+                .set(count);
+        }
     }
 
     /// The metrics in the OpenMetrics text format.

@@ -16,27 +16,25 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use super::admit;
 use super::ledger::Ledger;
 use super::look::Eyes;
 use super::plan::{Action, task_id};
+use super::room;
+use super::shares::{Shares, Wake};
+use super::slots::Who;
 use super::snapshot::{Creation, Snapshot};
 use super::status_patch::replacing;
-use crate::api::{PeonTask, PeonTaskStatus, TaskFrom};
+use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
 use crate::logs::follower::Owner;
 use crate::run::clock::Clock;
 use crate::run::lease::{Leadership, NotLeader};
 
+mod read;
+
 /// No answer within this time is a failure, repeated later.
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Chunks of payloads in memory at the same time: 32 passes over tasks of 16 MiB would not fit it.
-const ROOM: u32 = 64;
-/// A small payload that is compressed may be a large one.
-const ROOM_OF_GZIP: u32 = ROOM / 2;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +43,8 @@ pub enum ActError {
     #[error("this process is not the leader")]
     NotLeader,
     /// The API server did not answer in time.
-    #[error("{0}: no answer within {TIMEOUT:?}")]
-    TimedOut(&'static str),
+    #[error("{0}: no answer within {1:?}")]
+    TimedOut(&'static str, Duration),
     /// The object was changed by somebody else meanwhile.
     #[error("{0}: the object was changed meanwhile")]
     Conflict(&'static str),
@@ -75,7 +73,7 @@ impl ActError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::NotLeader => "not_leader",
-            Self::TimedOut(_) => "timed_out",
+            Self::TimedOut(..) => "timed_out",
             Self::Conflict(_) => "conflict",
             Self::Api { .. } => "api",
             Self::Unsettled(_) => "unsettled",
@@ -91,7 +89,7 @@ pub struct Actor {
     leadership: Leadership,
     eyes: Eyes,
     ledger: Arc<Ledger>,
-    room: Arc<Semaphore>,
+    room: Shares,
 }
 
 impl Actor {
@@ -104,7 +102,8 @@ impl Actor {
             client,
             recorder,
             leadership,
-            room: Arc::new(Semaphore::new(ROOM as usize)),
+            // Nobody else to wake yet.
+            room: Shares::new(room::LIMITS, Arc::new(|_, _| {})),
         }
     }
 
@@ -113,6 +112,18 @@ impl Actor {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.eyes = Eyes::new(self.client.clone(), clock);
         self
+    }
+
+    /// Wakes tasks for which there is room for their payload.
+    #[must_use]
+    pub fn waking(mut self, wake: Wake) -> Self {
+        self.room = Shares::new(room::LIMITS, wake);
+        self
+    }
+
+    /// The task does not wait for room for its payload, or not any more.
+    pub fn leave_room(&self, who: &Who) {
+        self.room.leave(who);
     }
 
     /// Whether logs are archived.
@@ -131,20 +142,7 @@ impl Actor {
     pub async fn perform(&self, action: Action, snapshot: &mut Snapshot) -> Result<(), ActError> {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
-            Action::ReadPayload => {
-                snapshot.payload = Some(match snapshot.task.task_from() {
-                    Some(from) => {
-                        // Held until nothing is left of the payload but what is looked at.
-                        let _room = self.room.acquire_many(room_for(from)).await;
-                        let parts = self
-                            .eyes
-                            .read_chunks(&namespace, snapshot.task.metadata.uid.as_deref(), from)
-                            .await?;
-                        admit::chunked(&snapshot.task, from, parts)
-                    }
-                    None => admit::payload(snapshot),
-                });
-            }
+            Action::ReadPayload => self.read_payload(&namespace, snapshot).await?,
             Action::CreateConfigMap(config_map) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
                 let request = async { api.create(&PostParams::default(), &config_map).await };
@@ -158,7 +156,7 @@ impl Actor {
                 snapshot.live = Some(self.eyes.look_live(&namespace, &name, &task).await?);
             }
             Action::ReadWarnings { pod: _, uid } => {
-                snapshot.warnings = Some(self.eyes.read_warnings(&namespace, &uid).await?);
+                snapshot.warnings = Some(self.warnings(&namespace, &uid).await);
             }
             Action::LookNode { node, pod_uid } => {
                 snapshot.node = Some(self.eyes.look_node(&namespace, node, &pod_uid).await?);
@@ -299,7 +297,7 @@ impl Actor {
         self.leadership.check()?;
         let answer = tokio::time::timeout(TIMEOUT, request)
             .await
-            .map_err(|_| ActError::TimedOut(verb))?;
+            .map_err(|_| ActError::TimedOut(verb, TIMEOUT))?;
         match answer {
             Ok(object) => Ok(Creation::Created {
                 uid: object.meta().uid.clone().unwrap_or_default(),
@@ -429,13 +427,6 @@ fn owner(snapshot: &Snapshot) -> Owner {
     }
 }
 
-/// How much of the room a payload takes, by the number of its chunks; never more than there is.
-fn room_for(from: &TaskFrom) -> u32 {
-    let chunks = u32::try_from(from.config_maps.len() + from.secrets.len()).unwrap_or(ROOM);
-    let least = if from.gzip { ROOM_OF_GZIP } else { 1 };
-    chunks.clamp(least, ROOM)
-}
-
 /// What is gone, or is another object by now, needs nothing done to it.
 fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
@@ -458,33 +449,6 @@ pub(super) async fn timed<T>(
             verb,
             source: Box::new(error),
         }),
-        Err(_) => Err(ActError::TimedOut(verb)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::Chunk;
-
-    #[test]
-    fn few_large_payloads_are_read_at_once() {
-        let from = |chunks: usize, gzip| TaskFrom {
-            sha256: String::new(),
-            gzip,
-            config_maps: Vec::new(),
-            secrets: vec![
-                Chunk {
-                    name: "a".into(),
-                    key: "k".into()
-                };
-                chunks
-            ],
-        };
-        assert_eq!(room_for(&from(1, false)), 1);
-        assert_eq!(room_for(&from(1, true)), 32);
-        assert_eq!(room_for(&from(64, true)), ROOM);
-        // More than there is would never be had.
-        assert_eq!(room_for(&from(1000, false)), ROOM);
+        Err(_) => Err(ActError::TimedOut(verb, TIMEOUT)),
     }
 }

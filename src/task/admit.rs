@@ -128,7 +128,7 @@ pub struct Names {
     uid: String,
 }
 
-/// The payload of a task.
+/// The payload of a task. It is parsed once in a pass.
 ///
 /// # Errors
 /// `InvalidTask` with what to change, or `PayloadIncomplete`.
@@ -136,7 +136,13 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
     if let Some(read) = &snapshot.payload {
         return read.clone();
     }
-    let task = &*snapshot.task;
+    snapshot.inline.get_or_init(|| inline(&snapshot.task)).clone()
+}
+
+/// The payload that stands in the task itself.
+fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
+    #[cfg(test)]
+    tests::PARSED.with(|parsed| parsed.set(parsed.get() + 1));
     let (spec, id) = (&task.spec, task.default_task_id());
     let payload = match (&spec.task, &spec.task_json) {
         _ if task.task_from().is_some() => {
@@ -147,6 +153,14 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
         (None, None) => return Err(invalid("the payload was not read: please report this".into())),
     };
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+/// Checks the list of chunks that a task names, before any of them is read.
+///
+/// # Errors
+/// `InvalidTask` with what to change.
+pub fn chunk_list(from: &TaskFrom) -> Result<(), Refused> {
+    chunks::check(from).map_err(invalid)
 }
 
 /// The payload of a task that stands in chunks; `parts` are they, or why one of them cannot be had.
@@ -350,7 +364,40 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::task::fixtures::{snapshot, task, template};
+    use crate::task::fixtures::{POD_UID, snapshot, task, template};
+    use crate::task::plan::{Action, Step, plan};
+    use crate::task::snapshot::Creation;
+
+    thread_local! {
+        /// How many payloads this thread has parsed.
+        pub(super) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn a_pass_parses_the_payload_once() {
+        let inline = |spec: Value| with(spec, json!({"maxRunning": 3}));
+        for spec in [
+            json!({"task": {"type": "noop"}}),
+            json!({"taskJson": r#"{"type": "noop"}"#}),
+        ] {
+            let mut snapshot = inline(spec);
+            let before = PARSED.get();
+            let mut actions = Vec::new();
+            let now = crate::task::fixtures::at(100);
+            while let Step::Act(action) = plan(&snapshot, now) {
+                actions.push(action.name());
+                let created = |uid: &str| Some(Creation::Created { uid: uid.into() });
+                match action {
+                    Action::TakeSlot { .. } => snapshot.slot = Some(crate::task::slots::Slot::Taken),
+                    Action::CreateConfigMap(_) => snapshot.claim = created("map"),
+                    Action::CreatePod(_) => snapshot.creation = created(POD_UID),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(actions, ["take slot", "create configmap", "create pod"]);
+            assert_eq!(PARSED.get() - before, 1);
+        }
+    }
 
     fn with(spec: Value, template_spec: Value) -> Snapshot {
         let mut snapshot = snapshot(task(spec));

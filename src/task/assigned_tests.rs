@@ -10,9 +10,9 @@ use super::chunks::{Absent, Chunks, Kind};
 use super::deadlines;
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
 use super::ledger::Ledger;
-use super::plan::{Step, plan};
-use super::snapshot::Snapshot;
-use crate::api::conditions::accepted;
+use super::plan::{Action, Step, plan};
+use super::snapshot::{Live, Snapshot};
+use crate::api::conditions::{accepted, cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 
 /// A task of this type that names a VirtualMiddleManager.
@@ -123,13 +123,23 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
 fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
     let absent = Absent::Missing("the Secret task-0 of the payload".to_owned());
     let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         payload: Some(chunked(&task, &from, Err(absent))),
         ..snapshot(task)
     };
-    match plan(&snapshot, at(age)) {
-        Step::Settle(settlement) => *settlement,
-        Step::Act(action) => panic!("{action:?}"),
+    loop {
+        match plan(&snapshot, at(age)) {
+            Step::Settle(settlement) => return *settlement,
+            // Nobody gives a task up before it is certain that it has no pod.
+            Step::Act(Action::LookLive { .. }) if snapshot.live.is_none() => {
+                snapshot.live = Some(Live {
+                    config_map_owner: None,
+                    pod: None,
+                    task_version: None,
+                });
+            }
+            Step::Act(action) => panic!("{action:?}"),
+        }
     }
 }
 
@@ -155,7 +165,7 @@ fn chunks_that_are_still_being_created_are_waited_for_without_a_word() {
             later.status.unwrap().reason.as_deref(),
             Some(accepted::PAYLOAD_INCOMPLETE)
         );
-        assert!(later.refused_for_now);
+        assert_eq!(later.requeue, Some(Duration::from_secs(1)));
         // A clock that is behind does not make it young for ever.
         assert!(without_chunk(task, -60).status.is_some());
     }
@@ -163,17 +173,63 @@ fn chunks_that_are_still_being_created_are_waited_for_without_a_word() {
 
 #[test]
 fn chunks_that_nobody_will_create_any_more_fail_it() {
-    let waits = |task: PeonTask, age| without_chunk(task, age).status.unwrap().phase;
-    assert_eq!(waits(chunks_of(assigned("noop")), 599), Some(Phase::Pending));
-    let failed = without_chunk(chunks_of(assigned("noop")), 601).status.unwrap();
-    assert_eq!(failed.phase, Some(Phase::Failed));
-    assert_eq!(failed.reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
-    let said = serde_json::to_string(&failed.conditions).unwrap();
-    assert!(
-        said.contains("task-0") && said.contains("submit the task again"),
-        "{said}"
-    );
-    // Whoever submitted it with kubectl can repeat that.
-    let direct = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
-    assert_eq!(waits(direct, 86_400), Some(Phase::Pending));
+    let direct = || task(json!({"task": {"type": "noop", "id": ID}}));
+    for (waiting, from) in [(chunks_of(assigned("noop")), 0), (chunks_of(direct()), 3)] {
+        let noticed = without_chunk(waiting.clone(), 3);
+        let waiting = with_status(waiting, noticed.status.unwrap());
+        let soon = without_chunk(waiting.clone(), from + 598);
+        assert_eq!(soon.status.unwrap().phase, Some(Phase::Pending));
+        // It is looked at when its time has come, and rarely before.
+        assert_eq!(soon.requeue, Some(Duration::from_secs(2)));
+        let pause = without_chunk(waiting.clone(), 103).requeue;
+        assert_eq!(pause, Some(Duration::from_secs(25)));
+        let failed = without_chunk(waiting.clone(), from + 601).status.unwrap();
+        assert_eq!(failed.phase, Some(Phase::Failed));
+        assert_eq!(failed.reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
+        let said = serde_json::to_string(&failed.conditions).unwrap();
+        assert!(
+            said.contains("task-0") && said.contains("submit the task again"),
+            "{said}"
+        );
+        // Who holds the task gives nobody more time.
+        let mut held = waiting;
+        held.spec.suspend = true;
+        held.spec.start_deadline_seconds = Some(86_400);
+        let failed = without_chunk(held, from + 601).status.unwrap();
+        assert_eq!(failed.phase, Some(Phase::Failed));
+    }
+}
+
+#[test]
+fn a_chunk_that_goes_missing_later_has_its_time_from_then_on() {
+    let accepted_once = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
+    let noticed = without_chunk(accepted_once, 100_000);
+    assert_eq!(noticed.status.unwrap().phase, Some(Phase::Pending));
+    assert_eq!(noticed.requeue, Some(Duration::from_secs(1)));
+}
+
+#[test]
+fn whoever_gives_a_start_deadline_says_how_long_chunks_may_be_missing() {
+    for (deadline, phase, reason) in [
+        (86_400, Phase::Pending, accepted::PAYLOAD_INCOMPLETE),
+        (300, Phase::Failed, cause::START_DEADLINE),
+    ] {
+        let mut waiting = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
+        waiting.spec.start_deadline_seconds = Some(deadline);
+        let noticed = without_chunk(waiting.clone(), 3);
+        let later = without_chunk(with_status(waiting, noticed.status.unwrap()), 5_000);
+        let status = later.status.unwrap();
+        assert_eq!(
+            (status.phase, status.reason.as_deref()),
+            (Some(phase), Some(reason))
+        );
+        assert!(
+            status.conditions.iter().any(|c| c.message.contains("task-0")),
+            "{status:?}"
+        );
+        if phase == Phase::Pending {
+            // Not once a minute for a day.
+            assert_eq!(later.requeue, Some(Duration::from_secs(600)));
+        }
+    }
 }

@@ -32,6 +32,15 @@ pub enum Kind {
     Secret,
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        })
+    }
+}
+
 /// Most bytes that the chunks of a payload take together: gzip makes noise a little larger.
 pub const MOST: usize = LARGEST + LARGEST / 64;
 
@@ -112,13 +121,13 @@ impl Chunks {
         let (name, uid) = (task.name_any(), task.uid().unwrap_or_default());
         let object = |(at, part): (usize, &Vec<u8>)| {
             let bytes = k8s_openapi::ByteString(part.clone());
-            let (kind, field) = match kind {
-                Kind::ConfigMap => ("ConfigMap", "binaryData"),
-                Kind::Secret => ("Secret", "data"),
+            let field = match kind {
+                Kind::ConfigMap => "binaryData",
+                Kind::Secret => "data",
             };
             json!({
                 "apiVersion": "v1",
-                "kind": kind,
+                "kind": kind.to_string(),
                 "metadata": {
                     "name": object_name(prefix, at),
                     "namespace": task.namespace(),
@@ -156,6 +165,61 @@ fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).ok()?;
     encoder.finish().ok()
+}
+
+/// An object in which chunks stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'a str,
+    /// Its entries that are chunks: the place of each in the payload, and its key.
+    pub entries: Vec<(usize, &'a str)>,
+}
+
+/// The objects in which the chunks of a payload stand, each once, in the order of the payload; the one called `first`, if it
+/// is among them, before the others.
+#[must_use]
+pub fn sources<'a>(from: &'a TaskFrom, first: Option<&str>) -> Vec<Source<'a>> {
+    let mut sources: Vec<Source<'a>> = Vec::new();
+    for (at, (kind, chunk)) in listed(from).enumerate() {
+        let entry = (at, chunk.key.as_str());
+        match sources
+            .iter_mut()
+            .find(|s| s.kind == kind && s.name == chunk.name)
+        {
+            Some(source) => source.entries.push(entry),
+            None => sources.push(Source {
+                kind,
+                name: &chunk.name,
+                entries: vec![entry],
+            }),
+        }
+    }
+    sources.sort_by_key(|s| first != Some(s.name));
+    sources
+}
+
+/// Checks the list of chunks, before any of them is read.
+///
+/// # Errors
+/// What is wrong with it: nothing but another PeonTask can help.
+pub fn check(from: &TaskFrom) -> Result<(), String> {
+    for (kind, Chunk { name, key }) in listed(from) {
+        let again = |(k, c): &(Kind, &Chunk)| *k == kind && c.name == *name && c.key == *key;
+        if listed(from).filter(again).count() > 1 {
+            return Err(format!(
+                "taskFrom names the key {key} of the {kind} {name} more than once: each chunk has its own entry"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn listed(from: &TaskFrom) -> impl Iterator<Item = (Kind, &Chunk)> {
+    let config_maps = from.config_maps.iter().map(|c| (Kind::ConfigMap, c));
+    config_maps.chain(from.secrets.iter().map(|c| (Kind::Secret, c)))
 }
 
 /// Puts chunks together again, in the order of the task.

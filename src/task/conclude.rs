@@ -8,7 +8,7 @@ use super::admit::admit;
 use super::death::{Doubt, Proof};
 use super::evidence::Evidence;
 use super::keep_log::{self, BeforeVerdict};
-use super::plan::{Action, Step, settle, settle_until, task_id};
+use super::plan::{Step, read_payload, settle, settle_until, task_id};
 use super::record::{self, With};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::snapshot::Snapshot;
@@ -60,7 +60,7 @@ pub(super) fn conclude(
     }
     let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
     if climbs && snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
-        return Step::Act(Action::ReadPayload);
+        return read_payload(snapshot);
     }
     let policy = snapshot.policy();
     let none = std::collections::BTreeMap::new();

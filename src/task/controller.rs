@@ -1,5 +1,6 @@
 //! The loop over PeonTasks: observe, plan, act, write the status.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,16 +8,18 @@ use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::controller::{Action as Requeue, Config, Controller};
+use kube::runtime::controller::{self, Action as Requeue, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::act::{ActError, Actor};
 use super::admit;
 use super::evidence::Evidence;
 use super::plan::{self, Settlement, Step, plan};
-use super::record;
 use super::select::{self, Candidate};
+use super::shares::{Limits, Shares, Wake};
+use super::slots::Who;
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
 use crate::api::conditions::{self, accepted};
@@ -27,9 +30,18 @@ use crate::kube::written::Written;
 use crate::run::clock::Clock;
 use crate::run::metrics::Metrics;
 
-/// Passes at the same time, over different tasks.
-const CONCURRENCY: u16 = 32;
-/// More actions than any pass needs.
+mod retain;
+
+/// Passes at the same time, over different tasks. One namespace has no more than two thirds of them, so that a tenant whose
+/// passes are slow leaves others theirs.
+const PASSES: Limits = Limits {
+    total: 48,
+    namespace: 32,
+};
+/// More than there are passes: a task that has to wait for one is put in line by whoever is free, and not where the
+/// controller keeps what is due, in no order.
+const CONCURRENCY: u16 = 96;
+/// More actions than any pass needs, but for the pods of former attempts that it ends.
 const MOST_ACTIONS: usize = 10;
 /// How soon to look again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
@@ -46,9 +58,12 @@ pub struct Context {
     actor: Actor,
     operator: Arc<RuntimeProperties>,
     metrics: Metrics,
+    passes: Shares,
     backoff: Backoff,
     written: Written,
     retain_finished: Option<usize>,
+    /// Namespaces of which a pass deletes finished tasks now.
+    retaining: Mutex<HashSet<String>>,
     clock: Clock,
     plan: Plan,
 }
@@ -57,14 +72,18 @@ impl Context {
     /// The context of a controller.
     #[must_use]
     pub fn new(caches: Caches, actor: Actor, operator: Arc<RuntimeProperties>, metrics: Metrics) -> Self {
+        let waker = caches.clone();
+        let wake: Wake = Arc::new(move |namespace, name| waker.wake_named(namespace, name));
         Self {
+            actor: actor.waking(wake.clone()),
+            passes: Shares::new(PASSES, wake),
             caches,
-            actor,
             operator,
             metrics,
             backoff: Backoff::default(),
             written: Written::default(),
             retain_finished: None,
+            retaining: Mutex::default(),
             clock: Clock::default(),
             plan,
         }
@@ -91,22 +110,32 @@ impl Context {
 pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
     let caches = context.caches.clone();
     caches.complete().await;
+    let absent = context.clone();
     Controller::for_stream(futures::stream::pending(), caches.tasks.clone())
         .reconcile_on(caches.wakes())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(shutdown)
         .run(reconcile, retry, context)
-        .for_each(|result| async move {
+        .for_each(|result| {
             if let Err(error) = result {
+                if let controller::Error::ObjectNotFound(task) = &error {
+                    absent.leave(&(task.namespace.clone().unwrap_or_default(), task.name.clone()));
+                }
                 // Failed passes are logged where they fail; what is left is about the queue.
                 tracing::debug!(error = crate::kube::error::chain(&error), "not reconciled");
             }
+            futures::future::ready(())
         })
         .await;
 }
 
 #[tracing::instrument(skip_all, fields(namespace = task.namespace(), task = task.name_any()))]
 async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requeue, ActError> {
+    let who = (task.namespace().unwrap_or_default(), task.name_any());
+    let Some(_share) = context.passes.take(&who, 1) else {
+        // It is woken when it is its turn.
+        return Ok(Requeue::await_change());
+    };
     let began = Instant::now();
     let result = match &task.0 {
         Ok(task) => context.pass(task).await,
@@ -151,6 +180,12 @@ impl Context {
         self.backoff.failed(uid, self.clock.instant())
     }
 
+    /// There is no task of this name any more: what was set aside for it is others'.
+    fn leave(&self, who: &Who) {
+        self.passes.leave(who);
+        self.actor.leave_room(who);
+    }
+
     /// One pass. Says whether it wrote anything, and when to look again.
     pub(super) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
         let uid = task.uid().unwrap_or_default();
@@ -164,59 +199,45 @@ impl Context {
             self.retain(task).await?;
         }
         let mut snapshot = self.observe(task);
+        let outcome = self.steps(task, &uid, &mut snapshot).await;
+        if !snapshot.waits_for_room {
+            // It may have waited before, and want something else by now.
+            let who = (task.namespace().unwrap_or_default(), task.name_any());
+            self.actor.leave_room(&who);
+        }
+        outcome
+    }
+
+    /// Acts until the plan settles.
+    async fn steps(
+        &self,
+        task: &PeonTask,
+        uid: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<(bool, Option<Duration>), ActError> {
         let mut tied = Vec::new();
-        for _ in 0..MOST_ACTIONS {
+        let most = MOST_ACTIONS + snapshot.others.len();
+        for _ in 0..most {
             // A template is chosen by the payload, which may have to be read first.
             if matches!(snapshot.template, Template::Undecided) {
-                (snapshot.template, tied) = self.template(&snapshot);
+                (snapshot.template, tied) = self.template(snapshot);
             }
-            match (self.plan)(&snapshot, self.clock.wall()) {
+            match (self.plan)(snapshot, self.clock.wall()) {
                 Step::Act(action) => {
                     tracing::debug!(action = action.name(), "acting");
-                    self.actor.perform(action, &mut snapshot).await?;
+                    self.actor.perform(action, snapshot).await?;
                 }
                 Step::Settle(settlement) => {
                     let accepted = settlement.status.as_ref().is_some_and(is_accepted);
-                    let outcome = self.settle(task, &uid, *settlement).await?;
+                    let outcome = self.settle(task, uid, *settlement).await?;
                     if accepted && !task.status.as_ref().is_some_and(is_accepted) {
-                        self.warn_of_tie(task, &snapshot, &tied).await;
+                        self.warn_of_tie(task, snapshot, &tied).await;
                     }
                     return Ok(outcome);
                 }
             }
         }
-        Err(ActError::Unsettled(MOST_ACTIONS))
-    }
-
-    /// Deletes the oldest finished tasks of the namespace beyond those that are to be kept.
-    async fn retain(&self, task: &PeonTask) -> Result<(), ActError> {
-        let Some(keep) = self.retain_finished else {
-            return Ok(());
-        };
-        let namespace = task.namespace().unwrap_or_default();
-        let ledger = &self.caches.ledger;
-        for (name, uid) in ledger.retention.excess(&namespace, keep) {
-            if let Some(logs) = ledger.logs.get()
-                && (logs.is_busy(&uid) || self.is_awaited(&namespace, &name))
-            {
-                // It is passed over again when its log has come, and when the history has it.
-                continue;
-            }
-            tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
-            self.actor
-                .delete::<PeonTask>("delete peontask", &namespace, &name, uid)
-                .await?;
-        }
-        Ok(())
-    }
-
-    fn is_awaited(&self, namespace: &str, name: &str) -> bool {
-        let key = ObjectRef::<GuardedTask>::new(name).within(namespace);
-        let task = self.caches.tasks.get(&key);
-        task.is_some_and(|t| {
-            t.0.as_ref()
-                .is_ok_and(|t| record::is_awaited(t, self.clock.wall()))
-        })
+        Err(ActError::Unsettled(most))
     }
 
     fn observe(&self, task: &PeonTask) -> Snapshot {
@@ -240,6 +261,8 @@ impl Context {
                 .backoff
                 .held(&task.uid().unwrap_or_default(), self.clock.instant()),
             keeps_logs: self.actor.keeps_logs(),
+            inline: std::sync::OnceLock::new(),
+            waits_for_room: false,
             payload: None,
             claim: None,
             live: None,

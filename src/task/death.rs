@@ -50,6 +50,8 @@ pub enum NodeState {
     NeverBound,
     /// Nobody knows which node it was.
     Unknown,
+    /// Which node it was has to be looked up in Events, which were listed often enough for now.
+    Later,
     /// The operator may not read nodes.
     Forbidden,
 }
@@ -135,6 +137,10 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
                 "the pod is gone, the node {node} does not answer, and the peon may live on it: bring the node back, or \
                  delete it or taint it out-of-service once it is off"
             ),
+            look_again: LOOK_AGAIN,
+        },
+        Some(NodeState::Later) => Death::Awaiting {
+            message: "the pod is gone, and it is looked up on which node it ran".into(),
             look_again: LOOK_AGAIN,
         },
         Some(NodeState::OutOfService | NodeState::Deleted) if scene.after_node_loss => {

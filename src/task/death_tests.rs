@@ -28,6 +28,19 @@ fn of(evidence: &Evidence, gone: bool, node: Option<NodeState>) -> Death {
 }
 
 #[test]
+fn a_node_that_is_not_looked_up_yet_proves_nothing() {
+    let gone = Evidence::default();
+    let scene = Scene {
+        evidence: &gone,
+        gone: true,
+        node: Some(&NodeState::Later),
+        noticed: None,
+        after_node_loss: true,
+    };
+    assert!(matches!(death(&scene, at(100)), Death::Awaiting { .. }));
+}
+
+#[test]
 fn what_the_kubelet_reports_is_proof() {
     let rejected = json!({"phase": "Failed", "reason": "OutOfcpu"});
     let evicted = json!({"phase": "Failed", "reason": "Evicted"});

@@ -80,6 +80,8 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         departed: None,
         held: None,
         keeps_logs: false,
+        inline: std::sync::OnceLock::new(),
+        waits_for_room: false,
         payload: None,
         claim: None,
         live: None,

@@ -11,17 +11,20 @@ use super::deadlines;
 use super::death::{Death, Scene, death, overdue};
 use super::evidence::{Container, Evidence};
 use super::keep_log;
-use super::plan::{Action, Step, described, settle, settle_until, signed};
+use super::plan::{Action, Step, described, read_payload, settle, settle_until};
 use super::retry::may_rerun;
 use super::snapshot::Snapshot;
 use super::start::{until_deadline, what_it_waits_for};
 use super::status::Draft;
-use super::waiting::{Wait, analyse, is_silent};
+use super::waiting::{Wait, Warnings, analyse, is_silent};
 use crate::api::conditions::{self, READY, STARTED, cause, waiting};
 use crate::api::{Phase, Stop};
 
-/// How long the kubelet may be silent about a container before the pod's Events are read, and between readings.
-pub(super) const SILENCE: Duration = Duration::from_secs(20);
+/// How long the kubelet may be silent about a container before the pod's Events are read: longer than a busy node needs to
+/// come to it.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Least and most time between two readings; in between, half the time that the kubelet was silent.
+const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
 /// Said where `suspend` cannot stop a peon.
 const NOT_RESTARTABLE: &str =
     "the peon runs on: the task may have written something and is not run again (retry.rerun)";
@@ -35,7 +38,7 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
         Draft::of(&snapshot.task, now)
     } else if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
-        return Step::Act(Action::ReadPayload);
+        return read_payload(snapshot);
     } else {
         described(snapshot, admit(snapshot).as_ref(), now)
     };
@@ -155,21 +158,46 @@ fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
 }
 
 fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
-    let silent = is_silent(evidence);
-    let overdue = evidence
-        .scheduled
-        .is_some_and(|c| now.duration_since(c) >= signed(SILENCE));
-    if silent && overdue && snapshot.warnings.is_none() {
-        return Step::Act(Action::ReadWarnings {
+    if !is_silent(evidence) {
+        return match analyse(evidence, &[]) {
+            Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
+            Wait::For { reason, message } => settle(draft.wait(Phase::Starting, reason, &message)),
+        };
+    }
+    let silent = evidence.scheduled.map_or(Duration::ZERO, |since| {
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    });
+    let wait = |reason, message: &str, pause| {
+        settle_until(draft.clone().wait(Phase::Starting, reason, message), Some(pause))
+    };
+    let begin = "the pod was created; its node prepares it";
+    if silent < SILENCE {
+        return wait(waiting::STARTING, begin, SILENCE.saturating_sub(silent));
+    }
+    let pause = (silent / 2).clamp(READINGS.0, READINGS.1);
+    match &snapshot.warnings {
+        None => Step::Act(Action::ReadWarnings {
             pod: evidence.pod_name.clone(),
             uid: evidence.pod_uid.clone(),
-        });
+        }),
+        Some(Warnings::Read(warnings)) => match analyse(evidence, warnings) {
+            Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
+            Wait::For { reason, message } => wait(reason, &message, pause),
+        },
+        // What they said last stands until they are read again.
+        Some(Warnings::Later) => match told(snapshot) {
+            Some((reason, message)) => wait(reason, &message, pause),
+            None => wait(waiting::STARTING, begin, pause),
+        },
     }
-    match analyse(evidence, snapshot.warnings.as_deref().unwrap_or_default()) {
-        Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
-        Wait::For { reason, message } => {
-            let draft = draft.wait(Phase::Starting, reason, &message);
-            settle_until(draft, silent.then_some(SILENCE))
-        }
-    }
+}
+
+/// What the status has from the pod's Events, and keeps while they are not read.
+fn told(snapshot: &Snapshot) -> Option<(&'static str, String)> {
+    let status = snapshot.task.status.as_ref()?;
+    let started = conditions::find(&status.conditions, STARTED)?;
+    let reason = [waiting::CONTAINER_CONFIG, waiting::CONTAINER_START]
+        .into_iter()
+        .find(|reason| *reason == started.reason)?;
+    Some((reason, started.message.clone()))
 }

@@ -1,6 +1,6 @@
 //! Looks at the API server itself, past all caches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 
 use super::act::{ActError, timed};
-use super::chunks::{Absent, MOST};
+use super::chunks::{self, Absent, Kind, MOST, Source};
 use super::death::NodeState;
+use super::event_budget::{EventBudget, Pause};
 use super::evidence::Evidence;
 use super::payload_consent::may_be_read;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
-use crate::api::{Chunk, PeonTask, TaskFrom, names};
+use crate::api::{PeonTask, TaskFrom, names};
 use crate::run::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
@@ -26,6 +27,20 @@ const EVENTS: u32 = 100;
 /// For how long a node that does not answer, or answers, serves all tasks that ask: many may have been on one. That it
 /// was written off proves deaths at once, so it never serves another pod, which may be younger than what was seen.
 const NODE_FRESH: Duration = Duration::from_secs(5);
+/// Between two lists of Events for what a pod waits for: of the process, and for pods of one namespace.
+const WARNINGS: Pause = Pause {
+    process: Duration::from_secs(5),
+    namespace: Duration::from_secs(20),
+};
+/// Between two lists of Events for the node on which a pod ran.
+const NODE_EVENTS: Pause = Pause {
+    process: Duration::from_secs(1),
+    namespace: Duration::from_secs(2),
+};
+/// How long reading all chunks of a payload may take.
+const READING: Duration = Duration::from_secs(60);
+/// More payloads than ever are incomplete at a time, unless somebody makes them so.
+const MANY_MISSING: usize = 4096;
 /// The taint by which an administrator says that a node is off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
@@ -34,6 +49,11 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub struct Eyes {
     client: Client,
     nodes: Arc<Mutex<HashMap<String, (Instant, NodeState)>>>,
+    /// The object that a payload lacked when it was last read, by namespace and hash.
+    missing: Arc<Mutex<HashMap<(String, String), String>>>,
+    warnings: Arc<EventBudget>,
+    /// An attempt waits for these, and not a message alone: they may be listed more often.
+    node_events: Arc<EventBudget>,
     clock: Clock,
 }
 
@@ -44,6 +64,9 @@ impl Eyes {
         Self {
             client,
             nodes: Arc::default(),
+            missing: Arc::default(),
+            warnings: Arc::new(EventBudget::new(WARNINGS)),
+            node_events: Arc::new(EventBudget::new(NODE_EVENTS)),
             clock,
         }
     }
@@ -78,49 +101,74 @@ impl Eyes {
         })
     }
 
-    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Where they are
-    /// too large, no more of them than show it. An object that is not for this task is as good as missing.
+    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Each object is
+    /// read once. Where they are too large, no more of them than show it; where one was missing before, that one first. An
+    /// object that is not for this task is as good as missing.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
     ///
     /// # Errors
-    /// When the API server fails.
+    /// When the API server fails, or needs longer than a minute for all of them.
     pub async fn read_chunks(
         &self,
         namespace: &str,
         task_uid: Option<&str>,
         from: &TaskFrom,
     ) -> Result<Result<Vec<Vec<u8>>, Absent>, ActError> {
-        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let chunks = from.config_maps.iter().map(|c| ("ConfigMap", c));
-        let chunks = chunks.chain(from.secrets.iter().map(|c| ("Secret", c)));
-        let (mut parts, mut size) = (Vec::new(), 0);
-        for (kind, Chunk { name, key }) in chunks {
+        let payload = (namespace.to_owned(), from.sha256.clone());
+        let first = self.missing.lock().get(&payload).cloned();
+        let reading = self.read_sources(namespace, task_uid, from, first.as_deref());
+        let read = tokio::time::timeout(READING, reading)
+            .await
+            .map_err(|_| ActError::TimedOut("get the chunks of a payload", READING))??;
+        let mut missing = self.missing.lock();
+        Ok(match read {
+            Ok(parts) => {
+                missing.remove(&payload);
+                Ok(parts)
+            }
+            Err((absent, name)) => {
+                if missing.len() >= MANY_MISSING {
+                    // It costs some requests to find out again.
+                    missing.clear();
+                }
+                missing.insert(payload, name);
+                Err(absent)
+            }
+        })
+    }
+
+    /// With what is absent, the name of its object.
+    async fn read_sources(
+        &self,
+        namespace: &str,
+        task_uid: Option<&str>,
+        from: &TaskFrom,
+        first: Option<&str>,
+    ) -> Result<Result<Vec<Vec<u8>>, (Absent, String)>, ActError> {
+        let mut parts = vec![Vec::new(); from.config_maps.len() + from.secrets.len()];
+        let mut size = 0;
+        for Source { kind, name, entries } in chunks::sources(from, first) {
             let object = format!("the {kind} {name}");
+            let absent = |absent| Ok(Err((absent, name.to_owned())));
             // The name becomes a part of a path.
             if !names::is_object_name(name) {
-                return Ok(Err(Absent::Missing(object)));
+                return absent(Absent::Missing(object));
             }
-            let entry = if kind == "Secret" {
-                let found = timed("get secret", secrets.get_opt(name)).await;
-                let found = found.map(|f| f.filter(|s| may_be_read(&s.metadata, task_uid)));
-                found.map(|f| f.map(|s| s.data.and_then(|mut d| d.remove(key)).map(|b| b.0)))
-            } else {
-                let found = timed("get configmap", config_maps.get_opt(name)).await;
-                let found = found.map(|f| f.filter(|c| may_be_read(&c.metadata, task_uid)));
-                found.map(|f| f.map(|c| entry_of(c, key)))
-            };
-            let part = match entry {
-                Ok(Some(Some(part))) => part,
-                Ok(Some(None)) => return Ok(Err(Absent::Missing(format!("the key {key} of {object}")))),
-                Ok(None) => return Ok(Err(Absent::Missing(object))),
-                Err(error) if is_forbidden(&error) => return Ok(Err(Absent::Forbidden(object))),
+            let mut found = match self.read_source(namespace, task_uid, kind, name).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return absent(Absent::Missing(object)),
+                Err(error) if is_forbidden(&error) => return absent(Absent::Forbidden(object)),
                 Err(error) => return Err(error),
             };
-            size += part.len();
-            parts.push(part);
+            for (at, key) in entries {
+                let Some(part) = found.remove(key) else {
+                    return absent(Absent::Missing(format!("the key {key} of {object}")));
+                };
+                size += part.len();
+                parts[at] = part;
+            }
             if size > MOST {
                 break;
             }
@@ -128,14 +176,54 @@ impl Eyes {
         Ok(Ok(parts))
     }
 
-    /// The Warning Events of a pod, newest first.
+    /// The entries of an object; `None` where there is none of this name that is for this task.
+    async fn read_source(
+        &self,
+        namespace: &str,
+        task_uid: Option<&str>,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, ActError> {
+        let client = self.client.clone();
+        match kind {
+            Kind::ConfigMap => {
+                let api = Api::<ConfigMap>::namespaced(client, namespace);
+                let found = timed("get configmap", api.get_opt(name)).await?;
+                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
+                Ok(found.map(|object| {
+                    let text = object.data.unwrap_or_default().into_iter();
+                    let bytes = object.binary_data.unwrap_or_default().into_iter();
+                    let text = text.map(|(key, text)| (key, text.into_bytes()));
+                    text.chain(bytes.map(|(key, bytes)| (key, bytes.0))).collect()
+                }))
+            }
+            Kind::Secret => {
+                let api = Api::<Secret>::namespaced(client, namespace);
+                let found = timed("get secret", api.get_opt(name)).await?;
+                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
+                Ok(found.map(|object| {
+                    let bytes = object.data.unwrap_or_default().into_iter();
+                    bytes.map(|(key, bytes)| (key, bytes.0)).collect()
+                }))
+            }
+        }
+    }
+
+    /// The Warning Events of a pod, newest first; `None` where Events have been listed often enough for now.
     ///
     /// # Access control
     /// events (core): list.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn read_warnings(&self, namespace: &str, uid: &str) -> Result<Vec<PodWarning>, ActError> {
+    pub async fn read_warnings(
+        &self,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Option<Vec<PodWarning>>, ActError> {
+        if !self.warnings.take(namespace, self.clock.instant()) {
+            return Ok(None);
+        }
         let api: Api<CoreEvent> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default()
             .fields(&format!("involvedObject.uid={uid},type=Warning"))
@@ -149,7 +237,7 @@ impl Eyes {
             reason: e.reason.unwrap_or_default(),
             message: e.message.unwrap_or_default(),
         };
-        Ok(events.into_iter().map(warning).collect())
+        Ok(Some(events.into_iter().map(warning).collect()))
     }
 
     /// The node of a pod. Where nobody knows which it is, the scheduler's Events do, for as long as the cluster keeps
@@ -168,6 +256,7 @@ impl Eyes {
     ) -> Result<NodeState, ActError> {
         let node = match node {
             Some(node) => node,
+            None if !self.node_events.take(namespace, self.clock.instant()) => return Ok(NodeState::Later),
             None => match self.scheduled(namespace, pod_uid).await? {
                 Scheduled::On(node) => node,
                 Scheduled::Never => return Ok(NodeState::NeverBound),
@@ -227,12 +316,6 @@ enum Scheduled {
 
 fn is_forbidden(error: &ActError) -> bool {
     matches!(error, ActError::Api { source, .. } if matches!(&**source, kube::Error::Api(s) if s.code == 403))
-}
-
-fn entry_of(config_map: ConfigMap, key: &str) -> Option<Vec<u8>> {
-    let binary = config_map.binary_data.and_then(|mut d| d.remove(key));
-    let text = config_map.data.and_then(|mut d| d.remove(key));
-    binary.map(|b| b.0).or_else(|| text.map(String::into_bytes))
 }
 
 fn state_of(node: &Node) -> NodeState {

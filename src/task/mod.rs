@@ -14,6 +14,7 @@ pub mod controller;
 pub mod deadlines;
 pub mod death;
 pub mod departed;
+pub mod event_budget;
 pub mod evidence;
 mod finished;
 #[cfg(test)]
@@ -32,6 +33,8 @@ pub mod log_plan;
 pub mod look;
 pub mod new_task;
 pub mod overrides;
+#[cfg(test)]
+mod passes_tests;
 pub mod payload_consent;
 pub mod payload_volume;
 pub mod plan;
@@ -44,9 +47,11 @@ pub mod resources;
 pub mod retention;
 pub mod retry;
 pub mod retry_policy;
+pub mod room;
 pub mod rungs;
 pub mod select;
 pub mod settings;
+pub mod shares;
 pub mod sizing;
 pub mod slots;
 pub mod snapshot;

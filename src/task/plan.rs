@@ -270,6 +270,15 @@ pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
+/// Reads the payload, unless there is no room for it now.
+pub(super) fn read_payload(snapshot: &Snapshot) -> Step {
+    if snapshot.waits_for_room {
+        look_again(None)
+    } else {
+        Step::Act(Action::ReadPayload)
+    }
+}
+
 pub(super) fn task_id(snapshot: &Snapshot) -> String {
     let recorded = snapshot.task.status.as_ref().and_then(|s| s.task_id.clone());
     recorded

@@ -211,8 +211,8 @@ fn the_start_deadline_ends_whatever_is_waited_for_and_says_what_it_was() {
     let on_time = settled(&with_pod(created.clone(), creating()), 101);
     assert_eq!(
         on_time.requeue,
-        Some(Duration::from_secs(20)),
-        "the kubelet is silent"
+        Some(Duration::from_secs(59)),
+        "the deadline comes, and the kubelet is silent"
     );
     let stopped = status(&with_pod(created.clone(), creating()), 160);
     assert_eq!(stop_of(&stopped).cause, cause::START_DEADLINE);

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::task::death::NodeState;
-use crate::task::waiting::PodWarning;
+use crate::task::waiting::{PodWarning, Warnings};
 
 #[test]
 fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
@@ -104,39 +104,55 @@ fn a_pass_over_an_unchanged_pod_changes_nothing() {
 }
 
 #[test]
-fn a_silent_kubelet_is_asked_through_events_after_20_seconds() {
+fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
     let silent = Snapshot {
         cached: Some(creating()),
         ..snapshot(recorded())
     };
-    assert_eq!(settled(&silent, 119).requeue, Some(SILENCE));
+    assert_eq!(settled(&silent, 119).requeue, Some(Duration::from_secs(41)));
+    assert_eq!(settled(&silent, 159).requeue, Some(Duration::from_secs(1)));
     let expected = Action::ReadWarnings {
         pod: POD.into(),
         uid: POD_UID.into(),
     };
-    assert_eq!(action(&silent, 120), expected);
+    assert_eq!(action(&silent, 160), expected);
     let warning = PodWarning {
         reason: "FailedMount".into(),
         message: "secret \"s\" not found".into(),
     };
     let told = Snapshot {
-        warnings: Some(vec![warning]),
+        warnings: Some(Warnings::Read(vec![warning])),
         ..silent.clone()
     };
-    let settlement = settled(&told, 120);
-    assert_eq!(settlement.requeue, Some(SILENCE));
-    assert_eq!(
-        settlement.status.unwrap().reason.as_deref(),
-        Some(waiting::CONTAINER_CONFIG)
-    );
+    let settlement = settled(&told, 160);
+    assert_eq!(settlement.requeue, Some(Duration::from_secs(30)));
+    let said = settlement.status.unwrap();
+    assert_eq!(said.reason.as_deref(), Some(waiting::CONTAINER_CONFIG));
     let still_silent = Snapshot {
-        warnings: Some(Vec::new()),
-        ..silent
+        warnings: Some(Warnings::Read(Vec::new())),
+        ..silent.clone()
     };
     assert_eq!(
-        status(&still_silent, 120).reason.as_deref(),
+        status(&still_silent, 160).reason.as_deref(),
         Some(waiting::STARTING)
     );
+    // What Events said stands where they may not be read now.
+    for (before, expected) in [
+        (told.task.clone(), waiting::STARTING),
+        (
+            Arc::new(with_status((*told.task).clone(), said)),
+            waiting::CONTAINER_CONFIG,
+        ),
+    ] {
+        let later = Snapshot {
+            task: before,
+            warnings: Some(Warnings::Later),
+            ..silent.clone()
+        };
+        let settlement = settled(&later, 300);
+        assert_eq!(settlement.requeue, Some(Duration::from_secs(100)));
+        assert_eq!(settlement.status.unwrap().reason.as_deref(), Some(expected));
+    }
 }
 
 #[test]

@@ -10,7 +10,6 @@ use crate::task::fixtures::{
     ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, recorded, running, snapshot, task,
     task_status, template, with_status,
 };
-use crate::task::follow::SILENCE;
 use crate::task::snapshot::{Creation, Live, Refusal, Template};
 use crate::task::start::NAME_CONFLICT;
 

@@ -1,6 +1,6 @@
 //! What one pass over a PeonTask knows: the input of the plan (data only).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::admit::Refused;
@@ -8,7 +8,7 @@ use super::death::NodeState;
 use super::evidence::Evidence;
 use super::retry_policy::Policy;
 use super::slots::Slot;
-use super::waiting::PodWarning;
+use super::waiting::Warnings;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
@@ -36,6 +36,11 @@ pub struct Snapshot {
     /// For how long creating objects is held back after the API server refused it.
     pub held: Option<Duration>,
 
+    /// The payload that stands in the task itself, once it has been parsed: no part of a pass parses it again.
+    pub inline: OnceLock<Result<Arc<Payload>, Refused>>,
+    /// Outcome of reading a payload that stands in ConfigMaps or Secrets, where there was no room for it: the task is woken
+    /// when there is.
+    pub waits_for_room: bool,
     /// Outcome of reading a payload that stands in ConfigMaps or Secrets.
     pub payload: Option<Result<Arc<Payload>, Refused>>,
     /// Outcome of creating the ConfigMap.
@@ -45,7 +50,7 @@ pub struct Snapshot {
     /// Outcome of creating the pod.
     pub creation: Option<Creation>,
     /// Outcome of reading the pod's Events.
-    pub warnings: Option<Vec<PodWarning>>,
+    pub warnings: Option<Warnings>,
     /// Outcome of looking at the pod's node.
     pub node: Option<NodeState>,
     /// Outcome of asking for a place among the running tasks of the template.

@@ -6,7 +6,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::admit::{Admitted, Refused, admit, payload};
 use super::deadlines;
-use super::plan::{Action, Settlement, Step, described, look_again, look_live, settle, settle_until};
+use super::plan::{
+    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until,
+};
 use super::slots::Slot;
 use super::snapshot::{Creation, Live, Refusal, Snapshot};
 use super::status::Draft;
@@ -22,9 +24,12 @@ pub(super) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
 /// When such a one is looked at again.
 const SOON: Duration = Duration::from_millis(200);
-/// How long an assignment may be repeated, generously: an overlord tries three times, for a minute each, and gives up what
-/// is not announced within `druid.indexer.runner.taskAssignmentTimeout`, five minutes.
-const REPEATED: SignedDuration = SignedDuration::from_mins(10);
+/// How long a payload may be incomplete before nobody is expected to complete it any more, generously. An overlord tries an
+/// assignment three times, for a minute each, and gives up what is not announced within
+/// `druid.indexer.runner.taskAssignmentTimeout`, five minutes; a client that creates chunks needs seconds.
+const INCOMPLETE: SignedDuration = SignedDuration::from_mins(10);
+/// Least and most time between two looks at a payload that is incomplete.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// The current attempt has no pod and never had one, as far as is known.
 pub(super) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
@@ -93,7 +98,7 @@ fn give_up(snapshot: &Snapshot, now: Timestamp, cause: &'static str, message: &s
 
 fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
-        return Step::Act(Action::ReadPayload);
+        return read_payload(snapshot);
     }
     if let Some(step) = recall_rung(snapshot) {
         return step;
@@ -156,27 +161,48 @@ fn not_admitted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Times
     if refused.is_final() {
         return settle(draft.refuse_for_good(refused.reason, &refused.message));
     }
-    let incomplete = refused.reason == accepted::PAYLOAD_INCOMPLETE;
-    if incomplete {
-        let created = snapshot.task.metadata.creation_timestamp.as_ref();
-        let age = created.map_or(SignedDuration::MAX, |t| now.duration_since(t.0));
-        if age.abs() < BEING_CREATED {
-            return look_again(Some(SOON));
-        }
-        if snapshot.task.is_assigned() && age > REPEATED {
-            let message = format!(
-                "{}: nobody has completed the payload since the overlord assigned the task: submit the task again",
-                refused.message
-            );
-            return settle(draft.refuse_for_good(refused.reason, &message));
-        }
+    if refused.reason == accepted::PAYLOAD_INCOMPLETE {
+        return incomplete(snapshot, draft, refused, now);
     }
-    Step::Settle(Box::new(Settlement {
-        status: Some(draft.refuse(refused.reason, &refused.message)),
-        requeue: None,
-        // There is no watch that tells when a chunk comes.
-        refused_for_now: incomplete,
-    }))
+    settle(draft.refuse(refused.reason, &refused.message))
+}
+
+/// A chunk is missing, and there is no watch that tells when it comes: it is looked for less and less often, and not for
+/// ever. Who creates the chunks may be dead.
+fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
+    let task = &snapshot.task;
+    let created = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let age = created.map_or(SignedDuration::MAX, |t| now.duration_since(t));
+    if age.abs() < BEING_CREATED {
+        return look_again(Some(SOON));
+    }
+    let conditions = task.status.as_ref().map(|s| s.conditions.as_slice());
+    let noticed = conditions::find(conditions.unwrap_or_default(), conditions::ACCEPTED)
+        .filter(|c| c.reason == accepted::PAYLOAD_INCOMPLETE)
+        .map_or(now, |c| c.last_transition_time.0);
+    let (since, by) = if task.is_assigned() {
+        (created.unwrap_or(noticed), "since the overlord assigned the task")
+    } else {
+        (noticed, "for ten minutes")
+    };
+    // A deadline that somebody gave is theirs; a task that is held has none.
+    let is_bounded = deadlines::start(snapshot).is_some() && !task.spec.suspend && !task.is_assigned();
+    let end = since.checked_add(INCOMPLETE).ok().filter(|_| !is_bounded);
+    let left = end.map(|end| deadlines::until(end, now));
+    if left == Some(None) {
+        if snapshot.live.is_none() {
+            return look_live(snapshot);
+        }
+        let message = format!(
+            "{}: nobody has completed the payload {by}: submit the task again",
+            refused.message
+        );
+        return settle(draft.refuse_for_good(refused.reason, &message));
+    }
+    let waited = Duration::try_from(now.duration_since(noticed)).unwrap_or_default();
+    let pause = (waited / 4).clamp(LOOKS.0, LOOKS.1);
+    let pause = left.flatten().map_or(pause, |left| left.min(pause));
+    settle_until(draft.refuse(refused.reason, &refused.message), Some(pause))
 }
 
 /// How long the next attempt is held back.

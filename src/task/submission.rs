@@ -47,7 +47,7 @@ impl Standing {
                 Self::Waits(accepted::NOT_ASSIGNED, "the task is being submitted".to_owned())
             }
             SubmissionState::NotAuthorized => Self::Waits(
-                accepted::SUBMISSION_REFUSED,
+                accepted::NOT_AUTHORIZED,
                 said("the overlord does not let us submit the task"),
             ),
             SubmissionState::Unreachable => Self::Waits(

@@ -37,7 +37,7 @@ fn every_state_has_its_phase_and_reason() {
         (S::Disabled, Phase::Pending, accepted::SUBMISSIONS_DISABLED),
         (S::TypeNotListed, Phase::Pending, accepted::TYPE_NOT_LISTED),
         (S::Submitting, Phase::Pending, accepted::NOT_ASSIGNED),
-        (S::NotAuthorized, Phase::Pending, accepted::SUBMISSION_REFUSED),
+        (S::NotAuthorized, Phase::Pending, accepted::NOT_AUTHORIZED),
         (S::Unreachable, Phase::Pending, accepted::OVERLORD_UNREACHABLE),
         (S::Submitted, Phase::Pending, accepted::NOT_ASSIGNED),
         (S::Assigned, Phase::Pending, accepted::NOT_ASSIGNED),

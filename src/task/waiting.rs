@@ -12,6 +12,15 @@ pub struct PodWarning {
     pub message: String,
 }
 
+/// Outcome of reading a pod's Events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warnings {
+    /// Its Warnings.
+    Read(Vec<PodWarning>),
+    /// They were not read: Events were listed often enough for now, or cannot be listed.
+    Later,
+}
+
 /// What the task waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {

@@ -78,6 +78,7 @@ fn stage(reason: &str) -> Option<Stage> {
         | accepted::NOT_ASSIGNED
         | accepted::SUBMISSIONS_DISABLED
         | accepted::TYPE_NOT_LISTED
+        | accepted::NOT_AUTHORIZED
         | accepted::SUBMISSION_REFUSED
         | accepted::OVERLORD_UNREACHABLE
         | accepted::ID_CONFLICT

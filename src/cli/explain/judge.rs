@@ -149,6 +149,8 @@ fn snapshot(
         others: Vec::new(),
         departed: None,
         held: None,
+        inline: std::sync::OnceLock::new(),
+        waits_for_room: false,
         payload,
         claim: None,
         live: None,

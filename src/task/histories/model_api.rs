@@ -48,6 +48,8 @@ pub struct ModelApi {
     pub events: Vec<Value>,
     /// A quota is exhausted.
     pub quota: bool,
+    /// What uids begin with: those of several models differ.
+    pub uid_prefix: String,
     pub now: u32,
 }
 
@@ -133,7 +135,7 @@ impl ModelApi {
         self.uids += 1;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let meta = &mut object["metadata"];
-        meta["uid"] = json!(format!("uid-{}", self.uids));
+        meta["uid"] = json!(format!("{}uid-{}", self.uid_prefix, self.uids));
         meta["namespace"] = json!("ns");
         meta["creationTimestamp"] = json!(at(self.now.into()).to_string());
         meta["generation"] = json!(1);
