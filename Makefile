@@ -44,6 +44,7 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
 .PHONY: unit
+unit: export HISTORIES ?= 300
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
 

@@ -3,9 +3,12 @@
 #   scripts/test.sh E2E_PROGRAM
 set -uo pipefail
 cd "$(dirname "$0")/.."
-e2e=$1
+# Copies run: a build in another checkout with the same target directory replaces the programs there.
+programs=$(mktemp -d)
+cp "$(dirname "$1")"/{e2e,peon-operator,kubectl-peon,announce,archive,follow} "$programs" || exit 1
+e2e=$programs/$(basename "$1")
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$log" "$programs"' EXIT
 broken=0
 
 # A run that ends badly without a failed test (a crash, a cluster that does not start) is a failure too.

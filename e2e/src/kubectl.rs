@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     changes::Changes,
     exec, interrupt,
-    wait::{rest, wait_resting},
+    wait::{Sightings, rest, wait_resting},
 };
 
 /// How long nobody looks at what is said not to have changed.
@@ -117,14 +117,14 @@ impl Kubectl {
     /// An object that is not there yet is waited for.
     ///
     /// # Errors
-    /// After `limit`; the message ends with the object as it was last seen.
+    /// After `limit`; the message has the last three states that were seen.
     pub fn wait_for(
         &self,
         args: &[&str],
         limit: Duration,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let mut last = String::from("never seen");
+        let mut seen = Sightings::new();
         let there = Cell::new(false);
         let look = || {
             interrupt::check()?;
@@ -132,8 +132,8 @@ impl Kubectl {
             there.set(found.is_ok());
             match found {
                 Ok(object) if condition(&object) => return Ok(Some(object)),
-                Ok(object) => last = object.get("status").unwrap_or(&object).to_string(),
-                Err(error) => last = format!("{error:#}"),
+                Ok(object) => seen.add(object.get("status").unwrap_or(&object).to_string()),
+                Err(error) => seen.add(format!("{error:#}")),
             }
             Ok(None)
         };
@@ -147,7 +147,7 @@ impl Kubectl {
             changes = there.get().then(|| Changes::of(self, args)).flatten();
         };
         let found = wait_resting(limit, &args.join(" "), look, until_told);
-        found.with_context(|| format!("last seen: {last}"))
+        found.with_context(|| seen.to_string())
     }
 
     /// `kubectl logs ARGS`.

@@ -1,5 +1,7 @@
 //! A VirtualMiddleManager beside the fixture's overlord, whose workers it is.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -7,16 +9,20 @@ use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     json::{list, text},
     kubectl::is_ready,
-    wait::wait_until,
+    wait::{Sightings, wait_until},
 };
 
 /// Its name.
 pub(crate) const NAME: &str = "ingestion";
 
-/// Workers of the overlord, for as long as the value lives.
+/// Whether the VirtualMiddleManager of the cases that share one exists.
+static SHARED: Mutex<bool> = Mutex::new(false);
+
+/// Workers of the overlord, for as long as the value lives; shared ones live until [`MiddleManager::end_shared`].
 pub(crate) struct MiddleManager<'a> {
     /// In whose namespace it is.
     pub(crate) fixture: &'a Fixture,
+    is_shared: bool,
 }
 
 impl<'a> MiddleManager<'a> {
@@ -31,6 +37,34 @@ impl<'a> MiddleManager<'a> {
         workers.until_ready()?;
         workers.until_workers(2)?;
         Ok(workers)
+    }
+
+    /// The workers of all cases of the turn that shares them. The first of these makes them; they take submissions of
+    /// ingestions and noops, and no case may change or kill them.
+    pub(crate) fn shared(fixture: &'a Fixture) -> Result<Self> {
+        let mut exists = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*exists {
+            let mut workers = Self::start_with(fixture, |spec| {
+                spec["submissions"] = json!({"enabled": true, "taskTypes": ["index_parallel", "noop"]});
+            })?;
+            workers.is_shared = true;
+            *exists = true;
+        }
+        Ok(Self {
+            fixture,
+            is_shared: true,
+        })
+    }
+
+    /// Ends the shared workers, if there are any.
+    pub(crate) fn end_shared(fixture: &'a Fixture) {
+        let mut exists = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *exists) {
+            drop(Self {
+                fixture,
+                is_shared: false,
+            });
+        }
     }
 
     /// Makes the VirtualMiddleManager and waits for nothing.
@@ -53,7 +87,10 @@ impl<'a> MiddleManager<'a> {
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
         });
         fixture.apply(NAMESPACE, &object)?;
-        Ok(Self { fixture })
+        Ok(Self {
+            fixture,
+            is_shared: false,
+        })
     }
 
     /// Its status.
@@ -85,9 +122,9 @@ impl<'a> MiddleManager<'a> {
 
     /// Waits until the overlord has so many enabled workers.
     pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
-        let mut last = Value::Null;
+        let mut seen = Sightings::new();
         let found = wait_until(LIMIT, "the overlord's workers", || {
-            let Some(workers) = heard(self.fixture.druid.get("/druid/indexer/v1/workers"), &mut last) else {
+            let Some(workers) = heard(self.fixture.druid.get("/druid/indexer/v1/workers"), &mut seen) else {
                 return Ok(None);
             };
             // Of a worker that is disabled the version is empty.
@@ -97,7 +134,7 @@ impl<'a> MiddleManager<'a> {
                 .collect();
             Ok((enabled.len() == wanted).then_some(enabled))
         });
-        found.with_context(|| last.to_string())
+        found.with_context(|| seen.to_string())
     }
 
     /// Submits a task to the overlord.
@@ -112,11 +149,11 @@ impl<'a> MiddleManager<'a> {
 
     /// Waits until the overlord's status of a task is as wanted, and returns it.
     pub(crate) fn until_status(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut last = Value::Null;
+        let mut seen = Sightings::new();
         let found = wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
-            Ok(heard(self.fixture.druid.status(id), &mut last).filter(&wanted))
+            Ok(heard(self.fixture.druid.status(id), &mut seen).filter(&wanted))
         });
-        found.with_context(|| last.to_string())
+        found.with_context(|| seen.to_string())
     }
 
     /// Makes sure that the report of an ingestion says that it is complete.
@@ -152,16 +189,16 @@ impl<'a> MiddleManager<'a> {
     }
 }
 
-/// What an overlord answered, if it did; `last` is for a failure's message. One that has just begun again, or that the API
-/// server has lost sight of, is asked until the time is over.
-fn heard(answer: Result<Value>, last: &mut Value) -> Option<Value> {
+/// What an overlord answered, if it did. One that has just begun again, or that the API server has lost sight of, is asked
+/// until the time is over.
+fn heard(answer: Result<Value>, seen: &mut Sightings) -> Option<Value> {
     match answer {
         Ok(said) => {
-            last.clone_from(&said);
+            seen.add(said.to_string());
             Some(said)
         }
         Err(error) => {
-            *last = json!({"error": format!("{error:#}")});
+            seen.add(format!("{error:#}"));
             None
         }
     }
@@ -169,6 +206,9 @@ fn heard(answer: Result<Value>, last: &mut Value) -> Option<Value> {
 
 impl Drop for MiddleManager<'_> {
     fn drop(&mut self) {
+        if self.is_shared {
+            return;
+        }
         let gone = self
             .fixture
             .kubectl

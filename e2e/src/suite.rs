@@ -15,6 +15,7 @@ use crate::{
     cluster::Cluster,
     fixture::Fixture,
     lock::Busy,
+    middle_manager::MiddleManager,
     object_stores,
     progress::Progress,
     selftest,
@@ -85,6 +86,8 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         nodes.join().unwrap_or(false) && beside
     });
     passed &= run(at(&[Turn::Outside]), OUTSIDE, &possible);
+    passed &= run(at(&[Turn::Workers]), BESIDE, &possible);
+    MiddleManager::end_shared(&fixture);
     passed &= run(at(&[Turn::Alone, Turn::Last]), 1, &possible);
     if !passed {
         let folder = cache.path("run/failed");

@@ -51,6 +51,8 @@ pub enum Turn {
     /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
     /// outside the cluster, each for a namespace.
     Outside,
+    /// Beside others of this turn, with which it shares one VirtualMiddleManager.
+    Workers,
     /// While no other runs.
     Alone,
     /// As `Alone`, and only when all others ran: it judges what they did.

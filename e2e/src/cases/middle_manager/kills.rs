@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, MiddleManager, case, noop, text};
+use super::{Case, MiddleManager, case, noop, shared, text};
 use crate::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     peons,
@@ -10,14 +10,13 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    case("middle_manager::a_kill_while_running_stops_the_peon", running).own(),
-    case("middle_manager::a_kill_while_starting_stops_the_task", starting).own(),
+    shared("middle_manager::a_kill_while_running_stops_the_peon", running),
+    shared("middle_manager::a_kill_while_starting_stops_the_task", starting),
     case("middle_manager::a_kill_while_pending_ends_the_task", pending).own(),
-    case(
+    shared(
         "middle_manager::a_deleted_peontask_fails_at_the_overlord",
         deleted,
-    )
-    .own(),
+    ),
 ];
 
 fn ended(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
@@ -30,7 +29,7 @@ fn ended(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
 }
 
 fn running(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
     let task = fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
@@ -43,7 +42,7 @@ fn running(fixture: &Fixture) -> Result<()> {
 }
 
 fn starting(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_starting", 3_600_000))?;
     manager.until_assigned(&id)?;
     fixture.druid.shutdown(&id)?;
@@ -84,7 +83,7 @@ fn pending(fixture: &Fixture) -> Result<()> {
 }
 
 fn deleted(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "deleted_under", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
     fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;

@@ -24,7 +24,8 @@ use crate::{
     middle_manager::{MiddleManager, NAME},
 };
 
-/// The cases, with their turn: an overlord would give the workers what other cases left pending.
+/// The cases. Those that change or kill the workers, or want all of their slots, run alone with workers of their own: the
+/// overlord would give these what other cases left pending.
 pub(super) fn cases() -> Vec<Case> {
     let all = runs::CASES
         .iter()
@@ -39,7 +40,16 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(streaming::CASES)
         .chain(submissions::CASES)
         .chain(conformance::CASES);
-    all.map(|case| case.turn(Turn::Alone)).collect()
+    let turn = |case: &Case| match case.turn {
+        Turn::Workers => *case,
+        _ => case.turn(Turn::Alone),
+    };
+    all.map(turn).collect()
+}
+
+/// A case that shares its workers with others.
+const fn shared(name: &'static str, run: fn(&Fixture) -> anyhow::Result<()>) -> Case {
+    case(name, run).turn(Turn::Workers).own()
 }
 
 /// A noop of the overlord's that runs so many milliseconds.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, case, list, noop, text};
+use super::{Case, MiddleManager, list, noop, shared, text};
 use crate::{
     cases::lifecycle::cannot_be_parsed,
     druid::{Druid, STORAGE_PATH},
@@ -13,19 +13,18 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    case("middle_manager::a_noop_of_the_overlord_runs_in_a_pod", a_noop).own(),
-    case(
+    shared("middle_manager::a_noop_of_the_overlord_runs_in_a_pod", a_noop),
+    shared(
         "middle_manager::ingestions_of_disjoint_intervals_publish_their_segments",
         ingestions,
-    )
-    .own(),
-    case("middle_manager::subtasks_find_each_other", subtasks).own(),
-    case("middle_manager::a_task_that_fails_in_druid_fails", fails).own(),
-    case("middle_manager::odd_ids_run_and_end", odd_ids).own(),
+    ),
+    shared("middle_manager::subtasks_find_each_other", subtasks),
+    shared("middle_manager::a_task_that_fails_in_druid_fails", fails),
+    shared("middle_manager::odd_ids_run_and_end", odd_ids),
 ];
 
 fn a_noop(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "by_overlord", 4000))?;
     let name = manager.until_assigned(&id)?;
     let running = manager.until_status(&id, |s| {
@@ -70,7 +69,7 @@ fn until_segments(fixture: &Fixture, datasource: &str) -> Result<Vec<Value>> {
 
 /// Two at the same time into one datasource: each holds the lock of its own days.
 fn ingestions(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let (january, datasource) = ingest(fixture, "ingested")?;
     let mut february: Value = serde_json::from_str(&january.to_string().replace("2024-01-0", "2024-02-0"))?;
     february["id"] = json!(text(&january["id"]).replace("2026-11-21", "2026-11-22"));
@@ -98,7 +97,7 @@ fn ingestions(fixture: &Fixture) -> Result<()> {
 /// Hash partitions of three files: a subtask for each of them that partitions, and others that merge what those left in
 /// deep storage.
 fn subtasks(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let (mut task, datasource) = ingest(fixture, "hashed")?;
     let own = fixture.target.own().context("no cluster of our own")?;
     let inputs = Druid::storage_folder(own, NAMESPACE)?.join(&datasource);
@@ -159,7 +158,7 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
 }
 
 fn fails(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let (task, _) = ingest(fixture, "fails")?;
     let mut object = json!({"spec": {"task": task}});
     cannot_be_parsed(&mut object);
@@ -171,7 +170,7 @@ fn fails(fixture: &Fixture) -> Result<()> {
 }
 
 fn odd_ids(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::start(fixture)?;
+    let manager = MiddleManager::shared(fixture)?;
     let ids = ["$(PEON_POD_IP) & @", "ünïcødé日本 +%2F", "a\"b'c\\d"];
     let mut submitted = Vec::new();
     for id in ids {

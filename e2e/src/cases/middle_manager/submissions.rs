@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Case, MiddleManager, case, list, process::Process, text};
+use super::{Case, MiddleManager, case, list, process::Process, shared, text};
 use crate::{
     cache::hex,
     fixture::{Fixture, LIMIT, NAMESPACE},
@@ -14,11 +14,10 @@ use crate::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    case(
+    shared(
         "middle_manager::submissions::an_applied_ingestion_publishes_its_segments",
         ingestion,
-    )
-    .own(),
+    ),
     case(
         "middle_manager::submissions::only_what_is_enabled_and_listed_reaches_the_overlord",
         policy,
@@ -61,6 +60,14 @@ impl<'a> Submissions<'a> {
         let this = Self { manager, fixture };
         this.allow(&json!({"enabled": true, "taskTypes": types}))?;
         Ok(this)
+    }
+
+    /// With the workers that other cases use, too, which take ingestions and noops.
+    fn shared(fixture: &'a Fixture) -> Result<Self> {
+        Ok(Self {
+            manager: MiddleManager::shared(fixture)?,
+            fixture,
+        })
     }
 
     fn allow(&self, submissions: &Value) -> Result<()> {
@@ -142,7 +149,7 @@ fn named(fixture: &Fixture, name: &str) -> String {
 }
 
 fn ingestion(fixture: &Fixture) -> Result<()> {
-    let all = Submissions::start(fixture, &["index_parallel", "noop"])?;
+    let all = Submissions::shared(fixture)?;
     let name = named(fixture, "applied");
     let datasource = format!("applied_{}", fixture.run);
     let mut sample = samples::index_parallel(&name, "none", &datasource)?;
