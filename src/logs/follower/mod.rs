@@ -11,23 +11,24 @@ pub mod spool;
 mod taken;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::insist::insist;
 use self::source::Source;
+use self::spool::Report;
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::chain::Chain;
 use crate::logs::journal::Journal;
 use crate::logs::parts::{Composed, PartName, Piece};
 use crate::logs::record::{Entry, Recorded};
+use crate::logs::shares::{Share, Shares};
 use crate::logs::state::{KeepLog, Kept, LogState};
 use crate::logs::task_archive::TaskArchive;
 
@@ -35,6 +36,9 @@ use crate::logs::task_archive::TaskArchive;
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// After a spool failed.
 const SPOOL_RETRY: Duration = Duration::from_secs(10);
+
+/// For how long the store is asked to take the log of a PeonTask that is gone: nobody else would end that.
+const GONE: Duration = Duration::from_secs(60 * 60);
 
 /// What the log says at its end where the sidecar did not say that it was all.
 const UNSAID: &str =
@@ -65,8 +69,7 @@ struct Shared {
     archive: Archive,
     journal: Journal,
     limits: Limits,
-    spool: PathBuf,
-    places: Arc<Semaphore>,
+    places: Shares,
     jobs: Mutex<HashMap<String, Job>>,
     wake: Wake,
 }
@@ -83,24 +86,15 @@ impl std::fmt::Debug for Followers {
 }
 
 impl Followers {
-    /// Followers that read through this client, at most so many at a time, and write to this archive; what is on its way is
-    /// in files in `spool`.
+    /// Followers that read through this client, as many at a time as there are places, and write to this archive.
     #[must_use]
-    pub fn new(
-        client: Client,
-        archive: Archive,
-        limits: Limits,
-        places: usize,
-        spool: PathBuf,
-        wake: Wake,
-    ) -> Self {
+    pub fn new(client: Client, archive: Archive, limits: Limits, places: Shares, wake: Wake) -> Self {
         Self(Arc::new(Shared {
             client,
             journal: Journal::new(archive.clone()),
             archive,
             limits,
-            spool,
-            places: Arc::new(Semaphore::new(places)),
+            places,
             jobs: Mutex::default(),
             wake,
         }))
@@ -210,12 +204,9 @@ impl Follower {
             let url = self.archive.log_url();
             return self.say(LogState::Archived { url, gaps: 0 });
         }
+        // Kept until the last log is archived: what is left of it is in memory.
+        let mut place = None;
         loop {
-            let places = self.shared.places.clone();
-            let Ok(place) = places.acquire_owned().await else {
-                return;
-            };
-            self.say(LogState::Collecting);
             let next = loop {
                 let goal = self.goal.borrow_and_update().clone();
                 let unread = |n: &u32| read.iter().all(|(done, _)| done != n);
@@ -230,22 +221,28 @@ impl Follower {
             };
             let Some((number, ask)) = next else { break };
             let collected = if ask.sidecar {
-                drop(place);
+                self.say(LogState::Collecting);
                 let Some(collected) = self.await_sidecar(number).await else {
                     return;
                 };
                 collected
             } else {
+                drop(place.take());
+                place = Some(self.place().await);
                 let following = self.shared.limits.metrics.follower();
                 let mut collected = self.collect(number, ask).await;
                 drop(following);
                 self.shared.limits.metrics.gaps(collected.gaps);
                 if !self.is_last(number).await {
                     self.make_part(number, &mut collected).await;
+                    place = None;
                 }
-                drop(place);
                 collected
             };
+            // The report is the last attempt's.
+            for (_, before) in &mut read {
+                before.report = None;
+            }
             read.push((number, collected));
             let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
             if self.goal.wait_for(done).await.is_err() {
@@ -253,6 +250,14 @@ impl Follower {
             }
         }
         self.archive(read).await;
+        drop(place);
+    }
+
+    /// A place to read from, as soon as its namespace may have one.
+    async fn place(&self) -> Share {
+        let place = self.shared.places.acquire(&self.owner.namespace, 1).await;
+        self.say(LogState::Collecting);
+        place
     }
 
     async fn is_archived(&self) -> bool {
@@ -276,10 +281,10 @@ impl Follower {
                 goal: self.goal.clone(),
                 tell: &tell,
             };
-            match collector.run(&self.shared.spool).await {
+            match collector.run().await {
                 Ok(collected) => return collected,
                 Err(error) => {
-                    let folder = self.shared.spool.display();
+                    let folder = self.shared.limits.disk.folder.display();
                     tracing::warn!(%error, "a spool in {folder} failed");
                     self.tell(Err(format!(
                         "the operator cannot write to its spool {folder}: {error}"
@@ -330,12 +335,10 @@ impl Follower {
         }
     }
 
-    async fn archive(&self, read: Vec<(u32, Collected)>) {
-        let report = read.last().and_then(|(_, c)| c.report.clone());
-        if let Some(report) = report.filter(|r| !r.is_empty()) {
-            let report = Bytes::from(report);
+    async fn archive(&self, mut read: Vec<(u32, Collected)>) {
+        if let Some(report) = read.last_mut().and_then(|(_, c)| c.report.take()) {
             // It is said where it fails, and the log is not held up by a report that no repetition helps.
-            let _ = self.insist(|| self.archive.put_report(report.clone())).await;
+            let _ = self.insist(|| self.put_report(&report)).await;
         }
         let mut tries = 0;
         let state = loop {
@@ -355,6 +358,23 @@ impl Follower {
             }
         };
         self.say(state);
+    }
+
+    /// Puts a report into the store, with at most as many in memory as there are uploads.
+    async fn put_report(&self, report: &Report) -> Result<(), ArchiveError> {
+        let _place = self.upload().await;
+        match report.read().await {
+            Ok(bytes) if bytes.is_empty() => Ok(()),
+            Ok(bytes) => self.archive.put_report(bytes).await,
+            Err(error) => {
+                tracing::warn!(%error, "the spool failed, and a report is lost");
+                Ok(())
+            }
+        }
+    }
+
+    async fn upload(&self) -> Share {
+        self.shared.limits.uploads.acquire(&self.owner.namespace, 1).await
     }
 
     async fn compose(&self, read: &[(u32, Collected)]) -> Result<Composed, ArchiveError> {
@@ -387,7 +407,7 @@ impl Follower {
             }
         }
         // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
-        let _room = self.shared.limits.uploads.acquire().await;
+        let _place = self.upload().await;
         self.archive.compose(&pieces).await
     }
 
@@ -395,7 +415,9 @@ impl Follower {
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(&|said| self.tell(said), || false, action).await
+        let since = Instant::now();
+        let abandoned = || self.goal.borrow().abandoned && since.elapsed() > GONE;
+        insist(&|said| self.tell(said), abandoned, action).await
     }
 
     fn tell(&self, said: Result<(), String>) {
@@ -421,6 +443,8 @@ impl Follower {
     }
 }
 
+#[cfg(test)]
+mod tenants_tests;
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;
