@@ -40,6 +40,9 @@ const SPOOL_RETRY: Duration = Duration::from_secs(10);
 /// For how long the store is asked to take the log of a PeonTask that is gone: nobody else would end that.
 const GONE: Duration = Duration::from_secs(60 * 60);
 
+/// How many tasks that had ended before are looked for in the store at the same time, after a start.
+const LOOKS: u64 = 32;
+
 /// What the log says at its end where the sidecar did not say that it was all.
 const UNSAID: &str =
     "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
@@ -70,6 +73,8 @@ struct Shared {
     journal: Journal,
     limits: Limits,
     places: Shares,
+    /// Of those who ask the store whether a log was archived before this process began.
+    looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
     wake: Wake,
 }
@@ -95,6 +100,7 @@ impl Followers {
             archive,
             limits,
             places,
+            looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
             wake,
         }))
@@ -261,8 +267,13 @@ impl Follower {
     }
 
     async fn is_archived(&self) -> bool {
-        let composed = self.insist(|| self.archive.compose(&[])).await;
+        let composed = self.insist(|| self.look()).await;
         matches!(composed, Ok(Composed::Before(_)))
+    }
+
+    async fn look(&self) -> Result<Composed, ArchiveError> {
+        let _place = self.shared.looks.acquire(&self.owner.namespace, 1).await;
+        self.archive.compose(&[]).await
     }
 
     async fn collect(&self, attempt: u32, ask: KeepLog) -> Collected {
