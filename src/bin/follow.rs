@@ -22,15 +22,17 @@ use peon_operator::kube::client;
 use peon_operator::logs::archive::Archive;
 use peon_operator::logs::follower::collect::Limits;
 use peon_operator::logs::follower::source::Source;
+use peon_operator::logs::follower::spool::Disk;
 use peon_operator::logs::follower::{Followers, Owner};
 use peon_operator::logs::location::Location;
+use peon_operator::logs::shares::Shares;
 use peon_operator::logs::state::{KeepLog, LogState};
 use peon_operator::logs::store::Identity;
 use peon_operator::run::metrics::Metrics;
 use peon_operator::run::process::{SPOOL, UPLOADS};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
 
 /// For everything together.
@@ -175,13 +177,17 @@ impl Bench {
         let limits = Limits {
             flush: FLUSH,
             most: MOST,
-            spool: SPOOL,
-            uploads: Arc::new(Semaphore::new(UPLOADS)),
+            disk: Disk {
+                folder: work.folder.clone(),
+                most: SPOOL,
+                budget: Shares::of_one(u64::MAX),
+            },
+            uploads: Shares::of_one(UPLOADS),
             metrics: metrics.logs(),
         };
         let wake = Box::new(move |_: &str, _: &str| waker.notify_one());
-        let spool = work.folder.clone();
-        let followers = Followers::new(client.clone(), archive, limits, work.followers, spool, wake);
+        let places = Shares::of_one(work.followers.try_into()?);
+        let followers = Followers::new(client.clone(), archive, limits, places, wake);
         Ok(Self {
             client,
             metrics,

@@ -10,7 +10,7 @@ async fn main() -> ExitCode {
     match Box::pin(cli::run(cli::Cli::parse())).await {
         Ok(outcome) => outcome.code().into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            cli::complain(&error);
             cli::ERROR.into()
         }
     }

@@ -27,8 +27,8 @@ fn the_table_shows_what_matters_and_wide_the_rest() {
     let narrow = list(&[]);
     assert_eq!(
         output::table(&narrow.head(), &[narrow.row(&oom(), at(90))]),
-        "NAME      TYPE             DATASOURCE   PHASE     REASON    ATTEMPT   MEMORY   DURATION   AGE\n\
-         nightly   index_parallel   wiki[31m     Running   Running   2         3G       60s        90s\n"
+        "NAME      TYPE             DATASOURCE       PHASE     REASON    ATTEMPT   MEMORY   DURATION   AGE\n\
+         nightly   index_parallel   wiki\\u001b[31m   Running   Running   2         3G       60s        90s\n"
     );
     let wide = list(&["-A", "-o", "wide"]);
     assert_eq!(
@@ -37,7 +37,7 @@ fn the_table_shows_what_matters_and_wide_the_rest() {
             "druid",
             "nightly",
             "index_parallel",
-            "wiki[31m",
+            "wiki\\u001b[31m",
             "Running",
             "Running",
             "2",

@@ -1,7 +1,5 @@
 //! `kubectl peon logs`: from the pod while it is there, else from the archive.
 
-use std::io::Write;
-
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use futures::TryStreamExt;
@@ -14,7 +12,7 @@ use super::archive::{ArchiveFlags, Log, Way};
 use super::connection::{Cluster, Flags};
 use super::follow::follow;
 use super::outcome::Outcome;
-use super::output::note;
+use super::output::{Out, note};
 use super::progress::Progress;
 use super::tasks;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
@@ -159,9 +157,11 @@ impl Logs {
         if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
             note("this is the archived log, with all attempts: each begins with a line of [peon-operator]");
         }
+        let mut out = Out::stdout();
         while let Some(some) = log.try_next().await? {
-            show(&some)?;
+            out.write(&some)?;
         }
+        out.end()?;
         Ok(Outcome::Done)
     }
 
@@ -226,25 +226,21 @@ fn ended(task: &PeonTask, number: u32) -> String {
     }
 }
 
-/// Prints bytes as they are, since a log need not be text, without the report behind it.
+/// Prints a log without the report behind it: its bytes as they are, since a log need not be text, or visibly on a terminal.
 async fn print(mut stream: impl AsyncRead + Unpin) -> std::io::Result<()> {
     let mut report = report::Cutter::default();
+    let mut out = Out::stdout();
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = stream.read(&mut chunk).await?;
         if length == 0 {
-            return show(&report.finish().0);
+            out.write(&report.finish().0)?;
+            return out.end();
         }
         let mut log = Vec::new();
         report.push(&chunk[..length], &mut log);
-        show(&log)?;
+        out.write(&log)?;
     }
-}
-
-fn show(log: &[u8]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(log)?;
-    out.flush()
 }
 
 #[cfg(test)]

@@ -88,6 +88,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
+/// Says on standard error why a command could not do what it was asked.
+pub fn complain(error: &anyhow::Error) {
+    // Servers have their say in it.
+    output::note(&format!("error: {error:#}"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,11 @@
 //! Printing: formats, tables, and a reader that goes away early.
+//!
+//! Ids, names, messages and logs are written by whoever writes tasks. A terminal is shown none of their characters that
+//! would move its cursor, change its state or turn text around: each is replaced by its number, in a form that JSON reads
+//! as the same character.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
@@ -20,19 +26,121 @@ pub(super) enum Format {
     Name,
 }
 
-/// Prints text on standard output.
+/// Prints text on standard output; on a terminal as [`visible`] text.
 ///
 /// # Errors
 /// A reader that went away is an error too, so that nothing more is done for nobody; [`is_broken_pipe`] tells.
 pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = Out::stdout();
+    out.write(text.as_bytes())?;
+    out.end()
+}
+
+/// Prints text with [emphasis](Style) on standard output. What others wrote in it has to be [`visible`] already.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_styled(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Says something beside the output, on standard error, which nobody need read.
+/// Says something beside the output, on standard error, which nobody need read; on a terminal as [`visible`] text.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let mut err = io::stderr().lock();
+    let text = if err.is_terminal() {
+        visible(text)
+    } else {
+        text.into()
+    };
+    let _ = writeln!(err, "{text}");
+}
+
+/// Text in which each character that a terminal obeys, and does not show, is `\uXXXX`: controls but line breaks and tabs
+/// (C0, DEL and C1), and what turns the direction of text.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_obeyed(c) {
+            // A String takes everything.
+            let _ = write!(shown, "\\u{:04x}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.into()
+}
+
+fn is_obeyed(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control() && !matches!(c, '\n' | '\t')
+}
+
+/// Standard output for bytes that others wrote, which come in pieces: as they are, or [`visible`] on a terminal, where a
+/// byte that is no text is `\xXX`.
+pub(super) struct Out {
+    terminal: bool,
+    /// The beginning of a character whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Out {
+    /// The one of this process.
+    pub(super) fn stdout() -> Self {
+        Self {
+            terminal: io::stdout().is_terminal(),
+            begun: Vec::new(),
+        }
+    }
+
+    /// Writes a piece.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let shown = self.shown(bytes, false);
+        let mut out = io::stdout().lock();
+        out.write_all(&shown)?;
+        out.flush()
+    }
+
+    /// Nothing follows.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        let shown = self.shown(&[], true);
+        io::stdout().lock().write_all(&shown)
+    }
+
+    fn shown<'a>(&mut self, bytes: &'a [u8], ends: bool) -> Cow<'a, [u8]> {
+        if !self.terminal {
+            return bytes.into();
+        }
+        let mut all = std::mem::take(&mut self.begun);
+        all.extend_from_slice(bytes);
+        let mut shown = String::with_capacity(all.len());
+        let mut left = all.len();
+        for chunk in all.utf8_chunks() {
+            shown.push_str(&visible(chunk.valid()));
+            left -= chunk.valid().len() + chunk.invalid().len();
+            let begins =
+                left == 0 && std::str::from_utf8(chunk.invalid()).is_err_and(|e| e.error_len().is_none());
+            if begins && !ends {
+                self.begun = chunk.invalid().to_vec();
+                break;
+            }
+            for byte in chunk.invalid() {
+                let _ = write!(shown, "\\x{byte:02x}");
+            }
+        }
+        shown.into_bytes().into()
+    }
 }
 
 /// Whether an error is that of a reader, such as `head`, that has read enough.
@@ -118,9 +226,9 @@ pub(super) fn line(row: &[String], widths: &[usize]) -> String {
     line.trim_end().to_owned() + "\n"
 }
 
-/// Text for a terminal without what would move its cursor or colour it: messages come from anywhere.
+/// [`visible`] text, wherever it is printed: for tables and lines, which are for people.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+    visible(text).into_owned()
 }
 
 /// Emphasis, where the output is a terminal and `NO_COLOR` is not set.
@@ -214,6 +322,50 @@ mod tests {
 
     #[test]
     fn messages_cannot_drive_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\r\nc"), "a[2Jb\nc");
+        assert_eq!(plain("a\x1b[2Jb\r\n\tc"), "a\\u001b[2Jb\\u000d\n\tc");
+        assert_eq!(plain("\u{9b}31m \u{7f}\0"), "\\u009b31m \\u007f\\u0000");
+        for turns in
+            "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+                .chars()
+        {
+            assert_eq!(plain(&turns.to_string()), format!("\\u{:04x}", u32::from(turns)));
+        }
+        let harmless = "Zürich 東京 🦀 e\u{301} \u{a0}";
+        assert!(matches!(visible(harmless), Cow::Borrowed(text) if text == harmless));
+    }
+
+    /// Where JSON is shown on a terminal, it has the same meaning.
+    #[test]
+    fn json_stays_json() {
+        let value = json!({"id": "a\u{202e}b\u{9b}c\u{7f}\x1b\n", "plain": "ü"});
+        let shown = structured(Format::Json, &value).unwrap();
+        let shown = visible(&shown);
+        assert!(!shown.contains(is_obeyed));
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    fn out(terminal: bool, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut out = Out {
+            terminal,
+            begun: Vec::new(),
+        };
+        let mut all: Vec<u8> = pieces
+            .iter()
+            .flat_map(|p| out.shown(p, false).into_owned())
+            .collect();
+        all.extend_from_slice(&out.shown(&[], true));
+        all
+    }
+
+    #[test]
+    fn a_log_is_visible_on_a_terminal_and_raw_elsewhere_however_it_comes() {
+        let log = "\x1b]0;title\x07 ü\u{202e}東 \u{9b}2J\n".as_bytes();
+        let log = [log, b"\x9b \xff\xe6\x9d"].concat();
+        let expected = "\\u001b]0;title\\u0007 ü\\u202e東 \\u009b2J\n\\x9b \\xff\\xe6\\x9d";
+        for step in [1, 2, 3, 5, 100] {
+            let pieces: Vec<&[u8]> = log.chunks(step).collect();
+            assert_eq!(String::from_utf8(out(true, &pieces)).unwrap(), expected, "{step}");
+            assert_eq!(out(false, &pieces), log, "{step}");
+        }
     }
 }

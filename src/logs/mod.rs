@@ -17,6 +17,7 @@
 //! * [`report`]: the report at the end of a log that somebody follows (pure);
 //! * [`sidecar`]: the program beside the peon; [`sidecar_config`] is what it is told (pure), [`sidecar_files`] what it
 //!   finds, [`verdict`] what it says (pure);
+//! * [`shares`]: what a process has only so much of, shared by namespaces;
 //! * [`pace`]: when it does what, [`chain`]: which parts are its own (pure);
 //! * [`spool`]: the file that the peon writes, [`plain_file`]: how its files are opened.
 //!
@@ -40,6 +41,7 @@ pub mod properties;
 pub mod rebuild;
 pub mod record;
 pub mod report;
+pub mod shares;
 pub mod sidecar;
 pub mod sidecar_config;
 pub mod sidecar_files;

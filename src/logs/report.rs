@@ -13,10 +13,10 @@
 //! The line break before it belongs to it: a log may end in the middle of a line. Only a block that is whole, matches
 //! its hash and has nothing behind it is a report. Everything else is the log's, whatever it looks like.
 
-use std::io::Read;
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::read::DecoderReader;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
@@ -104,31 +104,167 @@ fn is_base64(line: &[u8]) -> bool {
 
 /// The report of a block, from its line break to the end of its last line.
 fn read(block: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(block).ok()?;
-    let (begin, rest) = text.strip_prefix('\n')?.split_once('\n')?;
-    let (body, end) = rest.strip_suffix('\n')?.rsplit_once('\n')?;
-    let begin = begin.as_bytes().strip_prefix(&BEGIN[1..])?;
-    let (bytes, hash) = std::str::from_utf8(begin)
-        .ok()?
-        .strip_suffix(DASHES)?
-        .split_once(' ')?;
-    let end = end
-        .as_bytes()
-        .strip_prefix(END)?
-        .strip_suffix(DASHES.as_bytes())?;
-    let bytes: usize = bytes.parse().ok().filter(|bytes| *bytes <= MAX_REPORT)?;
-    if end != hash.as_bytes() {
-        return None;
+    let mut report = Vec::new();
+    let whole = decode(block.strip_prefix(b"\n")?, &mut report);
+    whole.is_ok_and(|whole| whole).then_some(report)
+}
+
+/// Decodes a block that begins with the line of its mark, in a few KiB of memory. Says whether it is a report: whole, of
+/// the size and the hash that it says, and with nothing behind it. What was written `into` counts only then.
+///
+/// # Errors
+/// When `block` cannot be read, or `into` not be written.
+pub fn decode(block: impl BufRead, mut into: impl Write) -> io::Result<bool> {
+    let mut body = Body::new(block);
+    let Some((bytes, hash)) = body.line()?.and_then(begin) else {
+        return Ok(false);
+    };
+    body.line.clear();
+    let mut hasher = Sha256::new();
+    let mut found = 0;
+    {
+        // One byte more than it may have, so that what is too long is seen.
+        let decoder = MultiGzDecoder::new(DecoderReader::new(&mut body, &STANDARD));
+        let mut decoder = decoder.take(bytes + 1);
+        let mut some = vec![0; 16 * 1024];
+        loop {
+            let length = match decoder.read(&mut some) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return body.failed.map_or(Ok(false), Err),
+            };
+            found += length as u64;
+            hasher.update(&some[..length]);
+            into.write_all(&some[..length])?;
+        }
     }
-    let compressed = STANDARD.decode(body.replace('\n', "")).ok()?;
-    let mut report = Vec::with_capacity(bytes);
-    // One byte more than it may have, so that what is too long is seen.
-    let limit = u64::try_from(bytes).ok()?.checked_add(1)?;
-    MultiGzDecoder::new(compressed.as_slice())
-        .take(limit)
-        .read_to_end(&mut report)
-        .ok()?;
-    (report.len() == bytes && hex(&Sha256::digest(&report)) == hash).then_some(report)
+    Ok(found == bytes && body.ends_with(&hash)? && hex(&hasher.finalize()) == hash)
+}
+
+/// Size and hash that the line of the mark says.
+fn begin(line: &[u8]) -> Option<(u64, String)> {
+    let said = std::str::from_utf8(line.strip_prefix(&BEGIN[1..])?).ok()?;
+    let (bytes, hash) = said.strip_suffix(DASHES)?.split_once(' ')?;
+    let bytes = bytes.parse().ok().filter(|bytes| *bytes <= MAX_REPORT as u64)?;
+    Some((bytes, hash.to_owned()))
+}
+
+/// The base64 of a block, without its line breaks.
+struct Body<R> {
+    block: R,
+    line: Vec<u8>,
+    /// Bytes of the line that were read.
+    at: usize,
+    /// The line behind the base64 has come.
+    ended: bool,
+    /// Why the block could not be read.
+    failed: Option<io::Error>,
+}
+
+impl<R: BufRead> Body<R> {
+    fn new(block: R) -> Self {
+        Self {
+            block,
+            line: Vec::new(),
+            at: 0,
+            ended: false,
+            failed: None,
+        }
+    }
+
+    /// The next line, without its line break; `None` where there is none that may be a block's.
+    fn line(&mut self) -> io::Result<Option<&[u8]>> {
+        self.line.clear();
+        let most = LONGEST_LINE as u64 + 1;
+        (&mut self.block).take(most).read_until(b'\n', &mut self.line)?;
+        Ok(self.line.strip_suffix(b"\n"))
+    }
+
+    /// Whether the line behind the base64 is the mark of the end, with this hash, and the last one.
+    fn ends_with(&mut self, hash: &str) -> io::Result<bool> {
+        let end = self
+            .line
+            .strip_suffix(b"\n")
+            .and_then(|line| line.strip_prefix(END));
+        let end = end.and_then(|line| line.strip_suffix(DASHES.as_bytes()));
+        let ends = self.ended && end == Some(hash.as_bytes());
+        Ok(ends && self.block.fill_buf()?.is_empty())
+    }
+}
+
+impl<R: BufRead> Read for Body<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.ended {
+                return Ok(0);
+            }
+            let left = self.line.get(self.at..).unwrap_or_default();
+            let left = left.strip_suffix(b"\n").unwrap_or(left);
+            if !left.is_empty() {
+                let length = left.len().min(into.len());
+                into[..length].copy_from_slice(&left[..length]);
+                self.at += length;
+                return Ok(length);
+            }
+            self.at = 0;
+            match self.line() {
+                Ok(Some(line)) if line.starts_with(END) => self.ended = true,
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(ErrorKind::InvalidData.into()),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Err(ErrorKind::Other.into());
+                }
+            }
+        }
+    }
+}
+
+/// Tells of lines that come one after the other whether they may be a block, and keeps no more of them than a line.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    bytes: usize,
+    lines: usize,
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    /// The last line of the block was seen.
+    ended: bool,
+}
+
+impl Shape {
+    /// Takes what follows, in the beginning the line of the mark; says whether all of it may be, or become, a block.
+    pub fn push(&mut self, text: &[u8]) -> bool {
+        text.split_inclusive(|b| *b == b'\n')
+            .all(|piece| self.piece(piece))
+    }
+
+    fn piece(&mut self, piece: &[u8]) -> bool {
+        let content = piece.strip_suffix(b"\n").unwrap_or(piece);
+        self.bytes += piece.len();
+        if self.ended || self.bytes > MAX_BLOCK || self.line.len() + content.len() > LONGEST_LINE {
+            return false;
+        }
+        self.line.extend_from_slice(content);
+        if content.len() == piece.len() {
+            return true;
+        }
+        let line = std::mem::take(&mut self.line);
+        self.ended = self.lines > 0 && line.starts_with(END);
+        self.lines += 1;
+        self.ended
+            || if self.lines == 1 {
+                line.starts_with(&BEGIN[1..])
+            } else {
+                is_base64(&line)
+            }
+    }
+
+    /// Whether the last line has come.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.ended
+    }
 }
 
 /// Cuts the report off a log that comes piece by piece: what may be the block is held back, and nothing else.
@@ -211,4 +347,4 @@ fn beginning(of: &[u8]) -> usize {
 
 #[cfg(test)]
 #[path = "report_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,4 @@
-use std::io::Write;
-
+use base64::Engine;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ fn hash(report: &[u8]) -> String {
 }
 
 /// A block as the script writes it.
-fn block(report: &[u8]) -> Vec<u8> {
+pub fn block(report: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(report).unwrap();
     let text = STANDARD.encode(encoder.finish().unwrap());

@@ -154,10 +154,12 @@ impl Progress {
     }
 }
 
-/// Where nobody keeps logs the condition is not there at all.
+/// Where nobody keeps logs the condition is not there at all. A log that nobody has begun to read may come long after: its
+/// place is behind other logs, which may be those of tasks that run for days.
 fn log_is_awaited(status: &PeonTaskStatus) -> bool {
-    conditions::find(&status.conditions, LOGS_ARCHIVED)
-        .is_some_and(|c| c.status != "True" && c.reason != logs::GAVE_UP)
+    conditions::find(&status.conditions, LOGS_ARCHIVED).is_some_and(|c| {
+        c.status != "True" && ![logs::GAVE_UP, logs::FOLLOWER_CAP].contains(&c.reason.as_str())
+    })
 }
 
 fn duration(since: Option<Timestamp>, until: Option<Timestamp>) -> i64 {

@@ -129,11 +129,12 @@ fn the_end_waits_for_the_log_but_not_for_ever() {
             (true, "Gap"),
             (true, "NoLog"),
             (false, "GaveUp"),
+            (false, "FollowerCap"),
         ] {
             let status = with_log(status.clone(), archived, reason);
             assert_eq!(end(progress(status)).1, None, "{reason}");
         }
-        for reason in ["Collecting", "FollowerCap", "StoreFailed"] {
+        for reason in ["Collecting", "StoreFailed"] {
             let status = with_log(status.clone(), false, reason);
             assert_eq!(
                 end(progress(status)).1,

@@ -33,6 +33,7 @@ use crate::kube::error::chain;
 use crate::run::clock::Clock;
 use crate::run::config::LogFormat;
 use crate::run::health::Health;
+use crate::run::http_server;
 use crate::run::metrics::Metrics;
 use crate::run::shutdown::Shutdown;
 use crate::run::telemetry;
@@ -220,12 +221,11 @@ async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()
         .await
         .with_context(|| format!("--listen {listen} cannot be bound"))?;
     background.spawn(health.clone().beat());
-    let served = health.clone().routes();
-    background.spawn(async move {
-        if let Err(error) = axum::serve(port, served).await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    background.spawn(http_server::serve(
+        port,
+        health.clone().routes(),
+        http_server::PROBES,
+    ));
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The archive over HTTP, to be read and not written: the history, logs and reports.
 //!
 //! It is served on the loopback of the operator's pod and nowhere else. Who may forward a port of that pod
-//! (`pods/portforward`) may read, of all namespaces; nobody on the pods' network can.
+//! (`pods/portforward`) may read, of all namespaces; nobody on the pods' network can. A page in the browser of whoever
+//! forwards it cannot either: the Host of a request has to be this machine's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::http_server::{self, Bounds, only_local_names};
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::history::{self, MOST};
 use crate::logs::layout::InvalidKey;
@@ -38,10 +41,20 @@ const DEFAULT_LIMIT: usize = 100;
 /// For how long a reader may take nothing before it is cut off: it keeps a place.
 const STALLED: Duration = Duration::from_secs(60);
 
+/// Reports that are read at the same time: a report is in memory as a whole.
+const REPORTS: usize = 2;
+/// Of its connections.
+const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    head: Duration::from_secs(10),
+    stalled: STALLED,
+};
+
 #[derive(Clone)]
 struct Served {
     archive: Archive,
     places: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
 }
 
 /// Serves the archive from now on.
@@ -52,12 +65,7 @@ pub async fn serve(address: SocketAddr, archive: Archive) -> anyhow::Result<()> 
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("--archive-listen {address} cannot be bound"))?;
-    let server = axum::serve(listener, routes(archive));
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the archive is not served any more");
-        }
-    });
+    tokio::spawn(http_server::serve(listener, routes(archive), BOUNDS));
     Ok(())
 }
 
@@ -71,7 +79,9 @@ pub fn routes(archive: Archive) -> Router {
         .with_state(Served {
             archive,
             places: Arc::new(Semaphore::new(PLACES)),
+            reports: Arc::new(Semaphore::new(REPORTS)),
         })
+        .layer(from_fn(only_local_names))
 }
 
 /// An error, as the reader is told.
@@ -207,24 +217,34 @@ async fn report(
     State(served): State<Served>,
     of: Result<Query<OfTask>, QueryRejection>,
 ) -> Result<Response, Refused> {
-    let _place = served.place()?;
+    let place = place_of(&served.reports, REPORTS)?;
     let Query(of) = of?;
     let task = served.archive.of_task(&of.id, &of.uid)?;
     let Some(report) = task.read_report().await? else {
         let said = format!("no report is archived at {}", task.report_url());
         return Err(Refused::new(StatusCode::NOT_FOUND, said));
     };
-    Ok(([(header::CONTENT_TYPE, "application/json")], report).into_response())
+    let length = report.len();
+    // The place is kept for as long as the report is.
+    let mut response = Response::new(body(place, futures::stream::iter([Ok(report)]).boxed()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }
 
 impl Served {
     fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| {
-            let said = format!("{PLACES} requests are being answered: try again in a moment");
-            Refused::new(StatusCode::SERVICE_UNAVAILABLE, said)
-        })
+        place_of(&self.places, PLACES)
     }
+}
+
+fn place_of(places: &Arc<Semaphore>, many: usize) -> Result<OwnedSemaphorePermit, Refused> {
+    let place = places.clone().try_acquire_owned();
+    place.map_err(|_| {
+        let said = format!("{many} requests of this kind are being answered: try again in a moment");
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, said)
+    })
 }
 
 enum Piece {

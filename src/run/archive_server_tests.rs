@@ -51,8 +51,40 @@ impl Ground {
     }
 }
 
+/// As `kubectl port-forward` and `kubectl peon` ask.
+fn local(request: axum::http::request::Builder) -> Request<Body> {
+    let request = request.header(header::HOST, "localhost:8081");
+    request.body(Body::empty()).unwrap()
+}
+
+/// A page in a browser may have its own name point to this machine, and would then be asked by its own name.
+#[tokio::test]
+async fn whoever_asks_for_another_host_gets_nothing() {
+    let ground = Ground::new().await;
+    for host in [Some("evil.example:8081"), Some("localhost.evil.example"), None] {
+        for path in [
+            "/v1/history/ns",
+            "/v1/log?id=a+task%3A+1&uid=u-1",
+            "/v1/report?id=a+task%3A+1&uid=u-1",
+            "/",
+        ] {
+            let mut request = Request::get(path);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let response = routes(ground.archive.clone()).oneshot(request).await.unwrap();
+            assert_eq!(
+                response.status(),
+                StatusCode::MISDIRECTED_REQUEST,
+                "{host:?} {path}"
+            );
+        }
+    }
+}
+
 async fn answer(routes: Router, path: &str) -> (StatusCode, Vec<u8>) {
-    let request = Request::get(path).body(Body::empty()).unwrap();
+    let request = local(Request::get(path));
     let response = routes.oneshot(request).await.unwrap();
     let code = response.status();
     let body = response.into_body().collect().await.unwrap();
@@ -145,11 +177,8 @@ async fn what_is_no_name_is_refused_before_the_store_is_asked() {
 async fn nothing_can_be_written() {
     let ground = Ground::new().await;
     for method in ["PUT", "POST", "DELETE"] {
-        let request = Request::builder()
-            .method(method)
-            .uri("/v1/log?id=a&uid=u")
-            .body(Body::empty())
-            .unwrap();
+        let request = Request::builder().method(method).uri("/v1/log?id=a&uid=u");
+        let request = local(request);
         let response = routes(ground.archive.clone()).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
     }
@@ -161,7 +190,7 @@ async fn no_more_are_answered_at_a_time_than_there_are_places() {
     let ground = Ground::new().await;
     let routes = routes(ground.archive.clone());
     let ask = async || {
-        let request = Request::get("/v1/history/ns").body(Body::empty()).unwrap();
+        let request = local(Request::get("/v1/history/ns"));
         routes.clone().oneshot(request).await.unwrap()
     };
     let mut open = Vec::new();

@@ -10,6 +10,7 @@ use super::archive_server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::objects::{PodParts, Role};
 use crate::middle_manager::process::Options;
+use crate::task::quantity;
 
 /// What the program is started for: the operator, unless it is told something else.
 #[derive(Debug, Clone, Parser)]
@@ -94,7 +95,14 @@ pub struct Config {
     #[arg(long, env = "PEON_LOG_SPOOL", value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     pub log_spool: PathBuf,
 
-    /// Most logs that are read at the same time, at least 1; the others wait for their turn.
+    /// Size limit of the volume of that folder, a Kubernetes quantity: at least 1.25 MiB for each log that is read at the
+    /// same time. What waits there takes no more than
+    /// four fifths of it, of all logs and reports together; then reading waits.
+    #[arg(long, env = "PEON_LOG_SPOOL_SIZE", default_value = "4Gi", value_name = "QUANTITY", value_parser = quantity::parse)]
+    pub log_spool_size: u64,
+
+    /// Most logs that are read at the same time, at least 1; the others wait for their turn. Where more than one
+    /// namespace is served, one has no more of them than are free, so at most half.
     #[arg(long, env = "PEON_LOG_FOLLOWERS", default_value_t = 200, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub log_followers: u16,
@@ -184,6 +192,13 @@ impl Config {
     pub fn lease_duration(&self) -> Duration {
         Duration::from_secs(self.lease_seconds)
     }
+
+    /// Most bytes that all logs and reports together take in [`Self::log_spool`]. The rest of the volume is for what a
+    /// file takes beside its bytes, and for what one reading may add before it is counted.
+    #[must_use]
+    pub fn log_spool_budget(&self) -> u64 {
+        self.log_spool_size / 5 * 4
+    }
 }
 
 #[cfg(test)]
@@ -207,5 +222,19 @@ mod tests {
         }
         let default = Config::try_parse_from(["peon-operator"]).unwrap();
         assert!(default.archive_listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn the_spool_stays_below_the_size_of_its_volume() {
+        let budget = |size: &str| {
+            let flag = format!("--log-spool-size={size}");
+            let config = Config::try_parse_from(["peon-operator", &flag]);
+            config.ok().map(|config| config.log_spool_budget())
+        };
+        assert_eq!(budget("10Gi"), Some(8 << 30));
+        assert_eq!(budget("5e9"), Some(4_000_000_000));
+        for wrong in ["-1Gi", "much", ""] {
+            assert_eq!(budget(wrong), None, "{wrong}");
+        }
     }
 }

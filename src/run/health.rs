@@ -3,6 +3,9 @@
 //! Live: the runtime still gets around to its timers; one that does not is to be restarted. Ready: the custom
 //! resources exist and every cache is complete, so that this process could lead at once; the body of a 503 says
 //! what is missing.
+//!
+//! The metrics are put together once a second at the most, whoever asks, so that nobody who asks all the time keeps the
+//! process from its work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::metrics::Metrics;
@@ -20,6 +24,8 @@ use crate::task::watch::Caches;
 
 const BEAT: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(30);
+/// For so long the same metrics are told.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// State of the process as its probes see it.
 #[derive(Clone)]
@@ -30,6 +36,8 @@ struct Inner {
     missing: Mutex<Vec<String>>,
     caches: Mutex<Option<Caches>>,
     metrics: Metrics,
+    /// The metrics as they were told last, and when.
+    told: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Health {
@@ -41,6 +49,7 @@ impl Health {
             missing: Mutex::new(vec!["starting".into()]),
             caches: Mutex::default(),
             metrics,
+            told: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -103,14 +112,26 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    count_tasks(&health);
-    match health.0.metrics.text() {
+    match text(&health).await {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, format)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn text(health: &Health) -> Result<Bytes, std::fmt::Error> {
+    let mut told = health.0.told.lock().await;
+    if let Some((at, text)) = &*told
+        && at.elapsed() < FRESH
+    {
+        return Ok(text.clone());
+    }
+    count_tasks(health);
+    let text = Bytes::from(health.0.metrics.text()?);
+    *told = Some((Instant::now(), text.clone()));
+    Ok(text)
 }
 
 /// Counted when somebody asks, so that no pass over a task has to.

@@ -70,9 +70,9 @@ impl LogMetrics {
     }
 
     /// So many bytes were read, and wait on disk.
-    pub fn read(&self, bytes: usize) {
-        self.read.inc_by(bytes as u64);
-        self.waiting.inc_by(gauge(bytes as u64));
+    pub fn read(&self, bytes: u64) {
+        self.read.inc_by(bytes);
+        self.waiting.inc_by(gauge(bytes));
     }
 
     /// So many bytes wait no more: they are a part, or what is left of a log that has ended.

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod election;
 pub mod health;
+pub mod http_server;
 pub mod lease;
 pub mod log_metrics;
 pub mod metrics;

@@ -8,21 +8,22 @@ use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
-use tokio::sync::Semaphore;
 
-use super::archive_server;
 use super::config::Config;
 use super::election::Candidate;
 use super::health::Health;
 use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::shutdown::Shutdown;
+use super::{archive_server, http_server};
 use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::archive::Archive;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
+use crate::logs::follower::spool::{Disk, IDLE};
 use crate::logs::location::Location;
+use crate::logs::shares::Shares;
 use crate::logs::store::Identity;
 use crate::middle_manager;
 use crate::middle_manager::objects::Surroundings;
@@ -34,8 +35,8 @@ use crate::task::watch::Caches;
 const CRD_INTERVAL: Duration = Duration::from_secs(3);
 /// Most bytes of one log that wait on disk for a store.
 pub const SPOOL: u64 = 256 << 20;
-/// Parts of logs in memory at the same time.
-pub const UPLOADS: usize = 4;
+/// Parts of logs, logs that are put together, and reports in memory at the same time: up to 16 MiB each.
+pub const UPLOADS: u64 = 4;
 /// How long passes that have begun may take to end after a shutdown was asked for.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -111,7 +112,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         },
     );
     if let Some(archive) = archive {
-        keep_logs(&config, archive, &client, &caches, &metrics);
+        keep_logs(&config, archive, namespace.as_deref(), &client, &caches, &metrics);
     }
     let manager_client = client.clone();
     let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
@@ -167,30 +168,47 @@ fn log_properties(
 /// answer keeps no operator from starting.
 fn open_archive(config: &Config, operator: &RuntimeProperties) -> anyhow::Result<Option<Archive>> {
     let location = Location::from_properties(&log_properties(config, operator)?)?;
+    let least = u64::from(config.log_followers) * IDLE;
+    if location.is_some() && config.log_spool_budget() < least {
+        bail!(
+            "--log-spool-size is too small for --log-followers {}: give it {} MiB at least",
+            config.log_followers,
+            (least / 4 * 5).div_ceil(1 << 20)
+        );
+    }
     let open = |location| Archive::open(location, Identity::Ambient);
     Ok(location.map(open).transpose()?)
 }
 
-fn keep_logs(config: &Config, archive: Archive, client: &Client, caches: &Caches, metrics: &Metrics) {
+fn keep_logs(
+    config: &Config,
+    archive: Archive,
+    namespace: Option<&str>,
+    client: &Client,
+    caches: &Caches,
+    metrics: &Metrics,
+) {
     tracing::info!(to = %archive.location(), "logs are archived");
+    // Where there is one namespace only, nobody is to be protected from it.
+    let shared = match namespace {
+        Some(_) => Shares::of_one,
+        None => Shares::fair,
+    };
     let limits = Limits {
         flush: Duration::from_secs(config.log_flush_seconds),
         most: config.log_most_bytes,
-        spool: SPOOL,
-        uploads: Arc::new(Semaphore::new(UPLOADS)),
+        disk: Disk {
+            folder: config.log_spool.clone(),
+            most: SPOOL,
+            budget: shared(config.log_spool_budget()),
+        },
+        uploads: shared(UPLOADS),
         metrics: metrics.logs(),
     };
     let waker = caches.clone();
     let wake = Box::new(move |namespace: &str, name: &str| waker.wake_named(namespace, name));
-    let places = usize::from(config.log_followers);
-    let followers = Followers::new(
-        client.clone(),
-        archive,
-        limits,
-        places,
-        config.log_spool.clone(),
-        wake,
-    );
+    let places = shared(config.log_followers.into());
+    let followers = Followers::new(client.clone(), archive, limits, places, wake);
     // It is set once: here.
     let _ = caches.ledger.logs.set(followers);
 }
@@ -201,12 +219,11 @@ async fn serve_probes(config: &Config, health: &Health) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--listen {} cannot be bound", config.listen))?;
     tokio::spawn(health.clone().beat());
-    let server = axum::serve(listener, health.clone().routes());
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the probes are not served any more");
-        }
-    });
+    tokio::spawn(http_server::serve(
+        listener,
+        health.clone().routes(),
+        http_server::PROBES,
+    ));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
 use peon_operator::run::config::{Config, LogFormat};
+use peon_operator::task::quantity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -148,12 +149,14 @@ fn a_platform_may_choose_the_user() {
     );
 }
 
+/// The arguments of the operator, as the program reads them.
+fn config(values: &[&str]) -> Config {
+    let arguments = render(values).arguments();
+    Config::try_parse_from(std::iter::once("peon-operator".to_owned()).chain(arguments)).unwrap()
+}
+
 #[test]
 fn the_program_understands_its_arguments() {
-    let config = |values: &[&str]| {
-        let arguments = render(values).arguments();
-        Config::try_parse_from(std::iter::once("peon-operator".to_owned()).chain(arguments)).unwrap()
-    };
     let default = config(&[]);
     assert_eq!(default.namespace, None);
     assert_eq!(default.listen.to_string(), "0.0.0.0:8080");
@@ -186,7 +189,7 @@ fn logs_have_their_volume_their_credentials_and_their_spool() {
         r#"logs.credentialsSecret="log-store""#,
     ]);
     let volumes = json!([
-        {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "spool", "emptyDir": {"sizeLimit": "4Gi"}},
         {"name": "log-credentials", "secret": {"secretName": "log-store"}},
         {"name": "logs", "persistentVolumeClaim": {"claimName": "druid-logs"}},
     ]);
@@ -208,12 +211,43 @@ fn logs_have_their_volume_their_credentials_and_their_spool() {
     assert!(given.contains(&"--log-spool=/var/spool/peon-operator".to_owned()));
 }
 
+/// A kubelet counts no file without a name: what the pod is said to take of the node's disk has to be what it may take.
+#[test]
+fn the_spool_fits_its_volume_and_the_volume_what_the_pod_asks_for() {
+    for values in [
+        &[][..],
+        &[
+            r#"logs.spoolSizeLimit="20Gi""#,
+            r#"resources.requests.ephemeral-storage="20Gi""#,
+            r#"resources.limits.ephemeral-storage="21Gi""#,
+        ],
+    ] {
+        let objects = render(values);
+        let pod = objects.pod();
+        let volume = &pod["spec"]["volumes"][0]["emptyDir"]["sizeLimit"];
+        let bytes = |value: &Value| quantity::parse(value.as_str().unwrap()).unwrap();
+        let config = config(values);
+        let budget = config.log_spool_budget();
+        assert!(
+            budget >= u64::from(config.log_followers) << 20,
+            "the program would not start"
+        );
+        assert!(
+            budget > 0 && budget <= bytes(volume) / 5 * 4,
+            "{budget} in {volume}"
+        );
+        let resources = &objects.container()["resources"];
+        assert!(bytes(&resources["requests"]["ephemeral-storage"]) >= bytes(volume));
+        assert!(bytes(&resources["limits"]["ephemeral-storage"]) > bytes(volume));
+    }
+}
+
 #[test]
 fn the_properties_are_mounted_where_the_program_reads_them() {
     let objects = render(&[]);
     let config_map = objects.only("ConfigMap");
     let volumes = json!([
-        {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "spool", "emptyDir": {"sizeLimit": "4Gi"}},
         {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}},
     ]);
     assert_eq!(objects.pod()["spec"]["volumes"], volumes);
@@ -276,7 +310,10 @@ fn a_pod_has_time_to_drain_and_is_asked_for_its_health() {
     let container = objects.container();
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
-    let resources = json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}});
+    let resources = json!({
+        "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "4Gi"},
+        "limits": {"memory": "256Mi", "ephemeral-storage": "5Gi"},
+    });
     assert_eq!(container["resources"], resources);
 }
 

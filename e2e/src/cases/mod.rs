@@ -17,6 +17,7 @@ mod payloads;
 mod refusals;
 mod release;
 mod templates;
+mod tenants;
 mod transcripts;
 mod waits;
 
@@ -111,6 +112,7 @@ pub fn all(filter: Option<&str>) -> Vec<Case> {
     all.extend(templates::CASES);
     all.extend(budget::CASES);
     all.extend(fuzz::CASES);
+    all.extend(tenants::CASES);
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
     all.extend(middle_manager::cases());

@@ -123,7 +123,8 @@ impl Explain {
         let text = match (self.output, reports) {
             (None, _) => {
                 let texts = reports.iter().map(|r| r.text(Style::of_stdout()));
-                texts.collect::<Vec<_>>().join("\n")
+                let texts = texts.collect::<Vec<_>>().join("\n");
+                return Ok(output::print_styled(&texts)?);
             }
             (Some(format), [one]) => output::structured(format.into(), one)?,
             (Some(format), several) => output::structured(format.into(), &several)?,

@@ -209,7 +209,7 @@ fn attempts(task: &PeonTask, now: Timestamp) -> Vec<Attempt> {
 impl Report {
     /// For people.
     pub(super) fn text(&self, style: Style) -> String {
-        let mut text = style.heading(&self.title()) + "\n";
+        let mut text = style.heading(&plain(&self.title())) + "\n";
         let mut section = |title: &str, body: &str| {
             if !body.is_empty() {
                 let body = plain(body);

@@ -1,24 +1,23 @@
 //! Reads the log of one attempt to its end, and writes it as parts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::AsyncReadExt;
 use futures::future::BoxFuture;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::chain;
 use super::insist::{RETRY, Tell, insist};
 use super::mark::Mark;
 use super::source::{Closed, Source};
-use super::spool::Slice;
+use super::spool::{Disk, Report, Slice};
 use super::taken::{Log, Next};
 use crate::logs::archive::ArchiveError;
 use crate::logs::parts::{Part, PartName};
+use crate::logs::shares::{Share, Shares};
 use crate::logs::state::KeepLog;
 use crate::logs::task_archive::TaskArchive;
 use crate::run::log_metrics::LogMetrics;
@@ -31,8 +30,8 @@ const LARGE: u64 = 8 << 20;
 const SHORT: u64 = 256 * 1024;
 /// A stream that says nothing for so long is asked for again: whoever stands between may have forgotten it.
 const SILENCE: Duration = Duration::from_secs(240);
-/// Between two attempts to open a stream.
-const REOPEN: Duration = Duration::from_secs(1);
+/// Between two attempts to open a stream, doubled each time that there is no answer, up to the second.
+const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 /// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
 /// ended earlier was cut, and is asked for again.
 const END: Duration = Duration::from_secs(3);
@@ -55,10 +54,10 @@ pub struct Limits {
     pub flush: Duration,
     /// Most bytes of a log; what comes after them is left out, and the log says so.
     pub most: u64,
-    /// Most bytes that wait for the store on disk.
-    pub spool: u64,
-    /// How many parts are in memory at the same time.
-    pub uploads: Arc<Semaphore>,
+    /// Where what was read waits for the store.
+    pub disk: Disk,
+    /// How many parts, logs that are put together and reports are in memory at the same time.
+    pub uploads: Shares,
     /// Where it is counted.
     pub metrics: LogMetrics,
 }
@@ -92,7 +91,7 @@ pub struct Collected {
     /// What is not in the store, and need not be there as a part.
     pub rest: Vec<u8>,
     /// The report, where the log ended with one.
-    pub report: Option<Vec<u8>>,
+    pub report: Option<Report>,
     /// How many times something is missing.
     pub gaps: u32,
     /// The place in the log behind it all.
@@ -131,20 +130,22 @@ impl Collector<'_> {
     ///
     /// # Errors
     /// When the spool cannot be used.
-    pub async fn run(&self, spool: &Path) -> std::io::Result<Collected> {
+    pub async fn run(&self) -> std::io::Result<Collected> {
+        let (disk, namespace) = (&self.limits.disk, self.source.namespace.as_str());
         let known = self.archive.parts().await;
         let mut log = match known.map(|all| chain::chain(&all, self.attempt)) {
-            Ok(known) => Log::behind(known, spool, self.limits).await?,
+            Ok(known) => Log::behind(known, disk, namespace).await?,
             Err(error) => {
                 (self.tell)(Err(error.to_string()));
                 Log {
                     sure: false,
-                    ..Log::behind(Vec::new(), spool, self.limits).await?
+                    ..Log::behind(Vec::new(), disk, namespace).await?
                 }
             }
         };
         let mut seen = self.seen();
         let mut unanswered = None;
+        let mut pause = REOPEN.0;
         // Whether the log came to its end, and is asked for once more.
         let mut confirming = false;
         let mut upload = Upload::default();
@@ -154,6 +155,7 @@ impl Collector<'_> {
             let eof = match self.source.open_it(log.reader.since(), seen).await {
                 Ok(stream) => {
                     unanswered = None;
+                    pause = REOPEN.0;
                     log.reader.again();
                     match self.stream(stream, &mut log, &mut upload).await? {
                         Ended::End => true,
@@ -161,7 +163,7 @@ impl Collector<'_> {
                         Ended::Before(known) => {
                             self.limits.metrics.taken(log.spool.pending());
                             let came = log.came;
-                            log = Log::behind(known, spool, self.limits).await?;
+                            log = Log::behind(known, disk, namespace).await?;
                             log.came = log.came.max(came);
                             continue;
                         }
@@ -172,7 +174,10 @@ impl Collector<'_> {
                 // Of a container that never ran there is no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
-                Err(Closed::NotStarted) => false,
+                Err(Closed::NotStarted) => {
+                    pause = REOPEN.0;
+                    false
+                }
                 Err(Closed::Failed(why)) => {
                     tracing::debug!(pod = self.source.pod, why, "the log cannot be read");
                     if ended_before {
@@ -201,7 +206,8 @@ impl Collector<'_> {
             if self.goal.borrow().abandoned {
                 break Some(DELETED);
             }
-            upload.meanwhile(&mut log, tokio::time::sleep(REOPEN)).await?;
+            upload.meanwhile(&mut log, tokio::time::sleep(pause)).await?;
+            pause = (pause * 2).min(REOPEN.1);
         };
         if let Some(part) = upload.0 {
             log.done(part.await).await?;
@@ -211,7 +217,8 @@ impl Collector<'_> {
             if !known.is_empty() {
                 // The log may still be there to be read from their end on.
                 self.limits.metrics.taken(log.spool.pending());
-                return Box::pin(self.run(spool)).await;
+                drop(log);
+                return Box::pin(self.run()).await;
             }
         }
         self.finish(log, missing).await
@@ -259,22 +266,26 @@ impl Collector<'_> {
         let mut heard = opened;
         let mut due = false;
         let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;
+        // Waited for: room on disk to read into, and a place to upload from. Both give way to nobody in their queues.
+        let mut room: Option<BoxFuture<'_, Share>> = None;
+        let mut place: Option<BoxFuture<'_, Share>> = None;
         loop {
             if !log.sure && asked.is_none() {
                 asked = Some(Box::pin(self.known_parts()));
             }
-            // Without room what was read stays on disk, and is tried at the next event.
-            if upload.0.is_none()
-                && log.sure
-                && (due || log.spool.pending() >= LARGE)
-                && let Ok(room) = self.limits.uploads.clone().try_acquire_owned()
-            {
-                due = false;
-                if let Some(slice) = log.spool.next().await? {
-                    upload.0 = Some(Box::pin(self.put(slice, log.next(), room)));
-                }
+            let full = !log.spool.try_grow();
+            if full && log.spool.pending() == 0 {
+                // The store would take nothing that makes room here.
+                log.let_go(self.limits).await?;
             }
-            let full = log.spool.is_full();
+            if full && room.is_none() && !log.spool.is_full() {
+                room = Some(Box::pin(log.spool.room()));
+            }
+            let pending = log.spool.pending();
+            let is_time = pending > 0 && (due || full || pending >= LARGE);
+            if is_time && log.sure && upload.0.is_none() && place.is_none() {
+                place = Some(Box::pin(self.limits.uploads.acquire(&self.source.namespace, 1)));
+            }
             tokio::select! {
                 read = stream.read(&mut chunk), if !full => match read {
                     Ok(0) => return Ok(Ended::End),
@@ -299,6 +310,13 @@ impl Collector<'_> {
                         return Ok(Ended::Before(known));
                     }
                 }
+                more = answer(&mut room) => log.spool.grow(more),
+                place = answer(&mut place) => {
+                    due = false;
+                    if let Some(slice) = log.spool.next().await? {
+                        upload.0 = Some(Box::pin(self.put(slice, log.next(), place)));
+                    }
+                }
                 part = upload.next() => log.done(part).await?,
                 _ = flush.tick() => due = true,
                 () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
@@ -307,17 +325,13 @@ impl Collector<'_> {
     }
 
     async fn finish(&self, mut log: Log, missing: Option<&str>) -> std::io::Result<Collected> {
-        let mut tail = Vec::new();
-        let report = log.reader.finish(&mut tail);
-        log.keep(&tail, self.limits).await?;
+        let mut report = log.end(self.limits).await?;
         while log.spool.pending() > SHORT {
-            let Ok(room) = self.limits.uploads.clone().acquire_owned().await else {
-                break;
-            };
+            let place = self.limits.uploads.acquire(&self.source.namespace, 1).await;
             let Some(slice) = log.spool.next().await? else {
                 break;
             };
-            let part = self.put(slice, log.next(), room).await;
+            let part = self.put(slice, log.next(), place).await;
             log.done(part).await?;
         }
         let mut rest = Vec::new();
@@ -345,6 +359,9 @@ impl Collector<'_> {
             rest.extend_from_slice(text.as_bytes());
             gaps += 1;
         }
+        if let Some(report) = &mut report {
+            log.spool.end_with(report);
+        }
         Ok(Collected {
             mark: log.reader.mark().cloned(),
             parts: log.parts,
@@ -355,7 +372,7 @@ impl Collector<'_> {
     }
 
     /// Writes a part, however long it takes.
-    async fn put(&self, slice: Slice, next: Next, _room: OwnedSemaphorePermit) -> (u64, PartName) {
+    async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
         let bytes = Bytes::from(slice.bytes);

@@ -13,6 +13,7 @@ use kube::{Api, ResourceExt};
 
 use super::collect::Collected;
 use super::insist::{GIVE_UP, RETRY};
+use super::spool::Report;
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
@@ -29,22 +30,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// Writes report and log; says how it stands with the log then.
-    pub(super) async fn archive(&self, read: &[(u32, Collected)]) -> LogState {
+    pub(super) async fn archive(&self, mut read: Vec<(u32, Collected)>) -> LogState {
         let place = match self.insist(|| self.place()).await {
             Ok(place) => place,
             Err(error) => return failing(&error),
         };
-        let report = read.last().and_then(|(_, c)| c.report.clone());
-        if let Some(report) = report.filter(|r| !r.is_empty()) {
-            let report = Bytes::from(report);
+        if let Some(report) = read.last_mut().and_then(|(_, c)| c.report.take()) {
             // It is said where it fails, and the log is not held up by a report that no repetition helps.
-            let _ = self
-                .insist(|| self.archive.put_report(report.clone(), &place))
-                .await;
+            let _ = self.insist(|| self.put_report(&report, &place)).await;
         }
         let mut gone = BTreeSet::new();
         loop {
-            match self.insist(|| self.compose(read, &gone, &place)).await {
+            match self.insist(|| self.compose(&read, &gone, &place)).await {
                 Ok((Composed::Nothing, _)) => return LogState::Nothing,
                 Ok((Composed::Written(_) | Composed::Before(_), missing)) => {
                     let read: u32 = read.iter().map(|(_, c)| c.gaps).sum();
@@ -57,6 +54,19 @@ impl Follower {
                     tokio::time::sleep(RETRY.0).await;
                 }
                 Err(error) => return failing(&error),
+            }
+        }
+    }
+
+    /// Puts a report into the store, with at most as many in memory as there are uploads.
+    async fn put_report(&self, report: &Report, place: &Place) -> Result<(), ArchiveError> {
+        let _share = self.upload().await;
+        match report.read().await {
+            Ok(bytes) if bytes.is_empty() => Ok(()),
+            Ok(bytes) => self.archive.put_report(bytes, place).await,
+            Err(error) => {
+                tracing::warn!(%error, "the spool failed, and a report is lost");
+                Ok(())
             }
         }
     }
@@ -120,7 +130,7 @@ impl Follower {
             }
         }
         // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
-        let _room = self.shared.limits.uploads.acquire().await;
+        let _share = self.upload().await;
         let composed = self.archive.compose(&pieces, place).await?;
         Ok((composed, missing))
     }

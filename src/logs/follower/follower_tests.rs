@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
 use crate::logs::follower::cut::GAP;
+use crate::logs::follower::spool::Disk;
 use crate::logs::parts::LogRange;
 use crate::run::log_metrics::LogMetrics;
 
@@ -80,8 +81,12 @@ impl Scene {
         let limits = Limits {
             flush: Duration::from_secs(1),
             most: 1000,
-            spool: 1 << 20,
-            uploads: Arc::new(Semaphore::new(1)),
+            disk: Disk {
+                folder: std::env::temp_dir(),
+                most: 1 << 20,
+                budget: Shares::fair(64 << 20),
+            },
+            uploads: Shares::fair(1),
             metrics: LogMetrics::default(),
         };
         let pods = Pods {
@@ -92,8 +97,7 @@ impl Scene {
             api_server(streams, &asked, &pods),
             archive.clone(),
             limits,
-            2,
-            std::env::temp_dir(),
+            Shares::fair(2),
             Box::new(move |_, _| waker.notify_one()),
         );
         Self {

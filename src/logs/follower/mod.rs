@@ -12,7 +12,6 @@ pub mod spool;
 mod taken;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::insist::insist;
@@ -31,6 +30,7 @@ use crate::logs::journal::Journal;
 use crate::logs::parts::PartName;
 use crate::logs::place;
 use crate::logs::record::{Entry, Recorded};
+use crate::logs::shares::{Share, Shares};
 use crate::logs::state::{KeepLog, Kept, LogState};
 use crate::logs::task_archive::TaskArchive;
 
@@ -38,6 +38,9 @@ use crate::logs::task_archive::TaskArchive;
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// After a spool failed.
 const SPOOL_RETRY: Duration = Duration::from_secs(10);
+
+/// How many tasks that had ended before are looked for in the store at the same time, after a start.
+const LOOKS: u64 = 32;
 
 /// What the log says at its end where the sidecar did not say that it was all.
 const UNSAID: &str =
@@ -73,8 +76,9 @@ struct Shared {
     archive: Archive,
     journal: Journal,
     limits: Limits,
-    spool: PathBuf,
-    places: Arc<Semaphore>,
+    places: Shares,
+    /// Of those who ask the store whether a log was archived before this process began.
+    looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
     wake: Wake,
 }
@@ -118,24 +122,16 @@ impl std::fmt::Debug for Followers {
 }
 
 impl Followers {
-    /// Followers that read through this client, at most so many at a time, and write to this archive; what is on its way is
-    /// in files in `spool`.
+    /// Followers that read through this client, as many at a time as there are places, and write to this archive.
     #[must_use]
-    pub fn new(
-        client: Client,
-        archive: Archive,
-        limits: Limits,
-        places: usize,
-        spool: PathBuf,
-        wake: Wake,
-    ) -> Self {
+    pub fn new(client: Client, archive: Archive, limits: Limits, places: Shares, wake: Wake) -> Self {
         Self(Arc::new(Shared {
             client,
             journal: Journal::new(archive.clone()),
             archive,
             limits,
-            spool,
-            places: Arc::new(Semaphore::new(places)),
+            places,
+            looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
             wake,
         }))
@@ -293,12 +289,9 @@ impl Follower {
             return self.end(state).await;
         }
         self.claim();
+        // Kept until the last log is archived: what is left of it is in memory.
+        let mut reading = None;
         loop {
-            let places = self.shared.places.clone();
-            let Ok(place) = places.acquire_owned().await else {
-                return;
-            };
-            self.say(LogState::Collecting);
             let next = loop {
                 let goal = self.goal.borrow_and_update().clone();
                 let unread = |n: &u32| read.iter().all(|(done, _)| done != n);
@@ -313,29 +306,36 @@ impl Follower {
             };
             let Some((number, ask)) = next else { break };
             let collected = if ask.sidecar {
-                drop(place);
+                self.say(LogState::Collecting);
                 let Some(collected) = self.await_sidecar(number).await else {
                     return;
                 };
                 collected
             } else {
+                drop(reading.take());
+                reading = Some(self.reading_place().await);
                 let following = self.shared.limits.metrics.follower();
                 let mut collected = self.collect(number, ask).await;
                 drop(following);
                 self.shared.limits.metrics.gaps(collected.gaps);
                 if !self.is_last(number).await {
                     self.make_part(number, &mut collected).await;
+                    reading = None;
                 }
-                drop(place);
                 collected
             };
+            // The report is the last attempt's.
+            for (_, before) in &mut read {
+                before.report = None;
+            }
             read.push((number, collected));
             let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
             if self.goal.wait_for(done).await.is_err() {
                 return;
             }
         }
-        let state = self.archive(&read).await;
+        let state = self.archive(read).await;
+        drop(reading);
         self.end(state).await;
     }
 
@@ -364,9 +364,25 @@ impl Follower {
         });
     }
 
+    /// A place to read from, as soon as its namespace may have one.
+    async fn reading_place(&self) -> Share {
+        let share = self.shared.places.acquire(&self.owner.namespace, 1).await;
+        self.say(LogState::Collecting);
+        share
+    }
+
+    async fn upload(&self) -> Share {
+        self.shared.limits.uploads.acquire(&self.owner.namespace, 1).await
+    }
+
     async fn is_archived(&self) -> bool {
-        let composed = self.insist(|| self.archive.is_composed()).await;
+        let composed = self.insist(|| self.look()).await;
         matches!(composed, Ok(true))
+    }
+
+    async fn look(&self) -> Result<bool, ArchiveError> {
+        let _share = self.shared.looks.acquire(&self.owner.namespace, 1).await;
+        self.archive.is_composed().await
     }
 
     async fn collect(&self, attempt: u32, ask: KeepLog) -> Collected {
@@ -387,10 +403,10 @@ impl Follower {
                 goal: self.goal.clone(),
                 tell: &tell,
             };
-            match collector.run(&self.shared.spool).await {
+            match collector.run().await {
                 Ok(collected) => return collected,
                 Err(error) => {
-                    let folder = self.shared.spool.display();
+                    let folder = self.shared.limits.disk.folder.display();
                     tracing::warn!(%error, "a spool in {folder} failed");
                     self.tell(Err(format!(
                         "the operator cannot write to its spool {folder}: {error}"
@@ -479,6 +495,8 @@ impl Follower {
     }
 }
 
+#[cfg(test)]
+mod tenants_tests;
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;

@@ -1,4 +1,7 @@
 //! A follower's stream, taken apart (pure): the container's log, the report behind it, and up to where the log was read.
+//!
+//! What may be the report is given out as well, in its place, and said to be [held](Reader::held): whoever takes the
+//! bytes keeps the last so many apart until it turns out what they are.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -23,7 +26,8 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Held {
-    block: report::Cutter,
+    shape: report::Shape,
+    bytes: u64,
     /// The place in the log before it.
     before: Option<Mark>,
 }
@@ -39,7 +43,18 @@ impl Reader {
         }
     }
 
-    /// The place in the log behind everything that was given out.
+    /// How many of the last bytes that were given out may be the report; the others are the log's.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.bytes)
+    }
+
+    /// What is held is the log's.
+    pub fn let_go(&mut self) {
+        self.held = None;
+    }
+
+    /// The place in the log behind everything that was given out and is not held.
     #[must_use]
     pub fn mark(&self) -> Option<&Mark> {
         match &self.held {
@@ -93,7 +108,7 @@ impl Reader {
         self.cutter.jumped()
     }
 
-    /// Takes the next piece of the stream and adds to `log` what belongs there.
+    /// Takes the next piece of the stream and adds to `log` what belongs there, or is held.
     pub fn feed(&mut self, bytes: &[u8], log: &mut Vec<u8>) {
         self.carry.extend_from_slice(bytes);
         let whole = match self.carry.iter().rposition(|b| *b == b'\n') {
@@ -118,49 +133,31 @@ impl Reader {
 
     fn line(&mut self, line: &[u8], log: &mut Vec<u8>) {
         let before = self.cutter.mark().cloned();
-        let mut text = Vec::new();
-        self.cutter.feed(line, &mut text);
+        let start = log.len();
+        self.cutter.feed(line, log);
+        let text = &log[start..];
         if text.starts_with(BEGIN) {
             // One that another one follows is none.
-            self.release(log);
-            let mut block = report::Cutter::default();
-            // The line break that a block begins with was the last line's.
-            block.push(b"\n", &mut Vec::new());
-            self.held = Some(Held { block, before });
+            self.held = Some(Held {
+                shape: report::Shape::default(),
+                bytes: 0,
+                before,
+            });
         }
-        let Some(held) = &mut self.held else {
-            log.extend_from_slice(&text);
-            return;
-        };
-        let mut released = Vec::new();
-        held.block.push(&text, &mut released);
-        if !released.is_empty() {
-            log.extend_from_slice(&released[1..]);
-            let held = self.held.take().map(|h| h.block.finish().0).unwrap_or_default();
-            log.extend_from_slice(&held);
+        if let Some(held) = &mut self.held {
+            held.bytes += text.len() as u64;
+            if !held.shape.push(text) {
+                self.held = None;
+            }
         }
     }
 
-    /// What was held is no report: all of it is the log's but the line break from above.
-    fn release(&mut self, log: &mut Vec<u8>) {
-        if let Some(held) = self.held.take() {
-            let mut all = Vec::new();
-            let mut block = held.block;
-            block.push(b"no report\n", &mut all);
-            all.extend_from_slice(&block.finish().0);
-            let end = all.len() - b"no report\n".len();
-            log.extend_from_slice(&all[1..end]);
-        }
-    }
-
-    /// The log ended for good: the rest of it, and the report.
-    pub fn finish(&mut self, log: &mut Vec<u8>) -> Option<Vec<u8>> {
+    /// The log ended for good: the rest of it. Says whether what is held is a whole block.
+    pub fn finish(&mut self, log: &mut Vec<u8>) -> bool {
         let rest = std::mem::take(&mut self.carry);
         self.lines(&rest, log);
         self.cutter.finish();
-        let (rest, report) = self.held.take()?.block.finish();
-        log.extend_from_slice(rest.get(1..).unwrap_or_default());
-        report
+        self.held.as_ref().is_some_and(|held| held.shape.is_whole())
     }
 }
 

@@ -1,11 +1,9 @@
 //! What was read of a log and is not in its store yet.
 
-use std::path::Path;
-
 use super::chain;
 use super::collect::Limits;
 use super::reader::Reader;
-use super::spool::Spool;
+use super::spool::{Disk, Report, Spool};
 use crate::logs::parts::{Part, PartName};
 
 /// The log that is read, between stream and store.
@@ -34,13 +32,13 @@ pub(super) struct Next {
 
 impl Log {
     /// A log that goes on behind what is known.
-    pub(super) async fn behind(known: Vec<Part>, spool: &Path, limits: &Limits) -> std::io::Result<Self> {
+    pub(super) async fn behind(known: Vec<Part>, disk: &Disk, namespace: &str) -> std::io::Result<Self> {
         let end = known.last().and_then(|p| chain::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
         let bytes = known.iter().map(|p| p.bytes).sum();
         Ok(Self {
             reader: Reader::new(end.map(|e| e.mark)),
-            spool: Spool::create(spool, limits.spool).await?,
+            spool: Spool::create(disk, namespace).await?,
             bytes,
             parts: known.into_iter().map(|p| p.name).collect(),
             came: bytes,
@@ -68,6 +66,7 @@ impl Log {
         self.spool.release(length).await
     }
 
+    /// Takes what came in a stream.
     pub(super) async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
         self.came += stream.len() as u64;
         let mut text = Vec::new();
@@ -75,17 +74,47 @@ impl Log {
         self.keep(&text, limits).await
     }
 
-    pub(super) async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
-        let room = usize::try_from(limits.most.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
-        let kept = &text[..text.len().min(room)];
-        self.excess += (text.len() - kept.len()) as u64;
-        self.bytes += kept.len() as u64;
-        match self.reader.mark().cloned() {
-            Some(mark) if !kept.is_empty() => {
-                limits.metrics.read(kept.len());
-                self.spool.append(kept, &mark).await
+    /// Keeps what the reader gave out: the log's bytes, and behind them those that may be the report.
+    async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
+        let (before, held) = (self.spool.held(), self.reader.held());
+        let came = text.len() as u64;
+        // Bytes that are the log's from now on: some that were held, and a first part of the text.
+        let log = (before + came).saturating_sub(held);
+        let kept = log.min(limits.most.saturating_sub(self.bytes));
+        let of_text = usize::try_from(kept.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.spool.append(&text[..of_text.min(text.len())]).await?;
+        if log > 0 {
+            if kept < log {
+                self.spool.cut(kept);
             }
-            _ => Ok(()),
+            self.excess += log - kept;
+            self.bytes += kept;
+            limits.metrics.read(kept);
+            match self.reader.mark() {
+                Some(mark) if kept > 0 => self.spool.count(kept, mark),
+                _ => {}
+            }
         }
+        let behind = usize::try_from(held.min(came)).unwrap_or(usize::MAX);
+        let behind = text.len().saturating_sub(behind).max(of_text);
+        self.spool.append(&text[behind..]).await
+    }
+
+    /// What may be the report is the log's: there is no room to wait until it turns out what it is.
+    pub(super) async fn let_go(&mut self, limits: &Limits) -> std::io::Result<()> {
+        self.reader.let_go();
+        self.keep(&[], limits).await
+    }
+
+    /// The log ended for good: the rest of it, and the report.
+    pub(super) async fn end(&mut self, limits: &Limits) -> std::io::Result<Option<Report>> {
+        let mut text = Vec::new();
+        let whole = self.reader.finish(&mut text);
+        self.keep(&text, limits).await?;
+        let report = if whole { self.spool.report().await? } else { None };
+        if report.is_none() {
+            self.let_go(limits).await?;
+        }
+        Ok(report)
     }
 }

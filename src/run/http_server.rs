@@ -1,0 +1,246 @@
+//! Serves small answers over HTTP on a port that others reach: a bounded number of connections, each with bounds in time,
+//! and no bodies of requests.
+//!
+//! Where all connections are taken, a new one takes the place of the oldest of the address that has the most. So whoever
+//! opens many loses their own, and a kubelet, which opens one for each probe and asks at once, is answered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
+
+/// After a failure to accept that has nothing to do with a client, such as too many open files.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Bytes of the head of a request, and of what is buffered of an answer.
+const BUFFER: usize = 16 * 1024;
+
+/// What bounds the connections of a port.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How many there are at the same time.
+    pub connections: usize,
+    /// How long the head of a request may take, from the end of the one before, and so how long one may be idle.
+    pub head: Duration,
+    /// For how long a reader may take nothing of an answer.
+    pub stalled: Duration,
+}
+
+/// For probes and metrics.
+pub const PROBES: Bounds = Bounds {
+    connections: 128,
+    head: Duration::from_secs(10),
+    stalled: Duration::from_secs(10),
+};
+
+/// Serves these routes until it is dropped.
+pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
+    let routes = routes.layer(from_fn(without_body));
+    let open = Open::default();
+    let mut connections = JoinSet::new();
+    let mut number = 0;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if of_the_client(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                sleep(AGAIN).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        open.make_room(bounds.connections);
+        number += 1;
+        let (routes, entry) = (routes.clone(), open.clone());
+        let mut open = open.0.lock();
+        // It cannot end before it is entered.
+        let handle = connections.spawn(async move {
+            answer(stream, routes, bounds).await;
+            entry.0.lock().remove(&number);
+        });
+        open.insert(number, (peer.ip(), handle));
+    }
+}
+
+/// Whether an error of accepting is about the connection that was to be accepted.
+fn of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// The connections by their numbers, of which the oldest is the least.
+#[derive(Clone, Default)]
+struct Open(Arc<Mutex<BTreeMap<u64, (IpAddr, AbortHandle)>>>);
+
+impl Open {
+    /// Ends a connection where there are so many.
+    fn make_room(&self, most: usize) {
+        let mut open = self.0.lock();
+        if open.len() < most {
+            return;
+        }
+        let peers = open.iter().map(|(number, (peer, _))| (*number, *peer));
+        let Some(number) = oldest_of_the_most(peers) else {
+            return;
+        };
+        if let Some((peer, connection)) = open.remove(&number) {
+            tracing::debug!(%peer, "{most} connections are open: an old one is closed for a new one");
+            connection.abort();
+        }
+    }
+}
+
+/// The least number of the address that has the most.
+fn oldest_of_the_most(open: impl Iterator<Item = (u64, IpAddr)>) -> Option<u64> {
+    let mut of: HashMap<IpAddr, (usize, u64)> = HashMap::new();
+    for (number, peer) in open {
+        let (count, oldest) = of.entry(peer).or_insert((0, number));
+        *count += 1;
+        *oldest = number.min(*oldest);
+    }
+    of.into_values()
+        .max_by_key(|(count, oldest)| (*count, std::cmp::Reverse(*oldest)))
+        .map(|(_, oldest)| oldest)
+}
+
+async fn answer(stream: TcpStream, routes: Router, bounds: Bounds) {
+    let stream = Timed {
+        stream,
+        stalled: bounds.stalled,
+        timer: None,
+    };
+    // The timer of a request's head runs from the end of the last one, and so ends idle connections, too.
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// Nothing is read but heads.
+async fn without_body(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let close = [(header::CONNECTION, "close")];
+    (StatusCode::PAYLOAD_TOO_LARGE, close, "a body is not taken here\n").into_response()
+}
+
+/// Refuses who was sent here under another name than that of this machine: a page in a browser whose own name was made
+/// to point here.
+pub async fn only_local_names(request: Request<Body>, next: Next) -> Response {
+    let host = request.headers().get(header::HOST);
+    if host.and_then(|host| host.to_str().ok()).is_some_and(is_local) {
+        return next.run(request).await;
+    }
+    let said = "ask for localhost or a loopback address: the Host of the request is another\n";
+    (StatusCode::MISDIRECTED_REQUEST, said).into_response()
+}
+
+/// Whether a Host, with or without a port, is this machine's loopback.
+fn is_local(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(host).parse::<IpAddr>() {
+        return address.is_loopback();
+    }
+    let name = match host.split_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        Some(_) => return false,
+        None => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+}
+
+/// A connection whose reader has to take something now and then.
+struct Timed {
+    stream: TcpStream,
+    stalled: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    /// What became of writing, or that it took too long.
+    fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let stalled = self.stalled;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(stalled)));
+        ready!(timer.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.timed(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.timed(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+#[path = "http_server_tests.rs"]
+mod tests;
