@@ -249,3 +249,26 @@ fn a_peon_that_never_ran_was_complete_when_the_history_says() {
         .unwrap();
     assert_eq!(status.completion_time.unwrap().0, at(ENDED + 1));
 }
+
+/// What is known of a task when its object is gone, while its log was being read.
+#[test]
+fn the_last_word_on_a_task_says_what_the_history_lacks() {
+    let running = Arc::unwrap_or_clone(snapshot(recorded()).task);
+    assert!(matches!(last_word(&running), LastWord::NoVerdict));
+    // The verdict was written, and the log is on its way still.
+    let late = ended_with(LogState::Collecting);
+    let status = settled(&late, ENDED + 60).status.unwrap();
+    let mut verdict = running.clone();
+    verdict.status = Some(status);
+    match last_word(&verdict) {
+        LastWord::Final(entry) => {
+            assert_eq!(entry.completed, at(ENDED));
+            assert_eq!(entry.record.phase.as_deref(), Some("Succeeded"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // The history has it, log and all.
+    let told = told(ended_with(archived()), ENDED, Ok(()));
+    verdict.status = settled(&told, ENDED + 1).status;
+    assert!(matches!(last_word(&verdict), LastWord::Recorded));
+}

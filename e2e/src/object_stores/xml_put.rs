@@ -61,7 +61,10 @@ fn serve(client: &TcpStream, to: u16) -> io::Result<()> {
     }
     if is_put {
         let (request, headers) = head.split_once("\r\n").unwrap_or((&head, ""));
-        head = format!("{}\r\n{headers}", in_json(request, condition, source));
+        head = format!(
+            "{}\r\n{headers}",
+            in_json(request, condition.as_deref(), source.as_deref())
+        );
     }
     server.write_all(head.as_bytes())?;
     io::copy(&mut reader.by_ref().take(length), &mut server)?;
@@ -78,7 +81,7 @@ fn serve(client: &TcpStream, to: u16) -> io::Result<()> {
 }
 
 /// The first line of a `PUT`, as the server knows it: of `/bucket/key`, whose parts are encoded but for the slashes.
-fn in_json(request: &str, condition: Option<String>, source: Option<String>) -> String {
+fn in_json(request: &str, condition: Option<&str>, source: Option<&str>) -> String {
     let path = request.split(' ').nth(1).unwrap_or_default();
     let object = |path: &str| -> Option<(String, String)> {
         let (bucket, key) = path.trim_start_matches('/').split_once('/')?;
@@ -88,7 +91,7 @@ fn in_json(request: &str, condition: Option<String>, source: Option<String>) -> 
         return request.to_owned();
     };
     let generation = condition.map(|number| format!("ifGenerationMatch={number}"));
-    let target = match (source.as_deref().and_then(object), generation) {
+    let target = match (source.and_then(object), generation) {
         (Some((from, source)), generation) => format!(
             "/storage/v1/b/{from}/o/{source}/rewriteTo/b/{bucket}/o/{key}?{}",
             generation.unwrap_or_default()

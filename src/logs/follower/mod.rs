@@ -87,7 +87,16 @@ struct Job {
     owner: Owner,
     goal: watch::Sender<Goal>,
     state: Arc<Mutex<LogState>>,
-    last_word: Arc<Mutex<LastWord>>,
+    farewell: Arc<Mutex<Farewell>>,
+}
+
+/// Who of the two that may end a job last tells the history of a task that is gone.
+#[derive(Debug, Default)]
+struct Farewell {
+    /// What is known of the task, once it is gone.
+    word: Option<LastWord>,
+    /// The follower has done its work.
+    over: bool,
 }
 
 impl Job {
@@ -187,11 +196,13 @@ impl Followers {
         let Some(job) = self.0.jobs.lock().remove(uid) else {
             return;
         };
-        *job.last_word.lock() = word.clone();
+        let is_over = {
+            let mut farewell = job.farewell.lock();
+            farewell.word = Some(word.clone());
+            farewell.over
+        };
         job.goal.send_modify(|goal| goal.abandoned = true);
-        if job.is_over()
-            && let Some(entry) = word.entry(&job.owner)
-        {
+        if is_over && let Some(entry) = word.entry(&job.owner) {
             let (shared, state) = (self.0.clone(), job.state.lock().clone());
             tokio::spawn(async move { finish::record_gone(&shared, entry, &state).await });
         }
@@ -228,7 +239,7 @@ impl LastWord {
 fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
     let (sender, goal) = watch::channel(Goal::default());
     let state = Arc::new(Mutex::new(LogState::Queued));
-    let last_word: Arc<Mutex<LastWord>> = Arc::default();
+    let farewell: Arc<Mutex<Farewell>> = Arc::default();
     let claimant = Claimant {
         namespace: owner.namespace.clone(),
         name: owner.name.clone(),
@@ -240,7 +251,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
             let follower = Follower {
                 shared: shared.clone(),
                 state: state.clone(),
-                last_word: last_word.clone(),
+                farewell: farewell.clone(),
                 owner: owner.clone(),
                 archive,
                 goal,
@@ -248,6 +259,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
             tokio::spawn(follower.run());
         }
         Err(error) => {
+            farewell.lock().over = true;
             *state.lock() = LogState::Failing {
                 message: error.to_string(),
             };
@@ -257,7 +269,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
         owner,
         goal: sender,
         state,
-        last_word,
+        farewell,
     }
 }
 
@@ -265,7 +277,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
 struct Follower {
     shared: Arc<Shared>,
     state: Arc<Mutex<LogState>>,
-    last_word: Arc<Mutex<LastWord>>,
+    farewell: Arc<Mutex<Farewell>>,
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
@@ -341,10 +353,14 @@ impl Follower {
 
     async fn end(self, state: LogState) {
         self.say(state.clone());
-        if !self.goal.borrow().abandoned {
+        let word = {
+            let mut farewell = self.farewell.lock();
+            farewell.over = true;
+            farewell.word.clone()
+        };
+        let Some(word) = word else {
             return;
-        }
-        let word = self.last_word.lock().clone();
+        };
         let entry = match word {
             LastWord::Final(entry) => *entry,
             LastWord::Recorded => return,

@@ -17,11 +17,7 @@ pub(super) const CASES: [Case; 2] = [
         two_namespaces,
     )
     .own(),
-    case(
-        "logs::of_three_tasks_of_one_id_at_once_are_all_kept",
-        three_at_once,
-    )
-    .own(),
+    case("logs::of_one_id_three_times_at_once_are_all_kept", three_at_once).own(),
 ];
 
 /// A noop that runs for so long, with a word of its own in its log.
