@@ -87,6 +87,8 @@ pub enum Death {
         /// When to look again.
         look_again: Duration,
     },
+    /// The node knows, and which it is will be looked up after this time.
+    AskLater(Duration),
     /// The node was written off, which is no proof here.
     WrittenOff(Doubt),
 }
@@ -139,10 +141,7 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
             ),
             look_again: LOOK_AGAIN,
         },
-        Some(NodeState::Later) => Death::Awaiting {
-            message: "the pod is gone, and it is looked up on which node it ran".into(),
-            look_again: LOOK_AGAIN,
-        },
+        Some(NodeState::Later) => Death::AskLater(LOOK_AGAIN),
         Some(NodeState::OutOfService | NodeState::Deleted) if scene.after_node_loss => {
             Death::Proven(Proof(()))
         }

@@ -37,7 +37,7 @@ fn a_node_that_is_not_looked_up_yet_proves_nothing() {
         noticed: None,
         after_node_loss: true,
     };
-    assert!(matches!(death(&scene, at(100)), Death::Awaiting { .. }));
+    assert_eq!(death(&scene, at(100)), Death::AskLater(LOOK_AGAIN));
 }
 
 #[test]

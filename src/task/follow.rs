@@ -11,7 +11,7 @@ use super::deadlines;
 use super::death::{Death, Scene, death, overdue};
 use super::evidence::{Container, Evidence};
 use super::keep_log;
-use super::plan::{Action, Step, described, read_payload, settle, settle_until};
+use super::plan::{Action, Step, described, look_again, read_payload, settle, settle_until};
 use super::retry::may_rerun;
 use super::snapshot::Snapshot;
 use super::start::{until_deadline, what_it_waits_for};
@@ -65,6 +65,12 @@ pub(super) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
             node: evidence.node.clone(),
             pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
         }),
+        // What was said of the node before stands until more is known.
+        Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
+        Death::AskLater(pause) => {
+            let message = "the pod is gone, and it is looked up on which node it ran";
+            settle_until(draft.await_node(message), Some(pause))
+        }
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
         Death::Proven(proof) => conclude(snapshot, evidence, gone, draft, Ok(proof), now),
         Death::WrittenOff(doubt) => conclude(snapshot, evidence, gone, draft, Err(doubt), now),

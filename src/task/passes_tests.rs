@@ -1,6 +1,8 @@
 //! Passes over the tasks of several namespaces, through the real controller, against the model API server: what one
 //! tenant can take from another, and what a pass asks of the API server.
 
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -260,6 +262,36 @@ async fn for_a_while(future: impl Future<Output = ()>) {
         tokio::task::yield_now().await;
     }
     panic!("it does not come to pass");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_room_for_a_payload_is_woken_when_there_is() {
+    let mut operator = Operator::new();
+    operator.template(QUIET);
+    let passes = tokio::spawn(controller::run(
+        operator.context.clone(),
+        futures::future::pending(),
+    ));
+    // There is room for one of them in this namespace.
+    for n in 0..60 {
+        operator.create(QUIET, Kind::Secret, secret(&format!("s-{n}"), &["k"]));
+        let mut spec = from(&[chunk(&format!("s-{n}"), "k")]);
+        spec["taskFrom"]["gzip"] = json!(true);
+        operator.task(QUIET, &format!("t-{n}"), spec);
+    }
+    let all_are_judged = async {
+        while operator.asked("PATCH", "peontasks").len() < 60 {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Nobody looks again after a time: the clock stands still.
+    for_a_while(all_are_judged).await;
+    for n in 0..60 {
+        let status = &operator.now(QUIET, &format!("t-{n}"))["status"];
+        assert_eq!(status["reason"], "InvalidTask", "{status}");
+    }
+    assert_eq!(operator.asked("GET", "secrets").len(), 60);
+    passes.abort();
 }
 
 #[tokio::test]

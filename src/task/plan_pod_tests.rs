@@ -156,6 +156,21 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
 }
 
 #[test]
+fn a_node_that_is_looked_up_later_leaves_what_was_said_of_it() {
+    let gone = |status, node| Snapshot {
+        live: Some(live(Some(TASK_UID), None)),
+        node: Some(node),
+        ..snapshot(with_status(noop(), status))
+    };
+    let first = settled(&gone(recorded().status.unwrap(), NodeState::Later), 1000);
+    let waits = first.status.unwrap();
+    assert_eq!(waits.reason.as_deref(), Some(waiting::AWAITING_NODE_PROOF));
+    let again = settled(&gone(waits, NodeState::Later), 1000);
+    assert_eq!((again.status, again.requeue), (None, first.requeue));
+    assert!(first.requeue.is_some());
+}
+
+#[test]
 fn an_image_with_an_invalid_name_fails_for_good() {
     let pod = in_state(
         "Pending",

@@ -82,6 +82,7 @@ impl Shares {
 
     /// A share of `amount`, 1 to the limit of a namespace (more is taken for that). `None`: the task stands in line and is
     /// woken when it may ask again. Whoever does not want it any more has to [`leave`](Self::leave).
+    #[must_use]
     pub fn take(&self, who: &Who, amount: u32) -> Option<Share> {
         let (taken, woken) = {
             let mut state = self.0.state.lock();
