@@ -27,7 +27,7 @@ use super::submit::Submitter;
 use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
-use super::{equipment, forget, upkeep};
+use super::{equipment, forget, judge, upkeep};
 use crate::api::VirtualMiddleManager;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
@@ -113,6 +113,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         manager = object(&client, &options, &health) => manager?,
         () = shutdown.clone().requested() => return Ok(()),
     };
+    if let Some(missing) = judge::lacks_authentication(&manager.spec) {
+        bail!("the VirtualMiddleManager {}: {missing}", options.name);
+    }
     let lines: Vec<Arc<Line>> = options
         .hosts
         .iter()
