@@ -68,7 +68,10 @@ impl Room {
             None => (&self.of_unknown_size, self.share),
             Some(bytes) if bytes <= self.share => (&self.small, bytes),
             Some(bytes) if bytes <= self.most => (&self.large, bytes),
-            Some(_) => return Err(too_large(self.most, "")),
+            Some(_) => {
+                discard(body).await;
+                return Err(too_large(self.most, ""));
+            }
         };
         let deadline = Instant::now() + READING;
         let waiting = timeout_at(deadline, budget.clone().acquire_many_owned(pieces(bytes))).await;
@@ -102,11 +105,19 @@ impl Room {
             };
             if data.len() > most - bytes.len() {
                 // Of a length that was said the protocol lets nothing more through.
+                discard(body).await;
                 return Err(too_large(most, "without a Content-Length "));
             }
             bytes.extend_from_slice(&data);
         }
     }
+}
+
+/// Reads on for a moment and keeps nothing: a client that still sends when the connection is closed loses the answer.
+async fn discard(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever sends for longer is cut off.
+    let _ = tokio::time::timeout(STALLED, rest).await;
 }
 
 fn too_large(most: usize, how: &str) -> Problem {
