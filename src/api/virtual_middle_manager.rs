@@ -110,8 +110,8 @@ pub struct VirtualMiddleManagerSpec {
     pub auth: Option<SecretRef>,
 
     /// Whether requests without credentials are served. Whoever reaches the workers can then run any code with what the
-    /// PeonTemplates of the namespace give to tasks: keep all but the overlord away with a NetworkPolicy. Not together
-    /// with `auth`. Default: false. Example: `true`.
+    /// PeonTemplates of the namespace give to tasks: keep all but the overlord away with a `NetworkPolicy`. Not
+    /// together with `auth`. Default: false. Example: `true`.
     #[serde(default)]
     pub allow_anonymous: bool,
 

@@ -476,7 +476,11 @@ async fn the_answer_to_an_assignment_waits_for_no_other_tasks_cancel() {
     assert!(bench.binder.shutdown(FIRST, "a").await.is_err());
     let begun = tokio::time::Instant::now();
     bench.binder.assign(FIRST, assigned("b")).await.unwrap();
-    assert_eq!(begun.elapsed(), Duration::ZERO, "the clock goes on while somebody waits");
+    assert_eq!(
+        begun.elapsed(),
+        Duration::ZERO,
+        "the clock goes on while somebody waits"
+    );
     assert_eq!(bench.lines[0].of("b"), [(TaskState::Running, None)]);
 }
 

@@ -44,7 +44,8 @@ impl Server {
                 let mut object = body;
                 object["metadata"]["uid"] = json!(format!("uid-{}", self.asked.len()));
                 object["metadata"]["resourceVersion"] = json!("1");
-                object["metadata"]["managedFields"] = json!([{"manager": OPERATOR, "operation": "Update", "fieldsV1": {}}]);
+                object["metadata"]["managedFields"] =
+                    json!([{"manager": OPERATOR, "operation": "Update", "fieldsV1": {}}]);
                 self.objects.insert(path, object.clone());
                 (201, object)
             }
@@ -114,7 +115,10 @@ impl Bench {
     }
 
     /// A pass, and the status that it wrote.
-    async fn pass(&self, manager: &VirtualMiddleManager) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    async fn pass(
+        &self,
+        manager: &VirtualMiddleManager,
+    ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
         let _ = reconcile(Arc::new(manager.clone()), self.context.clone()).await;
         let server = self.server.lock();
         let status = &server.objects[STATUS]["status"]["conditions"];
@@ -152,11 +156,19 @@ async fn objects_are_created_once_and_then_kept_as_they_should_be() {
     let bench = Bench::new();
     bench.pass(&manager()).await;
     let posts = bench.writes().iter().filter(|w| w.starts_with("POST")).count();
-    assert_eq!(posts, 5, "two Services, account, binding, Deployment: {:?}", bench.writes());
+    assert_eq!(
+        posts,
+        5,
+        "two Services, account, binding, Deployment: {:?}",
+        bench.writes()
+    );
     for (path, object) in &bench.server.lock().objects {
         if path != STATUS {
             // What was created can be removed by applying.
-            assert_eq!(object["metadata"]["managedFields"][0]["operation"], "Apply", "{path}");
+            assert_eq!(
+                object["metadata"]["managedFields"][0]["operation"], "Apply",
+                "{path}"
+            );
         }
     }
     bench.server.lock().asked.clear();
@@ -168,17 +180,35 @@ async fn objects_are_created_once_and_then_kept_as_they_should_be() {
 
 #[tokio::test]
 async fn what_belongs_to_somebody_else_is_left_alone_and_named() {
-    let owner = |kind: &str, name: &str, uid: &str| {
-        json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
-    };
+    let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
     let service = format!("{SERVICES}/ingestion-vmm-0");
     let account = "/api/v1/namespaces/druid/serviceaccounts/ingestion-vmm".to_owned();
     let cases = [
         (&service, "Service", json!([]), "not of this VirtualMiddleManager"),
-        (&service, "Service", owner("Deployment", "shop", "other"), "belongs to Deployment shop"),
-        (&service, "Service", owner("VirtualMiddleManager", "ingestion", "before"), "an earlier VirtualMiddleManager"),
-        (&account, "ServiceAccount", json!([]), "ServiceAccount ingestion-vmm"),
-        (&DEPLOYMENT.to_owned(), "Deployment", json!([]), "Deployment ingestion-vmm"),
+        (
+            &service,
+            "Service",
+            owner("Deployment", "shop", "other"),
+            "belongs to Deployment shop",
+        ),
+        (
+            &service,
+            "Service",
+            owner("VirtualMiddleManager", "ingestion", "before"),
+            "an earlier VirtualMiddleManager",
+        ),
+        (
+            &account,
+            "ServiceAccount",
+            json!([]),
+            "ServiceAccount ingestion-vmm",
+        ),
+        (
+            &DEPLOYMENT.to_owned(),
+            "Deployment",
+            json!([]),
+            "Deployment ingestion-vmm",
+        ),
     ];
     for (path, kind, owners, said) in cases {
         let bench = Bench::new();
@@ -205,7 +235,8 @@ async fn what_belongs_to_somebody_else_is_left_alone_and_named() {
 async fn what_comes_between_the_look_and_the_creation_is_not_overwritten() {
     let bench = Bench::new();
     let path = format!("{SERVICES}/ingestion-vmm-1");
-    let foreign = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "ingestion-vmm-1", "uid": "f"}});
+    let foreign =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "ingestion-vmm-1", "uid": "f"}});
     bench.server.lock().sooner = Some((path.clone(), foreign.clone()));
     // The first creation is that of the other Service.
     let conditions = bench.pass(&manager()).await;
@@ -227,7 +258,11 @@ async fn without_authentication_nothing_is_started_and_nothing_that_runs_is_chan
         for condition in [READY, AUTHENTICATED] {
             let condition = find(&conditions, condition).unwrap();
             assert_eq!(condition.reason, authenticated::NO_AUTHENTICATION);
-            assert!(condition.message.contains("allowAnonymous"), "{}", condition.message);
+            assert!(
+                condition.message.contains("allowAnonymous"),
+                "{}",
+                condition.message
+            );
         }
         assert_eq!(bench.writes(), [] as [String; 0]);
         open.spec.allow_anonymous = true;

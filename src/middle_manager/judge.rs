@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::drain;
-use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::api::conditions::{Conditions, READY, find, is_true};
+use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.
 pub const ANNOUNCED: &str = "Announced";

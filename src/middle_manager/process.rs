@@ -113,9 +113,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         manager = object(&client, &options, &health) => manager?,
         () = shutdown.clone().requested() => return Ok(()),
     };
-    if let Some(missing) = judge::lacks_authentication(&manager.spec) {
-        bail!("the VirtualMiddleManager {}: {missing}", options.name);
-    }
     let lines: Vec<Arc<Line>> = options
         .hosts
         .iter()
@@ -238,7 +235,12 @@ async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::
     let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
     loop {
         let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
-            Ok(Ok(manager)) => return Ok(manager),
+            Ok(Ok(manager)) => {
+                return match judge::lacks_authentication(&manager.spec) {
+                    Some(missing) => bail!("the VirtualMiddleManager {}: {missing}", options.name),
+                    None => Ok(manager),
+                };
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 bail!("there is no VirtualMiddleManager {}", options.name)
             }

@@ -314,7 +314,9 @@ mod tests {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let client = Client::new(
-            tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, tower::BoxError>>()),
+            tower::service_fn(|_: Request<Body>| {
+                std::future::pending::<Result<Response<Body>, tower::BoxError>>()
+            }),
             "ns",
         );
         let manager: VirtualMiddleManager = serde_json::from_value(json!({

@@ -201,7 +201,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 }
             };
             let outcome = tokio::time::timeout(STEP, step).await;
-            let outcome = outcome.unwrap_or_else(|_| Err(Failed::Late));
+            let outcome = outcome.unwrap_or(Err(Failed::Late));
             match outcome {
                 Ok(Outcome::GoOn) => self.backlog.lock().done(&uid),
                 Ok(Outcome::Rest) => return self.backlog.lock().done(&uid),

@@ -230,12 +230,21 @@ async fn a_submission_that_is_not_answered_keeps_no_other_waiting() {
     let next = world.create("noop", Some("next"));
     world.hear();
     // As its watch would tell of it, once the first is on its way.
-    let later = world.bench.server.lock().api.get(Kind::Task, &next).unwrap().clone();
+    let later = world
+        .bench
+        .server
+        .lock()
+        .api
+        .get(Kind::Task, &next)
+        .unwrap()
+        .clone();
     let uid = later["metadata"]["uid"].as_str().unwrap().to_owned();
     world.submitter.backlog.lock().forget(&uid);
     let hear = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
-        world.submitter.event(Event::Apply(serde_json::from_value(later).unwrap()));
+        world
+            .submitter
+            .event(Event::Apply(serde_json::from_value(later).unwrap()));
         // Far less than any time-out.
         tokio::time::sleep(Duration::from_secs(3)).await;
     };
@@ -258,7 +267,10 @@ async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
             task["status"] = json!({"taskId": id, "taskType": "noop", "submission": {"state": "Submitted", "taskId": id}});
         });
         let payload = json!({"type": "noop", "id": id}).to_string();
-        let held = Held { payload, at: At::Elsewhere };
+        let held = Held {
+            payload,
+            at: At::Elsewhere,
+        };
         world.overlord.0.lock().tasks.insert(id, held);
     }
     world.hear();

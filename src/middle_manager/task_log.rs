@@ -156,7 +156,8 @@ impl TaskLogs {
         let blocks = u32::try_from(end.most_blocks()).unwrap_or(u32::MAX);
         let Ok(room) = self.tails.clone().try_acquire_many_owned(blocks) else {
             return Err(Some(
-                "the ends of other logs are being read: try again in a moment, or ask for fewer bytes".to_owned(),
+                "the ends of other logs are being read: try again in a moment, or ask for fewer bytes"
+                    .to_owned(),
             ));
         };
         for lines in [many / LINE + 1, many + 1] {
@@ -182,9 +183,7 @@ impl TaskLogs {
             let block = blocks.pop_front()?;
             Some((Ok::<_, std::io::Error>(block), (blocks, room, place)))
         });
-        Ok(Body::from_stream(
-            pieces.take_until(tokio::time::sleep(FETCHING)),
-        ))
+        Ok(Body::from_stream(pieces.take_until(tokio::time::sleep(FETCHING))))
     }
 
     /// Opens the log, `None` where the container has none (yet, or any more).
@@ -250,7 +249,8 @@ impl Tail {
         while !some.is_empty() {
             if self.blocks.back().is_none_or(|last| last.len() >= BLOCK) {
                 // Short ends are held in little.
-                self.blocks.push_back(Vec::with_capacity(BLOCK.min(self.most.max(1))));
+                self.blocks
+                    .push_back(Vec::with_capacity(BLOCK.min(self.most.max(1))));
             }
             let Some(last) = self.blocks.back_mut() else {
                 return;

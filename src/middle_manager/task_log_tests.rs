@@ -98,12 +98,12 @@ async fn one_log_takes_only_its_share_of_the_places() {
 #[tokio::test]
 async fn the_ends_of_logs_are_held_within_a_budget() {
     let bench = bench("");
-    let long = "a line of a usual length, as loggers write it, of eighty characters or so\n".repeat(150_000);
-    assert!(long.len() > MOST_TAIL);
+    let all = "a line of a usual length, as loggers write it, of eighty characters or so\n".repeat(150_000);
+    assert!(all.len() > MOST_TAIL);
     let mut held = Vec::new();
     let mut refused = 0;
     for pod in 0..PLACES {
-        bench.server.lock().logs.insert(pod.to_string(), long.clone());
+        bench.server.lock().logs.insert(pod.to_string(), all.clone());
         let log = Log::Pod {
             pod: pod.to_string(),
             container: "peon".into(),
@@ -122,7 +122,7 @@ async fn the_ends_of_logs_are_held_within_a_budget() {
     assert!(held.len() * MOST_TAIL <= TAILS, "{}", held.len());
     assert!(refused > 0 && !held.is_empty());
     // A short one finds room, and once they are fetched there is all of it again.
-    bench.server.lock().logs.insert("p".into(), long);
+    bench.server.lock().logs.insert("p".into(), all);
     assert_eq!(read(&bench, -50_000).await.len(), 50_000);
     for body in held {
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), MOST_TAIL);

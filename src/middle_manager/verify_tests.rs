@@ -107,11 +107,15 @@ async fn one_whose_patch_is_refused_keeps_no_other_from_being_looked_at() {
     for refused in 0..names.len() {
         for name in &names {
             let mut server = bench.server.lock();
-            server
-                .api
-                .update(Kind::Task, name, |task| remove(task, "labels", "peon.dev/identity"));
+            server.api.update(Kind::Task, name, |task| {
+                remove(task, "labels", "peon.dev/identity");
+            });
         }
-        bench.server.lock().refused.clone_from(&Some(("PATCH", names[refused].clone())));
+        bench
+            .server
+            .lock()
+            .refused
+            .clone_from(&Some(("PATCH", names[refused].clone())));
         bench.watch();
         bench.seconds.fetch_add(120, Ordering::Relaxed);
         assert!(bench.binder.verify().await.is_err(), "one is left");

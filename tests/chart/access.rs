@@ -32,7 +32,10 @@ const MANAGERS: [(&str, &[&str]); 7] = [
     ("apps/deployments", &["create", "get", "list", "patch", "watch"]),
     ("/services", &["create", "delete", "get", "list", "patch"]),
     ("/serviceaccounts", &["create", "get", "patch"]),
-    ("rbac.authorization.k8s.io/rolebindings", &["create", "get", "patch"]),
+    (
+        "rbac.authorization.k8s.io/rolebindings",
+        &["create", "get", "patch"],
+    ),
     ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
 ];
 /// What their pods need.
