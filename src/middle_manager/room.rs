@@ -11,13 +11,13 @@ use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Problem, broken};
 
 /// Bytes are counted in pieces of this size.
 const PIECE: usize = 1 << 10;
-/// For so long a body is waited for, with the wait for its room: the overlord itself gives up then.
+/// For so long room is waited for, and then a body: the overlord itself gives up then.
 const READING: Duration = Duration::from_secs(60);
 /// For so long nothing of a body may arrive. An overlord sends a task from its memory.
 const STALLED: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Room {
     }
 
     /// Reads a body, with its place, which is to be kept for as long as the body is.
-    pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    pub(super) async fn read(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
         let said = body.size_hint().exact();
         let (budget, bytes) = match said.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
             None => (&self.of_unknown_size, self.share),
@@ -73,28 +73,28 @@ impl Room {
                 return Err(too_large(self.most, ""));
             }
         };
-        let deadline = Instant::now() + READING;
-        let waiting = timeout_at(deadline, budget.clone().acquire_many_owned(pieces(bytes))).await;
+        let waiting = timeout(READING, budget.clone().acquire_many_owned(pieces(bytes))).await;
         let place = waiting.map_err(|_| late("there was no room for the task"))?;
         let place = place.map_err(broken)?;
-        let bytes = self.received(body, said.map(|_| bytes), deadline).await?;
-        Ok((bytes, place))
+        if let Some(bytes) = self.received(&mut body, said.map(|_| bytes)).await? {
+            return Ok((bytes, place));
+        }
+        drop(place);
+        discard(body).await;
+        Err(too_large(bytes, "without a Content-Length "))
     }
 
-    /// The bytes, of which none is in memory twice; so many, where it is known how many.
-    async fn received(
-        &self,
-        mut body: Body,
-        known: Option<usize>,
-        deadline: Instant,
-    ) -> Result<Vec<u8>, Problem> {
+    /// The bytes, of which none is in memory twice; so many, where it is known how many. `None` where there are more, which
+    /// the protocol lets through only where it was not said how many.
+    async fn received(&self, body: &mut Body, known: Option<usize>) -> Result<Option<Vec<u8>>, Problem> {
+        let deadline = Instant::now() + READING;
         let most = known.unwrap_or(self.share);
         let mut bytes = Vec::with_capacity(known.unwrap_or_default());
         loop {
             let soon = deadline.min(Instant::now() + STALLED);
             let frame = timeout_at(soon, body.frame()).await;
             let Some(frame) = frame.map_err(|_| late("the task did not arrive"))? else {
-                return Ok(bytes);
+                return Ok(Some(bytes));
             };
             let frame = frame.map_err(|error| {
                 let said = format!("the task did not arrive: {error}");
@@ -104,20 +104,18 @@ impl Room {
                 continue;
             };
             if data.len() > most - bytes.len() {
-                // Of a length that was said the protocol lets nothing more through.
-                discard(body).await;
-                return Err(too_large(most, "without a Content-Length "));
+                return Ok(None);
             }
             bytes.extend_from_slice(&data);
         }
     }
 }
 
-/// Reads on for a moment and keeps nothing: a client that still sends when the connection is closed loses the answer.
+/// Reads on and keeps nothing: a client that still sends when the connection is closed loses the answer.
 async fn discard(mut body: Body) {
-    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let rest = async { while let Ok(Some(Ok(_))) = timeout(STALLED, body.frame()).await {} };
     // Whoever sends for longer is cut off.
-    let _ = tokio::time::timeout(STALLED, rest).await;
+    let _ = timeout(READING, rest).await;
 }
 
 fn too_large(most: usize, how: &str) -> Problem {
@@ -240,7 +238,6 @@ mod tests {
         assert!(room.read(sized(10 * MIB)).now_or_never().unwrap().is_ok());
         assert!(room.read(sized(10)).now_or_never().unwrap().is_ok());
         // Not one of them stays, though each gives a byte now and then.
-        advance(READING).await;
         for slow in slow_ones.drain(..) {
             assert_eq!(code(slow.await.unwrap()), StatusCode::REQUEST_TIMEOUT);
         }

@@ -35,7 +35,7 @@ const _: () = assert!(
 pub const CONNECTIONS: usize = 256;
 /// Connections of one client address to one identity. More are closed at once, so that nobody can keep the overlord out: what
 /// comes over them is not looked at before they count.
-pub const PER_CLIENT: usize = CONNECTIONS / 4;
+pub const PER_CLIENT: usize = CONNECTIONS / 2;
 /// For so long the first byte of a connection may take, and TLS to be agreed on.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After a failure to accept that has nothing to do with a client, such as too many open files.
