@@ -334,3 +334,7 @@ impl<L: Announce> Backend for Binder<L> {
 #[cfg(test)]
 #[path = "bind_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "bind_cancel_tests.rs"]
+mod cancel_tests;
