@@ -50,6 +50,8 @@ pub const MOST_IDENTITIES: u16 = 32;
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
         .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
+    validation = Rule::new("has(self.auth) != self.allowAnonymous")
+        .message("whoever reaches the workers without credentials can run code here: set auth to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy keeps all but the overlord away; not both"),
     validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
         .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
@@ -103,9 +105,15 @@ pub struct VirtualMiddleManagerSpec {
 
     /// Credentials between overlord and workers: a Secret of type `kubernetes.io/basic-auth` with the `username` and
     /// `password` of Druid's escalator (`druid.escalator.internalClientUsername`). Requests without them are refused.
-    /// Default: none, and nobody is asked for any.
+    /// Required, unless `allowAnonymous` is set. Default: none. Example: `{name: druid-escalator}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
+
+    /// Whether requests without credentials are served. Whoever reaches the workers can then run any code with what the
+    /// PeonTemplates of the namespace give to tasks: keep all but the overlord away with a `NetworkPolicy`. Not
+    /// together with `auth`. Default: false. Example: `true`.
+    #[serde(default)]
+    pub allow_anonymous: bool,
 
     /// Certificate of the workers: a Secret of type `kubernetes.io/tls`. With it they are announced with TLS only. The
     /// certificate must hold every host that is announced. Default: none.
@@ -253,7 +261,7 @@ pub struct Submissions {
 #[serde(rename_all = "camelCase")]
 pub struct VirtualMiddleManagerStatus {
     /// `Ready`: every identity is announced and asked for news. Its reason says what is missing. `OverlordAnswers`: the
-    /// overlord answers what the workers ask it.
+    /// overlord answers what the workers ask it. `Authenticated`: whoever calls the workers needs credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -119,7 +119,8 @@ impl Backlog {
         }
     }
 
-    /// What is due, by uid. What is to be ended of deleted PeonTasks comes first, then the oldest.
+    /// What is due, by uid. What is to be ended of deleted PeonTasks comes first, then what has failed least often, then the
+    /// oldest: those that fail all the time take no place that another one needs.
     pub fn due(
         &mut self,
         now: Instant,
@@ -145,14 +146,15 @@ impl Backlog {
             entry.presence == Presence::Deleted && (rests || entry.failures > MOST_TRIES)
         };
         self.entries.retain(|_, entry| !is_over(entry));
-        let mut all: Vec<(bool, Applied, Due)> = self
+        let mut all: Vec<((bool, u32), Applied, Due)> = self
             .entries
             .values()
-            .filter_map(|e| Some((e.presence == Presence::There, e.applied.clone(), due(e)?)))
+            .filter_map(|e| {
+                let rank = (e.presence == Presence::There, e.failures);
+                Some((rank, e.applied.clone(), due(e)?))
+            })
             .collect();
-        all.sort_by(|(there, a, _), (other, b, _)| {
-            (there, a.created, &a.uid).cmp(&(other, b.created, &b.uid))
-        });
+        all.sort_by(|(one, a, _), (other, b, _)| (one, a.created, &a.uid).cmp(&(other, b.created, &b.uid)));
         all.into_iter().map(|(_, applied, due)| (applied, due)).collect()
     }
 

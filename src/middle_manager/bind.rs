@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures::StreamExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -24,6 +25,7 @@ use super::tasks::{GuardedTask, Tasks};
 use super::view::{Seen, TaskView};
 use crate::api::PeonTask;
 use crate::druid::worker::TaskFacts;
+use crate::kube::backoff::Backoff;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
 
@@ -37,6 +39,8 @@ const LIST: Duration = Duration::from_secs(60);
 const PAGE: u32 = 250;
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// PeonTasks that are cancelled at the same time.
+const CANCELS: usize = 8;
 
 /// Stands behind the routes.
 pub struct Binder<L> {
@@ -46,6 +50,10 @@ pub struct Binder<L> {
     lists: Lists,
     completion: Completion,
     logs: TaskLogs,
+    /// Failures of looking at suspects, by uid.
+    suspects: Backoff,
+    /// Failures of cancelling, by uid.
+    refused_cancels: Backoff,
 }
 
 impl<L: Announce> Binder<L> {
@@ -61,6 +69,8 @@ impl<L: Announce> Binder<L> {
             lists: Lists::default(),
             completion,
             logs,
+            suspects: Backoff::default(),
+            refused_cancels: Backoff::default(),
         }
     }
 
@@ -72,6 +82,10 @@ impl<L: Announce> Binder<L> {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn suspects(&self) -> &Backoff {
+        &self.suspects
     }
 
     pub(super) fn maker(&self) -> &Maker {
@@ -187,15 +201,28 @@ impl<L: Announce> Binder<L> {
         }
     }
 
-    /// Cancels what is to be cancelled and is not yet.
+    /// Cancels what is to be cancelled and is not yet. One that is refused, or not answered, keeps no other from it.
     pub(super) async fn cancel_all(&self) {
-        for target in self.tasks.ask(|known, _| known.to_cancel()) {
-            if let Err(error) = self.cancel(&target).await {
-                tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
-                // One that is refused keeps no other from it; silence would.
-                if self.tasks.gate(|gate, now| gate.is_lost(now)) {
-                    return;
+        let now = self.tasks.clock().instant();
+        let mut targets = self.tasks.ask(|known, _| known.to_cancel());
+        targets.retain(|target| self.refused_cancels.held(&target.uid, now).is_none());
+        futures::stream::iter(targets)
+            .for_each_concurrent(CANCELS, |target| async move {
+                // Nobody has to hear of each that the API server is away.
+                if !self.tasks.gate(|gate, now| gate.is_lost(now)) {
+                    self.try_cancel(&target).await;
                 }
+            })
+            .await;
+    }
+
+    async fn try_cancel(&self, target: &Target) {
+        match self.cancel(target).await {
+            Ok(()) => self.refused_cancels.clear(&target.uid),
+            Err(error) => {
+                let now = self.tasks.clock().instant();
+                self.refused_cancels.failed(&target.uid, now);
+                tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
             }
         }
     }
@@ -265,9 +292,13 @@ impl<L: Announce> Backend for Binder<L> {
         match self.keep(identity, &facts, &task.json).await? {
             Kept::Never(message) => self.fail(identity, &facts, &message),
             Kept::As(task) => {
+                let uid = task.uid().unwrap_or_default();
                 self.acknowledge(*task);
-                // It may have been shut down meanwhile.
-                self.cancel_all().await;
+                // It may have been shut down meanwhile. Other tasks are no reason to let the overlord wait.
+                let own = self.tasks.ask(|known, _| known.to_cancel());
+                if let Some(own) = own.iter().find(|target| target.uid == uid) {
+                    self.try_cancel(own).await;
+                }
             }
         }
         Ok(())
@@ -303,3 +334,7 @@ impl<L: Announce> Backend for Binder<L> {
 #[cfg(test)]
 #[path = "bind_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "bind_cancel_tests.rs"]
+mod cancel_tests;

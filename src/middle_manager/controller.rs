@@ -2,6 +2,8 @@
 //!
 //! What the overlord sees is said by the pod that it sees, in other fields of the same status.
 
+mod owned;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::{PredicateConfig, reflector, watcher};
@@ -26,6 +28,8 @@ use crate::run::lease::{Leadership, NotLeader};
 const AGAIN: Duration = Duration::from_secs(300);
 /// An effect that failed is repeated after so long.
 const RETRY: Duration = Duration::from_secs(10);
+/// An object of somebody else that has a needed name is looked at again after so long.
+const CONFLICT: Duration = Duration::from_secs(15);
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -40,6 +44,9 @@ enum ReconcileError {
     TimedOut(String),
     #[error("the object cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// An object of that name is somebody else's.
+    #[error("{0}")]
+    Conflict(String),
 }
 
 struct Context {
@@ -51,8 +58,8 @@ struct Context {
 /// Runs until it is asked to stop.
 ///
 /// # Access control
-/// virtualmiddlemanagers: list, watch; virtualmiddlemanagers/status: patch; deployments: list, watch, create, patch;
-/// services: list, create, patch, delete; serviceaccounts, rolebindings: create, patch; clusterroles: bind.
+/// virtualmiddlemanagers: list, watch; virtualmiddlemanagers/status: patch; deployments: get, list, watch, create, patch;
+/// services: get, list, create, patch, delete; serviceaccounts, rolebindings: get, create, patch; clusterroles: bind.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -119,10 +126,16 @@ async fn reconcile(
     let made = context.make(&manager, &objects).await;
     let seen = match &made {
         Ok(seen) => seen.clone(),
+        Err(ReconcileError::Conflict(why)) => Seen::Conflict(why.clone()),
         Err(error) => Seen::Failed(error.to_string()),
     };
     context.say(&manager, &seen).await?;
-    made.map(|_| Action::requeue(AGAIN))
+    match made {
+        Ok(_) => Ok(Action::requeue(AGAIN)),
+        // The condition says it, and nobody tells when that object goes.
+        Err(ReconcileError::Conflict(_)) => Ok(Action::requeue(CONFLICT)),
+        Err(error) => Err(error),
+    }
 }
 
 impl Context {
@@ -132,29 +145,32 @@ impl Context {
         manager: &VirtualMiddleManager,
         objects: &Objects<'_>,
     ) -> Result<Seen, ReconcileError> {
+        if let Some(missing) = judge::lacks_authentication(&manager.spec) {
+            return Ok(Seen::NoAuthentication(missing.to_owned()));
+        }
         if let Some(wrong) = objects::invalid_label(&manager.spec.task_labels) {
             // With it every task would be refused, and so every assignment fail.
             return Ok(Seen::Failed(wrong));
         }
         let mut hosts = Vec::new();
         for (ordinal, service) in (0..).zip(objects.services()) {
-            let kept = self.apply(service).await?;
+            let kept = self.keep(manager, service).await?;
             match objects.host(ordinal, &kept) {
                 Some(host) => hosts.push(host),
                 None => return Ok(Seen::NoAddress),
             }
         }
         for object in objects.account() {
-            self.apply(object).await?;
+            self.keep(manager, object).await?;
         }
-        let deployment = self.apply(objects.deployment(&hosts)).await?;
+        let deployment = self.keep(manager, objects.deployment(&hosts)).await?;
         self.remove_services(manager, objects).await?;
         Ok(Seen::of(&deployment))
     }
 
-    async fn apply(&self, object: Value) -> Result<Value, ReconcileError> {
-        self.leadership.check()?;
-        let object: DynamicObject = serde_json::from_value(object)?;
+    /// Makes an object what it should be: created where there is none, changed where it is the `VirtualMiddleManager`'s.
+    async fn keep(&self, manager: &VirtualMiddleManager, object: Value) -> Result<Value, ReconcileError> {
+        let mut object: DynamicObject = serde_json::from_value(object)?;
         let Some(types) = object.types.clone() else {
             return Ok(Value::Null);
         };
@@ -167,10 +183,49 @@ impl Context {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::from_gvk(&gvk));
         let name = object.name_any();
-        let params = PatchParams::apply(OPERATOR).force();
         let what = format!("{} {name}", types.kind);
+        let found = timely(&what, api.get_opt(&name)).await?;
+        let is_new = found.is_none();
+        let found = match found {
+            Some(found) => found,
+            None => self.create(&what, &api, &object).await?,
+        };
+        if let Some(why) = owned::conflict(&found, &types.kind, manager) {
+            return Err(ReconcileError::Conflict(why));
+        }
+        if let Some(patch) = owned::as_applied(&found) {
+            self.leadership.check()?;
+            let params = PatchParams::default();
+            timely(&what, api.patch(&name, &params, &Patch::Merge(&patch))).await?;
+        }
+        if is_new {
+            return Ok(serde_json::to_value(found)?);
+        }
+        // Another one that has the name by now is not changed.
+        object.metadata.uid.clone_from(&found.metadata.uid);
+        self.leadership.check()?;
+        let params = PatchParams::apply(OPERATOR).force();
         let kept = timely(&what, api.patch(&name, &params, &Patch::Apply(&object))).await?;
         Ok(serde_json::to_value(kept)?)
+    }
+
+    async fn create(
+        &self,
+        what: &str,
+        api: &Api<DynamicObject>,
+        object: &DynamicObject,
+    ) -> Result<DynamicObject, ReconcileError> {
+        self.leadership.check()?;
+        let params = PostParams {
+            field_manager: Some(OPERATOR.to_owned()),
+            ..PostParams::default()
+        };
+        match timely(what, api.create(&params, object)).await {
+            Err(ReconcileError::Api { source, .. }) if exists(&source) => Err(ReconcileError::Conflict(
+                format!("{what} was created by somebody else a moment ago: it is looked at again"),
+            )),
+            created => created,
+        }
     }
 
     async fn remove_services(
@@ -230,6 +285,10 @@ impl Context {
     }
 }
 
+fn exists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
 }
@@ -247,3 +306,7 @@ async fn timely<T>(
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

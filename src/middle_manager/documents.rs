@@ -1,5 +1,7 @@
 //! Reads PeonTasks and their payloads, as they are now.
 
+use std::time::Duration;
+
 use kube::{Api, Client, ResourceExt};
 
 use super::provenance::{Document, Unfit};
@@ -8,6 +10,9 @@ use crate::kube::error::chain;
 use crate::run::clock::Clock;
 use crate::task::chunks::{self, Absent};
 use crate::task::look::Eyes;
+
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads PeonTasks of one namespace.
 #[derive(Clone)]
@@ -62,8 +67,11 @@ impl Documents {
     /// # Errors
     /// When the API server does not answer, or refuses.
     pub async fn task(&self, name: &str, uid: &str) -> Result<Option<PeonTask>, Unread> {
-        let found = self.tasks.get_opt(name).await;
-        let found = found.map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", chain(&e))))?;
+        let found = tokio::time::timeout(TIMEOUT, self.tasks.get_opt(name)).await;
+        let late = |_| Unread::Unavailable(format!("PeonTask {name}: no answer within {TIMEOUT:?}"));
+        let found = found
+            .map_err(late)?
+            .map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", chain(&e))))?;
         Ok(found.filter(|task| task.metadata.uid.as_deref() == Some(uid)))
     }
 

@@ -61,9 +61,11 @@ fn jittered(period: Duration) -> Duration {
     period.mul_f64(0.9) + period.mul_f64(0.2) * u32::try_from(random).unwrap_or(0) / 1000
 }
 
-/// Asks about all tasks whose end the overlord has received; says whether it answered.
+/// Asks about all tasks whose end the overlord has received; says whether it answered each time. A question that is not
+/// answered keeps no other from being asked.
 pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overlord) -> bool {
     let delivered = delivered(binder);
+    let mut answered = true;
     for ids in delivered.chunks(MOST) {
         let known = match overlord.task_status(ids).await {
             Ok(known) => known.unwrap_or_default(),
@@ -72,7 +74,8 @@ pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overl
                     error = chain(&error),
                     "the overlord does not say what it has forgotten"
                 );
-                return false;
+                answered = false;
+                continue;
             }
         };
         let forgotten = ids
@@ -82,7 +85,7 @@ pub(super) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overl
             .for_each_concurrent(WRITES, |id| forget(binder, id))
             .await;
     }
-    true
+    answered
 }
 
 fn delivered<L: Announce>(binder: &Binder<L>) -> Vec<String> {

@@ -5,13 +5,26 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::drain;
-use crate::api::VirtualMiddleManager;
 use crate::api::conditions::{Conditions, READY, find, is_true};
+use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.
 pub const ANNOUNCED: &str = "Announced";
 /// Whether the overlord answers what the pod asks: who leads, and what became of tasks. Written by the pod.
 pub const OVERLORD_ANSWERS: &str = "OverlordAnswers";
+
+/// Whether whoever calls the workers needs credentials. Written by the operator.
+pub const AUTHENTICATED: &str = "Authenticated";
+
+/// Reasons of `Authenticated`.
+pub mod authenticated {
+    /// Requests need the credentials of `spec.auth`.
+    pub const BASIC_AUTH: &str = "BasicAuth";
+    /// `spec.allowAnonymous`: whoever reaches the workers can run any task.
+    pub const ANONYMOUS_ALLOWED: &str = "AnonymousAllowed";
+    /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
+    pub const NO_AUTHENTICATION: &str = "NoAuthentication";
+}
 
 /// Reasons of `Ready`.
 pub mod ready {
@@ -27,6 +40,20 @@ pub mod ready {
     pub const NOT_CREATED: &str = "NotCreated";
     /// The pod runs and has said nothing yet.
     pub const STARTING: &str = "Starting";
+    /// An object of a needed name belongs to somebody else; the message names it.
+    pub const NAME_CONFLICT: &str = "NameConflict";
+    /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
+    pub const NO_AUTHENTICATION: &str = super::authenticated::NO_AUTHENTICATION;
+}
+
+/// What is missing in a spec that says nothing of authentication. The rule of the custom resource refuses such a spec; an
+/// object may be older than the rule.
+#[must_use]
+pub fn lacks_authentication(spec: &VirtualMiddleManagerSpec) -> Option<&'static str> {
+    (spec.auth.is_none() && !spec.allow_anonymous).then_some(
+        "set auth to a Secret with the username and password of Druid's escalator, or allowAnonymous: true: without, \
+         workers are not started, and a Deployment from before is left as it is",
+    )
 }
 
 /// What there is of the objects.
@@ -42,6 +69,10 @@ pub enum Seen {
     NoAddress,
     /// Something could not be made.
     Failed(String),
+    /// The spec does not say who may call the workers; what is to be set.
+    NoAuthentication(String),
+    /// An object of a needed name belongs to somebody else.
+    Conflict(String),
 }
 
 impl Seen {
@@ -100,6 +131,8 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
     let announced = find(&status.conditions, ANNOUNCED);
     let (is, reason, message) = match (seen, announced) {
         (Seen::Failed(message), _) => (false, ready::NOT_CREATED, message.clone()),
+        (Seen::NoAuthentication(message), _) => (false, ready::NO_AUTHENTICATION, message.clone()),
+        (Seen::Conflict(message), _) => (false, ready::NAME_CONFLICT, message.clone()),
         (Seen::NoAddress, _) => (
             false,
             ready::NO_ADDRESS,
@@ -118,11 +151,30 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
         (Seen::Runs, Some(announced)) => (false, announced.reason.as_str(), announced.message.clone()),
     };
     let generation = manager.metadata.generation;
-    let ours: Vec<Condition> = find(&status.conditions, READY).cloned().into_iter().collect();
+    let ours = [READY, AUTHENTICATED].into_iter();
+    let ours: Vec<Condition> = ours
+        .filter_map(|t| find(&status.conditions, t).cloned())
+        .collect();
     let mut next = Conditions::from(&ours, generation, now);
     next.set(READY, is, reason, &message);
+    let (is, reason, message) = authentication(&manager.spec);
+    next.set(AUTHENTICATED, is, reason, message);
     let next = next.into_list();
     (next != ours || status.observed_generation != generation).then_some(next)
+}
+
+fn authentication(spec: &VirtualMiddleManagerSpec) -> (bool, &'static str, &'static str) {
+    use authenticated::{ANONYMOUS_ALLOWED, BASIC_AUTH, NO_AUTHENTICATION};
+    match (lacks_authentication(spec), &spec.auth) {
+        (Some(missing), _) => (false, NO_AUTHENTICATION, missing),
+        (None, Some(_)) => (true, BASIC_AUTH, "requests need the credentials of spec.auth"),
+        (None, None) => (
+            false,
+            ANONYMOUS_ALLOWED,
+            "allowAnonymous: whoever reaches the workers' Services or pod can run any task here; a NetworkPolicy has to \
+             keep all but the overlord away",
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::virtual_middle_manager::SecretRef;
 
     fn manager(conditions: &Value) -> VirtualMiddleManager {
         serde_json::from_value(json!({
@@ -151,7 +204,7 @@ mod tests {
     fn ready(seen: &Seen, conditions: &Value) -> (String, String) {
         let now = Timestamp::UNIX_EPOCH;
         let list = super::conditions(&manager(conditions), seen, now).unwrap();
-        assert_eq!(list.len(), 1, "the pod's own is not ours to write");
+        assert_eq!(list.len(), 2, "the pod's own is not ours to write");
         (list[0].status.clone(), list[0].reason.clone())
     }
 
@@ -174,12 +227,44 @@ mod tests {
                 "False",
                 ready::NOT_CREATED,
             ),
+            (
+                Seen::NoAuthentication("x".into()),
+                announced("True"),
+                "False",
+                ready::NO_AUTHENTICATION,
+            ),
+            (
+                Seen::Conflict("x".into()),
+                announced("True"),
+                "False",
+                ready::NAME_CONFLICT,
+            ),
         ];
         for (seen, conditions, is, reason) in cases {
             assert_eq!(
                 super::tests::ready(&seen, &conditions),
                 (is.to_owned(), reason.to_owned()),
                 "{seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_condition_says_who_may_call_the_workers() {
+        for (auth, anonymous, is, reason) in [
+            (true, false, "True", authenticated::BASIC_AUTH),
+            (false, true, "False", authenticated::ANONYMOUS_ALLOWED),
+            (false, false, "False", authenticated::NO_AUTHENTICATION),
+        ] {
+            let mut manager = manager(&announced("True"));
+            manager.spec.auth = auth.then(|| SecretRef { name: "s".into() });
+            manager.spec.allow_anonymous = anonymous;
+            let list = conditions(&manager, &Seen::Runs, Timestamp::UNIX_EPOCH).unwrap();
+            let said = find(&list, AUTHENTICATED).unwrap();
+            assert_eq!((said.status.as_str(), said.reason.as_str()), (is, reason));
+            assert_eq!(
+                lacks_authentication(&manager.spec).is_some(),
+                reason == authenticated::NO_AUTHENTICATION
             );
         }
     }

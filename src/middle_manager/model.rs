@@ -41,6 +41,10 @@ pub struct Server {
     pub faults: VecDeque<(&'static str, &'static str, Fault)>,
     /// Everything fails with this.
     pub outage: Option<Fault>,
+    /// Requests of this method to the object of this name are refused.
+    pub refused: Option<(&'static str, String)>,
+    /// Requests of this method to the object of this name are not answered.
+    pub silent: Option<(&'static str, String)>,
     /// What was asked, and the query.
     pub requests: Vec<(String, String)>,
     /// Logs by the name of their pod.
@@ -53,7 +57,14 @@ impl Server {
         if self.faults.front().is_some_and(is_meant) {
             return self.faults.pop_front().map(|(_, _, fault)| fault);
         }
+        if Self::names(self.refused.as_ref(), method, path) {
+            return Some(Fault::Refused(403));
+        }
         self.outage
+    }
+
+    fn names(of: Option<&(&'static str, String)>, method: &str, path: &str) -> bool {
+        of.is_some_and(|(m, name)| *m == method && path.rsplit('/').next() == Some(name))
     }
 
     fn log(&self, pod: &str, query: &str) -> (u16, Vec<u8>) {
@@ -104,6 +115,13 @@ impl tower::Service<http::Request<Body>> for Wire {
                 query: parts.uri.query().unwrap_or_default().to_owned(),
                 body: serde_json::from_slice(&bytes).unwrap_or_default(),
             };
+            let is_silent = {
+                let server = server.lock();
+                Server::names(server.silent.as_ref(), &request.method, &request.path)
+            };
+            if is_silent {
+                std::future::pending::<()>().await;
+            }
             let (code, body) = {
                 let mut server = server.lock();
                 let asked = format!("{} {}", request.method, request.path);

@@ -326,10 +326,11 @@ impl<'a> Objects<'a> {
         names::hex(&Sha256::digest(read.to_string()))
     }
 
-    /// What the largest assignment takes while it is read, as it came and as JSON, twice over, beside everything else.
+    /// What all assignments take that are read together ([`Room`](super::room::Room)), as they came and as JSON, twice
+    /// over, beside everything else: the ends of logs, above all.
     fn memory(&self) -> String {
         let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
-        format!("{}Mi", 192 + 4 * mebibytes)
+        format!("{}Mi", 192 + (11 * mebibytes).div_ceil(2))
     }
 
     /// Volume, folder and name of each Secret that the pod reads.

@@ -216,8 +216,8 @@ fn the_largest_assignment_is_said_and_fits() {
     let default = usize::try_from(manager(json!({})).spec.max_task_bytes).unwrap();
     assert_eq!(default, crate::middle_manager::routes::BODY_LIMIT);
     for (bytes, argument, memory) in [
-        (67_108_864, "--body-limit=67108864", "448Mi"),
-        (1024, "--body-limit=1024", "196Mi"),
+        (67_108_864, "--body-limit=67108864", "544Mi"),
+        (1024, "--body-limit=1024", "198Mi"),
     ] {
         let manager = manager(json!({"maxTaskBytes": bytes}));
         let deployment = Objects::of(&manager, &surroundings).deployment(&[]);

@@ -27,7 +27,7 @@ use super::submit::Submitter;
 use super::task_queue::Queue;
 use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
-use super::{equipment, forget, upkeep};
+use super::{equipment, forget, judge, upkeep};
 use crate::api::VirtualMiddleManager;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
@@ -235,7 +235,12 @@ async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::
     let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
     loop {
         let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
-            Ok(Ok(manager)) => return Ok(manager),
+            Ok(Ok(manager)) => {
+                return match judge::lacks_authentication(&manager.spec) {
+                    Some(missing) => bail!("the VirtualMiddleManager {}: {missing}", options.name),
+                    None => Ok(manager),
+                };
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 bail!("there is no VirtualMiddleManager {}", options.name)
             }

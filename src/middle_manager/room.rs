@@ -1,4 +1,8 @@
 //! Room for the bodies that are read at the same time, by all identities of a process.
+//!
+//! Bodies are of three kinds, each with a budget of its own, so that none keeps the others out: those of a task as most
+//! are, those that are large, and those that do not say how large they are. Each takes all that it may need before it is
+//! read, since two that wait for each other would never end; and each has to come without a pause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,30 +11,47 @@ use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Problem, broken};
 
 /// Bytes are counted in pieces of this size.
 const PIECE: usize = 1 << 10;
-/// For so long a body is waited for: the overlord itself gives up then.
+/// For so long room is waited for, and then a body: the overlord itself gives up then.
 const READING: Duration = Duration::from_secs(60);
+/// For so long nothing of a body may arrive. An overlord sends a task from its memory.
+const STALLED: Duration = Duration::from_secs(5);
+/// What is no larger counts as small, and what does not say its size may have so much, whatever the largest is.
+const SMALL: usize = 64 << 10;
 
-/// Room for one body of the largest size, or for many that are small. Whoever has none waits for it.
+/// Room for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
+/// none waits for it.
 #[derive(Debug)]
 pub struct Room {
     /// Most bytes of a body.
     most: usize,
-    pieces: Arc<Semaphore>,
+    /// Most bytes of a body that is small, or of unknown size.
+    share: usize,
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    of_unknown_size: Arc<Semaphore>,
 }
 
 impl Room {
-    /// For bodies of at most so many bytes.
+    /// For bodies of at most so many bytes. All that are read together have at most eleven eighths of that.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        let pieces = usize::try_from(pieces(most)).unwrap_or(Semaphore::MAX_PERMITS);
+        let budget = |bytes: usize| {
+            let pieces = usize::try_from(pieces(bytes)).unwrap_or(Semaphore::MAX_PERMITS);
+            Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS)))
+        };
+        let share = (most / 16).max(SMALL).min(most);
         Self {
             most,
-            pieces: Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))),
+            share,
+            large: budget(most),
+            small: budget((most / 4).max(share)),
+            of_unknown_size: budget((most / 8).max(share)),
         }
     }
 
@@ -41,31 +62,40 @@ impl Room {
     }
 
     /// Reads a body, with its place, which is to be kept for as long as the body is.
-    pub(super) async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
-        let place = self
-            .pieces
-            .clone()
-            .acquire_many_owned(pieces(self.awaited(&body)))
-            .await;
+    pub(super) async fn read(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+        let said = body.size_hint().exact();
+        let (budget, bytes) = match said.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
+            None => (&self.of_unknown_size, self.share),
+            Some(bytes) if bytes <= self.share => (&self.small, bytes),
+            Some(bytes) if bytes <= self.most => (&self.large, bytes),
+            Some(_) => {
+                discard(body).await;
+                return Err(too_large(self.most, ""));
+            }
+        };
+        let waiting = timeout(READING, budget.clone().acquire_many_owned(pieces(bytes))).await;
+        let place = waiting.map_err(|_| late("there was no room for the task"))?;
         let place = place.map_err(broken)?;
-        let reading = tokio::time::timeout(READING, self.received(body)).await;
-        let bytes = reading.unwrap_or_else(|_| {
-            let said = format!("the task did not arrive within {} s", READING.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, said))
-        })?;
-        Ok((bytes, place))
+        if let Some(bytes) = self.received(&mut body, said.map(|_| bytes)).await? {
+            return Ok((bytes, place));
+        }
+        drop(place);
+        discard(body).await;
+        Err(too_large(bytes, "without a Content-Length "))
     }
 
-    /// So many bytes a body will have: the most that it may, where it does not say, or says more.
-    fn awaited(&self, body: &Body) -> usize {
-        let said = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
-        said.unwrap_or(self.most).min(self.most)
-    }
-
-    /// The bytes, of which none is in memory twice.
-    async fn received(&self, mut body: Body) -> Result<Vec<u8>, Problem> {
-        let mut bytes = Vec::with_capacity(self.awaited(&body));
-        while let Some(frame) = body.frame().await {
+    /// The bytes, of which none is in memory twice; so many, where it is known how many. `None` where there are more, which
+    /// the protocol lets through only where it was not said how many.
+    async fn received(&self, body: &mut Body, known: Option<usize>) -> Result<Option<Vec<u8>>, Problem> {
+        let deadline = Instant::now() + READING;
+        let most = known.unwrap_or(self.share);
+        let mut bytes = Vec::with_capacity(known.unwrap_or_default());
+        loop {
+            let soon = deadline.min(Instant::now() + STALLED);
+            let frame = timeout_at(soon, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| late("the task did not arrive"))? else {
+                return Ok(Some(bytes));
+            };
             let frame = frame.map_err(|error| {
                 let said = format!("the task did not arrive: {error}");
                 Problem::new(StatusCode::BAD_REQUEST, said)
@@ -73,17 +103,33 @@ impl Room {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if data.len() > self.most - bytes.len() {
-                let said = format!(
-                    "the task has more than {} bytes, which is the most that is taken",
-                    self.most
-                );
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, said));
+            if data.len() > most - bytes.len() {
+                return Ok(None);
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes)
     }
+}
+
+/// Reads on and keeps nothing: a client that still sends when the connection is closed loses the answer.
+async fn discard(mut body: Body) {
+    let rest = async { while let Ok(Some(Ok(_))) = timeout(STALLED, body.frame()).await {} };
+    // Whoever sends for longer is cut off.
+    let _ = timeout(READING, rest).await;
+}
+
+fn too_large(most: usize, how: &str) -> Problem {
+    let said = format!("the task has more than {most} bytes, which is the most that is taken {how}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, said.trim_end())
+}
+
+fn late(what: &str) -> Problem {
+    let said = format!(
+        "{what} in time: it may take {} s in all, and pause for {} s",
+        READING.as_secs(),
+        STALLED.as_secs()
+    );
+    Problem::new(StatusCode::REQUEST_TIMEOUT, said)
 }
 
 /// So many pieces it takes to read so many bytes.
@@ -98,8 +144,11 @@ mod tests {
 
     use axum::response::IntoResponse;
     use futures::{FutureExt, stream};
+    use tokio::time::{advance, sleep};
 
     use super::*;
+
+    const MIB: usize = 1 << 20;
 
     fn sized(bytes: usize) -> Body {
         Body::from(vec![b'x'; bytes])
@@ -110,43 +159,101 @@ mod tests {
         Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b'x'; bytes])]))
     }
 
+    /// Gives a byte each `pause`, for ever, and says nothing of its size.
+    fn slow(pause: Duration) -> Body {
+        Body::from_stream(stream::unfold((), move |()| async move {
+            sleep(pause).await;
+            Some((Ok::<_, Infallible>("x"), ()))
+        }))
+    }
+
+    /// Says that it has so many bytes, and gives none.
+    struct Silent(u64);
+
+    impl HttpBody for Silent {
+        type Data = bytes::Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Infallible>>> {
+            std::task::Poll::Pending
+        }
+
+        fn size_hint(&self) -> hyper::body::SizeHint {
+            hyper::body::SizeHint::with_exact(self.0)
+        }
+    }
+
+    fn code(read: Result<(Vec<u8>, OwnedSemaphorePermit), Problem>) -> StatusCode {
+        read.err().unwrap().into_response().status()
+    }
+
     #[tokio::test]
-    async fn bodies_are_read_together_only_where_there_is_room() {
-        let room = Room::new(10_000);
-        let (bytes, place) = room.read(sized(6000)).await.ok().unwrap();
-        assert_eq!(bytes.len(), 6000);
-        assert!(room.read(sized(1000)).now_or_never().unwrap().is_ok());
-        let mut large = pin!(room.read(sized(6000)));
+    async fn large_bodies_are_read_together_only_where_there_is_room() {
+        let room = Room::new(10 * MIB);
+        let (bytes, place) = room.read(sized(6 * MIB)).await.ok().unwrap();
+        assert_eq!(bytes.len(), 6 * MIB);
+        assert!(room.read(sized(MIB)).now_or_never().unwrap().is_ok());
+        let mut large = pin!(room.read(sized(6 * MIB)));
         assert!(
             large.as_mut().now_or_never().is_none(),
             "two take more than there is"
         );
+        // Small ones and those of unknown size do not wait for it.
+        assert!(room.read(sized(1000)).now_or_never().unwrap().is_ok());
+        assert!(room.read(of_unknown_size(1000)).now_or_never().unwrap().is_ok());
         drop(place);
-        let (_, place) = large.await.ok().unwrap();
-        let mut unknown = pin!(room.read(of_unknown_size(10)));
-        assert!(
-            unknown.as_mut().now_or_never().is_none(),
-            "it may be as large as any"
-        );
-        drop(place);
-        let (bytes, place) = unknown.await.ok().unwrap();
-        assert_eq!(bytes.len(), 10);
-        assert!(room.read(sized(1)).now_or_never().is_none());
-        drop(place);
-        assert_eq!(room.read(sized(0)).await.ok().unwrap().0.len(), 0);
+        assert_eq!(large.await.ok().unwrap().0.len(), 6 * MIB);
     }
 
     #[tokio::test]
     async fn the_largest_is_read_and_nothing_larger() {
-        let room = Room::new(10_000);
-        for body in [sized(10_000), of_unknown_size(10_000)] {
-            assert_eq!(room.read(body).await.ok().unwrap().0.len(), 10_000);
+        let room = Room::new(10 * MIB);
+        let share = 10 * MIB / 16;
+        for body in [sized(10 * MIB), sized(0), of_unknown_size(share)] {
+            assert!(room.read(body).await.is_ok());
         }
-        for body in [sized(10_001), of_unknown_size(10_001), sized(1 << 20)] {
-            let refused = room.read(body).await.err().unwrap().into_response();
-            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        for body in [sized(10 * MIB + 1), of_unknown_size(share + 1)] {
+            assert_eq!(code(room.read(body).await), StatusCode::PAYLOAD_TOO_LARGE);
         }
         // Who is refused takes no place.
-        assert!(room.read(sized(10_000)).now_or_never().unwrap().is_ok());
+        assert!(room.read(sized(10 * MIB)).now_or_never().unwrap().is_ok());
+        let tiny = Room::new(1024);
+        assert!(tiny.read(sized(1024)).await.is_ok());
+        assert_eq!(code(tiny.read(sized(1025)).await), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_without_a_length_keep_no_other_out() {
+        let room = Arc::new(Room::new(10 * MIB));
+        let mut slow_ones: Vec<_> = (0..100)
+            .map(|_| {
+                let room = room.clone();
+                tokio::spawn(async move { room.read(slow(Duration::from_secs(1))).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(room.read(sized(10 * MIB)).now_or_never().unwrap().is_ok());
+        assert!(room.read(sized(10)).now_or_never().unwrap().is_ok());
+        // Not one of them stays, though each gives a byte now and then.
+        for slow in slow_ones.drain(..) {
+            assert_eq!(code(slow.await.unwrap()), StatusCode::REQUEST_TIMEOUT);
+        }
+        assert!(room.read(of_unknown_size(10)).now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_gives_its_room_back_within_seconds() {
+        let room = Room::new(10 * MIB);
+        let length = u64::try_from(10 * MIB).unwrap();
+        let mut silent = pin!(room.read(Body::new(Silent(length))));
+        assert!(silent.as_mut().now_or_never().is_none());
+        let mut next = pin!(room.read(sized(10 * MIB)));
+        assert!(next.as_mut().now_or_never().is_none());
+        advance(STALLED).await;
+        assert_eq!(code(silent.await), StatusCode::REQUEST_TIMEOUT);
+        assert!(next.await.is_ok());
     }
 }

@@ -362,6 +362,23 @@ async fn a_log_is_told_as_it_grows() {
 }
 
 #[tokio::test]
+async fn whoever_has_no_credentials_is_not_read() {
+    let credentials = Credentials::new("druid_system", "secret").unwrap();
+    let with = |served: &mut Served<_>| served.credentials = Some(credentials);
+    let identity = Identity::start_with(None, Duration::ZERO, with).await;
+    // Bodies that never come, more than there is room for.
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        let (sender, body) = piecemeal();
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        let said = identity.call(post(ASSIGN, &json, body)).await;
+        assert_eq!(said.code, StatusCode::UNAUTHORIZED);
+        strangers.push(sender);
+    }
+    assert_eq!(identity.backend.begun.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn nobody_gets_in_without_the_credentials() {
     let credentials = Credentials::new("druid_system", "secret").unwrap();
     let given = credentials.clone();

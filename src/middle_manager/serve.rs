@@ -1,7 +1,8 @@
 //! One port per identity, over which its [routes](super::routes) are served: plain or TLS, a bounded number of
 //! connections, and an end that lets go of nobody in the middle of an answer.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -31,6 +33,9 @@ const _: () = assert!(
 );
 /// Connections to one identity at the same time; more wait to be accepted. An overlord has at most 20.
 pub const CONNECTIONS: usize = 256;
+/// Connections of one client address to one identity. More are closed at once, so that nobody can keep the overlord out: what
+/// comes over them is not looked at before they count.
+pub const PER_CLIENT: usize = CONNECTIONS / 2;
 /// For so long the first byte of a connection may take, and TLS to be agreed on.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// After a failure to accept that has nothing to do with a client, such as too many open files.
@@ -161,18 +166,23 @@ impl Port {
     pub async fn serve(self, routes: Router, stop: impl Future<Output = ()>, grace: Duration) {
         let ending = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let clients = Clients::default();
         let acceptor = self.tls.clone().map(TlsAcceptor::from);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
         loop {
-            let (stream, place) = tokio::select! {
+            let (stream, client, place) = tokio::select! {
                 accepted = self.accept(&places) => accepted,
                 () = &mut stop => break,
             };
             while connections.try_join_next().is_some() {}
+            let Some(client) = clients.admit(client.ip()) else {
+                tracing::debug!(client = %client.ip(), "it has {PER_CLIENT} connections: one more is closed");
+                continue;
+            };
             let (acceptor, routes, watcher) = (acceptor.clone(), routes.clone(), ending.watcher());
             connections.spawn(async move {
-                let _place = place;
+                let _place = (place, client);
                 connection(stream, acceptor, routes, watcher).await;
             });
         }
@@ -184,7 +194,7 @@ impl Port {
         connections.shutdown().await;
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn accept(&self, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         let port = self.address.port();
         loop {
             if places.available_permits() == 0 {
@@ -195,12 +205,50 @@ impl Port {
                 return std::future::pending().await;
             };
             match self.listener.accept().await {
-                Ok((stream, _)) => return (stream, place),
+                Ok((stream, client)) => return (stream, client, place),
                 Err(error) if of_the_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(port, %error, "no connection can be accepted");
                     tokio::time::sleep(AGAIN).await;
                 }
+            }
+        }
+    }
+}
+
+/// Connections by client address.
+#[derive(Debug, Clone, Default)]
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection of a client.
+struct Client {
+    address: IpAddr,
+    clients: Clients,
+}
+
+impl Clients {
+    /// Counts one more; `None` where the client has as many as it may.
+    fn admit(&self, address: IpAddr) -> Option<Client> {
+        let mut clients = self.0.lock();
+        let count = clients.entry(address).or_default();
+        if *count >= PER_CLIENT {
+            return None;
+        }
+        *count += 1;
+        Some(Client {
+            address,
+            clients: self.clone(),
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut clients = self.clients.0.lock();
+        if let Some(count) = clients.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.address);
             }
         }
     }

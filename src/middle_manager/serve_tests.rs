@@ -145,16 +145,46 @@ async fn an_end_does_not_wait_for_ever() {
     assert!(pieces.send("more").is_err(), "nobody reads the log any more");
 }
 
+/// A client of another address of this machine.
+async fn connect_as(client: usize, identity: &Identity) -> Client {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    let address = [127, 0, 0, u8::try_from(client + 2).unwrap()];
+    socket.bind((address, 0).into()).unwrap();
+    Client::over(socket.connect(identity.address).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn one_client_cannot_keep_the_others_out() {
+    let identity = Identity::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..PER_CLIENT {
+        let mut client = connect_as(0, &identity).await;
+        assert_eq!(client.call(get("/status/health")).await.code, StatusCode::OK);
+        clients.push(client);
+    }
+    for _ in 0..CONNECTIONS {
+        connect_as(0, &identity).await.closed().await;
+    }
+    let mut other = connect_as(1, &identity).await;
+    assert_eq!(other.call(get("/status/health")).await.code, StatusCode::OK);
+    // A connection that ends makes room for another one.
+    clients.pop();
+    let mut again = connect_as(0, &identity).await;
+    while again.begin(get("/status/health")).await.is_err() {
+        again = connect_as(0, &identity).await;
+    }
+}
+
 #[tokio::test]
 async fn connections_are_bounded_and_free_places_are_taken() {
     let identity = Identity::start().await;
     let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let mut client = identity.connect().await;
+    for n in 0..CONNECTIONS {
+        let mut client = connect_as(n / PER_CLIENT, &identity).await;
         assert_eq!(client.call(get("/status/health")).await.code, StatusCode::OK);
         clients.push(client);
     }
-    let mut one_more = identity.connect().await;
+    let mut one_more = connect_as(9, &identity).await;
     let mut waits = Box::pin(async move { one_more.call(get("/status/health")).await.code });
     // Those that are connected are served, many times over, and the one more is not.
     for client in clients.iter_mut().take(20) {

@@ -3,9 +3,11 @@
 //! Each step ends with what it recorded in `status.submission`, if nobody changed the object meanwhile; so two processes,
 //! or one that died, do nothing twice. [`submission`] decides, [`Backlog`] says when.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
@@ -13,6 +15,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::applied::Applied;
 use super::backend::Announce;
@@ -34,8 +37,15 @@ const TICK: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_secs(5);
 /// Tasks in one question.
 const MOST: usize = 1000;
+/// Questions to the overlord at the same time.
+const QUESTIONS: usize = 4;
 /// PeonTasks that are looked after at the same time.
-const WORKERS: usize = 8;
+const WORKERS: usize = 16;
+/// PeonTasks whose state is written at the same time, of one question.
+const WRITES: usize = 8;
+/// For so long one may take for a step, whoever does not answer: an overlord and each read of the API server have bounds of
+/// their own, and there are few in a step.
+const STEP: Duration = Duration::from_secs(180);
 /// Steps that follow each other for one PeonTask at once.
 const STEPS: usize = 4;
 /// No answer of the API server within this time is a failure.
@@ -48,6 +58,8 @@ pub struct Submitter<L, Q> {
     documents: Documents,
     policy: watch::Receiver<Policy>,
     backlog: Mutex<Backlog>,
+    /// Uids of those that are being looked after.
+    busy: Mutex<HashSet<String>>,
 }
 
 /// A step failed, and is tried again later.
@@ -59,6 +71,8 @@ enum Failed {
     Overlord(#[from] OverlordError),
     #[error("{0}")]
     Write(String),
+    #[error("it took more than {STEP:?}")]
+    Late,
 }
 
 /// What came of a step.
@@ -80,6 +94,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         Self {
             documents: Documents::new(binder.client().clone(), namespace, clock),
             backlog: Mutex::default(),
+            busy: Mutex::default(),
             binder,
             queue,
             policy,
@@ -128,31 +143,65 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
+    /// Looks after each for itself: whatever takes its time, at the overlord or elsewhere, keeps one place of [`WORKERS`] and
+    /// no other PeonTask from going on.
     async fn work(&self) {
+        let mut busy = FuturesUnordered::new();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(TICK).await;
-            self.round().await;
+            tokio::select! {
+                _ = tick.tick() => {
+                    for (applied, due) in self.due(WORKERS.saturating_sub(busy.len())) {
+                        busy.push(self.look_after(applied, due));
+                    }
+                }
+                Some(()) = busy.next() => {}
+            }
         }
     }
 
-    /// Does what is due.
-    pub(super) async fn round(&self) {
+    /// So many of those that are due, at most; they count as being looked after from now on.
+    fn due(&self, most: usize) -> Vec<(Applied, Due)> {
+        if most == 0 {
+            return Vec::new();
+        }
         let policy = self.policy.borrow().clone();
         let now = self.binder.tasks().clock().instant();
         let is_taken = |id: &str| self.binder.tasks().ask(|known, _| known.has(id));
-        let due = self.backlog.lock().due(now, &policy, is_taken);
-        futures::stream::iter(due)
+        let mut due = self.backlog.lock().due(now, &policy, is_taken);
+        let mut busy = self.busy.lock();
+        due.retain(|(applied, _)| !busy.contains(&applied.uid));
+        due.truncate(most);
+        busy.extend(due.iter().map(|(applied, _)| applied.uid.clone()));
+        due
+    }
+
+    /// Does what is due, and waits for all of it.
+    #[cfg(test)]
+    pub(super) async fn round(&self) {
+        futures::stream::iter(self.due(usize::MAX))
             .for_each_concurrent(WORKERS, |(applied, due)| self.look_after(applied, due))
             .await;
     }
 
-    async fn look_after(&self, mut applied: Applied, mut due: Due) {
+    async fn look_after(&self, applied: Applied, due: Due) {
+        let uid = applied.uid.clone();
+        self.take_steps(applied, due).await;
+        self.busy.lock().remove(&uid);
+    }
+
+    async fn take_steps(&self, mut applied: Applied, mut due: Due) {
         for _ in 0..STEPS {
             let uid = applied.uid.clone();
-            let outcome = match &due {
-                Due::Verify => self.verify(&applied).await,
-                Due::Step(step) => self.take(&applied, step).await,
+            let step = async {
+                match &due {
+                    Due::Verify => self.verify(&applied).await,
+                    Due::Step(step) => self.take(&applied, step).await,
+                }
             };
+            let outcome = tokio::time::timeout(STEP, step).await;
+            let outcome = outcome.unwrap_or(Err(Failed::Late));
             match outcome {
                 Ok(Outcome::GoOn) => self.backlog.lock().done(&uid),
                 Ok(Outcome::Rest) => return self.backlog.lock().done(&uid),
@@ -379,37 +428,42 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time.
+    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time. A question that is not
+    /// answered keeps no other from being asked.
     pub(super) async fn ask(&self) {
         let asked = self.backlog.lock().asked();
-        for some in asked.chunks(MOST) {
-            let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
-            let states = match self.queue.states(&ids).await {
-                Ok(states) => states,
-                Err(error) => {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "the overlord does not say what became of submitted tasks"
-                    );
-                    return;
+        futures::stream::iter(asked.chunks(MOST))
+            .for_each_concurrent(QUESTIONS, |some| self.ask_about(some))
+            .await;
+    }
+
+    async fn ask_about(&self, some: &[(String, String)]) {
+        let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
+        let states = match self.queue.states(&ids).await {
+            Ok(states) => states,
+            Err(error) => {
+                return tracing::warn!(
+                    error = chain(&error),
+                    tasks = ids.len(),
+                    "the overlord does not say what became of submitted tasks"
+                );
+            }
+        };
+        let news = some.iter().filter_map(|(uid, id)| {
+            let applied = self.backlog.lock().get(uid).cloned()?;
+            // It was assigned here, and the watch is behind.
+            let target = self.binder.tasks().ask(|known, _| known.target(id));
+            let is_here = target.is_some_and(|target| target.uid == *uid);
+            let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
+            (!is_here).then_some((applied, next))
+        });
+        futures::stream::iter(news.collect::<Vec<_>>())
+            .for_each_concurrent(WRITES, |(applied, next)| async move {
+                if let Err(error) = self.say(&applied, &next).await {
+                    tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
                 }
-            };
-            let news = some.iter().filter_map(|(uid, id)| {
-                let applied = self.backlog.lock().get(uid).cloned()?;
-                // It was assigned here, and the watch is behind.
-                let target = self.binder.tasks().ask(|known, _| known.target(id));
-                let is_here = target.is_some_and(|target| target.uid == *uid);
-                let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
-                (!is_here).then_some((applied, next))
-            });
-            futures::stream::iter(news.collect::<Vec<_>>())
-                .for_each_concurrent(WORKERS, |(applied, next)| async move {
-                    if let Err(error) = self.say(&applied, &next).await {
-                        tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
-                    }
-                })
-                .await;
-        }
+            })
+            .await;
     }
 }
 

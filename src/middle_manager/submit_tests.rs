@@ -1,6 +1,9 @@
+use std::time::Duration;
+
+use kube::runtime::watcher::Event;
 use serde_json::json;
 
-use super::world::{At, Trouble, World, assigned_text, enabled, until_killed};
+use super::world::{At, Held, Trouble, World, assigned_text, enabled, until_killed};
 use crate::api::SubmissionState;
 use crate::druid::worker::TaskState;
 use crate::middle_manager::submission::Policy;
@@ -216,4 +219,67 @@ async fn refusals_are_said_in_the_overlords_words() {
         .clone();
     assert!(message.unwrap().contains("Could not resolve type id"));
     assert_eq!(world.state(&conflict), Some(SubmissionState::IdConflict));
+}
+
+/// The overlord takes its time for one of them: the next one is submitted all the same, though it comes later.
+#[tokio::test(start_paused = true)]
+async fn a_submission_that_is_not_answered_keeps_no_other_waiting() {
+    let mut world = World::new();
+    world.overlord.0.lock().silent = Some("slow".into());
+    let slow = world.create("noop", Some("slow"));
+    let next = world.create("noop", Some("next"));
+    world.hear();
+    // As its watch would tell of it, once the first is on its way.
+    let later = world
+        .bench
+        .server
+        .lock()
+        .api
+        .get(Kind::Task, &next)
+        .unwrap()
+        .clone();
+    let uid = later["metadata"]["uid"].as_str().unwrap().to_owned();
+    world.submitter.backlog.lock().forget(&uid);
+    let hear = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world
+            .submitter
+            .event(Event::Apply(serde_json::from_value(later).unwrap()));
+        // Far less than any time-out.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        () = world.submitter.work() => unreachable!(),
+        () = hear => {}
+    }
+    assert_eq!(world.state(&next), Some(SubmissionState::Submitted));
+    assert_ne!(world.state(&slow), Some(SubmissionState::Submitted));
+}
+
+/// One question is lost, and with it a thousand tasks: what became of the others is recorded.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
+    let mut world = World::new();
+    for n in 0..=super::MOST {
+        let id = format!("t{n}");
+        let name = world.create("noop", Some(&id));
+        world.bench.server.lock().api.update(Kind::Task, &name, |task| {
+            task["status"] = json!({"taskId": id, "taskType": "noop", "submission": {"state": "Submitted", "taskId": id}});
+        });
+        let payload = json!({"type": "noop", "id": id}).to_string();
+        let held = Held {
+            payload,
+            at: At::Elsewhere,
+        };
+        world.overlord.0.lock().tasks.insert(id, held);
+    }
+    world.hear();
+    world.overlord.0.lock().next = Some(Trouble::Lost);
+    world.submitter.ask().await;
+    let server = world.bench.server.lock();
+    let elsewhere = server
+        .api
+        .all(Kind::Task)
+        .filter(|task| task["status"]["submission"]["state"] == "RunsElsewhere");
+    assert!(elsewhere.count() > 0);
 }

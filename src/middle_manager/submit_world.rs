@@ -52,6 +52,8 @@ pub(super) struct Memory {
     /// Tasks that were taken, by the uid that they say.
     pub(super) taken: BTreeMap<String, usize>,
     pub(super) next: Option<Trouble>,
+    /// A submission of this id is not answered.
+    pub(super) silent: Option<String>,
 }
 
 impl Memory {
@@ -127,6 +129,11 @@ impl Overlord {
 
 impl TaskQueue for Overlord {
     async fn submit(&self, task: &str) -> Result<(), SubmitError> {
+        let id = serde_json::from_str::<Value>(task).unwrap()["id"].take();
+        let silent = self.0.lock().silent.clone();
+        if silent.is_some_and(|silent| id == silent) {
+            std::future::pending::<()>().await;
+        }
         self.answer(|memory| memory.put(task)).await?
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Of a task that has ended the overlord reads the log where it was archived.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::moves::Log;
@@ -22,8 +24,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const READING: Duration = Duration::from_secs(900);
 /// Logs that are read at the same time.
 const PLACES: usize = 32;
+/// Readers of the same log at the same time: one task takes no more of the places.
+const PER_LOG: usize = 8;
 /// Most bytes of the end of a log: they are held in memory, since nobody knows beforehand where the end begins.
 pub const MOST_TAIL: usize = 8 << 20;
+/// Bytes of all ends of logs that are held at the same time. The console of Druid asks for 50,000.
+const TAILS: usize = 24 << 20;
+/// How long whoever asked for the end of a log may take to fetch it.
+const FETCHING: Duration = Duration::from_secs(60);
+/// Bytes are counted in pieces of this size, and held in blocks of it.
+const BLOCK: usize = 64 << 10;
 /// Bytes of a line, about.
 const LINE: usize = 64;
 
@@ -32,6 +42,29 @@ const LINE: usize = 64;
 pub struct TaskLogs {
     pods: Api<Pod>,
     places: Arc<Semaphore>,
+    /// For the ends of logs, in blocks.
+    tails: Arc<Semaphore>,
+    /// Readers by pod.
+    readers: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// A place among the readers, and among those of one log.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    pod: String,
+    readers: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut readers = self.readers.lock();
+        if let Some(count) = readers.get_mut(&self.pod) {
+            *count -= 1;
+            if *count == 0 {
+                readers.remove(&self.pod);
+            }
+        }
+    }
 }
 
 impl TaskLogs {
@@ -41,6 +74,8 @@ impl TaskLogs {
         Self {
             pods: Api::namespaced(client, namespace),
             places: Arc::new(Semaphore::new(PLACES)),
+            tails: Arc::new(Semaphore::new(TAILS / BLOCK)),
+            readers: Arc::default(),
         }
     }
 
@@ -57,18 +92,33 @@ impl TaskLogs {
             Log::NotBegun => return Some(Body::empty()),
             Log::Pod { pod, container } => (pod, container),
         };
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let Some(place) = self.place(&pod) else {
             return Some(said(&format!(
-                "{PLACES} logs are being read: try again in a moment"
+                "{PLACES} logs are being read, or {PER_LOG} times this one: try again in a moment"
             )));
         };
         let read = if let Ok(offset) = usize::try_from(offset) {
             self.from(&pod, &container, offset, place).await
         } else {
             let many = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
-            self.last(&pod, &container, many.min(MOST_TAIL)).await
+            self.last(&pod, &container, many.min(MOST_TAIL), place).await
         };
         Some(read.unwrap_or_else(|why| why.map_or_else(Body::empty, |why| said(&why))))
+    }
+
+    fn place(&self, pod: &str) -> Option<Place> {
+        let permit = self.places.clone().try_acquire_owned().ok()?;
+        let mut readers = self.readers.lock();
+        let count = readers.entry(pod.to_owned()).or_default();
+        if *count >= PER_LOG {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            _permit: permit,
+            pod: pod.to_owned(),
+            readers: self.readers.clone(),
+        })
     }
 
     /// What comes after so many bytes.
@@ -77,7 +127,7 @@ impl TaskLogs {
         pod: &str,
         container: &str,
         offset: usize,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Body, Option<String>> {
         let reader = self.open(pod, container, None).await?;
         let pieces = stream::try_unfold((reader, offset, place), async |(mut reader, mut skip, place)| {
@@ -94,9 +144,22 @@ impl TaskLogs {
     }
 
     /// So many bytes of the end. The API server counts lines only: at first as many are asked for as are likely to hold
-    /// them, then as many as surely do.
-    async fn last(&self, pod: &str, container: &str, many: usize) -> Result<Body, Option<String>> {
+    /// them, then as many as surely do. The bytes count until whoever asked has fetched them.
+    async fn last(
+        &self,
+        pod: &str,
+        container: &str,
+        many: usize,
+        place: Place,
+    ) -> Result<Body, Option<String>> {
         let mut end = Tail::new(many);
+        let blocks = u32::try_from(end.most_blocks()).unwrap_or(u32::MAX);
+        let Ok(room) = self.tails.clone().try_acquire_many_owned(blocks) else {
+            return Err(Some(
+                "the ends of other logs are being read: try again in a moment, or ask for fewer bytes"
+                    .to_owned(),
+            ));
+        };
         for lines in [many / LINE + 1, many + 1] {
             let mut reader = self.open(pod, container, Some(lines)).await?;
             end = Tail::new(many);
@@ -115,7 +178,12 @@ impl TaskLogs {
                 break;
             }
         }
-        Ok(Body::from(end.into_bytes()))
+        let held = (end.into_blocks(), room, place);
+        let pieces = stream::unfold(held, async |(mut blocks, room, place)| {
+            let block = blocks.pop_front()?;
+            Some((Ok::<_, std::io::Error>(block), (blocks, room, place)))
+        });
+        Ok(Body::from_stream(pieces.take_until(tokio::time::sleep(FETCHING))))
     }
 
     /// Opens the log, `None` where the container has none (yet, or any more).
@@ -152,11 +220,12 @@ fn said(why: &str) -> Body {
     Body::from(format!("[peon-operator] the log cannot be read now: {why}\n"))
 }
 
-/// The end of what comes in.
+/// The end of what comes in, in blocks: never more of them than [`Tail::most_blocks`].
 #[derive(Debug)]
 struct Tail {
     most: usize,
-    kept: Vec<u8>,
+    blocks: VecDeque<Vec<u8>>,
+    bytes: usize,
     lines: usize,
 }
 
@@ -164,32 +233,57 @@ impl Tail {
     fn new(most: usize) -> Self {
         Self {
             most,
-            kept: Vec::new(),
+            blocks: VecDeque::new(),
+            bytes: 0,
             lines: 0,
         }
     }
 
-    fn push(&mut self, some: &[u8]) {
+    /// How many blocks are held at most: those that are full, the first of which is needed in part, and the last.
+    fn most_blocks(&self) -> usize {
+        self.most.div_ceil(BLOCK) + 1
+    }
+
+    fn push(&mut self, mut some: &[u8]) {
         self.lines += memchr::memchr_iter(b'\n', some).count();
-        self.kept.extend_from_slice(some);
-        // Now and then, so that each byte is moved once.
-        if self.kept.len() > self.most * 2 {
+        while !some.is_empty() {
+            if self.blocks.back().is_none_or(|last| last.len() >= BLOCK) {
+                // Short ends are held in little.
+                self.blocks
+                    .push_back(Vec::with_capacity(BLOCK.min(self.most.max(1))));
+            }
+            let Some(last) = self.blocks.back_mut() else {
+                return;
+            };
+            let (now, later) = some.split_at(some.len().min(BLOCK - last.len()));
+            last.extend_from_slice(now);
+            self.bytes += now.len();
+            some = later;
             self.cut();
         }
     }
 
+    /// Drops the blocks of which nothing is needed.
     fn cut(&mut self) {
-        let excess = self.kept.len().saturating_sub(self.most);
-        self.kept.drain(..excess);
+        while let Some(first) = self.blocks.front().map(Vec::len)
+            && self.bytes - first >= self.most
+        {
+            self.blocks.pop_front();
+            self.bytes -= first;
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.kept.len() >= self.most
+        self.bytes >= self.most
     }
 
-    fn into_bytes(mut self) -> Bytes {
-        self.cut();
-        self.kept.into()
+    /// The end, in order.
+    fn into_blocks(mut self) -> VecDeque<Bytes> {
+        let excess = self.bytes.saturating_sub(self.most);
+        if let Some(first) = self.blocks.front_mut() {
+            first.drain(..excess);
+        }
+        self.blocks.into_iter().map(Bytes::from).collect()
     }
 }
 

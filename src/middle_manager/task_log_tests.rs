@@ -1,3 +1,4 @@
+use axum::body::HttpBody;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 
@@ -56,20 +57,77 @@ async fn the_end_of_a_log_costs_one_request_unless_its_lines_are_short() {
 #[tokio::test]
 async fn a_place_is_given_back_when_the_log_was_read() {
     let bench = bench("x\n");
-    for _ in 0..PLACES {
+    for pod in 0..PLACES {
+        assert_eq!(read(&bench, 0).await, "x\n");
+        bench.server.lock().logs.insert(pod.to_string(), "x\n".into());
+    }
+    let log = |pod: String| Log::Pod {
+        pod,
+        container: "peon".into(),
+    };
+    for offset in [0, -2] {
+        let mut open = Vec::new();
+        for pod in 0..PLACES {
+            open.push(bench.logs().read(log(pod.to_string()), offset).await.unwrap());
+        }
+        assert!(read(&bench, 0).await.starts_with(b"[peon-operator]"));
+        open.pop();
         assert_eq!(read(&bench, 0).await, "x\n");
     }
-    let log = || Log::Pod {
-        pod: "p".into(),
+    assert!(bench.logs().readers.lock().is_empty());
+}
+
+#[tokio::test]
+async fn one_log_takes_only_its_share_of_the_places() {
+    let bench = bench("x\n");
+    bench.server.lock().logs.insert("q".into(), "y\n".into());
+    let log = |pod: &str| Log::Pod {
+        pod: pod.to_owned(),
         container: "peon".into(),
     };
     let mut open = Vec::new();
-    for _ in 0..PLACES {
-        open.push(bench.logs().read(log(), 0).await.unwrap());
+    for _ in 0..PER_LOG {
+        open.push(bench.logs().read(log("p"), 0).await.unwrap());
     }
     assert!(read(&bench, 0).await.starts_with(b"[peon-operator]"));
-    open.pop();
-    assert_eq!(read(&bench, 0).await, "x\n");
+    let other = bench.logs().read(log("q"), 0).await.unwrap();
+    assert_eq!(other.collect().await.unwrap().to_bytes(), "y\n");
+}
+
+/// Whoever does not fetch what was asked for holds no more than there is room for, however many ask.
+#[tokio::test]
+async fn the_ends_of_logs_are_held_within_a_budget() {
+    let bench = bench("");
+    let all = "a line of a usual length, as loggers write it, of eighty characters or so\n".repeat(150_000);
+    assert!(all.len() > MOST_TAIL);
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for pod in 0..PLACES {
+        bench.server.lock().logs.insert(pod.to_string(), all.clone());
+        let log = Log::Pod {
+            pod: pod.to_string(),
+            container: "peon".into(),
+        };
+        // As much as there is.
+        let body = bench.logs().read(log, i64::MIN).await.unwrap();
+        if body.size_hint().exact().is_some() {
+            let said = body.collect().await.unwrap().to_bytes();
+            assert!(said.starts_with(b"[peon-operator]"), "{said:?}");
+            refused += 1;
+        } else {
+            held.push(body);
+        }
+        bench.server.lock().logs.remove(&pod.to_string());
+    }
+    assert!(held.len() * MOST_TAIL <= TAILS, "{}", held.len());
+    assert!(refused > 0 && !held.is_empty());
+    // A short one finds room, and once they are fetched there is all of it again.
+    bench.server.lock().logs.insert("p".into(), all);
+    assert_eq!(read(&bench, -50_000).await.len(), 50_000);
+    for body in held {
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), MOST_TAIL);
+    }
+    assert_eq!(bench.logs().tails.available_permits(), TAILS / BLOCK);
 }
 
 proptest! {
@@ -89,6 +147,20 @@ proptest! {
     }
 
     #[test]
+    fn a_long_tail_is_the_end_in_few_blocks(pieces in proptest::collection::vec(0..100_000_usize, 0..20), most in 1..300_000_usize) {
+        let mut tail = Tail::new(most);
+        let mut all = Vec::new();
+        for (n, length) in pieces.into_iter().enumerate() {
+            let piece = vec![u8::try_from(n).unwrap(); length];
+            tail.push(&piece);
+            all.extend(piece);
+            prop_assert!(tail.blocks.len() <= tail.most_blocks());
+        }
+        let end = &all[all.len().saturating_sub(most)..];
+        prop_assert_eq!(&tail.into_blocks().iter().flatten().copied().collect::<Vec<_>>()[..], end);
+    }
+
+    #[test]
     fn a_tail_is_the_end_however_it_comes_in(pieces in proptest::collection::vec("[a-c\n]{0,9}", 0..30), most in 1..20_usize) {
         let all = pieces.concat();
         let mut tail = Tail::new(most);
@@ -98,6 +170,7 @@ proptest! {
         prop_assert_eq!(tail.lines, all.matches('\n').count());
         prop_assert_eq!(tail.is_full(), all.len() >= most);
         let end = &all.as_bytes()[all.len().saturating_sub(most)..];
-        prop_assert_eq!(&tail.into_bytes()[..], end);
+        prop_assert!(tail.blocks.len() <= tail.most_blocks());
+        prop_assert_eq!(&tail.into_blocks().iter().flatten().copied().collect::<Vec<_>>()[..], end);
     }
 }

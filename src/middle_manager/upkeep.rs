@@ -70,9 +70,9 @@ async fn list_in_doubt<L: Announce>(binder: &Binder<L>) {
 async fn verify_what_is_in_doubt<L: Announce>(binder: &Binder<L>) {
     loop {
         binder.tasks().to_be_looked_at().await;
-        while let Err(error) = binder.verify().await {
-            tracing::warn!(%error, "whether it was deleted is looked at again");
-            tokio::time::sleep(CANCELS).await;
+        // Each is held back by itself: what comes meanwhile is looked at without waiting for those that failed.
+        while binder.verify().await.is_err() {
+            tokio::time::sleep(TICK).await;
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Who takes a label away makes an object vanish for whoever watches by it. Its pod runs on, and so does the task: the
 //! marks are put back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
@@ -17,20 +19,50 @@ use crate::kube::error::chain;
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// PeonTasks that are looked at at the same time.
+const LOOKS: usize = 8;
+
+/// Some PeonTasks could not be looked at, or are held back after a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} PeonTasks are still to be looked at")]
+pub(super) struct StillInDoubt(usize);
 
 impl<L: Announce> Binder<L> {
-    /// Looks at everything that is in doubt, past all caches.
+    /// Looks at everything that is in doubt, past all caches. One that fails is held back by itself, for up to a minute, and
+    /// keeps no other from being looked at.
     ///
     /// # Access control
     /// peontasks: get, patch.
     ///
     /// # Errors
-    /// When the API server does not answer, or refuses: it is to be repeated.
-    pub(super) async fn verify(&self) -> Result<(), Unavailable> {
-        for doubt in self.tasks().ask(|known, _| known.doubts()) {
-            self.look_at(&doubt).await?;
+    /// When something is left to be looked at: it is to be repeated, soon.
+    pub(super) async fn verify(&self) -> Result<(), StillInDoubt> {
+        let now = self.tasks().clock().instant();
+        let mut doubts = self.tasks().ask(|known, _| known.doubts());
+        let all = doubts.len();
+        doubts.retain(|doubt| self.suspects().held(&doubt.target.uid, now).is_none());
+        let held = all - doubts.len();
+        let failed = AtomicUsize::new(held);
+        futures::stream::iter(doubts)
+            .for_each_concurrent(LOOKS, |doubt| {
+                let failed = &failed;
+                async move {
+                    let uid = &doubt.target.uid;
+                    match self.look_at(&doubt).await {
+                        Ok(()) => self.suspects().clear(uid),
+                        Err(error) => {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            self.suspects().failed(uid, self.tasks().clock().instant());
+                            tracing::warn!(%error, "whether it was deleted is looked at again");
+                        }
+                    }
+                }
+            })
+            .await;
+        match failed.into_inner() {
+            0 => Ok(()),
+            left => Err(StillInDoubt(left)),
         }
-        Ok(())
     }
 
     async fn look_at(&self, doubt: &Doubt) -> Result<(), Unavailable> {

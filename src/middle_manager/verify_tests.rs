@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
@@ -86,9 +88,54 @@ async fn what_is_gone_fails_when_that_was_seen() {
     assert!(bench.binder.verify().await.is_err());
     assert_eq!(bench.lines[0].of("a"), [RUNS], "nobody knows");
     bench.server.lock().outage = None;
+    bench.seconds.fetch_add(2, Ordering::Relaxed);
     bench.binder.verify().await.unwrap();
     assert_eq!(bench.lines[0].of("a"), [RUNS, failed()]);
     assert_eq!(bench.server.lock().count("GET /apis/peon.dev"), 2);
+}
+
+#[tokio::test]
+async fn one_whose_patch_is_refused_keeps_no_other_from_being_looked_at() {
+    let bench = Bench::new();
+    let mut names = Vec::new();
+    for id in ["a", "b", "c"] {
+        bench.binder.assign(FIRST, assigned(id)).await.unwrap();
+        let target = bench.binder.tasks().ask(|known, _| known.target(id)).unwrap();
+        names.push(target.name);
+    }
+    // Whichever comes first: a webhook refuses one of them, and it alone, for ever.
+    for refused in 0..names.len() {
+        for name in &names {
+            let mut server = bench.server.lock();
+            server.api.update(Kind::Task, name, |task| {
+                remove(task, "labels", "peon.dev/identity");
+            });
+        }
+        bench
+            .server
+            .lock()
+            .refused
+            .clone_from(&Some(("PATCH", names[refused].clone())));
+        bench.watch();
+        bench.seconds.fetch_add(120, Ordering::Relaxed);
+        assert!(bench.binder.verify().await.is_err(), "one is left");
+        for (at, name) in names.iter().enumerate() {
+            let server = bench.server.lock();
+            let task = server.api.get(Kind::Task, name).unwrap();
+            let identity = task["metadata"]["labels"]["peon.dev/identity"].as_str();
+            assert_eq!(identity, (at != refused).then_some("0"), "{name}");
+        }
+        // It is held back, and the API server is not asked again at once.
+        let asked = bench.server.lock().requests.len();
+        assert!(bench.binder.verify().await.is_err());
+        assert_eq!(bench.server.lock().requests.len(), asked);
+        bench.server.lock().refused = None;
+        bench.seconds.fetch_add(120, Ordering::Relaxed);
+        bench.binder.verify().await.unwrap();
+    }
+    for id in ["a", "b", "c"] {
+        assert_eq!(bench.lines[0].of(id), [RUNS]);
+    }
 }
 
 #[tokio::test]

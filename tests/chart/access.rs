@@ -29,10 +29,13 @@ const TASKS: [(&str, &[&str]); 8] = [
 const MANAGERS: [(&str, &[&str]); 7] = [
     ("peon.dev/virtualmiddlemanagers", &["list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
-    ("apps/deployments", &["create", "list", "patch", "watch"]),
-    ("/services", &["create", "delete", "list", "patch"]),
-    ("/serviceaccounts", &["create", "patch"]),
-    ("rbac.authorization.k8s.io/rolebindings", &["create", "patch"]),
+    ("apps/deployments", &["create", "get", "list", "patch", "watch"]),
+    ("/services", &["create", "delete", "get", "list", "patch"]),
+    ("/serviceaccounts", &["create", "get", "patch"]),
+    (
+        "rbac.authorization.k8s.io/rolebindings",
+        &["create", "get", "patch"],
+    ),
     ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
 ];
 /// What their pods need.

@@ -30,6 +30,7 @@ impl<'a> Virtual<'a> {
             "capacity": 1,
             "category": VIRTUAL,
             "advertise": "ClusterIP",
+            "allowAnonymous": true,
         });
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,

@@ -20,6 +20,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(60);
 /// Most of an answer that is read; a task's payload can have megabytes.
 const MOST: usize = 64 << 20;
+/// Most of an answer that says who leads.
+const MOST_OF_A_NAME: usize = 16 << 10;
 /// Redirects that are followed: to the leader, and once more when that has just changed.
 const REDIRECTS: usize = 4;
 
@@ -85,11 +87,7 @@ impl Way {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, OverlordError> {
-        let mut url = self.url.clone();
-        url.set_path(&format!(
-            "{}/druid/indexer/v1/{path}",
-            url.path().trim_end_matches('/')
-        ));
+        let mut url = self.url_of(path);
         for _ in 0..=REDIRECTS {
             let mut request = self.http.request(method.clone(), url.clone());
             if let Some(authorization) = &self.authorization {
@@ -103,15 +101,51 @@ impl Way {
             let response = request.send().await.map_err(|e| unavailable(&url, &causes(&e)))?;
             match response.status() {
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-                    url = redirected(&url, response.headers().get(LOCATION))?;
+                    let to = redirected(&url, response.headers().get(LOCATION))?;
+                    // Whoever answers could send the credentials and the task anywhere.
+                    if to.host() != url.host() && to.host() != self.url.host() {
+                        self.confirm(&to).await?;
+                    }
+                    url = to;
                 }
-                _ => return read(url, response).await,
+                _ => return read(url, response, MOST).await,
             }
         }
         Err(unavailable(
             &url,
             "the overlords redirect to each other: none leads yet",
         ))
+    }
+
+    /// Makes sure that another host is the leader's, as the address that was given says.
+    async fn confirm(&self, to: &Url) -> Result<(), OverlordError> {
+        let url = self.url_of("leader");
+        let mut request = self.http.get(url.clone());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let response = request.send().await.map_err(|e| unavailable(&url, &causes(&e)))?;
+        let answer = read(url, response, MOST_OF_A_NAME).await?.success()?;
+        let said = String::from_utf8_lossy(&answer.body);
+        let said = said.trim();
+        if Url::parse(said).is_ok_and(|leader| leader.origin() == to.origin()) {
+            return Ok(());
+        }
+        let said = if said.is_empty() { "nobody" } else { said };
+        Err(self.unavailable(&format!(
+            "it redirects to {}, and says that {} leads: that is not followed, since the credentials and tasks would go there",
+            shown(to),
+            refusal::shortened(said)
+        )))
+    }
+
+    fn url_of(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(&format!(
+            "{}/druid/indexer/v1/{path}",
+            url.path().trim_end_matches('/')
+        ));
+        url
     }
 
     pub(super) fn unavailable(&self, why: &str) -> OverlordError {
@@ -164,7 +198,7 @@ impl Answer {
     }
 }
 
-/// Where a redirect leads. Never from `https` to `http`: neither the credentials nor a task's payload are for everybody
+/// Where a redirect leads. Whether it is followed to another host, [`Way::confirm`] says. Never from `https` to `http`: neither the credentials nor a task's payload are for everybody
 /// on the way.
 fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, OverlordError> {
     let unexpected = |why: String| {
@@ -194,7 +228,7 @@ fn is_temporary(status: StatusCode) -> bool {
 }
 
 /// Reads an answer, up to a bound.
-async fn read(url: Url, mut response: Response) -> Result<Answer, OverlordError> {
+async fn read(url: Url, mut response: Response, most: usize) -> Result<Answer, OverlordError> {
     let status = response.status();
     let mut body = BytesMut::new();
     while let Some(piece) = response
@@ -202,8 +236,8 @@ async fn read(url: Url, mut response: Response) -> Result<Answer, OverlordError>
         .await
         .map_err(|e| unavailable(&url, &causes(&e)))?
     {
-        if body.len() + piece.len() > MOST {
-            let why = format!("the answer has more than {} MiB", MOST >> 20);
+        if body.len() + piece.len() > most {
+            let why = format!("the answer has more than {} KiB", most >> 10);
             let url = shown(&url);
             return Err(OverlordError::Unexpected { url, why });
         }

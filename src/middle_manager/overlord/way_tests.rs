@@ -36,6 +36,48 @@ async fn follows_to_the_leader_with_everything() {
     );
 }
 
+/// An overlord at one of this machine's names that redirects to another of them, and says that `leader` leads.
+async fn redirects_elsewhere(to: &Server, leader: String) -> Server {
+    let to = format!("http://localhost:{}", to.address.port());
+    Server::start(move |path| match path {
+        "/druid/indexer/v1/leader" => (StatusCode::OK, leader.clone()).into_response(),
+        path => {
+            let headers = [(LOCATION, format!("{to}{path}"))];
+            (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn another_host_is_followed_only_where_it_is_said_to_lead() {
+    let leader = Server::saying(200, r#"{"task":"t"}"#).await;
+    let at = |host: &str, port: u16| format!("http://{host}:{port}");
+    let port = leader.address.port();
+    let other = redirects_elsewhere(&leader, at("localhost", port)).await;
+    assert_eq!(other.client().submit("{}").await.unwrap().id, "t");
+    assert_eq!(leader.asked().len(), 1);
+    for said in [
+        String::new(),
+        "nobody".to_owned(),
+        at("localhost", port.wrapping_add(1)),
+        at("elsewhere", port),
+        format!("https://localhost:{port}"),
+    ] {
+        let other = redirects_elsewhere(&leader, said.clone()).await;
+        let error = other.client().submit("{}").await.unwrap_err();
+        assert!(matches!(error, SubmitError::Unavailable(_)), "{said}: {error}");
+        assert!(error.to_string().contains("is not followed"), "{said}: {error}");
+    }
+    // Neither credentials nor tasks have gone there.
+    assert_eq!(leader.asked().len(), 1);
+    // Who leads is not asked of somebody else either.
+    let to = at("localhost", port);
+    let server = Server::redirecting(move |path| format!("{to}{path}")).await;
+    assert!(server.client().leader().await.is_err());
+    assert_eq!(leader.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn overlords_that_redirect_to_each_other_lead_nowhere() {
     let loops = Server::redirecting(str::to_owned).await;
@@ -192,7 +234,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
     })
     .await;
     let error = server.client().payload("t").await.unwrap_err();
-    assert!(error.to_string().contains("more than 64 MiB"), "{error}");
+    assert!(error.to_string().contains("more than 65536 KiB"), "{error}");
 }
 
 #[test]

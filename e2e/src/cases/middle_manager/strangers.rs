@@ -53,6 +53,18 @@ fn refused(fixture: &Fixture) -> Result<()> {
         "type": "kubernetes.io/basic-auth", "stringData": {"username": "druid_system", "password": "sesame"},
     });
     fixture.apply(NAMESPACE, &secret)?;
+    // Whether anybody may call the workers has to be said.
+    let unsaid = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": super::NAME},
+        "spec": {
+            "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
+            "overlord": {"url": fixture.druid.service_url()?},
+        },
+    });
+    let Err(error) = fixture.apply(NAMESPACE, &unsaid) else {
+        anyhow::bail!("workers without authentication were taken");
+    };
+    ensure!(format!("{error:#}").contains("allowAnonymous: true"), "{error:#}");
     let manager = MiddleManager::create(fixture, |spec| {
         spec["auth"] = json!({"name": SECRET});
         spec["maxTaskBytes"] = json!(MOST_BYTES);
