@@ -41,7 +41,7 @@ const ONE_FILE: u64 = 512 * 1024;
 /// A node that has not answered for so long since the container is known to have ended will not.
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// No pod is deleted, made anew under its name, and its container begun within this time of having been seen.
-const JUST_NOW: Duration = Duration::from_secs(1);
+const JUST_NOW: Duration = Duration::from_secs(2);
 /// What the log says where its end may be missing.
 const DELETED: &str =
     "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";

@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod collect;
 pub mod cut;
+mod farewell;
 mod finish;
 mod insist;
 pub mod mark;
@@ -22,6 +23,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::collect::{Collected, Collector, Goal, Limits};
+use self::farewell::Farewell;
+pub use self::farewell::LastWord;
 use self::insist::insist;
 use self::source::Source;
 use crate::logs::archive::{Archive, ArchiveError};
@@ -90,15 +93,6 @@ struct Job {
     farewell: Arc<Mutex<Farewell>>,
 }
 
-/// Who of the two that may end a job last tells the history of a task that is gone.
-#[derive(Debug, Default)]
-struct Farewell {
-    /// What is known of the task, once it is gone.
-    word: Option<LastWord>,
-    /// The follower has done its work.
-    over: bool,
-}
-
 impl Job {
     /// Whether nobody reads or writes the log any more, whatever it said last.
     fn is_over(&self) -> bool {
@@ -108,20 +102,6 @@ impl Job {
     fn is_settled(&self) -> bool {
         matches!(*self.state.lock(), LogState::Archived { .. } | LogState::Nothing)
     }
-}
-
-/// What is known of a task when its object is gone.
-#[derive(Debug, Clone, Default)]
-pub enum LastWord {
-    /// Nothing: nobody saw it go.
-    #[default]
-    None,
-    /// It has no verdict.
-    NoVerdict,
-    /// It has one, and the history is to have this of it.
-    Final(Box<Entry>),
-    /// The history has it, log and all.
-    Recorded,
 }
 
 impl std::fmt::Debug for Followers {
@@ -220,18 +200,6 @@ impl Followers {
             .collect();
         for uid in gone {
             self.gone(&uid, LastWord::None);
-        }
-    }
-}
-
-impl LastWord {
-    /// The entry of a task whose log was archived before its object went; `None` where the history has it, or is likely
-    /// to.
-    fn entry(self, owner: &Owner) -> Option<Entry> {
-        match self {
-            Self::None | Self::Recorded => None,
-            Self::NoVerdict => Some(finish::deleted(owner, Timestamp::now())),
-            Self::Final(entry) => Some(*entry),
         }
     }
 }

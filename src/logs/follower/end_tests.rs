@@ -1,0 +1,133 @@
+use super::*;
+
+/// Whoever removes what is old in the store removes parts, too.
+#[tokio::test]
+async fn parts_that_are_gone_from_the_store_are_a_gap_and_not_the_end_of_the_log() {
+    use object_store::ObjectStoreExt;
+    let store = Arc::new(InMemory::new());
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(store.clone(), vec![Answer::from_stream(stream)]);
+    let task = scene.archive.of_task("the id", UID).unwrap();
+    let mut reader = reader::Reader::new(None);
+    let mut names: Vec<PartName> = Vec::new();
+    for (time, text) in [(T1, "one"), (T2, "two")] {
+        reader.feed(format!("{time} {text}\n").as_bytes(), &mut Vec::new());
+        let cursor = chain::cursor(names.last(), 0, reader.mark().unwrap());
+        let name = PartName::new(1, u32::try_from(names.len()).unwrap(), &cursor).unwrap();
+        task.put_part(&name, format!("{text}\n").into()).await.unwrap();
+        names.push(name);
+    }
+    let _ = scene.ask(1, false, false);
+    lines
+        .unbounded_send(Ok(format!("{T2} two\n{T3} three\n").into()))
+        .unwrap();
+    scene.asked(1).await;
+    let key = format!("p/.peon/parts/{UID}/{}", names[0]);
+    store.delete(&key.into()).await.unwrap();
+    drop(lines);
+    assert_eq!(gaps(&scene.archived(1).await), 1);
+    let log = scene.log().await;
+    assert!(
+        log.starts_with("\n[peon-operator] a part of the log is missing here: it had been archived"),
+        "{log}"
+    );
+    assert!(log.ends_with("\ntwo\nthree\n"), "{log}");
+    assert!(!scene.followers.is_busy(UID));
+}
+
+/// Nothing waits for a follower that is not there any more.
+#[tokio::test]
+async fn who_cannot_archive_a_log_is_not_busy_with_it() {
+    let scene = Scene {
+        task_id: "no\u{7f}key",
+        ..Scene::of(&[])
+    };
+    assert!(matches!(scene.ask(1, true, true), LogState::Failing { .. }));
+    assert!(!scene.followers.is_busy(UID));
+    // Asked again, it says so again.
+    assert!(matches!(scene.ask(1, true, true), LogState::Failing { .. }));
+}
+
+#[tokio::test]
+async fn a_log_whose_id_another_namespace_has_is_put_aside_and_says_so() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    let claimant = crate::logs::claim::Claimant {
+        namespace: "another".into(),
+        name: "secret-name".into(),
+        uid: "u".into(),
+        created: None,
+    };
+    let other = scene.archive.of_claimant("the id", claimant).unwrap();
+    let place = other.place(&place::never).await.unwrap();
+    let text = crate::logs::parts::Piece::Text("theirs".into());
+    other.compose(&[text], &place).await.unwrap();
+    let LogState::Archived { url, conflict, .. } = scene.archived(1).await else {
+        panic!()
+    };
+    assert_eq!(url, format!("s3://b/p/.peon/tasks/{UID}/log"));
+    let conflict = conflict.unwrap();
+    assert!(
+        conflict.contains("another namespace") && !conflict.contains("secret-name"),
+        "{conflict}"
+    );
+    assert_eq!(scene.log().await, "one\n");
+}
+
+/// The newest of the history of the namespace, once there is one.
+async fn recorded(scene: &Scene) -> crate::logs::record::Record {
+    let recorded = async {
+        loop {
+            let entries = scene
+                .archive
+                .list_history("ns", Timestamp::UNIX_EPOCH, 10)
+                .await
+                .unwrap();
+            if let [entry] = entries.as_slice() {
+                let json = scene.archive.read_history(entry).await.unwrap().unwrap();
+                return serde_json::from_slice(&json).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), recorded)
+        .await
+        .unwrap()
+}
+
+/// A namespace that is deleted takes PeonTask and pod with it, and the log stays in the store.
+#[tokio::test]
+async fn a_task_that_is_deleted_while_it_runs_is_in_the_history_with_its_log() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    drop(lines);
+    let record = recorded(&scene).await;
+    assert_eq!((record.name.as_str(), record.uid.as_str()), ("nightly", UID));
+    assert_eq!(record.task_id.as_deref(), Some("the id"));
+    assert_eq!(record.reason.as_deref(), Some("Deleted"));
+    let log = record.log.unwrap();
+    assert!(log.archived, "{log:?}");
+    assert_eq!(log.url.as_deref(), Some("s3://b/p/the id/log"));
+    assert!(scene.log().await.starts_with("one\n"));
+}
+
+#[tokio::test]
+async fn a_task_that_is_deleted_when_its_log_is_there_is_in_the_history_once() {
+    let scene = Scene::of(&[format!("{T1} one\n")]);
+    scene.archived(1).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    assert_eq!(recorded(&scene).await.reason.as_deref(), Some("Deleted"));
+    // One that the history has already is not put there again.
+    let other = Scene::of(&[format!("{T1} one\n")]);
+    other.archived(1).await;
+    other.followers.gone(UID, LastWord::Recorded);
+    let entries = other
+        .archive
+        .list_history("ns", Timestamp::UNIX_EPOCH, 10)
+        .await
+        .unwrap();
+    assert_eq!(entries.len(), 0);
+}
