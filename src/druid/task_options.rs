@@ -91,6 +91,9 @@ fn why_refused(option: &str, scope: Scope) -> Option<&'static str> {
     if let Some(definition) = option.strip_prefix("-D") {
         return property(definition, scope);
     }
+    if SIZES.iter().any(|size| option.starts_with(size)) {
+        return None;
+    }
     let harmless = match option.strip_prefix("-XX:") {
         Some(rest) => advanced(rest, scope),
         None => plain(option, scope),
@@ -106,13 +109,15 @@ fn why_refused(option: &str, scope: Scope) -> Option<&'static str> {
         _ => lower.starts_with(name),
     };
     let known = OPTIONS.iter().find(|(name, _)| is(name));
+    let two = why == UNKNOWN && option.contains(char::is_whitespace);
+    let why = if two { NO_OPTION } else { why };
     Some(known.map_or(why, |(_, why)| why))
 }
 
 /// Everything that is no `-XX` and no `-D`.
 fn plain(option: &str, scope: Scope) -> Result<(), &'static str> {
     let after = |prefix: &str| option.strip_prefix(prefix);
-    if SIZES.iter().find_map(|p| after(p)).is_some_and(is_number) || option == "-server" {
+    if option == "-server" {
         return Ok(());
     }
     let module = MODULES.iter().find_map(|m| after(m)?.strip_prefix('='));

@@ -141,8 +141,19 @@ pub(super) const MODULES: [&str; 6] = [
     "--limit-modules",
     "--enable-native-access",
 ];
-/// Sizes, each followed by its value.
-pub(super) const SIZES: [&str; 5] = ["-Xmx", "-Xms", "-Xmn", "-Xss", "-Xmaxjitcodesize"];
+/// Sizes, each followed by its value. One that is no size is refused where the JVM is sized.
+pub(super) const SIZES: [&str; 10] = [
+    "-Xmx",
+    "-Xms",
+    "-Xmn",
+    "-Xss",
+    "-Xmaxjitcodesize",
+    "-XX:MaxHeapSize=",
+    "-XX:InitialHeapSize=",
+    "-XX:MinHeapSize=",
+    "-XX:MaxRAMPercentage=",
+    "-XX:MaxDirectMemorySize=",
+];
 
 /// Properties that are refused, by their beginning, in lower case. One that ends with a dot also stands for the name
 /// without it.
