@@ -126,9 +126,35 @@ fn refused(fixture: &Fixture) -> Result<()> {
     );
     ensure!(manager.peon_tasks(&id)?.is_empty(), "a stranger had a task run");
     ensure!(restarts(fixture)? == [json!(0)], "{:?}", restarts(fixture)?);
+    opened(fixture, &manager)?;
     fixture
         .kubectl
         .delete(&["secret", SECRET, "--namespace", NAMESPACE])
+}
+
+/// Where everybody is let in, a condition says so, and what the pod had of the Secret is taken from it.
+fn opened(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
+    let reason = |wanted: &str| {
+        wait_until(LIMIT, wanted, || {
+            let conditions = list(&manager.status()?["conditions"]);
+            let said = conditions
+                .iter()
+                .any(|c| c["type"] == "Authenticated" && c["reason"] == wanted);
+            Ok(said.then_some(()))
+        })
+    };
+    reason("BasicAuth")?;
+    manager.change(&json!({"auth": null, "allowAnonymous": true}))?;
+    reason("AnonymousAllowed")?;
+    wait_until(LIMIT, "a Deployment without the Secret", || {
+        let name = format!("{}-vmm", super::NAME);
+        let found = fixture
+            .kubectl
+            .get_json(&["deployment", &name, "--namespace", NAMESPACE])?;
+        Ok(list(&found["spec"]["template"]["spec"]["volumes"])
+            .is_empty()
+            .then_some(()))
+    })
 }
 
 fn bad_polls(worker: &Worker) -> Result<()> {
