@@ -412,7 +412,13 @@ async fn the_watch_can_be_a_task_of_its_own() {
     let bench = Bench::new();
     let tasks = bench.binder.tasks().clone();
     let selector = bench.binder.maker.selector();
-    drop(is_send(tasks.watch(&bench.binder.client, "ns", &selector)));
+    let metrics = crate::run::metrics::Metrics::default();
+    drop(is_send(tasks.watch(
+        &bench.binder.client,
+        "ns",
+        &selector,
+        &metrics,
+    )));
 }
 
 #[tokio::test]

@@ -23,7 +23,9 @@ use super::tasks::Tasks;
 use super::{announce, drain, equipment};
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
+use crate::kube::decode::{self, Guarded};
 use crate::kube::error;
+use crate::run::metrics::Metrics;
 
 /// Fields of the status that are the pod's carry this owner.
 const OWNER: &str = "peon-operator-middle-manager";
@@ -36,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the identities stand.
 pub(super) struct Standing {
-    api: Api<VirtualMiddleManager>,
+    api: Api<Guarded<VirtualMiddleManager>>,
     name: String,
     hosts: Vec<String>,
     spec: VirtualMiddleManagerSpec,
@@ -49,6 +51,7 @@ pub(super) struct Standing {
     policy: watch::Sender<Policy>,
     /// As whom this process submits.
     submitter: Option<SecretRef>,
+    metrics: Metrics,
 }
 
 impl Standing {
@@ -60,6 +63,7 @@ impl Standing {
         tasks: Arc<Tasks<Arc<Line>>>,
         overlord: Overlord,
         policy: watch::Sender<Policy>,
+        metrics: &Metrics,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
@@ -74,13 +78,14 @@ impl Standing {
             asked: None,
             policy,
             submitter: equipment::submitter_secret(&manager.spec).cloned(),
+            metrics: metrics.clone(),
         }
     }
 
     /// For as long as it is not dropped. Ends when the object cannot be watched any more.
     pub(super) async fn keep(mut self, announcer: &Announcer, discovered: &[Arc<AtomicBool>]) {
         self.announce(announcer);
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        let config = decode::watching().fields(&format!("metadata.name={}", self.name));
         let stream = watcher(self.api.clone(), config)
             .default_backoff()
             .applied_objects();
@@ -91,7 +96,9 @@ impl Standing {
         loop {
             tokio::select! {
                 object = objects.next() => match object {
-                    Some(Ok(object)) => {
+                    // What it last wanted stands.
+                    Some(Ok(object @ Guarded(Err(_)))) => object.report(&self.metrics),
+                    Some(Ok(Guarded(Ok(object)))) => {
                         self.status = object.status.unwrap_or_default();
                         if self.spec != object.spec {
                             self.spec = object.spec;
@@ -101,7 +108,8 @@ impl Standing {
                         }
                     }
                     Some(Err(error)) => {
-                        tracing::warn!(%error, "the VirtualMiddleManager cannot be watched; it is tried again");
+                        let error = error::chain(&error);
+                        tracing::warn!(error, "the VirtualMiddleManager cannot be watched; it is tried again");
                     }
                     None => return,
                 },
@@ -211,7 +219,8 @@ impl Standing {
         let patch = Patch::Apply(&object);
         let write = self.api.patch_status(&self.name, &params, &patch);
         match tokio::time::timeout(TIMEOUT, write).await {
-            Ok(Ok(kept)) => self.status = kept.status.unwrap_or_default(),
+            Ok(Ok(Guarded(Ok(kept)))) => self.status = kept.status.unwrap_or_default(),
+            Ok(Ok(object)) => object.report(&self.metrics),
             Ok(Err(error)) => {
                 let error = error::chain(&error);
                 tracing::warn!(error, "the status cannot be written; it is tried again");

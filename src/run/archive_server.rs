@@ -44,21 +44,23 @@ struct Served {
     places: Arc<Semaphore>,
 }
 
-/// Serves the archive from now on.
+/// Binds the address; the future returned serves the archive.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, archive: Archive) -> anyhow::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    archive: Archive,
+) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("--archive-listen {address} cannot be bound"))?;
     let server = axum::serve(listener, routes(archive));
-    tokio::spawn(async move {
+    Ok(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the archive is not served any more");
         }
-    });
-    Ok(())
+    })
 }
 
 /// The routes.
