@@ -173,10 +173,12 @@ fn hex(digit: u8) -> u32 {
 fn written(unit: u32) -> usize {
     match unit {
         0x08 | 0x09 | 0x0a | 0x0c | 0x0d | 0x22 | 0x5c => 2,
-        0..=0x1f => 6,
-        0..=0x7f => 1,
+        // Other control characters stay escaped.
+        unit if unit < 0x20 => 6,
+        unit if unit < 0x80 => 1,
+        unit if unit < 0x800 => 2,
         // One of the two halves of a character of four bytes.
-        0..=0x7ff | 0xd800..=0xdfff => 2,
+        0xd800..=0xdfff => 2,
         _ => 3,
     }
 }

@@ -98,6 +98,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the object, a Secret or a port is not as it should be.
+#[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start(&options.log, options.log_format)?;
     // More than one library would choose a provider of TLS.

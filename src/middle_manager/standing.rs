@@ -55,6 +55,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    #[allow(clippy::too_many_arguments)] // What the process is made of.
     pub(super) fn new(
         client: Client,
         options: &Options,

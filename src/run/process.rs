@@ -47,6 +47,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the process cannot start, or lost its lease.
+#[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     super::telemetry::start(&config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals()?;

@@ -402,3 +402,7 @@ impl Context {
         Ok((true, None))
     }
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

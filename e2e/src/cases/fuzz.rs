@@ -246,7 +246,7 @@ impl Dice {
 /// The plural and the text of the odd object with this number.
 pub(super) fn object(at: u64) -> (&'static str, Value) {
     let mut dice = Dice(at.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    if at % 20 == 0 {
+    if at.is_multiple_of(20) {
         ("peontemplates", dice.template(&format!("fuzz-{}", at / 20)))
     } else {
         ("peontasks", dice.task(&format!("fuzz-{at}")))

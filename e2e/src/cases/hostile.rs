@@ -67,6 +67,7 @@ fn create(proxy: &Proxy, namespace: &str, plural: &str, object: &str) -> Result<
     }
 }
 
+#[allow(clippy::too_many_lines)] // One story, told in order.
 fn one_object_costs_only_itself(fixture: &Fixture) -> Result<()> {
     let objects = objects()?;
     let (victim, attacker) = (fixture.namespace("victim")?, fixture.namespace("attacker")?);
