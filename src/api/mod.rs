@@ -13,6 +13,7 @@ pub mod retry;
 pub mod schema;
 pub mod submission;
 pub mod task_from;
+pub mod task_object;
 pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
@@ -24,6 +25,7 @@ pub use peon_template::{
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
 pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};
+pub use task_object::TaskObject;
 pub use virtual_middle_manager::{
     VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus,
 };

@@ -14,6 +14,7 @@ use super::retry::RetryPolicy;
 use super::schema;
 use super::submission::{Submission, SubmissionState};
 use super::task_from::TaskFrom;
+use super::task_object::TaskObject;
 
 /// One Apache Druid ingestion task. It becomes a ConfigMap and a pod of the same namespace with the cpu and
 /// memory that it asks for. A PeonTask runs once: to run a task again, create another one. Deleting it stops
@@ -68,11 +69,11 @@ use super::task_from::TaskFrom;
 pub struct PeonTaskSpec {
     /// The Druid task, as it would be sent to the overlord: a JSON object with a `type`. Its `id` is the task's
     /// id; without one, the name of the PeonTask becomes the id, the only thing that is ever added (with
-    /// `middleManagerRef` the name and the uid, since an overlord takes an id once). At most 100 KiB. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
+    /// `middleManagerRef` the name and the uid, since an overlord takes an id once). At most 100 KiB and 64 levels of nesting. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
     /// `task`, `taskJson` and `taskFrom` is given. Immutable. Example: `{type: noop, runTime: 1000}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task")]
-    pub task: Option<serde_json::Map<String, serde_json::Value>>,
+    pub task: Option<TaskObject>,
 
     /// The Druid task as JSON text, kept to the byte: for tasks with numbers that a Kubernetes object would round.
     /// At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.

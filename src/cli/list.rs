@@ -1,20 +1,66 @@
 //! `kubectl peon list`.
 
+use std::borrow::Cow;
+
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Deserialize;
 
 use super::connection::Cluster;
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::tasks;
-use crate::api::PeonTask;
+use crate::api::{PeonTask, PeonTaskStatus};
+use crate::kube::decode::{Guarded, Readable};
+use crate::task::new_task::empty_spec;
 
 /// Tasks in one answer of the API server.
-const PAGE: u32 = 500;
+const PAGE: u32 = 100;
+
+/// A PeonTask as it is printed: whole.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+struct Listed(PeonTask);
+
+impl Resource for Listed {
+    type DynamicType = ();
+    type Scope = <PeonTask as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        PeonTask::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        PeonTask::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        PeonTask::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        PeonTask::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
+    }
+}
+
+impl Readable for Listed {
+    fn keep(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -72,10 +118,10 @@ impl List {
     /// # Access control
     /// peontasks: list; with `--watch` also watch. With `--all-namespaces` in the whole cluster.
     pub(super) async fn run(&self, cluster: &Cluster) -> anyhow::Result<Outcome> {
-        let api: Api<PeonTask> = if self.all_namespaces {
+        let api: Api<Guarded<Listed>> = if self.all_namespaces {
             Api::all(cluster.client.clone())
         } else {
-            cluster.tasks()
+            Api::namespaced(cluster.client.clone(), &cluster.namespace)
         };
         if self.watch {
             self.watch(cluster, api).await?;
@@ -85,7 +131,7 @@ impl List {
         Ok(Outcome::Done)
     }
 
-    async fn once(&self, cluster: &Cluster, api: &Api<PeonTask>) -> anyhow::Result<()> {
+    async fn once(&self, cluster: &Cluster, api: &Api<Guarded<Listed>>) -> anyhow::Result<()> {
         let now = Timestamp::now();
         let mut params = ListParams::default().limit(PAGE);
         params.field_selector = self.fields();
@@ -96,6 +142,7 @@ impl List {
             let page = api.list(&params).await;
             let page = page.map_err(|e| cluster.doing("list", "peontasks", "").failed(e))?;
             for task in page.items {
+                let Some(task) = self.readable(task) else { continue };
                 match self.format() {
                     Some(Format::Name) => output::print(&output::tasks(Format::Name, &[task])?)?,
                     Some(_) => whole.push(task),
@@ -116,7 +163,7 @@ impl List {
         Ok(())
     }
 
-    async fn watch(&self, cluster: &Cluster, api: Api<PeonTask>) -> anyhow::Result<()> {
+    async fn watch(&self, cluster: &Cluster, api: Api<Guarded<Listed>>) -> anyhow::Result<()> {
         let mut config = watcher::Config::default().page_size(PAGE);
         config.field_selector = self.fields();
         config.label_selector.clone_from(&self.selector);
@@ -149,6 +196,7 @@ impl List {
                 }
                 Event::InitApply(task) | Event::Apply(task) => task,
             };
+            let Some(task) = self.readable(task) else { continue };
             match (self.format(), &mut first) {
                 (Some(Format::Json), _) => output::print(&format!("{}\n", output::shown(&task)))?,
                 (Some(Format::Yaml), _) => {
@@ -159,6 +207,27 @@ impl List {
                 (None, None) => output::print(&output::line(&self.row(&task, Timestamp::now()), &widths))?,
             }
         }
+    }
+
+    /// The task. One that cannot be read keeps nobody from seeing the others: it has a row, and no document.
+    fn readable(&self, task: Guarded<Listed>) -> Option<PeonTask> {
+        let unreadable = match task.0 {
+            Ok(Listed(task)) => return Some(task),
+            Err(unreadable) => unreadable,
+        };
+        let mut task = PeonTask::new("", empty_spec());
+        task.metadata = unreadable.metadata;
+        task.status = Some(PeonTaskStatus {
+            reason: unreadable.reason,
+            ..PeonTaskStatus::default()
+        });
+        note(&format!(
+            "the PeonTask {} in the namespace {} cannot be read ({}): is kubectl peon as new as the cluster's CRDs?",
+            task.name_any(),
+            task.namespace().unwrap_or_default(),
+            unreadable.error
+        ));
+        matches!(self.format(), None | Some(Format::Name)).then_some(task)
     }
 
     fn format(&self) -> Option<Format> {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::names::{hex, is_dns_label};
 use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
-use crate::druid::payload::{LARGEST_INLINE, Payload};
+use crate::druid::payload::Payload;
 use crate::task::new_task::{self, New, empty_spec, payload_hash};
 use crate::task::quantity;
 
@@ -64,9 +64,10 @@ pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
     }
     let text = match (&task.spec.task, &task.spec.task_json) {
         (Some(payload), _) => {
-            let text = serde_json::to_string(payload).map_err(|e| format!("PeonTask {name}: {e}"))?;
+            let text = payload.given().to_owned();
             check(&text, &name)?;
-            (wishes.secret || text.len() > LARGEST_INLINE).then_some(text)
+            // Beyond what may stand there as an object, it stands as text.
+            (wishes.secret || payload.text().is_err()).then_some(text)
         }
         (None, text) => text.clone(),
     };
@@ -145,7 +146,7 @@ pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
     let same = match (payload_hash(old), payload_hash(new)) {
         (Some(old), Some(new)) => old == new,
         _ => match (&old.task, &new.task) {
-            (Some(old), Some(new)) => same_json(&Value::Object(old.clone()), &Value::Object(new.clone())),
+            (Some(old), Some(new)) => same_text(old.given(), new.given()),
             _ => false,
         },
     };
@@ -165,6 +166,13 @@ pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
         )
     };
     (settings(old) != settings(new)).then_some("settings")
+}
+
+fn same_text(one: &str, two: &str) -> bool {
+    match (serde_json::from_str(one), serde_json::from_str(two)) {
+        (Ok(one), Ok(two)) => same_json(&one, &two),
+        _ => one == two,
+    }
 }
 
 /// Equal but for how numbers are written, which an API server may change.

@@ -1,5 +1,6 @@
 use super::super::tasks::tests::task;
 use super::*;
+use crate::druid::payload::LARGEST_INLINE;
 use crate::task::chunks::{Chunks, Kind};
 use serde_json::json;
 
@@ -82,11 +83,10 @@ fn a_peontask_stays_as_it_is_unless_its_payload_is_too_large() {
     assert_eq!(kept.task.spec, written.spec);
     assert_eq!((kept.task.status, kept.task.metadata.uid), (None, None));
     let pad = Value::from("x".repeat(LARGEST_INLINE));
-    written
-        .spec
-        .task
-        .get_or_insert_default()
-        .insert("pad".into(), pad);
+    let Value::Object(payload) = json!({"type": "noop", "pad": pad}) else {
+        unreachable!()
+    };
+    written.spec.task = Some(payload.into());
     let moved = of_task(written, &Wishes::default()).unwrap();
     assert_eq!(moved.task.spec.task, None);
     assert_eq!(moved.objects(&moved.task).len(), 1);

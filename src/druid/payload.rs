@@ -12,6 +12,8 @@ use crate::api::names::hex;
 
 /// Largest payload that stands in a PeonTask itself, in bytes of JSON.
 pub const LARGEST_INLINE: usize = 100 * 1024;
+/// Longest type in characters: statuses are to hold it. Druid's own have about thirty.
+pub const LONGEST_TYPE: usize = 255;
 /// Largest payload at all, in bytes of JSON.
 pub const LARGEST: usize = 16 * 1024 * 1024;
 
@@ -46,6 +48,9 @@ pub enum InvalidPayload {
     /// There is no usable `type`.
     #[error("the task has no type: give `type` as a string that is not empty")]
     NoType,
+    /// The `type` is longer than anything can hold it.
+    #[error("the task's type has {0} characters, at most {LONGEST_TYPE} are allowed")]
+    TypeTooLong(usize),
     /// The `id` is not a string.
     #[error("the task's id is not a string")]
     IdNotString,
@@ -185,6 +190,10 @@ impl Payload {
             Some(Value::String(type_)) if !type_.is_empty() => type_,
             _ => return Err(InvalidPayload::NoType),
         };
+        let characters = type_.chars().count();
+        if characters > LONGEST_TYPE {
+            return Err(InvalidPayload::TypeTooLong(characters));
+        }
         let (id, added) = match top.value("id")? {
             None => (default_id.to_owned(), Some(Added::first(json, default_id))),
             Some(Value::Null) => {

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod chunks;
 pub mod client;
+pub mod decode;
 pub mod error;
 pub mod refusal;
 pub mod written;

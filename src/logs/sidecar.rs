@@ -28,6 +28,7 @@ use super::spool::Spool;
 use super::store::Identity;
 use super::task_archive::TaskArchive;
 use super::verdict::LogVerdict;
+use crate::run::telemetry;
 use crate::task::launch::LOG_FILE;
 
 /// How often to look for new bytes.
@@ -43,7 +44,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     let _ = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(false)
-        .with_max_level(tracing::Level::INFO)
+        .with_env_filter(telemetry::filter("info")?)
         .try_init();
     let mut verdict = LogVerdict::default();
     let mut failures = 0;

@@ -2,11 +2,11 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 
 use super::view::TaskView;
 use crate::api::conditions::{COMPLETE, FAILED, is_true};
 use crate::api::{LABEL_IDENTITY, Submission};
+use crate::kube::decode::Guarded;
 
 /// A PeonTask that nobody has assigned yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Applied {
 
     /// Reads a PeonTask as it comes from a watch.
     #[must_use]
-    pub fn guarded(task: &DeserializeGuard<TaskView>) -> Option<Self> {
+    pub fn guarded(task: &Guarded<TaskView>) -> Option<Self> {
         task.0.as_ref().ok().and_then(Self::of)
     }
 

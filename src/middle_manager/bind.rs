@@ -26,6 +26,7 @@ use super::view::{Seen, TaskView};
 use crate::api::PeonTask;
 use crate::druid::worker::TaskFacts;
 use crate::kube::backoff::Backoff;
+use crate::kube::decode;
 use crate::kube::error::chain;
 use crate::run::clock::Clock;
 
@@ -35,8 +36,6 @@ pub const ASSIGNMENT: Duration = Duration::from_secs(50);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// How long one list may take, all pages of it.
 const LIST: Duration = Duration::from_secs(60);
-/// PeonTasks in a page: of those that hold their payload each may have 100 KiB.
-const PAGE: u32 = 250;
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// PeonTasks that are cancelled at the same time.
@@ -141,7 +140,9 @@ impl<L: Announce> Binder<L> {
 
     async fn pages(&self) -> Result<(Vec<(String, Option<Seen>)>, Option<u64>), String> {
         // Without a resource version the API server answers with what is the most recent.
-        let mut params = ListParams::default().labels(&self.maker.selector()).limit(PAGE);
+        let mut params = ListParams::default()
+            .labels(&self.maker.selector())
+            .limit(decode::PAGE);
         let (mut all, mut version) = (Vec::new(), None);
         loop {
             let page = self.api().list(&params).await.map_err(|e| chain(&e))?;

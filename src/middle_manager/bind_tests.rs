@@ -280,7 +280,7 @@ async fn a_complete_state_holds_what_the_api_server_has_and_what_was_acknowledge
             .map(|(_, query)| query.clone())
             .collect()
     };
-    assert_eq!(lists.len(), 3, "pages");
+    assert_eq!(lists.len(), 600_usize.div_ceil(decode::PAGE as usize), "pages");
     for query in lists {
         assert!(!query.contains("resourceVersion"), "the most recent: {query}");
         assert!(
@@ -412,7 +412,13 @@ async fn the_watch_can_be_a_task_of_its_own() {
     let bench = Bench::new();
     let tasks = bench.binder.tasks().clone();
     let selector = bench.binder.maker.selector();
-    drop(is_send(tasks.watch(&bench.binder.client, "ns", &selector)));
+    let metrics = crate::run::metrics::Metrics::default();
+    drop(is_send(tasks.watch(
+        &bench.binder.client,
+        "ns",
+        &selector,
+        &metrics,
+    )));
 }
 
 #[tokio::test]

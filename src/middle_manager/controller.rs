@@ -4,16 +4,18 @@
 
 mod owned;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
 use kube::runtime::{PredicateConfig, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -21,8 +23,10 @@ use serde_json::{Value, json};
 use super::judge::{self, Seen};
 use super::objects::{self, LABEL_SERVES, Objects, Surroundings};
 use crate::api::{OPERATOR, VirtualMiddleManager};
+use crate::kube::decode::{self, Guarded, Unreadable};
 use crate::kube::error;
 use crate::run::lease::{Leadership, NotLeader};
+use crate::run::metrics::Metrics;
 
 /// Objects that somebody changed are put right after so long, at the latest.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -47,7 +51,11 @@ enum ReconcileError {
     /// An object of that name is somebody else's.
     #[error("{0}")]
     Conflict(String),
+    #[error("a fault in the operator ended the look at it: {0}")]
+    Panicked(String),
 }
+
+type GuardedManager = Guarded<VirtualMiddleManager>;
 
 struct Context {
     client: Client,
@@ -65,6 +73,7 @@ pub async fn run(
     namespace: Option<&str>,
     leadership: Leadership,
     surroundings: Surroundings,
+    metrics: Metrics,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let context = Context {
@@ -72,25 +81,49 @@ pub async fn run(
         leadership,
         surroundings,
     };
-    let managers: Api<VirtualMiddleManager> = api(&client, namespace);
-    let deployments: Api<Deployment> = api(&client, namespace);
-    let ours = watcher::Config::default().labels(LABEL_SERVES);
+    let managers: Api<GuardedManager> = api(&client, namespace);
+    let deployments: Api<Guarded<Deployment>> = api(&client, namespace);
     let (reader, writer) = reflector::store();
-    let changes = watcher(managers, watcher::Config::default())
+    let counted = metrics.clone();
+    let changes = watcher(managers, decode::watching())
         .default_backoff()
+        .inspect_ok(move |event| decode::report(event, &counted))
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(judge::looked_at, PredicateConfig::default());
+        .predicate_filter(looked_at, PredicateConfig::default());
+    let served = watcher(deployments, decode::watching().labels(LABEL_SERVES))
+        .default_backoff()
+        .inspect_ok(move |event| decode::report(event, &metrics))
+        .touched_objects();
     Controller::for_stream(changes, reader)
-        .owns(deployments, ours)
+        .owns_stream(served)
         .graceful_shutdown_on(stop)
         .run(reconcile, on_error, Arc::new(context))
         .for_each(|ended| async move {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a VirtualMiddleManager was not looked at");
+            match ended {
+                // A failure is logged where it is: `on_error`.
+                Ok(_) | Err(Unreconciled::ObjectNotFound(_) | Unreconciled::ReconcilerFailed(..)) => {}
+                Err(broken) => tracing::warn!(
+                    error = error::chain(&broken),
+                    "a watch of VirtualMiddleManagers, or of their Deployments, failed and is repeated"
+                ),
             }
         })
         .await;
+}
+
+/// See [`judge::looked_at`]; one that cannot be read is looked at whenever it changes.
+fn looked_at(manager: &GuardedManager) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    match &manager.0 {
+        Ok(manager) => judge::looked_at(manager),
+        Err(unreadable) => {
+            let mut hash = DefaultHasher::new();
+            let meta = &unreadable.metadata;
+            (&meta.uid, meta.generation, &unreadable.error).hash(&mut hash);
+            Some(hash.finish())
+        }
+    }
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -104,7 +137,7 @@ where
 }
 
 #[allow(clippy::needless_pass_by_value)] // As the controller calls it.
-fn on_error(manager: Arc<VirtualMiddleManager>, error: &ReconcileError, _: Arc<Context>) -> Action {
+fn on_error(manager: Arc<GuardedManager>, error: &ReconcileError, _: Arc<Context>) -> Action {
     tracing::warn!(
         namespace = manager.namespace(),
         name = manager.name_any(),
@@ -114,31 +147,39 @@ fn on_error(manager: Arc<VirtualMiddleManager>, error: &ReconcileError, _: Arc<C
     Action::requeue(RETRY)
 }
 
-async fn reconcile(
-    manager: Arc<VirtualMiddleManager>,
-    context: Arc<Context>,
-) -> Result<Action, ReconcileError> {
-    if manager.metadata.deletion_timestamp.is_some() {
-        // What belongs to it is collected with it.
-        return Ok(Action::await_change());
-    }
-    let objects = Objects::of(&manager, &context.surroundings);
-    let made = context.make(&manager, &objects).await;
-    let seen = match &made {
-        Ok(seen) => seen.clone(),
-        Err(ReconcileError::Conflict(why)) => Seen::Conflict(why.clone()),
-        Err(error) => Seen::Failed(error.to_string()),
-    };
-    context.say(&manager, &seen).await?;
-    match made {
-        Ok(_) => Ok(Action::requeue(AGAIN)),
-        // The condition says it, and nobody tells when that object goes.
-        Err(ReconcileError::Conflict(_)) => Ok(Action::requeue(CONFLICT)),
-        Err(error) => Err(error),
+async fn reconcile(manager: Arc<GuardedManager>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    match &manager.0 {
+        // A fault that one object finds must not end the process for all.
+        Ok(manager) => match AssertUnwindSafe(context.look_after(manager)).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(ReconcileError::Panicked(error::panicked(&*panic))),
+        },
+        Err(unreadable) => context.say_unreadable(unreadable).await,
     }
 }
 
 impl Context {
+    async fn look_after(&self, manager: &VirtualMiddleManager) -> Result<Action, ReconcileError> {
+        if manager.metadata.deletion_timestamp.is_some() {
+            // What belongs to it is collected with it.
+            return Ok(Action::await_change());
+        }
+        let objects = Objects::of(manager, &self.surroundings);
+        let made = self.make(manager, &objects).await;
+        let seen = match &made {
+            Ok(seen) => seen.clone(),
+            Err(ReconcileError::Conflict(why)) => Seen::Conflict(why.clone()),
+            Err(error) => Seen::Failed(error.to_string()),
+        };
+        self.say(manager, &seen).await?;
+        match made {
+            Ok(_) => Ok(Action::requeue(AGAIN)),
+            // The condition says it, and nobody tells when that object goes.
+            Err(ReconcileError::Conflict(_)) => Ok(Action::requeue(CONFLICT)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes everything that there should be, and removes the Services of identities that have drained.
     async fn make(
         &self,
@@ -265,22 +306,42 @@ impl Context {
         Ok(())
     }
 
+    /// Says of an object that cannot be read that it cannot. What there is of it goes on as it is.
+    async fn say_unreadable(&self, unreadable: &Unreadable) -> Result<Action, ReconcileError> {
+        let meta = &unreadable.metadata;
+        let (Some(name), None) = (&meta.name, &meta.deletion_timestamp) else {
+            return Ok(Action::await_change());
+        };
+        let conditions = judge::unreadable(unreadable, meta.creation_timestamp.as_ref());
+        self.write_status(meta, name, &conditions).await?;
+        Ok(Action::await_change())
+    }
+
     /// Writes the status where it has changed.
     async fn say(&self, manager: &VirtualMiddleManager, seen: &Seen) -> Result<(), ReconcileError> {
         let Some(conditions) = judge::conditions(manager, seen, Timestamp::now()) else {
             return Ok(());
         };
+        self.write_status(&manager.metadata, &manager.name_any(), &conditions)
+            .await
+    }
+
+    async fn write_status(
+        &self,
+        meta: &ObjectMeta,
+        name: &str,
+        conditions: &[Condition],
+    ) -> Result<(), ReconcileError> {
         self.leadership.check()?;
-        let api: Api<VirtualMiddleManager> =
-            Api::namespaced(self.client.clone(), &manager.namespace().unwrap_or_default());
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let api: Api<GuardedManager> = Api::namespaced(self.client.clone(), namespace);
         let status = json!({
             "apiVersion": VirtualMiddleManager::api_version(&()),
             "kind": VirtualMiddleManager::kind(&()),
-            "status": {"conditions": conditions, "observedGeneration": manager.metadata.generation},
+            "status": {"conditions": conditions, "observedGeneration": meta.generation},
         });
         let params = PatchParams::apply(OPERATOR).force();
-        let name = manager.name_any();
-        timely("status", api.patch_status(&name, &params, &Patch::Apply(&status))).await?;
+        timely("status", api.patch_status(name, &params, &Patch::Apply(&status))).await?;
         Ok(())
     }
 }

@@ -119,7 +119,7 @@ impl Bench {
         &self,
         manager: &VirtualMiddleManager,
     ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-        let _ = reconcile(Arc::new(manager.clone()), self.context.clone()).await;
+        let _ = reconcile(Arc::new(Guarded(Ok(manager.clone()))), self.context.clone()).await;
         let server = self.server.lock();
         let status = &server.objects[STATUS]["status"]["conditions"];
         serde_json::from_value(status.clone()).unwrap()

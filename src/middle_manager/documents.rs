@@ -86,7 +86,9 @@ impl Documents {
         let spec = &task.spec;
         let json = match (&spec.task, &spec.task_json, &spec.task_from) {
             (Some(given), _, _) => {
-                serde_json::to_string(given).map_err(|e| Unread::Deficient(e.to_string()))?
+                let text = given.text();
+                text.map_err(|beyond| Unread::Deficient(beyond.to_string()))?
+                    .to_owned()
             }
             (None, Some(json), _) => json.clone(),
             (None, None, Some(from)) => self.text(task, from).await?,

@@ -1,12 +1,13 @@
 //! Whether a `VirtualMiddleManager` is served (pure).
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::drain;
 use crate::api::conditions::{Conditions, READY, find, is_true};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
+use crate::kube::decode::Unreadable;
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.
 pub const ANNOUNCED: &str = "Announced";
@@ -44,6 +45,8 @@ pub mod ready {
     pub const NAME_CONFLICT: &str = "NameConflict";
     /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
     pub const NO_AUTHENTICATION: &str = super::authenticated::NO_AUTHENTICATION;
+    /// The object cannot be read by this version of the operator; the message says why.
+    pub const UNREADABLE: &str = "Unreadable";
 }
 
 /// What is missing in a spec that says nothing of authentication. The rule of the custom resource refuses such a spec; an
@@ -122,6 +125,19 @@ pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
             .hash(&mut hash);
     }
     Some(hash.finish())
+}
+
+/// What is said of an object that cannot be read: the same each time, so that writing it again changes nothing.
+#[must_use]
+pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Condition> {
+    let message = format!(
+        "the VirtualMiddleManager cannot be read by this version of the operator: {}",
+        unreadable.error
+    );
+    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let mut conditions = Conditions::from(&[], unreadable.metadata.generation, since);
+    conditions.set(READY, false, ready::UNREADABLE, &message);
+    conditions.into_list()
 }
 
 /// The operator's conditions; `None` where they stand already.

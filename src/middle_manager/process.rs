@@ -29,7 +29,9 @@ use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, judge, upkeep};
 use crate::api::VirtualMiddleManager;
+use crate::kube::decode::Guarded;
 use crate::kube::error::chain;
+use crate::run::background::Background;
 use crate::run::clock::Clock;
 use crate::run::config::LogFormat;
 use crate::run::health::Health;
@@ -97,6 +99,7 @@ pub struct Options {
 ///
 /// # Errors
 /// When the object, a Secret or a port is not as it should be.
+#[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start(&options.log, options.log_format)?;
     // More than one library would choose a provider of TLS.
@@ -104,7 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
-    let mut background = JoinSet::new();
+    let mut background = Background::default();
     probes(options.listen, &health, &mut background).await?;
     let client = crate::kube::client::connect(&metrics)
         .await
@@ -112,6 +115,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mounted = Mounted::now();
     let manager = tokio::select! {
         manager = object(&client, &options, &health) => manager?,
+        ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     };
     let lines: Vec<Arc<Line>> = options
@@ -135,13 +139,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tasks.clone(),
         overlord.clone(),
         policy,
+        &metrics,
     );
     let (watched, watching, namespace) = (tasks.clone(), client.clone(), options.namespace.clone());
-    background.spawn(async move { watched.watch(&watching, &namespace, &selector).await });
-    background.spawn(forget::run(binder.clone(), overlord));
+    let counted = metrics.clone();
+    background.spawn("the watches", async move {
+        watched.watch(&watching, &namespace, &selector, &counted).await;
+    });
+    background.spawn("what the overlord forgets", forget::run(binder.clone(), overlord));
     tracing::info!(name = options.name, identities = lines.len(), "starting");
     tokio::select! {
         () = listed(&binder, &health) => {}
+        ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     }
 
@@ -170,14 +179,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
-    background.spawn(submitter.run());
+    background.spawn("what submits tasks", submitter.run(metrics.clone()));
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
+    let mut states = announcer.states();
     tokio::select! {
-        () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         () = upkeep::run(binder.clone()) => bail!("the tasks are not kept up any more"),
+        () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
-        Some(ended) = background.join_next() => bail!("a part of the process ended unexpectedly: {ended:?}"),
+        ended = background.ended() => return Err(ended.into()),
+        () = async { while states.changed().await.is_ok() {} } => bail!("the workers are not announced any more"),
         () = shutdown.requested() => {}
         () = mounted.changed(|| equipment::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
     }
@@ -216,31 +227,29 @@ fn submitter(
     Ok((policy, Submitter::new(binder.clone(), queue, policies)))
 }
 
-async fn probes(listen: SocketAddr, health: &Health, background: &mut JoinSet<()>) -> anyhow::Result<()> {
+async fn probes(listen: SocketAddr, health: &Health, background: &mut Background) -> anyhow::Result<()> {
     let port = bind(listen)
         .await
         .with_context(|| format!("--listen {listen} cannot be bound"))?;
-    background.spawn(health.clone().beat());
-    background.spawn(http_server::serve(
-        port,
-        health.clone().routes(),
-        http_server::PROBES,
-    ));
+    background.spawn("the heartbeat", health.clone().beat());
+    let probes = http_server::serve(port, health.clone().routes(), http_server::PROBES);
+    background.spawn("the probes", probes);
     Ok(())
 }
 
 /// The object. While the API server does not answer it is waited for: a container that ends for it is started again less
 /// and less often, and would come minutes after the API server.
 async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::Result<VirtualMiddleManager> {
-    let api: Api<VirtualMiddleManager> = Api::namespaced(client.clone(), &options.namespace);
+    let api: Api<Guarded<VirtualMiddleManager>> = Api::namespaced(client.clone(), &options.namespace);
     loop {
         let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
-            Ok(Ok(manager)) => {
+            Ok(Ok(Guarded(Ok(manager)))) => {
                 return match judge::lacks_authentication(&manager.spec) {
                     Some(missing) => bail!("the VirtualMiddleManager {}: {missing}", options.name),
                     None => Ok(manager),
                 };
             }
+            Ok(Ok(Guarded(Err(unreadable)))) => unreadable.error,
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
                 bail!("there is no VirtualMiddleManager {}", options.name)
             }

@@ -85,7 +85,9 @@ pub fn status(
     let next = VirtualMiddleManagerStatus {
         conditions: conditions.into_list(),
         leader: overlord.leader.clone(),
-        used: Some(identities.iter().map(|i| i.used).sum()),
+        used: Some(slots(
+            identities.iter().fold(0, |used, i| used.saturating_add(i.used)),
+        )),
         identities: identities.iter().map(identity).collect(),
         observed_generation: None,
     };
@@ -146,12 +148,17 @@ fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
     }
 }
 
+/// No more than a status can hold: how many slots a task takes stands in an annotation.
+fn slots(used: u32) -> u32 {
+    used.min(i32::MAX.unsigned_abs())
+}
+
 fn identity(facts: &Facts) -> IdentityStatus {
     IdentityStatus {
         address: facts.address.clone(),
         announced: facts.announced,
         disabled: facts.disabled,
-        used: facts.used,
+        used: slots(facts.used),
         drain: facts.drain,
         // Whole seconds, as the API server keeps them.
         last_poll_time: facts

@@ -25,7 +25,9 @@ use super::tasks::Tasks;
 use super::{announce, drain, equipment};
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
+use crate::kube::decode::{self, Guarded};
 use crate::kube::error;
+use crate::run::metrics::Metrics;
 
 /// Fields of the status that are the pod's carry this owner.
 const OWNER: &str = "peon-operator-middle-manager";
@@ -44,7 +46,7 @@ struct SeenObject {
 
 /// How the identities stand.
 pub(super) struct Standing {
-    api: Api<VirtualMiddleManager>,
+    api: Api<Guarded<VirtualMiddleManager>>,
     name: String,
     hosts: Vec<String>,
     object: Mutex<SeenObject>,
@@ -55,9 +57,11 @@ pub(super) struct Standing {
     policy: watch::Sender<Policy>,
     /// As whom this process submits.
     submitter: Option<SecretRef>,
+    metrics: Metrics,
 }
 
 impl Standing {
+    #[allow(clippy::too_many_arguments)] // What the process is made of.
     pub(super) fn new(
         client: Client,
         options: &Options,
@@ -66,6 +70,7 @@ impl Standing {
         tasks: Arc<Tasks<Arc<Line>>>,
         overlord: Overlord,
         policy: watch::Sender<Policy>,
+        metrics: &Metrics,
     ) -> Self {
         Self {
             api: Api::namespaced(client, &options.namespace),
@@ -81,6 +86,7 @@ impl Standing {
             leader: Mutex::default(),
             policy,
             submitter: equipment::submitter_secret(&manager.spec).cloned(),
+            metrics: metrics.clone(),
         }
     }
 
@@ -100,16 +106,22 @@ impl Standing {
 
     /// Follows the object.
     async fn follow(&self, announcer: &Announcer) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
+        let config = decode::watching().fields(&format!("metadata.name={}", self.name));
         let stream = watcher(self.api.clone(), config)
             .default_backoff()
             .applied_objects();
         let mut objects = std::pin::pin!(stream);
         loop {
             match objects.next().await {
-                Some(Ok(object)) => self.see(object, announcer),
+                // What it last wanted stands.
+                Some(Ok(object @ Guarded(Err(_)))) => object.report(&self.metrics),
+                Some(Ok(Guarded(Ok(object)))) => self.see(object, announcer),
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "the VirtualMiddleManager cannot be watched; it is tried again");
+                    let error = error::chain(&error);
+                    tracing::warn!(
+                        error,
+                        "the VirtualMiddleManager cannot be watched; it is tried again"
+                    );
                 }
                 None => return,
             }
@@ -258,7 +270,8 @@ impl Standing {
         let patch = Patch::Apply(&object);
         let write = self.api.patch_status(&self.name, &params, &patch);
         match tokio::time::timeout(TIMEOUT, write).await {
-            Ok(Ok(kept)) => self.object.lock().status = kept.status.unwrap_or_default(),
+            Ok(Ok(Guarded(Ok(kept)))) => self.object.lock().status = kept.status.unwrap_or_default(),
+            Ok(Ok(object)) => object.report(&self.metrics),
             Ok(Err(error)) => {
                 let error = error::chain(&error);
                 tracing::warn!(error, "the status cannot be written; it is tried again");
@@ -345,7 +358,16 @@ mod tests {
         };
         let overlord = Overlord::new(&settings).unwrap();
         let (policy, _) = watch::channel(Policy::of(None));
-        let standing = Standing::new(client, &options, &manager, lines.clone(), tasks, overlord, policy);
+        let standing = Standing::new(
+            client,
+            &options,
+            &manager,
+            lines.clone(),
+            tasks,
+            overlord,
+            policy,
+            &Metrics::default(),
+        );
         // The overlord has not heard yet that the second takes no tasks.
         lines[1].disable(true);
         let announcer = Announcer::start(Obedient);

@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -29,7 +29,9 @@ use super::task_queue::TaskQueue;
 use super::tasks::GuardedTask;
 use super::view::TaskView;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
+use crate::kube::decode;
 use crate::kube::error::chain;
+use crate::run::metrics::Metrics;
 
 /// How often it is looked for what is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -105,21 +107,24 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     ///
     /// # Access control
     /// peontasks: get, list, watch, patch. peontasks/status: patch. secrets, configmaps: get.
-    pub async fn run(self) {
+    pub async fn run(self, metrics: Metrics) {
         let client = self.binder.client().clone();
-        futures::join!(self.watch(&client), self.work(), self.poll());
+        futures::join!(self.watch(&client, &metrics), self.work(), self.poll());
     }
 
-    async fn watch(&self, client: &Client) {
+    async fn watch(&self, client: &Client, metrics: &Metrics) {
         let maker = self.binder.maker();
-        let config = watcher::Config::default()
+        let config = decode::watching()
             .fields(&format!("spec.middleManagerRef.name={}", maker.middle_manager))
             .labels(&format!("!{LABEL_IDENTITY}"));
         let tasks: Api<GuardedTask> = Api::namespaced(client.clone(), &maker.namespace);
         let mut events = std::pin::pin!(watcher(tasks, config).default_backoff());
         loop {
             match events.try_next().await {
-                Ok(Some(event)) => self.event(event),
+                Ok(Some(event)) => {
+                    decode::report(&event, metrics);
+                    self.event(event);
+                }
                 Ok(None) => return,
                 Err(error) => tracing::warn!(
                     error = chain(&error),

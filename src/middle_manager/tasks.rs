@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -21,15 +20,17 @@ use super::moves::Move;
 use super::reachability::Gate;
 use super::view::{PodSeen, PodView, Seen, TaskView};
 use crate::druid::worker::TaskState;
+use crate::kube::decode::{self, Guarded, Readable};
 use crate::run::clock::Clock;
+use crate::run::metrics::Metrics;
 
 /// How long the pods may take to be listed.
 const PODS: Duration = Duration::from_secs(30);
 
 /// A PeonTask as it comes over the wire.
-pub type GuardedTask = DeserializeGuard<TaskView>;
+pub type GuardedTask = Guarded<TaskView>;
 /// A pod as it comes over the wire.
-pub type GuardedPod = DeserializeGuard<PodView>;
+pub type GuardedPod = Guarded<PodView>;
 
 /// What is known of the tasks of all identities, and the lines on which it is said.
 pub struct Tasks<L> {
@@ -75,15 +76,15 @@ impl<L: Announce> Tasks<L> {
     ///
     /// # Access control
     /// peontasks, pods: list, watch.
-    pub async fn watch(self: Arc<Self>, client: &Client, namespace: &str, selector: &str) {
-        let config = watcher::Config::default().labels(selector);
+    pub async fn watch(self: Arc<Self>, client: &Client, namespace: &str, selector: &str, metrics: &Metrics) {
+        let config = decode::watching().labels(selector);
         let tasks = Api::<GuardedTask>::namespaced(client.clone(), namespace);
         let tasks = watcher(tasks, config.clone()).default_backoff();
         let pods = Api::<GuardedPod>::namespaced(client.clone(), namespace);
         let pods = watcher(pods, config).default_backoff();
         futures::join!(
-            run("peontasks", tasks, |event| self.task_event(event)),
-            run("pods", pods, |event| self.pod_event(event)),
+            run("peontasks", tasks, metrics, |event| self.task_event(event)),
+            run("pods", pods, metrics, |event| self.pod_event(event)),
         );
     }
 
@@ -264,15 +265,19 @@ impl<L: Announce> Tasks<L> {
 }
 
 /// Hands every event to `handle`. A failed watch is repeated, by the stream, less and less often.
-async fn run<K>(
+async fn run<K: Readable>(
     plural: &'static str,
-    stream: impl Stream<Item = watcher::Result<Event<K>>>,
-    mut handle: impl FnMut(Event<K>),
+    stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>,
+    metrics: &Metrics,
+    mut handle: impl FnMut(Event<Guarded<K>>),
 ) {
     let mut stream = std::pin::pin!(stream);
     loop {
         match stream.try_next().await {
-            Ok(Some(event)) => handle(event),
+            Ok(Some(event)) => {
+                decode::report(&event, metrics);
+                handle(event);
+            }
             Ok(None) => return,
             Err(error) => tracing::warn!(
                 resource = plural,

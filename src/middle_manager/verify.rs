@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 
 use super::backend::{Announce, Unavailable};
 use super::bind::Binder;
 use super::moves::Doubt;
 use super::view::{Seen, TaskView};
 use crate::api::LABEL_MIDDLE_MANAGER;
+use crate::kube::decode::Guarded;
 use crate::kube::error::chain;
 
 /// No answer within this time is a failure.
@@ -100,7 +100,7 @@ impl<L: Announce> Binder<L> {
         Ok(())
     }
 
-    fn is_marked(&self, found: &DeserializeGuard<TaskView>, doubt: &Doubt) -> bool {
+    fn is_marked(&self, found: &Guarded<TaskView>, doubt: &Doubt) -> bool {
         let marks = self.maker().marks();
         let ours = marks.get(LABEL_MIDDLE_MANAGER);
         found.labels().get(LABEL_MIDDLE_MANAGER) == ours

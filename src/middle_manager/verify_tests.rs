@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use kube::core::DeserializeGuard;
+use crate::kube::decode::Guarded;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ fn change(bench: &Bench, name: &str, change: impl FnOnce(&mut Value)) {
     bench.server.lock().api.update(Kind::Task, name, change);
     let after = bench.server.lock().task();
     let is_selected = after["metadata"]["labels"]["peon.dev/middle-manager"] == "vmm";
-    let read = |task: Value| serde_json::from_value::<DeserializeGuard<TaskView>>(task).unwrap();
+    let read = |task: Value| serde_json::from_value::<Guarded<TaskView>>(task).unwrap();
     bench.binder.tasks().task_event(if is_selected {
         Event::Apply(read(after))
     } else {
@@ -164,7 +164,7 @@ async fn one_that_nobody_knew_is_looked_for_too() {
         crate::api::virtual_middle_manager::PayloadPlace::Secret,
     );
     let task = bench.server.lock().task();
-    let read = || serde_json::from_value::<DeserializeGuard<TaskView>>(task.clone()).unwrap();
+    let read = || serde_json::from_value::<Guarded<TaskView>>(task.clone()).unwrap();
     next.binder.tasks().task_event(Event::Delete(read()));
     let seen = Seen::guarded(&read()).unwrap();
     next.binder

@@ -5,7 +5,6 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +15,7 @@ use crate::api::{
     PeonTaskStatus,
 };
 use crate::druid::worker::{TaskFacts, TaskLocation};
+use crate::kube::decode::{Guarded, Readable};
 use crate::task::pod::PORT_NUMBER;
 
 /// A PeonTask without its payload.
@@ -42,6 +42,10 @@ pub struct SpecView {
     #[serde(default)]
     pub suspend: bool,
 }
+
+impl Readable for TaskView {}
+
+impl Readable for PodView {}
 
 impl From<PeonTask> for TaskView {
     fn from(task: PeonTask) -> Self {
@@ -132,7 +136,7 @@ impl Seen {
 
     /// Reads a PeonTask as it comes from a watch: one that cannot be read as a whole is there all the same.
     #[must_use]
-    pub fn guarded(task: &DeserializeGuard<TaskView>) -> Option<Self> {
+    pub fn guarded(task: &Guarded<TaskView>) -> Option<Self> {
         match &task.0 {
             Ok(task) => Self::of(task),
             Err(invalid) => Self::of_meta(&invalid.metadata, false, None),

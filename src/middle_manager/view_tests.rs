@@ -1,3 +1,4 @@
+use crate::kube::decode::Guarded;
 use serde_json::json;
 
 use super::*;
@@ -40,7 +41,7 @@ fn what_nobody_assigned_is_passed_over() {
 #[test]
 fn a_task_whose_status_cannot_be_read_is_there_all_the_same() {
     let object = task("a", "u", 7, json!({"phase": "Dreaming"}));
-    let guarded: DeserializeGuard<TaskView> = serde_json::from_value(object).unwrap();
+    let guarded: Guarded<TaskView> = serde_json::from_value(object).unwrap();
     let guarded = Seen::guarded(&guarded).unwrap();
     assert_eq!(guarded.state, None);
     let whole = seen("a", "u", 7, json!({}));

@@ -57,16 +57,18 @@ struct Served {
     reports: Arc<Semaphore>,
 }
 
-/// Serves the archive from now on.
+/// Binds the address; the future returned serves the archive.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, archive: Archive) -> anyhow::Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    archive: Archive,
+) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("--archive-listen {address} cannot be bound"))?;
-    tokio::spawn(http_server::serve(listener, routes(archive), BOUNDS));
-    Ok(())
+    Ok(http_server::serve(listener, routes(archive), BOUNDS))
 }
 
 /// The routes.

@@ -119,7 +119,7 @@ impl Metrics {
     }
 
     /// Counts an object that could not be read.
-    pub fn undecodable(&self, kind: &'static str) {
+    pub fn undecodable(&self, kind: &str) {
         self.0
             .undecodable
             .get_or_create(&[("kind", kind.to_owned())])

@@ -1,6 +1,7 @@
 //! The process: configuration, leader election, health, metrics, shutdown.
 
 pub mod archive_server;
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod election;

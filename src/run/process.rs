@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
-use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 
+use super::background::Background;
 use super::config::Config;
 use super::election::Candidate;
 use super::health::Health;
@@ -18,6 +18,7 @@ use super::shutdown::Shutdown;
 use super::{archive_server, http_server};
 use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::druid::properties::RuntimeProperties;
+use crate::kube::decode::{Guarded, Readable};
 use crate::logs::archive::Archive;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
@@ -47,6 +48,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the process cannot start, or lost its lease.
+#[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     super::telemetry::start(&config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals()?;
@@ -63,13 +65,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .filter(|n| !n.is_empty());
     let metrics = Metrics::default();
     let health = Health::new(metrics.clone());
-    serve_probes(&config, &health).await?;
+    let mut background = Background::default();
+    serve_probes(&config, &health, &mut background).await?;
 
     let client = crate::kube::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
     if let Some(archive) = &archive {
-        archive_server::serve(config.archive_listen, archive.clone()).await?;
+        let served = archive_server::serve(config.archive_listen, archive.clone()).await?;
+        background.spawn("the archive's server", served);
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -78,11 +82,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     tokio::select! {
         () = await_resources(&config, &client, namespace.as_deref(), &health) => {}
+        ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     }
-    let (caches, watches) = Caches::start(&client, namespace.as_deref());
+    let (caches, watches) = Caches::start(&client, namespace.as_deref(), &metrics);
     health.caches(caches.clone());
-    let mut watches = tokio::spawn(watches);
+    background.spawn("the watches", watches);
 
     let lease_namespace = config
         .lease_namespace
@@ -98,7 +103,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     tokio::select! {
         () = candidate.win() => {}
-        ended = &mut watches => return watches_ended(ended),
+        ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     }
     tracing::info!(lease = config.lease_name, identity, "leading");
@@ -120,31 +125,33 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);
     let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
-    let managers = manage(
+    if let Some(managers) = manage(
         &config,
         &manager_client,
         namespace.clone(),
         candidate.leadership(),
+        &metrics,
         &shutdown,
-    );
+    ) {
+        background.spawn("the controller of VirtualMiddleManagers", managers);
+    }
     let lost = tokio::select! {
+        // Asked first: both controllers end by themselves when it is requested.
+        biased;
+        () = shutdown.requested() => false,
         () = candidate.hold() => true,
         ended = &mut passes => {
-            ended.context("the controller ended unexpectedly")?;
-            false
+            ended.context("the controller of PeonTasks ended, and so does the process")?;
+            bail!("the controller of PeonTasks ended, and so does the process");
         }
-        ended = &mut watches => return watches_ended(ended),
-        () = shutdown.requested() => false,
+        ended = background.ended() => return Err(ended.into()),
     };
     metrics.leader(false);
     if lost {
         bail!("the lease was lost: another process may lead now");
     }
     drain(passes, &mut candidate).await;
-    if let Some(managers) = managers {
-        managers.abort();
-    }
-    watches.abort();
+    drop(background);
     candidate.release().await;
     tracing::info!("stopped");
     Ok(())
@@ -214,16 +221,13 @@ fn keep_logs(
 }
 
 /// From now on, until the process ends.
-async fn serve_probes(config: &Config, health: &Health) -> anyhow::Result<()> {
+async fn serve_probes(config: &Config, health: &Health, background: &mut Background) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("--listen {} cannot be bound", config.listen))?;
-    tokio::spawn(health.clone().beat());
-    tokio::spawn(http_server::serve(
-        listener,
-        health.clone().routes(),
-        http_server::PROBES,
-    ));
+    background.spawn("the heartbeat", health.clone().beat());
+    let probes = http_server::serve(listener, health.clone().routes(), http_server::PROBES);
+    background.spawn("the probes", probes);
     Ok(())
 }
 
@@ -233,24 +237,19 @@ fn manage(
     client: &Client,
     namespace: Option<String>,
     leadership: Leadership,
+    metrics: &Metrics,
     shutdown: &Shutdown,
-) -> Option<tokio::task::JoinHandle<()>> {
+) -> Option<impl Future<Output = ()> + Send + 'static> {
     let surroundings = Surroundings {
         image: config.image.clone()?,
         role: config.middle_manager_role.clone()?,
         pod: config.middle_manager_pod.clone(),
     };
-    let (client, stop) = (client.clone(), shutdown.clone());
-    Some(tokio::spawn(async move {
-        let stop = stop.requested();
-        middle_manager::controller::run(client, namespace.as_deref(), leadership, surroundings, stop).await;
-    }))
-}
-
-/// Without its watches the process would see nothing any more.
-fn watches_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Result<()> {
-    ended.context("the watches ended unexpectedly")?;
-    bail!("the watches ended: nothing would be seen any more");
+    let (client, metrics, stop) = (client.clone(), metrics.clone(), shutdown.clone());
+    Some(async move {
+        let (namespace, stop) = (namespace.as_deref(), stop.requested());
+        middle_manager::controller::run(client, namespace, leadership, surroundings, metrics, stop).await;
+    })
 }
 
 /// Lets passes end, under a lease that is still renewed.
@@ -315,15 +314,16 @@ async fn await_resources(config: &Config, client: &Client, namespace: Option<&st
 
 async fn probe<K>(client: &Client, namespace: Option<&str>) -> Option<String>
 where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
+    K: Readable + Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug,
 {
-    let api: Api<PartialObjectMeta<K>> = match namespace {
+    // Not only the metadata: its `managedFields` are as deep as the object, and nothing guards them.
+    let api: Api<Guarded<K>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let plural = K::plural(&());
     let params = ListParams::default().limit(1);
-    let Ok(answer) = tokio::time::timeout(CRD_INTERVAL * 5, api.list_metadata(&params)).await else {
+    let Ok(answer) = tokio::time::timeout(CRD_INTERVAL * 5, api.list(&params)).await else {
         return Some(format!("{plural}.{}: no answer", crate::api::GROUP));
     };
     match answer {

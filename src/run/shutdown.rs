@@ -35,9 +35,8 @@ impl Shutdown {
 
     /// Waits for the request.
     pub(crate) async fn requested(mut self) {
-        // A sender that is gone asks for nothing; waiting for ever is right then.
         if self.0.wait_for(|asked| *asked).await.is_err() {
-            std::future::pending::<()>().await;
+            tracing::error!("signals are not listened for any more: shutting down");
         }
     }
 }

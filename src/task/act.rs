@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
@@ -25,6 +26,7 @@ use super::shares::{Shares, Wake};
 use super::slots::Who;
 use super::snapshot::{Creation, Snapshot};
 use super::status_patch::replacing;
+use super::watch::GuardedTask;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::kube::refusal;
 use crate::logs::follower::Owner;
@@ -59,6 +61,9 @@ pub enum ActError {
     /// The plan did not settle: a bug.
     #[error("the plan asked for more than {0} actions in one pass: please report this")]
     Unsettled(usize),
+    /// A pass panicked: a bug.
+    #[error("a fault in the operator ended the pass: {0}; please report this")]
+    Panicked(String),
 }
 
 impl From<NotLeader> for ActError {
@@ -77,6 +82,7 @@ impl ActError {
             Self::Conflict(_) => "conflict",
             Self::Api { .. } => "api",
             Self::Unsettled(_) => "unsettled",
+            Self::Panicked(_) => "panicked",
         }
     }
 }
@@ -214,10 +220,15 @@ impl Actor {
     ///
     /// # Errors
     /// [`ActError::Conflict`] when the object has another resource version by now.
-    pub async fn write_status(&self, task: &PeonTask, status: &PeonTaskStatus) -> Result<PeonTask, ActError> {
+    pub async fn write_status(
+        &self,
+        task: &PeonTask,
+        status: &PeonTaskStatus,
+    ) -> Result<GuardedTask, ActError> {
         const VERB: &str = "patch peontasks/status";
         self.leadership.check()?;
-        let api: Api<PeonTask> = Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
+        let api: Api<GuardedTask> =
+            Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
         // The version in the body makes the patch conditional.
         let status = replacing(task.status.as_ref(), status).map_err(|e| ActError::Api {
             verb: VERB,
@@ -230,37 +241,22 @@ impl Actor {
         timed(VERB, api.patch_status(&name, &params, &patch)).await
     }
 
-    /// Says of an object that cannot be read that it cannot, unless its status says anything already: a verdict, or
-    /// a pod that runs, of a version that could read it.
+    /// Says of an object that cannot be read that it cannot, unless somebody changed it since it was seen.
     ///
     /// # Access control
-    /// peontasks: get. peontasks/status: patch.
+    /// peontasks/status: patch.
     ///
     /// # Errors
     /// When the status cannot be written.
-    pub async fn write_raw_status(
-        &self,
-        namespace: &str,
-        name: &str,
-        status: &Value,
-    ) -> Result<(), ActError> {
+    pub async fn write_raw_status(&self, metadata: &ObjectMeta, status: &Value) -> Result<(), ActError> {
         self.leadership.check()?;
-        let api: Api<DynamicObject> = Api::namespaced_with(
-            self.client.clone(),
-            namespace,
-            &ApiResource::erase::<PeonTask>(&()),
-        );
-        let object = timed("get peontask", api.get(name)).await?;
-        if object.data["status"]["reason"] != crate::api::crds::BORN {
-            return Ok(());
-        }
-        let body =
-            json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": status});
-        timed(
-            "patch peontasks/status",
-            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&body)),
-        )
-        .await?;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<GuardedTask> = Api::namespaced(self.client.clone(), namespace);
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let body = json!({"metadata": {"resourceVersion": metadata.resource_version}, "status": status});
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        timed("patch peontasks/status", api.patch_status(name, &params, &patch)).await?;
         Ok(())
     }
 
@@ -395,7 +391,12 @@ impl Actor {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        timed(verb, api.delete(name, &params)).await.map(|_| ())
+        match timed(verb, api.delete(name, &params)).await {
+            // It was deleted, or is being deleted: the answer is the object, which need not be readable.
+            Ok(_) => Ok(()),
+            Err(ActError::Api { source, .. }) if matches!(*source, kube::Error::SerdeError(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A deadline of one second is the only thing that ends a pod's containers and leaves its logs.

@@ -148,7 +148,10 @@ fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
         _ if task.task_from().is_some() => {
             return Err(invalid("the payload was not read: please report this".into()));
         }
-        (Some(given), _) => Payload::parse(given, &id),
+        (Some(given), _) => {
+            let text = given.text().map_err(|beyond| invalid(beyond.to_string()))?;
+            Payload::parse_inline(text, &id)
+        }
         (None, Some(json)) => Payload::parse_inline(json, &id),
         (None, None) => return Err(invalid("the payload was not read: please report this".into())),
     };

@@ -1,15 +1,15 @@
 //! The loop over PeonTasks: observe, plan, act, write the status.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{self, Action as Requeue, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -26,6 +26,8 @@ use crate::api::conditions::{self, accepted};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::druid::properties::RuntimeProperties;
 use crate::kube::backoff::Backoff;
+use crate::kube::decode::{Guarded, Unreadable};
+use crate::kube::error::panicked;
 use crate::kube::written::Written;
 use crate::run::clock::Clock;
 use crate::run::metrics::Metrics;
@@ -138,7 +140,11 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
     };
     let began = Instant::now();
     let result = match &task.0 {
-        Ok(task) => context.pass(task).await,
+        // A fault that one object finds must not end the process for all.
+        Ok(task) => match AssertUnwindSafe(context.pass(task)).catch_unwind().await {
+            Ok(result) => result,
+            Err(panic) => Err(ActError::Panicked(panicked(&*panic))),
+        },
         Err(invalid) => context.undecodable(invalid).await,
     };
     let outcome = match &result {
@@ -316,14 +322,11 @@ impl Context {
         let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
         match self.caches.templates.get(&key).map(|t| (*t).clone()) {
             None => Template::Missing { name },
-            Some(kube::core::DeserializeGuard(Ok(template))) => Template::Found(Arc::new(template)),
-            Some(kube::core::DeserializeGuard(Err(invalid))) => {
-                self.metrics.undecodable("PeonTemplate");
-                Template::Undecodable {
-                    name,
-                    error: invalid.error,
-                }
-            }
+            Some(Guarded(Ok(template))) => Template::Found(Arc::new(template)),
+            Some(Guarded(Err(unreadable))) => Template::Undecodable {
+                name,
+                error: unreadable.error,
+            },
         }
     }
 
@@ -370,7 +373,7 @@ impl Context {
     async fn write(&self, task: &PeonTask, uid: &str, status: &PeonTaskStatus) -> Result<(), ActError> {
         let written = self.actor.write_status(task, status).await?;
         self.written
-            .record(uid, written.metadata.resource_version.as_deref());
+            .record(uid, written.meta().resource_version.as_deref());
         tracing::info!(
             phase = status.phase.map(Phase::as_str),
             reason = status.reason,
@@ -394,20 +397,19 @@ impl Context {
         Ok(())
     }
 
-    /// An object that passed the API server and cannot be read: the CRD in the cluster is another version's.
-    async fn undecodable(&self, invalid: &InvalidObject) -> Result<(bool, Option<Duration>), ActError> {
-        self.metrics.undecodable("PeonTask");
-        let (namespace, name) = (
-            invalid.metadata.namespace.as_deref(),
-            invalid.metadata.name.as_deref(),
-        );
+    /// An object that passed the API server and cannot be read: the CRD in the cluster is another version's, or it is
+    /// beyond what the operator reads.
+    async fn undecodable(&self, unreadable: &Unreadable) -> Result<(bool, Option<Duration>), ActError> {
+        if unreadable.reason.as_deref() != Some(crate::api::crds::BORN) {
+            // A verdict stands, or a pod runs, of a version that could read it; or this was said before.
+            return Ok((false, None));
+        }
         let message = format!(
             "the PeonTask cannot be read by this version of the operator: {}",
-            invalid.error
+            unreadable.error
         );
-        tracing::warn!(error = invalid.error, "a PeonTask cannot be read");
         // The same each time, so that writing it again changes nothing.
-        let since = invalid.metadata.creation_timestamp.as_ref();
+        let since = unreadable.metadata.creation_timestamp.as_ref();
         let condition = |type_: &str, status: &str| {
             json!({
                 "type": type_, "status": status, "reason": accepted::INVALID_TASK,
@@ -419,9 +421,11 @@ impl Context {
             "reason": accepted::INVALID_TASK,
             "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
         });
-        self.actor
-            .write_raw_status(namespace.unwrap_or_default(), name.unwrap_or_default(), &status)
-            .await?;
-        Ok((false, None))
+        self.actor.write_raw_status(&unreadable.metadata, &status).await?;
+        Ok((true, None))
     }
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -1,5 +1,8 @@
 //! Kubernetes quantities (pure): <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
 
+/// Longest quantity in bytes: statuses are to hold it, and zeros before or behind mean nothing.
+const LONGEST: usize = 64;
+
 /// One mebibyte.
 pub const MIB: u64 = 1 << 20;
 
@@ -9,6 +12,12 @@ pub const MIB: u64 = 1 << 20;
 /// # Errors
 /// Says what a quantity looks like, or that the value is too large.
 pub fn milli(text: &str) -> Result<u128, String> {
+    if text.len() > LONGEST {
+        return Err(format!(
+            "a quantity of {} bytes is too long, at most {LONGEST} are allowed",
+            text.len()
+        ));
+    }
     let error = || format!("{text:?} is no Kubernetes quantity such as 512Mi, 2G, 500m or 2");
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (number, suffix) = match text.find(['e', 'E']).filter(|at| *at + 1 < text.len()) {
@@ -101,6 +110,8 @@ mod tests {
         ] {
             assert!(milli(text).is_err(), "{text}");
         }
+        let long = format!("1e{}3", "0".repeat(100));
+        assert!(milli(&long).unwrap_err().contains("103 bytes"));
     }
 
     #[test]

@@ -392,3 +392,7 @@ fn fit(status: &mut PeonTaskStatus) {
 #[cfg(test)]
 #[path = "status_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "status_schema_tests.rs"]
+mod schema_tests;

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use kube::core::DeserializeGuard;
+use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
@@ -23,11 +22,13 @@ use super::evidence::Evidence;
 use super::ledger::Ledger;
 use super::slots::Who;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
+use crate::kube::decode::{self, Guarded};
+use crate::run::metrics::Metrics;
 
 /// A PeonTask as it comes from the watch.
-pub type GuardedTask = DeserializeGuard<PeonTask>;
+pub type GuardedTask = Guarded<PeonTask>;
 /// A PeonTemplate as it comes from the watch.
-pub type GuardedTemplate = DeserializeGuard<PeonTemplate>;
+pub type GuardedTemplate = Guarded<PeonTemplate>;
 
 /// The caches and their state.
 #[derive(Clone)]
@@ -71,24 +72,34 @@ impl Caches {
     pub fn start(
         client: &Client,
         namespace: Option<&str>,
+        metrics: &Metrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (caches, writers) = Self::new();
-        let everything = watcher::Config::default();
-        let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+        let ours = decode::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
-        let stream = watcher(api::<GuardedTask>(client, namespace), everything.clone()).default_backoff();
-        let stream = reflector(writers.tasks, stream.modify(prune_task));
+        let counted = metrics.clone();
+        let stream = watcher(api::<GuardedTask>(client, namespace), decode::watching())
+            .default_backoff()
+            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = reflector(writers.tasks, stream);
         let this = caches.clone();
         let tasks = task_watch.run(stream, move |event| this.task_event(event));
 
-        let stream = watcher(api::<GuardedTemplate>(client, namespace), everything).default_backoff();
-        let stream = reflector(writers.templates, stream.modify(prune_meta));
+        let counted = metrics.clone();
+        let stream = watcher(api::<GuardedTemplate>(client, namespace), decode::watching())
+            .default_backoff()
+            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = reflector(writers.templates, stream);
         let this = caches.clone();
         let templates = template_watch.run(stream, move |event| this.template_event(event));
 
-        let stream = watcher(api::<Pod>(client, namespace), ours).default_backoff();
-        let stream = reflector(writers.pods, stream.modify(prune_pod));
+        let counted = metrics.clone();
+        let stream = watcher(api::<Guarded<Pod>>(client, namespace), ours)
+            .default_backoff()
+            .inspect_ok(move |event| decode::report(event, &counted))
+            .map_ok(decode::pods);
+        let stream = reflector(writers.pods, stream);
         let this = caches.clone();
         let pods = pod_watch.run(stream, move |event| this.pod_event(event));
 
@@ -222,16 +233,6 @@ impl Caches {
     }
 
     pub(super) fn template_event(&self, event: Event<GuardedTemplate>) {
-        if let Event::Apply(template) | Event::InitApply(template) = &event
-            && let Err(invalid) = &template.0
-        {
-            tracing::warn!(
-                namespace = template.namespace(),
-                template = template.name_any(),
-                error = invalid.error,
-                "a PeonTemplate cannot be read: tasks that do not name it are matched without it"
-            );
-        }
         match event {
             Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
             Event::InitDone => self.wake_all(),
@@ -337,41 +338,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-pub(super) fn prune_meta<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-}
-
-/// A finished task needs its payload no more, and there may be very many of them.
-pub(super) fn prune_task(task: &mut GuardedTask) {
-    prune_meta(task);
-    if let Ok(task) = &mut task.0 {
-        if let Some(annotations) = &mut task.metadata.annotations {
-            // kubectl keeps the whole object here.
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        }
-        if task.is_final() {
-            task.spec.task = None;
-            task.spec.task_json = None;
-            task.spec.java_opts = Vec::new();
-        }
-    }
-}
-
-/// Keeps what [`Evidence`] reads.
-pub(super) fn prune_pod(pod: &mut Pod) {
-    prune_meta(pod);
-    pod.metadata.labels = None;
-    if let Some(annotations) = &mut pod.metadata.annotations {
-        annotations.retain(|name, _| name == crate::api::ANNOTATION_CONTAINER);
-    }
-    pod.spec = pod.spec.take().map(|spec| PodSpec {
-        node_name: spec.node_name,
-        termination_grace_period_seconds: spec.termination_grace_period_seconds,
-        active_deadline_seconds: spec.active_deadline_seconds,
-        ..PodSpec::default()
-    });
 }
 
 #[cfg(test)]

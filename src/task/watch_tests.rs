@@ -5,7 +5,7 @@ use super::*;
 use crate::task::fixtures::{self, TASK_UID, ended, noop, running, with_status};
 
 fn guarded(task: PeonTask) -> GuardedTask {
-    DeserializeGuard(Ok(task))
+    Guarded(Ok(task))
 }
 
 fn named(name: &str) -> GuardedTask {
@@ -140,26 +140,14 @@ fn a_template_wakes_the_tasks_that_it_may_be_for_and_that_have_no_pod() {
     let mut template = fixtures::template(json!({}));
     driven
         .caches
-        .template_event(Event::Apply(DeserializeGuard(Ok(template.clone()))));
+        .template_event(Event::Apply(Guarded(Ok(template.clone()))));
     assert_eq!(woken(&mut wakes), ["waiting"], "which names none: any may match");
     template.metadata.name = Some("large".into());
     driven
         .caches
-        .template_event(Event::Delete(DeserializeGuard(Ok(template.clone()))));
+        .template_event(Event::Delete(Guarded(Ok(template.clone()))));
     assert_eq!(woken(&mut wakes), ["other", "waiting"]);
     template.metadata.namespace = Some("elsewhere".into());
-    driven
-        .caches
-        .template_event(Event::Apply(DeserializeGuard(Ok(template))));
+    driven.caches.template_event(Event::Apply(Guarded(Ok(template))));
     assert_eq!(woken(&mut wakes), [""; 0]);
-}
-
-#[test]
-fn a_finished_task_keeps_no_payload() {
-    let mut task = finished();
-    prune_task(&mut task);
-    assert!(task.0.unwrap().spec.task.is_none());
-    let mut task = named("waiting");
-    prune_task(&mut task);
-    assert!(task.0.unwrap().spec.task.is_some());
 }

@@ -438,9 +438,30 @@ fn what_marks_an_assigned_task_is_kept_from_everybody_else() {
         "middleManagers.enabled=false",
         "middleManagers.admissionPolicy=false",
     ] {
-        let objects = render(&[without]);
+        let objects = render(&[without, "boundsPolicy=false"]);
         for kind in kinds {
             assert!(objects.all(kind).is_empty(), "{without}");
         }
+    }
+}
+
+#[test]
+fn what_is_beyond_all_bounds_is_refused_where_it_enters() {
+    let name = format!("{FULL_NAME}-{NAMESPACE}-bounds");
+    let kinds = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+    let objects = render(&[]);
+    let policy = &objects.named(kinds[0], &name)["spec"];
+    assert_eq!(
+        policy["matchConstraints"]["resourceRules"][0]["resources"],
+        json!(["peontasks"])
+    );
+    assert_eq!(objects.named(kinds[1], &name)["spec"]["policyName"], name);
+    let objects = render(&[r#"scope="namespace""#]);
+    let selector = &objects.named(kinds[1], &name)["spec"]["matchResources"]["namespaceSelector"];
+    assert_eq!(selector["matchLabels"]["kubernetes.io/metadata.name"], NAMESPACE);
+    let objects = render(&["boundsPolicy=false"]);
+    for kind in kinds {
+        let names = objects.all(kind);
+        assert!(names.iter().all(|o| o["metadata"]["name"] != name), "{kind}");
     }
 }

@@ -243,6 +243,16 @@ impl Dice {
     }
 }
 
+/// The plural and the text of the odd object with this number.
+pub(super) fn object(at: u64) -> (&'static str, Value) {
+    let mut dice = Dice(at.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    if at.is_multiple_of(20) {
+        ("peontemplates", dice.template(&format!("fuzz-{}", at / 20)))
+    } else {
+        ("peontasks", dice.task(&format!("fuzz-{at}")))
+    }
+}
+
 fn objects() -> Result<u64> {
     match std::env::var("FUZZ_OBJECTS") {
         Ok(many) => many.parse().context("FUZZ_OBJECTS is no number"),
@@ -314,12 +324,7 @@ fn fuzz(fixture: &Fixture) -> Result<()> {
 fn throw(proxy: &Proxy, namespace: &str, lane: u64, objects: u64) -> Result<u64> {
     let mut accepted = 0;
     for at in (lane..objects).step_by(usize::try_from(LANES)?) {
-        let mut dice = Dice(at.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        let (kind, object) = if at % 20 == 0 {
-            ("peontemplates", dice.template(&format!("fuzz-{}", at / 20)))
-        } else {
-            ("peontasks", dice.task(&format!("fuzz-{at}")))
-        };
+        let (kind, object) = object(at);
         let path = format!("/apis/peon.dev/v1alpha1/namespaces/{namespace}/{kind}");
         match proxy.request("POST", &path, Some(&object.to_string())) {
             Ok(_) => accepted += 1,

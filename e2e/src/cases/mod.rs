@@ -8,6 +8,7 @@ mod cli;
 mod faults;
 mod fuzz;
 mod history;
+mod hostile;
 mod life;
 mod lifecycle;
 mod logs;
@@ -113,6 +114,7 @@ pub fn all(filter: Option<&str>) -> Vec<Case> {
     all.extend(budget::CASES);
     all.extend(fuzz::CASES);
     all.extend(tenants::CASES);
+    all.extend(hostile::CASES);
     all.extend(nodes::CASES);
     all.extend(faults::CASES);
     all.extend(middle_manager::cases());

@@ -9,6 +9,7 @@ use super::super::complaint::is_forbidden;
 use super::super::connection::Cluster;
 use super::super::tasks;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
+use crate::kube::decode::Guarded;
 use crate::task::payload_consent::may_be_read;
 
 /// Warnings of a pod that are shown.
@@ -69,10 +70,23 @@ impl Gathered {
     }
 
     async fn look_at_templates(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let api: Api<PeonTemplate> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let api: Api<Guarded<PeonTemplate>> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         match api.list(&ListParams::default()).await {
             Ok(list) => {
-                self.templates = Some(list.items);
+                let mut templates = Vec::new();
+                for template in list.items {
+                    let name = template.name_any();
+                    match template.0 {
+                        Ok(template) => templates.push(template),
+                        Err(unreadable) => {
+                            self.notes.push(format!(
+                                "the PeonTemplate {name} cannot be read: {}",
+                                unreadable.error
+                            ));
+                        }
+                    }
+                }
+                self.templates = Some(templates);
                 Ok(())
             }
             Err(error) => {

@@ -8,7 +8,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 
 use super::collect::Collected;
@@ -17,6 +16,7 @@ use super::spool::Report;
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
+use crate::kube::decode::Guarded;
 use crate::logs::archive::ArchiveError;
 use crate::logs::claim::Claim;
 use crate::logs::parts::{Composed, PartName, Piece};
@@ -147,7 +147,7 @@ fn failing(error: &ArchiveError) -> LogState {
 /// # Access control
 /// peontasks: get.
 async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
-    let api: Api<DeserializeGuard<PeonTask>> = Api::namespaced(shared.client.clone(), &claim.namespace);
+    let api: Api<Guarded<PeonTask>> = Api::namespaced(shared.client.clone(), &claim.namespace);
     let found = match tokio::time::timeout(TIMEOUT, api.get_opt(&claim.name)).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {

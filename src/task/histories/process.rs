@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
 use http::Response;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
@@ -22,12 +23,13 @@ use tokio::task::JoinHandle;
 
 use super::model_api::{Answer, Change, Kind, ModelApi, Request};
 use crate::druid::properties::RuntimeProperties;
+use crate::kube::decode::{self, Guarded};
 use crate::run::clock::Clock;
 use crate::run::lease::Leadership;
 use crate::run::metrics::Metrics;
 use crate::task::act::Actor;
 use crate::task::controller::{Context, Plan};
-use crate::task::watch::{Caches, GuardedTask, Writers, prune_pod, prune_task};
+use crate::task::watch::{Caches, GuardedTask, Writers};
 
 /// The name of the task that histories are about.
 pub const TASK: &str = "nightly";
@@ -197,8 +199,7 @@ impl Process {
     fn tell(&mut self, kind: usize, change: &Change) {
         match kind {
             0 => {
-                let mut task = read::<GuardedTask>(&change.object);
-                prune_task(&mut task);
+                let task = read::<GuardedTask>(&change.object);
                 let event = if change.deleted {
                     Event::Delete(task)
                 } else {
@@ -219,13 +220,12 @@ impl Process {
             }
             _ => {
                 self.note_success(&change.object);
-                let mut pod = read(&change.object);
-                prune_pod(&mut pod);
-                let event = if change.deleted {
+                let pod = read::<Guarded<Pod>>(&change.object);
+                let event = decode::pods(if change.deleted {
                     Event::Delete(pod)
                 } else {
                     Event::Apply(pod)
-                };
+                });
                 self.writers.pods.apply_watcher_event(&event);
                 self.caches.pod_event(event);
             }
@@ -250,11 +250,7 @@ impl Process {
         match kind {
             Kind::Task => {
                 let mut events = vec![Event::Init];
-                events.extend(api.all(kind).map(|o| {
-                    let mut task = read::<GuardedTask>(o);
-                    prune_task(&mut task);
-                    Event::InitApply(task)
-                }));
+                events.extend(api.all(kind).map(|o| Event::InitApply(read::<GuardedTask>(o))));
                 for event in events.into_iter().chain([Event::InitDone]) {
                     self.writers.tasks.apply_watcher_event(&event);
                     self.caches.task_event(event);
@@ -275,9 +271,7 @@ impl Process {
                 let mut events = vec![Event::Init];
                 for pod in &pods {
                     self.note_success(pod);
-                    let mut pod = read(pod);
-                    prune_pod(&mut pod);
-                    events.push(Event::InitApply(pod));
+                    events.push(decode::pods(Event::InitApply(read(pod))));
                 }
                 for event in events.into_iter().chain([Event::InitDone]) {
                     self.writers.pods.apply_watcher_event(&event);

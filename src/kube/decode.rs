@@ -1,0 +1,371 @@
+//! Objects decoded one by one: one that cannot be read costs only itself.
+//!
+//! Kubernetes returns lists of 500 objects in one body, and a parser that fails in one of them fails for all: any tenant
+//! could stop every reader with an object that its API server takes and our types do not, such as one nested 200 levels
+//! deep. So each object is first skipped over as text, without recursion, and then decoded on its own. Of one that
+//! cannot be decoded the metadata is left, and why.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+use kube::runtime::watcher::{self, Event};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::api::{ANNOTATION_CONTAINER, PeonTask, PeonTemplate, VirtualMiddleManager};
+use crate::run::metrics::Metrics;
+
+/// Objects in one answer to a list. An API server takes objects of about 1.5 MB each: a page of the usual 500 would be
+/// 750 MB in one body.
+pub const PAGE: u32 = 32;
+/// Most bytes of JSON of a PeonTemplate. Each is kept in memory as long as it exists.
+const LARGEST_TEMPLATE: usize = 256 << 10;
+/// Most bytes of all JVM options of a PeonTask together.
+const LARGEST_OPTIONS: usize = 256 << 10;
+/// Annotation in which kubectl keeps the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What labels and annotations begin with that we read.
+const OURS: &str = "peon.dev/";
+
+/// What every watch of ours begins with: a most recent list, in small pages.
+#[must_use]
+pub fn watching() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
+/// A kind of object that is decoded behind a guard.
+pub trait Readable: Resource<DynamicType = ()> + DeserializeOwned {
+    /// Most bytes of JSON that are decoded.
+    const LARGEST: usize = usize::MAX;
+
+    /// Drops what nobody reads, as soon as the object is decoded: no page of whole objects is ever in memory.
+    ///
+    /// # Errors
+    /// What of the object is beyond its bounds, so that it is not kept.
+    fn keep(&mut self) -> Result<(), String> {
+        drop_unread(self.meta_mut());
+        Ok(())
+    }
+}
+
+fn drop_unread(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+impl Readable for PeonTask {
+    fn keep(&mut self) -> Result<(), String> {
+        drop_unread(&mut self.metadata);
+        for map in [&mut self.metadata.labels, &mut self.metadata.annotations]
+            .into_iter()
+            .flatten()
+        {
+            map.retain(|name, _| name.starts_with(OURS));
+        }
+        if let Some(task) = &mut self.spec.task {
+            task.drop_beyond();
+        }
+        // A finished task needs its payload no more, and there may be very many of them.
+        if self.is_final() {
+            self.spec.task = None;
+            self.spec.task_json = None;
+            self.spec.java_opts = Vec::new();
+        }
+        let options: usize = self.spec.java_opts.iter().map(String::len).sum();
+        if options > LARGEST_OPTIONS {
+            return Err(format!(
+                "spec.javaOpts has {options} bytes, at most {LARGEST_OPTIONS} are read"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Readable for PeonTemplate {
+    const LARGEST: usize = LARGEST_TEMPLATE;
+}
+
+impl Readable for VirtualMiddleManager {}
+
+impl Readable for Deployment {}
+
+impl Readable for Pod {
+    /// Keeps what the evidence about a pod is read from.
+    fn keep(&mut self) -> Result<(), String> {
+        drop_unread(&mut self.metadata);
+        self.metadata.labels = None;
+        if let Some(annotations) = &mut self.metadata.annotations {
+            annotations.retain(|name, _| name == ANNOTATION_CONTAINER);
+        }
+        self.spec = self.spec.take().map(|spec| PodSpec {
+            node_name: spec.node_name,
+            termination_grace_period_seconds: spec.termination_grace_period_seconds,
+            active_deadline_seconds: spec.active_deadline_seconds,
+            ..PodSpec::default()
+        });
+        Ok(())
+    }
+}
+
+/// An object as it comes over the wire, or why it cannot be read.
+#[derive(Debug, Clone)]
+pub struct Guarded<K>(pub Result<K, Unreadable>);
+
+/// An object that cannot be read.
+#[derive(Debug, Clone, Default)]
+pub struct Unreadable {
+    /// Why. No value of the object is quoted: it may be secret.
+    pub error: String,
+    /// Its metadata; only name, namespace, uid and version where not even that can be read.
+    pub metadata: ObjectMeta,
+    /// Its `status.reason`, where there is one.
+    pub reason: Option<String>,
+}
+
+impl<K: Readable> Guarded<K> {
+    /// Reads one object.
+    #[must_use]
+    pub fn read(json: &str) -> Self {
+        let object = if json.len() > K::LARGEST {
+            Err(format!(
+                "it has {} bytes, at most {} are read",
+                json.len(),
+                K::LARGEST
+            ))
+        } else {
+            serde_json::from_str::<K>(json)
+                .map_err(|e| why(&e))
+                .and_then(|mut object| object.keep().map(|()| object))
+        };
+        Self(object.map_err(|error| Unreadable::of(json, error)))
+    }
+
+    /// Names and counts the object where it cannot be read.
+    pub fn report(&self, metrics: &Metrics) {
+        let Err(unreadable) = &self.0 else { return };
+        let kind = K::kind(&());
+        metrics.undecodable(&kind);
+        tracing::warn!(
+            kind = &*kind,
+            namespace = unreadable.metadata.namespace,
+            name = unreadable.metadata.name,
+            error = unreadable.error,
+            "an object cannot be read: it is left out, and the others go on"
+        );
+    }
+}
+
+impl<'de, K: Readable> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self::read(raw.get()))
+    }
+}
+
+impl<K: Readable> Resource for Guarded<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|u| &u.metadata, K::meta)
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.as_mut().map_or_else(|u| &mut u.metadata, K::meta_mut)
+    }
+}
+
+/// Names and counts what a watch tells of and cannot be read.
+pub fn report<K: Readable>(event: &Event<Guarded<K>>, metrics: &Metrics) {
+    if let Event::Apply(object) | Event::InitApply(object) = event {
+        object.report(metrics);
+    }
+}
+
+/// What a watch tells of pods. One that cannot be read is a pod without a status: it may live, and nothing is known of it.
+#[must_use]
+pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
+    let pod = |pod: Guarded<Pod>| {
+        pod.0.unwrap_or_else(|unreadable| {
+            let mut pod = Pod {
+                metadata: unreadable.metadata,
+                ..Pod::default()
+            };
+            // A pod has no bounds of its own.
+            let _ = pod.keep();
+            pod
+        })
+    };
+    match event {
+        Event::Apply(object) => Event::Apply(pod(object)),
+        Event::Delete(object) => Event::Delete(pod(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(pod(object)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
+impl Unreadable {
+    fn of(json: &str, error: String) -> Self {
+        let metadata = match serde_json::from_str::<Whole>(json) {
+            Ok(whole) => whole.metadata.into(),
+            Err(_) => serde_json::from_str::<Named>(json)
+                .unwrap_or_default()
+                .metadata
+                .into(),
+        };
+        let status = serde_json::from_str::<WithReason>(json).ok();
+        Self {
+            error,
+            metadata,
+            reason: status
+                .and_then(|object| object.status)
+                .and_then(|status| status.reason),
+        }
+    }
+}
+
+/// An object of which only the metadata is read. Nothing else of it is parsed: unknown fields are skipped without
+/// recursion, and so are `managedFields`, which are as deep as the object.
+#[derive(Deserialize)]
+struct Whole {
+    metadata: Known,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    metadata: Identity,
+}
+
+#[derive(Deserialize)]
+struct WithReason {
+    status: Option<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Known {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Identity {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl From<Known> for ObjectMeta {
+    fn from(known: Known) -> Self {
+        let mut metadata = Self {
+            name: known.name,
+            namespace: known.namespace,
+            uid: known.uid,
+            resource_version: known.resource_version,
+            generation: known.generation,
+            creation_timestamp: known.creation_timestamp,
+            deletion_timestamp: known.deletion_timestamp,
+            labels: known.labels,
+            annotations: known.annotations,
+            owner_references: known.owner_references,
+            ..Self::default()
+        };
+        drop_unread(&mut metadata);
+        metadata
+    }
+}
+
+impl From<Identity> for ObjectMeta {
+    fn from(known: Identity) -> Self {
+        Self {
+            name: known.name,
+            namespace: known.namespace,
+            uid: known.uid,
+            resource_version: known.resource_version,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a parser says, without the value that it quotes.
+#[must_use]
+pub fn why(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = match error.line() {
+        0 => String::new(),
+        line => format!(" at line {line} column {}", error.column()),
+    };
+    let said = text.strip_suffix(&place).unwrap_or(&text);
+    if !error.is_data() {
+        // Syntax, depth, an end that came too early: nothing is quoted.
+        return text;
+    }
+    let quotes_nothing = [
+        "missing field `",
+        "duplicate field `",
+        "data did not match any variant of untagged enum ",
+    ];
+    if quotes_nothing.iter().any(|start| said.starts_with(start)) {
+        return text;
+    }
+    let kind = [
+        "invalid type",
+        "invalid value",
+        "invalid length",
+        "unknown variant",
+        "unknown field",
+    ]
+    .into_iter()
+    .find(|kind| said.starts_with(kind));
+    match (kind, said.rfind(", expected ")) {
+        (Some(kind), Some(at)) => format!("{kind}{}{place}", &said[at..]),
+        (Some(kind), None) => format!("{kind}{place}"),
+        (None, _) => format!("a value is not as it should be{place}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

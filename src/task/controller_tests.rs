@@ -1,0 +1,101 @@
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::*;
+use crate::kube::decode::Guarded;
+use crate::run::lease::Leadership;
+use crate::task::fixtures::noop;
+
+/// What was asked of an API server that answers with what it was asked.
+type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
+fn context(plan: Plan) -> (Arc<Context>, Asked) {
+    let asked = Asked::default();
+    let log = asked.clone();
+    let server = tower::service_fn(move |request: Request<Body>| {
+        let log = log.clone();
+        async move {
+            let what = format!("{} {}", request.method(), request.uri().path());
+            let body = request.into_body().collect_bytes().await.unwrap_or_default();
+            log.lock()
+                .push((what, serde_json::from_slice(&body).unwrap_or_default()));
+            Ok::<_, Infallible>(Response::new(Body::from(body.to_vec())))
+        }
+    });
+    let client = Client::new(server, "ns");
+    let leadership = Leadership::default();
+    leadership.extend(Instant::now() + Duration::from_secs(3600));
+    let (caches, _) = Caches::new();
+    let reporter = Reporter {
+        controller: "peon-operator".into(),
+        instance: None,
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let actor = Actor::new(client, recorder, leadership, caches.ledger.clone());
+    let context = Context::new(caches, actor, Arc::default(), Metrics::default());
+    (Arc::new(context.under(Clock::default(), plan)), asked)
+}
+
+#[tokio::test]
+#[allow(clippy::panic)]
+async fn a_pass_that_panics_fails_by_itself() {
+    let (context, _) = context(|_, _| panic!("a fault that one object finds"));
+    let task = Arc::new(Guarded(Ok(noop())));
+    let failed = reconcile(task.clone(), context.clone()).await.unwrap_err();
+    assert!(
+        failed.to_string().contains("a fault that one object finds"),
+        "{failed}"
+    );
+    // It is repeated, less and less often.
+    let first = context.failed("uid");
+    assert!(context.failed("uid") > first);
+    assert!(context.metrics.text().unwrap().contains("outcome=\"panicked\""));
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_says_so_once() {
+    let (context, asked) = context(plan);
+    let read = |reason: &str| {
+        let object = json!({
+            "metadata": {
+                "name": "odd", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"suspend": "hunter2"}, "status": {"reason": reason},
+        });
+        Arc::new(Guarded::<PeonTask>::read(&object.to_string()))
+    };
+    reconcile(read(crate::api::crds::BORN), context.clone())
+        .await
+        .unwrap();
+    let (what, body) = asked.lock().pop().unwrap();
+    assert_eq!(
+        what,
+        "PATCH /apis/peon.dev/v1alpha1/namespaces/ns/peontasks/odd/status"
+    );
+    assert_eq!(
+        body["metadata"]["resourceVersion"], "7",
+        "no newer one is overwritten"
+    );
+    assert_eq!(body["status"]["reason"], "InvalidTask");
+    let accepted = &body["status"]["conditions"][0];
+    assert_eq!(
+        (&accepted["type"], &accepted["status"]),
+        (&json!("Accepted"), &json!("False"))
+    );
+    let message = accepted["message"].as_str().unwrap();
+    assert!(
+        message.contains("invalid type, expected a boolean") && !message.contains("hunter2"),
+        "{message}"
+    );
+    for said in ["InvalidTask", "Running", "Succeeded"] {
+        reconcile(read(said), context.clone()).await.unwrap();
+    }
+    assert_eq!(*asked.lock(), [], "it was said before, or something better is");
+}
