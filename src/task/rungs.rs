@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
-/// Most specs kept; the one that was used longest ago leaves first.
+/// Most specs kept; of the namespace that has most of them, the one that was used longest ago leaves first.
 const MOST: usize = 4096;
 
 /// Steps of the memory ladder by namespace and subtask key.
@@ -35,10 +35,8 @@ impl Rungs {
         let inner = &mut *self.0.lock();
         let known = inner.steps.get(&key).map_or(0, |(known, _)| *known);
         inner.put(key, step.max(known));
-        while inner.steps.len() > MOST {
-            if let Some((_, oldest)) = inner.order.pop_first() {
-                inner.steps.remove(&oldest);
-            }
+        if inner.steps.len() > MOST {
+            inner.remove_one();
         }
     }
 
@@ -61,6 +59,21 @@ impl Inner {
         self.order.insert(self.uses, key.clone());
         if let Some((_, used)) = self.steps.insert(key, (step, self.uses)) {
             self.order.remove(&used);
+        }
+    }
+
+    /// What one namespace learns is not forgotten for what another one does.
+    fn remove_one(&mut self) {
+        let mut specs: HashMap<&str, usize> = HashMap::new();
+        for (namespace, _) in self.steps.keys() {
+            *specs.entry(namespace).or_default() += 1;
+        }
+        let most = specs.into_iter().max_by_key(|(_, specs)| *specs);
+        let oldest =
+            most.and_then(|(most, _)| self.order.iter().find(|(_, (namespace, _))| namespace == most));
+        if let Some((used, key)) = oldest.map(|(used, key)| (*used, key.clone())) {
+            self.order.remove(&used);
+            self.steps.remove(&key);
         }
     }
 }
@@ -90,6 +103,11 @@ mod tests {
         rungs.learned("ns", "new", 2);
         assert_eq!(rungs.step("ns", "1"), 0);
         assert_eq!((rungs.step("ns", "0"), rungs.step("ns", "new")), (1, 2));
+        rungs.learned("quiet", "0", 3);
+        for n in 0..MOST {
+            rungs.learned("ns", &format!("more-{n}"), 1);
+        }
+        assert_eq!(rungs.step("quiet", "0"), 3);
         let inner = rungs.0.lock();
         assert_eq!((inner.steps.len(), inner.order.len()), (MOST, MOST));
     }
