@@ -187,8 +187,8 @@ async fn a_crash_while_keys_are_taken_over_loses_nothing() {
             let place = first.place(&ended).await.unwrap();
             write(&first, "first", &place).await;
             let faults = Arc::new(Faults::after(requests, when));
-            let faulty = archive_over(Arc::new(Faulty::over(inner, faults)));
-            let crashed = task(&faulty, "a", "2", 2).place(&ended).await;
+            let dying = archive_over(Arc::new(Faulty::over(inner, faults)));
+            let crashed = task(&dying, "a", "2", 2).place(&ended).await;
             let context = format!("{requests} requests, {when:?}");
             assert_eq!(read(&archive, "1").await, both("first"), "{context}");
             assert_eq!(read(&archive, "2").await, (None, None), "{context}");

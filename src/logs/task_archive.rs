@@ -418,9 +418,9 @@ impl TaskArchive {
             match escaper.as_deref_mut() {
                 None => upload.add(some).await?,
                 Some(escaper) => {
-                    let mut escaped = Vec::new();
-                    escaper.push(&some, &mut escaped);
-                    for some in escaped {
+                    let mut pieces = Vec::new();
+                    escaper.push(&some, &mut pieces);
+                    for some in pieces {
                         upload.add(some).await?;
                     }
                 }

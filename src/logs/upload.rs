@@ -68,16 +68,12 @@ impl<'a> Upload<'a> {
     }
 
     async fn send(&mut self, chunk: Bytes) -> Result<(), ArchiveError> {
-        let mut begun = match self.begun.take() {
-            Some(begun) => begun,
-            None => {
-                self.first = Bytes::copy_from_slice(&chunk[..chunk.len().min(KEPT)]);
-                self.archive
-                    .store
-                    .put_multipart(self.key)
-                    .await
-                    .map_err(|e| self.failed(&e))?
-            }
+        let mut begun = if let Some(begun) = self.begun.take() {
+            begun
+        } else {
+            self.first = Bytes::copy_from_slice(&chunk[..chunk.len().min(KEPT)]);
+            let begun = self.archive.store.put_multipart(self.key).await;
+            begun.map_err(|e| self.failed(&e))?
         };
         let sent = begun.put_part(PutPayload::from(chunk)).await;
         self.begun = Some(begun);
