@@ -201,17 +201,21 @@ async fn history(seed: u64, reached: &mut BTreeMap<String, usize>) {
     }
 }
 
+/// Unless `HISTORIES` says something else; fewer need not reach every state.
+const MANY: u64 = 3000;
+
 /// `HISTORY_SEED=<seed>` replays one; a twentieth of `HISTORIES` is tried.
 #[tokio::test(start_paused = true)]
 async fn whatever_happens_a_task_is_submitted_once_and_nobody_gets_anothers() {
     let mut reached = BTreeMap::new();
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let only = number("HISTORY_SEED");
-    let seeds = only.map_or(0..number("HISTORIES").unwrap_or(3000) / 20, |seed| seed..seed + 1);
+    let many = number("HISTORIES").unwrap_or(MANY) / 20;
+    let seeds = only.map_or(0..many, |seed| seed..seed + 1);
     for seed in seeds {
         Box::pin(history(seed, &mut reached)).await;
     }
-    if only.is_none() {
+    if only.is_none() && many >= MANY / 20 {
         for state in [
             "Submitted",
             "Assigned",
