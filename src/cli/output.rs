@@ -39,7 +39,7 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 /// Prints text with [emphasis](Style) on standard output. What others wrote in it has to be [`visible`] already.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(super) fn print_styled(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -101,7 +101,7 @@ impl Out {
     /// Writes a piece.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let shown = self.shown(bytes, false);
         let mut out = io::stdout().lock();
@@ -112,7 +112,7 @@ impl Out {
     /// Nothing follows.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub(super) fn end(&mut self) -> io::Result<()> {
         let shown = self.shown(&[], true);
         io::stdout().lock().write_all(&shown)

@@ -298,7 +298,7 @@ async fn server() -> Client {
     tokio::spawn(async move {
         axum::serve(listener, Router::new().fallback(answer))
             .await
-            .unwrap()
+            .unwrap();
     });
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
     Client::try_from(config).unwrap()

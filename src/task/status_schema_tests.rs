@@ -24,7 +24,7 @@ fn breaks(schema: &Value, value: &Value, path: &str) -> Option<String> {
         (_, Value::Null) => return (schema["nullable"] != true).then(|| format!("{path} is null")),
         (Some("object"), Value::Object(fields)) => {
             for name in schema["required"].as_array().into_iter().flatten() {
-                if !fields.contains_key(name.as_str().unwrap()) {
+                if !name.as_str().is_some_and(|name| fields.contains_key(name)) {
                     return no(&format!("{name} is missing"));
                 }
             }
@@ -63,13 +63,15 @@ fn breaks(schema: &Value, value: &Value, path: &str) -> Option<String> {
                 return no("too short");
             }
             if let Some(pattern) = schema["pattern"].as_str()
-                && !regex::Regex::new(pattern).unwrap().is_match(text)
+                && !regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
             {
                 return no("another pattern");
             }
         }
         (Some("integer"), Value::Number(number)) => {
-            let number = number.as_i64().unwrap();
+            let Some(number) = number.as_i64() else {
+                return no("not an integer");
+            };
             #[allow(clippy::cast_precision_loss)] // Bounds are small.
             let is_outside = least("minimum").is_some_and(|least| (number as f64) < least)
                 || least("maximum").is_some_and(|most| (number as f64) > most);
