@@ -374,17 +374,12 @@ async fn exported(health: &Health) -> Vec<String> {
 #[tokio::test]
 async fn every_phase_has_a_series_and_only_the_leader_exports_them() {
     let mut operator = Operator::new();
-    for (name, phase) in [
-        ("a", "Suspended"),
-        ("b", "Suspended"),
-        ("c", "Running"),
-        ("d", "Failed"),
-    ] {
+    for (n, phase) in ["Suspended", "Suspended", "Running", "Failed"].iter().enumerate() {
         let mut task = operator.create(
             QUIET,
             Kind::Task,
             json!({"apiVersion": "peon.dev/v1alpha1",
-            "kind": "PeonTask", "metadata": {"name": name}, "spec": {"task": {"type": "noop"}}}),
+            "kind": "PeonTask", "metadata": {"name": format!("t-{n}")}, "spec": {"task": {"type": "noop"}}}),
         );
         task["status"] = json!({"phase": phase, "conditions": []});
         let event = Event::Apply(serde_json::from_value(task).unwrap());
