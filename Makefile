@@ -49,7 +49,7 @@ unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
 
 .PHONY: lint
-lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, licences, sources and (where their database can be had) advisories of dependencies
+lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation; licences, sources and (once make audit fetched them) advisories of dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
