@@ -8,7 +8,9 @@ use crate::{
     cases::{Case, case},
     exec,
     fixture::{Fixture, NAMESPACE},
+    json::list,
     kubectl::condition,
+    samples,
 };
 
 pub(super) const CASES: [Case; 2] = [
@@ -20,12 +22,23 @@ pub(super) const CASES: [Case; 2] = [
     case("logs::of_one_id_three_times_at_once_are_all_kept", three_at_once).own(),
 ];
 
-/// A noop that runs for so long, with a word of its own in its log.
+/// A noop that runs for so long, with a word of its own in its log: its template has the JVM print it.
 fn noop(fixture: &Fixture, namespace: &str, name: &str, id: &str, millis: u32) -> Result<()> {
-    let word = format!("-Dpeon.test.word={}", word(namespace, name));
+    let sample = if namespace == NAMESPACE {
+        samples::template
+    } else {
+        samples::bare_template
+    };
+    let mut template = sample(&fixture.druid, &fixture.druid_image)?;
+    template["metadata"]["name"] = json!(name);
+    let mut options = list(&template["spec"]["javaOpts"]);
+    options.push(json!(format!("-Dpeon.test.word={}", word(namespace, name))));
+    options.push(json!("-XshowSettings:properties"));
+    template["spec"]["javaOpts"] = json!(options);
+    fixture.apply(namespace, &template)?;
     let spec = json!({
         "task": {"type": "noop", "id": id, "runTime": millis},
-        "javaOpts": [word, "-XshowSettings:properties"],
+        "templateRef": {"name": name},
     });
     fixture.task(namespace, name, &spec)
 }
