@@ -145,7 +145,11 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
             Ok(result) => result,
             Err(panic) => Err(ActError::Panicked(panicked(&*panic))),
         },
-        Err(invalid) => context.undecodable(invalid).await,
+        Err(invalid) => {
+            // What had this name before may have stood in line.
+            context.actor.leave_room(&who);
+            context.undecodable(invalid).await
+        }
     };
     let outcome = match &result {
         Ok((true, _)) => "changed",

@@ -58,6 +58,37 @@ async fn a_pass_that_panics_fails_by_itself() {
     assert!(context.metrics.text().unwrap().contains("outcome=\"panicked\""));
 }
 
+fn who(name: &str) -> Who {
+    ("ns".to_owned(), name.to_owned())
+}
+
+/// A task stands in line for room; after this pass over its name others must get the room that becomes free.
+async fn gives_up_its_place_in_line(context: Arc<Context>, task: Arc<GuardedTask>) {
+    let room = &context.actor.room;
+    let held = room.take(&who("large"), 32).unwrap();
+    assert!(room.take(&who(&task.name_any()), 32).is_none());
+    let _ = reconcile(task, context.clone()).await;
+    drop(held);
+    assert!(
+        room.take(&who("next"), 32).is_some(),
+        "room is set aside for a task that does not want it"
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_wants_no_room() {
+    for reason in [crate::api::crds::BORN, "Running"] {
+        let (context, _) = context(plan);
+        let object = json!({
+            "metadata": {"name": "odd", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
+            "spec": {"suspend": "hunter2"}, "status": {"reason": reason},
+        });
+        let odd = Arc::new(Guarded::<PeonTask>::read(&object.to_string()));
+        assert!(odd.0.is_err());
+        gives_up_its_place_in_line(context, odd).await;
+    }
+}
+
 #[tokio::test]
 async fn a_task_that_cannot_be_read_says_so_once() {
     let (context, asked) = context(plan);
