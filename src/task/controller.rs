@@ -139,18 +139,25 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
         return Ok(Requeue::await_change());
     };
     let began = Instant::now();
-    let result = match &task.0 {
-        // A fault that one object finds must not end the process for all.
-        Ok(task) => match AssertUnwindSafe(context.pass(task)).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(ActError::Panicked(panicked(&*panic))),
-        },
-        Err(invalid) => {
-            // What had this name before may have stood in line.
-            context.actor.leave_room(&who);
-            context.undecodable(invalid).await
+    let pass = async {
+        match &task.0 {
+            Ok(task) => context.pass(task).await,
+            Err(invalid) => {
+                // What had this name before may have stood in line.
+                context.actor.leave_room(&who);
+                context.undecodable(invalid).await
+            }
         }
     };
+    // A fault that one object finds must not end the process for all.
+    let result = AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            // It may have stood in line, and will not come back soon.
+            context.actor.leave_room(&who);
+            Err(ActError::Panicked(panicked(&*panic)))
+        });
     let outcome = match &result {
         Ok((true, _)) => "changed",
         Ok((false, _)) => "unchanged",

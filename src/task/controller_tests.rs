@@ -10,18 +10,24 @@ use serde_json::Value;
 use super::*;
 use crate::kube::decode::Guarded;
 use crate::run::lease::Leadership;
-use crate::task::fixtures::noop;
+use crate::task::fixtures::{at, noop, with_status};
 
 /// What was asked of an API server that answers with what it was asked.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
 fn context(plan: Plan) -> (Arc<Context>, Asked) {
+    let (context, asked) = unshared(plan);
+    (Arc::new(context), asked)
+}
+
+fn unshared(plan: Plan) -> (Context, Asked) {
     let asked = Asked::default();
     let log = asked.clone();
     let server = tower::service_fn(move |request: Request<Body>| {
         let log = log.clone();
         async move {
             let what = format!("{} {}", request.method(), request.uri().path());
+            assert!(!what.contains("/boom"), "a fault in the middle of a request");
             let body = request.into_body().collect_bytes().await.unwrap_or_default();
             log.lock()
                 .push((what, serde_json::from_slice(&body).unwrap_or_default()));
@@ -39,7 +45,7 @@ fn context(plan: Plan) -> (Arc<Context>, Asked) {
     let recorder = Recorder::new(client.clone(), reporter);
     let actor = Actor::new(client, recorder, leadership, caches.ledger.clone());
     let context = Context::new(caches, actor, Arc::default(), Metrics::default());
-    (Arc::new(context.under(Clock::default(), plan)), asked)
+    (context.under(Clock::default(), plan), asked)
 }
 
 #[tokio::test]
@@ -87,6 +93,43 @@ async fn an_object_that_cannot_be_read_wants_no_room() {
         assert!(odd.0.is_err());
         gives_up_its_place_in_line(context, odd).await;
     }
+}
+
+#[tokio::test]
+#[allow(clippy::panic)]
+async fn a_pass_that_panics_wants_no_room() {
+    let (context, _) = context(|_, _| panic!("a fault that one object finds"));
+    gives_up_its_place_in_line(context, Arc::new(Guarded(Ok(noop())))).await;
+}
+
+#[tokio::test]
+async fn a_pass_over_what_cannot_be_read_fails_by_itself() {
+    let (context, _) = context(plan);
+    let object = json!({
+        "metadata": {"name": "boom", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
+        "spec": {"suspend": "hunter2"}, "status": {"reason": crate::api::crds::BORN},
+    });
+    let odd = Guarded::<PeonTask>::read(&object.to_string());
+    let failed = reconcile(Arc::new(odd), context).await.unwrap_err();
+    assert!(matches!(failed, ActError::Panicked(_)), "{failed}");
+}
+
+#[tokio::test]
+async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() {
+    let (context, _) = unshared(plan);
+    let context = Arc::new(context.retain_finished(Some(0)));
+    let succeeded = json!({"phase": "Succeeded", "completionTime": at(1).to_string(), "conditions": [{
+        "type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
+        "lastTransitionTime": at(1).to_string(),
+    }]});
+    let mut finished = with_status(noop(), serde_json::from_value(succeeded).unwrap());
+    finished.metadata.name = Some("boom".into());
+    context.caches.ledger.observe(&finished);
+    let failed = reconcile(Arc::new(Guarded(Ok(finished))), context.clone())
+        .await
+        .unwrap_err();
+    assert!(matches!(failed, ActError::Panicked(_)), "{failed}");
+    assert!(context.retaining.lock().is_empty());
 }
 
 #[tokio::test]
