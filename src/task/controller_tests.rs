@@ -11,16 +11,20 @@ use super::*;
 use crate::kube::decode::Guarded;
 use crate::run::lease::Leadership;
 use crate::task::fixtures::{at, noop, with_status};
+use crate::task::plan::{Action, look_again};
+use crate::task::slots::Slot;
+use crate::task::watch::Writers;
 
 /// What was asked of an API server that answers with what it was asked.
 type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 
 fn context(plan: Plan) -> (Arc<Context>, Asked) {
-    let (context, asked) = unshared(plan);
+    let (context, asked, _) = driven(plan);
     (Arc::new(context), asked)
 }
 
-fn unshared(plan: Plan) -> (Context, Asked) {
+/// With what fills its caches.
+fn driven(plan: Plan) -> (Context, Asked, Writers) {
     let asked = Asked::default();
     let log = asked.clone();
     let server = tower::service_fn(move |request: Request<Body>| {
@@ -37,7 +41,7 @@ fn unshared(plan: Plan) -> (Context, Asked) {
     let client = Client::new(server, "ns");
     let leadership = Leadership::default();
     leadership.extend(Instant::now() + Duration::from_secs(3600));
-    let (caches, _) = Caches::new();
+    let (caches, writers) = Caches::new();
     let reporter = Reporter {
         controller: "peon-operator".into(),
         instance: None,
@@ -45,7 +49,7 @@ fn unshared(plan: Plan) -> (Context, Asked) {
     let recorder = Recorder::new(client.clone(), reporter);
     let actor = Actor::new(client, recorder, leadership, caches.ledger.clone());
     let context = Context::new(caches, actor, Arc::default(), Metrics::default());
-    (context.under(Clock::default(), plan), asked)
+    (context.under(Clock::default(), plan), asked, writers)
 }
 
 #[tokio::test]
@@ -116,7 +120,7 @@ async fn a_pass_over_what_cannot_be_read_fails_by_itself() {
 
 #[tokio::test]
 async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() {
-    let (context, _) = unshared(plan);
+    let (context, _, _) = driven(plan);
     let context = Arc::new(context.retain_finished(Some(0)));
     let succeeded = json!({"phase": "Succeeded", "completionTime": at(1).to_string(), "conditions": [{
         "type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
@@ -130,6 +134,55 @@ async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() 
         .unwrap_err();
     assert!(matches!(failed, ActError::Panicked(_)), "{failed}");
     assert!(context.retaining.lock().is_empty());
+}
+
+/// Takes a slot, and is content.
+fn takes_a_slot(snapshot: &Snapshot, _: Timestamp) -> Step {
+    match snapshot.slot {
+        Some(_) => look_again(None),
+        None => Step::Act(Action::TakeSlot {
+            template: "t".into(),
+            max: 1,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_outlives_its_task_keeps_no_slot() {
+    use kube::runtime::watcher::Event;
+    let (context, _, mut writers) = driven(takes_a_slot);
+    let context = Arc::new(context);
+    let mut tell = |event: Event<GuardedTask>| {
+        writers.tasks.apply_watcher_event(&event);
+        context.caches.task_event(event);
+    };
+    tell(Event::Init);
+    tell(Event::InitDone);
+    let known = || Guarded(Ok(noop()));
+    tell(Event::Apply(known()));
+    let take = || {
+        context
+            .caches
+            .ledger
+            .slots
+            .take("ns", "t", 1, "other", at(1), "other")
+    };
+    reconcile(Arc::new(known()), context.clone()).await.unwrap();
+    assert!(matches!(take(), Slot::Wait { .. }), "it exists and has a slot");
+    // It goes, and another of its name comes, while the pass has yet to ask for a slot.
+    tell(Event::Delete(known()));
+    assert_eq!(take(), Slot::Taken);
+    context.caches.ledger.slots.forget("other");
+    for again in [false, true] {
+        if again {
+            let mut other = noop();
+            other.metadata.uid = Some("of another".into());
+            tell(Event::Apply(Guarded(Ok(other))));
+        }
+        reconcile(Arc::new(known()), context.clone()).await.unwrap();
+        assert_eq!(take(), Slot::Taken);
+        context.caches.ledger.slots.forget("other");
+    }
 }
 
 #[tokio::test]

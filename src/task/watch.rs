@@ -228,7 +228,7 @@ impl Caches {
         }
     }
 
-    fn wake_these(&self, tasks: Vec<Who>) {
+    pub(super) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
             self.wake(ObjectRef::new(&name).within(&namespace));
         }
