@@ -95,7 +95,7 @@ pub struct Actor {
     leadership: Leadership,
     eyes: Eyes,
     ledger: Arc<Ledger>,
-    room: Shares,
+    pub(super) room: Shares,
 }
 
 impl Actor {

@@ -52,9 +52,19 @@ pub struct Refused {
     pub reason: &'static str,
     /// What to change.
     pub message: String,
+    /// Whether the operator lacks a right: it waits as for any other fault of the API server.
+    pub is_forbidden: bool,
 }
 
 impl Refused {
+    pub(super) fn new(reason: &'static str, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            is_forbidden: false,
+        }
+    }
+
     /// Whether nothing but another PeonTask can help: specs are immutable, templates are not.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -176,8 +186,8 @@ pub fn chunked(
     parts: Result<Vec<Vec<u8>>, Absent>,
 ) -> Result<Arc<Payload>, Refused> {
     let parts = parts.map_err(|absent| Refused {
-        reason: accepted::PAYLOAD_INCOMPLETE,
-        message: absent.to_string(),
+        is_forbidden: matches!(absent, Absent::Forbidden(_)),
+        ..Refused::new(accepted::PAYLOAD_INCOMPLETE, absent.to_string())
     })?;
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
     drop(parts);
@@ -186,10 +196,7 @@ pub fn chunked(
 }
 
 fn invalid(message: String) -> Refused {
-    Refused {
-        reason: accepted::INVALID_TASK,
-        message,
-    }
+    Refused::new(accepted::INVALID_TASK, message)
 }
 
 /// What was accepted once stays as it is.
@@ -216,10 +223,10 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     if let Some(name) = task.middle_manager()
         && !task.is_assigned()
     {
-        return Err(Refused {
-            reason: accepted::NOT_ASSIGNED,
-            message: format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
-        });
+        return Err(Refused::new(
+            accepted::NOT_ASSIGNED,
+            format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
+        ));
     }
     if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
         let message = format!(
@@ -227,22 +234,18 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
              VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
-        return Err(Refused {
-            reason: accepted::NEEDS_OVERLORD,
-            message,
-        });
+        return Err(Refused::new(accepted::NEEDS_OVERLORD, message));
     }
-    let broadcast_mode = payload.broadcast_mode().map_err(|message| Refused {
-        reason: accepted::INVALID_TASK,
-        message,
-    })?;
+    let broadcast_mode = payload
+        .broadcast_mode()
+        .map_err(|message| Refused::new(accepted::INVALID_TASK, message))?;
     let template = match &snapshot.template {
         Template::Found(template) => template,
         Template::Undecided => {
-            return Err(Refused {
-                reason: accepted::NO_TEMPLATE,
-                message: "the task names no PeonTemplate, and its payload has not been read yet".into(),
-            });
+            return Err(Refused::new(
+                accepted::NO_TEMPLATE,
+                "the task names no PeonTemplate, and its payload has not been read yet".into(),
+            ));
         }
         Template::Missing { name } => {
             let alternative = match &task.spec.template_ref {
@@ -251,22 +254,18 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
             };
             let message =
                 format!("there is no PeonTemplate {name} in this namespace{alternative}: create it");
-            return Err(Refused {
-                reason: accepted::NO_TEMPLATE,
-                message,
-            });
+            return Err(Refused::new(accepted::NO_TEMPLATE, message));
         }
         Template::Undecodable { name, error } => {
             let message = format!("the PeonTemplate {name} cannot be read: {error}");
-            return Err(Refused {
-                reason: accepted::INVALID_TEMPLATE,
-                message,
-            });
+            return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
         }
     };
-    template_shape::check(template.spec.template.as_ref()).map_err(|e| Refused {
-        reason: accepted::INVALID_TEMPLATE,
-        message: format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
+    template_shape::check(template.spec.template.as_ref()).map_err(|e| {
+        Refused::new(
+            accepted::INVALID_TEMPLATE,
+            format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
+        )
     })?;
     let retry = Policy::effective(task.spec.retry.as_ref(), template.spec.retry.as_ref());
     let levels = Levels {
@@ -313,14 +312,13 @@ fn effective(
              use a template with Payload",
             template.name_any()
         );
-        return Err(Refused {
-            reason: accepted::INVALID_TEMPLATE,
-            message,
-        });
+        return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
     }
-    let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| Refused {
-        reason: accepted::INVALID_TASK,
-        message: format!("the task cannot be read as JSON: {e}"),
+    let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| {
+        Refused::new(
+            accepted::INVALID_TASK,
+            format!("the task cannot be read as JSON: {e}"),
+        )
     })?;
     Ok(rewritten.map(|json| Effective {
         hash: format!("sha256:{}", hex(&Sha256::digest(json.as_bytes()))),
@@ -334,29 +332,23 @@ fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
     match invalid.source {
         Source::Template | Source::Operator | Source::BuiltIn => {
             let message = format!("{message}; PeonTemplate {}", template.name_any());
-            Refused {
-                reason: accepted::INVALID_TEMPLATE,
-                message,
-            }
+            Refused::new(accepted::INVALID_TEMPLATE, message)
         }
-        Source::Context | Source::Task => Refused {
-            reason: accepted::INVALID_TASK,
-            message,
-        },
+        Source::Context | Source::Task => Refused::new(accepted::INVALID_TASK, message),
     }
 }
 
 fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
     let name = template.name_any();
     match exceeded {
-        Exceeded::Limit(message) => Refused {
-            reason: accepted::LIMIT_EXCEEDED,
-            message: format!("{message}; PeonTemplate {name}"),
-        },
-        Exceeded::Template(message) => Refused {
-            reason: accepted::INVALID_TEMPLATE,
-            message: format!("the PeonTemplate {name} cannot be used: {message}"),
-        },
+        Exceeded::Limit(message) => Refused::new(
+            accepted::LIMIT_EXCEEDED,
+            format!("{message}; PeonTemplate {name}"),
+        ),
+        Exceeded::Template(message) => Refused::new(
+            accepted::INVALID_TEMPLATE,
+            format!("the PeonTemplate {name} cannot be used: {message}"),
+        ),
     }
 }
 

@@ -121,7 +121,15 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
 
 /// What a pass does for a task whose chunk is missing, so many seconds after it was created.
 fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
-    let absent = Absent::Missing("the Secret task-0 of the payload".to_owned());
+    lacking(
+        Absent::Missing("the Secret task-0 of the payload".to_owned()),
+        task,
+        age,
+    )
+}
+
+/// The same, for a chunk that cannot be had for this reason.
+fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::plan::Settlement {
     let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
     let mut snapshot = Snapshot {
         payload: Some(chunked(&task, &from, Err(absent))),
@@ -197,6 +205,29 @@ fn chunks_that_nobody_will_create_any_more_fail_it() {
         held.spec.start_deadline_seconds = Some(86_400);
         let failed = without_chunk(held, from + 601).status.unwrap();
         assert_eq!(failed.phase, Some(Phase::Failed));
+    }
+}
+
+/// Nobody can tell whether it is there, and rights are given some time.
+#[test]
+fn a_chunk_that_the_operator_may_not_read_fails_nothing() {
+    let forbidden = || Absent::Forbidden("the Secret task-0".to_owned());
+    let direct = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
+    for waiting in [direct, chunks_of(assigned("noop"))] {
+        let noticed = lacking(forbidden(), waiting.clone(), 3).status.unwrap();
+        let waiting = with_status(waiting, noticed);
+        for age in [660, 100_000] {
+            let later = lacking(forbidden(), waiting.clone(), age);
+            let status = later.status.unwrap();
+            assert_eq!(status.phase, Some(Phase::Pending));
+            assert!(later.requeue.is_some_and(|r| r <= Duration::from_secs(600)));
+        }
+        // The deadline that somebody gave is theirs.
+        let mut bounded = waiting;
+        bounded.spec.middle_manager_ref = None;
+        bounded.spec.start_deadline_seconds = Some(900);
+        let failed = lacking(forbidden(), bounded, 1000).status.unwrap();
+        assert_eq!(failed.reason.as_deref(), Some(cause::START_DEADLINE));
     }
 }
 

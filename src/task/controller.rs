@@ -139,14 +139,26 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
         return Ok(Requeue::await_change());
     };
     let began = Instant::now();
-    let result = match &task.0 {
-        // A fault that one object finds must not end the process for all.
-        Ok(task) => match AssertUnwindSafe(context.pass(task)).catch_unwind().await {
-            Ok(result) => result,
-            Err(panic) => Err(ActError::Panicked(panicked(&*panic))),
-        },
-        Err(invalid) => context.undecodable(invalid).await,
+    let pass = async {
+        match &task.0 {
+            Ok(task) => context.pass(task).await,
+            Err(invalid) => {
+                // What had this name before may have stood in line.
+                context.actor.leave_room(&who);
+                context.undecodable(invalid).await
+            }
+        }
     };
+    // A fault that one object finds must not end the process for all.
+    let result = AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            // It may have stood in line, and will not come back soon.
+            context.actor.leave_room(&who);
+            Err(ActError::Panicked(panicked(&*panic)))
+        });
+    context.outlived(&task);
     let outcome = match &result {
         Ok((true, _)) => "changed",
         Ok((false, _)) => "unchanged",
@@ -190,6 +202,16 @@ impl Context {
     fn leave(&self, who: &Who) {
         self.passes.leave(who);
         self.actor.leave_room(who);
+    }
+
+    /// A pass has ended. Its task may have gone meanwhile, before the pass took what the event of its deletion would have
+    /// given back. The cache is told before that event is handled, so that one of the two sees it in any case.
+    fn outlived(&self, task: &GuardedTask) {
+        let uid = task.uid().unwrap_or_default();
+        let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
+        if now.is_none_or(|now| now.uid().as_ref() != Some(&uid)) {
+            self.caches.wake_these(self.caches.ledger.outlived(&uid));
+        }
     }
 
     /// One pass. Says whether it wrote anything, and when to look again.

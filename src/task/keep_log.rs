@@ -85,10 +85,11 @@ pub(super) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
         Some(Collect::Follower) => Ok(Some(LogPlan::Follower)),
         Some(Collect::Sidecar) => {
             let Some(image) = snapshot.operator.sidecar_image.clone() else {
-                return Err(Refused {
-                    reason: accepted::INVALID_TEMPLATE,
-                    message: "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE".into(),
-                });
+                return Err(Refused::new(
+                    accepted::INVALID_TEMPLATE,
+                    "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE"
+                        .into(),
+                ));
             };
             let given = snapshot
                 .template_spec()

@@ -93,6 +93,16 @@ impl Ledger {
         }
         self.slots.forget(uid)
     }
+
+    /// A pass has ended whose task is gone, and was said to be or will be in a moment. Names the tasks that may go on
+    /// because of it.
+    pub fn outlived(&self, uid: &str) -> Vec<Who> {
+        self.retention.gone(uid);
+        if let Some(logs) = self.logs.get() {
+            logs.abandon(uid);
+        }
+        self.slots.forget(uid)
+    }
 }
 
 #[cfg(test)]

@@ -168,7 +168,8 @@ fn not_admitted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Times
 }
 
 /// A chunk is missing, and there is no watch that tells when it comes: it is looked for less and less often, and not for
-/// ever. Who creates the chunks may be dead.
+/// ever. Who creates the chunks may be dead. One that the operator may not read may well be there: the administrator is to
+/// give the right, and the task waits.
 fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
     let task = &snapshot.task;
     let created = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
@@ -187,7 +188,8 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
     };
     // A deadline that somebody gave is theirs; a task that is held has none.
     let is_bounded = deadlines::start(snapshot).is_some() && !task.spec.suspend && !task.is_assigned();
-    let end = since.checked_add(INCOMPLETE).ok().filter(|_| !is_bounded);
+    let has_end = !is_bounded && !refused.is_forbidden;
+    let end = since.checked_add(INCOMPLETE).ok().filter(|_| has_end);
     let left = end.map(|end| deadlines::until(end, now));
     if left == Some(None) {
         if snapshot.live.is_none() {

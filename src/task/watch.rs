@@ -211,6 +211,8 @@ impl Caches {
                     Ok(task) => self.ledger.deleted(task),
                     Err(_) => self.ledger.gone(&task.uid().unwrap_or_default()),
                 });
+                // The controller does not find it, or finds what has its name now, and gives back what is set aside for it.
+                self.wake(ObjectRef::from_obj(&task));
             }
             Event::InitDone => {
                 // What went while the watch was broken is told by nobody.
@@ -226,7 +228,7 @@ impl Caches {
         }
     }
 
-    fn wake_these(&self, tasks: Vec<Who>) {
+    pub(super) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
             self.wake(ObjectRef::new(&name).within(&namespace));
         }

@@ -151,3 +151,14 @@ fn a_template_wakes_the_tasks_that_it_may_be_for_and_that_have_no_pod() {
     driven.caches.template_event(Event::Apply(Guarded(Ok(template))));
     assert_eq!(woken(&mut wakes), [""; 0]);
 }
+
+/// Something may be set aside for its name, which nobody would give back.
+#[test]
+fn a_task_that_goes_is_looked_for() {
+    let mut driven = Driven::new();
+    driven.list(vec![named("old")]);
+    let mut wakes = Box::pin(driven.caches.wakes());
+    woken(&mut wakes);
+    driven.task(Event::Delete(named("old")));
+    assert_eq!(woken(&mut wakes), ["old"]);
+}

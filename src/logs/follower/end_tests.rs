@@ -114,6 +114,24 @@ async fn a_task_that_is_deleted_while_it_runs_is_in_the_history_with_its_log() {
     assert!(scene.log().await.starts_with("one\n"));
 }
 
+/// A pass that had begun before asks for its log again, or ends between the two who are told of the deletion.
+#[tokio::test]
+async fn a_task_whose_last_pass_ends_before_its_deletion_is_told_is_in_the_history_with_its_log() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    scene.followers.abandon(UID);
+    scene.followers.abandon(UID);
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    drop(lines);
+    assert_eq!(recorded(&scene).await.reason.as_deref(), Some("Deleted"));
+    // Nothing is left of it.
+    scene.followers.abandon(UID);
+    assert!(!scene.followers.is_busy(UID));
+}
+
 #[tokio::test]
 async fn a_task_that_is_deleted_when_its_log_is_there_is_in_the_history_once() {
     let scene = Scene::of(&[format!("{T1} one\n")]);

@@ -188,6 +188,14 @@ impl Followers {
         }
     }
 
+    /// A pass has ended whose PeonTask is gone: nobody will say more of its log. What the history gets of the task is said to
+    /// [`gone`](Self::gone), before this or after.
+    pub fn abandon(&self, uid: &str) {
+        if let Some(job) = self.0.jobs.lock().get(uid) {
+            job.goal.send_modify(|goal| goal.abandoned = true);
+        }
+    }
+
     /// Only these PeonTasks are left.
     pub fn keep_only(&self, uids: &HashSet<String>) {
         let gone: Vec<String> = self

@@ -9,6 +9,21 @@ use crate::task::act::ActError;
 use crate::task::record;
 use crate::task::watch::GuardedTask;
 
+/// A namespace of which a pass deletes finished tasks, until this is dropped, be it by a panic.
+struct Retaining<'a> {
+    context: &'a Context,
+    /// `None` once it is said.
+    namespace: Option<String>,
+}
+
+impl Drop for Retaining<'_> {
+    fn drop(&mut self) {
+        if let Some(namespace) = self.namespace.take() {
+            self.context.retaining.lock().remove(&namespace);
+        }
+    }
+}
+
 impl Context {
     /// Deletes the oldest finished tasks of the namespace beyond those that are to be kept. One pass of a namespace does so
     /// at a time, and does not end before it has done so for all of them.
@@ -20,6 +35,10 @@ impl Context {
         if !self.retaining.lock().insert(namespace.clone()) {
             return Ok(());
         }
+        let mut guard = Retaining {
+            context: self,
+            namespace: Some(namespace.clone()),
+        };
         loop {
             let excess = {
                 let mut retaining = self.retaining.lock();
@@ -27,20 +46,16 @@ impl Context {
                 if excess.is_empty() {
                     // Under the lock: whoever found it taken has said before what is to be found here.
                     retaining.remove(&namespace);
+                    guard.namespace = None;
                     return Ok(());
                 }
                 excess
             };
             for (name, uid) in excess {
                 tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
-                let deleted = self
-                    .actor
+                self.actor
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())
-                    .await;
-                if let Err(error) = deleted {
-                    self.retaining.lock().remove(&namespace);
-                    return Err(error);
-                }
+                    .await?;
                 // The watch will say so, too.
                 self.caches.ledger.retention.gone(&uid);
             }
