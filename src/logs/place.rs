@@ -76,6 +76,12 @@ impl TaskArchive {
         Err(ArchiveError::Contended(self.log_url()))
     }
 
+    /// Whether the keys of the id are this task's now, and free to be written.
+    pub(super) async fn has_the_keys(&self) -> Result<bool, ArchiveError> {
+        let held = self.archive.read_claim(&self.claim).await?;
+        Ok(held.is_some_and(|held| held.claim.uid == self.uid && held.claim.after.is_none()))
+    }
+
     /// What stands there was written by nobody who claimed it: an operator before claims, or a worker of Druid's own.
     async fn is_in_the_way(&self) -> Result<bool, ArchiveError> {
         Ok(self.archive.size(&self.log).await?.is_some() || self.archive.size(&self.report).await?.is_some())

@@ -71,6 +71,12 @@ fn both(text: &str) -> (Option<String>, Option<String>) {
     (Some(text.to_owned()), Some(format!("report of {text}")))
 }
 
+async fn clear(archive: &Archive) {
+    let found: Vec<_> = archive.store.list(None).try_collect().await.unwrap();
+    let keys = found.into_iter().map(|meta| meta.location).collect();
+    archive.remove(keys).await.unwrap();
+}
+
 /// What a stock overlord reads.
 async fn under_the_id(archive: &Archive) -> Option<Bytes> {
     archive.get(&archive.layout.log("noop").unwrap()).await.unwrap()
@@ -201,6 +207,36 @@ async fn a_crash_while_keys_are_taken_over_loses_nothing() {
                 assert!(requests > 6, "only {requests} requests were made");
                 break;
             }
+        }
+    }
+}
+
+/// A task still believes that the keys are its own, which a later one has taken over.
+#[tokio::test]
+async fn a_former_owner_leaves_the_log_of_the_new_one_alone() {
+    let (_folder, archives) = grounds();
+    for (archive, written) in archives.iter().flat_map(|a| [(a, true), (a, false)]) {
+        // Of one of each, as both logs may begin alike.
+        for old_text in ["another", "n"] {
+            clear(archive).await;
+            let (old, new) = (task(archive, "a", "1", 1), task(archive, "a", "2", 2));
+            assert_eq!(old.place(&never).await.unwrap(), Place::Druids);
+            assert_eq!(new.place(&ended).await.unwrap(), Place::Druids);
+            if written {
+                write(&new, "new", &Place::Druids).await;
+            }
+            let piece = Piece::Text(old_text.into());
+            let refused = old.compose(std::slice::from_ref(&piece), &Place::Druids).await;
+            assert!(matches!(refused, Err(ArchiveError::Contended(_))), "{refused:?}");
+            if !written {
+                write(&new, "new", &Place::Druids).await;
+            }
+            assert_eq!(read(archive, "2").await, both("new"));
+            let place = old.place(&ended).await.unwrap();
+            assert_eq!(place, Place::Aside(Rival::Here("task-2".into())));
+            old.compose(&[piece], &place).await.unwrap();
+            assert_eq!(read(archive, "1").await.0.unwrap(), old_text);
+            assert_eq!(read(archive, "2").await, both("new"));
         }
     }
 }

@@ -131,3 +131,67 @@ async fn a_task_that_is_deleted_when_its_log_is_there_is_in_the_history_once() {
         .unwrap();
     assert_eq!(entries.len(), 0);
 }
+
+fn later(scene: &Scene, uid: &str) -> LogState {
+    let owner = Owner {
+        namespace: "ns".into(),
+        name: "nightly".into(),
+        uid: uid.into(),
+        task_id: scene.task_id.into(),
+        created: Some(Timestamp::from_second(2).unwrap()),
+    };
+    let ask = KeepLog {
+        attempt: 1,
+        pod: "nightly-1".into(),
+        pod_uid: POD_UID.into(),
+        seen: true,
+        container: "peon".into(),
+        // Nobody waits for a place to read it from.
+        sidecar: true,
+        ended: true,
+        complete: false,
+        last: true,
+    };
+    scene.followers.keep(&owner, &ask).state
+}
+
+/// Waits until this is so.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let so = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), so).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_deleted_task_keeps_its_keys_while_its_log_is_being_read() {
+    const LATER: &str = "5f0c5c0e-7f0a-4b58-9d1f-000000000002";
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let first = scene.archive.of_task("the id", UID).unwrap();
+    until("the keys are claimed", async || {
+        first.archive.read_claim(&first.claim).await.unwrap().is_some()
+    })
+    .await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    until("the later one is archived", async || {
+        matches!(later(&scene, LATER), LogState::Archived { .. })
+    })
+    .await;
+    let LogState::Archived { conflict, .. } = later(&scene, LATER) else {
+        panic!()
+    };
+    assert!(conflict.is_some());
+    drop(lines);
+    until("the first one is archived", async || {
+        first.is_composed().await.unwrap()
+    })
+    .await;
+    assert!(scene.log().await.starts_with("one\n"));
+}

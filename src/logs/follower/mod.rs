@@ -11,6 +11,7 @@ pub mod reader;
 pub mod source;
 pub mod spool;
 mod taken;
+mod writers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::farewell::Farewell;
 pub use self::farewell::LastWord;
 use self::insist::insist;
 use self::source::Source;
+use self::writers::{Writer, Writers};
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::claim::Claimant;
 use crate::logs::journal::Journal;
@@ -83,6 +85,7 @@ struct Shared {
     /// Of those who ask the store whether a log was archived before this process began.
     looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
+    writers: Writers,
     wake: Wake,
 }
 
@@ -122,6 +125,7 @@ impl Followers {
             places,
             looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
+            writers: Writers::default(),
             wake,
         }))
     }
@@ -223,6 +227,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
                 owner: owner.clone(),
                 archive,
                 goal,
+                writer: Some(shared.writers.begin(&owner.uid)),
             };
             tokio::spawn(follower.run());
         }
@@ -249,6 +254,8 @@ struct Follower {
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
+    /// Until its log is written: the keys of its id are not taken over before.
+    writer: Option<Writer>,
 }
 
 impl Follower {
@@ -319,7 +326,8 @@ impl Follower {
         self.end(state).await;
     }
 
-    async fn end(self, state: LogState) {
+    async fn end(mut self, state: LogState) {
+        self.writer = None;
         self.say(state.clone());
         let word = {
             let mut farewell = self.farewell.lock();
