@@ -93,12 +93,18 @@ impl TaskArchive {
     }
 
     /// Moves log and report from under the id to where those of this uid are. Only the owner of the claim may, and it may
-    /// be repeated.
+    /// be repeated: also by two at once, of whom one may be done, and have written its own log there, before the other.
     async fn put_aside(&self, uid: &str) -> Result<(), ArchiveError> {
         for (what, key) in [("log", &self.log), ("report.json", &self.report)] {
             let aside = self.archive.layout.aside(uid, what)?;
-            if self.archive.size(&aside).await?.is_none() && !self.copy(key, &aside).await? {
+            if !self.copy_once(key, &aside).await? {
                 continue;
+            }
+            let held = self.archive.read_claim(&self.claim).await?;
+            let is_due = held
+                .is_some_and(|held| held.claim.uid == self.uid && held.claim.after.as_deref() == Some(uid));
+            if !is_due {
+                return Ok(());
             }
             self.archive.remove(vec![key.clone()]).await?;
         }
@@ -118,6 +124,26 @@ impl TaskArchive {
         }
         let copied = self.archive.store.copy(from, to).await;
         copied.map(|()| true).map_err(|e| self.archive.failed(to, &e))
+    }
+
+    /// Within the store, unless something is there already. `false` where there is nothing to copy.
+    async fn copy_once(&self, from: &Path, to: &Path) -> Result<bool, ArchiveError> {
+        if self.archive.size(from).await?.is_none() {
+            return Ok(false);
+        }
+        if self.archive.size(to).await?.is_some() {
+            return Ok(true);
+        }
+        match self.archive.store.copy_if_not_exists(from, to).await {
+            Ok(())
+            | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(true)
+            }
+            Err(object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. }) => {
+                self.copy(from, to).await
+            }
+            Err(error) => Err(self.archive.failed(to, &error)),
+        }
     }
 
     /// Moves what stands under a key of this task's, and is not what it wrote, out of the way.

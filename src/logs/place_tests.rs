@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::logs::archive::Archive;
 use crate::logs::claim::Claimant;
-use crate::logs::fixtures::{Faults, Faulty, When, archive_over};
+use crate::logs::fixtures::{Faults, Faulty, Kind, When, archive_over};
 use crate::logs::location::Location;
 use crate::logs::parts::{Composed, LogRange, Piece};
 use crate::logs::store::{self, Identity};
@@ -239,6 +239,28 @@ async fn a_former_owner_leaves_the_log_of_the_new_one_alone() {
             assert_eq!(read(archive, "2").await, both("new"));
         }
     }
+}
+
+/// Operator and sidecar of one task take the keys over at once, and one of them is slow.
+#[tokio::test]
+async fn who_is_late_to_put_a_log_aside_neither_removes_nor_overwrites_another() {
+    let inner = Arc::new(InMemory::new());
+    let archive = archive_over(inner.clone());
+    let first = task(&archive, "a", "1", 1);
+    let place = first.place(&never).await.unwrap();
+    write(&first, "first", &place).await;
+    let faults = Arc::new(Faults::none());
+    faults.hold(Kind::Copy);
+    let slow = archive_over(Arc::new(Faulty::over(inner, faults.clone())));
+    let slow = tokio::spawn(async move { task(&slow, "a", "2", 2).place(&ended).await });
+    faults.until_held().await;
+    let second = task(&archive, "a", "2", 2);
+    assert_eq!(second.place(&ended).await.unwrap(), Place::Druids);
+    write(&second, "second", &Place::Druids).await;
+    faults.let_go();
+    assert_eq!(slow.await.unwrap().unwrap(), Place::Druids);
+    assert_eq!(read(&archive, "1").await, both("first"));
+    assert_eq!(read(&archive, "2").await, both("second"));
 }
 
 /// Logs that were archived before there were claims.

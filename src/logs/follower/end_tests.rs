@@ -195,3 +195,26 @@ async fn a_deleted_task_keeps_its_keys_while_its_log_is_being_read() {
     .await;
     assert!(scene.log().await.starts_with("one\n"));
 }
+
+/// The claim that is made while a log is read may still move what stood there when the log is archived.
+#[tokio::test]
+async fn a_log_is_archived_when_its_keys_are_free_and_not_before() {
+    use object_store::ObjectStoreExt;
+    let inner = Arc::new(InMemory::new());
+    inner
+        .put(&"p/the id/log".into(), Bytes::from("a worker's").into())
+        .await
+        .unwrap();
+    let faults = Arc::new(Faults::none());
+    faults.hold(crate::logs::fixtures::Kind::Delete);
+    let store = Arc::new(Faulty::over(inner, faults.clone()));
+    let scene = Scene::over(store, vec![Answer::from(format!("{T1} one\n"))]);
+    let _ = scene.ask(1, false, false);
+    faults.until_held().await;
+    let early = tokio::time::timeout(Duration::from_secs(2), scene.archived(1)).await;
+    faults.let_go();
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(scene.log().await, "one\n");
+    assert!(early.is_err());
+}

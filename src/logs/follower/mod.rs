@@ -22,6 +22,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
@@ -275,7 +276,7 @@ impl Follower {
             };
             return self.end(state).await;
         }
-        self.claim();
+        let claiming = self.claim();
         // Kept until the last log is archived: what is left of it is in memory.
         let mut reading = None;
         loop {
@@ -321,6 +322,8 @@ impl Follower {
                 return;
             }
         }
+        // What it moves, it must not move when the log is there.
+        let _ = claiming.await;
         let state = self.archive(read).await;
         drop(reading);
         self.end(state).await;
@@ -347,13 +350,13 @@ impl Follower {
 
     /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
     /// one gets them. A store that fails is asked again at the end.
-    fn claim(&self) {
+    fn claim(&self) -> JoinHandle<()> {
         let archive = self.archive.clone();
         tokio::spawn(async move {
             if let Err(error) = archive.place(&place::never).await {
                 tracing::debug!(%error, "the keys of an id are not claimed yet");
             }
-        });
+        })
     }
 
     /// A place to read from, as soon as its namespace may have one.
