@@ -34,7 +34,7 @@ impl TaskArchive {
     /// Where this task's log and report belong. The keys of its id are claimed if nobody has them, and taken over from an
     /// earlier task of the namespace that has ended: its log and report are put aside first, so nothing is lost.
     ///
-    /// Costs a small request where the claim is its own; reading three keys that are not there, and writing a small
+    /// Costs a small request where the claim is its own; reading four keys that are not there, and writing a small
     /// object, where it is the first.
     ///
     /// # Errors
@@ -84,7 +84,23 @@ impl TaskArchive {
 
     /// What stands there was written by nobody who claimed it: an operator before claims, or a worker of Druid's own.
     async fn is_in_the_way(&self) -> Result<bool, ArchiveError> {
+        if self.is_noted().await? {
+            // Its own, from before claims.
+            return Ok(false);
+        }
         Ok(self.archive.size(&self.log).await?.is_some() || self.archive.size(&self.report).await?.is_some())
+    }
+
+    /// Whether the note of this task's log has the size of the log under the id: of two tasks of one id the later one's
+    /// was there before there were claims, and each note has the size of its own.
+    async fn is_noted(&self) -> Result<bool, ArchiveError> {
+        let Some(note) = self.archive.get(&self.composed).await? else {
+            return Ok(false);
+        };
+        let noted = std::str::from_utf8(&note)
+            .ok()
+            .and_then(|n| n.trim().parse().ok());
+        Ok(noted.is_some() && self.archive.size(&self.log).await? == noted)
     }
 
     /// Where that is put.

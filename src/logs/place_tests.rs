@@ -263,6 +263,22 @@ async fn who_is_late_to_put_a_log_aside_neither_removes_nor_overwrites_another()
     assert_eq!(read(&archive, "2").await, both("second"));
 }
 
+/// An operator from before claims archived the log, and this one comes after it.
+#[tokio::test]
+async fn a_task_finds_its_own_log_from_before_claims_where_it_was() {
+    let (_folder, archives) = grounds();
+    for archive in &archives {
+        let log = archive.layout.log("noop").unwrap();
+        archive.put(&log, "of the last one".into()).await.unwrap();
+        let note = archive.layout.composed("1").unwrap();
+        archive.put(&note, "15".into()).await.unwrap();
+        let first = task(archive, "b", "1", 1);
+        assert_eq!(first.place(&never).await.unwrap(), Place::Druids);
+        assert_eq!(read(archive, "1").await.0.unwrap(), "of the last one");
+        assert_eq!(under_the_id(archive).await.unwrap(), "of the last one");
+    }
+}
+
 /// Logs that were archived before there were claims.
 #[tokio::test]
 async fn a_log_from_before_claims_is_read_by_who_wrote_it_and_put_aside_for_who_comes() {
