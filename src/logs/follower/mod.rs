@@ -293,6 +293,10 @@ impl Follower {
                 }
             };
             let Some((number, ask)) = next else { break };
+            // The report is the last attempt's, and those before it keep room that this one may wait for.
+            for (_, before) in &mut read {
+                before.report = None;
+            }
             let collected = if ask.sidecar {
                 self.say(LogState::Collecting);
                 let Some(collected) = self.await_sidecar(number).await else {
@@ -312,10 +316,6 @@ impl Follower {
                 }
                 collected
             };
-            // The report is the last attempt's.
-            for (_, before) in &mut read {
-                before.report = None;
-            }
             read.push((number, collected));
             let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
             if self.goal.wait_for(done).await.is_err() {

@@ -43,16 +43,20 @@ struct Tenants {
 
 impl Tenants {
     fn new(places: u64, faults: Arc<Faults>) -> Self {
+        Self::with_budget(BUDGET, places, faults)
+    }
+
+    fn with_budget(most: u64, places: u64, faults: Arc<Faults>) -> Self {
         let archive = archive_over(Arc::new(Faulty::over(Arc::new(InMemory::new()), faults)));
         let (pods, asked, woken): (Pods, Arc<Mutex<Vec<String>>>, _) =
             (Pods::default(), Arc::default(), Arc::new(Notify::new()));
-        let budget = Shares::fair(BUDGET);
+        let budget = Shares::fair(most);
         let limits = Limits {
             flush: Duration::from_secs(1),
             most: 1 << 30,
             disk: Disk {
                 folder: std::env::temp_dir(),
-                most: BUDGET,
+                most,
                 budget: budget.clone(),
             },
             uploads: Shares::fair(2),
@@ -78,13 +82,21 @@ impl Tenants {
 
     /// A pod wrote this, and ends when what is returned is closed.
     fn wrote(&self, namespace: &str, name: &str, log: &[u8]) -> Arc<Semaphore> {
+        self.wrote_in(namespace, name, 1, log)
+    }
+
+    fn wrote_in(&self, namespace: &str, name: &str, attempt: u32, log: &[u8]) -> Arc<Semaphore> {
         let end = Arc::new(Semaphore::new(0));
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}-1/log");
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}-{attempt}/log");
         self.pods.lock().insert(path, (stream(log), end.clone()));
         end
     }
 
     fn ask(&self, namespace: &str, name: &str, ended: bool) -> LogState {
+        self.ask_for(namespace, name, 1, (ended, ended))
+    }
+
+    fn ask_for(&self, namespace: &str, name: &str, attempt: u32, (ended, last): (bool, bool)) -> LogState {
         let owner = Owner {
             namespace: namespace.into(),
             name: name.into(),
@@ -93,15 +105,15 @@ impl Tenants {
             created: None,
         };
         let ask = KeepLog {
-            attempt: 1,
-            pod: format!("{name}-1"),
-            pod_uid: format!("{name}-1"),
+            attempt,
+            pod: format!("{name}-{attempt}"),
+            pod_uid: format!("{name}-{attempt}"),
             seen: true,
             container: "peon".into(),
             sidecar: false,
             ended,
             complete: false,
-            last: ended,
+            last,
         };
         self.followers.keep(&owner, &ask).state
     }
@@ -298,4 +310,37 @@ async fn what_waits_for_a_store_has_a_bound() {
     tenants
         .until("something is kept", || tenants.budget.free() == BUDGET)
         .await;
+}
+
+/// Bytes that no compression makes shorter.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// The report of an attempt that another one follows is nobody's.
+#[tokio::test]
+async fn the_report_of_an_earlier_attempt_takes_no_room_from_the_next_one() {
+    let tenants = Tenants::with_budget(2 * PIECE, 2, Arc::new(Faults::none()));
+    let first = [b"one\n".as_slice(), &block(&noise(200_000))].concat();
+    tenants.wrote_in("ns", "nightly", 1, &first).close();
+    let report = b"{\"rows\": 2}";
+    let second = [b"two\n".as_slice(), &block(report)].concat();
+    tenants.wrote_in("ns", "nightly", 2, &second).close();
+    let _ = tenants.ask_for("ns", "nightly", 1, (true, false));
+    let ask = || tenants.ask_for("ns", "nightly", 2, (true, true));
+    let archived = async {
+        while !matches!(ask(), LogState::Archived { gaps: 0, .. }) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), archived).await;
+    assert!(waited.is_ok(), "{:?}, free {}", ask(), tenants.budget.free());
+    assert_eq!(tenants.report("ns", "nightly").await.unwrap(), report.as_slice());
 }
