@@ -391,7 +391,7 @@ impl Collector<'_> {
         })
     }
 
-    /// Writes a part, however long it takes.
+    /// Writes a part, however long it takes; that of a deleted task until the store has taken nothing for a day.
     async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
@@ -410,12 +410,12 @@ impl Collector<'_> {
         }
     }
 
-    /// Repeats until it works or nobody waits for it any more.
+    /// Repeats until it works, also for a deleted task: nobody has what was read of its log but this process.
     async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(self.tell, || self.goal.borrow().abandoned, action).await
+        insist(self.tell, action).await
     }
 }
 

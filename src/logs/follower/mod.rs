@@ -464,7 +464,7 @@ impl Follower {
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(&|said| self.tell(said), || false, action).await
+        insist(&|said| self.tell(said), action).await
     }
 
     fn tell(&self, said: Result<(), String>) {

@@ -344,3 +344,44 @@ async fn the_report_of_an_earlier_attempt_takes_no_room_from_the_next_one() {
     assert!(waited.is_ok(), "{:?}, free {}", ask(), tenants.budget.free());
     assert_eq!(tenants.report("ns", "nightly").await.unwrap(), report.as_slice());
 }
+
+#[tokio::test]
+async fn what_waits_for_a_store_is_kept_when_the_task_is_deleted() {
+    for began_down in [true, false] {
+        let faults = Arc::new(if began_down {
+            Faults::down()
+        } else {
+            Faults::none()
+        });
+        let tenants = Tenants::new(2, faults.clone());
+        let long = ("x".repeat(99) + "\n").repeat(21_000);
+        if !began_down {
+            tenants.wrote("ns", "other", b"one\n").close();
+            assert_eq!(tenants.archived("ns", "other").await, 0);
+        }
+        let end = tenants.wrote("ns", "long", long.as_bytes());
+        let _ = tenants.ask("ns", "long", false);
+        tenants
+            .until("it is not read", || {
+                tenants.asked.lock().iter().any(|p| p.contains("long"))
+            })
+            .await;
+        faults.fail();
+        tenants
+            .until("it is not read", || tenants.budget.free() <= BUDGET - 4 * PIECE)
+            .await;
+        tenants.followers.gone(&uid("ns", "long"), LastWord::NoVerdict);
+        end.close();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        faults.up();
+        let task = tenants.archive.of_task("long", &uid("ns", "long")).unwrap();
+        let composed = async {
+            while !task.is_composed().await.unwrap() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, composed).await.unwrap();
+        let log = tenants.log("ns", "long").await;
+        assert!(log.starts_with(long.as_bytes()), "{} bytes", log.len());
+    }
+}
