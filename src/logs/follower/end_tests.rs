@@ -218,3 +218,44 @@ async fn a_log_is_archived_when_its_keys_are_free_and_not_before() {
     assert_eq!(scene.log().await, "one\n");
     assert!(early.is_err());
 }
+
+/// The watch broke, and the object was gone when it was back.
+#[tokio::test]
+async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let entry = Entry {
+        completed: Timestamp::from_second(1000).unwrap(),
+        record: crate::logs::record::Record {
+            namespace: "ns".into(),
+            name: "nightly".into(),
+            uid: UID.into(),
+            task_id: Some("the id".into()),
+            phase: Some("Succeeded".into()),
+            ..Default::default()
+        },
+    };
+    assert_eq!(scene.followers.record(entry).await.outcome, Ok(()));
+    scene.followers.keep_only(&HashSet::new());
+    drop(lines);
+    let records = async || {
+        let list = scene.archive.list_history("ns", Timestamp::UNIX_EPOCH, 10);
+        let mut records = Vec::new();
+        for entry in list.await.unwrap() {
+            let json = scene.archive.read_history(&entry).await.unwrap().unwrap();
+            records.push(serde_json::from_slice::<crate::logs::record::Record>(&json).unwrap());
+        }
+        records
+    };
+    until("the log is in the history", async || {
+        records().await.iter().any(|r| r.log.is_some())
+    })
+    .await;
+    let records = records().await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].phase.as_deref(), Some("Succeeded"));
+    assert!(records[0].log.as_ref().is_some_and(|log| log.archived));
+}

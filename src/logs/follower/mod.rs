@@ -160,6 +160,9 @@ impl Followers {
 
     /// Puts a finished task into the history; fast, whatever the store does.
     pub async fn record(&self, entry: Entry) -> Recorded {
+        if let Some(job) = self.0.jobs.lock().get(&entry.record.uid) {
+            job.farewell.lock().recorded = Some(entry.clone());
+        }
         let recorded = self.0.journal.put(entry).await;
         if recorded.outcome.is_err() {
             self.0.limits.metrics.failure();
@@ -332,20 +335,14 @@ impl Follower {
     async fn end(mut self, state: LogState) {
         self.writer = None;
         self.say(state.clone());
-        let word = {
+        let entry = {
             let mut farewell = self.farewell.lock();
             farewell.over = true;
-            farewell.word.clone()
+            farewell.entry(&self.owner)
         };
-        let Some(word) = word else {
-            return;
-        };
-        let entry = match word {
-            LastWord::Final(entry) => *entry,
-            LastWord::Recorded => return,
-            LastWord::None | LastWord::NoVerdict => finish::deleted(&self.owner, Timestamp::now()),
-        };
-        finish::record_gone(&self.shared, entry, &state).await;
+        if let Some(entry) = entry {
+            finish::record_gone(&self.shared, entry, &state).await;
+        }
     }
 
     /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
