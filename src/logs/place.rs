@@ -202,16 +202,8 @@ impl TaskArchive {
         if let Some(held) = self.archive.read_claim(&self.claim).await? {
             return Ok(held.claim.covers(&self.uid));
         }
-        // From before there were claims: of two tasks of one id the later one's log is there, and each note has the size
-        // of its own.
-        let Some(note) = self.archive.get(&self.composed).await? else {
-            return Ok(true);
-        };
-        let noted: Option<u64> = std::str::from_utf8(&note)
-            .ok()
-            .and_then(|n| n.trim().parse().ok());
-        let size = self.archive.size(&self.log).await?;
-        Ok(size.is_none() || noted.is_none() || size == noted)
+        // From before there were claims, or nobody's who is known.
+        self.is_noted().await
     }
 }
 

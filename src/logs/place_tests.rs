@@ -279,6 +279,17 @@ async fn a_task_finds_its_own_log_from_before_claims_where_it_was() {
     }
 }
 
+/// Neither claim nor note says whose it is: a worker of Druid's own wrote it, or a task of another namespace.
+#[tokio::test]
+async fn a_log_of_nobody_is_read_as_nobodys() {
+    let (_folder, archives) = grounds();
+    for archive in &archives {
+        let log = archive.layout.log("noop").unwrap();
+        archive.put(&log, "somebody's".into()).await.unwrap();
+        assert_eq!(read(archive, "1").await, (None, None));
+    }
+}
+
 /// Logs that were archived before there were claims.
 #[tokio::test]
 async fn a_log_from_before_claims_is_read_by_who_wrote_it_and_put_aside_for_who_comes() {
