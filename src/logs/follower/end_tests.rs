@@ -259,3 +259,30 @@ async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
     assert_eq!(records[0].phase.as_deref(), Some("Succeeded"));
     assert!(records[0].log.as_ref().is_some_and(|log| log.archived));
 }
+
+/// Another process composed the log, and is removing the parts.
+#[tokio::test]
+async fn parts_that_are_gone_from_a_log_that_is_whole_are_no_gap() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let task = scene.archive.of_task("the id", UID).unwrap();
+    until("the keys are claimed", async || {
+        task.archive.read_claim(&task.claim).await.unwrap().is_some()
+    })
+    .await;
+    let mut reader = reader::Reader::new(None);
+    reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
+    let first = PartName::new(1, 0, &chain::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    reader.feed(format!("{T2} two\n").as_bytes(), &mut Vec::new());
+    let second = chain::cursor(Some(&first), 0, reader.mark().unwrap());
+    let second = PartName::new(1, 1, &second).unwrap();
+    task.put_part(&second, "two\n".into()).await.unwrap();
+    task.archive.put(&task.log, "one\ntwo\n".into()).await.unwrap();
+    task.archive.put(&task.composed, "8".into()).await.unwrap();
+    drop(lines);
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\n");
+}
