@@ -385,3 +385,27 @@ async fn what_waits_for_a_store_is_kept_when_the_task_is_deleted() {
         assert!(log.starts_with(long.as_bytes()), "{} bytes", log.len());
     }
 }
+
+#[tokio::test]
+async fn a_deleted_task_that_finds_no_room_gives_its_place_back() {
+    let tenants = Tenants::with_budget(2 * PIECE, 2, Arc::new(Faults::none()));
+    let others = tenants.budget.try_acquire("ns", PIECE).unwrap();
+    let _open = tenants.wrote("ns", "nightly", b"one\n");
+    let _ = tenants.ask("ns", "nightly", false);
+    tenants
+        .until("nobody reads", || !tenants.asked.lock().is_empty())
+        .await;
+    let uid = uid("ns", "nightly");
+    tenants.followers.gone(&uid, LastWord::NoVerdict);
+    let task = tenants.archive.of_task("nightly", &uid).unwrap();
+    let composed = async {
+        while !task.is_composed().await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), composed).await;
+    assert!(waited.is_ok());
+    let log = tenants.log("ns", "nightly").await;
+    assert!(log.starts_with(b"[peon-operator] the end of the log may be missing"));
+    drop(others);
+}
