@@ -13,6 +13,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
 use super::archive::Archive;
@@ -49,6 +50,22 @@ pub struct Faults {
     /// Held by those that put: without a permit the store does not answer.
     answers: Semaphore,
     put_begun: Notify,
+    held: Held,
+}
+
+/// The next request of a kind waits until it is let go.
+#[derive(Debug)]
+struct Held {
+    kind: Mutex<Option<Kind>>,
+    begun: Notify,
+    go: Semaphore,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Copy,
+    Delete,
 }
 
 impl Faults {
@@ -61,6 +78,34 @@ impl Faults {
             sent: 0.into(),
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             put_begun: Notify::new(),
+            held: Held {
+                kind: Mutex::default(),
+                begun: Notify::new(),
+                go: Semaphore::new(0),
+            },
+        }
+    }
+
+    /// Holds the next request of this kind.
+    pub fn hold(&self, kind: Kind) {
+        *self.held.kind.lock() = Some(kind);
+    }
+
+    /// Waits until a request is held.
+    pub async fn until_held(&self) {
+        self.held.begun.notified().await;
+    }
+
+    /// Lets the request go that is held.
+    pub fn let_go(&self) {
+        self.held.go.add_permits(1);
+    }
+
+    async fn pass(&self, kind: Kind) {
+        let is_held = self.held.kind.lock().take_if(|held| *held == kind).is_some();
+        if is_held {
+            self.held.begun.notify_one();
+            let _go = self.held.go.acquire().await;
         }
     }
 
@@ -83,6 +128,11 @@ impl Faults {
     /// Works from now on.
     pub fn up(&self) {
         self.down.store(false, Ordering::SeqCst);
+    }
+
+    /// Refuses everything from now on.
+    pub fn fail(&self) {
+        self.down.store(true, Ordering::SeqCst);
     }
 
     /// Answers from now on.
@@ -189,6 +239,7 @@ impl ObjectStore for Faulty {
         let delete = move |key: Result<Path>| {
             let (inner, faults) = (inner.clone(), faults.clone());
             async move {
+                faults.pass(Kind::Delete).await;
                 let mut one = inner.delete_stream(futures::stream::iter([key]).boxed());
                 faults.request(async { one.next().await.unwrap() }).await
             }
@@ -212,6 +263,7 @@ impl ObjectStore for Faulty {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.faults.pass(Kind::Copy).await;
         self.faults.request(self.inner.copy_opts(from, to, options)).await
     }
 }

@@ -34,7 +34,7 @@ impl TaskArchive {
     /// Where this task's log and report belong. The keys of its id are claimed if nobody has them, and taken over from an
     /// earlier task of the namespace that has ended: its log and report are put aside first, so nothing is lost.
     ///
-    /// Costs a small request where the claim is its own; reading three keys that are not there, and writing a small
+    /// Costs a small request where the claim is its own; reading four keys that are not there, and writing a small
     /// object, where it is the first.
     ///
     /// # Errors
@@ -76,9 +76,31 @@ impl TaskArchive {
         Err(ArchiveError::Contended(self.log_url()))
     }
 
+    /// Whether the keys of the id are this task's now, and free to be written.
+    pub(super) async fn has_the_keys(&self) -> Result<bool, ArchiveError> {
+        let held = self.archive.read_claim(&self.claim).await?;
+        Ok(held.is_some_and(|held| held.claim.uid == self.uid && held.claim.after.is_none()))
+    }
+
     /// What stands there was written by nobody who claimed it: an operator before claims, or a worker of Druid's own.
     async fn is_in_the_way(&self) -> Result<bool, ArchiveError> {
+        if self.is_noted().await? {
+            // Its own, from before claims.
+            return Ok(false);
+        }
         Ok(self.archive.size(&self.log).await?.is_some() || self.archive.size(&self.report).await?.is_some())
+    }
+
+    /// Whether the note of this task's log has the size of the log under the id: of two tasks of one id the later one's
+    /// was there before there were claims, and each note has the size of its own.
+    async fn is_noted(&self) -> Result<bool, ArchiveError> {
+        let Some(note) = self.archive.get(&self.composed).await? else {
+            return Ok(false);
+        };
+        let noted = std::str::from_utf8(&note)
+            .ok()
+            .and_then(|n| n.trim().parse().ok());
+        Ok(noted.is_some() && self.archive.size(&self.log).await? == noted)
     }
 
     /// Where that is put.
@@ -87,12 +109,18 @@ impl TaskArchive {
     }
 
     /// Moves log and report from under the id to where those of this uid are. Only the owner of the claim may, and it may
-    /// be repeated.
+    /// be repeated: also by two at once, of whom one may be done, and have written its own log there, before the other.
     async fn put_aside(&self, uid: &str) -> Result<(), ArchiveError> {
         for (what, key) in [("log", &self.log), ("report.json", &self.report)] {
             let aside = self.archive.layout.aside(uid, what)?;
-            if self.archive.size(&aside).await?.is_none() && !self.copy(key, &aside).await? {
+            if !self.copy_once(key, &aside).await? {
                 continue;
+            }
+            let held = self.archive.read_claim(&self.claim).await?;
+            let is_due = held
+                .is_some_and(|held| held.claim.uid == self.uid && held.claim.after.as_deref() == Some(uid));
+            if !is_due {
+                return Ok(());
             }
             self.archive.remove(vec![key.clone()]).await?;
         }
@@ -112,6 +140,26 @@ impl TaskArchive {
         }
         let copied = self.archive.store.copy(from, to).await;
         copied.map(|()| true).map_err(|e| self.archive.failed(to, &e))
+    }
+
+    /// Within the store, unless something is there already. `false` where there is nothing to copy.
+    async fn copy_once(&self, from: &Path, to: &Path) -> Result<bool, ArchiveError> {
+        if self.archive.size(from).await?.is_none() {
+            return Ok(false);
+        }
+        if self.archive.size(to).await?.is_some() {
+            return Ok(true);
+        }
+        match self.archive.store.copy_if_not_exists(from, to).await {
+            Ok(())
+            | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(true)
+            }
+            Err(object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. }) => {
+                self.copy(from, to).await
+            }
+            Err(error) => Err(self.archive.failed(to, &error)),
+        }
     }
 
     /// Moves what stands under a key of this task's, and is not what it wrote, out of the way.
@@ -154,16 +202,8 @@ impl TaskArchive {
         if let Some(held) = self.archive.read_claim(&self.claim).await? {
             return Ok(held.claim.covers(&self.uid));
         }
-        // From before there were claims: of two tasks of one id the later one's log is there, and each note has the size
-        // of its own.
-        let Some(note) = self.archive.get(&self.composed).await? else {
-            return Ok(true);
-        };
-        let noted: Option<u64> = std::str::from_utf8(&note)
-            .ok()
-            .and_then(|n| n.trim().parse().ok());
-        let size = self.archive.size(&self.log).await?;
-        Ok(size.is_none() || noted.is_none() || size == noted)
+        // From before there were claims, or nobody's who is known.
+        self.is_noted().await
     }
 }
 

@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::logs::archive::Archive;
 use crate::logs::claim::Claimant;
-use crate::logs::fixtures::{Faults, Faulty, When, archive_over};
+use crate::logs::fixtures::{Faults, Faulty, Kind, When, archive_over};
 use crate::logs::location::Location;
 use crate::logs::parts::{Composed, LogRange, Piece};
 use crate::logs::store::{self, Identity};
@@ -69,6 +69,12 @@ async fn read(archive: &Archive, uid: &str) -> (Option<String>, Option<String>) 
 
 fn both(text: &str) -> (Option<String>, Option<String>) {
     (Some(text.to_owned()), Some(format!("report of {text}")))
+}
+
+async fn clear(archive: &Archive) {
+    let found: Vec<_> = archive.store.list(None).try_collect().await.unwrap();
+    let keys = found.into_iter().map(|meta| meta.location).collect();
+    archive.remove(keys).await.unwrap();
 }
 
 /// What a stock overlord reads.
@@ -202,6 +208,85 @@ async fn a_crash_while_keys_are_taken_over_loses_nothing() {
                 break;
             }
         }
+    }
+}
+
+/// A task still believes that the keys are its own, which a later one has taken over.
+#[tokio::test]
+async fn a_former_owner_leaves_the_log_of_the_new_one_alone() {
+    let (_folder, archives) = grounds();
+    for (archive, written) in archives.iter().flat_map(|a| [(a, true), (a, false)]) {
+        // Of one of each, as both logs may begin alike.
+        for old_text in ["another", "n"] {
+            clear(archive).await;
+            let (old, new) = (task(archive, "a", "1", 1), task(archive, "a", "2", 2));
+            assert_eq!(old.place(&never).await.unwrap(), Place::Druids);
+            assert_eq!(new.place(&ended).await.unwrap(), Place::Druids);
+            if written {
+                write(&new, "new", &Place::Druids).await;
+            }
+            let piece = Piece::Text(old_text.into());
+            let refused = old.compose(std::slice::from_ref(&piece), &Place::Druids).await;
+            assert!(matches!(refused, Err(ArchiveError::Contended(_))), "{refused:?}");
+            if !written {
+                write(&new, "new", &Place::Druids).await;
+            }
+            assert_eq!(read(archive, "2").await, both("new"));
+            let place = old.place(&ended).await.unwrap();
+            assert_eq!(place, Place::Aside(Rival::Here("task-2".into())));
+            old.compose(&[piece], &place).await.unwrap();
+            assert_eq!(read(archive, "1").await.0.unwrap(), old_text);
+            assert_eq!(read(archive, "2").await, both("new"));
+        }
+    }
+}
+
+/// Operator and sidecar of one task take the keys over at once, and one of them is slow.
+#[tokio::test]
+async fn who_is_late_to_put_a_log_aside_neither_removes_nor_overwrites_another() {
+    let inner = Arc::new(InMemory::new());
+    let archive = archive_over(inner.clone());
+    let first = task(&archive, "a", "1", 1);
+    let place = first.place(&never).await.unwrap();
+    write(&first, "first", &place).await;
+    let faults = Arc::new(Faults::none());
+    faults.hold(Kind::Copy);
+    let slow = archive_over(Arc::new(Faulty::over(inner, faults.clone())));
+    let slow = tokio::spawn(async move { task(&slow, "a", "2", 2).place(&ended).await });
+    faults.until_held().await;
+    let second = task(&archive, "a", "2", 2);
+    assert_eq!(second.place(&ended).await.unwrap(), Place::Druids);
+    write(&second, "second", &Place::Druids).await;
+    faults.let_go();
+    assert_eq!(slow.await.unwrap().unwrap(), Place::Druids);
+    assert_eq!(read(&archive, "1").await, both("first"));
+    assert_eq!(read(&archive, "2").await, both("second"));
+}
+
+/// An operator from before claims archived the log, and this one comes after it.
+#[tokio::test]
+async fn a_task_finds_its_own_log_from_before_claims_where_it_was() {
+    let (_folder, archives) = grounds();
+    for archive in &archives {
+        let log = archive.layout.log("noop").unwrap();
+        archive.put(&log, "of the last one".into()).await.unwrap();
+        let note = archive.layout.composed("1").unwrap();
+        archive.put(&note, "15".into()).await.unwrap();
+        let first = task(archive, "b", "1", 1);
+        assert_eq!(first.place(&never).await.unwrap(), Place::Druids);
+        assert_eq!(read(archive, "1").await.0.unwrap(), "of the last one");
+        assert_eq!(under_the_id(archive).await.unwrap(), "of the last one");
+    }
+}
+
+/// Neither claim nor note says whose it is: a worker of Druid's own wrote it, or a task of another namespace.
+#[tokio::test]
+async fn a_log_of_nobody_is_read_as_nobodys() {
+    let (_folder, archives) = grounds();
+    for archive in &archives {
+        let log = archive.layout.log("noop").unwrap();
+        archive.put(&log, "somebody's".into()).await.unwrap();
+        assert_eq!(read(archive, "1").await, (None, None));
     }
 }
 

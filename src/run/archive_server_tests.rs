@@ -35,6 +35,7 @@ impl Ground {
         }
         ground.put("p/a task: 1/log", LOG).await;
         ground.put("p/a task: 1/report.json", b"{}").await;
+        ground.put("p/.peon/composed/u-1", b"23").await;
         ground
     }
 

@@ -42,6 +42,8 @@ const ONE_FILE: u64 = 512 * 1024;
 const UNANSWERED: Duration = Duration::from_secs(60);
 /// No pod is deleted, made anew under its name, and its container begun within this time of having been seen.
 const JUST_NOW: Duration = Duration::from_secs(2);
+/// A deleted task's log that found no room for so long is read no further: its place and its room are others'.
+const CROWDED: Duration = Duration::from_secs(10);
 /// What the log says where its end may be missing.
 const DELETED: &str =
     "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
@@ -268,12 +270,18 @@ impl Collector<'_> {
         let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;
         // Waited for: room on disk to read into, and a place to upload from. Both give way to nobody in their queues.
         let mut room: Option<BoxFuture<'_, Share>> = None;
+        let mut full_since = None;
         let mut place: Option<BoxFuture<'_, Share>> = None;
         loop {
             if !log.sure && asked.is_none() {
                 asked = Some(Box::pin(self.known_parts()));
             }
             let full = !log.spool.try_grow();
+            if full {
+                full_since.get_or_insert_with(Instant::now);
+            } else {
+                full_since = None;
+            }
             if full && log.spool.pending() == 0 {
                 // The store would take nothing that makes room here.
                 log.let_go(self.limits).await?;
@@ -320,7 +328,19 @@ impl Collector<'_> {
                 part = upload.next() => log.done(part).await?,
                 _ = flush.tick() => due = true,
                 () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
+                () = self.crowded_out(full_since) => return Ok(Ended::Broken),
             }
+        }
+    }
+
+    /// Waits until the task is deleted and its log has found no room for long.
+    async fn crowded_out(&self, full_since: Option<Instant>) {
+        let Some(since) = full_since else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until((since + CROWDED).into()).await;
+        if self.goal.clone().wait_for(|goal| goal.abandoned).await.is_err() {
+            std::future::pending().await
         }
     }
 
@@ -371,7 +391,7 @@ impl Collector<'_> {
         })
     }
 
-    /// Writes a part, however long it takes.
+    /// Writes a part, however long it takes; that of a deleted task until the store has taken nothing for a day.
     async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
@@ -390,12 +410,12 @@ impl Collector<'_> {
         }
     }
 
-    /// Repeats until it works or nobody waits for it any more.
+    /// Repeats until it works, also for a deleted task: nobody has what was read of its log but this process.
     async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(self.tell, || self.goal.borrow().abandoned, action).await
+        insist(self.tell, action).await
     }
 }
 

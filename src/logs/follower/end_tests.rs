@@ -149,3 +149,158 @@ async fn a_task_that_is_deleted_when_its_log_is_there_is_in_the_history_once() {
         .unwrap();
     assert_eq!(entries.len(), 0);
 }
+
+fn later(scene: &Scene, uid: &str) -> LogState {
+    let owner = Owner {
+        namespace: "ns".into(),
+        name: "nightly".into(),
+        uid: uid.into(),
+        task_id: scene.task_id.into(),
+        created: Some(Timestamp::from_second(2).unwrap()),
+    };
+    let ask = KeepLog {
+        attempt: 1,
+        pod: "nightly-1".into(),
+        pod_uid: POD_UID.into(),
+        seen: true,
+        container: "peon".into(),
+        // Nobody waits for a place to read it from.
+        sidecar: true,
+        ended: true,
+        complete: false,
+        last: true,
+    };
+    scene.followers.keep(&owner, &ask).state
+}
+
+/// Waits until this is so.
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let so = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), so).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn a_deleted_task_keeps_its_keys_while_its_log_is_being_read() {
+    const LATER: &str = "5f0c5c0e-7f0a-4b58-9d1f-000000000002";
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let first = scene.archive.of_task("the id", UID).unwrap();
+    until("the keys are claimed", async || {
+        first.archive.read_claim(&first.claim).await.unwrap().is_some()
+    })
+    .await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    until("the later one is archived", async || {
+        matches!(later(&scene, LATER), LogState::Archived { .. })
+    })
+    .await;
+    let LogState::Archived { conflict, .. } = later(&scene, LATER) else {
+        panic!()
+    };
+    assert!(conflict.is_some());
+    drop(lines);
+    until("the first one is archived", async || {
+        first.is_composed().await.unwrap()
+    })
+    .await;
+    assert!(scene.log().await.starts_with("one\n"));
+}
+
+/// The claim that is made while a log is read may still move what stood there when the log is archived.
+#[tokio::test]
+async fn a_log_is_archived_when_its_keys_are_free_and_not_before() {
+    use object_store::ObjectStoreExt;
+    let inner = Arc::new(InMemory::new());
+    inner
+        .put(&"p/the id/log".into(), Bytes::from("a worker's").into())
+        .await
+        .unwrap();
+    let faults = Arc::new(Faults::none());
+    faults.hold(crate::logs::fixtures::Kind::Delete);
+    let store = Arc::new(Faulty::over(inner, faults.clone()));
+    let scene = Scene::over(store, vec![Answer::from(format!("{T1} one\n"))]);
+    let _ = scene.ask(1, false, false);
+    faults.until_held().await;
+    let early = tokio::time::timeout(Duration::from_secs(2), scene.archived(1)).await;
+    faults.let_go();
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(scene.log().await, "one\n");
+    assert!(early.is_err());
+}
+
+/// The watch broke, and the object was gone when it was back.
+#[tokio::test]
+async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let entry = Entry {
+        completed: Timestamp::from_second(1000).unwrap(),
+        record: crate::logs::record::Record {
+            namespace: "ns".into(),
+            name: "nightly".into(),
+            uid: UID.into(),
+            task_id: Some("the id".into()),
+            phase: Some("Succeeded".into()),
+            ..Default::default()
+        },
+    };
+    assert_eq!(scene.followers.record(entry).await.outcome, Ok(()));
+    scene.followers.keep_only(&HashSet::new());
+    drop(lines);
+    let records = async || {
+        let list = scene.archive.list_history("ns", Timestamp::UNIX_EPOCH, 10);
+        let mut records = Vec::new();
+        for entry in list.await.unwrap() {
+            let json = scene.archive.read_history(&entry).await.unwrap().unwrap();
+            records.push(serde_json::from_slice::<crate::logs::record::Record>(&json).unwrap());
+        }
+        records
+    };
+    until("the log is in the history", async || {
+        records().await.iter().any(|r| r.log.is_some())
+    })
+    .await;
+    let records = records().await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].phase.as_deref(), Some("Succeeded"));
+    assert!(records[0].log.as_ref().is_some_and(|log| log.archived));
+}
+
+/// Another process composed the log, and is removing the parts.
+#[tokio::test]
+async fn parts_that_are_gone_from_a_log_that_is_whole_are_no_gap() {
+    let (lines, stream) = futures::channel::mpsc::unbounded::<Result<Bytes, Infallible>>();
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![Answer::from_stream(stream)]);
+    let _ = scene.ask(1, false, false);
+    lines.unbounded_send(Ok(format!("{T1} one\n").into())).unwrap();
+    scene.asked(1).await;
+    let task = scene.archive.of_task("the id", UID).unwrap();
+    until("the keys are claimed", async || {
+        task.archive.read_claim(&task.claim).await.unwrap().is_some()
+    })
+    .await;
+    let mut reader = reader::Reader::new(None);
+    reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
+    let first = PartName::new(1, 0, &chain::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    reader.feed(format!("{T2} two\n").as_bytes(), &mut Vec::new());
+    let second = chain::cursor(Some(&first), 0, reader.mark().unwrap());
+    let second = PartName::new(1, 1, &second).unwrap();
+    task.put_part(&second, "two\n".into()).await.unwrap();
+    task.archive.put(&task.log, "one\ntwo\n".into()).await.unwrap();
+    task.archive.put(&task.composed, "8".into()).await.unwrap();
+    drop(lines);
+    assert_eq!(gaps(&scene.archived(1).await), 0);
+    assert_eq!(scene.log().await, "one\ntwo\n");
+}

@@ -10,6 +10,8 @@ use crate::logs::record::Entry;
 pub(super) struct Farewell {
     /// What is known of the task, once it is gone.
     pub(super) word: Option<LastWord>,
+    /// What the history was given of the task, without its log or with it.
+    pub(super) recorded: Option<Entry>,
     /// The follower has done its work.
     pub(super) over: bool,
 }
@@ -26,6 +28,21 @@ pub enum LastWord {
     Final(Box<Entry>),
     /// The history has it, log and all.
     Recorded,
+}
+
+impl Farewell {
+    /// What the history is to have of a task that is gone when its log is archived; `None` where it has it, or the task is
+    /// not gone.
+    pub(super) fn entry(&self, owner: &Owner) -> Option<Entry> {
+        let deleted = || finish::deleted(owner, Timestamp::now());
+        match self.word.clone()? {
+            LastWord::Recorded => None,
+            LastWord::NoVerdict => Some(deleted()),
+            LastWord::Final(entry) => Some(*entry),
+            // Its verdict may be known all the same: the history is not told another one.
+            LastWord::None => Some(self.recorded.clone().unwrap_or_else(deleted)),
+        }
+    }
 }
 
 impl LastWord {

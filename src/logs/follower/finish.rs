@@ -31,19 +31,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 impl Follower {
     /// Writes report and log; says how it stands with the log then.
     pub(super) async fn archive(&self, mut read: Vec<(u32, Collected)>) -> LogState {
-        let place = match self.insist(|| self.place()).await {
-            Ok(place) => place,
-            Err(error) => return failing(&error),
-        };
         if let Some(report) = read.last_mut().and_then(|(_, c)| c.report.take()) {
             // It is said where it fails, and the log is not held up by a report that no repetition helps.
-            let _ = self.insist(|| self.put_report(&report, &place)).await;
+            let _ = self.insist(|| self.put_report(&report)).await;
         }
         let mut gone = BTreeSet::new();
         loop {
-            match self.insist(|| self.compose(&read, &gone, &place)).await {
-                Ok((Composed::Nothing, _)) => return LogState::Nothing,
-                Ok((Composed::Written(_) | Composed::Before(_), missing)) => {
+            match self.insist(|| self.compose(&read, &gone)).await {
+                Ok((Composed::Nothing, ..)) => return LogState::Nothing,
+                Ok((Composed::Written(_) | Composed::Before(_), missing, place)) => {
                     let read: u32 = read.iter().map(|(_, c)| c.gaps).sum();
                     return self.archived(read + missing, &place);
                 }
@@ -59,11 +55,14 @@ impl Follower {
     }
 
     /// Puts a report into the store, with at most as many in memory as there are uploads.
-    async fn put_report(&self, report: &Report, place: &Place) -> Result<(), ArchiveError> {
+    async fn put_report(&self, report: &Report) -> Result<(), ArchiveError> {
         let _share = self.upload().await;
         match report.read().await {
             Ok(bytes) if bytes.is_empty() => Ok(()),
-            Ok(bytes) => self.archive.put_report(bytes, place).await,
+            Ok(bytes) => {
+                let place = self.place().await?;
+                self.archive.put_report(bytes, &place).await
+            }
             Err(error) => {
                 tracing::warn!(%error, "the spool failed, and a report is lost");
                 Ok(())
@@ -83,7 +82,8 @@ impl Follower {
         }
     }
 
-    /// Where this task's log belongs: an earlier one of the namespace that has ended leaves it the keys of the id.
+    /// Where this task's log belongs: an earlier one of the namespace that has ended leaves it the keys of the id. Asked
+    /// before each try to write, as a later one may take them over between two.
     pub(super) async fn place(&self) -> Result<Place, ArchiveError> {
         let ended = |claim: Claim| -> BoxFuture<'_, bool> { self.has_ended(claim).boxed() };
         self.archive.place(&ended).await
@@ -94,17 +94,21 @@ impl Follower {
             // The one that is there now has more right to them.
             return false;
         }
+        if self.shared.writers.contains(&claim.uid) {
+            // Its object may be gone, and its log still be written.
+            return false;
+        }
         // A name is one task's at a time, and this one has it.
         claim.name == self.owner.name || has_ended(&self.shared, &self.owner, &claim).await
     }
 
-    /// Composes the log of what is in the store and of what this process has; says in how many places parts are gone.
+    /// Composes the log of what is in the store and of what this process has; says in how many places parts are gone, and
+    /// where the log is.
     async fn compose(
         &self,
         read: &[(u32, Collected)],
         gone: &BTreeSet<PartName>,
-        place: &Place,
-    ) -> Result<(Composed, u32), ArchiveError> {
+    ) -> Result<(Composed, u32, Place), ArchiveError> {
         let mut parts = self.archive.parts().await?;
         parts.retain(|part| !gone.contains(&part.name));
         let known: BTreeMap<u32, &Collected> = read.iter().map(|(n, c)| (*n, c)).collect();
@@ -131,8 +135,13 @@ impl Follower {
         }
         // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
         let _share = self.upload().await;
-        let composed = self.archive.compose(&pieces, place).await?;
-        Ok((composed, missing))
+        let place = self.place().await?;
+        let composed = self.archive.compose(&pieces, &place).await?;
+        if matches!(composed, Composed::Before(_)) {
+            // The log that is there has what was missing here: the parts are being removed after it.
+            missing = 0;
+        }
+        Ok((composed, missing, place))
     }
 }
 

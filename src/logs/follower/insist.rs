@@ -13,15 +13,11 @@ pub(super) const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
 /// Says that the store fails, or works again.
 pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
 
-/// Repeats what a store refuses, less and less often, until it works or nobody waits for it any more, at most for a day.
+/// Repeats what a store refuses, less and less often, until it works, at most for a day.
 ///
 /// # Errors
-/// The last one, when nobody waits any more, or no repetition helps.
-pub async fn insist<T, F>(
-    tell: Tell<'_>,
-    abandoned: impl Fn() -> bool,
-    action: impl Fn() -> F,
-) -> Result<T, ArchiveError>
+/// The last one, after a day, or when no repetition helps.
+pub async fn insist<T, F>(tell: Tell<'_>, action: impl Fn() -> F) -> Result<T, ArchiveError>
 where
     F: Future<Output = Result<T, ArchiveError>>,
 {
@@ -41,10 +37,7 @@ where
                 tell(Err(error.to_string()));
                 tracing::warn!(%error, "the store of logs failed");
                 let given_up = began.elapsed() > GIVE_UP;
-                if abandoned()
-                    || given_up
-                    || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_))
-                {
+                if given_up || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
                     return Err(error);
                 }
             }

@@ -11,6 +11,7 @@ pub mod reader;
 pub mod source;
 pub mod spool;
 mod taken;
+mod writers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
 pub use self::farewell::LastWord;
 use self::insist::insist;
 use self::source::Source;
+use self::writers::{Writer, Writers};
 use crate::logs::archive::{Archive, ArchiveError};
 use crate::logs::claim::Claimant;
 use crate::logs::journal::Journal;
@@ -83,6 +86,7 @@ struct Shared {
     /// Of those who ask the store whether a log was archived before this process began.
     looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
+    writers: Writers,
     wake: Wake,
 }
 
@@ -122,6 +126,7 @@ impl Followers {
             places,
             looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
+            writers: Writers::default(),
             wake,
         }))
     }
@@ -155,6 +160,9 @@ impl Followers {
 
     /// Puts a finished task into the history; fast, whatever the store does.
     pub async fn record(&self, entry: Entry) -> Recorded {
+        if let Some(job) = self.0.jobs.lock().get(&entry.record.uid) {
+            job.farewell.lock().recorded = Some(entry.clone());
+        }
         let recorded = self.0.journal.put(entry).await;
         if recorded.outcome.is_err() {
             self.0.limits.metrics.failure();
@@ -231,6 +239,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
                 owner: owner.clone(),
                 archive,
                 goal,
+                writer: Some(shared.writers.begin(&owner.uid)),
             };
             tokio::spawn(follower.run());
         }
@@ -257,6 +266,8 @@ struct Follower {
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
+    /// Until its log is written: the keys of its id are not taken over before.
+    writer: Option<Writer>,
 }
 
 impl Follower {
@@ -276,7 +287,7 @@ impl Follower {
             };
             return self.end(state).await;
         }
-        self.claim();
+        let claiming = self.claim();
         // Kept until the last log is archived: what is left of it is in memory.
         let mut reading = None;
         loop {
@@ -293,6 +304,10 @@ impl Follower {
                 }
             };
             let Some((number, ask)) = next else { break };
+            // The report is the last attempt's, and those before it keep room that this one may wait for.
+            for (_, before) in &mut read {
+                before.report = None;
+            }
             let collected = if ask.sidecar {
                 self.say(LogState::Collecting);
                 let Some(collected) = self.await_sidecar(number).await else {
@@ -312,48 +327,41 @@ impl Follower {
                 }
                 collected
             };
-            // The report is the last attempt's.
-            for (_, before) in &mut read {
-                before.report = None;
-            }
             read.push((number, collected));
             let done = |g: &Goal| g.last || g.abandoned || g.attempts.len() > read.len();
             if self.goal.wait_for(done).await.is_err() {
                 return;
             }
         }
+        // What it moves, it must not move when the log is there.
+        let _ = claiming.await;
         let state = self.archive(read).await;
         drop(reading);
         self.end(state).await;
     }
 
-    async fn end(self, state: LogState) {
+    async fn end(mut self, state: LogState) {
+        self.writer = None;
         self.say(state.clone());
-        let word = {
+        let entry = {
             let mut farewell = self.farewell.lock();
             farewell.over = true;
-            farewell.word.clone()
+            farewell.entry(&self.owner)
         };
-        let Some(word) = word else {
-            return;
-        };
-        let entry = match word {
-            LastWord::Final(entry) => *entry,
-            LastWord::Recorded => return,
-            LastWord::None | LastWord::NoVerdict => finish::deleted(&self.owner, Timestamp::now()),
-        };
-        finish::record_gone(&self.shared, entry, &state).await;
+        if let Some(entry) = entry {
+            finish::record_gone(&self.shared, entry, &state).await;
+        }
     }
 
     /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
     /// one gets them. A store that fails is asked again at the end.
-    fn claim(&self) {
+    fn claim(&self) -> JoinHandle<()> {
         let archive = self.archive.clone();
         tokio::spawn(async move {
             if let Err(error) = archive.place(&place::never).await {
                 tracing::debug!(%error, "the keys of an id are not claimed yet");
             }
-        });
+        })
     }
 
     /// A place to read from, as soon as its namespace may have one.
@@ -461,7 +469,7 @@ impl Follower {
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(&|said| self.tell(said), || false, action).await
+        insist(&|said| self.tell(said), action).await
     }
 
     fn tell(&self, said: Result<(), String>) {

@@ -43,16 +43,20 @@ struct Tenants {
 
 impl Tenants {
     fn new(places: u64, faults: Arc<Faults>) -> Self {
+        Self::with_budget(BUDGET, places, faults)
+    }
+
+    fn with_budget(most: u64, places: u64, faults: Arc<Faults>) -> Self {
         let archive = archive_over(Arc::new(Faulty::over(Arc::new(InMemory::new()), faults)));
         let (pods, asked, woken): (Pods, Arc<Mutex<Vec<String>>>, _) =
             (Pods::default(), Arc::default(), Arc::new(Notify::new()));
-        let budget = Shares::fair(BUDGET);
+        let budget = Shares::fair(most);
         let limits = Limits {
             flush: Duration::from_secs(1),
             most: 1 << 30,
             disk: Disk {
                 folder: std::env::temp_dir(),
-                most: BUDGET,
+                most,
                 budget: budget.clone(),
             },
             uploads: Shares::fair(2),
@@ -78,13 +82,21 @@ impl Tenants {
 
     /// A pod wrote this, and ends when what is returned is closed.
     fn wrote(&self, namespace: &str, name: &str, log: &[u8]) -> Arc<Semaphore> {
+        self.wrote_in(namespace, name, 1, log)
+    }
+
+    fn wrote_in(&self, namespace: &str, name: &str, attempt: u32, log: &[u8]) -> Arc<Semaphore> {
         let end = Arc::new(Semaphore::new(0));
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}-1/log");
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}-{attempt}/log");
         self.pods.lock().insert(path, (stream(log), end.clone()));
         end
     }
 
     fn ask(&self, namespace: &str, name: &str, ended: bool) -> LogState {
+        self.ask_for(namespace, name, 1, (ended, ended))
+    }
+
+    fn ask_for(&self, namespace: &str, name: &str, attempt: u32, (ended, last): (bool, bool)) -> LogState {
         let owner = Owner {
             namespace: namespace.into(),
             name: name.into(),
@@ -93,15 +105,15 @@ impl Tenants {
             created: None,
         };
         let ask = KeepLog {
-            attempt: 1,
-            pod: format!("{name}-1"),
-            pod_uid: format!("{name}-1"),
+            attempt,
+            pod: format!("{name}-{attempt}"),
+            pod_uid: format!("{name}-{attempt}"),
             seen: true,
             container: "peon".into(),
             sidecar: false,
             ended,
             complete: false,
-            last: ended,
+            last,
         };
         self.followers.keep(&owner, &ask).state
     }
@@ -298,4 +310,102 @@ async fn what_waits_for_a_store_has_a_bound() {
     tenants
         .until("something is kept", || tenants.budget.free() == BUDGET)
         .await;
+}
+
+/// Bytes that no compression makes shorter.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// The report of an attempt that another one follows is nobody's.
+#[tokio::test]
+async fn the_report_of_an_earlier_attempt_takes_no_room_from_the_next_one() {
+    let tenants = Tenants::with_budget(2 * PIECE, 2, Arc::new(Faults::none()));
+    let first = [b"one\n".as_slice(), &block(&noise(200_000))].concat();
+    tenants.wrote_in("ns", "nightly", 1, &first).close();
+    let report = b"{\"rows\": 2}";
+    let second = [b"two\n".as_slice(), &block(report)].concat();
+    tenants.wrote_in("ns", "nightly", 2, &second).close();
+    let _ = tenants.ask_for("ns", "nightly", 1, (true, false));
+    let ask = || tenants.ask_for("ns", "nightly", 2, (true, true));
+    let archived = async {
+        while !matches!(ask(), LogState::Archived { gaps: 0, .. }) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), archived).await;
+    assert!(waited.is_ok(), "{:?}, free {}", ask(), tenants.budget.free());
+    assert_eq!(tenants.report("ns", "nightly").await.unwrap(), report.as_slice());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_store_is_kept_when_the_task_is_deleted() {
+    for began_down in [true, false] {
+        let faults = Arc::new(if began_down {
+            Faults::down()
+        } else {
+            Faults::none()
+        });
+        let tenants = Tenants::new(2, faults.clone());
+        let long = ("x".repeat(99) + "\n").repeat(21_000);
+        if !began_down {
+            tenants.wrote("ns", "other", b"one\n").close();
+            assert_eq!(tenants.archived("ns", "other").await, 0);
+        }
+        let end = tenants.wrote("ns", "long", long.as_bytes());
+        let _ = tenants.ask("ns", "long", false);
+        tenants
+            .until("it is not read", || {
+                tenants.asked.lock().iter().any(|p| p.contains("long"))
+            })
+            .await;
+        faults.fail();
+        tenants
+            .until("it is not read", || tenants.budget.free() <= BUDGET - 4 * PIECE)
+            .await;
+        tenants.followers.gone(&uid("ns", "long"), LastWord::NoVerdict);
+        end.close();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        faults.up();
+        let task = tenants.archive.of_task("long", &uid("ns", "long")).unwrap();
+        let composed = async {
+            while !task.is_composed().await.unwrap() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, composed).await.unwrap();
+        let log = tenants.log("ns", "long").await;
+        assert!(log.starts_with(long.as_bytes()), "{} bytes", log.len());
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_task_that_finds_no_room_gives_its_place_back() {
+    let tenants = Tenants::with_budget(2 * PIECE, 2, Arc::new(Faults::none()));
+    let others = tenants.budget.try_acquire("ns", PIECE).unwrap();
+    let _open = tenants.wrote("ns", "nightly", b"one\n");
+    let _ = tenants.ask("ns", "nightly", false);
+    tenants
+        .until("nobody reads", || !tenants.asked.lock().is_empty())
+        .await;
+    let uid = uid("ns", "nightly");
+    tenants.followers.gone(&uid, LastWord::NoVerdict);
+    let task = tenants.archive.of_task("nightly", &uid).unwrap();
+    let composed = async {
+        while !task.is_composed().await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), composed).await;
+    assert!(waited.is_ok());
+    let log = tenants.log("ns", "nightly").await;
+    assert!(log.starts_with(b"[peon-operator] the end of the log may be missing"));
+    drop(others);
 }
