@@ -326,15 +326,9 @@ impl Follower {
             farewell.over = true;
             farewell.word.clone()
         };
-        let Some(word) = word else {
-            return;
-        };
-        let entry = match word {
-            LastWord::Final(entry) => *entry,
-            LastWord::Recorded => return,
-            LastWord::None | LastWord::NoVerdict => finish::deleted(&self.owner, Timestamp::now()),
-        };
-        finish::record_gone(&self.shared, entry, &state).await;
+        if let Some(entry) = word.and_then(|word| word.at_end(&self.owner)) {
+            finish::record_gone(&self.shared, entry, &state).await;
+        }
     }
 
     /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
