@@ -81,3 +81,16 @@ pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container"
 
 /// Name of the container that runs the peon, unless the template names another.
 pub const PEON_CONTAINER: &str = "peon";
+
+/// The labels of a PeonTask that are read from it.
+pub const LABELS_READ: [&str; 2] = [LABEL_MIDDLE_MANAGER, LABEL_IDENTITY];
+
+/// The annotations of a PeonTask that are read from it.
+pub const ANNOTATIONS_READ: [&str; 6] = [
+    ANNOTATION_OVERLORD,
+    ANNOTATION_TASK_ID,
+    ANNOTATION_TASK_TYPE,
+    ANNOTATION_DATA_SOURCE,
+    ANNOTATION_AVAILABILITY_GROUP,
+    ANNOTATION_REQUIRED_CAPACITY,
+];

@@ -18,7 +18,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::api::{ANNOTATION_CONTAINER, PeonTask, PeonTemplate, VirtualMiddleManager};
+use crate::api::{
+    ANNOTATION_CONTAINER, ANNOTATIONS_READ, LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
+};
 use crate::run::metrics::Metrics;
 
 /// Objects in one answer to a list. An API server takes objects of about 1.5 MB each: a page of the usual 500 would be
@@ -31,8 +33,11 @@ const LARGEST_OPTIONS: usize = 256 << 10;
 /// Annotation in which kubectl keeps the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What labels and annotations begin with that we read.
-const OURS: &str = "peon.dev/";
+/// Most bytes of the value of a label or annotation that is kept: a datasource of 255 characters may have 1020, and an
+/// availability group that is made of one a few more.
+const LONGEST_VALUE: usize = 2048;
+/// Most bytes of all names in a reference to an owner. No name of an object has more than 253.
+const LONGEST_OWNER: usize = 1024;
 
 /// What every watch of ours begins with: a most recent list, in small pages.
 #[must_use]
@@ -45,32 +50,78 @@ pub trait Readable: Resource<DynamicType = ()> + DeserializeOwned {
     /// Most bytes of JSON that are decoded.
     const LARGEST: usize = usize::MAX;
 
+    /// Drops what nobody reads of its metadata, which anybody who may write the object can make as large as the API server
+    /// takes it. Of an object that cannot be read this is what is kept.
+    fn prune(metadata: &mut ObjectMeta) {
+        drop_unread(metadata);
+    }
+
     /// Drops what nobody reads, as soon as the object is decoded: no page of whole objects is ever in memory.
     ///
     /// # Errors
     /// What of the object is beyond its bounds, so that it is not kept.
     fn keep(&mut self) -> Result<(), String> {
-        drop_unread(self.meta_mut());
+        Self::prune(self.meta_mut());
         Ok(())
     }
 }
 
 fn drop_unread(metadata: &mut ObjectMeta) {
     metadata.managed_fields = None;
+    metadata.finalizers = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }
 }
 
+/// Leaves what identifies the object, its times, and these labels and annotations.
+fn reduce(metadata: &mut ObjectMeta, labels: &[&str], annotations: &[&str]) {
+    let only = |map: Option<BTreeMap<String, String>>, names: &[&str]| {
+        let mut map = map?;
+        map.retain(|name, value| names.contains(&name.as_str()) && value.len() <= LONGEST_VALUE);
+        (!map.is_empty()).then_some(map)
+    };
+    let whole = std::mem::take(metadata);
+    *metadata = ObjectMeta {
+        name: whole.name,
+        namespace: whole.namespace,
+        uid: whole.uid,
+        resource_version: whole.resource_version,
+        generation: whole.generation,
+        creation_timestamp: whole.creation_timestamp,
+        deletion_timestamp: whole.deletion_timestamp,
+        deletion_grace_period_seconds: whole.deletion_grace_period_seconds,
+        labels: only(whole.labels, labels),
+        annotations: only(whole.annotations, annotations),
+        ..ObjectMeta::default()
+    };
+}
+
+/// Leaves of a PeonTask's metadata what is read.
+pub fn reduce_task(metadata: &mut ObjectMeta) {
+    reduce(metadata, &LABELS_READ, &ANNOTATIONS_READ);
+}
+
+/// Leaves of a pod's metadata what is read, and with it the owner that controls it.
+pub fn reduce_pod(metadata: &mut ObjectMeta) {
+    let owners = metadata.owner_references.take();
+    reduce(metadata, &[], &[ANNOTATION_CONTAINER]);
+    metadata.owner_references = owners.and_then(controller);
+}
+
+fn controller(owners: Vec<OwnerReference>) -> Option<Vec<OwnerReference>> {
+    let owner = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+    let size = owner.api_version.len() + owner.kind.len() + owner.name.len() + owner.uid.len();
+    (size <= LONGEST_OWNER).then(|| vec![owner])
+}
+
 impl Readable for PeonTask {
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce_task(metadata);
+    }
+
     fn keep(&mut self) -> Result<(), String> {
-        drop_unread(&mut self.metadata);
-        for map in [&mut self.metadata.labels, &mut self.metadata.annotations]
-            .into_iter()
-            .flatten()
-        {
-            map.retain(|name, _| name.starts_with(OURS));
-        }
+        Self::prune(&mut self.metadata);
         if let Some(task) = &mut self.spec.task {
             task.drop_beyond();
         }
@@ -78,6 +129,8 @@ impl Readable for PeonTask {
         if self.is_final() {
             self.spec.task = None;
             self.spec.task_json = None;
+            self.spec.task_from = None;
+            self.spec.resources = None;
             self.spec.java_opts = Vec::new();
         }
         let options: usize = self.spec.java_opts.iter().map(String::len).sum();
@@ -92,20 +145,32 @@ impl Readable for PeonTask {
 
 impl Readable for PeonTemplate {
     const LARGEST: usize = LARGEST_TEMPLATE;
+
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce(metadata, &[], &[]);
+    }
 }
 
-impl Readable for VirtualMiddleManager {}
+impl Readable for VirtualMiddleManager {
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce(metadata, &[], &[]);
+    }
+}
 
-impl Readable for Deployment {}
+impl Readable for Deployment {
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce_pod(metadata);
+    }
+}
 
 impl Readable for Pod {
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce_pod(metadata);
+    }
+
     /// Keeps what the evidence about a pod is read from.
     fn keep(&mut self) -> Result<(), String> {
-        drop_unread(&mut self.metadata);
-        self.metadata.labels = None;
-        if let Some(annotations) = &mut self.metadata.annotations {
-            annotations.retain(|name, _| name == ANNOTATION_CONTAINER);
-        }
+        Self::prune(&mut self.metadata);
         self.spec = self.spec.take().map(|spec| PodSpec {
             node_name: spec.node_name,
             termination_grace_period_seconds: spec.termination_grace_period_seconds,
@@ -125,7 +190,7 @@ pub struct Guarded<K>(pub Result<K, Unreadable>);
 pub struct Unreadable {
     /// Why. No value of the object is quoted: it may be secret.
     pub error: String,
-    /// Its metadata; only name, namespace, uid and version where not even that can be read.
+    /// What is read of its metadata; only name, namespace, uid and version where not even that can be read.
     pub metadata: ObjectMeta,
     /// Its `status.reason`, where there is one.
     pub reason: Option<String>,
@@ -146,7 +211,11 @@ impl<K: Readable> Guarded<K> {
                 .map_err(|e| why(&e))
                 .and_then(|mut object| object.keep().map(|()| object))
         };
-        Self(object.map_err(|error| Unreadable::of(json, error)))
+        Self(object.map_err(|error| {
+            let mut unreadable = Unreadable::of(json, error);
+            K::prune(&mut unreadable.metadata);
+            unreadable
+        }))
     }
 
     /// Names and counts the object where it cannot be read.
@@ -299,7 +368,7 @@ struct Identity {
 
 impl From<Known> for ObjectMeta {
     fn from(known: Known) -> Self {
-        let mut metadata = Self {
+        Self {
             name: known.name,
             namespace: known.namespace,
             uid: known.uid,
@@ -311,9 +380,7 @@ impl From<Known> for ObjectMeta {
             annotations: known.annotations,
             owner_references: known.owner_references,
             ..Self::default()
-        };
-        drop_unread(&mut metadata);
-        metadata
+        }
     }
 }
 
@@ -366,6 +433,9 @@ pub fn why(error: &serde_json::Error) -> String {
     }
 }
 
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod kept_tests;
 #[cfg(test)]
 #[path = "decode_tests.rs"]
 mod tests;

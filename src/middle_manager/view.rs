@@ -15,7 +15,7 @@ use crate::api::{
     PeonTaskStatus,
 };
 use crate::druid::worker::{TaskFacts, TaskLocation};
-use crate::kube::decode::{Guarded, Readable};
+use crate::kube::decode::{self, Guarded, Readable};
 use crate::task::pod::PORT_NUMBER;
 
 /// A PeonTask without its payload.
@@ -43,9 +43,17 @@ pub struct SpecView {
     pub suspend: bool,
 }
 
-impl Readable for TaskView {}
+impl Readable for TaskView {
+    fn prune(metadata: &mut ObjectMeta) {
+        decode::reduce_task(metadata);
+    }
+}
 
-impl Readable for PodView {}
+impl Readable for PodView {
+    fn prune(metadata: &mut ObjectMeta) {
+        decode::reduce_pod(metadata);
+    }
+}
 
 impl From<PeonTask> for TaskView {
     fn from(task: PeonTask) -> Self {

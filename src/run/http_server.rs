@@ -66,15 +66,22 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
                 continue;
             }
         };
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a handler panicked: its connection was closed, and the others go on");
+            }
+        }
         open.make_room(bounds.connections);
         number += 1;
         let (routes, entry) = (routes.clone(), open.clone());
         let mut open = open.0.lock();
         // It cannot end before it is entered.
         let handle = connections.spawn(async move {
+            // Made here: what is dropped before it began, while the entry is being made, must not take it out.
+            let _entered = Entered { open: entry, number };
             answer(stream, routes, bounds).await;
-            entry.0.lock().remove(&number);
         });
         open.insert(number, (peer.ip(), handle));
     }
@@ -108,6 +115,18 @@ impl Open {
             tracing::debug!(%peer, "{most} connections are open: an old one is closed for a new one");
             connection.abort();
         }
+    }
+}
+
+/// Takes a connection out when it ends, even by a panic.
+struct Entered {
+    open: Open,
+    number: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.open.0.lock().remove(&self.number);
     }
 }
 

@@ -14,7 +14,8 @@ async fn port(bounds: Bounds) -> (SocketAddr, JoinSet<()>) {
     let address = listener.local_addr().unwrap();
     let health = Health::new(Metrics::default());
     let large = axum::routing::get(async || vec![b'x'; 64 << 20]);
-    let routes = health.routes().route("/large", large);
+    let panics = axum::routing::get(async || -> &str { panic!("a handler that fails") });
+    let routes = health.routes().route("/large", large).route("/panics", panics);
     let mut served = JoinSet::new();
     served.spawn(serve(listener, routes, bounds));
     (address, served)
@@ -173,4 +174,21 @@ fn only_loopback_is_this_machine() {
     ] {
         assert_eq!(is_local(host), local, "{host}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_whose_handler_panicked_takes_no_place() {
+    let bounds = Bounds {
+        connections: 2,
+        ..PROBES
+    };
+    let (address, _served) = port(bounds).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    assert_eq!(ask(address, &PROBE.replace("livez", "panics")).await, "");
+    let answer = ask(address, PROBE).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    // It was not closed for the one before: there was room.
+    idle.write_all(PROBE.as_bytes()).await.unwrap();
+    let answer = said(idle).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
 }

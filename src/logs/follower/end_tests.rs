@@ -304,3 +304,61 @@ async fn parts_that_are_gone_from_a_log_that_is_whole_are_no_gap() {
     assert_eq!(gaps(&scene.archived(1).await), 0);
     assert_eq!(scene.log().await, "one\ntwo\n");
 }
+
+/// A stream of a log that fails whoever reads it, once it is told to.
+fn failing(until: Arc<Notify>) -> Answer {
+    Answer::from_stream(futures::stream::once(async move {
+        until.notified().await;
+        panic!("a follower that fails");
+        #[expect(unreachable_code, reason = "it says what the stream is of")]
+        Ok::<Bytes, Infallible>(Bytes::new())
+    }))
+}
+
+async fn until_idle(scene: &Scene) {
+    let idle = async {
+        while scene.followers.is_busy(UID) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), idle).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_follower_that_panicked_is_not_busy_and_the_task_that_is_gone_is_in_the_history() {
+    let fails = Arc::new(Notify::new());
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![failing(fails.clone())]);
+    let _ = scene.ask(1, false, false);
+    scene.asked(1).await;
+    fails.notify_one();
+    until_idle(&scene).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    let log = recorded(&scene).await.log.unwrap();
+    assert_eq!(log.reason, "GaveUp");
+}
+
+#[tokio::test]
+async fn a_follower_that_panics_when_its_task_is_gone_tells_the_history_of_it() {
+    let fails = Arc::new(Notify::new());
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![failing(fails.clone())]);
+    let _ = scene.ask(1, false, false);
+    scene.asked(1).await;
+    scene.followers.gone(UID, LastWord::NoVerdict);
+    fails.notify_one();
+    assert_eq!(recorded(&scene).await.reason.as_deref(), Some("Deleted"));
+}
+
+/// It is asked for again then, and the log is read anew.
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_follower_panicked_is_woken() {
+    let fails = Arc::new(Notify::new());
+    let scene = Scene::over(Arc::new(InMemory::new()), vec![failing(fails.clone())]);
+    let _ = scene.ask(1, false, false);
+    scene.asked(1).await;
+    // It said that it reads.
+    scene.woken.notified().await;
+    fails.notify_one();
+    until_idle(&scene).await;
+    let woken = tokio::time::timeout(Duration::from_secs(120), scene.woken.notified());
+    woken.await.unwrap();
+}

@@ -1,9 +1,15 @@
 //! What the history is told of a task that is gone, and by whom.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Owner, finish};
+use super::{Follower, Owner, finish};
 use crate::logs::record::Entry;
+use crate::logs::state::LogState;
+
+/// After a follower panicked. It may do so again.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// Who of the two that may end a job last tells the history of a task that is gone.
 #[derive(Debug, Default)]
@@ -54,5 +60,43 @@ impl LastWord {
             Self::NoVerdict => Some(finish::deleted(owner, Timestamp::now())),
             Self::Final(entry) => Some(*entry),
         }
+    }
+}
+
+impl Drop for Follower {
+    /// A panic is the end of the work, too: the history hears of a task that is gone, and one that is there is looked at
+    /// again.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let (is_gone, entry) = {
+            let mut farewell = self.farewell.lock();
+            if std::mem::replace(&mut farewell.over, true) {
+                return;
+            }
+            (farewell.word.is_some(), farewell.entry(&self.owner))
+        };
+        tracing::error!(
+            namespace = self.owner.namespace,
+            task = self.owner.name,
+            "what reads the log of a task panicked"
+        );
+        let state = LogState::Failing {
+            message: "reading the log failed in the operator itself: please report this".to_owned(),
+        };
+        self.state.lock().clone_from(&state);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (shared, owner) = (self.shared.clone(), self.owner.clone());
+        runtime.spawn(async move {
+            if let Some(entry) = entry {
+                finish::record_gone(&shared, entry, &state).await;
+            } else if !is_gone {
+                tokio::time::sleep(AFTER_PANIC).await;
+                (shared.wake)(&owner.namespace, &owner.name);
+            }
+        });
     }
 }

@@ -44,14 +44,11 @@ use crate::logs::task_archive::TaskArchive;
 const UNDECIDED: Duration = Duration::from_secs(2);
 /// After a spool failed.
 const SPOOL_RETRY: Duration = Duration::from_secs(10);
-
 /// How many tasks that had ended before are looked for in the store at the same time, after a start.
 const LOOKS: u64 = 32;
-
 /// What the log says at its end where the sidecar did not say that it was all.
 const UNSAID: &str =
     "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
-
 /// What the log says where the operator's disk failed until the task was deleted.
 const UNREAD: &str = "\n[peon-operator] the end of the log is missing: it could not be kept on disk\n";
 
