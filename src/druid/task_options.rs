@@ -160,6 +160,10 @@ fn advanced(rest: &str, scope: Scope) -> Result<(), &'static str> {
     let Some((name, value)) = rest.split_once('=') else {
         return Err(UNKNOWN);
     };
+    // Java also takes text behind a colon: `OnError:=…`, `StartFlightRecording:filename=…`.
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(UNKNOWN);
+    }
     // A file or a command may be called by a number.
     if is_number(value) && !TEXTS.contains(&name) && !name.ends_with("File") {
         return sizing(true);

@@ -100,6 +100,17 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:Flags=1", READS),
         ("-XX:VMOptionsFile=1", READS),
         ("-XX:OnError=1", RUNS),
+        ("-XX:FlightRecorderOptions=1", WRITES),
+        // Text may follow a colon, and a number stand at its end.
+        ("-XX:StartFlightRecording:filename=1", WRITES),
+        ("-XX:StartFlightRecording:maxsize=1g", WRITES),
+        ("-XX:FlightRecorderOptions:repository=1", WRITES),
+        ("-XX:OnError:=1", RUNS),
+        ("-XX:OnOutOfMemoryError:=1", RUNS),
+        ("-XX:VMOptionsFile:=1", READS),
+        ("-XX:Flags:=1", READS),
+        ("-XX:=1", UNKNOWN),
+        ("-XX:Max HeapSize=1", NO_OPTION),
         ("-XX:+ReadVMOptionsFile", READS),
         (
             "-XX:CompileCommandFile=/peon-properties/runtime.properties",

@@ -88,7 +88,13 @@ pub(super) const WORDS: [&str; 6] = [
     "VerifyGCType",
 ];
 /// `-XX` options that take text, of which a number is one; besides those that end with `File`.
-pub(super) const TEXTS: [&str; 4] = ["Flags", "OnError", "OnOutOfMemoryError", "StartFlightRecording"];
+pub(super) const TEXTS: [&str; 5] = [
+    "Flags",
+    "OnError",
+    "OnOutOfMemoryError",
+    "StartFlightRecording",
+    "FlightRecorderOptions",
+];
 /// `-XX` options that name a file, which may be one of the pod's scratch space.
 pub(super) const FILES: [&str; 2] = ["HeapDumpPath", "ErrorFile"];
 
