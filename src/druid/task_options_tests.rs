@@ -71,6 +71,9 @@ fn what_does_no_harm_is_taken_where_more_than_sizes_may_be_given() {
         "-XX:NativeMemoryTracking=summary",
         "-XX:ShenandoahGCHeuristics=compact",
         "-XX:HeapDumpPath=/peon/tmp/heap.hprof",
+        "-XX:HeapDumpPath=/peon/tmp",
+        "-XX:HeapDumpPath=/tmp",
+        "-XX:HeapDumpPath=/tmp/",
         "-XX:ErrorFile=/tmp/hs_err_%p.log",
         "-XX:+PrintFlagsFinal",
         "-XX:-EnableDynamicAgentLoading",
@@ -158,6 +161,8 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:ErrorFile=/var/lib/x", WRITES),
         ("-XX:HeapDumpPath=/mnt/shared/x", WRITES),
         ("-XX:HeapDumpPath=/tmp/../mnt/x", WRITES),
+        ("-XX:HeapDumpPath=/tmpx", WRITES),
+        ("-XX:HeapDumpPath=/peon", WRITES),
         ("-XX:StartFlightRecording=filename=/mnt/x", WRITES),
         ("-XX:ArchiveClassesAtExit=/mnt/x", WRITES),
         ("-XX:+AutoCreateSharedArchive", WRITES),
@@ -188,6 +193,31 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
     }
 }
 
+/// What Druid ships for its peons (`druid.indexer.runner.javaOptsArray`), and what Java 17 needs besides.
+#[test]
+fn what_druid_gives_its_peons_is_taken() {
+    let shipped = [
+        "-server",
+        "-Xms1g",
+        "-Xmx1g",
+        "-XX:MaxDirectMemorySize=1g",
+        "-Duser.timezone=UTC",
+        "-Dfile.encoding=UTF-8",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager",
+    ];
+    for scope in [Scope::Sizing, Scope::Harmless] {
+        assert_eq!(first_refused(shipped, scope), None, "{scope:?}");
+    }
+    let usual = include_str!("../../e2e/druid/jvm.config");
+    assert_eq!(first_refused(usual.lines(), Scope::Harmless), None);
+    for option in usual.lines() {
+        let sizes = !option.starts_with("--add") && !option.contains("tmpdir");
+        let said = (!sizes).then_some(NOT_SIZING);
+        assert_eq!(why(option, Scope::Sizing), said, "{option}");
+    }
+}
+
 #[test]
 fn properties_that_do_harm_are_refused() {
     for (definition, reason) in [
@@ -203,6 +233,8 @@ fn properties_that_do_harm_are_refused() {
         ("log4j2.formatMsgNoLookups=false", READS),
         ("LOG4J_CONFIGURATION_FILE=/x", READS),
         ("java.util.logging.config.file=/x", READS),
+        ("java.util.logging.manager=org.example.Manager", READS),
+        ("java.util.logging.manager=", READS),
         (
             "org.apache.commons.logging.simplelog.log.org.apache.http.wire=DEBUG",
             PRINTS,

@@ -227,6 +227,9 @@ pub(super) const OF_JAVA: [&str; 8] = [
     "jdk.nio.maxCachedBufferSize",
 ];
 
+/// How Java's own log goes where Druid's does: it stands in what Druid ships for its peons, and is taken exactly so.
+pub(super) const LOG_MANAGER: &str = "java.util.logging.manager=org.apache.logging.log4j.jul.LogManager";
+
 /// Properties by which a JVM and its buffers are sized, and two that every peon is given.
 pub(super) const SIZING_PROPERTIES: [&str; 4] = [
     "druid.server.http.numThreads",
