@@ -1,4 +1,4 @@
-use super::lists::{LISTENS, PRINTS, REDIRECTS, REPLACES, RUNS};
+use super::lists::{HIDES, LISTENS, PRINTS, REDIRECTS, REPLACES, RUNS};
 use super::*;
 
 fn why(option: &str, scope: Scope) -> Option<&'static str> {
@@ -86,7 +86,7 @@ fn what_does_no_harm_is_taken_where_more_than_sizes_may_be_given() {
         "-Xlog:gc*",
         "--add-opens=a/b=c",
         "-XX:+PrintFlagsFinal",
-        "-Ddruid.zk.service.host=x",
+        "-Ddruid.segment.writeOutMediumFactory.type=onHeapMemory",
     ] {
         assert_eq!(why(option, Scope::Sizing), Some(NOT_SIZING), "{option}");
     }
@@ -146,6 +146,8 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:JVMCILibPath=/x", LOADS),
         ("-XX:+EnableJVMCI", LOADS),
         ("-XX:+EnableDynamicAgentLoading", LOADS),
+        // Memory that runs out, told as a death without a cause.
+        ("-XX:+CrashOnOutOfMemoryError", HIDES),
         // Something else than the peon.
         ("-jar", REPLACES),
         ("-m", REPLACES),
@@ -256,6 +258,13 @@ fn properties_that_do_harm_are_refused() {
         ("sun.misc.URLClassPath.debug=1", JAVAS_OWN),
         ("java.net.useSystemProxies=true", JAVAS_OWN),
         ("jna.library.path=/x", LOADS),
+        ("ZstdNativePath=/x", LOADS),
+        ("ZstdTempFolder=/x", LOADS),
+        ("jffi.boot.library.path=/x", LOADS),
+        ("jnr.ffi.library.path=/x", LOADS),
+        ("druid.access.jdbc.enforceAllowedProperties=false", REDIRECTS),
+        ("druid.ingestion.http.allowedProtocols=[\"file\"]", READS),
+        ("druid.zk.service.host=elsewhere", REDIRECTS),
         ("https.proxyHost=x", REDIRECTS),
         ("socksProxyHost=x", REDIRECTS),
         (
