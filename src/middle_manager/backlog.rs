@@ -119,13 +119,27 @@ impl Backlog {
         }
     }
 
+    /// What was written of a PeonTask came back so. That tells nothing of whether it is still there: the answer may have
+    /// taken longer than the watch.
+    pub fn written(&mut self, applied: Applied) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(&applied.uid)
+            .filter(|e| e.presence != Presence::Deleted && applied.is_newer(&e.applied))
+        {
+            entry.applied = applied;
+        }
+    }
+
     /// What is due, by uid. What is to be ended of deleted PeonTasks comes first, then what has failed least often, then the
-    /// oldest: those that fail all the time take no place that another one needs.
+    /// oldest: those that fail all the time take no place that another one needs. Those that are busy are left out, and
+    /// stay.
     pub fn due(
         &mut self,
         now: Instant,
         policy: &Policy,
         is_taken: impl Fn(&str) -> bool,
+        is_busy: impl Fn(&str) -> bool,
     ) -> Vec<(Applied, Due)> {
         let due = |entry: &Entry| {
             let applied = &entry.applied;
@@ -145,10 +159,11 @@ impl Backlog {
             let rests = submission::step(&entry.applied, policy, false) != Step::End;
             entry.presence == Presence::Deleted && (rests || entry.failures > MOST_TRIES)
         };
-        self.entries.retain(|_, entry| !is_over(entry));
+        self.entries.retain(|uid, entry| is_busy(uid) || !is_over(entry));
         let mut all: Vec<((bool, u32), Applied, Due)> = self
             .entries
             .values()
+            .filter(|e| !is_busy(&e.applied.uid))
             .filter_map(|e| {
                 let rank = (e.presence == Presence::There, e.failures);
                 Some((rank, e.applied.clone(), due(e)?))
@@ -173,6 +188,13 @@ impl Backlog {
             entry.failures = entry.failures.saturating_add(1);
             entry.not_before = now.checked_add(pause);
         }
+    }
+
+    /// Whether a PeonTask is known to be deleted.
+    #[must_use]
+    pub fn is_deleted(&self, uid: &str) -> bool {
+        let entry = self.entries.get(uid);
+        entry.is_some_and(|e| e.presence == Presence::Deleted)
     }
 
     /// A PeonTask.

@@ -174,9 +174,9 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let policy = self.policy.borrow().clone();
         let now = self.binder.tasks().clock().instant();
         let is_taken = |id: &str| self.binder.tasks().ask(|known, _| known.has(id));
-        let mut due = self.backlog.lock().due(now, &policy, is_taken);
         let mut busy = self.busy.lock();
-        due.retain(|(applied, _)| !busy.contains(&applied.uid));
+        let is_busy = |uid: &str| busy.contains(uid);
+        let mut due = self.backlog.lock().due(now, &policy, is_taken, is_busy);
         due.truncate(most);
         busy.extend(due.iter().map(|(applied, _)| applied.uid.clone()));
         due
@@ -269,9 +269,15 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
+    /// It is gone, and what the overlord may have of it is to end.
+    fn gone(&self, applied: &Applied) -> Outcome {
+        self.backlog.lock().deleted(&applied.uid);
+        Outcome::GoOn
+    }
+
     async fn prepare(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
-            return Ok(Outcome::Rest);
+            return Ok(self.gone(applied));
         };
         let document = match self.documents.of(&task).await {
             Ok(document) => document,
@@ -306,7 +312,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             return Ok(Outcome::Rest);
         };
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
-            return Ok(Outcome::Rest);
+            return Ok(self.gone(applied));
         };
         let document = match self.documents.of(&task).await {
             Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
@@ -372,7 +378,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             tracing::info!(task = applied.name, task_id = id, "shut down at the overlord");
         }
         // Of one that was deleted nothing can be said.
-        if self.documents.task(&applied.name, &applied.uid).await?.is_none() {
+        let is_deleted = self.backlog.lock().is_deleted(&applied.uid);
+        if is_deleted || self.documents.task(&applied.name, &applied.uid).await?.is_none() {
             self.backlog.lock().forget(&applied.uid);
             return Ok(Outcome::Rest);
         }
@@ -386,6 +393,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     async fn finish(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+            self.backlog.lock().deleted(&applied.uid);
+            // There is nothing more to finish.
             return Ok(Outcome::Rest);
         };
         let finished = self.binder.finish(&task, &self.documents).await;
@@ -405,7 +414,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         match answer {
             Ok(Ok(task)) => {
                 if let Some(applied) = Applied::of(&TaskView::from(task)) {
-                    self.backlog.lock().see(applied);
+                    self.backlog.lock().written(applied);
                 }
                 Ok(Outcome::GoOn)
             }

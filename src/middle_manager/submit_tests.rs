@@ -175,9 +175,12 @@ async fn what_the_user_ends_is_ended_at_the_overlord() {
                     .submitter
                     .backlog
                     .lock()
-                    .due(world.bench.binder.tasks().clock().instant(), &enabled(), |_| {
-                        false
-                    })
+                    .due(
+                        world.bench.binder.tasks().clock().instant(),
+                        &enabled(),
+                        |_| false,
+                        |_| false
+                    )
                     .is_empty()
             );
         }
@@ -282,4 +285,41 @@ async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
         .all(Kind::Task)
         .filter(|task| task["status"]["submission"]["state"] == "RunsElsewhere");
     assert!(elsewhere.count() > 0);
+}
+
+/// A user deletes it while the answer to what is written is on its way: it is not asked for again and again.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_deleted_while_it_is_written_is_let_go() {
+    let mut world = World::new();
+    let name = world.create("noop", Some("a"));
+    world.hear();
+    let mut round = Box::pin(world.submitter.round());
+    while world.state(&name).is_none() {
+        assert!(futures::poll!(&mut round).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let gone = {
+        let mut server = world.bench.server.lock();
+        let gone = server.api.get(Kind::Task, &name).unwrap().clone();
+        server.api.remove(Kind::Task, &name);
+        gone
+    };
+    let asked = || {
+        let server = world.bench.server.lock();
+        let all = server.requests.iter();
+        all.filter(|(asked, _)| asked.starts_with("GET") && asked.ends_with(&name))
+            .count()
+    };
+    let before = asked();
+    world
+        .submitter
+        .event(Event::Delete(serde_json::from_value(gone).unwrap()));
+    assert_eq!(world.submitter.due(usize::MAX), [], "it is being looked after");
+    round.await;
+    for _ in 0..10 {
+        world.submitter.round().await;
+        world.pass_time(61);
+    }
+    assert!(asked() - before <= 1, "{} times", asked() - before);
+    assert!(world.overlord.0.lock().tasks.is_empty());
 }
