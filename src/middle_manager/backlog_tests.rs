@@ -130,3 +130,20 @@ fn what_is_busy_stays_and_is_not_due() {
     backlog.written(applied("a", 3, Some(State::Submitting)));
     assert!(backlog.entries.is_empty());
 }
+
+#[test]
+fn what_cannot_be_ended_takes_no_place_that_another_one_needs() {
+    let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+    for uid in ["b", "c", "d"] {
+        backlog.see(applied(uid, 1, Some(State::Submitted)));
+        backlog.deleted(uid);
+    }
+    for times in [1, 3, 20] {
+        let uid = ["b", "c"][usize::from(times > 1)];
+        (0..times).for_each(|_| backlog.failed(uid, now));
+    }
+    backlog.see(applied("a", 1, Some(State::Submitting)));
+    now += Duration::from_secs(60);
+    let order: Vec<String> = due(&mut backlog, now).into_iter().map(|(uid, _)| uid).collect();
+    assert_eq!(order, ["d", "a", "b", "c"]);
+}

@@ -263,7 +263,7 @@ async fn a_submission_that_is_not_answered_keeps_no_other_waiting() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
     let mut world = World::new();
-    for n in 0..=super::MOST {
+    for n in 0..=super::poll::MOST {
         let id = format!("t{n}");
         let name = world.create("noop", Some(&id));
         world.bench.server.lock().api.update(Kind::Task, &name, |task| {
@@ -322,4 +322,18 @@ async fn a_task_that_is_deleted_while_it_is_written_is_let_go() {
     }
     assert!(asked() - before <= 1, "{} times", asked() - before);
     assert!(world.overlord.0.lock().tasks.is_empty());
+}
+
+/// Places that are free are taken at once.
+#[tokio::test(start_paused = true)]
+async fn many_are_looked_after_without_waiting_for_the_clock() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..200).map(|_| world.create("kill", None)).collect();
+    world.hear();
+    tokio::select! {
+        () = world.submitter.work() => unreachable!(),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let said = |name: &&String| world.state(name) == Some(SubmissionState::TypeNotListed);
+    assert_eq!(names.iter().filter(said).count(), names.len());
 }
