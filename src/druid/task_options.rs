@@ -14,9 +14,9 @@
 mod lists;
 
 use lists::{
-    CONTROL, FILES, HARMLESS, HARMLESS_BEGINNINGS, JAVAS, JAVAS_OWN, LOADS, MODULES, NO_OPTION, NO_VALUE,
-    NOT_SIZING, OF_JAVA, OPTIONS, PROPERTIES, READS, RESOLVES, SIZES, SIZING_PROPERTIES, SIZING_SWITCHES,
-    SWITCHES, TEXTS, UNKNOWN, WORDS, WRITES,
+    CONTROL, FILES, HARMLESS, HARMLESS_BEGINNINGS, JAVAS, JAVAS_OWN, LOADS, LOG_MANAGER, MODULES, NO_OPTION,
+    NO_VALUE, NOT_SIZING, OF_JAVA, OPTIONS, PROPERTIES, READS, RESOLVES, SIZES, SIZING_PROPERTIES,
+    SIZING_SWITCHES, SWITCHES, TEXTS, UNKNOWN, WORDS, WRITES,
 };
 
 /// What a task may give.
@@ -160,6 +160,10 @@ fn advanced(rest: &str, scope: Scope) -> Result<(), &'static str> {
     let Some((name, value)) = rest.split_once('=') else {
         return Err(UNKNOWN);
     };
+    // Java also takes text behind a colon: `OnError:=…`, `StartFlightRecording:filename=…`.
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(UNKNOWN);
+    }
     // A file or a command may be called by a number.
     if is_number(value) && !TEXTS.contains(&name) && !name.ends_with("File") {
         return sizing(true);
@@ -208,9 +212,12 @@ fn is_number(text: &str) -> bool {
     digits.bytes().any(|b| b.is_ascii_digit()) && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-/// A file of which nothing but this pod's own JVM reads anything.
+/// A file, or a directory for one, of which nothing but this pod's own JVM reads anything.
 fn is_scratch(path: &str) -> bool {
-    let inside = ["/tmp/", "/peon/tmp/"].iter().any(|dir| path.starts_with(dir));
+    let inside = ["/tmp", "/peon/tmp"].iter().any(|dir| {
+        path.strip_prefix(dir)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-%".contains(&b);
     inside && !path.contains("..") && path.bytes().all(plain)
 }
@@ -228,6 +235,9 @@ fn property(definition: &str, scope: Scope) -> Option<&'static str> {
     let begins = |prefix: &str| lower.starts_with(prefix) || prefix.strip_suffix('.') == Some(&lower);
     if name.is_empty() {
         return Some(NO_OPTION);
+    }
+    if definition == LOG_MANAGER {
+        return None;
     }
     if let Some((_, why)) = PROPERTIES.iter().find(|(prefix, _)| begins(prefix)) {
         return Some(why);

@@ -1,4 +1,4 @@
-use super::lists::{LISTENS, PRINTS, REDIRECTS, REPLACES, RUNS};
+use super::lists::{HIDES, LISTENS, PRINTS, REDIRECTS, REPLACES, RUNS};
 use super::*;
 
 fn why(option: &str, scope: Scope) -> Option<&'static str> {
@@ -71,6 +71,9 @@ fn what_does_no_harm_is_taken_where_more_than_sizes_may_be_given() {
         "-XX:NativeMemoryTracking=summary",
         "-XX:ShenandoahGCHeuristics=compact",
         "-XX:HeapDumpPath=/peon/tmp/heap.hprof",
+        "-XX:HeapDumpPath=/peon/tmp",
+        "-XX:HeapDumpPath=/tmp",
+        "-XX:HeapDumpPath=/tmp/",
         "-XX:ErrorFile=/tmp/hs_err_%p.log",
         "-XX:+PrintFlagsFinal",
         "-XX:-EnableDynamicAgentLoading",
@@ -83,7 +86,7 @@ fn what_does_no_harm_is_taken_where_more_than_sizes_may_be_given() {
         "-Xlog:gc*",
         "--add-opens=a/b=c",
         "-XX:+PrintFlagsFinal",
-        "-Ddruid.zk.service.host=x",
+        "-Ddruid.segment.writeOutMediumFactory.type=onHeapMemory",
     ] {
         assert_eq!(why(option, Scope::Sizing), Some(NOT_SIZING), "{option}");
     }
@@ -100,6 +103,17 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:Flags=1", READS),
         ("-XX:VMOptionsFile=1", READS),
         ("-XX:OnError=1", RUNS),
+        ("-XX:FlightRecorderOptions=1", WRITES),
+        // Text may follow a colon, and a number stand at its end.
+        ("-XX:StartFlightRecording:filename=1", WRITES),
+        ("-XX:StartFlightRecording:maxsize=1g", WRITES),
+        ("-XX:FlightRecorderOptions:repository=1", WRITES),
+        ("-XX:OnError:=1", RUNS),
+        ("-XX:OnOutOfMemoryError:=1", RUNS),
+        ("-XX:VMOptionsFile:=1", READS),
+        ("-XX:Flags:=1", READS),
+        ("-XX:=1", UNKNOWN),
+        ("-XX:Max HeapSize=1", NO_OPTION),
         ("-XX:+ReadVMOptionsFile", READS),
         (
             "-XX:CompileCommandFile=/peon-properties/runtime.properties",
@@ -132,6 +146,8 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:JVMCILibPath=/x", LOADS),
         ("-XX:+EnableJVMCI", LOADS),
         ("-XX:+EnableDynamicAgentLoading", LOADS),
+        // Memory that runs out, told as a death without a cause.
+        ("-XX:+CrashOnOutOfMemoryError", HIDES),
         // Something else than the peon.
         ("-jar", REPLACES),
         ("-m", REPLACES),
@@ -147,6 +163,8 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
         ("-XX:ErrorFile=/var/lib/x", WRITES),
         ("-XX:HeapDumpPath=/mnt/shared/x", WRITES),
         ("-XX:HeapDumpPath=/tmp/../mnt/x", WRITES),
+        ("-XX:HeapDumpPath=/tmpx", WRITES),
+        ("-XX:HeapDumpPath=/peon", WRITES),
         ("-XX:StartFlightRecording=filename=/mnt/x", WRITES),
         ("-XX:ArchiveClassesAtExit=/mnt/x", WRITES),
         ("-XX:+AutoCreateSharedArchive", WRITES),
@@ -177,6 +195,31 @@ fn what_does_harm_is_refused_and_the_reason_is_said() {
     }
 }
 
+/// What Druid ships for its peons (`druid.indexer.runner.javaOptsArray`), and what Java 17 needs besides.
+#[test]
+fn what_druid_gives_its_peons_is_taken() {
+    let shipped = [
+        "-server",
+        "-Xms1g",
+        "-Xmx1g",
+        "-XX:MaxDirectMemorySize=1g",
+        "-Duser.timezone=UTC",
+        "-Dfile.encoding=UTF-8",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager",
+    ];
+    for scope in [Scope::Sizing, Scope::Harmless] {
+        assert_eq!(first_refused(shipped, scope), None, "{scope:?}");
+    }
+    let usual = include_str!("../../e2e/druid/jvm.config");
+    assert_eq!(first_refused(usual.lines(), Scope::Harmless), None);
+    for option in usual.lines() {
+        let sizes = !option.starts_with("--add") && !option.contains("tmpdir");
+        let said = (!sizes).then_some(NOT_SIZING);
+        assert_eq!(why(option, Scope::Sizing), said, "{option}");
+    }
+}
+
 #[test]
 fn properties_that_do_harm_are_refused() {
     for (definition, reason) in [
@@ -192,6 +235,8 @@ fn properties_that_do_harm_are_refused() {
         ("log4j2.formatMsgNoLookups=false", READS),
         ("LOG4J_CONFIGURATION_FILE=/x", READS),
         ("java.util.logging.config.file=/x", READS),
+        ("java.util.logging.manager=org.example.Manager", READS),
+        ("java.util.logging.manager=", READS),
         (
             "org.apache.commons.logging.simplelog.log.org.apache.http.wire=DEBUG",
             PRINTS,
@@ -213,6 +258,13 @@ fn properties_that_do_harm_are_refused() {
         ("sun.misc.URLClassPath.debug=1", JAVAS_OWN),
         ("java.net.useSystemProxies=true", JAVAS_OWN),
         ("jna.library.path=/x", LOADS),
+        ("ZstdNativePath=/x", LOADS),
+        ("ZstdTempFolder=/x", LOADS),
+        ("jffi.boot.library.path=/x", LOADS),
+        ("jnr.ffi.library.path=/x", LOADS),
+        ("druid.access.jdbc.enforceAllowedProperties=false", REDIRECTS),
+        ("druid.ingestion.http.allowedProtocols=[\"file\"]", READS),
+        ("druid.zk.service.host=elsewhere", REDIRECTS),
         ("https.proxyHost=x", REDIRECTS),
         ("socksProxyHost=x", REDIRECTS),
         (

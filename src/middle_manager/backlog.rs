@@ -9,6 +9,8 @@ use crate::api::SubmissionState;
 
 /// Between two tries for one PeonTask, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// More failures than these make no difference: the pauses are as long.
+const MOST_FAILURES: u32 = 6;
 /// How often the end of a task is tried whose PeonTask is gone: for about three hours.
 const MOST_TRIES: u32 = 200;
 
@@ -119,13 +121,27 @@ impl Backlog {
         }
     }
 
-    /// What is due, by uid. What is to be ended of deleted PeonTasks comes first, then what has failed least often, then the
-    /// oldest: those that fail all the time take no place that another one needs.
+    /// What was written of a PeonTask came back so. That tells nothing of whether it is still there: the answer may have
+    /// taken longer than the watch.
+    pub fn written(&mut self, applied: Applied) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(&applied.uid)
+            .filter(|e| e.presence != Presence::Deleted && applied.is_newer(&e.applied))
+        {
+            entry.applied = applied;
+        }
+    }
+
+    /// What is due, by uid. What has failed least often comes first, of that what is to be ended of deleted PeonTasks, then the
+    /// oldest: those that fail all the time take no place that another one needs. Those that are busy are left out, and
+    /// stay.
     pub fn due(
         &mut self,
         now: Instant,
         policy: &Policy,
         is_taken: impl Fn(&str) -> bool,
+        is_busy: impl Fn(&str) -> bool,
     ) -> Vec<(Applied, Due)> {
         let due = |entry: &Entry| {
             let applied = &entry.applied;
@@ -145,12 +161,13 @@ impl Backlog {
             let rests = submission::step(&entry.applied, policy, false) != Step::End;
             entry.presence == Presence::Deleted && (rests || entry.failures > MOST_TRIES)
         };
-        self.entries.retain(|_, entry| !is_over(entry));
-        let mut all: Vec<((bool, u32), Applied, Due)> = self
+        self.entries.retain(|uid, entry| is_busy(uid) || !is_over(entry));
+        let mut all: Vec<((u32, bool), Applied, Due)> = self
             .entries
             .values()
+            .filter(|e| !is_busy(&e.applied.uid))
             .filter_map(|e| {
-                let rank = (e.presence == Presence::There, e.failures);
+                let rank = (e.failures.min(MOST_FAILURES), e.presence == Presence::There);
                 Some((rank, e.applied.clone(), due(e)?))
             })
             .collect();
@@ -169,10 +186,19 @@ impl Backlog {
     pub fn failed(&mut self, uid: &str, now: Instant) {
         if let Some(entry) = self.entries.get_mut(uid) {
             let (first, most) = PAUSES;
-            let pause = first.saturating_mul(1 << entry.failures.min(6)).min(most);
+            let pause = first
+                .saturating_mul(1 << entry.failures.min(MOST_FAILURES))
+                .min(most);
             entry.failures = entry.failures.saturating_add(1);
             entry.not_before = now.checked_add(pause);
         }
+    }
+
+    /// Whether a PeonTask is known to be deleted.
+    #[must_use]
+    pub fn is_deleted(&self, uid: &str) -> bool {
+        let entry = self.entries.get(uid);
+        entry.is_some_and(|e| e.presence == Presence::Deleted)
     }
 
     /// A PeonTask.

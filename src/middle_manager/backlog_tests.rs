@@ -28,7 +28,7 @@ fn policy() -> Policy {
 }
 
 fn due(backlog: &mut Backlog, now: Instant) -> Vec<(String, Due)> {
-    let due = backlog.due(now, &policy(), |_| false);
+    let due = backlog.due(now, &policy(), |_| false, |_| false);
     due.into_iter().map(|(applied, due)| (applied.uid, due)).collect()
 }
 
@@ -114,4 +114,36 @@ fn the_end_of_a_deleted_task_is_not_tried_for_ever() {
     }
     assert_eq!(due(&mut backlog, now), []);
     assert!(backlog.entries.is_empty());
+}
+
+#[test]
+fn what_is_busy_stays_and_is_not_due() {
+    let (mut backlog, now) = (Backlog::default(), Instant::now());
+    backlog.see(applied("a", 1, None));
+    backlog.deleted("a");
+    assert_eq!(backlog.due(now, &policy(), |_| false, |_| true), []);
+    // What is written of it meanwhile does not bring it back.
+    backlog.written(applied("a", 2, Some(State::Submitting)));
+    backlog.see(applied("a", 2, Some(State::Submitting)));
+    assert_eq!(due(&mut backlog, now), []);
+    assert!(backlog.entries.is_empty());
+    backlog.written(applied("a", 3, Some(State::Submitting)));
+    assert!(backlog.entries.is_empty());
+}
+
+#[test]
+fn what_cannot_be_ended_takes_no_place_that_another_one_needs() {
+    let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+    for uid in ["b", "c", "d"] {
+        backlog.see(applied(uid, 1, Some(State::Submitted)));
+        backlog.deleted(uid);
+    }
+    for times in [1, 3, 20] {
+        let uid = ["b", "c"][usize::from(times > 1)];
+        (0..times).for_each(|_| backlog.failed(uid, now));
+    }
+    backlog.see(applied("a", 1, Some(State::Submitting)));
+    now += Duration::from_secs(60);
+    let order: Vec<String> = due(&mut backlog, now).into_iter().map(|(uid, _)| uid).collect();
+    assert_eq!(order, ["d", "a", "b", "c"]);
 }

@@ -34,6 +34,8 @@ const AGAIN: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(10);
 /// An object of somebody else that has a needed name is looked at again after so long.
 const CONFLICT: Duration = Duration::from_secs(15);
+/// So often it is tried to change an object that others change at the same time; then it is left to the next pass.
+const TRIES: usize = 3;
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -234,12 +236,11 @@ impl Context {
         if let Some(why) = owned::conflict(&found, &types.kind, manager) {
             return Err(ReconcileError::Conflict(why));
         }
-        if let Some(patch) = owned::as_applied(&found) {
-            self.leadership.check()?;
-            let params = PatchParams::default();
-            timely(&what, api.patch(&name, &params, &Patch::Merge(&patch))).await?;
-        }
         if is_new {
+            // Others write it at once, as the Deployment controller does: the next pass is early enough.
+            return Ok(serde_json::to_value(found)?);
+        }
+        if !self.count_as_applied(&what, &api, found.clone()).await? {
             return Ok(serde_json::to_value(found)?);
         }
         // Another one that has the name by now is not changed.
@@ -248,6 +249,34 @@ impl Context {
         let params = PatchParams::apply(OPERATOR).force();
         let kept = timely(&what, api.patch(&name, &params, &Patch::Apply(&object))).await?;
         Ok(serde_json::to_value(kept)?)
+    }
+
+    /// Has what was created count as applied. Says whether it does: it does not, for now, where others write the object
+    /// all the time.
+    async fn count_as_applied(
+        &self,
+        what: &str,
+        api: &Api<DynamicObject>,
+        mut found: DynamicObject,
+    ) -> Result<bool, ReconcileError> {
+        let name = found.name_any();
+        for _ in 0..TRIES {
+            let Some(patch) = owned::as_applied(&found) else {
+                return Ok(true);
+            };
+            self.leadership.check()?;
+            let params = PatchParams::default();
+            match timely(what, api.patch(&name, &params, &Patch::Merge(&patch))).await {
+                Err(ReconcileError::Api { source, .. }) if is_conflict(&source) => {}
+                patched => return patched.map(|_| true),
+            }
+            let uid = found.uid();
+            match timely(what, api.get_opt(&name)).await? {
+                Some(now) if now.uid() == uid => found = now,
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     async fn create(
@@ -348,6 +377,10 @@ impl Context {
 
 fn exists(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 fn is_gone(error: &kube::Error) -> bool {

@@ -66,6 +66,7 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
         url: spec.overlord.url.clone(),
         ca: spec.overlord.ca.as_ref().map(read).transpose()?,
         credentials: auth(spec)?,
+        observer: None,
     })
 }
 
@@ -76,7 +77,8 @@ pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
     submissions.and_then(|s| s.auth.as_ref())
 }
 
-/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given.
+/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given. Which overlord leads
+/// is asked as the user of `auth`, since the other one need not know.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
@@ -84,6 +86,7 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
     let secret = submitter_secret(spec);
     Ok(overlord::Settings {
         credentials: secret.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
+        observer: auth(spec)?,
         ..overlord(spec)?
     })
 }

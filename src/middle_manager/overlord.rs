@@ -40,6 +40,8 @@ pub struct Settings {
     pub ca: Option<Vec<u8>>,
     /// Whom to be. Needs `STATE` `READ` and `WRITE`, and to submit, read or end tasks `DATASOURCE` `WRITE`.
     pub credentials: Option<Credentials>,
+    /// Who asks the given address which overlord leads, where that is not whom to be. Needs `STATE` `READ`.
+    pub observer: Option<Credentials>,
 }
 
 /// Settings that cannot be right.

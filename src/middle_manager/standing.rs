@@ -355,6 +355,7 @@ mod tests {
             url,
             ca: None,
             credentials: None,
+            observer: None,
         };
         let overlord = Overlord::new(&settings).unwrap();
         let (policy, _) = watch::channel(Policy::of(None));

@@ -3,12 +3,14 @@
 //! Each step ends with what it recorded in `status.submission`, if nobody changed the object meanwhile; so two processes,
 //! or one that died, do nothing twice. [`submission`] decides, [`Backlog`] says when.
 
+mod poll;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Event, watcher};
@@ -35,16 +37,8 @@ use crate::run::metrics::Metrics;
 
 /// How often it is looked for what is due.
 const TICK: Duration = Duration::from_millis(500);
-/// How often the overlord is asked about all tasks that it has and that are not assigned here.
-const POLL: Duration = Duration::from_secs(5);
-/// Tasks in one question.
-const MOST: usize = 1000;
-/// Questions to the overlord at the same time.
-const QUESTIONS: usize = 4;
 /// PeonTasks that are looked after at the same time.
 const WORKERS: usize = 16;
-/// PeonTasks whose state is written at the same time, of one question.
-const WRITES: usize = 8;
 /// For so long one may take for a step, whoever does not answer: an overlord and each read of the API server have bounds of
 /// their own, and there are few in a step.
 const STEP: Duration = Duration::from_secs(180);
@@ -149,20 +143,34 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     }
 
     /// Looks after each for itself: whatever takes its time, at the overlord or elsewhere, keeps one place of [`WORKERS`] and
-    /// no other PeonTask from going on.
+    /// no other PeonTask from going on. Places that become free are taken at once, by others: each is looked after once a
+    /// tick at most, since the watch may be behind.
     async fn work(&self) {
         let mut busy = FuturesUnordered::new();
+        let mut rested: Vec<String> = Vec::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = tick.tick() => {
-                    for (applied, due) in self.due(WORKERS.saturating_sub(busy.len())) {
-                        busy.push(self.look_after(applied, due));
+                _ = tick.tick() => self.rest(&mut rested),
+                Some(uid) = busy.next() => {
+                    rested.push(uid);
+                    while let Some(Some(uid)) = busy.next().now_or_never() {
+                        rested.push(uid);
                     }
                 }
-                Some(()) = busy.next() => {}
             }
+            for (applied, due) in self.due(WORKERS.saturating_sub(busy.len())) {
+                busy.push(self.look_after(applied, due));
+            }
+        }
+    }
+
+    /// They may be looked after again.
+    fn rest(&self, rested: &mut Vec<String>) {
+        let mut busy = self.busy.lock();
+        for uid in rested.drain(..) {
+            busy.remove(&uid);
         }
     }
 
@@ -174,9 +182,9 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let policy = self.policy.borrow().clone();
         let now = self.binder.tasks().clock().instant();
         let is_taken = |id: &str| self.binder.tasks().ask(|known, _| known.has(id));
-        let mut due = self.backlog.lock().due(now, &policy, is_taken);
         let mut busy = self.busy.lock();
-        due.retain(|(applied, _)| !busy.contains(&applied.uid));
+        let is_busy = |uid: &str| busy.contains(uid);
+        let mut due = self.backlog.lock().due(now, &policy, is_taken, is_busy);
         due.truncate(most);
         busy.extend(due.iter().map(|(applied, _)| applied.uid.clone()));
         due
@@ -186,14 +194,17 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     #[cfg(test)]
     pub(super) async fn round(&self) {
         futures::stream::iter(self.due(usize::MAX))
-            .for_each_concurrent(WORKERS, |(applied, due)| self.look_after(applied, due))
+            .for_each_concurrent(WORKERS, |(applied, due)| async {
+                let uid = self.look_after(applied, due).await;
+                self.rest(&mut vec![uid]);
+            })
             .await;
     }
 
-    async fn look_after(&self, applied: Applied, due: Due) {
+    async fn look_after(&self, applied: Applied, due: Due) -> String {
         let uid = applied.uid.clone();
         self.take_steps(applied, due).await;
-        self.busy.lock().remove(&uid);
+        uid
     }
 
     async fn take_steps(&self, mut applied: Applied, mut due: Due) {
@@ -269,9 +280,15 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
+    /// It is gone, and what the overlord may have of it is to end.
+    fn gone(&self, applied: &Applied) -> Outcome {
+        self.backlog.lock().deleted(&applied.uid);
+        Outcome::GoOn
+    }
+
     async fn prepare(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
-            return Ok(Outcome::Rest);
+            return Ok(self.gone(applied));
         };
         let document = match self.documents.of(&task).await {
             Ok(document) => document,
@@ -286,9 +303,12 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         };
         let policy = self.policy.borrow().clone();
         if !policy.lists(&document.task_type) {
-            return self
-                .say(applied, &submission::not_listed(&policy, &document.task_type))
-                .await;
+            let not_listed = submission::not_listed(&policy, &document.task_type);
+            if applied.submission.as_ref() == Some(&not_listed) {
+                // The operator has not said yet what type it is.
+                return Ok(Outcome::Later);
+            }
+            return self.say(applied, &not_listed).await;
         }
         self.say(applied, &submission::intent(&document)).await
     }
@@ -306,7 +326,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             return Ok(Outcome::Rest);
         };
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
-            return Ok(Outcome::Rest);
+            return Ok(self.gone(applied));
         };
         let document = match self.documents.of(&task).await {
             Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
@@ -372,7 +392,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             tracing::info!(task = applied.name, task_id = id, "shut down at the overlord");
         }
         // Of one that was deleted nothing can be said.
-        if self.documents.task(&applied.name, &applied.uid).await?.is_none() {
+        let is_deleted = self.backlog.lock().is_deleted(&applied.uid);
+        if is_deleted || self.documents.task(&applied.name, &applied.uid).await?.is_none() {
             self.backlog.lock().forget(&applied.uid);
             return Ok(Outcome::Rest);
         }
@@ -386,6 +407,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     async fn finish(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+            self.backlog.lock().deleted(&applied.uid);
+            // There is nothing more to finish.
             return Ok(Outcome::Rest);
         };
         let finished = self.binder.finish(&task, &self.documents).await;
@@ -405,7 +428,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         match answer {
             Ok(Ok(task)) => {
                 if let Some(applied) = Applied::of(&TaskView::from(task)) {
-                    self.backlog.lock().see(applied);
+                    self.backlog.lock().written(applied);
                 }
                 Ok(Outcome::GoOn)
             }
@@ -424,51 +447,6 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             task_id: current.task_id.clone().unwrap_or_default(),
             task_hash: current.task_hash.clone().unwrap_or_default(),
         }
-    }
-
-    async fn poll(&self) {
-        loop {
-            tokio::time::sleep(POLL).await;
-            self.ask().await;
-        }
-    }
-
-    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time. A question that is not
-    /// answered keeps no other from being asked.
-    pub(super) async fn ask(&self) {
-        let asked = self.backlog.lock().asked();
-        futures::stream::iter(asked.chunks(MOST))
-            .for_each_concurrent(QUESTIONS, |some| self.ask_about(some))
-            .await;
-    }
-
-    async fn ask_about(&self, some: &[(String, String)]) {
-        let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
-        let states = match self.queue.states(&ids).await {
-            Ok(states) => states,
-            Err(error) => {
-                return tracing::warn!(
-                    error = chain(&error),
-                    tasks = ids.len(),
-                    "the overlord does not say what became of submitted tasks"
-                );
-            }
-        };
-        let news = some.iter().filter_map(|(uid, id)| {
-            let applied = self.backlog.lock().get(uid).cloned()?;
-            // It was assigned here, and the watch is behind.
-            let target = self.binder.tasks().ask(|known, _| known.target(id));
-            let is_here = target.is_some_and(|target| target.uid == *uid);
-            let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
-            (!is_here).then_some((applied, next))
-        });
-        futures::stream::iter(news.collect::<Vec<_>>())
-            .for_each_concurrent(WRITES, |(applied, next)| async move {
-                if let Err(error) = self.say(&applied, &next).await {
-                    tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
-                }
-            })
-            .await;
     }
 }
 

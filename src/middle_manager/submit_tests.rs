@@ -175,9 +175,12 @@ async fn what_the_user_ends_is_ended_at_the_overlord() {
                     .submitter
                     .backlog
                     .lock()
-                    .due(world.bench.binder.tasks().clock().instant(), &enabled(), |_| {
-                        false
-                    })
+                    .due(
+                        world.bench.binder.tasks().clock().instant(),
+                        &enabled(),
+                        |_| false,
+                        |_| false
+                    )
                     .is_empty()
             );
         }
@@ -260,7 +263,7 @@ async fn a_submission_that_is_not_answered_keeps_no_other_waiting() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
     let mut world = World::new();
-    for n in 0..=super::MOST {
+    for n in 0..=super::poll::MOST {
         let id = format!("t{n}");
         let name = world.create("noop", Some(&id));
         world.bench.server.lock().api.update(Kind::Task, &name, |task| {
@@ -282,4 +285,55 @@ async fn a_question_that_is_not_answered_keeps_no_other_from_being_asked() {
         .all(Kind::Task)
         .filter(|task| task["status"]["submission"]["state"] == "RunsElsewhere");
     assert!(elsewhere.count() > 0);
+}
+
+/// A user deletes it while the answer to what is written is on its way: it is not asked for again and again.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_deleted_while_it_is_written_is_let_go() {
+    let mut world = World::new();
+    let name = world.create("noop", Some("a"));
+    world.hear();
+    let mut round = Box::pin(world.submitter.round());
+    while world.state(&name).is_none() {
+        assert!(futures::poll!(&mut round).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let gone = {
+        let mut server = world.bench.server.lock();
+        let gone = server.api.get(Kind::Task, &name).unwrap().clone();
+        server.api.remove(Kind::Task, &name);
+        gone
+    };
+    let asked = || {
+        let server = world.bench.server.lock();
+        let all = server.requests.iter();
+        all.filter(|(asked, _)| asked.starts_with("GET") && asked.ends_with(&name))
+            .count()
+    };
+    let before = asked();
+    world
+        .submitter
+        .event(Event::Delete(serde_json::from_value(gone).unwrap()));
+    assert_eq!(world.submitter.due(usize::MAX), [], "it is being looked after");
+    round.await;
+    for _ in 0..10 {
+        world.submitter.round().await;
+        world.pass_time(61);
+    }
+    assert!(asked() - before <= 1, "{} times", asked() - before);
+    assert!(world.overlord.0.lock().tasks.is_empty());
+}
+
+/// Places that are free are taken at once.
+#[tokio::test(start_paused = true)]
+async fn many_are_looked_after_without_waiting_for_the_clock() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..200).map(|_| world.create("kill", None)).collect();
+    world.hear();
+    tokio::select! {
+        () = world.submitter.work() => unreachable!(),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let said = |name: &&String| world.state(name) == Some(SubmissionState::TypeNotListed);
+    assert_eq!(names.iter().filter(said).count(), names.len());
 }

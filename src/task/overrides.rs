@@ -262,11 +262,11 @@ mod tests {
         let secret = || json!({"propertiesFrom": [{"secretRef": {"name": "store"}}]});
         let sized = json!({"javaOpts": ["-Xmx600m", "-XX:+UseSerialGC", "-Ddruid.processing.numThreads=1"]});
         assert_eq!(checked(sized, json!({}), secret()), Ok(()));
-        let other = || json!({"javaOpts": ["-Ddruid.zk.service.host=elsewhere"]});
+        let other = || json!({"javaOpts": ["-Ddruid.marker=elsewhere"]});
         let Err(Exceeded::Limit(message)) = checked(other(), json!({}), secret()) else {
             panic!("it was let through");
         };
-        for part in ["\"-Ddruid.zk.service.host\"", "the Secret store", "Allow or Any"] {
+        for part in ["\"-Ddruid.marker\"", "the Secret store", "Allow or Any"] {
             assert!(message.contains(part), "{part}: {message}");
         }
         assert!(!message.contains("elsewhere"), "{message}");

@@ -248,11 +248,14 @@ fn context_properties(context: &Map<String, Value>) -> Result<Vec<String>, Strin
     Ok(all)
 }
 
-/// JVM options in the context: a string that is split, or an array.
+/// JVM options in the context: an array, a string that is one in JSON, as Druid's properties have it, or one that is
+/// split.
 fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
     let error = |value: &Value| format!("{key} is {value}, it must be a string or an array of strings");
     match context.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text)
+            .map_err(|e| format!("{key} begins with `[` and is no JSON array of strings: {e}")),
         Some(Value::String(text)) => java_options::split(text).map_err(|e| format!("{key}: {e}")),
         Some(array @ Value::Array(items)) => items
             .iter()
@@ -290,3 +293,7 @@ fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> R
 #[cfg(test)]
 #[path = "settings_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "settings_context_tests.rs"]
+mod context_tests;

@@ -11,6 +11,7 @@ pub(super) const WRITES: &str = "writes a file outside of /tmp and /peon/tmp";
 pub(super) const LISTENS: &str = "lets others into the JVM";
 pub(super) const PRINTS: &str = "prints what is read, sent or configured, passwords among it";
 pub(super) const REDIRECTS: &str = "changes whom the peon connects to or trusts";
+pub(super) const HIDES: &str = "hides that memory ran out, so that the task would not get more";
 pub(super) const RESOLVES: &str = "has the peon look up a variable, a file or a password by itself";
 pub(super) const JAVAS_OWN: &str = "is one of Java's own properties and not known to be harmless";
 pub(super) const UNKNOWN: &str = "is not known to be harmless";
@@ -62,7 +63,8 @@ pub(super) const OPTIONS: [(&str, &str); 37] = [
 ];
 
 /// `-XX` switches that are refused; those with `JVMCI` in their name load a compiler.
-pub(super) const SWITCHES: [(&str, &str); 13] = [
+pub(super) const SWITCHES: [(&str, &str); 14] = [
+    ("crashonoutofmemoryerror", HIDES),
     ("readvmoptionsfile", READS),
     ("managementserver", LISTENS),
     ("startattachlistener", LISTENS),
@@ -88,7 +90,13 @@ pub(super) const WORDS: [&str; 6] = [
     "VerifyGCType",
 ];
 /// `-XX` options that take text, of which a number is one; besides those that end with `File`.
-pub(super) const TEXTS: [&str; 4] = ["Flags", "OnError", "OnOutOfMemoryError", "StartFlightRecording"];
+pub(super) const TEXTS: [&str; 5] = [
+    "Flags",
+    "OnError",
+    "OnOutOfMemoryError",
+    "StartFlightRecording",
+    "FlightRecorderOptions",
+];
 /// `-XX` options that name a file, which may be one of the pod's scratch space.
 pub(super) const FILES: [&str; 2] = ["HeapDumpPath", "ErrorFile"];
 
@@ -157,7 +165,7 @@ pub(super) const SIZES: [&str; 10] = [
 
 /// Properties that are refused, by their beginning, in lower case. One that ends with a dot also stands for the name
 /// without it.
-pub(super) const PROPERTIES: [(&str, &str); 40] = [
+pub(super) const PROPERTIES: [(&str, &str); 47] = [
     ("druid.properties.file", READS),
     ("druid.startup.logging.", PRINTS),
     ("druid.extensions.", LOADS),
@@ -168,6 +176,9 @@ pub(super) const PROPERTIES: [(&str, &str); 40] = [
     ("druid.client.https.", REDIRECTS),
     ("druid.server.https.", REDIRECTS),
     ("druid.request.logging.", WRITES),
+    ("druid.access.", REDIRECTS),
+    ("druid.ingestion.", READS),
+    ("druid.zk.", REDIRECTS),
     ("log4j", READS),
     ("logback", READS),
     ("java.util.logging.", READS),
@@ -189,6 +200,10 @@ pub(super) const PROPERTIES: [(&str, &str); 40] = [
     ("com.sun.management.", LISTENS),
     ("jdk.module.", LOADS),
     ("jna.", LOADS),
+    ("jffi.", LOADS),
+    ("jnr.", LOADS),
+    ("zstdnativepath", LOADS),
+    ("zstdtempfolder", LOADS),
     ("org.xerial.", LOADS),
     ("io.netty.native.", LOADS),
     ("polyglot.", LOADS),
@@ -220,6 +235,9 @@ pub(super) const OF_JAVA: [&str; 8] = [
     "sun.jnu.encoding",
     "jdk.nio.maxCachedBufferSize",
 ];
+
+/// How Java's own log goes where Druid's does: it stands in what Druid ships for its peons, and is taken exactly so.
+pub(super) const LOG_MANAGER: &str = "java.util.logging.manager=org.apache.logging.log4j.jul.LogManager";
 
 /// Properties by which a JVM and its buffers are sized, and two that every peon is given.
 pub(super) const SIZING_PROPERTIES: [&str; 4] = [

@@ -84,6 +84,7 @@ pub(super) fn settings(url: &str) -> Settings {
         url: url.to_owned(),
         ca: None,
         credentials: Some(Credentials::new("druid_system", "secret").unwrap()),
+        observer: None,
     }
 }
 

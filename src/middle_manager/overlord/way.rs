@@ -31,6 +31,8 @@ pub(super) struct Way {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
+    /// For [`Way::confirm`], and only to the address that was given.
+    observer: Option<HeaderValue>,
 }
 
 /// What was answered, by whom.
@@ -65,6 +67,7 @@ impl Way {
             http: http.build().map_err(|e| InvalidSettings::Ca(causes(&e)))?,
             url,
             authorization: settings.credentials.as_ref().map(Credentials::header_value),
+            observer: settings.observer.as_ref().map(Credentials::header_value),
         })
     }
 
@@ -121,11 +124,21 @@ impl Way {
     async fn confirm(&self, to: &Url) -> Result<(), OverlordError> {
         let url = self.url_of("leader");
         let mut request = self.http.get(url.clone());
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = self.observer.as_ref().or(self.authorization.as_ref()) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let response = request.send().await.map_err(|e| unavailable(&url, &causes(&e)))?;
-        let answer = read(url, response, MOST_OF_A_NAME).await?.success()?;
+        let answer = read(url, response, MOST_OF_A_NAME).await?;
+        if self.observer.is_some() && answer.is_of_rights() {
+            return Err(self.unavailable(&format!(
+                "it redirects to {}, and refuses to tell the user of spec.auth who leads ({}: {}), without which that is \
+                 not followed: that user needs STATE READ in Druid",
+                shown(to),
+                answer.status,
+                refusal::message(&answer.body)
+            )));
+        }
+        let answer = answer.success()?;
         let said = String::from_utf8_lossy(&answer.body);
         let said = said.trim();
         if Url::parse(said).is_ok_and(|leader| leader.origin() == to.origin()) {
@@ -180,10 +193,14 @@ impl Answer {
         })
     }
 
+    /// Whether we are not let.
+    fn is_of_rights(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+    }
+
     /// Whether it says that what was asked for will never be done, and not that it cannot be done now or by us.
     pub(super) fn is_final_refusal(&self) -> bool {
-        let of_rights = matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        self.status.is_client_error() && !of_rights && !is_temporary(self.status)
+        self.status.is_client_error() && !self.is_of_rights() && !is_temporary(self.status)
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, OverlordError> {

@@ -78,6 +78,45 @@ async fn another_host_is_followed_only_where_it_is_said_to_lead() {
     assert_eq!(leader.asked().len(), 1);
 }
 
+/// Whoever submits need not know who leads: another user asks that, the address that was given and no other.
+#[tokio::test]
+async fn another_user_confirms_who_leads() {
+    let leader = Server::saying(200, r#"{"task":"t"}"#).await;
+    let observer = Credentials::new("observer", "other").unwrap();
+    let observing = observer.header_value();
+    let observing = Some(observing.to_str().unwrap().to_owned());
+    let submits = async |server: &Server| {
+        let settings = Settings {
+            observer: Some(observer.clone()),
+            ..settings(&server.url())
+        };
+        Overlord::new(&settings).unwrap().submit("{}").await
+    };
+    let standby = redirects_elsewhere(&leader, format!("http://localhost:{}", leader.address.port())).await;
+    assert_eq!(submits(&standby).await.unwrap().id, "t");
+    let whom = |server: &Server| -> Vec<_> { server.asked().into_iter().map(|(_, _, who, _)| who).collect() };
+    let basic = Some(BASIC.to_owned());
+    assert_eq!(whom(&standby), [basic.clone(), observing]);
+    assert_eq!(whom(&leader), [basic]);
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+        let to = format!("http://localhost:{}", leader.address.port());
+        let standby = Server::start(move |path| match path {
+            "/druid/indexer/v1/leader" => (status, r#"{"error":"Unauthorized"}"#).into_response(),
+            path => {
+                let headers = [(LOCATION, format!("{to}{path}"))];
+                (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+            }
+        })
+        .await;
+        let error = submits(&standby).await.unwrap_err();
+        assert!(matches!(error, SubmitError::Unavailable(_)), "{status}: {error}");
+        for part in ["spec.auth", "STATE READ"] {
+            assert!(error.to_string().contains(part), "{part}: {error}");
+        }
+    }
+    assert_eq!(leader.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn overlords_that_redirect_to_each_other_lead_nowhere() {
     let loops = Server::redirecting(str::to_owned).await;

@@ -1,0 +1,67 @@
+//! Asks the overlord what became of what was submitted.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use super::Submitter;
+use crate::kube::error::chain;
+use crate::middle_manager::backend::Announce;
+use crate::middle_manager::submission;
+use crate::middle_manager::task_queue::TaskQueue;
+
+/// How often the overlord is asked about all tasks that it has and that are not assigned here.
+const POLL: Duration = Duration::from_secs(5);
+/// Tasks in one question.
+pub(super) const MOST: usize = 1000;
+/// Questions to the overlord at the same time.
+const QUESTIONS: usize = 4;
+/// PeonTasks whose state is written at the same time, of one question.
+const WRITES: usize = 8;
+
+impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
+    pub(super) async fn poll(&self) {
+        loop {
+            tokio::time::sleep(POLL).await;
+            self.ask().await;
+        }
+    }
+
+    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time. A question that is not
+    /// answered keeps no other from being asked.
+    pub(super) async fn ask(&self) {
+        let asked = self.backlog.lock().asked();
+        futures::stream::iter(asked.chunks(MOST))
+            .for_each_concurrent(QUESTIONS, |some| self.ask_about(some))
+            .await;
+    }
+
+    async fn ask_about(&self, some: &[(String, String)]) {
+        let ids: Vec<String> = some.iter().map(|(_, id)| id.clone()).collect();
+        let states = match self.queue.states(&ids).await {
+            Ok(states) => states,
+            Err(error) => {
+                return tracing::warn!(
+                    error = chain(&error),
+                    tasks = ids.len(),
+                    "the overlord does not say what became of submitted tasks"
+                );
+            }
+        };
+        let news = some.iter().filter_map(|(uid, id)| {
+            let applied = self.backlog.lock().get(uid).cloned()?;
+            // It was assigned here, and the watch is behind.
+            let target = self.binder.tasks().ask(|known, _| known.target(id));
+            let is_here = target.is_some_and(|target| target.uid == *uid);
+            let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
+            (!is_here).then_some((applied, next))
+        });
+        futures::stream::iter(news.collect::<Vec<_>>())
+            .for_each_concurrent(WRITES, |(applied, next)| async move {
+                if let Err(error) = self.say(&applied, &next).await {
+                    tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
+                }
+            })
+            .await;
+    }
+}
