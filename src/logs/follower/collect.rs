@@ -340,7 +340,7 @@ impl Collector<'_> {
         };
         tokio::time::sleep_until((since + CROWDED).into()).await;
         if self.goal.clone().wait_for(|goal| goal.abandoned).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

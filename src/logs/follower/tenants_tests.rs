@@ -381,8 +381,8 @@ async fn what_waits_for_a_store_is_kept_when_the_task_is_deleted() {
             }
         };
         tokio::time::timeout(PATIENCE, composed).await.unwrap();
-        let log = tenants.log("ns", "long").await;
-        assert!(log.starts_with(long.as_bytes()), "{} bytes", log.len());
+        let kept = tenants.log("ns", "long").await;
+        assert!(kept.starts_with(long.as_bytes()), "{} bytes", kept.len());
     }
 }
 
