@@ -223,6 +223,10 @@ mod tests {
         let at = Timestamp::from_second(5).unwrap();
         archive.put_history("ns", at, "u", json.into()).await.unwrap();
         std::fs::write(folder.path().join("index_a.log"), "what it wrote").unwrap();
+        // Whose log it is, as its writer leaves it: the size of what it wrote.
+        let notes = folder.path().join(".peon/composed");
+        std::fs::create_dir_all(&notes).unwrap();
+        std::fs::write(notes.join("u"), "13").unwrap();
         let way = flags.store().unwrap().unwrap();
         for name in ["a", "index_a"] {
             assert_eq!(way.newest("ns", name).await.unwrap().uid, "u");

@@ -259,9 +259,6 @@ impl Collector<'_> {
         log: &mut Log,
         upload: &mut Upload<'s>,
     ) -> std::io::Result<Ended> {
-        let mut flush = tokio::time::interval(self.limits.flush);
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        flush.tick().await;
         let mut chunk = vec![0; CHUNK];
         let opened = Instant::now();
         log.reader.opened(Timestamp::now());
@@ -321,12 +318,13 @@ impl Collector<'_> {
                 more = answer(&mut room) => log.spool.grow(more),
                 place = answer(&mut place) => {
                     due = false;
+                    log.flushed = Instant::now();
                     if let Some(slice) = log.spool.next().await? {
                         upload.0 = Some(Box::pin(self.put(slice, log.next(), place)));
                     }
                 }
                 part = upload.next() => log.done(part).await?,
-                _ = flush.tick() => due = true,
+                () = tokio::time::sleep_until((log.flushed + self.limits.flush).into()), if !due => due = true,
                 () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
                 () = self.crowded_out(full_since) => return Ok(Ended::Broken),
             }

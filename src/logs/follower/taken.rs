@@ -1,5 +1,7 @@
 //! What was read of a log and is not in its store yet.
 
+use std::time::Instant;
+
 use super::chain;
 use super::collect::Limits;
 use super::reader::Reader;
@@ -21,6 +23,8 @@ pub(super) struct Log {
     /// Whether the store has said which parts there are. Until then reading begins anew, since a log may be rotated away
     /// before the store answers, and nothing is written.
     pub(super) sure: bool,
+    /// When a part was begun last: streams may break more often than parts are due.
+    pub(super) flushed: Instant,
 }
 
 /// What the name of the next part rests on.
@@ -45,6 +49,7 @@ impl Log {
             excess: 0,
             gaps,
             sure: true,
+            flushed: Instant::now(),
         })
     }
 
