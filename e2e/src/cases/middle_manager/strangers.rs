@@ -78,6 +78,11 @@ fn refused(fixture: &Fixture) -> Result<()> {
             .count();
         (announced == 2).then(|| Worker::of(&manager, 0)).transpose()
     })?;
+    // They are announced before the Service leads to the pod.
+    wait_until(LIMIT, "the workers to be reached", || {
+        let health = worker.get("/status/health").ok();
+        Ok(health.filter(|answer| answer.code == 200).map(drop))
+    })?;
     let known = worker.with_credentials(&encoded("druid_system:sesame"));
     let wrong = worker.with_credentials(&encoded("druid_system:open"));
     let id = format!("by_a_stranger_{}", fixture.run);
