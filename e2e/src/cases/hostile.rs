@@ -106,10 +106,7 @@ fn one_object_costs_only_itself(fixture: &Fixture) -> Result<()> {
     fixture.task(&attacker, "of-a-deep-template", &named)?;
 
     // As they were created before the policy, or without it: what is there already must not hurt either.
-    let policy = format!("peon-operator-{OPERATOR_NAMESPACE}-bounds");
-    fixture
-        .kubectl
-        .delete(&["validatingadmissionpolicybinding", &policy])?;
+    let policy = Lifted::lift(fixture)?;
     let large = throw(LARGE, |at| {
         let payload = format!(r#"{{"type":"noop","pad":"{}"}}"#, "x".repeat(1_400_000));
         wait_until(Duration::from_secs(60), "the policy to be gone", || {
@@ -206,13 +203,53 @@ fn one_object_costs_only_itself(fixture: &Fixture) -> Result<()> {
         .kubectl
         .delete(&["namespace", &attacker, &victim, "--wait=false"])?;
     // The release is as the other cases expect it.
-    let mut policies = fixture
-        .kubectl
-        .get_json(&["validatingadmissionpolicy", &policy])?;
-    policies["kind"] = json!("ValidatingAdmissionPolicyBinding");
-    policies["spec"] = json!({"policyName": policy, "validationActions": ["Deny"]});
-    policies["metadata"] = json!({"name": policy, "labels": policies["metadata"]["labels"], "annotations": policies["metadata"]["annotations"]});
-    fixture.kubectl.apply(&policies.to_string())
+    policy.restore()
+}
+
+/// The policy of the bounds, while it does not hold. Where the case fails it is restored, too.
+struct Lifted<'f> {
+    fixture: &'f Fixture,
+    binding: Option<Value>,
+}
+
+impl<'f> Lifted<'f> {
+    fn lift(fixture: &'f Fixture) -> Result<Self> {
+        let policy = format!("peon-operator-{OPERATOR_NAMESPACE}-bounds");
+        let args = ["validatingadmissionpolicybinding", policy.as_str()];
+        let mut binding = fixture.kubectl.get_json(&args)?;
+        for key in [
+            "creationTimestamp",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+            "uid",
+        ] {
+            if let Some(metadata) = binding["metadata"].as_object_mut() {
+                metadata.remove(key);
+            }
+        }
+        fixture.kubectl.delete(&args)?;
+        Ok(Self {
+            fixture,
+            binding: Some(binding),
+        })
+    }
+
+    fn restore(mut self) -> Result<()> {
+        let binding = self.binding.take();
+        binding.map_or(Ok(()), |binding| self.fixture.kubectl.apply(&binding.to_string()))
+    }
+}
+
+impl Drop for Lifted<'_> {
+    fn drop(&mut self) {
+        let Some(binding) = self.binding.take() else {
+            return;
+        };
+        if let Err(error) = self.fixture.kubectl.apply(&binding.to_string()) {
+            eprintln!("the policy of the bounds is not restored: {error:#}");
+        }
+    }
 }
 
 /// Waits for a status of a task that no parser of JSON reads as a whole.
