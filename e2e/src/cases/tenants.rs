@@ -51,7 +51,8 @@ impl Size {
         if full() {
             Self {
                 incomplete: 200,
-                loud: 6,
+                // One node of this machine has room for five peons; one place is the other tenant's.
+                loud: 4,
                 connections: 1000,
                 quick: 50,
             }
