@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that decide and do nothing else; a directory stands for all modules in it.
-const PURE: [&str; 93] = [
+const PURE: [&str; 92] = [
     "api",
     "druid",
     "task/snapshot.rs",
@@ -41,10 +41,9 @@ const PURE: [&str; 93] = [
     "task/template_shape.rs",
     "task/template_secrets.rs",
     "task/payload_consent.rs",
-    "kube/refusal.rs",
-    "kube/written.rs",
-    "kube/backoff.rs",
-    "run/lease.rs",
+    "apiserver/classify",
+    "apiserver/backoff.rs",
+    "process/decide",
     "task/start.rs",
     "task/follow.rs",
     "task/conclude.rs",
@@ -116,7 +115,7 @@ const EFFECTS: &str = r"(?x)
 /// Effects that stay, each with its reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
     (
-        "run/lease.rs",
+        "process/decide",
         "Instant::now",
         "a proof of leadership has to lapse whatever its holder does: the clock is read where it is asked for",
     ),

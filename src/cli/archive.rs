@@ -18,8 +18,8 @@ use crate::logs::history::Query;
 use crate::logs::location::Location;
 use crate::logs::parts::LogRange;
 use crate::logs::record::Record;
+use crate::logs::server::CUT;
 use crate::logs::store::Identity;
-use crate::run::archive_server::CUT;
 
 /// Most bytes of a history that are taken: a thousand tasks have a quarter of it.
 const LONGEST_HISTORY: usize = 16 << 20;

@@ -187,8 +187,8 @@ impl Change {
 mod tests {
     #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-    use super::super::tasks::tests::{condition, task};
     use super::*;
+    use crate::cli::tasks::tests::{condition, task};
 
     fn with(spec: Value, conditions: Value) -> PeonTask {
         task("a", spec, json!({"conditions": conditions}))

@@ -16,7 +16,7 @@ use super::output::note;
 use super::progress::Progress;
 use super::span;
 use crate::api::PeonTask;
-use crate::kube::error::chain;
+use crate::apiserver::error::chain;
 
 /// Longest pause between attempts to reach an API server that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -245,8 +245,8 @@ async fn print(mut stream: impl AsyncRead + Unpin) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::tests::task;
     use super::*;
+    use crate::cli::tasks::tests::task;
     use clap::Parser;
     use serde_json::json;
 

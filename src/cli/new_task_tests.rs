@@ -1,5 +1,5 @@
-use super::super::tasks::tests::task;
 use super::*;
+use crate::cli::tasks::tests::task;
 use crate::druid::payload::LARGEST_INLINE;
 use crate::task::chunks::{Chunks, Kind};
 use serde_json::json;

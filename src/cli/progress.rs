@@ -198,8 +198,8 @@ fn fit(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::tests::{at, condition, task};
     use super::*;
+    use crate::cli::tasks::tests::{at, condition, task};
     use serde_json::json;
 
     #[test]

@@ -16,7 +16,7 @@ use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{span, tasks};
 use crate::api::PeonTask;
-use crate::kube::chunks::{self, Made};
+use crate::apiserver::chunks::{self, Made};
 use crate::task::chunks::Kind;
 use crate::task::new_task::New;
 

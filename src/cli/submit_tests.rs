@@ -1,5 +1,5 @@
-use super::super::tasks::tests::task;
 use super::*;
+use crate::cli::tasks::tests::task;
 use clap::Parser;
 use serde_json::json;
 

@@ -114,8 +114,8 @@ fn said(task: &PeonTask) -> String {
 mod tests {
     #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-    use super::super::tasks::tests::{condition, task};
     use super::*;
+    use crate::cli::tasks::tests::{condition, task};
     use serde_json::json;
 
     #[test]

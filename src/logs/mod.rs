@@ -23,6 +23,8 @@
 //!
 //! `docs/logs.md` says the same to an administrator.
 
+pub mod server;
+
 pub mod archive;
 pub mod chain;
 pub mod claim;

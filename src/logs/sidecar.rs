@@ -28,7 +28,7 @@ use super::spool::Spool;
 use super::store::Identity;
 use super::task_archive::TaskArchive;
 use super::verdict::LogVerdict;
-use crate::run::telemetry;
+use crate::process::telemetry;
 use crate::task::launch::LOG_FILE;
 
 /// How often to look for new bytes.

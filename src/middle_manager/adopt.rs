@@ -20,9 +20,9 @@ use super::submission::{self, Owner};
 use crate::api::names::hex;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{PeonTask, Submission, SubmissionState};
+use crate::apiserver::chunks;
+use crate::apiserver::error::chain;
 use crate::druid::worker::TaskFacts;
-use crate::kube::chunks;
-use crate::kube::error::chain;
 use crate::task::chunks::{Chunks, Kind};
 
 /// No answer within this time is a failure.

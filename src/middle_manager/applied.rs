@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::view::TaskView;
 use crate::api::conditions::{COMPLETE, FAILED, is_true};
 use crate::api::{LABEL_IDENTITY, Submission};
-use crate::kube::decode::Guarded;
+use crate::apiserver::decode::Guarded;
 
 /// A PeonTask that nobody has assigned yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,11 +24,11 @@ use super::task_log::TaskLogs;
 use super::tasks::{GuardedTask, Tasks};
 use super::view::{Seen, TaskView};
 use crate::api::PeonTask;
+use crate::apiserver::backoff::Backoff;
+use crate::apiserver::decode;
+use crate::apiserver::error::chain;
+use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
-use crate::kube::backoff::Backoff;
-use crate::kube::decode;
-use crate::kube::error::chain;
-use crate::run::clock::Clock;
 
 /// How long an assignment is tried. The overlord waits for a minute before it sends it again.
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);

@@ -412,7 +412,7 @@ async fn the_watch_can_be_a_task_of_its_own() {
     let bench = Bench::new();
     let tasks = bench.binder.tasks().clone();
     let selector = bench.binder.maker.selector();
-    let metrics = crate::run::metrics::Metrics::default();
+    let metrics = crate::metrics::Metrics::default();
     drop(is_send(tasks.watch(
         &bench.binder.client,
         "ns",

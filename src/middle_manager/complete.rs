@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::PeonTask;
-use crate::kube::chunks;
-use crate::kube::error::chain;
+use crate::apiserver::chunks;
+use crate::apiserver::error::chain;
 use crate::task::new_task::New;
 
 /// For so long it is tried: the operator fails the task then.

@@ -14,19 +14,18 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
-use kube::runtime::{PredicateConfig, reflector, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use super::judge::{self, Seen};
 use super::objects::{self, LABEL_SERVES, Objects, Surroundings};
 use crate::api::{OPERATOR, VirtualMiddleManager};
-use crate::kube::decode::{self, Guarded, Unreadable};
-use crate::kube::error;
-use crate::run::lease::{Leadership, NotLeader};
-use crate::run::metrics::Metrics;
+use crate::apiserver::decode::{self, Guarded, Unreadable};
+use crate::apiserver::error;
+use crate::metrics::Metrics;
+use crate::process::decide::lease::{Leadership, NotLeader};
 
 /// Objects that somebody changed are put right after so long, at the latest.
 const AGAIN: Duration = Duration::from_secs(300);

@@ -6,8 +6,8 @@ use kube::{Api, Client, ResourceExt};
 
 use super::provenance::{Document, Unfit};
 use crate::api::{PeonTask, TaskFrom};
-use crate::kube::error::chain;
-use crate::run::clock::Clock;
+use crate::apiserver::error::chain;
+use crate::clock::Clock;
 use crate::task::chunks::{self, Absent};
 use crate::task::look::Eyes;
 

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::backend::Announce;
 use super::bind::Binder;
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN};
+use crate::apiserver::error::chain;
 use crate::druid::worker::TaskState;
-use crate::kube::error::chain;
 
 /// How long after its start the overlord is asked for the first time.
 const FIRST: Duration = Duration::from_secs(60);

@@ -197,10 +197,10 @@ async fn the_overlord_is_asked_after_a_minute_and_then_about_every_five() {
 /// On a real line: a task from its assignment until nobody speaks of it any more.
 #[tokio::test]
 async fn a_line_tells_the_whole_life_of_a_task() {
+    use crate::clock::Clock;
     use crate::druid::worker::{Change, Counter};
     use crate::middle_manager::line::Line;
     use crate::middle_manager::model::binder;
-    use crate::run::clock::Clock;
 
     let line = Arc::new(Line::new(77));
     let bench = Bench::new();

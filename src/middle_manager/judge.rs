@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::drain;
 use crate::api::conditions::{Conditions, READY, find, is_true};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
-use crate::kube::decode::Unreadable;
+use crate::apiserver::decode::Unreadable;
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.
 pub const ANNOUNCED: &str = "Announced";

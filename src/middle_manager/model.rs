@@ -18,8 +18,8 @@ use super::backend::{Announce, Assigned, Ordinal};
 use super::bind::Binder;
 use super::tasks::Tasks;
 use crate::api::virtual_middle_manager::PayloadPlace;
+use crate::clock::Clock;
 use crate::druid::worker::{TaskAnnouncement, TaskState};
-use crate::run::clock::Clock;
 use crate::task::histories::model_api::{Kind, ModelApi, Request, refusal};
 
 /// What becomes of a request.

@@ -29,16 +29,15 @@ use super::tasks::Tasks;
 use super::zookeeper::ZooKeeper;
 use super::{equipment, forget, judge, upkeep};
 use crate::api::VirtualMiddleManager;
-use crate::kube::decode::Guarded;
-use crate::kube::error::chain;
-use crate::run::background::Background;
-use crate::run::clock::Clock;
-use crate::run::config::LogFormat;
-use crate::run::health::Health;
-use crate::run::http_server;
-use crate::run::metrics::Metrics;
-use crate::run::shutdown::Shutdown;
-use crate::run::telemetry;
+use crate::apiserver::decode::Guarded;
+use crate::apiserver::error::chain;
+use crate::app::options::LogFormat;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::process::background::Background;
+use crate::process::health::Health;
+use crate::process::shutdown::Shutdown;
+use crate::process::{http_server, telemetry};
 
 /// How long the overlord has to hear that no more tasks are taken.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -109,7 +108,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let health = Health::new(metrics.clone());
     let mut background = Background::default();
     probes(options.listen, &health, &mut background).await?;
-    let client = crate::kube::client::connect(&metrics)
+    let client = crate::apiserver::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
     let mounted = Mounted::now();

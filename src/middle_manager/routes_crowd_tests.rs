@@ -6,10 +6,10 @@ use axum::http::HeaderName;
 use futures::future::join_all;
 use tokio::sync::Notify;
 
-use super::super::fixtures::{HASH, Identity, Said, get, post, running, until};
-use super::super::line::HELD;
 use super::*;
 use crate::druid::worker::{Change, TaskState};
+use crate::middle_manager::fixtures::{HASH, Identity, Said, get, post, running, until};
+use crate::middle_manager::line::HELD;
 
 const ASSIGN: &str = "/druid-internal/v1/worker/assignTask";
 const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];

@@ -3,12 +3,12 @@ use http_body_util::BodyExt;
 use std::io::Read;
 use std::time::Instant;
 
-use super::super::fixtures::{
-    HASH, Identity, SMILE, Said, facts, get, piecemeal, post, recorded, running, until,
-};
 use super::*;
 use crate::druid::smile;
 use crate::druid::worker::{End, TaskAnnouncement, TaskLocation};
+use crate::middle_manager::fixtures::{
+    HASH, Identity, SMILE, Said, facts, get, piecemeal, post, recorded, running, until,
+};
 
 macro_rules! wire {
     ($name:literal) => {

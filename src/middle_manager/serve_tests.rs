@@ -6,8 +6,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_rustls::TlsConnector;
 
-use super::super::fixtures::{Client, HASH, Identity, get, piecemeal, until};
 use super::*;
+use crate::middle_manager::fixtures::{Client, HASH, Identity, get, piecemeal, until};
 
 const HOST: &str = "worker-0.ns.svc";
 const POLL: &str = "/druid-internal/v1/worker?counter=0&hash=77&timeout=180000";

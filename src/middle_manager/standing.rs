@@ -25,9 +25,9 @@ use super::tasks::Tasks;
 use super::{announce, drain, equipment};
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
-use crate::kube::decode::{self, Guarded};
-use crate::kube::error;
-use crate::run::metrics::Metrics;
+use crate::apiserver::decode::{self, Guarded};
+use crate::apiserver::error;
+use crate::metrics::Metrics;
 
 /// Fields of the status that are the pod's carry this owner.
 const OWNER: &str = "peon-operator-middle-manager";
@@ -293,11 +293,11 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
+    use crate::app::options::LogFormat;
+    use crate::clock::Clock;
     use crate::druid::worker::Counter;
     use crate::middle_manager::announce::{Board, Discovery, Wanted};
     use crate::middle_manager::overlord::Settings;
-    use crate::run::clock::Clock;
-    use crate::run::config::LogFormat;
 
     /// Announces and withdraws at once.
     struct Obedient;

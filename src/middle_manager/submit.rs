@@ -31,9 +31,9 @@ use super::task_queue::TaskQueue;
 use super::tasks::GuardedTask;
 use super::view::TaskView;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
-use crate::kube::decode;
-use crate::kube::error::chain;
-use crate::run::metrics::Metrics;
+use crate::apiserver::decode;
+use crate::apiserver::error::chain;
+use crate::metrics::Metrics;
 
 /// How often it is looked for what is due.
 const TICK: Duration = Duration::from_millis(500);

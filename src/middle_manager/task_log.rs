@@ -203,7 +203,7 @@ impl TaskLogs {
             Err(_) => Err(Some(format!("no answer within {TIMEOUT:?}"))),
             Ok(Ok(stream)) => Ok(Box::pin(stream)),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => Err(None),
-            Ok(Err(error)) => Err(Some(crate::kube::error::chain(&error))),
+            Ok(Err(error)) => Err(Some(crate::apiserver::error::chain(&error))),
         }
     }
 }

@@ -19,10 +19,10 @@ use super::known::Known;
 use super::moves::Move;
 use super::reachability::Gate;
 use super::view::{PodSeen, PodView, Seen, TaskView};
+use crate::apiserver::decode::{self, Guarded, Readable};
+use crate::clock::Clock;
 use crate::druid::worker::TaskState;
-use crate::kube::decode::{self, Guarded, Readable};
-use crate::run::clock::Clock;
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// How long the pods may take to be listed.
 const PODS: Duration = Duration::from_secs(30);
@@ -281,7 +281,7 @@ async fn run<K: Readable>(
             Ok(None) => return,
             Err(error) => tracing::warn!(
                 resource = plural,
-                error = crate::kube::error::chain(&error),
+                error = crate::apiserver::error::chain(&error),
                 "a watch failed and is repeated"
             ),
         }

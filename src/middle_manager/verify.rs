@@ -14,8 +14,8 @@ use super::bind::Binder;
 use super::moves::Doubt;
 use super::view::{Seen, TaskView};
 use crate::api::LABEL_MIDDLE_MANAGER;
-use crate::kube::decode::Guarded;
-use crate::kube::error::chain;
+use crate::apiserver::decode::Guarded;
+use crate::apiserver::error::chain;
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use crate::kube::decode::Guarded;
+use crate::apiserver::decode::Guarded;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 

@@ -14,8 +14,8 @@ use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
     PeonTaskStatus,
 };
+use crate::apiserver::decode::{self, Guarded, Readable};
 use crate::druid::worker::{TaskFacts, TaskLocation};
-use crate::kube::decode::{self, Guarded, Readable};
 use crate::task::pod::PORT_NUMBER;
 
 /// A PeonTask without its payload.

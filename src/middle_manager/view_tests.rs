@@ -1,4 +1,4 @@
-use crate::kube::decode::Guarded;
+use crate::apiserver::decode::Guarded;
 use serde_json::json;
 
 use super::*;

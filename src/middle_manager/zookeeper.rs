@@ -20,8 +20,8 @@ use self::ensemble::{Ensemble, InvalidHost};
 use self::place::Place;
 use super::announce::{Board, Discovery, Wanted};
 use super::credentials::Credentials;
+use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{BasePath, InvalidPath, Process};
-use crate::kube::backoff::Backoff;
 
 /// Longest that one host may be silent. Less with short sessions.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -28,10 +28,10 @@ use super::snapshot::{Creation, Snapshot};
 use super::status_patch::replacing;
 use super::watch::GuardedTask;
 use crate::api::{PeonTask, PeonTaskStatus};
-use crate::kube::refusal;
+use crate::apiserver::classify::refusal;
+use crate::clock::Clock;
 use crate::logs::follower::Owner;
-use crate::run::clock::Clock;
-use crate::run::lease::{Leadership, NotLeader};
+use crate::process::decide::lease::{Leadership, NotLeader};
 
 mod read;
 

@@ -24,13 +24,13 @@ use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
 use crate::api::conditions::{self, accepted};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::apiserver::backoff::Backoff;
+use crate::apiserver::classify::own_writes::Written;
+use crate::apiserver::decode::{Guarded, Unreadable};
+use crate::apiserver::error::panicked;
+use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
-use crate::kube::backoff::Backoff;
-use crate::kube::decode::{Guarded, Unreadable};
-use crate::kube::error::panicked;
-use crate::kube::written::Written;
-use crate::run::clock::Clock;
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
 
 mod retain;
 
@@ -124,7 +124,7 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
                     absent.leave(&(task.namespace.clone().unwrap_or_default(), task.name.clone()));
                 }
                 // Failed passes are logged where they fail; what is left is about the queue.
-                tracing::debug!(error = crate::kube::error::chain(&error), "not reconciled");
+                tracing::debug!(error = crate::apiserver::error::chain(&error), "not reconciled");
             }
             futures::future::ready(())
         })
@@ -183,7 +183,7 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
         tracing::warn!(
             namespace,
             task = name,
-            error = crate::kube::error::chain(error),
+            error = crate::apiserver::error::chain(error),
             ?delay,
             "a pass failed and is repeated"
         );

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
-use crate::kube::decode::Guarded;
-use crate::run::lease::Leadership;
+use crate::apiserver::decode::Guarded;
+use crate::process::decide::lease::Leadership;
 use crate::task::fixtures::{at, noop, with_status};
 use crate::task::plan::{Action, look_again};
 use crate::task::slots::Slot;

@@ -20,7 +20,7 @@ use super::payload_consent::may_be_read;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
 use crate::api::{PeonTask, TaskFrom, names};
-use crate::run::clock::Clock;
+use crate::clock::Clock;
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
 const EVENTS: u32 = 100;

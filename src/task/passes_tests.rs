@@ -28,11 +28,11 @@ use super::plan::plan;
 use super::watch::{Caches, Writers};
 use crate::api::conditions::accepted;
 use crate::api::{LABEL_PAYLOAD, PeonTask};
+use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
-use crate::run::clock::Clock;
-use crate::run::health::Health;
-use crate::run::lease::Leadership;
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
+use crate::process::decide::lease::Leadership;
+use crate::process::health::Health;
 
 /// The namespace whose chunks are never answered for.
 const FLOOD: &str = "flood";

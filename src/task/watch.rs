@@ -22,8 +22,8 @@ use super::evidence::Evidence;
 use super::ledger::Ledger;
 use super::slots::Who;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
-use crate::kube::decode::{self, Guarded};
-use crate::run::metrics::Metrics;
+use crate::apiserver::decode::{self, Guarded};
+use crate::metrics::Metrics;
 
 /// A PeonTask as it comes from the watch.
 pub type GuardedTask = Guarded<PeonTask>;
@@ -319,7 +319,7 @@ impl Watch {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let said = crate::kube::error::chain(&error);
+                    let said = crate::apiserver::error::chain(&error);
                     tracing::warn!(
                         resource = self.plural,
                         error = said,

@@ -11,7 +11,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
-use peon_operator::run::config::{Config, LogFormat};
+use peon_operator::app::options::{Config, LogFormat};
 use peon_operator::task::quantity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

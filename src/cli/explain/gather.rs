@@ -5,11 +5,11 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::super::complaint::is_forbidden;
-use super::super::connection::Cluster;
-use super::super::tasks;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
-use crate::kube::decode::Guarded;
+use crate::apiserver::decode::Guarded;
+use crate::cli::complaint::is_forbidden;
+use crate::cli::connection::Cluster;
+use crate::cli::tasks;
 use crate::task::payload_consent::may_be_read;
 
 /// Warnings of a pod that are shown.

@@ -191,8 +191,8 @@ fn next(snapshot: &Snapshot, now: Timestamp) -> String {
 mod tests {
     #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-    use super::super::super::tasks::tests::{at, task};
     use super::*;
+    use crate::cli::tasks::tests::{at, task};
     use serde_json::Value;
 
     fn template(name: &str, spec: Value) -> PeonTemplate {

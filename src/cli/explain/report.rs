@@ -4,9 +4,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::super::advice::{self, Advice};
-use super::super::output::{self, Style, plain};
-use super::super::{span, tasks};
 use super::Templates;
 use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
@@ -14,6 +11,9 @@ use super::gather::Gathered;
 use super::judge::{self, choose, judge};
 use crate::api::crds::BORN;
 use crate::api::{PeonTask, Phase};
+use crate::cli::advice::{self, Advice};
+use crate::cli::output::{self, Style, plain};
+use crate::cli::{span, tasks};
 use crate::druid::properties::RuntimeProperties;
 
 /// An explanation.

@@ -20,7 +20,7 @@ use crate::logs::parts::{Part, PartName};
 use crate::logs::shares::{Share, Shares};
 use crate::logs::state::KeepLog;
 use crate::logs::task_archive::TaskArchive;
-use crate::run::log_metrics::LogMetrics;
+use crate::metrics::logs::LogMetrics;
 
 /// How much of a stream is read at a time.
 const CHUNK: usize = 64 * 1024;

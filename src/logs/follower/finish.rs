@@ -16,7 +16,7 @@ use super::spool::Report;
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
-use crate::kube::decode::Guarded;
+use crate::apiserver::decode::Guarded;
 use crate::logs::archive::ArchiveError;
 use crate::logs::claim::Claim;
 use crate::logs::parts::{Composed, PartName, Piece};

@@ -8,12 +8,12 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
+use super::cut::GAP;
+use super::spool::Disk;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
-use crate::logs::follower::cut::GAP;
-use crate::logs::follower::spool::Disk;
 use crate::logs::parts::LogRange;
-use crate::run::log_metrics::LogMetrics;
+use crate::metrics::logs::LogMetrics;
 
 const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";
 const T1: &str = "2026-11-21T09:55:37.100000000Z";

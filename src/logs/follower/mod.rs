@@ -30,15 +30,15 @@ pub use self::farewell::LastWord;
 use self::insist::insist;
 use self::source::Source;
 use self::writers::{Writer, Writers};
-use crate::logs::archive::{Archive, ArchiveError};
-use crate::logs::claim::Claimant;
-use crate::logs::journal::Journal;
-use crate::logs::parts::PartName;
-use crate::logs::place;
-use crate::logs::record::{Entry, Recorded};
-use crate::logs::shares::{Share, Shares};
-use crate::logs::state::{KeepLog, Kept, LogState};
-use crate::logs::task_archive::TaskArchive;
+use super::archive::{Archive, ArchiveError};
+use super::claim::Claimant;
+use super::journal::Journal;
+use super::parts::PartName;
+use super::place;
+use super::record::{Entry, Recorded};
+use super::shares::{Share, Shares};
+use super::state::{KeepLog, Kept, LogState};
+use super::task_archive::TaskArchive;
 
 /// How long an attempt whose log was read may take to be followed by another one or to be the last.
 const UNDECIDED: Duration = Duration::from_secs(2);

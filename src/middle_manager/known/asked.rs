@@ -1,10 +1,10 @@
 //! What the book is asked (pure).
 
-use super::super::backend::Ordinal;
-use super::super::entries::{Object, Task};
-use super::super::moves::{Doubt, Log, Target};
 use super::Known;
 use crate::druid::worker::TaskAnnouncement;
+use crate::middle_manager::backend::Ordinal;
+use crate::middle_manager::entries::{Object, Task};
+use crate::middle_manager::moves::{Doubt, Log, Target};
 
 impl Known {
     /// The tasks of an identity whose end was said.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 
 use super::Submitter;
-use crate::kube::error::chain;
+use crate::apiserver::error::chain;
 use crate::middle_manager::backend::Announce;
 use crate::middle_manager::submission;
 use crate::middle_manager::task_queue::TaskQueue;

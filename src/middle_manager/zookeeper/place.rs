@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use zookeeper_client::{Client, CreateMode, Error, OneshotWatcher};
 
 use super::ZooKeeper;
+use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{Judgement, Keeper, Worker};
-use crate::kube::backoff::Backoff;
 use crate::middle_manager::announce::{Board, Standing, Wanted};
 use crate::middle_manager::backend::Ordinal;
 

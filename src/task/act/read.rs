@@ -42,7 +42,7 @@ impl Actor {
             Err(error) => {
                 tracing::warn!(
                     namespace,
-                    error = crate::kube::error::chain(&error),
+                    error = crate::apiserver::error::chain(&error),
                     "Events of a pod cannot be read"
                 );
                 Warnings::Later

@@ -22,11 +22,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::model_api::{Answer, Change, Kind, ModelApi, Request};
+use crate::apiserver::decode::{self, Guarded};
+use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
-use crate::kube::decode::{self, Guarded};
-use crate::run::clock::Clock;
-use crate::run::lease::Leadership;
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
+use crate::process::decide::lease::Leadership;
 use crate::task::act::Actor;
 use crate::task::controller::{Context, Plan};
 use crate::task::watch::{Caches, GuardedTask, Writers};

@@ -10,7 +10,7 @@ use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::{Layer, Service};
 
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Name and version, by which an audit log tells the operator's requests from others.
 pub const NAME: &str = concat!("peon-operator/", env!("CARGO_PKG_VERSION"));

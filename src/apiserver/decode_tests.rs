@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::*;
-use crate::run::telemetry;
+use crate::process::telemetry;
 use crate::task::watch::Caches;
 
 /// Stands in a payload, and nowhere else.
@@ -174,7 +174,7 @@ fn nothing_of_the_value_is_quoted() {
         assert_eq!(unreadable.reason.as_deref(), Some("WaitingForOperator"));
     }
     let error = serde_json::from_str::<Status>(&format!(r#"{{"code": "{MARKER}"}}"#)).unwrap_err();
-    let chained = crate::kube::error::chain(&kube::Error::SerdeError(error));
+    let chained = crate::apiserver::error::chain(&kube::Error::SerdeError(error));
     assert!(
         chained.contains("invalid type, expected i32") && !chained.contains(MARKER),
         "{chained}"

@@ -3,10 +3,9 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::{EnvFilter, fmt};
 
-use super::config::LogFormat;
+use crate::app::options::LogFormat;
 
 /// Libraries that write what the API server answers into the log, bodies with other people's tasks among it: `kube_client`
 /// whole bodies that it cannot decode, from `warn` on; `kube_runtime` what a parser quotes of them, from `debug` on.

@@ -1,5 +1,7 @@
 //! Prometheus metrics of the process. Labels take few values: never a name, an id or a message.
 
+pub mod logs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::log_metrics::LogMetrics;
+use logs::LogMetrics;
 
 type Labels<const N: usize> = [(&'static str, String); N];
 

@@ -18,8 +18,8 @@ use axum::routing::get;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::metrics::Metrics;
 use crate::api::{PeonTask, Phase};
+use crate::metrics::Metrics;
 use crate::task::watch::Caches;
 
 const BEAT: Duration = Duration::from_secs(2);

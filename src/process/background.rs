@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tokio::task::{Id, JoinSet};
 
-use crate::kube::error::panicked;
+use crate::apiserver::error::panicked;
 
 /// Tasks of the runtime that are to run for as long as the process. Dropped, it ends them.
 #[derive(Debug, Default)]

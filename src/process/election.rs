@@ -8,7 +8,7 @@ use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
 
-use super::lease::{Decision, Leadership, Observed, decide, proven_until};
+use super::decide::lease::{Decision, Leadership, Observed, decide, proven_until};
 
 /// Where a candidate stands after a look at the lease.
 enum Standing {
@@ -69,7 +69,7 @@ impl Candidate {
                 Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.name,
-                        error = crate::kube::error::chain(&error),
+                        error = crate::apiserver::error::chain(&error),
                         "no election possible"
                     );
                 }
@@ -99,7 +99,7 @@ impl Candidate {
                 Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.name,
-                        error = crate::kube::error::chain(&error),
+                        error = crate::apiserver::error::chain(&error),
                         "the lease was not renewed"
                     );
                 }

@@ -24,11 +24,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::http_server::{self, Bounds, only_local_names};
-use crate::logs::archive::{Archive, ArchiveError};
-use crate::logs::history::{self, MOST};
-use crate::logs::layout::InvalidKey;
-use crate::logs::parts::LogRange;
+use super::archive::{Archive, ArchiveError};
+use super::history::{self, MOST};
+use super::layout::InvalidKey;
+use super::parts::LogRange;
+use crate::process::http_server::{self, Bounds, only_local_names};
 
 /// The port where nothing else is said.
 pub const PORT: u16 = 8081;
@@ -289,5 +289,5 @@ fn body(place: OwnedSemaphorePermit, mut bytes: BoxStream<'static, Result<Bytes,
 }
 
 #[cfg(test)]
-#[path = "archive_server_tests.rs"]
+#[path = "server_tests.rs"]
 mod tests;

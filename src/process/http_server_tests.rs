@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
-use crate::run::health::Health;
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
+use crate::process::health::Health;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

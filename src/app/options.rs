@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::archive_server;
+use crate::logs::server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::objects::{PodParts, Role};
 use crate::middle_manager::process::Options;
@@ -119,7 +119,7 @@ pub struct Config {
 
     /// Address at which the archive is served to those who may forward a port of the pod, where logs are archived. It
     /// must be a loopback address: whoever reaches it may read the logs of all namespaces.
-    #[arg(long, env = "PEON_ARCHIVE_LISTEN", default_value_t = SocketAddr::from(([127, 0, 0, 1], archive_server::PORT)),
+    #[arg(long, env = "PEON_ARCHIVE_LISTEN", default_value_t = SocketAddr::from(([127, 0, 0, 1], server::PORT)),
           value_name = "ADDRESS", value_parser = loopback)]
     pub archive_listen: SocketAddr,
 

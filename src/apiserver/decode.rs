@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATIONS_READ, LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
 };
-use crate::run::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Objects in one answer to a list. An API server takes objects of about 1.5 MB each: a page of the usual 500 would be
 /// 750 MB in one body.

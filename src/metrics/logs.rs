@@ -35,7 +35,7 @@ impl Default for LogMetrics {
 
 impl LogMetrics {
     /// Registers all of them.
-    pub(super) fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "log_read_bytes",
             "Bytes of peons' logs that were read",

@@ -8,26 +8,27 @@ use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 
-use super::background::Background;
-use super::config::Config;
-use super::election::Candidate;
-use super::health::Health;
-use super::lease::Leadership;
-use super::metrics::Metrics;
-use super::shutdown::Shutdown;
-use super::{archive_server, http_server};
+use super::options::Config;
 use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
+use crate::apiserver::decode::{Guarded, Readable};
 use crate::druid::properties::RuntimeProperties;
-use crate::kube::decode::{Guarded, Readable};
 use crate::logs::archive::Archive;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
 use crate::logs::follower::spool::{Disk, IDLE};
 use crate::logs::location::Location;
+use crate::logs::server;
 use crate::logs::shares::Shares;
 use crate::logs::store::Identity;
+use crate::metrics::Metrics;
 use crate::middle_manager;
 use crate::middle_manager::objects::Surroundings;
+use crate::process::background::Background;
+use crate::process::decide::lease::Leadership;
+use crate::process::election::Candidate;
+use crate::process::health::Health;
+use crate::process::http_server;
+use crate::process::shutdown::Shutdown;
 use crate::task::act::Actor;
 use crate::task::controller::{self, Context};
 use crate::task::watch::Caches;
@@ -50,7 +51,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// When the process cannot start, or lost its lease.
 #[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    super::telemetry::start(&config.log, config.log_format)?;
+    crate::process::telemetry::start(&config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals()?;
     let mut operator = read_properties(&config)?;
     operator.sidecar_image.clone_from(&config.image);
@@ -68,11 +69,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut background = Background::default();
     serve_probes(&config, &health, &mut background).await?;
 
-    let client = crate::kube::client::connect(&metrics)
+    let client = crate::apiserver::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
     if let Some(archive) = &archive {
-        let served = archive_server::serve(config.archive_listen, archive.clone()).await?;
+        let served = server::serve(config.archive_listen, archive.clone()).await?;
         background.spawn("the archive's server", served);
     }
     tracing::info!(
@@ -335,7 +336,7 @@ where
         Err(error) => Some(format!(
             "{plural}.{}: {}",
             crate::api::GROUP,
-            crate::kube::error::chain(&error)
+            crate::apiserver::error::chain(&error)
         )),
     }
 }

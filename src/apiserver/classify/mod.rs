@@ -1,0 +1,4 @@
+//! What answers of the API server mean (pure).
+
+pub mod own_writes;
+pub mod refusal;
