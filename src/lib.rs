@@ -14,6 +14,8 @@
 //!
 //! `docs/architecture.md` draws the state machine and says which room may import which.
 
+pub mod payload;
+
 pub mod api;
 pub mod apiserver;
 pub mod app;

@@ -3,7 +3,6 @@
 pub mod classify;
 
 pub mod backoff;
-pub mod chunks;
 pub mod client;
 pub mod decode;
 pub mod error;

@@ -17,7 +17,7 @@ use super::output::{self, Format, note};
 use super::tasks;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::apiserver::decode::{Guarded, Readable};
-use crate::task::new_task::empty_spec;
+use crate::payload::chunks::new_task::empty_spec;
 
 /// Tasks in one answer of the API server.
 const PAGE: u32 = 100;

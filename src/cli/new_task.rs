@@ -7,10 +7,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::api::names::{hex, is_dns_label};
-use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
+use crate::api::{PeonTask, PeonTaskSpec, TemplateRef, quantity};
 use crate::druid::payload::Payload;
-use crate::task::new_task::{self, New, empty_spec, payload_hash};
-use crate::task::quantity;
+use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
 
 /// Longest readable part of a made name: pods add their attempt and have 63 characters.
 const LONGEST_HEAD: usize = 44;

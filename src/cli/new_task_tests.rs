@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::tasks::tests::task;
 use crate::druid::payload::LARGEST_INLINE;
-use crate::task::chunks::{Chunks, Kind};
+use crate::payload::chunks::{Chunks, Kind};
 use serde_json::json;
 
 const NOOP: &str = r#"{"type":"noop", "id":"Index_Wiki ü:2026", "x": 1.50}"#;

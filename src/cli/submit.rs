@@ -16,9 +16,9 @@ use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{span, tasks};
 use crate::api::PeonTask;
-use crate::apiserver::chunks::{self, Made};
-use crate::task::chunks::Kind;
-use crate::task::new_task::New;
+use crate::payload::chunks::Kind;
+use crate::payload::chunks::new_task::New;
+use crate::payload::create::{self, Made};
 
 /// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
@@ -271,11 +271,11 @@ async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow:
     };
     for chunk in new.objects(task) {
         let name = chunk["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let made = chunks::create(&cluster.client, &cluster.namespace, kind, chunk).await;
+        let made = create::create(&cluster.client, &cluster.namespace, kind, chunk).await;
         match made.map_err(|e| cluster.doing("create", resource, &name).failed(e))? {
             Made::Created => {}
             Made::Exists => {
-                let owners = chunks::owners(&cluster.client, &cluster.namespace, kind, &name).await;
+                let owners = create::owners(&cluster.client, &cluster.namespace, kind, &name).await;
                 let owners = owners.map_err(|e| cluster.doing("get", resource, &name).failed(e))?;
                 let uid = task.uid();
                 if !owners.iter().any(|o| Some(&o.uid) == uid.as_ref()) {

@@ -135,7 +135,7 @@ impl RuntimeProperties {
         };
         for (name, value) in [(MEMORY, &read.memory), (CPU, &read.cpu)] {
             if let Some(value) = value {
-                crate::task::quantity::parse(value).map_err(|reason| InvalidProperties::Value {
+                crate::api::quantity::parse(value).map_err(|reason| InvalidProperties::Value {
                     name,
                     value: value.clone(),
                     reason,

@@ -20,10 +20,10 @@ use super::submission::{self, Owner};
 use crate::api::names::hex;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{PeonTask, Submission, SubmissionState};
-use crate::apiserver::chunks;
 use crate::apiserver::error::chain;
 use crate::druid::worker::TaskFacts;
-use crate::task::chunks::{Chunks, Kind};
+use crate::payload::chunks::{Chunks, Kind};
+use crate::payload::create;
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,7 +127,7 @@ impl Adoption<'_> {
         };
         let name = chunk_name(task, self.json);
         for chunk in chunks.objects_named(&name, task, kind) {
-            let made = chunks::create(self.client, &self.maker.namespace, kind, chunk);
+            let made = create::create(self.client, &self.maker.namespace, kind, chunk);
             within(made)
                 .await?
                 .map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;

@@ -18,8 +18,8 @@ use crate::api::{
 use crate::druid::fields::Fields;
 use crate::druid::payload::Payload;
 use crate::druid::worker::TaskFacts;
-use crate::task::chunks::{Chunks, Kind, TooLarge};
-use crate::task::new_task::{self, New, empty_spec, payload_hash};
+use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
+use crate::payload::chunks::{Chunks, Kind, TooLarge};
 
 /// Longest readable part of a name: pods add their attempt and have 63 characters.
 const LONGEST_HEAD: usize = 36;

@@ -38,7 +38,7 @@ fn payload(bench: &Bench) -> Vec<u8> {
         bytes.0
     };
     let parts: Vec<_> = from.secrets.iter().map(part).collect();
-    crate::task::chunks::assemble(&from, &parts).unwrap()
+    crate::payload::chunks::assemble(&from, &parts).unwrap()
 }
 
 #[tokio::test]

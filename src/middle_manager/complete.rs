@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::PeonTask;
-use crate::apiserver::chunks;
 use crate::apiserver::error::chain;
-use crate::task::new_task::New;
+use crate::payload::chunks::new_task::New;
+use crate::payload::create;
 
 /// For so long it is tried: the operator fails the task then.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -87,7 +87,7 @@ async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'st
         None => return Ok("is not wanted: the task is gone"),
     }
     for chunk in new.objects(&new.task) {
-        chunks::create(client, namespace, kind, chunk).await?;
+        create::create(client, namespace, kind, chunk).await?;
     }
     Ok("is complete")
 }

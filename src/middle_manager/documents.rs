@@ -8,7 +8,7 @@ use super::provenance::{Document, Unfit};
 use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
-use crate::task::chunks::{self, Absent};
+use crate::payload::chunks::{self, Absent};
 use crate::task::look::Eyes;
 
 /// No answer within this time is a failure.

@@ -11,13 +11,13 @@ use super::backend::Ordinal;
 use super::documents::Documents;
 use super::provenance::Provenance;
 use crate::api::PeonTask;
-use crate::apiserver::chunks::{self, Made};
 use crate::apiserver::classify::refusal;
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
-use crate::task::chunks::{Chunks, Kind};
-use crate::task::new_task::New;
+use crate::payload::chunks::new_task::New;
+use crate::payload::chunks::{Chunks, Kind};
+use crate::payload::create::{self, Made};
 use crate::task::snapshot::{Creation, Refusal};
 
 /// Names that others may have taken.
@@ -189,7 +189,7 @@ impl<'a> Attempt<'a> {
         for chunk in new.objects(&new.task) {
             let name = chunk["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let is_first = self.asked.insert(name.clone());
-            let made = within(chunks::create(self.client, &self.maker.namespace, kind, chunk)).await?;
+            let made = within(create::create(self.client, &self.maker.namespace, kind, chunk)).await?;
             let made = made.map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;
             // Another PeonTask of this name was deleted a moment ago, and its chunks are about to be.
             if made == Made::Exists && is_first && self.created {

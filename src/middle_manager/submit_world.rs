@@ -319,7 +319,7 @@ pub(super) fn assigned_text(world: &World, task: &PeonTask) -> String {
         bytes.0
     };
     let parts: Vec<_> = from.secrets.iter().map(part).collect();
-    String::from_utf8(crate::task::chunks::assemble(from, &parts).unwrap()).unwrap()
+    String::from_utf8(crate::payload::chunks::assemble(from, &parts).unwrap()).unwrap()
 }
 
 /// Goes so far with something, and then drops it, as a process does that is killed.

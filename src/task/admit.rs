@@ -5,20 +5,20 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 
-use super::chunks::Absent;
-use super::keep_log;
 use super::log_plan::LogPlan;
 use super::overrides::Exceeded;
 use super::pod::Attempt;
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
 use super::snapshot::{Snapshot, Template};
-use super::{chunks, grace, jvm, ladder, overrides, template_shape};
+use super::{grace, jvm, keep_log, ladder, overrides, template_shape};
 use crate::api::conditions::accepted;
 use crate::api::names::hex;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
+use crate::payload::chunks;
+use crate::payload::chunks::Absent;
 
 /// A task that can be run.
 #[derive(Debug, Clone)]

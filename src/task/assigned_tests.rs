@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::admit::{admit, chunked};
-use super::chunks::{Absent, Chunks, Kind};
 use super::deadlines;
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
 use super::ledger::Ledger;
@@ -14,6 +13,7 @@ use super::plan::{Action, Step, plan};
 use super::snapshot::{Live, Snapshot};
 use crate::api::conditions::{accepted, cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
+use crate::payload::chunks::{Absent, Chunks, Kind};
 
 /// A task of this type that names a VirtualMiddleManager.
 fn referring(task_type: &str) -> PeonTask {

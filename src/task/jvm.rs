@@ -1,9 +1,9 @@
 //! The peon's command line, as an argument file for `java` (pure).
 
-use super::pod;
 use super::settings::{InvalidSetting, RESERVED, Settings, Source};
 use super::sizing::{self, Given, Sizing};
-use super::{properties_file, quantity};
+use super::{pod, properties_file};
+use crate::api::quantity;
 use crate::druid::payload::Payload;
 use crate::druid::{human_readable, java_options};
 
@@ -230,9 +230,9 @@ mod tests {
 
     use super::*;
     use crate::api::MemoryLadder;
+    use crate::api::quantity::MIB;
     use crate::druid::properties::RuntimeProperties;
     use crate::task::fixtures::{payload, task, template};
-    use crate::task::quantity::MIB;
     use crate::task::settings::Levels;
 
     fn sized(task_options: &[&str], template_spec: serde_json::Value) -> Result<Sizing, InvalidSetting> {

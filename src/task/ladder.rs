@@ -2,8 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::quantity::{self, MIB};
 use crate::api::MemoryLadder;
+use crate::api::quantity::{self, MIB};
 
 /// The next limit in hundredths of the last one, where the policy gives none.
 const FACTOR_PERCENT: u32 = 150;

@@ -12,15 +12,15 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 
 use super::act::{ActError, timed};
-use super::chunks::{self, Absent, Kind, MOST, Source};
 use super::death::NodeState;
 use super::event_budget::{EventBudget, Pause};
 use super::evidence::Evidence;
-use super::payload_consent::may_be_read;
 use super::snapshot::Live;
 use super::waiting::PodWarning;
 use crate::api::{PeonTask, TaskFrom, names};
 use crate::clock::Clock;
+use crate::payload::chunks::consent::may_be_read;
+use crate::payload::chunks::{self, Absent, Kind, MOST, Source};
 
 /// Events read of one pod; its newest Warnings are among them unless it has more than these.
 const EVENTS: u32 = 100;

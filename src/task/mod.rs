@@ -8,7 +8,6 @@ pub mod act;
 pub mod admit;
 #[cfg(test)]
 mod assigned_tests;
-pub mod chunks;
 mod conclude;
 pub mod controller;
 pub mod deadlines;
@@ -18,7 +17,7 @@ pub mod event_budget;
 pub mod evidence;
 mod finished;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod follow;
 pub mod grace;
 #[cfg(test)]
@@ -31,17 +30,14 @@ pub mod ledger;
 pub mod line;
 pub mod log_plan;
 pub mod look;
-pub mod new_task;
 pub mod overrides;
 #[cfg(test)]
 mod passes_tests;
-pub mod payload_consent;
 pub mod payload_volume;
 pub mod plan;
 pub mod pod;
 pub mod pod_template;
 pub mod properties_file;
-pub mod quantity;
 pub mod record;
 pub mod resources;
 pub mod retention;

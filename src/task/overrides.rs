@@ -4,8 +4,8 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::settings::{CONTEXT_JAVA_OPTS, Levels, Settings, Source};
-use super::{quantity, template_secrets};
-use crate::api::{JavaOpts, Permission};
+use super::template_secrets;
+use crate::api::{JavaOpts, Permission, quantity};
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY};
 use crate::druid::task_options::{self, Scope};
 

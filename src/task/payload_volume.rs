@@ -72,7 +72,7 @@ mod tests {
     use std::process::{Command, Output};
 
     use super::*;
-    use crate::task::chunks::{Chunks, Kind};
+    use crate::payload::chunks::{Chunks, Kind};
 
     /// Runs the script as a pod would, with its folders below `name`.
     fn run(name: &str, from: &TaskFrom, payload: &Payload, parts: &[Vec<u8>]) -> (Output, Option<Vec<u8>>) {

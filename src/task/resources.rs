@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use super::ladder::{self, Growth};
+use super::pod_template;
 use super::settings::{InvalidSetting, Levels, Source};
-use super::{pod_template, quantity};
+use crate::api::quantity;
 
 /// Context keys, from the proposal for running peons as pods.
 const CONTEXT_MEMORY: &str = "druid.peon.pod.memory";

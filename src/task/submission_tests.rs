@@ -1,14 +1,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::Phase;
 use crate::api::conditions::{self, ACCEPTED, COMPLETE, FAILED, RUNS_ELSEWHERE, STARTED};
-use crate::api::{LABEL_IDENTITY, PeonTaskStatus};
+use crate::api::{LABEL_IDENTITY, PeonTaskStatus, Phase};
 use crate::task::admit::admit;
 use crate::task::fixtures::{ID, at, snapshot, task};
 use crate::task::plan::{Action, plan};
-use crate::task::snapshot::Live;
-use crate::task::snapshot::Snapshot;
+use crate::task::snapshot::{Live, Snapshot};
 
 fn submitted(state: SubmissionState, message: Option<&str>) -> PeonTask {
     let mut task = task(json!({
@@ -143,9 +141,9 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     ));
     // Without the label it is not assigned yet, and with it its pod reads the Secret.
     let json = json!({"type": "index_parallel", "id": ID, "groupId": ID}).to_string();
-    let hash = crate::task::chunks::Chunks::split(json.as_bytes())
+    let hash = crate::payload::chunks::Chunks::split(json.as_bytes())
         .unwrap()
-        .task_from("x", crate::task::chunks::Kind::Secret);
+        .task_from("x", crate::payload::chunks::Kind::Secret);
     let status = task.status.get_or_insert_default();
     status
         .submission

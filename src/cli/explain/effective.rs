@@ -6,10 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::judge::Choice;
+use crate::api::quantity::mebibytes;
 use crate::api::{PeonTask, PeonTemplateSpec, RetryPolicy};
 use crate::druid::properties::RuntimeProperties;
 use crate::task::pod_template;
-use crate::task::quantity::mebibytes;
 use crate::task::settings::{Settings, Source};
 use crate::task::sizing::Sizing;
 

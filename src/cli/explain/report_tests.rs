@@ -111,8 +111,8 @@ fn missing_rights_leave_gaps_and_say_so() {
 #[test]
 fn a_payload_in_a_secret_is_not_shown() {
     let payload = r#"{"type":"noop","context":{"password":"hunter2"}}"#;
-    let chunks = crate::task::chunks::Chunks::split(payload.as_bytes()).unwrap();
-    let spec = json!({"taskFrom": chunks.task_from("nightly", crate::task::chunks::Kind::Secret)});
+    let chunks = crate::payload::chunks::Chunks::split(payload.as_bytes()).unwrap();
+    let spec = json!({"taskFrom": chunks.task_from("nightly", crate::payload::chunks::Kind::Secret)});
     let status = json!({
         "phase": "Pending", "reason": "NoTemplate", "taskType": "noop", "taskId": "x",
         "conditions": [condition("Ready", "False", "NoTemplate", "m")],

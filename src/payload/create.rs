@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::task::chunks::Kind;
+use super::chunks::Kind;
 
 /// What became of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Made {
     Exists,
 }
 
-/// Creates one chunk, as [`New::objects`](crate::task::new_task::New::objects) makes it.
+/// Creates one chunk, as [`New::objects`](super::chunks::new_task::New::objects) makes it.
 ///
 /// The caller needs the right to create objects of that kind.
 ///

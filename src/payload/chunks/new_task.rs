@@ -5,7 +5,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::chunks::{Chunks, Kind, TooLarge};
+use super::{Chunks, Kind, TooLarge};
 use crate::api::names::hex;
 use crate::api::{PeonTask, PeonTaskSpec};
 use crate::druid::payload::LARGEST_INLINE;
