@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use peon_operator::logs::verdict::LogVerdict;
+use peon_operator::logs::format::sidecar_message::LogVerdict;
 use peon_operator::task::launch::{self, Output, SHARED_DIR};
 use serde_json::{Value, json};
 

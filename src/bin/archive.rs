@@ -11,13 +11,13 @@ use anyhow::{Context, bail, ensure};
 use clap::{Parser, Subcommand};
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use peon_operator::logs::archive::Archive;
-use peon_operator::logs::claim::{Claim, Claimant};
-use peon_operator::logs::layout::InvalidKey;
-use peon_operator::logs::location::Location;
-use peon_operator::logs::parts::{Composed, LogRange, PartName, Piece};
-use peon_operator::logs::store::Identity;
-use peon_operator::logs::task_archive::TaskArchive;
+use peon_operator::logs::format::claim::{Claim, Claimant};
+use peon_operator::logs::format::layout::InvalidKey;
+use peon_operator::logs::format::location::Location;
+use peon_operator::logs::format::parts::{Composed, LogRange, PartName, Piece};
+use peon_operator::logs::store::archive::Archive;
+use peon_operator::logs::store::client::Identity;
+use peon_operator::logs::store::task_archive::TaskArchive;
 
 #[derive(Parser)]
 struct Cli {

@@ -12,8 +12,8 @@ use super::connection::Flags;
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::span;
-use crate::logs::history::{MOST_SEARCHED, Query};
-use crate::logs::record::Record;
+use crate::logs::format::record::Record;
+use crate::logs::history::reader::{MOST_SEARCHED, Query};
 
 #[derive(Debug, Args)]
 pub(super) struct History {

@@ -16,7 +16,7 @@ use super::output::{Out, note};
 use super::progress::Progress;
 use super::tasks;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
-use crate::logs::report;
+use crate::logs::format::report;
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;

@@ -23,36 +23,15 @@
 //!
 //! `docs/logs.md` says the same to an administrator.
 
+pub mod format;
+pub mod history;
+pub mod store;
+
 pub mod server;
 
-pub mod archive;
-pub mod chain;
-pub mod claim;
-mod claims;
 pub mod follower;
-pub mod history;
-pub mod journal;
-pub mod layout;
-pub mod location;
-pub mod ours;
-pub mod pace;
-pub mod parts;
-pub mod place;
-pub mod plain_file;
-pub mod properties;
-pub mod rebuild;
-pub mod record;
-pub mod report;
 pub mod shares;
 pub mod sidecar;
-pub mod sidecar_config;
-pub mod sidecar_files;
-pub mod spool;
-pub mod state;
-pub mod store;
-pub mod task_archive;
-mod upload;
-pub mod verdict;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

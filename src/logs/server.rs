@@ -24,10 +24,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::archive::{Archive, ArchiveError};
-use super::history::{self, MOST};
-use super::layout::InvalidKey;
-use super::parts::LogRange;
+use super::format::layout::InvalidKey;
+use super::format::parts::LogRange;
+use super::history::reader::{self, MOST};
+use super::store::archive::{Archive, ArchiveError};
 use crate::process::http_server::{self, Bounds, only_local_names};
 
 /// The port where nothing else is said.
@@ -160,7 +160,7 @@ async fn tasks(
         let said = format!("limit is at most {MOST}");
         return Err(Refused::new(StatusCode::BAD_REQUEST, said));
     }
-    let query = history::Query {
+    let query = reader::Query {
         namespace,
         since,
         limit,

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::log_plan::CONTAINER as LOG_SIDECAR;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
-use crate::logs::verdict::LogVerdict;
+use crate::logs::format::sidecar_message::LogVerdict;
 
 /// A pod as far as its task's fate goes.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -15,8 +15,8 @@ use super::snapshot::Snapshot;
 use super::status::Draft;
 use crate::api::conditions::{self, LOGS_ARCHIVED, accepted, logs};
 use crate::api::{Collect, PEON_CONTAINER, names};
-use crate::logs::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
-use crate::logs::state::{KeepLog, LogState};
+use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
+use crate::logs::format::state::{KeepLog, LogState};
 
 /// How long a verdict waits for the log, so that both are written at once.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(5);

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::api::PeonTaskStatus;
 use crate::api::conditions::{COMPLETE, find};
-use crate::logs::record::Recorded;
-use crate::logs::state::Kept;
+use crate::logs::format::record::Recorded;
+use crate::logs::format::state::Kept;
 use crate::task::fixtures::{
     ENDED, ID, at, ended, evidence, recorded, running, snapshot, task_status, template,
 };

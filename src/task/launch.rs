@@ -11,7 +11,7 @@
 //! When the kernel takes Java alone for want of memory, that is exit code 137 of this shell too; when it takes the whole
 //! container (cgroup v2), the shell is gone with it, and the file is as far as Java had written.
 
-use crate::logs::report;
+use crate::logs::format::report;
 
 /// Who takes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

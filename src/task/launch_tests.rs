@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::logs::report::{MAX_REPORT, split};
+use crate::logs::format::report::{MAX_REPORT, split};
 
 const PREPARE: &str =
     "set -eu\nmkdir -p /peon/task/attempt/1\nln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::launch::{Output, SHARED_DIR};
 use super::pod_template::{default_to, merge_list};
 use crate::api::PropertiesSource;
-use crate::logs::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
+use crate::logs::format::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
 
 /// Name of the sidecar. A template may have an init container of this name, with what else it needs: mounts, variables,
 /// resources.

@@ -19,8 +19,8 @@ use super::start::{name_conflict, start};
 use super::status::Draft;
 use crate::api::conditions::{self, STARTED, waiting};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
-use crate::logs::record::Entry;
-use crate::logs::state::KeepLog;
+use crate::logs::format::record::Entry;
+use crate::logs::format::state::KeepLog;
 
 /// How long a pod that was just created may be missing from the cache before the API server is asked.
 pub(super) const CACHE_LAG: Duration = Duration::from_secs(5);

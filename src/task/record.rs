@@ -14,7 +14,7 @@ use super::status::Draft;
 use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cut, record};
 use crate::api::{PeonTask, PeonTaskStatus, Phase};
 use crate::logs::follower::LastWord;
-use crate::logs::record::{Entry, LogRecord, Record, Recorded, VERSION};
+use crate::logs::format::record::{Entry, LogRecord, Record, Recorded, VERSION};
 
 /// How often a store that refused an entry is asked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);

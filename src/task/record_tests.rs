@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::conditions::{find, is_true, logs};
-use crate::logs::state::{Kept, LogState};
+use crate::logs::format::state::{Kept, LogState};
 use crate::task::evidence::Evidence;
 use crate::task::fixtures::{
     ENDED, ID, TASK_UID, at, ended, evidence, noop, recorded, snapshot, task, task_status, template,

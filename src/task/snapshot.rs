@@ -12,8 +12,8 @@ use super::waiting::Warnings;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
-use crate::logs::record::Recorded;
-use crate::logs::state::Kept;
+use crate::logs::format::record::Recorded;
+use crate::logs::format::state::Kept;
 
 /// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
 /// is filled with the outcomes of this pass' actions, after each of which the plan is made anew.

@@ -15,7 +15,7 @@ use crate::api::conditions::{
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
-use crate::logs::record::Recorded;
+use crate::logs::format::record::Recorded;
 
 /// Largest status in bytes of JSON: etcd holds it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;

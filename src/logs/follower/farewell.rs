@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Follower, Owner, finish};
-use crate::logs::record::Entry;
-use crate::logs::state::LogState;
+use crate::logs::format::record::Entry;
+use crate::logs::format::state::LogState;
 
 /// After a follower panicked. It may do so again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);

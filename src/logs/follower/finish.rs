@@ -11,19 +11,19 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::collect::Collected;
-use super::insist::{GIVE_UP, RETRY};
 use super::spool::Report;
+use super::store_retry::{GIVE_UP, RETRY};
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
 use crate::apiserver::decode::Guarded;
-use crate::logs::archive::ArchiveError;
-use crate::logs::claim::Claim;
-use crate::logs::parts::{Composed, PartName, Piece};
-use crate::logs::place::Place;
-use crate::logs::rebuild::Rebuilt;
-use crate::logs::record::{Entry, LogRecord, Record, VERSION};
-use crate::logs::state::LogState;
+use crate::logs::format::claim::Claim;
+use crate::logs::format::parts::{Composed, PartName, Piece};
+use crate::logs::format::rebuild::Rebuilt;
+use crate::logs::format::record::{Entry, LogRecord, Record, VERSION};
+use crate::logs::format::state::LogState;
+use crate::logs::store::archive::ArchiveError;
+use crate::logs::store::ownership::Place;
 
 /// No answer of the API server within this time: who has the keys of the id keeps them.
 const TIMEOUT: Duration = Duration::from_secs(10);

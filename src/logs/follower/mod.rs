@@ -1,18 +1,17 @@
 //! The operator's followers: who reads which log, and how it stands.
 
-pub mod chain;
+pub mod decide;
+
+mod buffer;
 pub mod collect;
-pub mod cut;
 mod farewell;
 mod finish;
-mod insist;
-pub mod mark;
-pub mod reader;
 pub mod source;
 pub mod spool;
-mod taken;
+mod store_retry;
 mod writers;
 
+use crate::logs::follower::decide::attempt_parts;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,18 +26,18 @@ use tokio::task::JoinHandle;
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
 pub use self::farewell::LastWord;
-use self::insist::insist;
 use self::source::Source;
+use self::store_retry::insist;
 use self::writers::{Writer, Writers};
-use super::archive::{Archive, ArchiveError};
-use super::claim::Claimant;
-use super::journal::Journal;
-use super::parts::PartName;
-use super::place;
-use super::record::{Entry, Recorded};
+use super::format::claim::Claimant;
+use super::format::parts::PartName;
+use super::format::record::{Entry, Recorded};
+use super::format::state::{KeepLog, Kept, LogState};
+use super::history::writer::Journal;
 use super::shares::{Share, Shares};
-use super::state::{KeepLog, Kept, LogState};
-use super::task_archive::TaskArchive;
+use super::store::archive::{Archive, ArchiveError};
+use super::store::ownership;
+use super::store::task_archive::TaskArchive;
 
 /// How long an attempt whose log was read may take to be followed by another one or to be the last.
 const UNDECIDED: Duration = Duration::from_secs(2);
@@ -355,7 +354,7 @@ impl Follower {
     fn claim(&self) -> JoinHandle<()> {
         let archive = self.archive.clone();
         tokio::spawn(async move {
-            if let Err(error) = archive.place(&place::never).await {
+            if let Err(error) = archive.place(&ownership::never).await {
                 tracing::debug!(%error, "the keys of an id are not claimed yet");
             }
         })
@@ -448,7 +447,7 @@ impl Follower {
         let (Some(mark), false) = (&collected.mark, collected.rest.is_empty()) else {
             return;
         };
-        let cursor = chain::cursor(collected.parts.last(), collected.gaps, mark);
+        let cursor = attempt_parts::cursor(collected.parts.last(), collected.gaps, mark);
         let last = collected.parts.last();
         let sequence = last.map_or(0, |last| last.sequence().saturating_add(1));
         let Ok(name) = PartName::new(attempt, sequence, &cursor) else {

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 use tokio::task::spawn_blocking;
 
-use super::mark::Mark;
-use crate::logs::report;
+use super::decide::log_mark::Mark;
+use crate::logs::format::report;
 use crate::logs::shares::{Share, Shares};
 
 /// A part ends at one of these, at the latest after so many bytes.

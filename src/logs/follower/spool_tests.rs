@@ -1,7 +1,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::logs::follower::mark::Hash;
+use crate::logs::follower::decide::log_mark::Hash;
 
 fn mark(read: u64) -> Mark {
     Mark {

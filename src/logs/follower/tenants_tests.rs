@@ -12,8 +12,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::spool::{Disk, PIECE};
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
-use crate::logs::parts::LogRange;
-use crate::logs::report::tests::block;
+use crate::logs::format::parts::LogRange;
+use crate::logs::format::report::tests::block;
 use crate::metrics::logs::LogMetrics;
 
 const PATIENCE: Duration = Duration::from_secs(120);

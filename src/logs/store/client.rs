@@ -9,7 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::location::{AzureCredentials, Location, S3Encryption, S3Keys, Secret};
+use crate::logs::format::location::{AzureCredentials, Location, S3Encryption, S3Keys, Secret};
 
 /// For how long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -244,5 +244,5 @@ fn base_url(key: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
+#[path = "client_tests.rs"]
 mod tests;

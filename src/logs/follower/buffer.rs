@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::chain;
 use super::collect::Limits;
-use super::reader::Reader;
+use super::decide::attempt_parts;
+use super::decide::reader::Reader;
 use super::spool::{Disk, Report, Spool};
-use crate::logs::parts::{Part, PartName};
+use crate::logs::format::parts::{Part, PartName};
 
 /// The log that is read, between stream and store.
 pub(super) struct Log {
@@ -37,7 +37,7 @@ pub(super) struct Next {
 impl Log {
     /// A log that goes on behind what is known.
     pub(super) async fn behind(known: Vec<Part>, disk: &Disk, namespace: &str) -> std::io::Result<Self> {
-        let end = known.last().and_then(|p| chain::end(&p.name));
+        let end = known.last().and_then(|p| attempt_parts::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
         let bytes = known.iter().map(|p| p.bytes).sum();
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::logs::archive::ArchiveError;
+use crate::logs::store::archive::ArchiveError;
 
 /// Between attempts to reach a store, doubled each time up to the second.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

@@ -13,8 +13,8 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::mark::{Hash, Mark};
-use crate::logs::ours;
+use super::log_mark::{Hash, Mark};
+use crate::logs::format::own_lines;
 
 /// What the log says where something is missing. A runtime cuts the line that it writes when it rotates, and a kubelet
 /// that passes over files goes on within that line, with the first line of another file and without its time: so what is
@@ -252,7 +252,7 @@ impl Cutter {
             Line::Kept(mark) => {
                 // A place in the log counts what the container wrote, and not this. Whoever feeds this gives the beginning
                 // of a line at once.
-                if mark.read == 0 && ours::needs_escape(bytes) {
+                if mark.read == 0 && own_lines::needs_escape(bytes) {
                     out.push(b'\\');
                 }
                 out.extend_from_slice(bytes);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::logs::location::S3Encryption;
+use crate::logs::format::location::S3Encryption;
 
 /// Ids that a Druid 33 overlord takes, less the one with NUL, which is no task here.
 const ODD: [&str; 33] = [

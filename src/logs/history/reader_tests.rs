@@ -5,7 +5,7 @@ use object_store::memory::InMemory;
 use serde_json::json;
 
 use super::*;
-use crate::logs::location::Location;
+use crate::logs::format::location::Location;
 
 async fn archive() -> Archive {
     let location = Location::S3 {
@@ -14,7 +14,7 @@ async fn archive() -> Archive {
         endpoint: None,
         region: None,
         path_style: false,
-        encryption: crate::logs::location::S3Encryption::Bucket,
+        encryption: crate::logs::format::location::S3Encryption::Bucket,
         keys: None,
     };
     let archive = Archive::over(Arc::new(InMemory::new()), location);

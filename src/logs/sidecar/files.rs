@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::plain_file;
-use super::report::MAX_REPORT;
-use super::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
-use super::verdict::LogVerdict;
+use crate::logs::format::report::MAX_REPORT;
+use crate::logs::format::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
+use crate::logs::format::sidecar_message::LogVerdict;
 use crate::task::launch::{PEAK_FILE, SHARED_DIR, SHOWN_FILE};
 
 /// Below the volume that the peon works in.

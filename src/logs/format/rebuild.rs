@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 
-use super::chain::Chain;
-use super::follower::chain::{chain, follows};
 use super::parts::{Part, PartName, Piece};
+use super::sidecar_parts::Chain;
+use crate::logs::follower::decide::attempt_parts::{chain, follows};
 
 /// What the log says where a part is gone.
 const LOST: &str = "\n[peon-operator] a part of the log is missing here: it had been archived, and is not in the store any more\n";
@@ -71,8 +71,8 @@ impl Rebuilt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::follower::chain::cursor;
-    use crate::logs::follower::mark::Mark;
+    use crate::logs::follower::decide::attempt_parts::cursor;
+    use crate::logs::follower::decide::log_mark::Mark;
 
     fn followed(count: u32) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();

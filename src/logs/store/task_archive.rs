@@ -9,13 +9,13 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 
 use super::archive::{Archive, ArchiveError};
-use super::chain::Chain;
-use super::claim::Claimant;
-use super::layout::InvalidKey;
-use super::ours::Escaper;
-use super::parts::{Composed, LogRange, Part, PartName, Piece};
-use super::place::Place;
+use super::ownership::Place;
 use super::upload::{Upload, Whole};
+use crate::logs::format::claim::Claimant;
+use crate::logs::format::layout::InvalidKey;
+use crate::logs::format::own_lines::Escaper;
+use crate::logs::format::parts::{Composed, LogRange, Part, PartName, Piece};
+use crate::logs::format::sidecar_parts::Chain;
 
 /// How often a log is written while others write under the same key.
 const TRIES: usize = 3;
@@ -30,18 +30,18 @@ const BEGINNING: usize = 4096;
 /// log ([`compose`](Self::compose)), which a stock overlord reads.
 #[derive(Debug, Clone)]
 pub struct TaskArchive {
-    pub(super) archive: Archive,
-    pub(super) task_id: String,
-    pub(super) uid: String,
+    pub(crate) archive: Archive,
+    pub(crate) task_id: String,
+    pub(crate) uid: String,
     /// For whom the keys of the id are claimed.
-    pub(super) claimant: Option<Claimant>,
-    pub(super) claim: Path,
-    pub(super) log: Path,
-    pub(super) report: Path,
-    pub(super) log_aside: Path,
-    pub(super) report_aside: Path,
+    pub(crate) claimant: Option<Claimant>,
+    pub(crate) claim: Path,
+    pub(crate) log: Path,
+    pub(crate) report: Path,
+    pub(crate) log_aside: Path,
+    pub(crate) report_aside: Path,
     parts: Path,
-    pub(super) composed: Path,
+    pub(crate) composed: Path,
     staged_log: Path,
     staged_report: Path,
 }
@@ -57,7 +57,7 @@ pub struct LogContent {
 }
 
 impl TaskArchive {
-    pub(super) fn new(
+    pub(crate) fn new(
         archive: Archive,
         task_id: &str,
         uid: &str,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
-use super::archive::{Archive, ArchiveError};
-use super::record::Record;
+use crate::logs::format::record::Record;
+use crate::logs::store::archive::{Archive, ArchiveError};
 
 /// Most tasks of one answer.
 pub const MOST: usize = 1000;
@@ -73,5 +73,5 @@ fn is_wanted(read: &Result<Bytes, ArchiveError>, name: Option<&str>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "history_tests.rs"]
+#[path = "reader_tests.rs"]
 mod tests;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::archive::{Archive, ArchiveError};
 use crate::api::conditions::logs::ID_CONFLICT;
+use crate::logs::store::archive::{Archive, ArchiveError};
 
-use super::record::{Entry, Record, Recorded};
+use crate::logs::format::record::{Entry, Record, Recorded};
 
 /// How long a store may take for an entry: a verdict waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -98,5 +98,5 @@ impl Journal {
 }
 
 #[cfg(test)]
-#[path = "journal_tests.rs"]
+#[path = "writer_tests.rs"]
 mod tests;

@@ -347,4 +347,4 @@ fn beginning(of: &[u8]) -> usize {
 
 #[cfg(test)]
 #[path = "report_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -40,7 +40,7 @@ const AZURE_SUFFIX: &str = "druid.azure.storageAccountEndpointSuffix";
 const AZURE_OLD_SUFFIX: &str = "druid.azure.endpointSuffix";
 
 /// What [`Location::from_properties`] gives.
-pub(super) fn read(properties: &BTreeMap<String, String>) -> Result<Option<Location>, InvalidLocation> {
+pub(crate) fn read(properties: &BTreeMap<String, String>) -> Result<Option<Location>, InvalidLocation> {
     let given = Given(properties);
     let Some(type_) = given.get(TYPE) else {
         return Ok(None);

@@ -5,7 +5,7 @@ use object_store::memory::InMemory;
 
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, When, archive_over};
-use crate::logs::record::LogRecord;
+use crate::logs::format::record::LogRecord;
 
 fn archive(faults: Faults) -> Archive {
     let store = Faulty::over(Arc::new(InMemory::new()), Arc::new(faults));

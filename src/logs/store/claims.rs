@@ -10,12 +10,12 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
 
 use super::archive::{Archive, ArchiveError};
-use super::claim::Claim;
+use crate::logs::format::claim::Claim;
 
 /// A claim that was read.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
-    pub(super) claim: Claim,
+pub(crate) struct Held {
+    pub(crate) claim: Claim,
     version: Version,
 }
 
@@ -27,7 +27,7 @@ enum Version {
 
 impl Archive {
     /// The claim of these keys, if there is one.
-    pub(super) async fn read_claim(&self, key: &Path) -> Result<Option<Held>, ArchiveError> {
+    pub(crate) async fn read_claim(&self, key: &Path) -> Result<Option<Held>, ArchiveError> {
         let Some(key) = self.newest_claim(key).await? else {
             return Ok(None);
         };
@@ -64,7 +64,7 @@ impl Archive {
     }
 
     /// Makes a claim, or replaces the one that was read. `false` where somebody else was faster.
-    pub(super) async fn put_claim(
+    pub(crate) async fn put_claim(
         &self,
         key: &Path,
         claim: &Claim,

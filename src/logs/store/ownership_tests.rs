@@ -7,12 +7,12 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::logs::archive::Archive;
-use crate::logs::claim::Claimant;
 use crate::logs::fixtures::{Faults, Faulty, Kind, When, archive_over};
-use crate::logs::location::Location;
-use crate::logs::parts::{Composed, LogRange, Piece};
-use crate::logs::store::{self, Identity};
+use crate::logs::format::claim::Claimant;
+use crate::logs::format::location::Location;
+use crate::logs::format::parts::{Composed, LogRange, Piece};
+use crate::logs::store::archive::Archive;
+use crate::logs::store::client::{self, Identity};
 
 fn claimant(namespace: &str, uid: &str, created: i64) -> Claimant {
     Claimant {
@@ -33,7 +33,7 @@ fn grounds() -> (tempfile::TempDir, [Archive; 2]) {
     let location = Location::File {
         directory: folder.path().to_owned(),
     };
-    let directory = store::open(&location, Identity::Explicit).unwrap();
+    let directory = client::open(&location, Identity::Explicit).unwrap();
     let archives = [
         archive_over(Arc::new(InMemory::new())),
         Archive::over(directory, location),
@@ -342,7 +342,7 @@ fn ids_that_share_a_key_share_a_claim() {
         prefix: "p".into(),
         service_account: None,
     };
-    let layout = crate::logs::layout::Layout::of(&location);
+    let layout = crate::logs::format::layout::Layout::of(&location);
     let claim = |id: &str| layout.claim(id).unwrap();
     assert_eq!(claim("a:b"), claim("a_b"));
     assert_eq!(claim("a"), claim("a.report.json"));

@@ -12,7 +12,7 @@ const CHUNK: usize = 8 * 1024 * 1024;
 const KEPT: usize = 64 * 1024;
 
 /// What was uploaded.
-pub(super) enum Whole {
+pub(crate) enum Whole {
     /// It fits into one request, and nothing was sent yet.
     Small(Bytes),
     /// It is under the key of the upload; so many bytes.
@@ -20,7 +20,7 @@ pub(super) enum Whole {
 }
 
 impl Whole {
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Small(bytes) => bytes.len() as u64,
             Self::Staged(bytes) => *bytes,
@@ -29,7 +29,7 @@ impl Whole {
 }
 
 /// An upload. Nothing can be seen of it until it is finished; an object that fits into one request is one request.
-pub(super) struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     archive: &'a Archive,
     key: &'a Path,
     begun: Option<Box<dyn MultipartUpload>>,
@@ -40,7 +40,7 @@ pub(super) struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    pub(super) fn new(archive: &'a Archive, key: &'a Path) -> Self {
+    pub(crate) fn new(archive: &'a Archive, key: &'a Path) -> Self {
         Self {
             archive,
             key,
@@ -52,7 +52,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Adds bytes, and sends what makes a whole chunk.
-    pub(super) async fn add(&mut self, mut bytes: Bytes) -> Result<(), ArchiveError> {
+    pub(crate) async fn add(&mut self, mut bytes: Bytes) -> Result<(), ArchiveError> {
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.rest.len() == CHUNK {
@@ -81,7 +81,7 @@ impl<'a> Upload<'a> {
     }
 
     /// The first bytes, at most so many, and not more than 64 KiB.
-    pub(super) fn beginning(&self, most: usize) -> Bytes {
+    pub(crate) fn beginning(&self, most: usize) -> Bytes {
         let of: &[u8] = if self.begun.is_some() {
             &self.first
         } else {
@@ -91,7 +91,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Makes the object visible, where it takes more than one request; what takes only one is the caller's to send.
-    pub(super) async fn finish(mut self) -> Result<Whole, ArchiveError> {
+    pub(crate) async fn finish(mut self) -> Result<Whole, ArchiveError> {
         let rest = self.rest.split().freeze();
         if self.begun.is_none() {
             return Ok(Whole::Small(rest));
@@ -110,7 +110,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Gives it up. A store that cannot be told keeps what was sent until its own rules remove it.
-    pub(super) async fn abort(&mut self) {
+    pub(crate) async fn abort(&mut self) {
         if let Some(mut begun) = self.begun.take() {
             let _ = begun.abort().await;
         }

@@ -4,8 +4,8 @@
 //! the last common one ended. So each part's cursor says which part it follows, and of the ways through the parts the
 //! longest is the log.
 
-use super::mark::{Hash, Mark};
-use crate::logs::parts::{Part, PartName};
+use super::log_mark::{Hash, Mark};
+use crate::logs::format::parts::{Part, PartName};
 
 /// The part that nothing comes before.
 const FIRST: u64 = 0;

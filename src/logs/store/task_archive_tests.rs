@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::logs::claim::Rival;
 use crate::logs::fixtures::{Faults, Faulty, When};
-use crate::logs::location::{Location, S3Encryption};
-use crate::logs::place::never;
+use crate::logs::format::claim::Rival;
+use crate::logs::format::location::{Location, S3Encryption};
+use crate::logs::store::ownership::never;
 
 const UID: &str = "0b6f7b1e-0000-4000-8000-000000000001";
 const MIB: usize = 1024 * 1024;

@@ -6,8 +6,8 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cut::Cutter;
-use super::mark::Mark;
-use crate::logs::report;
+use super::log_mark::Mark;
+use crate::logs::format::report;
 
 /// What the line begins with behind which a report may stand.
 const BEGIN: &[u8] = b"-----BEGIN PEON REPORT ";

@@ -6,8 +6,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::archive::ArchiveError;
-use super::claim::{Claim, Judgement, Rival};
 use super::task_archive::TaskArchive;
+use crate::logs::format::claim::{Claim, Judgement, Rival};
 
 /// How often a claim that others replace meanwhile is looked at.
 const TRIES: usize = 8;
@@ -77,7 +77,7 @@ impl TaskArchive {
     }
 
     /// Whether the keys of the id are this task's now, and free to be written.
-    pub(super) async fn has_the_keys(&self) -> Result<bool, ArchiveError> {
+    pub(crate) async fn has_the_keys(&self) -> Result<bool, ArchiveError> {
         let held = self.archive.read_claim(&self.claim).await?;
         Ok(held.is_some_and(|held| held.claim.uid == self.uid && held.claim.after.is_none()))
     }
@@ -163,7 +163,7 @@ impl TaskArchive {
     }
 
     /// Moves what stands under a key of this task's, and is not what it wrote, out of the way.
-    pub(super) async fn displace(&self, key: &Path, size: u64) -> Result<(), ArchiveError> {
+    pub(crate) async fn displace(&self, key: &Path, size: u64) -> Result<(), ArchiveError> {
         let aside = format!("{}-{size}", self.unclaimed());
         let aside = self.archive.layout.aside(&aside, "log")?;
         tracing::warn!(
@@ -183,14 +183,14 @@ impl TaskArchive {
         self.archive.location.url(self.log_key(place))
     }
 
-    pub(super) fn log_key(&self, place: &Place) -> &Path {
+    pub(crate) fn log_key(&self, place: &Place) -> &Path {
         match place {
             Place::Druids => &self.log,
             Place::Aside(_) => &self.log_aside,
         }
     }
 
-    pub(super) fn report_key(&self, place: &Place) -> &Path {
+    pub(crate) fn report_key(&self, place: &Place) -> &Path {
         match place {
             Place::Druids => &self.report,
             Place::Aside(_) => &self.report_aside,
@@ -198,7 +198,7 @@ impl TaskArchive {
     }
 
     /// Whether log and report of this task are under its id, for a reader.
-    pub(super) async fn is_under_its_id(&self) -> Result<bool, ArchiveError> {
+    pub(crate) async fn is_under_its_id(&self) -> Result<bool, ArchiveError> {
         if let Some(held) = self.archive.read_claim(&self.claim).await? {
             return Ok(held.claim.covers(&self.uid));
         }
@@ -208,5 +208,5 @@ impl TaskArchive {
 }
 
 #[cfg(test)]
-#[path = "place_tests.rs"]
+#[path = "ownership_tests.rs"]
 mod tests;

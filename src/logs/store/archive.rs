@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::claim::Claimant;
-use super::layout::{self, InvalidKey, Layout};
-use super::location::Location;
-use super::parts::PartName;
-use super::store::{self, Identity, StoreError};
+use super::client::{self, Identity, StoreError};
 use super::task_archive::TaskArchive;
+use crate::logs::format::claim::Claimant;
+use crate::logs::format::layout::{self, InvalidKey, Layout};
+use crate::logs::format::location::Location;
+use crate::logs::format::parts::PartName;
 
 /// Most characters of what a store said that are repeated in an error.
 const SAID: usize = 400;
@@ -80,7 +80,7 @@ pub struct HistoryEntry {
     pub completed: Timestamp,
     /// The uid of its `PeonTask`.
     pub uid: String,
-    pub(super) key: Path,
+    pub(crate) key: Path,
 }
 
 /// The newest so many, newest first.
@@ -92,18 +92,18 @@ fn newest(entries: &mut Vec<HistoryEntry>, limit: usize) {
 /// The archive of one location. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) location: Arc<Location>,
-    pub(super) layout: Arc<Layout>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) location: Arc<Location>,
+    pub(crate) layout: Arc<Layout>,
 }
 
 impl Archive {
     /// Opens the archive; nothing is sent yet.
     ///
     /// # Errors
-    /// As [`store::open`].
+    /// As [`client::open`].
     pub fn open(location: Location, identity: Identity) -> Result<Self, StoreError> {
-        let store = store::open(&location, identity)?;
+        let store = client::open(&location, identity)?;
         Ok(Self::over(store, location))
     }
 
@@ -212,7 +212,7 @@ impl Archive {
     }
 
     /// Keeps a stock overlord from removing all that is ours for its age.
-    pub(super) async fn renew(&self) -> Result<(), ArchiveError> {
+    pub(crate) async fn renew(&self) -> Result<(), ArchiveError> {
         match self.layout.in_use() {
             Some(key) => self.put(&key, Bytes::from_static(b"peon-operator\n")).await,
             None => Ok(()),
@@ -220,7 +220,7 @@ impl Archive {
     }
 
     /// Writes a small object.
-    pub(super) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), ArchiveError> {
+    pub(crate) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), ArchiveError> {
         if bytes.is_empty() {
             return Err(ArchiveError::Empty(self.location.url(key)));
         }
@@ -229,7 +229,7 @@ impl Archive {
     }
 
     /// Reads a small object.
-    pub(super) async fn get(&self, key: &Path) -> Result<Option<Bytes>, ArchiveError> {
+    pub(crate) async fn get(&self, key: &Path) -> Result<Option<Bytes>, ArchiveError> {
         let bytes = match self.store.get(key).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
@@ -238,13 +238,13 @@ impl Archive {
     }
 
     /// The size of an object in bytes.
-    pub(super) async fn size(&self, key: &Path) -> Result<Option<u64>, ArchiveError> {
+    pub(crate) async fn size(&self, key: &Path) -> Result<Option<u64>, ArchiveError> {
         let size = self.store.head(key).await.map(|meta| meta.size);
         self.unless_missing(key, size)
     }
 
     /// Removes objects; those that are gone are fine.
-    pub(super) async fn remove(&self, keys: Vec<Path>) -> Result<(), ArchiveError> {
+    pub(crate) async fn remove(&self, keys: Vec<Path>) -> Result<(), ArchiveError> {
         let Some(first) = keys.first().cloned() else {
             return Ok(());
         };
@@ -265,7 +265,7 @@ impl Archive {
     }
 
     /// What an error of the store means.
-    pub(super) fn failed(&self, key: &Path, error: &object_store::Error) -> ArchiveError {
+    pub(crate) fn failed(&self, key: &Path, error: &object_store::Error) -> ArchiveError {
         let url = self.location.url(key);
         let text = error.to_string();
         let mut said: String = text.chars().take(SAID).collect();

@@ -6,6 +6,11 @@
 //! the kubelet loses patience; what is in it by then stays there. The verdict is written anew with every step, because
 //! nobody knows which one is the last.
 
+pub mod decide;
+pub mod files;
+pub mod log_file;
+pub mod plain_file;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,22 +19,22 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::archive::{Archive, ArchiveError};
-use super::chain::Chain;
-use super::claim::Claimant;
-use super::location::Location;
-use super::pace::{self, Pace, Seen, Step};
-use super::parts::{Composed, Part};
-use super::place;
-use super::rebuild::Rebuilt;
-use super::sidecar_config::SidecarConfig;
-pub use super::sidecar_files::Files;
-use super::spool::Spool;
-use super::store::Identity;
-use super::task_archive::TaskArchive;
-use super::verdict::LogVerdict;
+use super::format::claim::Claimant;
+use super::format::location::Location;
+use super::format::parts::{Composed, Part};
+use super::format::rebuild::Rebuilt;
+use super::format::sidecar_config::SidecarConfig;
+use super::format::sidecar_message::LogVerdict;
+use super::format::sidecar_parts::Chain;
+use super::store::archive::{Archive, ArchiveError};
+use super::store::client::Identity;
+use super::store::ownership;
+use super::store::task_archive::TaskArchive;
 use crate::process::telemetry;
 use crate::task::launch::LOG_FILE;
+use decide::flush_policy::{self, Pace, Seen, Step};
+pub use files::Files;
+use log_file::Spool;
 
 /// How often to look for new bytes.
 const LOOK: Duration = Duration::from_secs(1);
@@ -80,7 +85,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
                 if last {
                     return Ok(());
                 }
-                stop.wait(pace::delay(failures)).await;
+                stop.wait(flush_policy::delay(failures)).await;
             }
         }
     }
@@ -211,7 +216,7 @@ impl Sidecar<'_> {
             }
         };
         while !self.verdict.report {
-            let put = match self.archive.place(&place::never).await {
+            let put = match self.archive.place(&ownership::never).await {
                 Ok(place) => self.archive.put_report(report.clone(), &place).await,
                 Err(error) => Err(error),
             };
@@ -255,7 +260,7 @@ impl Sidecar<'_> {
         let attempts: BTreeSet<_> = attempts.filter(|n| *n <= self.config.attempt).collect();
         let rebuilt = attempts.into_iter().map(|n| Rebuilt::of(parts, n, &[]));
         let pieces: Vec<_> = rebuilt.flat_map(|r| r.pieces).collect();
-        let place = self.archive.place(&place::never).await?;
+        let place = self.archive.place(&ownership::never).await?;
         self.archive.compose(&pieces, &place).await
     }
 
@@ -276,7 +281,7 @@ impl Sidecar<'_> {
                 self.verdict.message = format!("{doing}: {:#}", error.into());
                 tracing::warn!(failures = self.failures, "{}", self.verdict.message);
                 self.say();
-                self.stop.wait(pace::delay(self.failures)).await;
+                self.stop.wait(flush_policy::delay(self.failures)).await;
                 None
             }
         }
