@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use peon_operator::logs::format::sidecar_message::LogVerdict;
-use peon_operator::task::launch::{self, Output, SHARED_DIR};
+use peon_operator::task::run::pod::entrypoint::{self, Output, SHARED_DIR};
 use serde_json::{Value, json};
 
 const ID: &str = "index parallel_ü_2026-11-21T01:31:38.123Z";
@@ -335,7 +335,7 @@ fn what_the_script_shows_is_what_is_archived() {
     fs::write(&java, format!("#!/bin/sh\n{writes}; printf end >&2; exit 3\n")).unwrap();
     fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).unwrap();
     pod.start();
-    let script = launch::script(Output::Sidecar, &["set -eu\n"]);
+    let script = entrypoint::script(Output::Sidecar, &["set -eu\n"]);
     let script = script.replace(SHARED_DIR, &format!("{root}/shared"));
     let path = std::env::var("PATH").unwrap();
     let ended = Command::new("/bin/sh")

@@ -29,8 +29,8 @@ use crate::process::election::Candidate;
 use crate::process::health::Health;
 use crate::process::http_server;
 use crate::process::shutdown::Shutdown;
-use crate::task::act::Actor;
 use crate::task::controller::{self, Context};
+use crate::task::effects::act::Actor;
 use crate::task::watch::Caches;
 
 /// How often to look for custom resources that do not exist yet.

@@ -9,7 +9,7 @@ use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::payload::chunks::{self, Absent};
-use crate::task::look::Eyes;
+use crate::task::effects::live_read::Eyes;
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use crate::api::conditions::cut;
 use crate::api::virtual_middle_manager::Submissions;
 use crate::api::{PeonTask, Submission, SubmissionState as State};
 use crate::druid::worker::{TaskState, TaskStatus};
-use crate::task::status_patch::remove_missing;
+use crate::task::decide::status::patch::remove_missing;
 
 /// Longest message that is recorded, in bytes.
 const LONGEST_MESSAGE: usize = 768;

@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::apiserver::decode::{self, Guarded, Readable};
 use crate::druid::worker::{TaskFacts, TaskLocation};
-use crate::task::pod::PORT_NUMBER;
+use crate::task::run::pod::build::PORT_NUMBER;
 
 /// A PeonTask without its payload.
 #[derive(Debug, Clone, Serialize, Deserialize, Resource)]

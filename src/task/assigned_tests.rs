@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::admit::{admit, chunked};
-use super::deadlines;
+use super::accept::{admit, chunked};
+use super::aggregates::Ledger;
+use super::decide::deadlines;
+use super::decide::plan::{Action, Step, plan};
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
-use super::ledger::Ledger;
-use super::plan::{Action, Step, plan};
 use super::snapshot::{Live, Snapshot};
 use crate::api::conditions::{accepted, cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
@@ -120,7 +120,7 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
 }
 
 /// What a pass does for a task whose chunk is missing, so many seconds after it was created.
-fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
+fn without_chunk(task: PeonTask, age: i64) -> super::decide::plan::Settlement {
     lacking(
         Absent::Missing("the Secret task-0 of the payload".to_owned()),
         task,
@@ -129,7 +129,7 @@ fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
 }
 
 /// The same, for a chunk that cannot be had for this reason.
-fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::plan::Settlement {
+fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::decide::plan::Settlement {
     let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
     let mut snapshot = Snapshot {
         payload: Some(chunked(&task, &from, Err(absent))),

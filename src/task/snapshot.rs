@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::admit::Refused;
-use super::death::NodeState;
-use super::evidence::Evidence;
-use super::retry_policy::Policy;
-use super::slots::Slot;
-use super::waiting::Warnings;
+use super::accept::Refused;
+use super::accept::retry_policy::Policy;
+use super::aggregates::slots::Slot;
+use super::decide::death::NodeState;
+use super::decide::waiting::Warnings;
+use super::run::pod::evidence::Evidence;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;

@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::departed::Departed;
-use super::evidence::Evidence;
-use super::ledger::Ledger;
-use super::slots::Who;
+use super::aggregates::Ledger;
+use super::aggregates::slots::Who;
+use super::departed_pods::Departed;
+use super::run::pod::evidence::Evidence;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
 use crate::apiserver::decode::{self, Guarded};
 use crate::metrics::Metrics;

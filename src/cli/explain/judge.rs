@@ -13,13 +13,12 @@ use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::payload::chunks::Absent;
-use crate::task::admit::{self, Refused};
-use crate::task::jvm;
-use crate::task::plan::{Action, Step, plan};
-use crate::task::select::{Candidate, DEFAULT, select};
-use crate::task::settings::Settings;
-use crate::task::sizing::Sizing;
-use crate::task::slots::Slot;
+use crate::task::accept::settings::Settings;
+use crate::task::accept::sizing::Sizing;
+use crate::task::accept::template_choice::{Candidate, DEFAULT, select};
+use crate::task::accept::{self, Refused, jvm};
+use crate::task::aggregates::slots::Slot;
+use crate::task::decide::plan::{Action, Step, plan};
 use crate::task::snapshot::{Snapshot, Template};
 
 /// The template of a task, and why it is that one.
@@ -74,8 +73,8 @@ pub(super) fn payload(
     chunks: Result<Vec<Vec<u8>>, String>,
 ) -> Result<Arc<Payload>, Refused> {
     match task.task_from() {
-        Some(from) => admit::chunked(task, from, chunks.map_err(Absent::Missing)),
-        None => admit::payload(&snapshot(
+        Some(from) => accept::chunked(task, from, chunks.map_err(Absent::Missing)),
+        None => accept::payload(&snapshot(
             task,
             Template::Undecided,
             &RuntimeProperties::default(),
@@ -109,7 +108,7 @@ pub(super) fn judge(
         .clone()
         .map_or_else(missing, |t| Template::Found(Arc::new(t)));
     let mut snapshot = snapshot(task, template, operator, Some(payload));
-    let refused = admit::admit(&snapshot).err();
+    let refused = accept::admit(&snapshot).err();
     let next = next(&snapshot, now);
     if refused
         .as_ref()
@@ -118,7 +117,7 @@ pub(super) fn judge(
         // Its settings are worth seeing all the same.
         Arc::make_mut(&mut snapshot.task).spec.unmanaged = true;
     }
-    let settings = admit::admit(&snapshot).ok().and_then(|admitted| {
+    let settings = accept::admit(&snapshot).ok().and_then(|admitted| {
         let sizing = jvm::size(&admitted.settings).ok()?;
         Some((admitted.settings, sizing))
     });

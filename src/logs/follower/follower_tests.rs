@@ -1,4 +1,4 @@
-use crate::logs::follower::decide::{attempt_parts, reader};
+use super::decide::{attempt_parts, reader};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 

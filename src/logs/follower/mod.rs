@@ -11,7 +11,7 @@ pub mod spool;
 mod store_retry;
 mod writers;
 
-use crate::logs::follower::decide::attempt_parts;
+use decide::attempt_parts;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

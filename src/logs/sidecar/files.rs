@@ -11,7 +11,7 @@ use super::plain_file;
 use crate::logs::format::report::MAX_REPORT;
 use crate::logs::format::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
 use crate::logs::format::sidecar_message::LogVerdict;
-use crate::task::launch::{PEAK_FILE, SHARED_DIR, SHOWN_FILE};
+use crate::task::run::pod::entrypoint::{PEAK_FILE, SHARED_DIR, SHOWN_FILE};
 
 /// Below the volume that the peon works in.
 const REPORT: [&str; 4] = ["task", "attempt", "1", "report.json"];

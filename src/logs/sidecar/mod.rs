@@ -31,7 +31,7 @@ use super::store::client::Identity;
 use super::store::ownership;
 use super::store::task_archive::TaskArchive;
 use crate::process::telemetry;
-use crate::task::launch::LOG_FILE;
+use crate::task::run::pod::entrypoint::LOG_FILE;
 use decide::flush_policy::{self, Pace, Seen, Step};
 pub use files::Files;
 use log_file::Spool;

@@ -5,8 +5,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
 use crate::api::PeonTask;
-use crate::task::act::ActError;
-use crate::task::record;
+use crate::task::decide::history_record;
+use crate::task::effects::act::ActError;
 use crate::task::watch::GuardedTask;
 
 /// A namespace of which a pass deletes finished tasks, until this is dropped, be it by a panic.
@@ -81,7 +81,7 @@ impl Context {
         let task = self.caches.tasks.get(&key);
         task.is_some_and(|t| {
             t.0.as_ref()
-                .is_ok_and(|t| record::is_awaited(t, self.clock.wall()))
+                .is_ok_and(|t| history_record::is_awaited(t, self.clock.wall()))
         })
     }
 }

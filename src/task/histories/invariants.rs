@@ -7,7 +7,7 @@ use super::process::TASK;
 use super::world::World;
 use crate::api::conditions::{COMPLETE, FAILED, cause, is_true};
 use crate::api::{PeonTask, Phase};
-use crate::task::deadlines;
+use crate::task::decide::deadlines;
 
 /// The state of the peon's container, once it ended.
 fn peon_end(pod: &Value) -> Option<&Value> {

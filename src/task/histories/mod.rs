@@ -32,10 +32,10 @@ use k8s_openapi::jiff::Timestamp;
 use world::{Violation, World};
 
 use super::controller::Plan;
-use super::death::NodeState;
-use super::evidence::Container;
+use super::decide::death::NodeState;
+use super::decide::plan::{Action, Step, plan};
 use super::fixtures::{ID, task_status};
-use super::plan::{Action, Step, plan};
+use super::run::pod::evidence::Container;
 use super::snapshot::Snapshot;
 use crate::api::conditions::{accepted, cause, waiting};
 

@@ -27,8 +27,8 @@ use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
 use crate::process::decide::lease::Leadership;
-use crate::task::act::Actor;
 use crate::task::controller::{Context, Plan};
+use crate::task::effects::act::Actor;
 use crate::task::watch::{Caches, GuardedTask, Writers};
 
 /// The name of the task that histories are about.

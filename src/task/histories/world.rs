@@ -12,9 +12,9 @@ use super::model_api::{Kind, ModelApi, Request};
 use super::process::{Process, TASK};
 use crate::api::conditions::cause;
 use crate::api::{PeonTask, PeonTemplate};
+use crate::task::accept::retry_policy::Policy;
 use crate::task::controller::Plan;
 use crate::task::fixtures::{ID, at};
-use crate::task::retry_policy::Policy;
 
 /// A machine: its kubelet acts while it is on, and talks to the API server while it is connected.
 pub struct Machine {
