@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{ANNOTATION_DATA_SOURCE, ANNOTATION_TASK_ID, LABEL_IDENTITY};
-use crate::middle_manager::view::{PodView, Seen, TaskView};
+use crate::middle_manager::registry::view::{PodView, Seen, TaskView};
 
 /// Most bytes that are left of what is large here.
 const LEFT: usize = 4096;

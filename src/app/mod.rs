@@ -1,4 +1,6 @@
-//! Composition: the command line, and the operator's process from start to end.
+//! Composition: the command line, the process of the operator and that of the workers.
+
+pub mod workers;
 
 pub mod operator;
 pub mod options;

@@ -22,7 +22,7 @@ use crate::logs::store::archive::Archive;
 use crate::logs::store::client::Identity;
 use crate::metrics::Metrics;
 use crate::middle_manager;
-use crate::middle_manager::objects::Surroundings;
+use crate::middle_manager::controller::decide::objects::Surroundings;
 use crate::process::background::Background;
 use crate::process::decide::lease::Leadership;
 use crate::process::election::Candidate;

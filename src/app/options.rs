@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::workers::Options;
 use crate::api::quantity;
 use crate::logs::server;
 use crate::logs::sidecar::Files;
-use crate::middle_manager::objects::{PodParts, Role};
-use crate::middle_manager::process::Options;
+use crate::middle_manager::controller::decide::objects::{PodParts, Role};
 
 /// What the program is started for: the operator, unless it is told something else.
 #[derive(Debug, Clone, Parser)]

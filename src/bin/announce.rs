@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use peon_operator::druid::discovery::Worker;
-use peon_operator::middle_manager::announce::{Announcer, Standing, States, this_process};
-use peon_operator::middle_manager::backend::Ordinal;
-use peon_operator::middle_manager::credentials::Credentials;
-use peon_operator::middle_manager::zookeeper::{Settings, ZooKeeper};
+use peon_operator::middle_manager::discovery::announce::{Announcer, Standing, States, this_process};
+use peon_operator::middle_manager::discovery::zookeeper::{Settings, ZooKeeper};
+use peon_operator::middle_manager::http::backend::Ordinal;
+use peon_operator::middle_manager::http::credentials::Credentials;
 use serde_json::{Map, Value, json};
 
 #[derive(Parser)]

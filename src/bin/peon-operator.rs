@@ -3,8 +3,8 @@
 use clap::Parser;
 use peon_operator::app::operator;
 use peon_operator::app::options::{Other, Program};
+use peon_operator::app::workers;
 use peon_operator::logs::sidecar;
-use peon_operator::middle_manager;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -12,6 +12,6 @@ async fn main() -> anyhow::Result<()> {
     match program.other {
         None => operator::run(program.operator).await,
         Some(Other::LogSidecar(files)) => sidecar::run(&files).await,
-        Some(Other::MiddleManager(options)) => Box::pin(middle_manager::process::run(options)).await,
+        Some(Other::MiddleManager(options)) => Box::pin(workers::run(options)).await,
     }
 }

@@ -18,11 +18,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::backend::{Assigned, Backend, Ordinal, Refused, Unavailable};
-use super::line::Line;
-use super::room::Room;
-use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::http::backend::{Assigned, Backend, Ordinal, Refused, Unavailable};
+use super::http::body_budget::Room;
+use super::http::routes::{BODY_LIMIT, Served, routes};
+use super::server::listener::Port;
+use super::sync::long_poll::Line;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts, TaskLocation, TaskResource};
 
 pub(crate) const HASH: i64 = 77;

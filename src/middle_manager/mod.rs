@@ -11,58 +11,19 @@
 //!   assigns, by its [`provenance`];
 //! * [`controller`] is the operator's part: it keeps the [`objects`] of each `VirtualMiddleManager`.
 
-mod adopt;
-pub mod announce;
-pub mod announcement;
-pub mod applied;
-pub mod assignment;
-pub mod backend;
-pub mod backlog;
-pub mod bind;
-mod body;
-mod complete;
+pub mod discovery;
+pub mod http;
+pub mod server;
+pub mod sync;
+
+pub mod assign;
 pub mod controller;
-pub mod credentials;
-mod departed;
-pub mod documents;
-mod doubts;
-mod drain;
-mod entries;
-pub mod equipment;
 #[cfg(test)]
 mod fixtures;
-pub mod forget;
-pub mod history;
-pub mod judge;
-mod keep;
-pub mod known;
-pub mod line;
-mod lists;
 #[cfg(test)]
-mod made_up;
+mod made_up_objects;
 #[cfg(test)]
-mod model;
-pub mod mounted;
-pub mod moves;
-pub mod objects;
-pub mod orders;
+mod model_api;
 pub mod overlord;
-pub mod pods;
-mod problem;
-pub mod process;
-pub mod provenance;
-pub mod reachability;
-pub mod report;
-pub mod room;
-pub mod routes;
-pub mod serve;
-mod standing;
-pub mod submission;
+pub mod registry;
 pub mod submit;
-pub mod task_log;
-pub mod task_queue;
-pub mod tasks;
-pub mod upkeep;
-mod verify;
-pub mod view;
-pub mod zookeeper;

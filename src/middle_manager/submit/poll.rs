@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures::StreamExt;
 
 use super::Submitter;
+use super::decide::submission;
+use super::task_queue::TaskQueue;
 use crate::apiserver::error::chain;
-use crate::middle_manager::backend::Announce;
-use crate::middle_manager::submission;
-use crate::middle_manager::task_queue::TaskQueue;
+use crate::middle_manager::http::backend::Announce;
 
 /// How often the overlord is asked about all tasks that it has and that are not assigned here.
 const POLL: Duration = Duration::from_secs(5);
