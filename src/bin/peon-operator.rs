@@ -1,9 +1,8 @@
 //! The operator, the sidecar that keeps a task's log, and the process of a VirtualMiddleManager.
 
 use clap::Parser;
-use peon_operator::app::operator;
 use peon_operator::app::options::{Other, Program};
-use peon_operator::app::workers;
+use peon_operator::app::{operator, workers};
 use peon_operator::logs::sidecar;
 
 #[tokio::main]

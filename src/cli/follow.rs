@@ -11,10 +11,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::complaint::passes;
 use super::connection::Cluster;
+use super::duration;
 use super::outcome::Outcome;
 use super::output::note;
 use super::progress::Progress;
-use super::span;
 use crate::api::PeonTask;
 use crate::apiserver::error::chain;
 
@@ -109,7 +109,7 @@ pub(super) async fn attend(
         if let Ok(done) = timeout(limit, work).await {
             return done;
         }
-        let after = span::show(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
+        let after = duration::show(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
         note(&format!("not there after {after}: {}", onward(names)));
         Ok(Outcome::TimedOut)
     };

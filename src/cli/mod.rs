@@ -5,7 +5,7 @@ mod archive;
 mod complaint;
 mod completion;
 mod connection;
-mod desire;
+mod duration;
 mod explain;
 mod follow;
 mod history;
@@ -17,7 +17,7 @@ mod new_task;
 mod outcome;
 mod output;
 mod progress;
-mod span;
+mod spec_patch;
 mod submit;
 mod tasks;
 mod tunnel;
@@ -26,7 +26,7 @@ mod wait;
 use clap::{Parser, Subcommand};
 
 pub use self::outcome::{ERROR, Outcome};
-use desire::Desire;
+use spec_patch::Desire;
 
 /// Works with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
 #[derive(Debug, Parser)]
@@ -52,11 +52,11 @@ enum Command {
     /// Wait for tasks to complete, to finish or to run.
     Wait(wait::Wait),
     /// End tasks for good: their peons are asked to stop, then killed.
-    Cancel(desire::Change),
+    Cancel(spec_patch::Change),
     /// Hold tasks: one that runs is stopped where it may be run again.
-    Suspend(desire::Change),
+    Suspend(spec_patch::Change),
     /// Let suspended tasks go on.
-    Resume(desire::Change),
+    Resume(spec_patch::Change),
     /// Print a script that completes the command line of `kubectl-peon` in a shell.
     Completion(completion::Completion),
     #[command(name = "__complete", hide = true)]

@@ -14,7 +14,7 @@ use super::new_task::{self, Wishes};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::wait::{self, Goal};
-use super::{span, tasks};
+use super::{duration, tasks};
 use crate::api::PeonTask;
 use crate::payload::chunks::Kind;
 use crate::payload::chunks::new_task::New;
@@ -76,7 +76,7 @@ pub(super) struct Submit {
     wait: bool,
 
     /// With --wait: give up after this time, such as 90s, 5m or 1h30m, with exit code 4. Default: never.
-    #[arg(long, value_parser = span::parse, value_name = "TIME", requires = "wait")]
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", requires = "wait")]
     timeout: Option<Duration>,
 
     /// Print the tasks instead of what was done.

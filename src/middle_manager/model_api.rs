@@ -20,7 +20,7 @@ use super::sync::tasks::Tasks;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::clock::Clock;
 use crate::druid::worker::{TaskAnnouncement, TaskState};
-use crate::task::histories::model_api::{Kind, ModelApi, Request, refusal};
+use crate::simulation::model_api::{Kind, ModelApi, Request, refusal};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,5 @@ pub mod controller;
 pub mod departed_pods;
 #[cfg(test)]
 pub(crate) mod fixtures;
-#[cfg(test)]
-pub(crate) mod histories;
 pub mod snapshot;
 pub mod watch;

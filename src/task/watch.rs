@@ -50,10 +50,10 @@ pub struct Caches {
 }
 
 /// What fills the caches.
-pub(super) struct Writers {
-    pub(super) tasks: Writer<GuardedTask>,
-    pub(super) templates: Writer<GuardedTemplate>,
-    pub(super) pods: Writer<Pod>,
+pub(crate) struct Writers {
+    pub(crate) tasks: Writer<GuardedTask>,
+    pub(crate) templates: Writer<GuardedTemplate>,
+    pub(crate) pods: Writer<Pod>,
 }
 
 /// State of a watch.
@@ -109,7 +109,7 @@ impl Caches {
     }
 
     /// Caches that nothing fills yet.
-    pub(super) fn new() -> (Self, Writers) {
+    pub(crate) fn new() -> (Self, Writers) {
         let (tasks, task_writer) = store();
         let (templates, template_writer) = store();
         let (pods, pod_writer) = store();
@@ -198,7 +198,7 @@ impl Caches {
     // nobody is woken by an item of a list, and all are at its end. What is gone since the last list, after a break
     // of the watch, is told by nobody anyhow.
 
-    pub(super) fn task_event(&self, event: Event<GuardedTask>) {
+    pub(crate) fn task_event(&self, event: Event<GuardedTask>) {
         match event {
             Event::Apply(task) => {
                 if let Ok(task) = &task.0 {
@@ -228,13 +228,13 @@ impl Caches {
         }
     }
 
-    pub(super) fn wake_these(&self, tasks: Vec<Who>) {
+    pub(crate) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
             self.wake(ObjectRef::new(&name).within(&namespace));
         }
     }
 
-    pub(super) fn template_event(&self, event: Event<GuardedTemplate>) {
+    pub(crate) fn template_event(&self, event: Event<GuardedTemplate>) {
         match event {
             Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
             Event::InitDone => self.wake_all(),
@@ -242,7 +242,7 @@ impl Caches {
         }
     }
 
-    pub(super) fn pod_event(&self, event: Event<Pod>) {
+    pub(crate) fn pod_event(&self, event: Event<Pod>) {
         match event {
             Event::Apply(pod) => self.wake_owner(&pod),
             Event::Delete(pod) => {

@@ -13,7 +13,7 @@ use crate::api::crds::BORN;
 use crate::api::{PeonTask, Phase};
 use crate::cli::advice::{self, Advice};
 use crate::cli::output::{self, Style, plain};
-use crate::cli::{span, tasks};
+use crate::cli::{duration, tasks};
 use crate::druid::properties::RuntimeProperties;
 
 /// An explanation.
@@ -192,7 +192,7 @@ fn attempts(task: &PeonTask, now: Timestamp) -> Vec<Attempt> {
         memory: record.memory.clone(),
         exit_code: record.exit_code,
         duration: match (&record.start_time, &record.completion_time) {
-            (Some(start), Some(end)) => Some(span::between(start.0, end.0)),
+            (Some(start), Some(end)) => Some(duration::between(start.0, end.0)),
             _ => None,
         },
     });

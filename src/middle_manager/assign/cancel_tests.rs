@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::druid::worker::TaskState;
 use crate::middle_manager::http::backend::Backend;
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 /// What the overlord said of one task does not wait for another one's.
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use crate::druid::worker::TaskState;
 use crate::middle_manager::made_up_objects::{pod, running, succeeded};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
 use crate::middle_manager::registry::DELETED;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 use kube::runtime::watcher::Event;
 
 fn runs() -> Vec<(TaskState, Option<String>)> {

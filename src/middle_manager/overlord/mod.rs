@@ -10,7 +10,7 @@ mod answers;
 mod fixtures;
 mod http_client;
 
-use crate::middle_manager::overlord::decide::refusal;
+use decide::refusal;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::middle_manager::http::backend::Backend;
 use crate::middle_manager::made_up_objects::{running, succeeded, with_log};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
 use crate::middle_manager::registry::DELETED;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 /// Lets time pass, for the process and for its clock.
 async fn pass(bench: &Bench, seconds: u32) {

@@ -6,7 +6,7 @@ use super::world::{At, Trouble, World, assigned_text, until_killed};
 use crate::api::{PeonTask, SubmissionState as S};
 use crate::druid::worker::TaskState;
 use crate::middle_manager::model_api::Fault;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 /// A number that follows from the one before.
 struct Dice(u64);

@@ -7,7 +7,7 @@ use super::decide::submission::Policy;
 use super::world::{At, Held, Trouble, World, assigned_text, enabled, until_killed};
 use crate::api::SubmissionState;
 use crate::druid::worker::TaskState;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 #[tokio::test(start_paused = true)]
 async fn a_task_is_submitted_once_and_gets_what_the_overlord_assigns() {

@@ -20,7 +20,7 @@ use crate::middle_manager::http::backend::{Assigned, Backend};
 use crate::middle_manager::model_api::{self, Bench, FIRST};
 use crate::middle_manager::overlord::{OverlordError, SubmitError};
 use crate::middle_manager::sync::tasks::GuardedTask;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 /// Where a task of the overlord is.
 #[derive(Debug, Clone, PartialEq)]

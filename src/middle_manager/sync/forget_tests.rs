@@ -5,7 +5,7 @@ use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::middle_manager::http::backend::{Backend, Ordinal};
 use crate::middle_manager::made_up_objects::{failed, succeeded};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 /// Answers with what it is given, and remembers what it was asked.
 #[derive(Default)]

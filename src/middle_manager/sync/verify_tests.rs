@@ -9,7 +9,7 @@ use crate::druid::worker::TaskState;
 use crate::middle_manager::http::backend::Backend;
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
 use crate::middle_manager::registry::DELETED;
-use crate::task::histories::model_api::Kind;
+use crate::simulation::model_api::Kind;
 
 const RUNS: (TaskState, Option<String>) = (TaskState::Running, None);
 

@@ -55,7 +55,7 @@ const OWN_WRITE: Duration = Duration::from_secs(5);
 const TEMPLATE_TIE: &str = "TemplateTie";
 
 /// What decides: the plan, or what a test puts in its place.
-pub(super) type Plan = fn(&Snapshot, Timestamp) -> Step;
+pub(crate) type Plan = fn(&Snapshot, Timestamp) -> Step;
 
 /// Everything that a pass uses.
 pub struct Context {
@@ -105,7 +105,7 @@ impl Context {
 
     /// Reads the time from this clock and asks this plan.
     #[cfg(test)]
-    pub(super) fn under(mut self, clock: Clock, plan: Plan) -> Self {
+    pub(crate) fn under(mut self, clock: Clock, plan: Plan) -> Self {
         (self.clock, self.plan) = (clock, plan);
         self
     }
@@ -196,7 +196,7 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
 
 impl Context {
     /// A pass failed: how long until it is repeated.
-    pub(super) fn failed(&self, uid: &str) -> Duration {
+    pub(crate) fn failed(&self, uid: &str) -> Duration {
         self.written.clear(uid);
         self.backoff.failed(uid, self.clock.instant())
     }
@@ -218,7 +218,7 @@ impl Context {
     }
 
     /// One pass. Says whether it wrote anything, and when to look again.
-    pub(super) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
+    pub(crate) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
         let uid = task.uid().unwrap_or_default();
         if self
             .written

@@ -28,11 +28,11 @@ use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
 use crate::process::decide::lease::Leadership;
 use crate::process::health::Health;
+use crate::simulation::model_api::{Kind, ModelApi, Request};
 use crate::task::controller::{self};
 use crate::task::decide::plan::plan;
 use crate::task::effects::act::{ActError, Actor};
 use crate::task::fixtures::{in_state, pod, recorded, running};
-use crate::task::histories::model_api::{Kind, ModelApi, Request};
 use crate::task::watch::{Caches, Writers};
 
 /// The namespace whose chunks are never answered for.

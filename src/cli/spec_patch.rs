@@ -13,7 +13,7 @@ use super::follow::{attend, follow};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::progress::{Progress, ending};
-use super::{span, tasks};
+use super::{duration, tasks};
 use crate::api::conditions::{self, SUSPENDED, cause, suspended};
 use crate::api::{PeonTask, Phase};
 
@@ -28,7 +28,7 @@ pub(super) struct Change {
     wait: bool,
 
     /// With --wait: give up after this time, such as 90s or 5m, with exit code 4. Default: never.
-    #[arg(long, value_parser = span::parse, value_name = "TIME", requires = "wait")]
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", requires = "wait")]
     timeout: Option<Duration>,
 
     /// Print the tasks instead of what was done to them.

@@ -31,13 +31,13 @@ use coverage::Coverage;
 use k8s_openapi::jiff::Timestamp;
 use world::{Violation, World};
 
-use super::controller::Plan;
-use super::decide::death::NodeState;
-use super::decide::plan::{Action, Step, plan};
-use super::fixtures::{ID, task_status};
-use super::run::pod::evidence::Container;
-use super::snapshot::Snapshot;
 use crate::api::conditions::{accepted, cause, waiting};
+use crate::task::controller::Plan;
+use crate::task::decide::death::NodeState;
+use crate::task::decide::plan::{Action, Step, plan};
+use crate::task::fixtures::{ID, task_status};
+use crate::task::run::pod::evidence::Container;
+use crate::task::snapshot::Snapshot;
 
 /// How many histories are tried, unless said otherwise; enough to reach every cause and reason.
 const HISTORIES: u64 = 3_000;
