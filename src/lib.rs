@@ -20,12 +20,14 @@ pub mod apiserver;
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod digest;
 pub mod druid;
 pub mod logs;
 pub mod metrics;
 pub mod middle_manager;
 pub mod payload;
 pub mod process;
+pub mod quantity;
 #[cfg(test)]
 mod simulation;
 pub mod task;

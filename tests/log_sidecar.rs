@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use peon_operator::logs::format::sidecar_config::SHARED_DIR;
 use peon_operator::logs::format::sidecar_message::LogVerdict;
-use peon_operator::task::run::pod::entrypoint::{self, Output, SHARED_DIR};
+use peon_operator::task::run::pod::entrypoint::{self, Output};
 use serde_json::{Value, json};
 
 const ID: &str = "index parallel_ü_2026-11-21T01:31:38.123Z";

@@ -6,3 +6,4 @@ pub mod backoff;
 pub mod client;
 pub mod decode;
 pub mod error;
+pub mod request;

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use super::workers::Options;
-use crate::api::quantity;
 use crate::logs::server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::controller::decide::objects::{PodParts, Role};
+use crate::middle_manager::server::options::Options;
+use crate::process::telemetry::LogFormat;
+use crate::quantity;
 
 /// What the program is started for: the operator, unless it is told something else.
 #[derive(Debug, Clone, Parser)]
@@ -175,15 +176,6 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
                 .to_owned(),
         )
     }
-}
-
-/// Format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Config {

@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::options::LogFormat;
 use crate::api::VirtualMiddleManager;
 use crate::apiserver::decode::Guarded;
 use crate::apiserver::error::chain;
@@ -24,9 +22,10 @@ use crate::middle_manager::discovery::announce::{Announcer, this_process};
 use crate::middle_manager::discovery::zookeeper::ZooKeeper;
 use crate::middle_manager::http::backend::Ordinal;
 use crate::middle_manager::http::body_budget::Room;
-use crate::middle_manager::http::routes::{BODY_LIMIT, Served, routes};
+use crate::middle_manager::http::routes::{Served, routes};
 use crate::middle_manager::overlord::Overlord;
 use crate::middle_manager::server::listener::{Port, bind};
+use crate::middle_manager::server::options::Options;
 use crate::middle_manager::server::secret_watch::Mounted;
 use crate::middle_manager::server::status_writer::Standing;
 use crate::middle_manager::server::{background, mounted_config};
@@ -52,43 +51,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// What looks after the tasks that users apply.
 type OfUsers = Submitter<Arc<Line>, Queue>;
-
-/// Serves the identities of a VirtualMiddleManager. The operator starts it.
-#[derive(Debug, Clone, Args)]
-pub struct Options {
-    /// Name of the VirtualMiddleManager.
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
-
-    /// Its namespace, and that of its PeonTasks.
-    #[arg(long, value_name = "NAMESPACE")]
-    pub namespace: String,
-
-    /// The hosts of its identities, by ordinal, as an overlord calls them.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "HOSTS")]
-    pub hosts: Vec<String>,
-
-    /// Address of /livez, /readyz and /metrics.
-    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
-
-    /// Largest assignment in bytes.
-    #[arg(long, default_value_t = BODY_LIMIT, value_name = "BYTES")]
-    pub body_limit: usize,
-
-    /// Format of the log.
-    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// What to log, as a tracing filter.
-    #[arg(
-        long,
-        env = "PEON_LOG",
-        default_value = "info,kube_runtime=warn",
-        value_name = "FILTER"
-    )]
-    pub log: String,
-}
 
 /// Serves until it is asked to stop, or a mounted Secret has changed: the kubelet starts it anew.
 ///

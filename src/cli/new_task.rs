@@ -6,10 +6,12 @@ use kube::ResourceExt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::api::names::{hex, is_dns_label};
-use crate::api::{PeonTask, PeonTaskSpec, TemplateRef, quantity};
+use crate::api::names::is_dns_label;
+use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
+use crate::digest::hex;
 use crate::druid::payload::Payload;
 use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
+use crate::quantity;
 
 /// Longest readable part of a made name: pods add their attempt and have 63 characters.
 const LONGEST_HEAD: usize = 44;

@@ -18,14 +18,21 @@ use axum::routing::get;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::api::{PeonTask, Phase};
 use crate::metrics::Metrics;
-use crate::task::watch::Caches;
 
 const BEAT: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(30);
 /// For so long the same metrics are told.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// What a process waits for before it is ready, and counts when its metrics are asked for.
+pub trait Caches: Send + Sync {
+    /// What is not complete yet, a line each.
+    fn pending(&self) -> Vec<String>;
+
+    /// Sets the metrics that are not kept up to date by events.
+    fn measure(&self, metrics: &Metrics);
+}
 
 /// State of the process as its probes see it.
 #[derive(Clone)]
@@ -34,7 +41,7 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     beat: Mutex<Instant>,
     missing: Mutex<Vec<String>>,
-    caches: Mutex<Option<Caches>>,
+    caches: Mutex<Option<Arc<dyn Caches>>>,
     metrics: Metrics,
     /// The metrics as they were told last, and when.
     told: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
@@ -59,8 +66,8 @@ impl Health {
     }
 
     /// From now on readiness is that of the caches.
-    pub fn caches(&self, caches: Caches) {
-        *self.0.caches.lock() = Some(caches);
+    pub fn caches(&self, caches: impl Caches + 'static) {
+        *self.0.caches.lock() = Some(Arc::new(caches));
         self.0.missing.lock().clear();
     }
 
@@ -128,27 +135,11 @@ async fn text(health: &Health) -> Result<Bytes, std::fmt::Error> {
     {
         return Ok(text.clone());
     }
-    count_tasks(health);
+    let caches = health.0.caches.lock().clone();
+    if let Some(caches) = caches {
+        caches.measure(&health.0.metrics);
+    }
     let text = Bytes::from(health.0.metrics.text()?);
     *told = Some((Instant::now(), text.clone()));
     Ok(text)
-}
-
-/// Counted when somebody asks, so that no pass over a task has to.
-fn count_tasks(health: &Health) {
-    let Some(caches) = health.0.caches.lock().clone() else {
-        return;
-    };
-    health.0.metrics.tasks(|| {
-        let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
-        let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
-        for task in caches.tasks.state() {
-            if let Ok(task) = &task.0
-                && let Some((_, count)) = counts.iter_mut().find(|(p, _)| *p == phase(task))
-            {
-                *count += 1;
-            }
-        }
-        counts.map(|(phase, count)| (phase.as_str(), count)).to_vec()
-    });
 }

@@ -3,9 +3,17 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::app::options::LogFormat;
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Libraries that write what the API server answers into the log, bodies with other people's tasks among it: `kube_client`
 /// whole bodies that it cannot decode, from `warn` on; `kube_runtime` what a parser quotes of them, from `debug` on.

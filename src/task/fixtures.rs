@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::decide::plan::{Step, plan};
 use super::run::pod::evidence::Evidence;
-use super::snapshot::{Creation, Snapshot, Template};
+use super::snapshot::{Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
+use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 

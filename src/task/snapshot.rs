@@ -10,6 +10,7 @@ use super::decide::death::NodeState;
 use super::decide::waiting::Warnings;
 use super::run::pod::evidence::Evidence;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
+use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::record::Recorded;
@@ -115,31 +116,6 @@ pub enum Template {
         /// Why not.
         error: String,
     },
-}
-
-/// Outcome of creating an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    /// It was created.
-    Created {
-        /// Its uid.
-        uid: String,
-    },
-    /// An object of this name exists.
-    Exists,
-    /// The API server refuses it.
-    Refused(Refusal),
-}
-
-/// How the API server refuses an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// For good: the object is invalid, or Pod Security forbids it.
-    ForGood(String),
-    /// A quota is exhausted.
-    Quota(String),
-    /// For now, as far as anybody knows.
-    ForNow(String),
 }
 
 /// What the API server itself has, past all caches.

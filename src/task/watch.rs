@@ -21,9 +21,10 @@ use super::aggregates::Ledger;
 use super::aggregates::slots::Who;
 use super::departed_pods::Departed;
 use super::run::pod::evidence::Evidence;
-use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
+use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::decode::{self, Guarded};
 use crate::metrics::Metrics;
+use crate::process::health;
 
 /// A PeonTask as it comes from the watch.
 pub type GuardedTask = Guarded<PeonTask>;
@@ -136,23 +137,6 @@ impl Caches {
             pods: pod_writer,
         };
         (caches, writers)
-    }
-
-    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
-    #[must_use]
-    pub fn pending(&self) -> Vec<String> {
-        let waits = |watch: &Arc<Watch>| {
-            if watch.synced.load(Ordering::Acquire) {
-                return None;
-            }
-            let error = watch
-                .error
-                .lock()
-                .clone()
-                .unwrap_or_else(|| "not listed yet".into());
-            Some(format!("{}: {error}", watch.plural))
-        };
-        self.watches.iter().filter_map(waits).collect()
     }
 
     /// Waits until every cache is complete.
@@ -297,6 +281,40 @@ impl Caches {
         };
         let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());
         self.wake(owner);
+    }
+}
+
+impl health::Caches for Caches {
+    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
+    fn pending(&self) -> Vec<String> {
+        let waits = |watch: &Arc<Watch>| {
+            if watch.synced.load(Ordering::Acquire) {
+                return None;
+            }
+            let error = watch
+                .error
+                .lock()
+                .clone()
+                .unwrap_or_else(|| "not listed yet".into());
+            Some(format!("{}: {error}", watch.plural))
+        };
+        self.watches.iter().filter_map(waits).collect()
+    }
+
+    /// Counted when somebody asks, so that no pass over a task has to.
+    fn measure(&self, metrics: &Metrics) {
+        metrics.tasks(|| {
+            let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
+            let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
+            for task in self.tasks.state() {
+                if let Ok(task) = &task.0
+                    && let Some((_, count)) = counts.iter_mut().find(|(p, _)| *p == phase(task))
+                {
+                    *count += 1;
+                }
+            }
+            counts.map(|(phase, count)| (phase.as_str(), count)).to_vec()
+        });
     }
 }
 

@@ -2,7 +2,30 @@
 
 use kube::core::Status;
 
-use crate::task::snapshot::{Creation, Refusal};
+/// Outcome of creating an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created.
+    Created {
+        /// Its uid.
+        uid: String,
+    },
+    /// An object of this name exists.
+    Exists,
+    /// The API server refuses it.
+    Refused(Refusal),
+}
+
+/// How the API server refuses an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// For good: the object is invalid, or Pod Security forbids it.
+    ForGood(String),
+    /// A quota is exhausted.
+    Quota(String),
+    /// For now, as far as anybody knows.
+    ForNow(String),
+}
 
 /// Reads the answer to a create request. `None` for failures that have nothing to do with the object: the
 /// request is to be repeated.

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::judge::Choice;
-use crate::api::quantity::mebibytes;
 use crate::api::{PeonTask, PeonTemplateSpec, RetryPolicy};
 use crate::druid::properties::RuntimeProperties;
+use crate::quantity::mebibytes;
 use crate::task::accept::settings::{Settings, Source};
 use crate::task::accept::sizing::Sizing;
 use crate::task::run::pod::template;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 
-use crate::api::names::hex;
+use crate::digest::hex;
 
 use super::location::Location;
 use super::parts::PartName;

@@ -20,7 +20,7 @@ use base64::read::DecoderReader;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::api::names::hex;
+use crate::digest::hex;
 
 /// Most bytes of a report; the peon's script says in the log that a larger one was left out.
 pub const MAX_REPORT: usize = 8 << 20;

@@ -12,6 +12,14 @@ pub const FILE: &str = "log.json";
 pub const DIR: &str = "/etc/peon-log";
 /// Where the sources of the location's properties are mounted, one directory a source, in their order.
 pub const SOURCES_DIR: &str = "/etc/peon-log-properties";
+/// Where the volume is mounted that the peon and the sidecar share.
+pub const SHARED_DIR: &str = "/peon-log";
+/// The log in it.
+pub const LOG_FILE: &str = "log";
+/// How many of the log's bytes were copied to the container's own log.
+pub const SHOWN_FILE: &str = "shown";
+/// Most bytes of memory that the peon's container had, page cache included, as its cgroup counts them.
+pub const PEAK_FILE: &str = "peak-memory";
 /// Seconds between two parts, unless told otherwise.
 pub const FLUSH_SECONDS: u32 = 30;
 /// Most bytes of a log that are kept, unless told otherwise.

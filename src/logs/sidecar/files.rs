@@ -9,9 +9,10 @@ use clap::Args;
 
 use super::plain_file;
 use crate::logs::format::report::MAX_REPORT;
-use crate::logs::format::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
+use crate::logs::format::sidecar_config::{
+    DIR, FILE, PEAK_FILE, SHARED_DIR, SHOWN_FILE, SOURCES_DIR, SidecarConfig,
+};
 use crate::logs::format::sidecar_message::LogVerdict;
-use crate::task::run::pod::entrypoint::{PEAK_FILE, SHARED_DIR, SHOWN_FILE};
 
 /// Below the volume that the peon works in.
 const REPORT: [&str; 4] = ["task", "attempt", "1", "report.json"];

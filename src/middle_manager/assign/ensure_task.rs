@@ -11,6 +11,7 @@ use super::match_submission::{Adopted, Adoption, NotNow, within};
 use super::task_reader::Documents;
 use crate::api::PeonTask;
 use crate::apiserver::classify::refusal;
+use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
@@ -18,7 +19,6 @@ use crate::middle_manager::http::backend::Ordinal;
 use crate::payload::chunks::new_task::New;
 use crate::payload::chunks::{Chunks, Kind};
 use crate::payload::create::{self, Made};
-use crate::task::snapshot::{Creation, Refusal};
 
 /// Names that others may have taken.
 const MOST_NAMES: u32 = 16;
@@ -71,7 +71,7 @@ impl<'a> Attempt<'a> {
             identity,
             facts,
             json,
-            documents: Documents::new(client.clone(), &maker.namespace, clock.clone()),
+            documents: Documents::new(client.clone(), &maker.namespace),
             said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
             nth: 0,
             new: None,

@@ -7,9 +7,8 @@ use kube::{Api, Client, ResourceExt};
 use super::decide::provenance::{Document, Unfit};
 use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
-use crate::clock::Clock;
 use crate::payload::chunks::{self, Absent};
-use crate::task::effects::live_read::Eyes;
+use crate::payload::read::PayloadReader;
 
 /// No answer within this time is a failure.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Documents {
     tasks: Api<PeonTask>,
-    eyes: Eyes,
+    payloads: PayloadReader,
     namespace: String,
 }
 
@@ -51,10 +50,10 @@ impl From<Unfit> for Unread {
 impl Documents {
     /// Those of this namespace.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, clock: Clock) -> Self {
+    pub fn new(client: Client, namespace: &str) -> Self {
         Self {
             tasks: Api::namespaced(client.clone(), namespace),
-            eyes: Eyes::new(client, clock),
+            payloads: PayloadReader::new(client),
             namespace: namespace.to_owned(),
         }
     }
@@ -109,7 +108,7 @@ impl Documents {
     /// When it cannot be had.
     pub async fn text(&self, task: &PeonTask, from: &TaskFrom) -> Result<String, Unread> {
         let uid = task.metadata.uid.as_deref();
-        let parts = self.eyes.read_chunks(&self.namespace, uid, from).await;
+        let parts = self.payloads.read(&self.namespace, uid, from).await;
         let parts = parts.map_err(|e| Unread::Unavailable(chain(&e)))?;
         let parts = parts.map_err(|absent| match absent {
             Absent::Missing(_) => Unread::Deficient(absent.to_string()),

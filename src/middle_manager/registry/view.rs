@@ -14,9 +14,9 @@ use crate::api::{
     PeonTaskStatus,
 };
 use crate::apiserver::decode::{self, Guarded, Readable};
+use crate::druid::properties::PEON_PORT;
 use crate::druid::worker::{TaskFacts, TaskLocation};
 use crate::middle_manager::http::backend::Ordinal;
-use crate::task::run::pod::build::PORT_NUMBER;
 
 /// A PeonTask without its payload.
 #[derive(Debug, Clone, Serialize, Deserialize, Resource)]
@@ -215,7 +215,7 @@ impl PodSeen {
 fn location(status: &PodStatusView) -> Option<TaskLocation> {
     was_ready(status).then_some(())?;
     let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    Some(TaskLocation::http(address, PORT_NUMBER))
+    Some(TaskLocation::http(address, PEON_PORT))
 }
 
 /// Whether a pod is ready, or was. A condition that went to False after a container had started was True before: it is

@@ -16,11 +16,11 @@ use tokio::time::MissedTickBehavior;
 
 use super::decide::status::{self, Facts, OverlordSeen};
 use super::mounted_config;
+use super::options::Options;
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
 use crate::apiserver::decode::{self, Guarded};
 use crate::apiserver::error;
-use crate::app::workers::Options;
 use crate::metrics::Metrics;
 use crate::middle_manager::discovery::announce;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
@@ -295,11 +295,11 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
-    use crate::app::options::LogFormat;
     use crate::clock::Clock;
     use crate::druid::worker::Counter;
     use crate::middle_manager::discovery::announce::{Board, Discovery, Wanted};
     use crate::middle_manager::overlord::Settings;
+    use crate::process::telemetry::LogFormat;
 
     /// Announces and withdraws at once.
     struct Obedient;

@@ -89,9 +89,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     #[must_use]
     pub fn new(binder: Arc<Binder<L>>, queue: Q, policy: watch::Receiver<Policy>) -> Self {
         let namespace = &binder.maker().namespace;
-        let clock = binder.tasks().clock().clone();
         Self {
-            documents: Documents::new(binder.client().clone(), namespace, clock),
+            documents: Documents::new(binder.client().clone(), namespace),
             backlog: Mutex::default(),
             busy: Mutex::default(),
             binder,

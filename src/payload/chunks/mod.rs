@@ -15,8 +15,9 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::names::{hex, label_value};
+use crate::api::names::label_value;
 use crate::api::{Chunk, LABEL_MANAGED_BY, LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTask, TaskFrom};
+use crate::digest::hex;
 use crate::druid::payload::LARGEST;
 
 /// Most bytes of one chunk: an object of Kubernetes ends at 1 MiB, and a ConfigMap's bytes travel in base 64.

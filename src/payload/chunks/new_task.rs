@@ -6,8 +6,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Chunks, Kind, TooLarge};
-use crate::api::names::hex;
 use crate::api::{PeonTask, PeonTaskSpec};
+use crate::digest::hex;
 use crate::druid::payload::LARGEST_INLINE;
 
 /// A PeonTask to create, and the chunks of its payload where that does not stand in it.

@@ -3,9 +3,9 @@
 use super::properties_file;
 use super::settings::{InvalidSetting, RESERVED, Settings, Source};
 use super::sizing::{self, Given, Sizing};
-use crate::api::quantity;
 use crate::druid::payload::Payload;
 use crate::druid::{human_readable, java_options};
+use crate::quantity;
 use crate::task::run::pod::build;
 
 /// What Druid needs of Java 11 and later; `bin/run-java` of a Druid distribution adds the same.
@@ -231,8 +231,8 @@ mod tests {
 
     use super::*;
     use crate::api::MemoryLadder;
-    use crate::api::quantity::MIB;
     use crate::druid::properties::RuntimeProperties;
+    use crate::quantity::MIB;
     use crate::task::accept::settings::Levels;
     use crate::task::fixtures::{payload, task, template};
 

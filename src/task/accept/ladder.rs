@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::api::MemoryLadder;
-use crate::api::quantity::{self, MIB};
+use crate::quantity::{self, MIB};
 
 /// The next limit in hundredths of the last one, where the policy gives none.
 const FACTOR_PERCENT: u32 = 150;

@@ -23,8 +23,8 @@ use super::run::pod::grace;
 use super::run::pod::log_plan::LogPlan;
 use super::snapshot::{Snapshot, Template};
 use crate::api::conditions::accepted;
-use crate::api::names::hex;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
+use crate::digest::hex;
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
 use crate::payload::chunks;
@@ -372,9 +372,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::apiserver::classify::refusal::Creation;
     use crate::task::decide::plan::{Action, Step, plan};
     use crate::task::fixtures::{POD_UID, snapshot, task, template};
-    use crate::task::snapshot::Creation;
 
     thread_local! {
         /// How many payloads this thread has parsed.

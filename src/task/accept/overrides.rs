@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::settings::{CONTEXT_JAVA_OPTS, Levels, Settings, Source};
 use super::template_secrets;
-use crate::api::{JavaOpts, Permission, quantity};
+use crate::api::{JavaOpts, Permission};
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY};
 use crate::druid::task_options::{self, Scope};
+use crate::quantity;
 
 /// Why a task may not run with its template.
 #[derive(Debug, Clone, PartialEq, Eq)]

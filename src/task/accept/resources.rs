@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ladder::{self, Growth};
 use super::settings::{InvalidSetting, Levels, Source};
-use crate::api::quantity;
+use crate::quantity;
 use crate::task::run::pod::template;
 
 /// Context keys, from the proposal for running peons as pods.

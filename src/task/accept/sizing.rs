@@ -5,7 +5,7 @@
 //! wants `(numThreads + numMergeBuffers + 1) * buffer.sizeBytes`
 //! (`org.apache.druid.query.DruidProcessingConfig`).
 
-use crate::api::quantity::{MIB, mebibytes};
+use crate::quantity::{MIB, mebibytes};
 
 /// What the rest of a peon needs at the very least: metaspace and code cache of Druid's classes, and stacks.
 /// A small `index_parallel` was measured at 92 MiB above its heap.

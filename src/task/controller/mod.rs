@@ -31,6 +31,7 @@ use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::own_writes::Written;
 use crate::apiserver::decode::{Guarded, Unreadable};
 use crate::apiserver::error::panicked;
+use crate::apiserver::request::RequestError;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
@@ -180,7 +181,10 @@ fn is_accepted(status: &PeonTaskStatus) -> bool {
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
     let delay = context.failed(&task.uid().unwrap_or_default());
     let (namespace, name) = (task.namespace(), task.name_any());
-    if matches!(error, ActError::Conflict(_) | ActError::NotLeader) {
+    if matches!(
+        error,
+        ActError::Request(RequestError::Conflict(_)) | ActError::NotLeader
+    ) {
         tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
     } else {
         tracing::warn!(

@@ -12,9 +12,10 @@ use super::status::Draft;
 use super::submission::Standing;
 use crate::api::conditions::{self, accepted, cause, waiting};
 use crate::api::{PeonTaskStatus, Phase, SubmissionState};
+use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::{Admitted, Refused, admit, payload};
 use crate::task::aggregates::slots::Slot;
-use crate::task::snapshot::{Creation, Live, Refusal, Snapshot};
+use crate::task::snapshot::{Live, Snapshot};
 use kube::ResourceExt;
 
 /// How often a task that waits for a name to become free looks again.

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -18,9 +17,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::live_read::Eyes;
+use super::live_read::LiveReader;
+use crate::api::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
-use crate::apiserver::classify::refusal;
+use crate::apiserver::classify::refusal::Creation;
+use crate::apiserver::request::{RequestError, TIMEOUT, create, request};
 use crate::clock::Clock;
 use crate::logs::follower::Owner;
 use crate::process::decide::lease::{Leadership, NotLeader};
@@ -28,14 +29,10 @@ use crate::task::aggregates::shares::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{Ledger, payload_budget};
 use crate::task::decide::plan::{Action, task_id};
-use crate::task::decide::status::patch::replacing;
-use crate::task::snapshot::{Creation, Snapshot};
+use crate::task::snapshot::Snapshot;
 use crate::task::watch::GuardedTask;
 
 mod read;
-
-/// No answer within this time is a failure, repeated later.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -43,20 +40,9 @@ pub enum ActError {
     /// This process does not lead any more: nothing was done.
     #[error("this process is not the leader")]
     NotLeader,
-    /// The API server did not answer in time.
-    #[error("{0}: no answer within {1:?}")]
-    TimedOut(&'static str, Duration),
-    /// The object was changed by somebody else meanwhile.
-    #[error("{0}: the object was changed meanwhile")]
-    Conflict(&'static str),
-    /// The API server failed or cannot be reached.
-    #[error("{verb}: {source}")]
-    Api {
-        /// What was to be done.
-        verb: &'static str,
-        /// Why it was not.
-        source: Box<kube::Error>,
-    },
+    /// A request failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The plan did not settle: a bug.
     #[error("the plan asked for more than {0} actions in one pass: please report this")]
     Unsettled(usize),
@@ -77,9 +63,7 @@ impl ActError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::NotLeader => "not_leader",
-            Self::TimedOut(..) => "timed_out",
-            Self::Conflict(_) => "conflict",
-            Self::Api { .. } => "api",
+            Self::Request(error) => error.label(),
             Self::Unsettled(_) => "unsettled",
             Self::Panicked(_) => "panicked",
         }
@@ -92,7 +76,7 @@ pub struct Actor {
     client: Client,
     recorder: Recorder,
     leadership: Leadership,
-    eyes: Eyes,
+    live: LiveReader,
     ledger: Arc<Ledger>,
     pub(crate) room: Shares,
 }
@@ -102,7 +86,7 @@ impl Actor {
     #[must_use]
     pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
         Self {
-            eyes: Eyes::new(client.clone(), Clock::default()),
+            live: LiveReader::new(client.clone(), Clock::default()),
             ledger,
             client,
             recorder,
@@ -115,7 +99,7 @@ impl Actor {
     /// Reads the time from this clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.eyes = Eyes::new(self.client.clone(), clock);
+        self.live = LiveReader::new(self.client.clone(), clock);
         self
     }
 
@@ -158,13 +142,13 @@ impl Actor {
             }
             Action::LookLive { name } => {
                 let task = snapshot.task.name_any();
-                snapshot.live = Some(self.eyes.look_live(&namespace, &name, &task).await?);
+                snapshot.live = Some(self.live.look_live(&namespace, &name, &task).await?);
             }
             Action::ReadWarnings { pod: _, uid } => {
                 snapshot.warnings = Some(self.warnings(&namespace, &uid).await);
             }
             Action::LookNode { node, pod_uid } => {
-                snapshot.node = Some(self.eyes.look_node(&namespace, node, &pod_uid).await?);
+                snapshot.node = Some(self.live.look_node(&namespace, node, &pod_uid).await?);
             }
             Action::TakeSlot { template, max } => {
                 let created = snapshot.task.metadata.creation_timestamp.as_ref();
@@ -229,15 +213,13 @@ impl Actor {
         let api: Api<GuardedTask> =
             Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
         // The version in the body makes the patch conditional.
-        let status = replacing(task.status.as_ref(), status).map_err(|e| ActError::Api {
-            verb: VERB,
-            source: Box::new(kube::Error::SerdeError(e)),
-        })?;
+        let status = replacing(task.status.as_ref(), status)
+            .map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
         let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
         let name = task.name_any();
         let params = PatchParams::default();
         let patch = Patch::Merge(&body);
-        timed(VERB, api.patch_status(&name, &params, &patch)).await
+        Ok(request(VERB, api.patch_status(&name, &params, &patch)).await?)
     }
 
     /// Says of an object that cannot be read that it cannot, unless somebody changed it since it was seen.
@@ -255,7 +237,7 @@ impl Actor {
         let body = json!({"metadata": {"resourceVersion": metadata.resource_version}, "status": status});
         let params = PatchParams::default();
         let patch = Patch::Merge(&body);
-        timed("patch peontasks/status", api.patch_status(name, &params, &patch)).await?;
+        request("patch peontasks/status", api.patch_status(name, &params, &patch)).await?;
         Ok(())
     }
 
@@ -290,25 +272,7 @@ impl Actor {
         request: impl Future<Output = kube::Result<K>>,
     ) -> Result<Creation, ActError> {
         self.leadership.check()?;
-        let answer = tokio::time::timeout(TIMEOUT, request)
-            .await
-            .map_err(|_| ActError::TimedOut(verb, TIMEOUT))?;
-        match answer {
-            Ok(object) => Ok(Creation::Created {
-                uid: object.meta().uid.clone().unwrap_or_default(),
-            }),
-            Err(kube::Error::Api(status)) => match refusal::creation(&status) {
-                Some(outcome) => Ok(outcome),
-                None => Err(ActError::Api {
-                    verb,
-                    source: Box::new(kube::Error::Api(status)),
-                }),
-            },
-            Err(error) => Err(ActError::Api {
-                verb,
-                source: Box::new(error),
-            }),
-        }
+        Ok(create(verb, request).await?)
     }
 
     /// The pod goes to the API server as it is, with fields that this build may not know.
@@ -316,10 +280,8 @@ impl Actor {
         const VERB: &str = "create pod";
         let resource = ApiResource::erase::<Pod>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let pod: DynamicObject = serde_json::from_value(pod).map_err(|e| ActError::Api {
-            verb: VERB,
-            source: Box::new(kube::Error::SerdeError(e)),
-        })?;
+        let pod: DynamicObject =
+            serde_json::from_value(pod).map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
         let request = async { api.create(&PostParams::default(), &pod).await };
         self.create(VERB, request).await
     }
@@ -368,7 +330,7 @@ impl Actor {
             .remove::<Pod>("delete pod", namespace, name, preconditions)
             .await;
         match result {
-            Err(ActError::Conflict(verb)) => Err(ActError::Conflict(verb)),
+            Err(error @ ActError::Request(RequestError::Conflict(_))) => Err(error),
             other => gone_is_fine(other),
         }
     }
@@ -390,11 +352,11 @@ impl Actor {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match timed(verb, api.delete(name, &params)).await {
+        match request(verb, api.delete(name, &params)).await {
             // It was deleted, or is being deleted: the answer is the object, which need not be readable.
             Ok(_) => Ok(()),
-            Err(ActError::Api { source, .. }) if matches!(*source, kube::Error::SerdeError(_)) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.is_undecodable() => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -410,9 +372,10 @@ impl Actor {
         let params = PatchParams::default();
         let patch = Patch::Merge(&body);
         gone_is_fine(
-            timed("patch pod", api.patch(pod, &params, &patch))
+            request("patch pod", api.patch(pod, &params, &patch))
                 .await
-                .map(|_| ()),
+                .map(drop)
+                .map_err(ActError::from),
         )
     }
 }
@@ -430,25 +393,7 @@ fn owner(snapshot: &Snapshot) -> Owner {
 /// What is gone, or is another object by now, needs nothing done to it.
 fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
-        Err(ActError::Conflict(_)) => Ok(()),
-        Err(ActError::Api { source, .. }) if matches!(&*source, kube::Error::Api(s) if s.is_not_found()) => {
-            Ok(())
-        }
+        Err(ActError::Request(error)) if matches!(error.code(), Some(404 | 409)) => Ok(()),
         other => other,
-    }
-}
-
-pub(crate) async fn timed<T>(
-    verb: &'static str,
-    request: impl Future<Output = kube::Result<T>>,
-) -> Result<T, ActError> {
-    match tokio::time::timeout(TIMEOUT, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ActError::Conflict(verb)),
-        Ok(Err(error)) => Err(ActError::Api {
-            verb,
-            source: Box::new(error),
-        }),
-        Err(_) => Err(ActError::TimedOut(verb, TIMEOUT)),
     }
 }

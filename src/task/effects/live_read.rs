@@ -1,21 +1,20 @@
-//! Looks at the API server itself, past all caches.
+//! Reads from the API server itself, past all caches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 
-use super::act::{ActError, timed};
-use crate::api::{PeonTask, TaskFrom, names};
+use crate::api::PeonTask;
+use crate::apiserver::request::{RequestError, request};
 use crate::clock::Clock;
-use crate::payload::chunks::consent::may_be_read;
-use crate::payload::chunks::{self, Absent, Kind, MOST, Source};
+use crate::payload::read::PayloadReader;
 use crate::task::decide::death::NodeState;
 use crate::task::decide::event_budget::{EventBudget, Pause};
 use crate::task::decide::waiting::PodWarning;
@@ -37,34 +36,30 @@ const NODE_EVENTS: Pause = Pause {
     process: Duration::from_secs(1),
     namespace: Duration::from_secs(2),
 };
-/// How long reading all chunks of a payload may take.
-const READING: Duration = Duration::from_secs(60);
-/// More payloads than ever are incomplete at a time, unless somebody makes them so.
-const MANY_MISSING: usize = 4096;
 /// The taint by which an administrator says that a node is off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Reads what a decision needs and no cache has.
 #[derive(Clone)]
-pub struct Eyes {
+pub struct LiveReader {
     client: Client,
     nodes: Arc<Mutex<HashMap<String, (Instant, NodeState)>>>,
-    /// The object that a payload lacked when it was last read, by namespace and hash.
-    missing: Arc<Mutex<HashMap<(String, String), String>>>,
+    /// Reads payloads.
+    pub(super) payloads: PayloadReader,
     warnings: Arc<EventBudget>,
     /// An attempt waits for these, and not a message alone: they may be listed more often.
     node_events: Arc<EventBudget>,
     clock: Clock,
 }
 
-impl Eyes {
+impl LiveReader {
     /// Reads through this client.
     #[must_use]
     pub fn new(client: Client, clock: Clock) -> Self {
         Self {
+            payloads: PayloadReader::new(client.clone()),
             client,
             nodes: Arc::default(),
-            missing: Arc::default(),
             warnings: Arc::new(EventBudget::new(WARNINGS)),
             node_events: Arc::new(EventBudget::new(NODE_EVENTS)),
             clock,
@@ -78,15 +73,15 @@ impl Eyes {
     ///
     /// # Errors
     /// When one of them cannot be read.
-    pub async fn look_live(&self, namespace: &str, name: &str, task: &str) -> Result<Live, ActError> {
+    pub async fn look_live(&self, namespace: &str, name: &str, task: &str) -> Result<Live, RequestError> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let config_map = timed("get configmap", config_maps.get_opt(name)).await?;
-        let pod = timed("get pod", pods.get_opt(name)).await?;
+        let config_map = request("get configmap", config_maps.get_opt(name)).await?;
+        let pod = request("get pod", pods.get_opt(name)).await?;
         // Last: a version that is still the cache's proves that the status said nothing else before the others
         // were read.
         let tasks: Api<PartialObjectMeta<PeonTask>> = Api::namespaced(self.client.clone(), namespace);
-        let task = timed("get peontask", tasks.get_metadata_opt(task)).await?;
+        let task = request("get peontask", tasks.get_metadata_opt(task)).await?;
         let owner = |meta: &kube::core::ObjectMeta| {
             meta.owner_references
                 .iter()
@@ -101,114 +96,6 @@ impl Eyes {
         })
     }
 
-    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Each object is
-    /// read once. Where they are too large, no more of them than show it; where one was missing before, that one first. An
-    /// object that is not for this task is as good as missing.
-    ///
-    /// # Access control
-    /// configmaps: get. secrets: get.
-    ///
-    /// # Errors
-    /// When the API server fails, or needs longer than a minute for all of them.
-    pub async fn read_chunks(
-        &self,
-        namespace: &str,
-        task_uid: Option<&str>,
-        from: &TaskFrom,
-    ) -> Result<Result<Vec<Vec<u8>>, Absent>, ActError> {
-        let payload = (namespace.to_owned(), from.sha256.clone());
-        let first = self.missing.lock().get(&payload).cloned();
-        let reading = self.read_sources(namespace, task_uid, from, first.as_deref());
-        let read = tokio::time::timeout(READING, reading)
-            .await
-            .map_err(|_| ActError::TimedOut("get the chunks of a payload", READING))??;
-        let mut missing = self.missing.lock();
-        Ok(match read {
-            Ok(parts) => {
-                missing.remove(&payload);
-                Ok(parts)
-            }
-            Err((absent, name)) => {
-                if missing.len() >= MANY_MISSING {
-                    // It costs some requests to find out again.
-                    missing.clear();
-                }
-                missing.insert(payload, name);
-                Err(absent)
-            }
-        })
-    }
-
-    /// With what is absent, the name of its object.
-    async fn read_sources(
-        &self,
-        namespace: &str,
-        task_uid: Option<&str>,
-        from: &TaskFrom,
-        first: Option<&str>,
-    ) -> Result<Result<Vec<Vec<u8>>, (Absent, String)>, ActError> {
-        let mut parts = vec![Vec::new(); from.config_maps.len() + from.secrets.len()];
-        let mut size = 0;
-        for Source { kind, name, entries } in chunks::sources(from, first) {
-            let object = format!("the {kind} {name}");
-            let absent = |absent| Ok(Err((absent, name.to_owned())));
-            // The name becomes a part of a path.
-            if !names::is_object_name(name) {
-                return absent(Absent::Missing(object));
-            }
-            let mut found = match self.read_source(namespace, task_uid, kind, name).await {
-                Ok(Some(found)) => found,
-                Ok(None) => return absent(Absent::Missing(object)),
-                Err(error) if is_forbidden(&error) => return absent(Absent::Forbidden(object)),
-                Err(error) => return Err(error),
-            };
-            for (at, key) in entries {
-                let Some(part) = found.remove(key) else {
-                    return absent(Absent::Missing(format!("the key {key} of {object}")));
-                };
-                size += part.len();
-                parts[at] = part;
-            }
-            if size > MOST {
-                break;
-            }
-        }
-        Ok(Ok(parts))
-    }
-
-    /// The entries of an object; `None` where there is none of this name that is for this task.
-    async fn read_source(
-        &self,
-        namespace: &str,
-        task_uid: Option<&str>,
-        kind: Kind,
-        name: &str,
-    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, ActError> {
-        let client = self.client.clone();
-        match kind {
-            Kind::ConfigMap => {
-                let api = Api::<ConfigMap>::namespaced(client, namespace);
-                let found = timed("get configmap", api.get_opt(name)).await?;
-                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
-                Ok(found.map(|object| {
-                    let text = object.data.unwrap_or_default().into_iter();
-                    let bytes = object.binary_data.unwrap_or_default().into_iter();
-                    let text = text.map(|(key, text)| (key, text.into_bytes()));
-                    text.chain(bytes.map(|(key, bytes)| (key, bytes.0))).collect()
-                }))
-            }
-            Kind::Secret => {
-                let api = Api::<Secret>::namespaced(client, namespace);
-                let found = timed("get secret", api.get_opt(name)).await?;
-                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
-                Ok(found.map(|object| {
-                    let bytes = object.data.unwrap_or_default().into_iter();
-                    bytes.map(|(key, bytes)| (key, bytes.0)).collect()
-                }))
-            }
-        }
-    }
-
     /// The Warning Events of a pod, newest first; `None` where Events have been listed often enough for now.
     ///
     /// # Access control
@@ -220,7 +107,7 @@ impl Eyes {
         &self,
         namespace: &str,
         uid: &str,
-    ) -> Result<Option<Vec<PodWarning>>, ActError> {
+    ) -> Result<Option<Vec<PodWarning>>, RequestError> {
         if !self.warnings.take(namespace, self.clock.instant()) {
             return Ok(None);
         }
@@ -228,7 +115,7 @@ impl Eyes {
         let params = ListParams::default()
             .fields(&format!("involvedObject.uid={uid},type=Warning"))
             .limit(EVENTS);
-        let mut events = timed("list events", api.list(&params)).await?.items;
+        let mut events = request("list events", api.list(&params)).await?.items;
         events.sort_by_key(|e| {
             let last = e.last_timestamp.as_ref().map(|t| t.0);
             std::cmp::Reverse(last.or_else(|| e.metadata.creation_timestamp.as_ref().map(|t| t.0)))
@@ -253,7 +140,7 @@ impl Eyes {
         namespace: &str,
         node: Option<String>,
         pod_uid: &str,
-    ) -> Result<NodeState, ActError> {
+    ) -> Result<NodeState, RequestError> {
         let node = match node {
             Some(node) => node,
             None if !self.node_events.take(namespace, self.clock.instant()) => return Ok(NodeState::Later),
@@ -270,10 +157,10 @@ impl Eyes {
             return Ok(state.clone());
         }
         let api: Api<Node> = Api::all(self.client.clone());
-        let state = match timed("get node", api.get_opt(&node)).await {
+        let state = match request("get node", api.get_opt(&node)).await {
             Ok(None) => NodeState::Deleted,
             Ok(Some(found)) => state_of(&found),
-            Err(error) if is_forbidden(&error) => NodeState::Forbidden,
+            Err(error) if error.code() == Some(403) => NodeState::Forbidden,
             Err(error) => return Err(error),
         };
         let mut nodes = self.nodes.lock();
@@ -284,12 +171,12 @@ impl Eyes {
         Ok(state)
     }
 
-    async fn scheduled(&self, namespace: &str, pod_uid: &str) -> Result<Scheduled, ActError> {
+    async fn scheduled(&self, namespace: &str, pod_uid: &str) -> Result<Scheduled, RequestError> {
         let api: Api<CoreEvent> = Api::namespaced(self.client.clone(), namespace);
         let params = ListParams::default()
             .fields(&format!("involvedObject.uid={pod_uid}"))
             .limit(EVENTS);
-        let events = timed("list events", api.list(&params)).await?.items;
+        let events = request("list events", api.list(&params)).await?.items;
         let bound = events.iter().find(|e| e.reason.as_deref() == Some("Scheduled"));
         let node = bound
             .and_then(|e| e.message.as_deref())
@@ -312,10 +199,6 @@ enum Scheduled {
     On(String),
     Never,
     Unknown,
-}
-
-fn is_forbidden(error: &ActError) -> bool {
-    matches!(error, ActError::Api { source, .. } if matches!(&**source, kube::Error::Api(s) if s.code == 403))
 }
 
 fn state_of(node: &Node) -> NodeState {

@@ -6,7 +6,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::api::names::hex;
+use crate::digest::hex;
 
 /// The lines of a stream, one a nanosecond.
 fn stream(log: &str) -> String {

@@ -7,12 +7,13 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::names::{self, hex};
+use crate::api::names::{self};
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{
     ANNOTATION_OVERLORD, ANNOTATION_TASK_ID, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER,
     MiddleManagerRef, PeonTask, PeonTaskSpec, TaskFrom,
 };
+use crate::digest::hex;
 use crate::druid::fields::Fields;
 use crate::druid::payload::Payload;
 use crate::druid::worker::TaskFacts;

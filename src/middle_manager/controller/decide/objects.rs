@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::virtual_middle_manager::{Advertise, SecretRef};
 use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
+use crate::digest::hex;
 use crate::middle_manager::registry::drain;
 
 /// Label with the name of the VirtualMiddleManager on the pods that serve it. Not that of its PeonTasks' pods: a
@@ -213,7 +214,7 @@ impl<'a> Objects<'a> {
         let role = &self.surroundings.role;
         // The role of a binding cannot be changed, and another release or scope has another one.
         let of_role = Sha256::digest(format!("{}/{}", role.kind, role.name));
-        let binding = format!("{name}-{}", &names::hex(&of_role)[..8]);
+        let binding = format!("{name}-{}", &hex(&of_role)[..8]);
         vec![
             json!({
                 "apiVersion": "v1",
@@ -323,7 +324,7 @@ impl<'a> Objects<'a> {
             spec.tls,
             spec.task_labels,
         ]);
-        names::hex(&Sha256::digest(read.to_string()))
+        hex(&Sha256::digest(read.to_string()))
     }
 
     /// What all assignments take that are read together ([`Room`](crate::middle_manager::http::body_budget::Room)), as they came and as JSON, twice

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::applied::Applied;
 use crate::api::conditions::cut;
+use crate::api::status_patch::remove_missing;
 use crate::api::virtual_middle_manager::Submissions;
 use crate::api::{PeonTask, Submission, SubmissionState as State};
 use crate::druid::worker::{TaskState, TaskStatus};
 use crate::middle_manager::assign::decide::provenance::{Document, Provenance};
 use crate::middle_manager::overlord::OverlordError;
-use crate::task::decide::status::patch::remove_missing;
 
 /// Longest message that is recorded, in bytes.
 const LONGEST_MESSAGE: usize = 768;

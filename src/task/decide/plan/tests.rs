@@ -5,12 +5,13 @@ use serde_json::json;
 use super::*;
 use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted, cause};
 use crate::api::{PeonTask, Phase};
+use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::decide::without_run::NAME_CONFLICT;
 use crate::task::fixtures::{
     ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, recorded, running, snapshot, task,
     task_status, template, with_status,
 };
-use crate::task::snapshot::{Creation, Live, Refusal, Template};
+use crate::task::snapshot::{Live, Template};
 
 #[path = "plan_life_tests.rs"]
 mod life;

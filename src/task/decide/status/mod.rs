@@ -1,7 +1,5 @@
 //! The status of a PeonTask (pure): from the one in force to the next.
 
-pub mod patch;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 

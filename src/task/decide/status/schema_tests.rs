@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::PeonTask;
+use crate::apiserver::classify::refusal::Creation;
 use crate::task::decide::plan::{Step, plan};
 use crate::task::fixtures::{self, ID, at, in_state, snapshot, task, task_status, with_status};
-use crate::task::snapshot::{Creation, Snapshot, Template};
+use crate::task::snapshot::{Snapshot, Template};
 
 /// The schema of a PeonTask's status, as an API server has it.
 fn schema() -> Value {

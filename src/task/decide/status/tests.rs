@@ -1,8 +1,8 @@
 use serde_json::json;
 
-use super::patch::replacing;
 use super::*;
 use crate::api::conditions::{cause, is_true};
+use crate::api::status_patch::replacing;
 use crate::task::fixtures::{ID, at, noop, payload, task, with_status};
 use crate::task::run::pod::evidence::Terminated;
 

@@ -30,14 +30,14 @@ impl Actor {
             return Ok(());
         };
         let uid = snapshot.task.metadata.uid.as_deref();
-        let parts = self.eyes.read_chunks(namespace, uid, from).await?;
+        let parts = self.live.payloads.read(namespace, uid, from).await?;
         snapshot.payload = Some(accept::chunked(&snapshot.task, from, parts));
         Ok(())
     }
 
     /// What Events say is good to know, and no more: a pass does without where they cannot be read.
     pub(super) async fn warnings(&self, namespace: &str, uid: &str) -> Warnings {
-        match self.eyes.read_warnings(namespace, uid).await {
+        match self.live.read_warnings(namespace, uid).await {
             Ok(Some(warnings)) => Warnings::Read(warnings),
             Ok(None) => Warnings::Later,
             Err(error) => {

@@ -14,13 +14,12 @@ use crate::api::{
     LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
 };
 use crate::druid::payload::Payload;
+use crate::druid::properties::PEON_PORT;
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::Settings;
 
 /// Port of the peon's HTTP server.
 pub const PORT: &str = "8100";
-/// The same as a number.
-pub const PORT_NUMBER: u16 = 8100;
 /// Where the ConfigMap is mounted.
 const CONFIG_DIR: &str = "/etc/peon";
 /// Where the scratch volume is mounted.
@@ -297,7 +296,7 @@ impl Attempt<'_> {
         peon.insert("terminationMessagePolicy".into(), "File".into());
         if self.middle_manager.is_some() {
             // The overlord is told where the peon is once its server answers: supervisors and subtasks call it there.
-            let probe = json!({"tcpSocket": {"port": PORT_NUMBER}, "periodSeconds": 2});
+            let probe = json!({"tcpSocket": {"port": PEON_PORT}, "periodSeconds": 2});
             default_to(peon, json!({"readinessProbe": probe}));
         }
         let address =

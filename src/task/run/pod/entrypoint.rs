@@ -24,15 +24,6 @@ pub enum Output {
     Sidecar,
 }
 
-/// Where the volume is mounted that the peon and the sidecar share.
-pub const SHARED_DIR: &str = "/peon-log";
-/// The log in it.
-pub const LOG_FILE: &str = "log";
-/// How many of the log's bytes were copied to the container's own log.
-pub const SHOWN_FILE: &str = "shown";
-/// Most bytes of memory that the peon's container had, page cache included, as its cgroup counts them.
-pub const PEAK_FILE: &str = "peak-memory";
-
 /// The last line where the shell becomes Java.
 pub const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::logs::format::report::{MAX_REPORT, split};
+use crate::logs::format::sidecar_config::{LOG_FILE, SHOWN_FILE};
 
 const PREPARE: &str =
     "set -eu\nmkdir -p /peon/task/attempt/1\nln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::entrypoint::{Output, SHARED_DIR};
+use super::entrypoint::Output;
 use super::template::{default_to, merge_list};
 use crate::api::PropertiesSource;
-use crate::logs::format::sidecar_config::{DIR, FILE, SOURCES_DIR, SidecarConfig};
+use crate::logs::format::sidecar_config::{DIR, FILE, SHARED_DIR, SOURCES_DIR, SidecarConfig};
 
 /// Name of the sidecar. A template may have an init container of this name, with what else it needs: mounts, variables,
 /// resources.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::*;
 use crate::task::accept::admit;
 use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
-use crate::task::run::pod::entrypoint;
+use crate::logs::format::sidecar_config;
 use crate::task::snapshot::Template;
 
 const ID: &str = "$(PEON_POD_IP) \"ü\"";
@@ -121,7 +121,7 @@ fn the_peon_has_the_log_and_no_keys() {
     assert!(!mounts.to_string().contains("peon-log-"), "{mounts}");
     let script = peon(&pod)["command"][2].as_str().unwrap();
     assert!(
-        script.contains(entrypoint::SHARED_DIR) && !script.contains("print_report"),
+        script.contains(sidecar_config::SHARED_DIR) && !script.contains("print_report"),
         "{script}"
     );
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::api::PeonTaskStatus;
+use super::PeonTaskStatus;
 
 /// The JSON merge patch that turns the status `old` into `new`: what `new` does not have is removed by a null.
 ///
