@@ -121,7 +121,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         keep_logs(&config, archive, namespace.as_deref(), &client, &caches, &metrics);
     }
     let manager_client = client.clone();
-    let actor = Actor::new(client, recorder, candidate.leadership(), caches.ledger.clone());
+    let actor = Actor::new(
+        client,
+        recorder,
+        candidate.leadership(),
+        caches.aggregates.clone(),
+    );
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);
@@ -218,7 +223,7 @@ fn keep_logs(
     let places = shared(config.log_followers.into());
     let followers = Followers::new(client.clone(), archive, limits, places, wake);
     // It is set once: here.
-    let _ = caches.ledger.logs.set(followers);
+    let _ = caches.aggregates.logs.set(followers);
 }
 
 /// From now on, until the process ends.

@@ -15,25 +15,25 @@ use crate::apiserver::decode::Guarded;
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::middle_manager::assign::Binder;
+use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::controller::decide::objects::FIRST_POD_PORT;
 use crate::middle_manager::controller::decide::ready_condition;
 use crate::middle_manager::discovery::announce::{Announcer, this_process};
 use crate::middle_manager::discovery::zookeeper::ZooKeeper;
-use crate::middle_manager::http::backend::Ordinal;
-use crate::middle_manager::http::body_budget::Room;
+use crate::middle_manager::http::body_budget::BodyBudget;
 use crate::middle_manager::http::routes::{Served, routes};
 use crate::middle_manager::overlord::Overlord;
+use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::server::listener::{Port, bind};
 use crate::middle_manager::server::options::Options;
-use crate::middle_manager::server::secret_watch::Mounted;
-use crate::middle_manager::server::status_writer::Standing;
+use crate::middle_manager::server::secret_watch::SecretWatch;
+use crate::middle_manager::server::status_writer::StatusWriter;
 use crate::middle_manager::server::{background, mounted_config};
 use crate::middle_manager::submit::Submitter;
 use crate::middle_manager::submit::decide::submission::Policy;
 use crate::middle_manager::submit::task_queue::Queue;
 use crate::middle_manager::sync::forget;
-use crate::middle_manager::sync::long_poll::Line;
+use crate::middle_manager::sync::long_poll::LongPoll;
 use crate::middle_manager::sync::tasks::Tasks;
 use crate::process::background::Background;
 use crate::process::health::Health;
@@ -50,7 +50,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// What looks after the tasks that users apply.
-type OfUsers = Submitter<Arc<Line>, Queue>;
+type OfUsers = Submitter<Arc<LongPoll>, Queue>;
 
 /// Serves until it is asked to stop, or a mounted Secret has changed: the kubelet starts it anew.
 ///
@@ -75,29 +75,29 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let client = crate::apiserver::client::connect(&metrics)
         .await
         .context("no cluster can be reached")?;
-    let mounted = Mounted::now();
+    let mounted = SecretWatch::now();
     let manager = tokio::select! {
         manager = object(&client, &options, &health) => manager?,
         ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     };
-    let lines: Vec<Arc<Line>> = options
+    let lines: Vec<Arc<LongPoll>> = options
         .hosts
         .iter()
-        .map(|_| Arc::new(Line::new(hash())))
+        .map(|_| Arc::new(LongPoll::new(hash())))
         .collect();
     let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
     tasks.want(manager.spec.identities);
     let maker = mounted_config::maker(&manager, &options.namespace);
     let selector = maker.selector();
-    let binder = Arc::new(Binder::new(client.clone(), maker, tasks.clone()));
+    let assigner = Arc::new(Assigner::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&mounted_config::overlord(&manager.spec)?)?;
     let discovery = ZooKeeper::new(
         &mounted_config::zookeeper(&manager.spec)?,
         this_process(&host_name()),
     )?;
-    let (policy, submitter) = submitter(&binder, &manager, &overlord)?;
-    let standing = Standing::new(
+    let (policy, submitter) = submitter(&assigner, &manager, &overlord)?;
+    let status_writer = StatusWriter::new(
         client.clone(),
         &options,
         &manager,
@@ -112,17 +112,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     background.spawn("the watches", async move {
         watched.watch(&watching, &namespace, &selector, &counted).await;
     });
-    background.spawn("what the overlord forgets", forget::run(binder.clone(), overlord));
+    background.spawn(
+        "what the overlord forgets",
+        forget::run(assigner.clone(), overlord),
+    );
     tracing::info!(name = options.name, identities = lines.len(), "starting");
     tokio::select! {
-        () = listed(&binder, &health) => {}
+        () = listed(&assigner, &health) => {}
         ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     }
 
     let discovered: Vec<Arc<AtomicBool>> = lines.iter().map(|_| Arc::default()).collect();
     let (ending, ended) = tokio::sync::watch::channel(false);
-    let room = Arc::new(Room::new(options.body_limit));
+    let room = Arc::new(BodyBudget::new(options.body_limit));
     let mut ports = JoinSet::new();
     for (ordinal, line) in (0_u16..).zip(&lines) {
         let index = usize::from(ordinal);
@@ -131,7 +134,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             identity: Ordinal(ordinal),
             address: mounted_config::worker(&manager.spec, host).address(),
             line: line.clone(),
-            backend: binder.clone(),
+            backend: assigner.clone(),
             credentials: mounted_config::auth(&manager.spec)?,
             room: room.clone(),
             discovered: discovered.get(index).cloned().unwrap_or_default(),
@@ -150,8 +153,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let announcer = Announcer::start(discovery);
     let mut states = announcer.states();
     tokio::select! {
-        () = background::run(binder.clone()) => bail!("the tasks are not kept up any more"),
-        () = standing.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
+        () = background::run(assigner.clone()) => bail!("the tasks are not kept up any more"),
+        () = status_writer.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
         Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
         ended = background.ended() => return Err(ended.into()),
         () = async { while states.changed().await.is_ok() {} } => bail!("the workers are not announced any more"),
@@ -181,7 +184,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// What looks after the tasks that users apply, and how it is told which they may be.
 fn submitter(
-    binder: &Arc<Binder<Arc<Line>>>,
+    assigner: &Arc<Assigner<Arc<LongPoll>>>,
     manager: &VirtualMiddleManager,
     overlord: &Overlord,
 ) -> anyhow::Result<(watch::Sender<Policy>, OfUsers)> {
@@ -190,7 +193,7 @@ fn submitter(
         submitter: Overlord::new(&mounted_config::submitter(&manager.spec)?)?,
         observer: overlord.clone(),
     };
-    Ok((policy, Submitter::new(binder.clone(), queue, policies)))
+    Ok((policy, Submitter::new(assigner.clone(), queue, policies)))
 }
 
 async fn probes(listen: SocketAddr, health: &Health, background: &mut Background) -> anyhow::Result<()> {
@@ -230,8 +233,8 @@ async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::
 }
 
 /// Nothing is served before it is known what there is: an overlord takes what is missing for lost.
-async fn listed(binder: &Binder<Arc<Line>>, health: &Health) {
-    while let Err(error) = binder.list().await {
+async fn listed(assigner: &Assigner<Arc<LongPoll>>, health: &Health) {
+    while let Err(error) = assigner.list().await {
         tracing::warn!(%error, "waiting");
         health.missing(vec![error.to_string()]);
         tokio::time::sleep(AGAIN).await;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use peon_operator::druid::discovery::Worker;
-use peon_operator::middle_manager::discovery::announce::{Announcer, Standing, States, this_process};
+use peon_operator::middle_manager::discovery::announce::{Announcer, Presence, States, this_process};
 use peon_operator::middle_manager::discovery::zookeeper::{Settings, ZooKeeper};
-use peon_operator::middle_manager::http::backend::Ordinal;
 use peon_operator::middle_manager::http::credentials::Credentials;
+use peon_operator::middle_manager::registry::identity::Ordinal;
 use serde_json::{Map, Value, json};
 
 #[derive(Parser)]
@@ -110,12 +110,12 @@ fn obey(announcer: Announcer) -> anyhow::Result<Announcer> {
 
 fn told(states: &States) -> Value {
     let each = states.iter().map(|(identity, state)| {
-        let (standing, by) = match &state.standing {
-            Standing::Absent => ("absent", None),
-            Standing::Announced => ("announced", None),
-            Standing::Superseded { by } => ("superseded", Some(by)),
+        let (presence, by) = match &state.presence {
+            Presence::Absent => ("absent", None),
+            Presence::Announced => ("announced", None),
+            Presence::Superseded { by } => ("superseded", Some(by)),
         };
-        let state = json!({"standing": standing, "by": by, "error": state.error});
+        let state = json!({"presence": presence, "by": by, "error": state.error});
         (identity.0.to_string(), state)
     });
     Value::Object(each.collect::<Map<_, _>>())

@@ -26,7 +26,7 @@ mod wait;
 use clap::{Parser, Subcommand};
 
 pub use self::outcome::{ERROR, Outcome};
-use spec_patch::Desire;
+use spec_patch::SpecPatch;
 
 /// Works with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
 #[derive(Debug, Parser)]
@@ -76,9 +76,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Logs(logs) => Box::pin(logs.run(flags)).await,
         Command::History(history) => Box::pin(history.run(flags)).await,
         Command::Wait(wait) => Box::pin(wait.run(&flags.connect().await?)).await,
-        Command::Cancel(change) => change.run(&flags.connect().await?, Desire::Cancel).await,
-        Command::Suspend(change) => change.run(&flags.connect().await?, Desire::Suspend).await,
-        Command::Resume(change) => change.run(&flags.connect().await?, Desire::Resume).await,
+        Command::Cancel(change) => change.run(&flags.connect().await?, SpecPatch::Cancel).await,
+        Command::Suspend(change) => change.run(&flags.connect().await?, SpecPatch::Suspend).await,
+        Command::Resume(change) => change.run(&flags.connect().await?, SpecPatch::Resume).await,
         Command::Completion(completion) => completion.run(),
         Command::Complete(complete) => complete.run(),
     };

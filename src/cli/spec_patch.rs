@@ -38,13 +38,13 @@ pub(super) struct Change {
 
 /// What is wanted of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Desire {
+pub(super) enum SpecPatch {
     Cancel,
     Suspend,
     Resume,
 }
 
-impl Desire {
+impl SpecPatch {
     fn patch(self) -> Value {
         match self {
             Self::Cancel => json!({"spec": {"cancel": true}}),
@@ -122,7 +122,7 @@ impl Change {
     ///
     /// # Access control
     /// peontasks: get, patch; with `--wait` also list, watch.
-    pub(super) async fn run(&self, cluster: &Cluster, desire: Desire) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(&self, cluster: &Cluster, desire: SpecPatch) -> anyhow::Result<Outcome> {
         let mut failed = Vec::new();
         let mut changed = Vec::new();
         for name in &self.names {
@@ -164,7 +164,7 @@ impl Change {
         }
     }
 
-    async fn change(&self, cluster: &Cluster, desire: Desire, name: &str) -> anyhow::Result<PeonTask> {
+    async fn change(&self, cluster: &Cluster, desire: SpecPatch, name: &str) -> anyhow::Result<PeonTask> {
         let task = cluster.task(name).await?;
         let (task, done) = match desire.applies(&task) {
             Err(message) => bail!(message),
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_final_cannot_be_changed_and_says_so() {
         let complete = with(json!({}), json!([condition("Complete", "True", "Succeeded", "")]));
-        for desire in [Desire::Cancel, Desire::Suspend, Desire::Resume] {
+        for desire in [SpecPatch::Cancel, SpecPatch::Suspend, SpecPatch::Resume] {
             let message = desire.applies(&complete).unwrap_err();
             assert!(
                 message.starts_with("a has already succeeded, which is final"),
@@ -208,19 +208,19 @@ mod tests {
             json!({"cancel": true}),
             json!([condition("Failed", "True", "Cancelled", "")]),
         );
-        assert_eq!(Desire::Cancel.applies(&cancelled), Ok(false));
-        let message = Desire::Suspend.applies(&cancelled).unwrap_err();
+        assert_eq!(SpecPatch::Cancel.applies(&cancelled), Ok(false));
+        let message = SpecPatch::Suspend.applies(&cancelled).unwrap_err();
         assert!(message.contains("failed (Cancelled)"), "{message}");
     }
 
     #[test]
     fn what_is_so_already_is_left_alone() {
         let held = with(json!({"suspend": true}), json!([]));
-        assert_eq!(Desire::Suspend.applies(&held), Ok(false));
-        assert_eq!(Desire::Resume.applies(&held), Ok(true));
-        assert_eq!(Desire::Cancel.applies(&held), Ok(true));
+        assert_eq!(SpecPatch::Suspend.applies(&held), Ok(false));
+        assert_eq!(SpecPatch::Resume.applies(&held), Ok(true));
+        assert_eq!(SpecPatch::Cancel.applies(&held), Ok(true));
         let cancelling = with(json!({"cancel": true}), json!([]));
-        assert!(Desire::Suspend.applies(&cancelling).is_err());
+        assert!(SpecPatch::Suspend.applies(&cancelling).is_err());
     }
 
     #[test]
@@ -229,18 +229,18 @@ mod tests {
             json!({"suspend": true}),
             json!([condition("Suspended", "True", "Suspended", "")]),
         );
-        assert_eq!(Desire::Suspend.reached(&held), Some(Ok(())));
-        assert_eq!(Desire::Resume.reached(&held), None);
+        assert_eq!(SpecPatch::Suspend.reached(&held), Some(Ok(())));
+        assert_eq!(SpecPatch::Resume.reached(&held), None);
         let runs_on = with(
             json!({}),
             json!([condition("Suspended", "False", "NotRestartable", "it appends")]),
         );
         assert_eq!(
-            Desire::Suspend.reached(&runs_on),
+            SpecPatch::Suspend.reached(&runs_on),
             Some(Err("a runs on: it appends".into()))
         );
         let ended = with(json!({}), json!([condition("Failed", "True", "Cancelled", "")]));
-        assert_eq!(Desire::Cancel.reached(&ended), Some(Ok(())));
-        assert_eq!(Desire::Cancel.reached(&held), None);
+        assert_eq!(SpecPatch::Cancel.reached(&ended), Some(Ok(())));
+        assert_eq!(SpecPatch::Cancel.reached(&held), None);
     }
 }

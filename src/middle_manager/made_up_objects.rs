@@ -5,8 +5,8 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::http::backend::Ordinal;
 use super::registry::announcement::{annotations, facts};
+use super::registry::identity::Ordinal;
 use super::registry::view::{PodSeen, PodView, Seen, TaskView};
 use crate::api::names;
 use crate::druid::worker::TaskFacts;

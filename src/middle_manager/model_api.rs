@@ -13,9 +13,10 @@ use kube::runtime::watcher::Event;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::assign::Binder;
+use super::assign::Assigner;
 use super::assign::decide::assignment::Maker;
-use super::http::backend::{Announce, Assigned, Ordinal};
+use super::http::backend::Announce;
+use super::registry::identity::{Assigned, Ordinal};
 use super::sync::tasks::Tasks;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::clock::Clock;
@@ -155,14 +156,14 @@ impl tower::Service<http::Request<Body>> for Wire {
 
 /// A line that remembers what was said.
 #[derive(Default)]
-pub struct Line {
+pub struct LongPoll {
     pub said: Mutex<Vec<TaskAnnouncement>>,
     pub removed: Mutex<Vec<String>>,
     pub disabled: Mutex<Vec<bool>>,
     pub delivered: Mutex<BTreeSet<String>>,
 }
 
-impl Line {
+impl LongPoll {
     /// State and message of what was said of a task.
     pub fn of(&self, id: &str) -> Vec<(TaskState, Option<String>)> {
         let said = self.said.lock();
@@ -171,7 +172,7 @@ impl Line {
     }
 }
 
-impl Announce for Line {
+impl Announce for LongPoll {
     fn announce(&self, announcement: TaskAnnouncement) {
         self.said.lock().push(announcement);
     }
@@ -192,8 +193,8 @@ impl Announce for Line {
 /// A process with two identities, before an API server in memory.
 pub struct Bench {
     pub server: Arc<Mutex<Server>>,
-    pub binder: Arc<Binder<Arc<Line>>>,
-    pub lines: [Arc<Line>; 2],
+    pub assigner: Arc<Assigner<Arc<LongPoll>>>,
+    pub lines: [Arc<LongPoll>; 2],
     /// The clock, in seconds.
     pub seconds: Arc<AtomicU32>,
 }
@@ -205,11 +206,11 @@ impl Bench {
 
     /// Another process before the same API server.
     pub fn of(server: Arc<Mutex<Server>>, payload: PayloadPlace) -> Self {
-        let lines: [Arc<Line>; 2] = Default::default();
+        let lines: [Arc<LongPoll>; 2] = Default::default();
         let seconds = Arc::new(AtomicU32::new(1000));
         let clock = Clock::set_by(seconds.clone());
         Self {
-            binder: binder(&server, payload, lines.to_vec(), clock),
+            assigner: assigner(&server, payload, lines.to_vec(), clock),
             server,
             lines,
             seconds,
@@ -218,14 +219,14 @@ impl Bench {
 
     /// What reads logs in this process.
     pub fn logs(&self) -> &super::sync::task_log::TaskLogs {
-        self.binder.logs()
+        self.assigner.logs()
     }
 
     /// The watch tells everything that it has not told.
     pub fn watch(&self) {
         for change in &self.server.lock().api.log[0] {
             let task = serde_json::from_value(change.object.clone()).unwrap();
-            self.binder.tasks().task_event(if change.deleted {
+            self.assigner.tasks().task_event(if change.deleted {
                 Event::Delete(task)
             } else {
                 Event::Apply(task)
@@ -244,12 +245,12 @@ impl Bench {
 }
 
 /// What stands behind these lines.
-pub fn binder<L: Announce>(
+pub fn assigner<L: Announce>(
     server: &Arc<Mutex<Server>>,
     payload: PayloadPlace,
     lines: Vec<L>,
     clock: Clock,
-) -> Arc<Binder<L>> {
+) -> Arc<Assigner<L>> {
     let tasks = Arc::new(Tasks::new(lines, clock));
     tasks.pod_event(Event::InitDone);
     let maker = Maker {
@@ -260,7 +261,7 @@ pub fn binder<L: Announce>(
         payload,
     };
     let client = Client::new(Wire(server.clone()), "ns");
-    Arc::new(Binder::new(client, maker, tasks))
+    Arc::new(Assigner::new(client, maker, tasks))
 }
 
 pub const FIRST: Ordinal = Ordinal(0);

@@ -138,8 +138,8 @@ impl Process {
         let leadership = Leadership::default();
         let clock = Clock::set_by(seconds.clone());
         let recorder = Recorder::new(client.clone(), reporter);
-        let actor =
-            Actor::new(client, recorder, leadership.clone(), caches.ledger.clone()).with_clock(clock.clone());
+        let actor = Actor::new(client, recorder, leadership.clone(), caches.aggregates.clone())
+            .with_clock(clock.clone());
         let properties = Arc::new(RuntimeProperties::default());
         let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock, plan);
         let mut process = Self {

@@ -15,7 +15,7 @@ const MOST: usize = 4096;
 /// Last states by namespace and pod name. Where there are too many, the namespace that has most of them loses its oldest:
 /// nobody's verdicts are lost by how many pods of others go.
 #[derive(Debug, Default)]
-pub struct Departed(Mutex<Inner>);
+pub struct DepartedPods(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -31,7 +31,7 @@ struct Namespace {
     order: BTreeMap<u64, String>,
 }
 
-impl Departed {
+impl DepartedPods {
     /// Keeps the last state of a pod.
     pub fn keep(&self, namespace: &str, evidence: Evidence) {
         let inner = &mut *self.0.lock();
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn is_bounded_and_forgets_the_oldest() {
-        let departed = Departed::default();
+        let departed = DepartedPods::default();
         for name in 0..=MOST {
             departed.keep("ns", evidence(name));
         }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_namespace_whose_pods_go_by_the_thousand_loses_its_own() {
-        let departed = Departed::default();
+        let departed = DepartedPods::default();
         departed.keep("quiet", evidence(0));
         for name in 0..3 * MOST {
             departed.keep("flood", evidence(name));

@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::aggregates::Ledger;
+use super::aggregates::TaskAggregates;
 use super::aggregates::slots::Who;
-use super::departed_pods::Departed;
+use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::decode::{self, Guarded};
@@ -41,11 +41,11 @@ pub struct Caches {
     /// The operator's pods, as far as [`Evidence`] reads them.
     pub pods: Store<Pod>,
     /// Pods that are gone.
-    pub departed: Arc<Departed>,
+    pub departed: Arc<DepartedPods>,
     /// While pods are listed anew: those that had ended before.
     ended: Arc<Mutex<Vec<Arc<Pod>>>>,
     /// What is known of all tasks together.
-    pub ledger: Arc<Ledger>,
+    pub aggregates: Arc<TaskAggregates>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
@@ -127,7 +127,7 @@ impl Caches {
             pods,
             departed: Arc::default(),
             ended: Arc::default(),
-            ledger: Arc::default(),
+            aggregates: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
@@ -186,14 +186,14 @@ impl Caches {
         match event {
             Event::Apply(task) => {
                 if let Ok(task) = &task.0 {
-                    self.wake_these(self.ledger.observe(task));
+                    self.wake_these(self.aggregates.observe(task));
                 }
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::Delete(task) => {
                 self.wake_these(match &task.0 {
-                    Ok(task) => self.ledger.deleted(task),
-                    Err(_) => self.ledger.gone(&task.uid().unwrap_or_default()),
+                    Ok(task) => self.aggregates.deleted(task),
+                    Err(_) => self.aggregates.gone(&task.uid().unwrap_or_default()),
                 });
                 // The controller does not find it, or finds what has its name now, and gives back what is set aside for it.
                 self.wake(ObjectRef::from_obj(&task));
@@ -201,10 +201,10 @@ impl Caches {
             Event::InitDone => {
                 // What went while the watch was broken is told by nobody.
                 let tasks = self.tasks.state();
-                self.ledger
+                self.aggregates
                     .keep_only(&tasks.iter().filter_map(|t| t.uid()).collect());
                 for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
-                    self.ledger.observe(task);
+                    self.aggregates.observe(task);
                 }
                 self.wake_all();
             }

@@ -108,7 +108,7 @@ pub(super) fn judge(
         .clone()
         .map_or_else(missing, |t| Template::Found(Arc::new(t)));
     let mut snapshot = snapshot(task, template, operator, Some(payload));
-    let refused = accept::admit(&snapshot).err();
+    let refused = accept::accept(&snapshot).err();
     let next = next(&snapshot, now);
     if refused
         .as_ref()
@@ -117,9 +117,9 @@ pub(super) fn judge(
         // Its settings are worth seeing all the same.
         Arc::make_mut(&mut snapshot.task).spec.unmanaged = true;
     }
-    let settings = accept::admit(&snapshot).ok().and_then(|admitted| {
-        let sizing = jvm::size(&admitted.settings).ok()?;
-        Some((admitted.settings, sizing))
+    let settings = accept::accept(&snapshot).ok().and_then(|accepted| {
+        let sizing = jvm::size(&accepted.settings).ok()?;
+        Some((accepted.settings, sizing))
     });
     Judged {
         settings,

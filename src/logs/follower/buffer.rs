@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::collect::Limits;
-use super::decide::attempt_parts;
 use super::decide::reader::Reader;
 use super::spool::{Disk, Report, Spool};
+use crate::logs::format::attempt_parts;
 use crate::logs::format::parts::{Part, PartName};
 
 /// The log that is read, between stream and store.

@@ -10,11 +10,11 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::buffer::{Log, Next};
-use super::decide::attempt_parts;
-use super::decide::log_mark::Mark;
+use super::decide::log_mark::LogMark;
 use super::source::{Closed, Source};
 use super::spool::{Disk, Report, Slice};
-use super::store_retry::{RETRY, Tell, insist};
+use super::store_retry::{RETRY, Tell, retry};
+use crate::logs::format::attempt_parts;
 use crate::logs::format::parts::{Part, PartName};
 use crate::logs::format::state::KeepLog;
 use crate::logs::shares::{Share, Shares};
@@ -97,7 +97,7 @@ pub struct Collected {
     /// How many times something is missing.
     pub gaps: u32,
     /// The place in the log behind it all.
-    pub mark: Option<Mark>,
+    pub mark: Option<LogMark>,
 }
 
 /// Reads one attempt.
@@ -238,7 +238,7 @@ impl Collector<'_> {
     }
 
     async fn known_parts(&self) -> Vec<Part> {
-        let parts = self.insist(|| self.archive.parts()).await;
+        let parts = self.retry(|| self.archive.parts()).await;
         parts
             .map(|all| attempt_parts::chain(&all, self.attempt))
             .unwrap_or_default()
@@ -397,7 +397,7 @@ impl Collector<'_> {
         loop {
             // A mark's letters are those of a cursor: this does not fail.
             if let Ok(name) = PartName::new(self.attempt, next.sequence, &cursor) {
-                let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+                let put = self.retry(|| self.archive.put_part(&name, bytes.clone())).await;
                 if put.is_ok() || self.goal.borrow().abandoned {
                     self.limits.metrics.archived(length, began.elapsed());
                     self.limits.metrics.taken(length);
@@ -409,11 +409,11 @@ impl Collector<'_> {
     }
 
     /// Repeats until it works, also for a deleted task: nobody has what was read of its log but this process.
-    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    async fn retry<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(self.tell, action).await
+        retry(self.tell, action).await
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::logs::follower::decide::{attempt_parts, reader};
+use crate::logs::follower::decide::reader;
+use crate::logs::format::attempt_parts;
 use crate::logs::store::ownership;
 
 /// Whoever removes what is old in the store removes parts, too.

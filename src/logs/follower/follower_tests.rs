@@ -1,4 +1,5 @@
-use super::decide::{attempt_parts, reader};
+use super::decide::reader;
+use crate::logs::format::attempt_parts;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 

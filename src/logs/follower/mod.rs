@@ -11,7 +11,7 @@ pub mod spool;
 mod store_retry;
 mod writers;
 
-use decide::attempt_parts;
+use super::format::attempt_parts;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,13 +27,13 @@ use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
 pub use self::farewell::LastWord;
 use self::source::Source;
-use self::store_retry::insist;
+use self::store_retry::retry;
 use self::writers::{Writer, Writers};
 use super::format::claim::Claimant;
 use super::format::parts::PartName;
 use super::format::record::{Entry, Recorded};
 use super::format::state::{KeepLog, Kept, LogState};
-use super::history::writer::Journal;
+use super::history::writer::HistoryWriter;
 use super::shares::{Share, Shares};
 use super::store::archive::{Archive, ArchiveError};
 use super::store::ownership;
@@ -76,7 +76,7 @@ pub struct Followers(Arc<Shared>);
 struct Shared {
     client: Client,
     archive: Archive,
-    journal: Journal,
+    journal: HistoryWriter,
     limits: Limits,
     places: Shares,
     /// Of those who ask the store whether a log was archived before this process began.
@@ -116,7 +116,7 @@ impl Followers {
     pub fn new(client: Client, archive: Archive, limits: Limits, places: Shares, wake: Wake) -> Self {
         Self(Arc::new(Shared {
             client,
-            journal: Journal::new(archive.clone()),
+            journal: HistoryWriter::new(archive.clone()),
             archive,
             limits,
             places,
@@ -275,7 +275,7 @@ impl Follower {
         }
         // A process before this one may have archived it, and not have lived to say so.
         if self.goal.borrow().last && self.is_archived().await {
-            let state = match self.insist(|| self.place()).await {
+            let state = match self.retry(|| self.place()).await {
                 Ok(place) => self.archived(0, &place),
                 Err(error) => LogState::Failing {
                     message: error.to_string(),
@@ -372,7 +372,7 @@ impl Follower {
     }
 
     async fn is_archived(&self) -> bool {
-        let composed = self.insist(|| self.look()).await;
+        let composed = self.retry(|| self.look()).await;
         matches!(composed, Ok(true))
     }
 
@@ -454,18 +454,18 @@ impl Follower {
             return;
         };
         let bytes = Bytes::from(std::mem::take(&mut collected.rest));
-        let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+        let put = self.retry(|| self.archive.put_part(&name, bytes.clone())).await;
         match put {
             Ok(()) => collected.parts.push(name),
             Err(_) => collected.rest = bytes.into(),
         }
     }
 
-    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    async fn retry<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(&|said| self.tell(said), action).await
+        retry(&|said| self.tell(said), action).await
     }
 
     fn tell(&self, said: Result<(), String>) {

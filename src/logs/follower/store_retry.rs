@@ -17,7 +17,7 @@ pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
 ///
 /// # Errors
 /// The last one, after a day, or when no repetition helps.
-pub async fn insist<T, F>(tell: Tell<'_>, action: impl Fn() -> F) -> Result<T, ArchiveError>
+pub async fn retry<T, F>(tell: Tell<'_>, action: impl Fn() -> F) -> Result<T, ArchiveError>
 where
     F: Future<Output = Result<T, ArchiveError>>,
 {

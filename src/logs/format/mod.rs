@@ -1,5 +1,7 @@
 //! What is written and read: names of objects in the store, parts, claims, reports, records (pure).
 
+pub mod attempt_parts;
+
 pub mod claim;
 pub mod layout;
 pub mod location;

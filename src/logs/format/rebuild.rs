@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 
+use super::attempt_parts::{chain, follows};
 use super::parts::{Part, PartName, Piece};
 use super::sidecar_parts::Chain;
-use crate::logs::follower::decide::attempt_parts::{chain, follows};
 
 /// What the log says where a part is gone.
 const LOST: &str = "\n[peon-operator] a part of the log is missing here: it had been archived, and is not in the store any more\n";
@@ -71,13 +71,13 @@ impl Rebuilt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::follower::decide::attempt_parts::cursor;
-    use crate::logs::follower::decide::log_mark::Mark;
+    use crate::logs::follower::decide::log_mark::LogMark;
+    use crate::logs::format::attempt_parts::cursor;
 
     fn followed(count: u32) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         for sequence in 0..count {
-            let mark = Mark {
+            let mark = LogMark {
                 time: "2026-11-21T09:55:37.100000000Z".into(),
                 nth: 1,
                 read: u64::from(sequence),

@@ -18,13 +18,13 @@ const REST: Duration = Duration::from_secs(30);
 
 /// Puts finished tasks into the history of an archive.
 #[derive(Debug)]
-pub struct Journal {
+pub struct HistoryWriter {
     archive: Archive,
     /// Until when the store is left alone, and what it said.
     resting: Mutex<Option<(Instant, String)>>,
 }
 
-impl Journal {
+impl HistoryWriter {
     /// The journal of this archive.
     #[must_use]
     pub fn new(archive: Archive) -> Self {

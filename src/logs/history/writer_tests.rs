@@ -38,7 +38,7 @@ async fn uids(archive: &Archive) -> Vec<String> {
 #[tokio::test]
 async fn an_entry_says_where_the_log_is_and_is_replaced_by_the_next() {
     let archive = archive(Faults::none());
-    let journal = Journal::new(archive.clone());
+    let journal = HistoryWriter::new(archive.clone());
     for reason in ["StoreFailed", "Archived"] {
         let mut entry = entry("u");
         entry.record.reason = Some(reason.into());
@@ -62,7 +62,7 @@ async fn an_entry_says_where_the_log_is_and_is_replaced_by_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hangs_is_given_up_in_seconds_and_left_alone_for_a_while() {
     let archive = archive(Faults::after(0, When::Never));
-    let journal = Journal::new(archive);
+    let journal = HistoryWriter::new(archive);
     let began = Instant::now();
     let first = journal.put(entry("a")).await;
     assert!(first.outcome.unwrap_err().contains("did not answer within 3s"));
@@ -79,7 +79,7 @@ async fn a_store_that_hangs_is_given_up_in_seconds_and_left_alone_for_a_while() 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_cannot_be_recorded_stops_no_other() {
     let archive = archive(Faults::none());
-    let journal = Journal::new(archive.clone());
+    let journal = HistoryWriter::new(archive.clone());
     assert!(journal.put(entry("no/uid")).await.outcome.is_err());
     assert_eq!(journal.put(entry("u")).await.outcome, Ok(()));
     assert_eq!(uids(&archive).await, ["u"]);

@@ -31,7 +31,7 @@ use super::store::client::Identity;
 use super::store::ownership;
 use super::store::task_archive::TaskArchive;
 use crate::process::telemetry;
-use decide::flush_policy::{self, Pace, Seen, Step};
+use decide::flush_policy::{self, FlushPolicy, Seen, Step};
 pub use files::Files;
 use log_file::Spool;
 
@@ -59,7 +59,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
             Ok((config, archive)) => {
                 let sidecar = Sidecar {
                     files,
-                    pace: Pace {
+                    pace: FlushPolicy {
                         flush: Duration::from_secs(config.flush_seconds.into()),
                         max_bytes: config.max_bytes,
                     },
@@ -115,7 +115,7 @@ fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
 struct Sidecar<'a> {
     files: &'a Files,
     config: SidecarConfig,
-    pace: Pace,
+    pace: FlushPolicy,
     archive: TaskArchive,
     /// What the archive has of it.
     chain: Chain,

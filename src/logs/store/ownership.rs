@@ -14,7 +14,7 @@ const TRIES: usize = 8;
 
 /// Where a task's log and report are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Ownership {
     /// Under the task's id, where an overlord reads them.
     Druids,
     /// By its uid: somebody else has the id.
@@ -39,17 +39,17 @@ impl TaskArchive {
     ///
     /// # Errors
     /// When the store fails; what was begun is completed by the next call.
-    pub async fn place(&self, has_ended: HasEnded<'_>) -> Result<Place, ArchiveError> {
+    pub async fn place(&self, has_ended: HasEnded<'_>) -> Result<Ownership, ArchiveError> {
         let Some(claimant) = &self.claimant else {
-            return Ok(Place::Aside(Rival::Unknown));
+            return Ok(Ownership::Aside(Rival::Unknown));
         };
         let mine = |after| Claim::of(claimant, &self.task_id, after);
         for _ in 0..TRIES {
             let held = self.archive.read_claim(&self.claim).await?;
             let found = held.as_ref().map(|held| &held.claim);
             let claim = match Claim::judge(found, claimant) {
-                Judgement::Ours => return Ok(Place::Druids),
-                Judgement::Theirs(rival) => return Ok(Place::Aside(rival)),
+                Judgement::Ours => return Ok(Ownership::Druids),
+                Judgement::Theirs(rival) => return Ok(Ownership::Aside(rival)),
                 Judgement::Free => mine(self.is_in_the_way().await?.then(|| self.unclaimed())),
                 Judgement::OursAfter(before) => {
                     self.put_aside(&before).await?;
@@ -63,14 +63,14 @@ impl TaskArchive {
                     // One that has not put aside what was before it, never will: that is done for both.
                     let before = earlier.after.clone().unwrap_or(before);
                     if !has_ended(earlier).await {
-                        return Ok(Place::Aside(rival));
+                        return Ok(Ownership::Aside(rival));
                     }
                     mine(Some(before))
                 }
             };
             let settled = claim.after.is_none();
             if self.archive.put_claim(&self.claim, &claim, held.as_ref()).await? && settled {
-                return Ok(Place::Druids);
+                return Ok(Ownership::Druids);
             }
         }
         Err(ArchiveError::Contended(self.log_url()))
@@ -179,21 +179,21 @@ impl TaskArchive {
 
     /// Where the log is, or will be, for people.
     #[must_use]
-    pub fn log_url_in(&self, place: &Place) -> String {
+    pub fn log_url_in(&self, place: &Ownership) -> String {
         self.archive.location.url(self.log_key(place))
     }
 
-    pub(crate) fn log_key(&self, place: &Place) -> &Path {
+    pub(crate) fn log_key(&self, place: &Ownership) -> &Path {
         match place {
-            Place::Druids => &self.log,
-            Place::Aside(_) => &self.log_aside,
+            Ownership::Druids => &self.log,
+            Ownership::Aside(_) => &self.log_aside,
         }
     }
 
-    pub(crate) fn report_key(&self, place: &Place) -> &Path {
+    pub(crate) fn report_key(&self, place: &Ownership) -> &Path {
         match place {
-            Place::Druids => &self.report,
-            Place::Aside(_) => &self.report_aside,
+            Ownership::Druids => &self.report,
+            Ownership::Aside(_) => &self.report_aside,
         }
     }
 

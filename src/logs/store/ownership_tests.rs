@@ -47,7 +47,7 @@ fn task(archive: &Archive, namespace: &str, uid: &str, created: i64) -> TaskArch
         .unwrap()
 }
 
-async fn write(task: &TaskArchive, text: &str, place: &Place) {
+async fn write(task: &TaskArchive, text: &str, place: &Ownership) {
     let report = Bytes::from(format!("report of {text}"));
     task.put_report(report, place).await.unwrap();
     let piece = Piece::Text(Bytes::from(text.to_owned()));
@@ -92,7 +92,7 @@ async fn of_two_namespaces_each_reads_its_own_log_whoever_has_the_id() {
         let second = b.place(&ended).await.unwrap();
         assert_eq!(
             (&first, &second),
-            (&Place::Druids, &Place::Aside(Rival::Elsewhere))
+            (&Ownership::Druids, &Ownership::Aside(Rival::Elsewhere))
         );
         write(&b, "what b wrote", &second).await;
         assert_eq!(read(archive, "1").await, (None, None));
@@ -113,7 +113,7 @@ async fn of_three_at_once_exactly_one_has_the_id_and_nothing_is_lost() {
         let tasks: Vec<_> = ["1", "2", "3"].map(|uid| task(archive, "a", uid, 1)).into();
         let places = futures::future::join_all(tasks.iter().map(|t| t.place(&never))).await;
         let places: Vec<_> = places.into_iter().map(Result::unwrap).collect();
-        let owners = places.iter().filter(|place| **place == Place::Druids).count();
+        let owners = places.iter().filter(|place| **place == Ownership::Druids).count();
         assert_eq!(owners, 1, "{places:?}");
         futures::future::join_all(
             tasks
@@ -139,22 +139,22 @@ async fn a_later_task_of_the_namespace_gets_the_id_and_the_earlier_ones_log_is_p
         // As long as it has not ended, it keeps them.
         assert_eq!(
             second.place(&never).await.unwrap(),
-            Place::Aside(Rival::Here("task-1".into()))
+            Ownership::Aside(Rival::Here("task-1".into()))
         );
-        assert_eq!(second.place(&ended).await.unwrap(), Place::Druids);
+        assert_eq!(second.place(&ended).await.unwrap(), Ownership::Druids);
         assert_eq!(read(archive, "1").await, both("first"));
         assert_eq!(read(archive, "2").await, (None, None));
-        write(&second, "second", &Place::Druids).await;
+        write(&second, "second", &Ownership::Druids).await;
         assert_eq!(read(archive, "1").await, both("first"));
         assert_eq!(read(archive, "2").await, both("second"));
         assert_eq!(under_the_id(archive).await.unwrap(), "second");
         // Who still believes in the first one does not take them back, and another namespace never gets them.
         assert_eq!(
             first.place(&ended).await.unwrap(),
-            Place::Aside(Rival::Here("task-2".into()))
+            Ownership::Aside(Rival::Here("task-2".into()))
         );
         let other = task(archive, "b", "3", 3).place(&ended).await.unwrap();
-        assert_eq!(other, Place::Aside(Rival::Elsewhere));
+        assert_eq!(other, Ownership::Aside(Rival::Elsewhere));
         // An administrator removes the claim: the next one gets them, and the log is put aside as nobody's.
         let claims: Vec<_> = archive
             .store
@@ -172,7 +172,7 @@ async fn a_later_task_of_the_namespace_gets_the_id_and_the_earlier_ones_log_is_p
             .unwrap();
         assert_eq!(
             task(archive, "b", "3", 3).place(&ended).await.unwrap(),
-            Place::Druids
+            Ownership::Druids
         );
         assert_eq!(read(archive, "3").await, (None, None));
         assert_eq!(under_the_id(archive).await, None);
@@ -199,8 +199,12 @@ async fn a_crash_while_keys_are_taken_over_loses_nothing() {
             assert_eq!(read(&archive, "1").await, both("first"), "{context}");
             assert_eq!(read(&archive, "2").await, (None, None), "{context}");
             let second = task(&archive, "a", "2", 2);
-            assert_eq!(second.place(&ended).await.unwrap(), Place::Druids, "{context}");
-            write(&second, "second", &Place::Druids).await;
+            assert_eq!(
+                second.place(&ended).await.unwrap(),
+                Ownership::Druids,
+                "{context}"
+            );
+            write(&second, "second", &Ownership::Druids).await;
             assert_eq!(read(&archive, "1").await, both("first"), "{context}");
             assert_eq!(read(&archive, "2").await, both("second"), "{context}");
             if crashed.is_ok() {
@@ -220,20 +224,22 @@ async fn a_former_owner_leaves_the_log_of_the_new_one_alone() {
         for old_text in ["another", "n"] {
             clear(archive).await;
             let (old, new) = (task(archive, "a", "1", 1), task(archive, "a", "2", 2));
-            assert_eq!(old.place(&never).await.unwrap(), Place::Druids);
-            assert_eq!(new.place(&ended).await.unwrap(), Place::Druids);
+            assert_eq!(old.place(&never).await.unwrap(), Ownership::Druids);
+            assert_eq!(new.place(&ended).await.unwrap(), Ownership::Druids);
             if written {
-                write(&new, "new", &Place::Druids).await;
+                write(&new, "new", &Ownership::Druids).await;
             }
             let piece = Piece::Text(old_text.into());
-            let refused = old.compose(std::slice::from_ref(&piece), &Place::Druids).await;
+            let refused = old
+                .compose(std::slice::from_ref(&piece), &Ownership::Druids)
+                .await;
             assert!(matches!(refused, Err(ArchiveError::Contended(_))), "{refused:?}");
             if !written {
-                write(&new, "new", &Place::Druids).await;
+                write(&new, "new", &Ownership::Druids).await;
             }
             assert_eq!(read(archive, "2").await, both("new"));
             let place = old.place(&ended).await.unwrap();
-            assert_eq!(place, Place::Aside(Rival::Here("task-2".into())));
+            assert_eq!(place, Ownership::Aside(Rival::Here("task-2".into())));
             old.compose(&[piece], &place).await.unwrap();
             assert_eq!(read(archive, "1").await.0.unwrap(), old_text);
             assert_eq!(read(archive, "2").await, both("new"));
@@ -255,10 +261,10 @@ async fn who_is_late_to_put_a_log_aside_neither_removes_nor_overwrites_another()
     let slow = tokio::spawn(async move { task(&slow, "a", "2", 2).place(&ended).await });
     faults.until_held().await;
     let second = task(&archive, "a", "2", 2);
-    assert_eq!(second.place(&ended).await.unwrap(), Place::Druids);
-    write(&second, "second", &Place::Druids).await;
+    assert_eq!(second.place(&ended).await.unwrap(), Ownership::Druids);
+    write(&second, "second", &Ownership::Druids).await;
     faults.let_go();
-    assert_eq!(slow.await.unwrap().unwrap(), Place::Druids);
+    assert_eq!(slow.await.unwrap().unwrap(), Ownership::Druids);
     assert_eq!(read(&archive, "1").await, both("first"));
     assert_eq!(read(&archive, "2").await, both("second"));
 }
@@ -273,7 +279,7 @@ async fn a_task_finds_its_own_log_from_before_claims_where_it_was() {
         let note = archive.layout.composed("1").unwrap();
         archive.put(&note, "15".into()).await.unwrap();
         let first = task(archive, "b", "1", 1);
-        assert_eq!(first.place(&never).await.unwrap(), Place::Druids);
+        assert_eq!(first.place(&never).await.unwrap(), Ownership::Druids);
         assert_eq!(read(archive, "1").await.0.unwrap(), "of the last one");
         assert_eq!(under_the_id(archive).await.unwrap(), "of the last one");
     }
@@ -311,9 +317,9 @@ async fn a_log_from_before_claims_is_read_by_who_wrote_it_and_put_aside_for_who_
         // The other one's was replaced then.
         assert_eq!(read(archive, "2").await, (None, None));
         let third = task(archive, "b", "3", 3);
-        assert_eq!(third.place(&never).await.unwrap(), Place::Druids);
+        assert_eq!(third.place(&never).await.unwrap(), Ownership::Druids);
         assert_eq!(read(archive, "3").await, (None, None));
-        write(&third, "new", &Place::Druids).await;
+        write(&third, "new", &Ownership::Druids).await;
         assert_eq!(read(archive, "3").await, both("new"));
     }
 }
@@ -324,7 +330,7 @@ async fn a_claim_costs_one_small_object() {
     let archive = archive_over(Arc::new(InMemory::new()));
     let me = task(&archive, "a", "1", 1);
     for _ in 0..3 {
-        assert_eq!(me.place(&never).await.unwrap(), Place::Druids);
+        assert_eq!(me.place(&never).await.unwrap(), Ownership::Druids);
     }
     let found: Vec<_> = archive.store.list(None).try_collect().await.unwrap();
     assert_eq!(found.len(), 1);

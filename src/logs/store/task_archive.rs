@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode};
 
 use super::archive::{Archive, ArchiveError};
-use super::ownership::Place;
+use super::ownership::Ownership;
 use super::upload::{Upload, Whole};
 use crate::logs::format::claim::Claimant;
 use crate::logs::format::layout::InvalidKey;
@@ -166,7 +166,7 @@ impl TaskArchive {
     /// # Errors
     /// When the store fails, or a part is gone because somebody else composes, or for its age: call it again, with the
     /// parts that are there then. After an error the parts are all there, unless the note was left.
-    pub async fn compose(&self, pieces: &[Piece], place: &Place) -> Result<Composed, ArchiveError> {
+    pub async fn compose(&self, pieces: &[Piece], place: &Ownership) -> Result<Composed, ArchiveError> {
         if let Some(composed) = self.before(place).await? {
             return Ok(composed);
         }
@@ -216,14 +216,19 @@ impl TaskArchive {
     ///
     /// A later task may have taken the keys of the id over since they were this one's. What stands there is then that
     /// task's, and is left alone; what was written there too late, it puts aside.
-    async fn publish_log(&self, whole: &Whole, beginning: &[u8], place: &Place) -> Result<u64, ArchiveError> {
+    async fn publish_log(
+        &self,
+        whole: &Whole,
+        beginning: &[u8],
+        place: &Ownership,
+    ) -> Result<u64, ArchiveError> {
         let (bytes, key) = (whole.bytes(), self.log_key(place));
         if bytes == 0 {
             return Ok(0);
         }
         for _ in 0..TRIES {
             let created = self.create(whole, key).await?;
-            if *place == Place::Druids && !self.has_the_keys().await? {
+            if *place == Ownership::Druids && !self.has_the_keys().await? {
                 break;
             }
             if created {
@@ -290,7 +295,7 @@ impl TaskArchive {
     ///
     /// # Errors
     /// When it cannot be written, or is empty.
-    pub async fn put_report(&self, bytes: Bytes, place: &Place) -> Result<(), ArchiveError> {
+    pub async fn put_report(&self, bytes: Bytes, place: &Ownership) -> Result<(), ArchiveError> {
         let key = self.report_key(place);
         if !self.archive.layout.stages_all() {
             return self.archive.put(key, bytes).await;
@@ -378,7 +383,7 @@ impl TaskArchive {
     }
 
     /// What remains to be done when the log was composed before.
-    async fn before(&self, place: &Place) -> Result<Option<Composed>, ArchiveError> {
+    async fn before(&self, place: &Ownership) -> Result<Option<Composed>, ArchiveError> {
         if !self.is_composed().await? {
             return Ok(None);
         }

@@ -177,7 +177,7 @@ async fn a_composed_log_is_never_replaced_by_a_shorter_one() {
     );
     let lost = Piece::Text(Bytes::from_static(b"the log was lost"));
     assert_eq!(
-        ground.task.compose(&[lost], &Place::Druids).await.unwrap(),
+        ground.task.compose(&[lost], &Ownership::Druids).await.unwrap(),
         Composed::Before(expected.len() as u64)
     );
     assert_eq!(ground.log().await, Some(expected));
@@ -195,7 +195,7 @@ async fn a_part_that_somebody_else_removed_ends_it() {
         .remove(vec![ground.task.archive.layout.part(UID, &part(1)).unwrap()])
         .await
         .unwrap();
-    let error = ground.task.compose(&stale, &Place::Druids).await.unwrap_err();
+    let error = ground.task.compose(&stale, &Ownership::Druids).await.unwrap_err();
     assert!(
         matches!(&error, ArchiveError::PartGone(name) if *name == part(1)),
         "{error}"
@@ -211,7 +211,7 @@ async fn another_task_of_the_same_id_writes_its_own_log() {
     for (namespace, uid) in [("ns", "another-uid"), ("other", "third-uid")] {
         let again = task_in(ground.inner.clone(), namespace, uid);
         let place = again.place(&never).await.unwrap();
-        assert!(matches!(place, Place::Aside(_)), "{place:?}");
+        assert!(matches!(place, Ownership::Aside(_)), "{place:?}");
         let text = Piece::Text(Bytes::from_static(b"short"));
         assert_eq!(
             again.compose(&[text], &place).await.unwrap(),
@@ -310,7 +310,10 @@ async fn a_line_of_a_sidecars_part_that_begins_like_ours_is_made_another() {
 async fn who_claims_for_nobody_does_not_get_the_keys_of_an_id() {
     let ground = Ground::new();
     let reader = archive(ground.inner.clone()).of_task("t", UID).unwrap();
-    assert_eq!(reader.place(&never).await.unwrap(), Place::Aside(Rival::Unknown));
+    assert_eq!(
+        reader.place(&never).await.unwrap(),
+        Ownership::Aside(Rival::Unknown)
+    );
     assert_eq!(ground.keys().await, Vec::<String>::new());
 }
 
@@ -318,18 +321,18 @@ async fn who_claims_for_nobody_does_not_get_the_keys_of_an_id() {
 async fn nothing_empty_is_written() {
     let ground = Ground::new();
     assert_eq!(
-        ground.task.compose(&[], &Place::Druids).await.unwrap(),
+        ground.task.compose(&[], &Ownership::Druids).await.unwrap(),
         Composed::Nothing
     );
     let empty = Piece::Text(Bytes::new());
     assert_eq!(
-        ground.task.compose(&[empty], &Place::Druids).await.unwrap(),
+        ground.task.compose(&[empty], &Ownership::Druids).await.unwrap(),
         Composed::Nothing
     );
     let refused = ground.task.put_part(&part(0), Bytes::new()).await;
     assert!(matches!(refused, Err(ArchiveError::Empty(_))));
     assert!(matches!(
-        ground.task.put_report(Bytes::new(), &Place::Druids).await,
+        ground.task.put_report(Bytes::new(), &Ownership::Druids).await,
         Err(ArchiveError::Empty(_))
     ));
     assert_eq!(ground.keys().await, Vec::<String>::new());
@@ -472,7 +475,7 @@ async fn a_dead_store_is_an_error_that_names_the_object() {
     let ground = Ground::new();
     let dead = ground.behind(&Arc::new(Faults::after(0, When::Before)));
     let error = dead
-        .put_report(Bytes::from_static(b"{}"), &Place::Druids)
+        .put_report(Bytes::from_static(b"{}"), &Ownership::Druids)
         .await
         .unwrap_err();
     assert!(

@@ -9,12 +9,12 @@ use crate::simulation::model_api::Kind;
 #[tokio::test(start_paused = true)]
 async fn the_answer_to_an_assignment_waits_for_no_other_tasks_cancel() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
-    let target = bench.binder.tasks().ask(|known, _| known.target("a")).unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
+    let target = bench.assigner.tasks().ask(|known, _| known.target("a")).unwrap();
     bench.server.lock().silent = Some(("PATCH", target.name));
-    assert!(bench.binder.shutdown(FIRST, "a").await.is_err());
+    assert!(bench.assigner.shutdown(FIRST, "a").await.is_err());
     let begun = tokio::time::Instant::now();
-    bench.binder.assign(FIRST, assigned("b")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("b")).await.unwrap();
     assert_eq!(
         begun.elapsed(),
         Duration::ZERO,
@@ -28,16 +28,16 @@ async fn a_cancel_that_is_not_answered_keeps_no_other_waiting() {
     let bench = Bench::new();
     let mut names = Vec::new();
     for id in ["a", "b", "c"] {
-        bench.binder.assign(FIRST, assigned(id)).await.unwrap();
-        let target = bench.binder.tasks().ask(|known, _| known.target(id)).unwrap();
+        bench.assigner.assign(FIRST, assigned(id)).await.unwrap();
+        let target = bench.assigner.tasks().ask(|known, _| known.target(id)).unwrap();
         names.push(target.name);
         bench.server.lock().outage = Some(Fault::Refused(503));
-        assert!(bench.binder.shutdown(FIRST, id).await.is_err());
+        assert!(bench.assigner.shutdown(FIRST, id).await.is_err());
         bench.server.lock().outage = None;
     }
     // The first by uid, as they are gone through.
     bench.server.lock().silent = Some(("PATCH", names[0].clone()));
-    let all = bench.binder.cancel_all();
+    let all = bench.assigner.cancel_all();
     // Far less than any time-out.
     assert!(tokio::time::timeout(Duration::from_millis(1), all).await.is_err());
     let server = bench.server.lock();

@@ -7,15 +7,15 @@ use kube::{Api, Client, ResourceExt};
 
 use super::decide::assignment::{Existing, Maker};
 use super::decide::provenance::Provenance;
-use super::match_submission::{Adopted, Adoption, NotNow, within};
-use super::task_reader::Documents;
+use super::match_submission::{Matched, NotNow, SubmissionMatch, within};
+use super::task_reader::TaskReader;
 use crate::api::PeonTask;
 use crate::apiserver::classify::refusal;
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
-use crate::middle_manager::http::backend::Ordinal;
+use crate::middle_manager::registry::identity::Ordinal;
 use crate::payload::chunks::new_task::New;
 use crate::payload::chunks::{Chunks, Kind};
 use crate::payload::create::{self, Made};
@@ -40,7 +40,7 @@ pub(crate) struct Attempt<'a> {
     identity: Ordinal,
     facts: &'a TaskFacts,
     json: &'a str,
-    documents: Documents,
+    task_reader: TaskReader,
     /// The PeonTask that it says it was submitted for, as long as nothing speaks against it.
     said: Option<Provenance>,
     /// How many names others have.
@@ -71,7 +71,7 @@ impl<'a> Attempt<'a> {
             identity,
             facts,
             json,
-            documents: Documents::new(client.clone(), &maker.namespace),
+            task_reader: TaskReader::new(client.clone(), &maker.namespace),
             said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
             nth: 0,
             new: None,
@@ -95,19 +95,19 @@ impl<'a> Attempt<'a> {
     /// When it is to be tried again.
     pub(crate) async fn go_on(&mut self) -> Result<Kept, NotNow> {
         if let Some(said) = &self.said {
-            let adoption = Adoption {
+            let adoption = SubmissionMatch {
                 client: self.client,
                 maker: self.maker,
-                documents: &self.documents,
+                task_reader: &self.task_reader,
                 identity: self.identity,
                 facts: self.facts,
                 json: self.json,
                 said,
             };
             match adoption.adopt().await? {
-                Adopted::As(task) => return Ok(Kept::As(task)),
-                Adopted::Ended(why) => return Ok(Kept::Never(why)),
-                Adopted::Other => self.said = None,
+                Matched::As(task) => return Ok(Kept::As(task)),
+                Matched::Ended(why) => return Ok(Kept::Never(why)),
+                Matched::Other => self.said = None,
             }
         }
         loop {

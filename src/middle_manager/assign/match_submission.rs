@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 use super::decide::assignment::{self, Maker};
 use super::decide::provenance::Provenance;
-use super::task_reader::{Documents, Unread};
+use super::task_reader::{TaskReader, Unread};
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{PeonTask, Submission, SubmissionState};
 use crate::apiserver::error::chain;
 use crate::digest::hex;
 use crate::druid::worker::TaskFacts;
-use crate::middle_manager::http::backend::{Assigned, Ordinal};
+use crate::middle_manager::registry::identity::{Assigned, Ordinal};
 use crate::middle_manager::registry::{DELETED, announcement};
 use crate::middle_manager::submit::decide::submission::{self, Owner};
 use crate::payload::chunks::{Chunks, Kind};
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came of giving an assignment to its PeonTask.
 #[derive(Debug)]
-pub(crate) enum Adopted {
+pub(crate) enum Matched {
     /// It has it.
     As(Box<PeonTask>),
     /// It was ended before, for this reason.
@@ -44,17 +44,17 @@ pub(crate) enum Adopted {
 pub(crate) struct NotNow(pub(crate) String);
 
 /// An assignment that says for which PeonTask it was submitted.
-pub(crate) struct Adoption<'a> {
+pub(crate) struct SubmissionMatch<'a> {
     pub(crate) client: &'a Client,
     pub(crate) maker: &'a Maker,
-    pub(crate) documents: &'a Documents,
+    pub(crate) task_reader: &'a TaskReader,
     pub(crate) identity: Ordinal,
     pub(crate) facts: &'a TaskFacts,
     pub(crate) json: &'a str,
     pub(crate) said: &'a Provenance,
 }
 
-impl Adoption<'_> {
+impl SubmissionMatch<'_> {
     /// Does all of it. Saying it again completes what is missing.
     ///
     /// # Access control
@@ -62,13 +62,13 @@ impl Adoption<'_> {
     ///
     /// # Errors
     /// When it is to be tried again.
-    pub(crate) async fn adopt(&self) -> Result<Adopted, NotNow> {
-        let found = self.documents.task(&self.said.name, &self.said.uid).await;
+    pub(crate) async fn adopt(&self) -> Result<Matched, NotNow> {
+        let found = self.task_reader.task(&self.said.name, &self.said.uid).await;
         let Some(task) = found.map_err(|e| NotNow(e.to_string()))? else {
-            return Ok(Adopted::Ended(DELETED.to_owned()));
+            return Ok(Matched::Ended(DELETED.to_owned()));
         };
         match Owner::of(&task, &self.maker.middle_manager, self.said) {
-            Owner::Ended(why) => return Ok(Adopted::Ended(why)),
+            Owner::Ended(why) => return Ok(Matched::Ended(why)),
             Owner::Other(why) => return self.refuse(&task, why).await,
             Owner::Ours => {}
         }
@@ -83,12 +83,12 @@ impl Adoption<'_> {
             self.decide(&task).await?
         };
         let labelled = label(self.client, self.maker, &task, identity, self.facts).await?;
-        Ok(Adopted::As(Box::new(labelled)))
+        Ok(Matched::As(Box::new(labelled)))
     }
 
     /// In which respect the assigned task is not the one that the user wants; `None` where it is.
     async fn difference(&self, task: &PeonTask) -> Result<Option<String>, NotNow> {
-        match self.documents.of(task).await {
+        match self.task_reader.of(task).await {
             Ok(document) if document.hash == self.said.task_hash => Ok(document.is_kept_in(self.json).err()),
             Ok(_) => Ok(Some("its PeonTask has another task by now".to_owned())),
             Err(Unread::Unavailable(why)) => Err(NotNow(why)),
@@ -99,7 +99,7 @@ impl Adoption<'_> {
     }
 
     /// The assignment is another task's, which gets a PeonTask of its own; this one never gets its id.
-    async fn refuse(&self, task: &PeonTask, why: &str) -> Result<Adopted, NotNow> {
+    async fn refuse(&self, task: &PeonTask, why: &str) -> Result<Matched, NotNow> {
         let name = task.name_any();
         tracing::warn!(
             task = name,
@@ -114,7 +114,7 @@ impl Adoption<'_> {
             self.record(task, &submission::id_conflict(Some(submission)))
                 .await?;
         }
-        Ok(Adopted::Other)
+        Ok(Matched::Other)
     }
 
     async fn decide(&self, task: &PeonTask) -> Result<PeonTask, NotNow> {
@@ -162,7 +162,7 @@ impl Adoption<'_> {
 pub(crate) async fn finish(
     client: &Client,
     maker: &Maker,
-    documents: &Documents,
+    task_reader: &TaskReader,
     task: &PeonTask,
 ) -> Result<Option<PeonTask>, NotNow> {
     let submission = task.submission().filter(|s| s.state == SubmissionState::Assigned);
@@ -171,7 +171,7 @@ pub(crate) async fn finish(
     else {
         return Ok(None);
     };
-    let facts = match documents.text(task, from).await {
+    let facts = match task_reader.text(task, from).await {
         Ok(json) => assignment::read(&Assigned { id, json }).0,
         Err(Unread::Unavailable(why)) => return Err(NotNow(why)),
         // What the operator read says nearly as much.

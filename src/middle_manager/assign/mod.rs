@@ -17,9 +17,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::http::backend::{Announce, Assigned, Backend, Ordinal, Refused, Unavailable};
+use super::http::backend::{Announce, Backend, Refused, Unavailable};
 use super::registry::SHUT_DOWN;
 use super::registry::history_items::{Before, Order, Target};
+use super::registry::identity::{Assigned, Ordinal};
 use super::registry::view::{Seen, TaskView};
 use super::sync::lists::Lists;
 use super::sync::task_log::TaskLogs;
@@ -33,8 +34,8 @@ use crate::druid::worker::TaskFacts;
 use decide::assignment::{self, Maker};
 use ensure_task::{Attempt, Kept};
 use match_submission::NotNow;
-use repair_payload::Completion;
-use task_reader::Documents;
+use repair_payload::PayloadRepair;
+use task_reader::TaskReader;
 
 /// How long an assignment is tried. The overlord waits for a minute before it sends it again.
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);
@@ -48,12 +49,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CANCELS: usize = 8;
 
 /// Stands behind the routes.
-pub struct Binder<L> {
+pub struct Assigner<L> {
     client: Client,
     maker: Maker,
     tasks: Arc<Tasks<L>>,
     lists: Lists,
-    completion: Completion,
+    completion: PayloadRepair,
     logs: TaskLogs,
     /// Failures of looking at suspects, by uid.
     suspects: Backoff,
@@ -61,12 +62,12 @@ pub struct Binder<L> {
     refused_cancels: Backoff,
 }
 
-impl<L: Announce> Binder<L> {
-    /// What `tasks` are, the binder adds to.
+impl<L: Announce> Assigner<L> {
+    /// What `tasks` are, the assigner adds to.
     #[must_use]
     pub fn new(client: Client, maker: Maker, tasks: Arc<Tasks<L>>) -> Self {
         let logs = TaskLogs::new(client.clone(), &maker.namespace);
-        let completion = Completion::new(client.clone(), &maker.namespace);
+        let completion = PayloadRepair::new(client.clone(), &maker.namespace);
         Self {
             client,
             maker,
@@ -104,8 +105,8 @@ impl<L: Announce> Binder<L> {
     ///
     /// # Errors
     /// When it is to be tried again.
-    pub(super) async fn finish(&self, task: &PeonTask, documents: &Documents) -> Result<(), NotNow> {
-        if let Some(task) = match_submission::finish(&self.client, &self.maker, documents, task).await? {
+    pub(super) async fn finish(&self, task: &PeonTask, task_reader: &TaskReader) -> Result<(), NotNow> {
+        if let Some(task) = match_submission::finish(&self.client, &self.maker, task_reader, task).await? {
             self.acknowledge(task);
         }
         Ok(())
@@ -275,7 +276,7 @@ impl<L: Announce> Binder<L> {
 /// # Access control
 /// peontasks: create, get, list, patch. secrets, configmaps: create.
 /// pods/log: get.
-impl<L: Announce> Backend for Binder<L> {
+impl<L: Announce> Backend for Assigner<L> {
     async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {
         self.tasks.pods_listed().await?;
         self.list().await

@@ -25,13 +25,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const PLACES: usize = 4;
 
 /// Completes payloads behind everybody's back.
-pub(crate) struct Completion {
+pub(crate) struct PayloadRepair {
     client: Client,
     namespace: String,
     places: Arc<Semaphore>,
 }
 
-impl Completion {
+impl PayloadRepair {
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
         Self {
             client,

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads PeonTasks of one namespace.
 #[derive(Clone)]
-pub struct Documents {
+pub struct TaskReader {
     tasks: Api<PeonTask>,
     payloads: PayloadReader,
     namespace: String,
@@ -47,7 +47,7 @@ impl From<Unfit> for Unread {
     }
 }
 
-impl Documents {
+impl TaskReader {
     /// Those of this namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {

@@ -19,7 +19,7 @@ fn is_send<T: Send>(future: T) -> T {
 }
 
 async fn assign(bench: &Bench, id: &str) -> Result<(), Refused> {
-    is_send(bench.binder.assign(FIRST, assigned(id))).await
+    is_send(bench.assigner.assign(FIRST, assigned(id))).await
 }
 
 /// What the chunks of the only PeonTask hold.
@@ -62,7 +62,7 @@ async fn an_assignment_is_durable_and_announced_when_it_is_acknowledged() {
     assert_eq!(before, 2, "a PeonTask and a Secret");
     assert_eq!(bench.lines[0].of("a"), runs());
     assert!(bench.lines[1].said.lock().is_empty());
-    assert_eq!(bench.binder.tasks().used(FIRST), 1);
+    assert_eq!(bench.assigner.tasks().used(FIRST), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,10 +105,10 @@ async fn another_process_completes_what_is_missing() {
     assert_eq!(payload(&next), assigned("a").json.into_bytes());
     assert_eq!(next.lines[0].of("a"), runs());
     // The identities may differ: it runs where it was assigned first.
-    next.binder.assign(Ordinal(1), assigned("a")).await.unwrap();
+    next.assigner.assign(Ordinal(1), assigned("a")).await.unwrap();
     assert!(next.lines[1].said.lock().is_empty());
     let third = Bench::of(bench.server.clone(), PayloadPlace::Secret);
-    third.binder.assign(Ordinal(1), assigned("a")).await.unwrap();
+    third.assigner.assign(Ordinal(1), assigned("a")).await.unwrap();
     assert_eq!(third.lines[0].of("a"), runs());
     assert!(third.lines[1].said.lock().is_empty());
     assert_eq!(bench.server.lock().api.all(Kind::Task).count(), 1);
@@ -191,7 +191,7 @@ async fn a_task_that_can_never_be_kept_is_taken_and_fails() {
         id: "odd".into(),
         json: r#"{"type":"noop","id":"odd","context":7}"#.into(),
     };
-    bench.binder.assign(FIRST, odd).await.unwrap();
+    bench.assigner.assign(FIRST, odd).await.unwrap();
     let said = bench.lines[0].of("odd");
     assert!(
         said[0].1.as_ref().unwrap().contains("context is not an object"),
@@ -199,8 +199,11 @@ async fn a_task_that_can_never_be_kept_is_taken_and_fails() {
     );
     assert_eq!(bench.server.lock().api.all(Kind::Task).count(), 0);
     // They are told to whoever asks for the complete state.
-    bench.binder.refresh(FIRST).await.unwrap();
-    assert_eq!(bench.binder.tasks().ask(|known, _| known.said(FIRST).count()), 4);
+    bench.assigner.refresh(FIRST).await.unwrap();
+    assert_eq!(
+        bench.assigner.tasks().ask(|known, _| known.said(FIRST).count()),
+        4
+    );
 }
 
 #[tokio::test]
@@ -229,7 +232,7 @@ async fn a_squatter_gets_nothing_and_is_left_alone() {
             squatter["spec"]
         );
         drop(server);
-        let target = bench.binder.tasks().ask(|known, _| known.target("a")).unwrap();
+        let target = bench.assigner.tasks().ask(|known, _| known.target("a")).unwrap();
         assert_eq!(json!(target.uid), ours["metadata"]["uid"]);
         assert_eq!(bench.lines[0].of("a"), runs());
         // What becomes of the squatter is nothing to us.
@@ -267,7 +270,7 @@ async fn a_complete_state_holds_what_the_api_server_has_and_what_was_acknowledge
         assign(&bench, &format!("task {n}")).await.unwrap();
     }
     let next = Bench::of(bench.server.clone(), PayloadPlace::Secret);
-    is_send(next.binder.refresh(FIRST)).await.unwrap();
+    is_send(next.assigner.refresh(FIRST)).await.unwrap();
     assert_eq!(next.lines[0].said.lock().len(), 600);
     let lists: Vec<_> = {
         let server = bench.server.lock();
@@ -291,8 +294,8 @@ async fn a_complete_state_holds_what_the_api_server_has_and_what_was_acknowledge
     // What was deleted while nobody watched.
     let name = bench.server.lock().api.all(Kind::Task).next().unwrap()["metadata"]["name"].clone();
     bench.server.lock().api.remove(Kind::Task, name.as_str().unwrap());
-    next.binder.refresh(Ordinal(1)).await.unwrap();
-    next.binder.verify().await.unwrap();
+    next.assigner.refresh(Ordinal(1)).await.unwrap();
+    next.assigner.verify().await.unwrap();
     let last = next.lines[0].said.lock().last().cloned().unwrap();
     assert_eq!(last.task_status.error_msg.as_deref(), Some(DELETED));
 }
@@ -301,14 +304,14 @@ async fn a_complete_state_holds_what_the_api_server_has_and_what_was_acknowledge
 async fn no_complete_state_comes_from_a_cluster_that_does_not_answer() {
     let bench = Bench::new();
     bench.server.lock().outage = Some(Fault::Lost);
-    let unavailable = bench.binder.refresh(FIRST).await.unwrap_err();
+    let unavailable = bench.assigner.refresh(FIRST).await.unwrap_err();
     assert!(unavailable.0.contains("cannot be listed"), "{unavailable}");
     // Nor before anybody knows where tasks are.
     let bench = Bench::new();
     let lines = bench.lines.to_vec();
     let tasks = Arc::new(Tasks::new(lines, Clock::default()));
-    let binder = Binder::new(bench.binder.client.clone(), bench.binder.maker.clone(), tasks);
-    let unavailable = binder.refresh(FIRST).await.unwrap_err();
+    let assigner = Assigner::new(bench.assigner.client.clone(), bench.assigner.maker.clone(), tasks);
+    let unavailable = assigner.refresh(FIRST).await.unwrap_err();
     assert!(unavailable.0.contains("pods"), "{unavailable}");
     assert!(bench.server.lock().requests.is_empty());
 }
@@ -327,7 +330,7 @@ async fn a_task_is_where_its_pod_is_and_ends_with_its_verdict() {
     let mut ready = pod(uid, 1, true, 120);
     ready["metadata"]["name"] = json!(format!("{name}-1"));
     bench
-        .binder
+        .assigner
         .tasks()
         .pod_event(Event::Apply(serde_json::from_value(ready).unwrap()));
     bench.status(succeeded());
@@ -336,7 +339,7 @@ async fn a_task_is_where_its_pod_is_and_ends_with_its_verdict() {
     let hosts: Vec<_> = said.iter().map(|a| a.task_location.host.as_deref()).collect();
     assert_eq!(hosts, [None, Some("10.0.0.1"), Some("10.0.0.1")]);
     assert_eq!(said[2].status, TaskState::Success);
-    assert_eq!(bench.binder.tasks().used(FIRST), 0);
+    assert_eq!(bench.assigner.tasks().used(FIRST), 0);
 }
 
 #[tokio::test]
@@ -349,14 +352,14 @@ async fn a_shutdown_cancels_the_task_once() {
         .faults
         .push_back(("PATCH", "", Fault::Refused(503)));
     assert!(
-        is_send(bench.binder.shutdown(FIRST, "a")).await.is_err(),
+        is_send(bench.assigner.shutdown(FIRST, "a")).await.is_err(),
         "the overlord repeats it"
     );
-    bench.binder.cancel_all().await;
+    bench.assigner.cancel_all().await;
     assert_eq!(bench.server.lock().task()["spec"]["cancel"], true);
     for _ in 0..3 {
-        bench.binder.shutdown(FIRST, "a").await.unwrap();
-        bench.binder.cancel_all().await;
+        bench.assigner.shutdown(FIRST, "a").await.unwrap();
+        bench.assigner.cancel_all().await;
     }
     assert_eq!(bench.server.lock().count("PATCH"), 2);
     assert_eq!(bench.lines[0].of("a"), runs(), "its end is its PeonTask's");
@@ -364,14 +367,14 @@ async fn a_shutdown_cancels_the_task_once() {
     assign(&bench, "b").await.unwrap();
     let name = |id: &str| {
         bench
-            .binder
+            .assigner
             .tasks()
             .ask(|known, _| known.target(id))
             .unwrap()
             .name
     };
     bench.server.lock().api.remove(Kind::Task, &name("b"));
-    bench.binder.shutdown(FIRST, "b").await.unwrap();
+    bench.assigner.shutdown(FIRST, "b").await.unwrap();
     assert_eq!(
         bench.lines[0].of("b").last(),
         Some(&(TaskState::Failed, Some(DELETED.to_owned())))
@@ -383,11 +386,11 @@ async fn a_shutdown_finds_what_was_not_seen_yet_and_outlasts_what_is_not_there()
     let bench = Bench::new();
     assign(&bench, "a").await.unwrap();
     let next = Bench::of(bench.server.clone(), PayloadPlace::Secret);
-    next.binder.shutdown(FIRST, "a").await.unwrap();
+    next.assigner.shutdown(FIRST, "a").await.unwrap();
     assert_eq!(bench.server.lock().task()["spec"]["cancel"], true);
 
     let bench = Bench::new();
-    bench.binder.shutdown(FIRST, "a").await.unwrap();
+    bench.assigner.shutdown(FIRST, "a").await.unwrap();
     assign(&bench, "a").await.unwrap();
     assert_eq!(
         bench.lines[0].of("a"),
@@ -398,23 +401,23 @@ async fn a_shutdown_finds_what_was_not_seen_yet_and_outlasts_what_is_not_there()
     // While the assignment is on its way.
     let bench = Bench::new();
     bench.server.lock().outage = Some(Fault::Lost);
-    assert!(bench.binder.shutdown(FIRST, "b").await.is_err(), "nobody knows");
+    assert!(bench.assigner.shutdown(FIRST, "b").await.is_err(), "nobody knows");
     bench.server.lock().outage = None;
     let other = Bench::of(bench.server.clone(), PayloadPlace::Secret);
     assign(&other, "b").await.unwrap();
     bench.watch();
-    bench.binder.cancel_all().await;
+    bench.assigner.cancel_all().await;
     assert_eq!(bench.server.lock().task()["spec"]["cancel"], true);
 }
 
 #[tokio::test]
 async fn the_watch_can_be_a_task_of_its_own() {
     let bench = Bench::new();
-    let tasks = bench.binder.tasks().clone();
-    let selector = bench.binder.maker.selector();
+    let tasks = bench.assigner.tasks().clone();
+    let selector = bench.assigner.maker.selector();
     let metrics = crate::metrics::Metrics::default();
     drop(is_send(tasks.watch(
-        &bench.binder.client,
+        &bench.assigner.client,
         "ns",
         &selector,
         &metrics,
@@ -424,24 +427,24 @@ async fn the_watch_can_be_a_task_of_its_own() {
 #[tokio::test]
 async fn an_identity_is_disabled_by_hand() {
     let bench = Bench::new();
-    bench.binder.enable(FIRST, false).await.unwrap();
-    bench.binder.enable(FIRST, false).await.unwrap();
+    bench.assigner.enable(FIRST, false).await.unwrap();
+    bench.assigner.enable(FIRST, false).await.unwrap();
     assert_eq!(*bench.lines[0].disabled.lock(), [true]);
     assert_eq!(*bench.lines[1].disabled.lock(), [false]);
-    assert!(bench.binder.tasks().is_disabled(FIRST));
-    bench.binder.enable(FIRST, true).await.unwrap();
+    assert!(bench.assigner.tasks().is_disabled(FIRST));
+    bench.assigner.enable(FIRST, true).await.unwrap();
     assert_eq!(*bench.lines[0].disabled.lock(), [true, false]);
-    bench.binder.tasks().drain();
+    bench.assigner.tasks().drain();
     assert_eq!(*bench.lines[1].disabled.lock(), [false, true]);
 }
 
 #[tokio::test]
 async fn a_log_is_read_while_the_task_runs() {
     let bench = Bench::new();
-    assert!(bench.binder.log(FIRST, "a", 0).await.is_none());
+    assert!(bench.assigner.log(FIRST, "a", 0).await.is_none());
     assign(&bench, "a").await.unwrap();
     let read = async |offset| {
-        let body = is_send(bench.binder.log(FIRST, "a", offset)).await?;
+        let body = is_send(bench.assigner.log(FIRST, "a", offset)).await?;
         Some(body.collect().await.unwrap().to_bytes())
     };
     assert_eq!(read(0).await.unwrap(), "", "nothing was written yet");
@@ -454,7 +457,7 @@ async fn a_log_is_read_while_the_task_runs() {
     let mut begun = pod(uid, 1, false, 109);
     begun["metadata"]["name"] = json!(pod_name);
     bench
-        .binder
+        .assigner
         .tasks()
         .pod_event(Event::Apply(serde_json::from_value(begun).unwrap()));
     bench

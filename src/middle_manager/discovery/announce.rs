@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::druid::discovery::{Process, Worker};
-use crate::middle_manager::http::backend::Ordinal;
+use crate::middle_manager::registry::identity::Ordinal;
 
 /// How long withdrawing may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub type States = BTreeMap<Ordinal, AnnouncementState>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnouncementState {
     /// What is known to stand there.
-    pub standing: Standing,
+    pub presence: Presence,
     /// What is wrong, while it is wrong, and what to do about it.
     pub error: Option<String>,
 }
@@ -39,13 +39,13 @@ impl AnnouncementState {
     /// Whether the overlord finds the identity by our announcement.
     #[must_use]
     pub fn announced(&self) -> bool {
-        self.standing == Standing::Announced
+        self.presence == Presence::Announced
     }
 }
 
 /// What stands in discovery under an identity's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum Presence {
     /// Nothing of ours.
     #[default]
     Absent,
@@ -71,10 +71,10 @@ pub struct Board(watch::Sender<States>);
 
 impl Board {
     /// What is known to stand there, and nothing is wrong.
-    pub fn stands(&self, identity: Ordinal, standing: Standing) {
+    pub fn set(&self, identity: Ordinal, presence: Presence) {
         self.change(identity, |state| {
             *state = AnnouncementState {
-                standing,
+                presence,
                 error: None,
             };
         });
@@ -88,9 +88,9 @@ impl Board {
     /// Something is wrong with all identities. With `gone`, nothing of ours stands any more.
     pub fn all_wrong(&self, wanted: &Wanted, gone: bool, error: &str) {
         let of = |before: Option<&AnnouncementState>| AnnouncementState {
-            standing: match before {
-                Some(state) if !gone => state.standing.clone(),
-                _ => Standing::Absent,
+            presence: match before {
+                Some(state) if !gone => state.presence.clone(),
+                _ => Presence::Absent,
             },
             error: Some(error.to_owned()),
         };

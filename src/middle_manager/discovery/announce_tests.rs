@@ -26,7 +26,7 @@ impl Discovery for Obedient {
                 board.withdrawn(*identity);
             }
             for identity in now.keys() {
-                board.stands(*identity, Standing::Announced);
+                board.set(*identity, Presence::Announced);
             }
             held = now;
             if wanted.changed().await.is_err() {
@@ -94,7 +94,7 @@ struct Broken;
 
 impl Discovery for Broken {
     async fn keep(self, _: watch::Receiver<Wanted>, board: Board) {
-        board.stands(Ordinal(0), Standing::Announced);
+        board.set(Ordinal(0), Presence::Announced);
     }
 }
 
@@ -108,20 +108,20 @@ async fn what_was_not_withdrawn_is_said() {
 fn an_error_does_not_change_what_stands() {
     let board = Board(watch::channel(States::new()).0);
     let wanted: Wanted = [(Ordinal(0), worker(1)), (Ordinal(1), worker(1))].into();
-    board.stands(Ordinal(0), Standing::Announced);
+    board.set(Ordinal(0), Presence::Announced);
     board.wrong(Ordinal(0), "one");
     board.wrong(Ordinal(1), "two");
-    board.stands(Ordinal(2), Standing::Announced);
-    let state = |standing, error: &str| AnnouncementState {
-        standing,
+    board.set(Ordinal(2), Presence::Announced);
+    let state = |presence, error: &str| AnnouncementState {
+        presence,
         error: Some(error.to_owned()),
     };
-    assert_eq!(board.0.borrow()[&Ordinal(0)], state(Standing::Announced, "one"));
+    assert_eq!(board.0.borrow()[&Ordinal(0)], state(Presence::Announced, "one"));
     // A lost connection leaves what stands, and forgets who is not wanted any more.
     board.all_wrong(&wanted, false, "lost");
     let expected: States = [
-        (Ordinal(0), state(Standing::Announced, "lost")),
-        (Ordinal(1), state(Standing::Absent, "lost")),
+        (Ordinal(0), state(Presence::Announced, "lost")),
+        (Ordinal(1), state(Presence::Absent, "lost")),
     ]
     .into();
     assert_eq!(*board.0.borrow(), expected);
@@ -132,9 +132,9 @@ fn an_error_does_not_change_what_stands() {
             .0
             .borrow()
             .values()
-            .all(|s| *s == state(Standing::Absent, "over"))
+            .all(|s| *s == state(Presence::Absent, "over"))
     );
-    board.stands(Ordinal(0), Standing::Announced);
+    board.set(Ordinal(0), Presence::Announced);
     assert_eq!(board.0.borrow()[&Ordinal(0)].error, None);
 }
 

@@ -5,20 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 
 use crate::druid::worker::TaskAnnouncement;
-use crate::middle_manager::sync::long_poll::Line;
-
-/// Which of a `VirtualMiddleManager`'s identities: counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ordinal(pub u16);
-
-/// A task that the overlord assigned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assigned {
-    /// Its id.
-    pub id: String,
-    /// The task as JSON text, with every number as it was sent.
-    pub json: String,
-}
+use crate::middle_manager::registry::identity::{Assigned, Ordinal};
+use crate::middle_manager::sync::long_poll::LongPoll;
 
 /// Why an assignment was not taken. The overlord repeats it twice and then waits for the announcement all the same.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +88,7 @@ impl<L: Announce> Announce for Arc<L> {
     }
 }
 
-impl Announce for Line {
+impl Announce for LongPoll {
     fn announce(&self, announcement: TaskAnnouncement) {
         self.announce(announcement);
     }

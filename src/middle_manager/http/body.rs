@@ -7,10 +7,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 
-use super::backend::Assigned;
 use crate::druid::fields::{Fields, Unreadable};
 use crate::druid::smile::{self, SmileError};
 use crate::druid::worker::Answer;
+use crate::middle_manager::registry::identity::Assigned;
 
 const SMILE: &str = "application/x-jackson-smile";
 const JSON: &str = "application/json";

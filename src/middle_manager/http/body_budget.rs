@@ -1,4 +1,4 @@
-//! Room for the bodies that are read at the same time, by all identities of a process.
+//! BodyBudget for the bodies that are read at the same time, by all identities of a process.
 //!
 //! Bodies are of three kinds, each with a budget of its own, so that none keeps the others out: those of a task as most
 //! are, those that are large, and those that do not say how large they are. Each takes all that it may need before it is
@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::http_error::{Problem, broken};
+use super::http_error::{HttpError, broken};
 
 /// Bytes are counted in pieces of this size.
 const PIECE: usize = 1 << 10;
@@ -24,10 +24,10 @@ const STALLED: Duration = Duration::from_secs(5);
 /// What is no larger counts as small, and what does not say its size may have so much, whatever the largest is.
 const SMALL: usize = 64 << 10;
 
-/// Room for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
+/// BodyBudget for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
 /// none waits for it.
 #[derive(Debug)]
-pub struct Room {
+pub struct BodyBudget {
     /// Most bytes of a body.
     most: usize,
     /// Most bytes of a body that is small, or of unknown size.
@@ -37,7 +37,7 @@ pub struct Room {
     of_unknown_size: Arc<Semaphore>,
 }
 
-impl Room {
+impl BodyBudget {
     /// For bodies of at most so many bytes. All that are read together have at most eleven eighths of that.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -62,7 +62,7 @@ impl Room {
     }
 
     /// Reads a body, with its place, which is to be kept for as long as the body is.
-    pub(crate) async fn read(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Problem> {
+    pub(crate) async fn read(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), HttpError> {
         let said = body.size_hint().exact();
         let (budget, bytes) = match said.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
             None => (&self.of_unknown_size, self.share),
@@ -86,7 +86,7 @@ impl Room {
 
     /// The bytes, of which none is in memory twice; so many, where it is known how many. `None` where there are more, which
     /// the protocol lets through only where it was not said how many.
-    async fn received(&self, body: &mut Body, known: Option<usize>) -> Result<Option<Vec<u8>>, Problem> {
+    async fn received(&self, body: &mut Body, known: Option<usize>) -> Result<Option<Vec<u8>>, HttpError> {
         let deadline = Instant::now() + READING;
         let most = known.unwrap_or(self.share);
         let mut bytes = Vec::with_capacity(known.unwrap_or_default());
@@ -98,7 +98,7 @@ impl Room {
             };
             let frame = frame.map_err(|error| {
                 let said = format!("the task did not arrive: {error}");
-                Problem::new(StatusCode::BAD_REQUEST, said)
+                HttpError::new(StatusCode::BAD_REQUEST, said)
             })?;
             let Ok(data) = frame.into_data() else {
                 continue;
@@ -118,18 +118,18 @@ async fn discard(mut body: Body) {
     let _ = timeout(READING, rest).await;
 }
 
-fn too_large(most: usize, how: &str) -> Problem {
+fn too_large(most: usize, how: &str) -> HttpError {
     let said = format!("the task has more than {most} bytes, which is the most that is taken {how}");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, said.trim_end())
+    HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, said.trim_end())
 }
 
-fn late(what: &str) -> Problem {
+fn late(what: &str) -> HttpError {
     let said = format!(
         "{what} in time: it may take {} s in all, and pause for {} s",
         READING.as_secs(),
         STALLED.as_secs()
     );
-    Problem::new(StatusCode::REQUEST_TIMEOUT, said)
+    HttpError::new(StatusCode::REQUEST_TIMEOUT, said)
 }
 
 /// So many pieces it takes to read so many bytes.
@@ -186,13 +186,13 @@ mod tests {
         }
     }
 
-    fn code(read: Result<(Vec<u8>, OwnedSemaphorePermit), Problem>) -> StatusCode {
+    fn code(read: Result<(Vec<u8>, OwnedSemaphorePermit), HttpError>) -> StatusCode {
         read.err().unwrap().into_response().status()
     }
 
     #[tokio::test]
     async fn large_bodies_are_read_together_only_where_there_is_room() {
-        let room = Room::new(10 * MIB);
+        let room = BodyBudget::new(10 * MIB);
         let (bytes, place) = room.read(sized(6 * MIB)).await.ok().unwrap();
         assert_eq!(bytes.len(), 6 * MIB);
         assert!(room.read(sized(MIB)).now_or_never().unwrap().is_ok());
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_is_read_and_nothing_larger() {
-        let room = Room::new(10 * MIB);
+        let room = BodyBudget::new(10 * MIB);
         let share = 10 * MIB / 16;
         for body in [sized(10 * MIB), sized(0), of_unknown_size(share)] {
             assert!(room.read(body).await.is_ok());
@@ -220,14 +220,14 @@ mod tests {
         }
         // Who is refused takes no place.
         assert!(room.read(sized(10 * MIB)).now_or_never().unwrap().is_ok());
-        let tiny = Room::new(1024);
+        let tiny = BodyBudget::new(1024);
         assert!(tiny.read(sized(1024)).await.is_ok());
         assert_eq!(code(tiny.read(sized(1025)).await), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn bodies_without_a_length_keep_no_other_out() {
-        let room = Arc::new(Room::new(10 * MIB));
+        let room = Arc::new(BodyBudget::new(10 * MIB));
         let mut slow_ones: Vec<_> = (0..100)
             .map(|_| {
                 let room = room.clone();
@@ -246,7 +246,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_gives_its_room_back_within_seconds() {
-        let room = Room::new(10 * MIB);
+        let room = BodyBudget::new(10 * MIB);
         let length = u64::try_from(10 * MIB).unwrap();
         let mut silent = pin!(room.read(Body::new(Silent(length))));
         assert!(silent.as_mut().now_or_never().is_none());

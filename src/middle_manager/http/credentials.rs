@@ -80,7 +80,7 @@ impl Credentials {
     /// Whether a request carries these credentials. It takes the same time wherever they differ, and however long those of
     /// the request are: hashes are compared.
     #[must_use]
-    pub fn admit(&self, request: &HeaderMap) -> bool {
+    pub fn accept(&self, request: &HeaderMap) -> bool {
         let mut values = request.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return false;
@@ -118,7 +118,7 @@ mod tests {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(header).unwrap());
         Credentials::new("druid_system", "pass:wörd")
             .unwrap()
-            .admit(&headers)
+            .accept(&headers)
     }
 
     #[test]
@@ -161,11 +161,11 @@ mod tests {
     fn none_and_two_are_refused() {
         let credentials = Credentials::new("a", "b").unwrap();
         let mut headers = HeaderMap::new();
-        assert!(!credentials.admit(&headers));
+        assert!(!credentials.accept(&headers));
         headers.append(header::AUTHORIZATION, credentials.header_value());
-        assert!(credentials.admit(&headers));
+        assert!(credentials.accept(&headers));
         headers.append(header::AUTHORIZATION, credentials.header_value());
-        assert!(!credentials.admit(&headers));
+        assert!(!credentials.accept(&headers));
     }
 
     #[test]

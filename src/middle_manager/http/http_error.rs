@@ -10,19 +10,19 @@ use super::body::InvalidAssignment;
 use crate::druid::smile::SmileError;
 
 /// An error, as a real worker words it.
-pub(crate) struct Problem {
+pub(crate) struct HttpError {
     code: StatusCode,
     message: String,
 }
 
-impl Problem {
+impl HttpError {
     pub(crate) fn new(code: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { code, message }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = (self.code, json_body(&json!({"error": self.message}))).into_response();
         if self.code == StatusCode::SERVICE_UNAVAILABLE {
@@ -34,25 +34,25 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<QueryRejection> for Problem {
+impl From<QueryRejection> for HttpError {
     fn from(error: QueryRejection) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.body_text())
     }
 }
 
-impl From<PathRejection> for Problem {
+impl From<PathRejection> for HttpError {
     fn from(error: PathRejection) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error.body_text())
     }
 }
 
-impl From<Unavailable> for Problem {
+impl From<Unavailable> for HttpError {
     fn from(error: Unavailable) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 
-impl From<Refused> for Problem {
+impl From<Refused> for HttpError {
     fn from(refused: Refused) -> Self {
         let code = match refused {
             Refused::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -62,7 +62,7 @@ impl From<Refused> for Problem {
     }
 }
 
-impl From<InvalidAssignment> for Problem {
+impl From<InvalidAssignment> for HttpError {
     fn from(error: InvalidAssignment) -> Self {
         let code = match error {
             InvalidAssignment::Smile(SmileError::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -78,7 +78,7 @@ pub(crate) fn json_body(value: &Value) -> Response {
 }
 
 /// What goes wrong here, by no fault of whoever asked.
-pub(crate) fn broken(error: impl std::fmt::Display) -> Problem {
+pub(crate) fn broken(error: impl std::fmt::Display) -> HttpError {
     tracing::error!(%error, "a request could not be answered");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

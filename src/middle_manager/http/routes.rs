@@ -15,13 +15,14 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::backend::{Backend, Ordinal, Unavailable};
+use super::backend::{Backend, Unavailable};
 use super::body::{self, Format};
-use super::body_budget::Room;
+use super::body_budget::BodyBudget;
 use super::credentials::{CHALLENGE, Credentials};
-use super::http_error::{Problem, broken, json_body};
+use super::http_error::{HttpError, broken, json_body};
 use crate::druid::worker::{Answer, Counter};
-use crate::middle_manager::sync::long_poll::Line;
+use crate::middle_manager::registry::identity::Ordinal;
+use crate::middle_manager::sync::long_poll::LongPoll;
 
 /// Largest assignment in bytes, as it is sent and as JSON, where nothing else is said.
 pub const BODY_LIMIT: usize = 64 << 20;
@@ -38,13 +39,13 @@ pub struct Served<B> {
     /// Its `host:port`, as it is announced.
     pub address: String,
     /// What it has to tell.
-    pub line: Arc<Line>,
+    pub line: Arc<LongPoll>,
     /// What stands behind it.
     pub backend: Arc<B>,
     /// Who may call it; everybody where there are none.
     pub credentials: Option<Credentials>,
     /// Where assignments are read; the largest that it takes is the largest as JSON, too. See [`BODY_LIMIT`].
-    pub room: Arc<Room>,
+    pub room: Arc<BodyBudget>,
     /// Whether the identity stands in discovery. Whoever announces it says so.
     pub discovered: Arc<AtomicBool>,
 }
@@ -69,24 +70,24 @@ pub fn routes<B: Backend>(served: Served<B>) -> Router {
         .route("/status/properties", get(async || json_body(&json!({}))))
         .route("/status/selfDiscovered", get(self_discovered::<B>))
         .route("/status/selfDiscovered/status", get(self_discovered_status::<B>))
-        .route_layer(middleware::from_fn_with_state(worker.clone(), admit::<B>));
+        .route_layer(middleware::from_fn_with_state(worker.clone(), authenticate::<B>));
     Router::new()
         .route("/status/health", get(async || json_body(&json!(true))))
         .route("/status/ready", get(self_discovered::<B>))
         .merge(guarded)
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
+        .fallback(async || HttpError::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
         .with_state(worker)
 }
 
-async fn admit<B: Backend>(State(worker): Shared<B>, request: Request, next: Next) -> Response {
+async fn authenticate<B: Backend>(State(worker): Shared<B>, request: Request, next: Next) -> Response {
     let credentials = &worker.credentials;
-    if credentials.as_ref().is_some_and(|c| !c.admit(request.headers())) {
+    if credentials.as_ref().is_some_and(|c| !c.accept(request.headers())) {
         tracing::debug!(
             path = request.uri().path(),
             "a request without the right credentials"
         );
         let said = "the credentials are missing or wrong: those of druid.escalator are expected";
-        let mut refused = Problem::new(StatusCode::UNAUTHORIZED, said).into_response();
+        let mut refused = HttpError::new(StatusCode::UNAUTHORIZED, said).into_response();
         refused.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
         return refused;
     }
@@ -96,12 +97,12 @@ async fn admit<B: Backend>(State(worker): Shared<B>, request: Request, next: Nex
 /// Does what must be done to its end, whether or not the client still waits for it.
 async fn see_through<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Problem> {
+) -> Result<T, HttpError> {
     tokio::spawn(work).await.map_err(broken)
 }
 
 /// Does what takes its time where nobody else waits for it.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HttpError> {
     tokio::task::spawn_blocking(work).await.map_err(broken)
 }
 
@@ -120,12 +121,12 @@ async fn poll<B: Backend>(
     State(worker): Shared<B>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpError> {
     let Query(asked) = asked?;
     let timeout = asked.timeout.and_then(|ms| u64::try_from(ms).ok());
     let timeout = timeout.filter(|ms| *ms > 0).map(Duration::from_millis);
     let timeout =
-        timeout.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "timeout must be positive."))?;
+        timeout.ok_or_else(|| HttpError::new(StatusCode::BAD_REQUEST, "timeout must be positive."))?;
     let asked = Counter {
         counter: asked.counter,
         hash: asked.hash,
@@ -140,7 +141,7 @@ async fn poll<B: Backend>(
     respond(answer, Format::of_answer(&headers), body::takes_gzip(&headers)).await
 }
 
-async fn respond(answer: Answer, format: Format, gzip: bool) -> Result<Response, Problem> {
+async fn respond(answer: Answer, format: Format, gzip: bool) -> Result<Response, HttpError> {
     let many = answer.requests.as_ref().is_some_and(|r| r.len() > MANY_CHANGES);
     let write = move || body::write(&answer, format, gzip);
     let written = if many { aside(write).await? } else { write() };
@@ -156,13 +157,13 @@ async fn respond(answer: Answer, format: Format, gzip: bool) -> Result<Response,
     Ok(response)
 }
 
-async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Result<StatusCode, Problem> {
+async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Result<StatusCode, HttpError> {
     let (parts, body) = request.into_parts();
     let format =
         Format::of_body(&parts.headers).filter(|_| !parts.headers.contains_key(header::CONTENT_ENCODING));
     let format = format.ok_or_else(|| {
         let said = "a task is sent as application/x-jackson-smile or application/json, and not packed";
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
+        HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
     })?;
     let most = worker.room.most();
     let (bytes, place) = worker.room.read(body).await?;
@@ -182,22 +183,22 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
 async fn shutdown<B: Backend>(
     State(worker): Shared<B>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpError> {
     let Path(id) = id?;
     let answer = json_body(&json!({"task": id}));
     see_through(async move { worker.backend.shutdown(worker.identity, &id).await }).await??;
     Ok(answer)
 }
 
-async fn enable<B: Backend>(State(worker): Shared<B>) -> Result<Response, Problem> {
+async fn enable<B: Backend>(State(worker): Shared<B>) -> Result<Response, HttpError> {
     set_enabled(worker, true).await
 }
 
-async fn disable<B: Backend>(State(worker): Shared<B>) -> Result<Response, Problem> {
+async fn disable<B: Backend>(State(worker): Shared<B>) -> Result<Response, HttpError> {
     set_enabled(worker, false).await
 }
 
-async fn set_enabled<B: Backend>(worker: Arc<Served<B>>, enabled: bool) -> Result<Response, Problem> {
+async fn set_enabled<B: Backend>(worker: Arc<Served<B>>, enabled: bool) -> Result<Response, HttpError> {
     let word = if enabled { "enabled" } else { "disabled" };
     let answer = json_body(&json!({&worker.address: word}));
     see_through(async move { worker.backend.enable(worker.identity, enabled).await }).await??;
@@ -225,7 +226,7 @@ async fn log<B: Backend>(
     State(worker): Shared<B>,
     id: Result<Path<String>, PathRejection>,
     portion: Result<Query<Portion>, QueryRejection>,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpError> {
     let (Path(id), Query(portion)) = (id?, portion?);
     let log = worker.backend.log(worker.identity, &id, portion.offset).await;
     let (code, body) = log.map_or((StatusCode::NOT_FOUND, Body::empty()), |log| {

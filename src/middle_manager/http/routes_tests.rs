@@ -208,7 +208,7 @@ async fn odd_polls_are_answered() {
 
 #[tokio::test]
 async fn assignments_that_cannot_be_taken_say_why() {
-    let small = |served: &mut Served<_>| served.room = Arc::new(Room::new(1000));
+    let small = |served: &mut Served<_>| served.room = Arc::new(BodyBudget::new(1000));
     let identity = Identity::start_with(None, Duration::ZERO, small).await;
     let said = assign_json(&identity, r#"{"id":"a","type":"noop","x":1.10}"#).await;
     assert_eq!((said.code, said.body.len()), (StatusCode::OK, 0));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::OverlordError;
+use super::decide::refusal::OverlordError;
 
 /// A question that was not answered is asked again within half a minute, unless there is nothing to ask any more: then what
 /// it came to is old news.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::decide::refusal;
-use super::{InvalidSettings, OverlordError, Settings};
+use super::decide::refusal::OverlordError;
+use super::{InvalidSettings, Settings};
 use crate::middle_manager::http::credentials::Credentials;
 
 /// For a connection to be made.
@@ -27,11 +28,11 @@ const REDIRECTS: usize = 4;
 
 /// A client, the address, and whom to be.
 #[derive(Debug, Clone)]
-pub(super) struct Way {
+pub(super) struct HttpClient {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
-    /// For [`Way::confirm`], and only to the address that was given.
+    /// For [`HttpClient::confirm`], and only to the address that was given.
     observer: Option<HeaderValue>,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-impl Way {
+impl HttpClient {
     pub(super) fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         let url = address(&settings.url)?;
         // The client asks for the process' provider. One that is there already is the same.
@@ -215,7 +216,7 @@ impl Answer {
     }
 }
 
-/// Where a redirect leads. Whether it is followed to another host, [`Way::confirm`] says. Never from `https` to `http`: neither the credentials nor a task's payload are for everybody
+/// Where a redirect leads. Whether it is followed to another host, [`HttpClient::confirm`] says. Never from `https` to `http`: neither the credentials nor a task's payload are for everybody
 /// on the way.
 fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, OverlordError> {
     let unexpected = |why: String| {

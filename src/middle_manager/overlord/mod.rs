@@ -25,10 +25,11 @@ use tokio::time::timeout;
 
 use self::answers::Answers;
 pub use self::answers::Trouble;
-use self::http_client::Way;
+use self::http_client::HttpClient;
 use super::http::credentials::Credentials;
 use super::sync::forget;
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
+use decide::refusal::OverlordError;
 
 /// Who leads is said at once, or it is a failure.
 const PROMPTLY: Duration = Duration::from_secs(10);
@@ -60,39 +61,6 @@ pub enum InvalidSettings {
     /// The certificates.
     #[error("spec.overlord.ca: {0}; its key `ca.crt` has to hold certificates in PEM")]
     Ca(String),
-}
-
-/// The overlord could not be asked, or did not say what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum OverlordError {
-    /// Nobody answers, nobody leads, or the answer failed: ask again later.
-    #[error("the overlord cannot be asked now ({url}): {why}. It is asked again")]
-    Unavailable {
-        /// Who was asked.
-        url: String,
-        /// What happened.
-        why: String,
-    },
-    /// It does not let us: the credentials are missing, wrong, or not enough.
-    #[error(
-        "the overlord refuses us ({url}, {status}): {why}. Check the credentials and what their user may do in Druid"
-    )]
-    NotAuthorized {
-        /// Who was asked.
-        url: String,
-        /// 401 or 403.
-        status: StatusCode,
-        /// In Druid's words.
-        why: String,
-    },
-    /// Whoever answered is no overlord.
-    #[error("{url} does not answer as an overlord does: {why}. Check spec.overlord.url")]
-    Unexpected {
-        /// Who was asked.
-        url: String,
-        /// What was answered.
-        why: String,
-    },
 }
 
 /// A task that was not submitted.
@@ -142,7 +110,7 @@ pub struct TaskReport {
 /// Asks the overlord.
 #[derive(Debug, Clone)]
 pub struct Overlord {
-    way: Way,
+    way: HttpClient,
     answers: Answers,
 }
 
@@ -153,7 +121,7 @@ impl Overlord {
     /// When the address or the certificates cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         Ok(Self {
-            way: Way::new(settings)?,
+            way: HttpClient::new(settings)?,
             answers: Answers::default(),
         })
     }

@@ -1,12 +1,12 @@
 //! What the book is asked (pure).
 
-use super::Known;
+use super::Registry;
 use super::entries::{Object, Task};
-use super::history_items::{Doubt, Log, Target};
+use super::history_items::{Log, Suspect, Target};
+use super::identity::Ordinal;
 use crate::druid::worker::TaskAnnouncement;
-use crate::middle_manager::http::backend::Ordinal;
 
-impl Known {
+impl Registry {
     /// The tasks of an identity whose end was said.
     #[must_use]
     pub fn ended(&self, identity: Ordinal) -> Vec<String> {
@@ -71,10 +71,10 @@ impl Known {
     /// The PeonTasks that are to be looked at: who is not there is [`gone`](Self::gone), of others the doubt is
     /// [refuted](Self::refute).
     #[must_use]
-    pub fn doubts(&self) -> Vec<Doubt> {
+    pub fn doubts(&self) -> Vec<Suspect> {
         let doubt = |(uid, number): (&String, u64)| {
             let object = self.objects.get(uid)?;
-            Some(Doubt {
+            Some(Suspect {
                 target: object.target(),
                 identity: object.seen.identity,
                 facts: object.seen.facts.clone(),

@@ -29,7 +29,7 @@ struct Announced {
 
 /// The announced tasks, whether tasks are taken, and the last changes of both.
 #[derive(Debug)]
-pub struct History {
+pub struct ChangeHistory {
     hash: i64,
     /// Number of the newest change; 0 for the state in which a process starts.
     newest: i64,
@@ -41,7 +41,7 @@ pub struct History {
     changes: VecDeque<Change>,
 }
 
-impl History {
+impl ChangeHistory {
     /// The history of a process that starts: no tasks, and tasks are taken. `hash` is one that no earlier process of
     /// this identity had.
     #[must_use]

@@ -57,7 +57,7 @@ fn tells_a_task_as_a_real_worker_does() {
         }
         theirs
     };
-    let mut history = History::new(HASH);
+    let mut history = ChangeHistory::new(HASH);
     assert_eq!(
         now(history.answer(at(-1, 0))),
         ours(recorded!("00-first-poll-fullsync"))
@@ -92,8 +92,8 @@ fn tells_a_task_as_a_real_worker_does() {
 
 #[test]
 fn sends_back_whoever_knows_another_history_in_the_words_of_a_real_worker() {
-    let mut history = History::new(1_795_227_139_503);
-    let cause = |asked, history: &mut History| {
+    let mut history = ChangeHistory::new(1_795_227_139_503);
+    let cause = |asked, history: &mut ChangeHistory| {
         let answer = now(history.answer(asked));
         assert!(answer.reset_counter && answer.counter.is_none() && answer.requests.is_none());
         answer.reset_cause.unwrap()
@@ -113,7 +113,7 @@ fn sends_back_whoever_knows_another_history_in_the_words_of_a_real_worker() {
 
 #[test]
 fn remembers_as_many_changes_as_it_says() {
-    let mut history = History::new(HASH);
+    let mut history = ChangeHistory::new(HASH);
     let many = i64::try_from(REMEMBERED).unwrap();
     for n in 0..many {
         history.disable(n % 2 == 0);
@@ -136,7 +136,7 @@ fn remembers_as_many_changes_as_it_says() {
 
 #[test]
 fn what_is_no_news_is_not_told() {
-    let mut history = History::new(HASH);
+    let mut history = ChangeHistory::new(HASH);
     assert!(!history.disable(false));
     assert!(!history.remove("a"));
     assert!(history.announce(running("a")));
@@ -148,7 +148,7 @@ fn what_is_no_news_is_not_told() {
 
 #[test]
 fn delivered_is_what_somebody_asked_on_from() {
-    let mut history = History::new(HASH);
+    let mut history = ChangeHistory::new(HASH);
     history.announce(running("a"));
     history.announce(ended("b"));
     let told = now(history.answer(at(-1, 0))).counter.unwrap();
@@ -174,7 +174,7 @@ fn delivered_is_what_somebody_asked_on_from() {
 
 #[test]
 fn slots_are_those_of_running_tasks() {
-    let mut history = History::new(HASH);
+    let mut history = ChangeHistory::new(HASH);
     history.announce(TaskAnnouncement::running(
         facts("two", 2),
         TaskLocation::unknown(),
@@ -237,7 +237,7 @@ impl Overlord {
     }
 
     /// Until there is nothing to hear.
-    fn catches_up(&mut self, history: &mut History) {
+    fn catches_up(&mut self, history: &mut ChangeHistory) {
         for _ in 0..4 {
             match history.answer(self.asks()) {
                 Reply::Now(answer) => self.hears(answer),
@@ -289,7 +289,7 @@ fn announcement(task: u8, how: u8) -> TaskAnnouncement {
 }
 
 struct World {
-    history: History,
+    history: ChangeHistory,
     overlords: Vec<Overlord>,
     truth: BTreeMap<String, TaskAnnouncement>,
 }
@@ -297,7 +297,7 @@ struct World {
 impl World {
     fn new(overlords: usize) -> Self {
         Self {
-            history: History::new(HASH),
+            history: ChangeHistory::new(HASH),
             overlords: (0..overlords).map(|_| Overlord::default()).collect(),
             truth: BTreeMap::new(),
         }
@@ -340,7 +340,7 @@ impl World {
                 }
             }
             Act::Restart => {
-                self.history = History::new(self.history.hash + 1);
+                self.history = ChangeHistory::new(self.history.hash + 1);
                 for task in self.truth.values() {
                     self.history.announce(task.clone());
                 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::middle_manager::http::backend::Ordinal;
+use super::identity::Ordinal;
 
 /// How long an order stands: an assignment that was on its way comes within minutes.
 pub const STANDS: SignedDuration = SignedDuration::from_hours(1);
@@ -18,13 +18,13 @@ type Key = (Ordinal, String);
 
 /// The orders that stand.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub struct EarlyShutdowns {
     given: HashMap<Key, u64>,
     by_age: BTreeMap<u64, (Timestamp, Key)>,
     next: u64,
 }
 
-impl Orders {
+impl EarlyShutdowns {
     /// An order is given, or given again.
     pub fn give(&mut self, identity: Ordinal, id: &str, now: Timestamp) {
         self.expire(now);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn an_order_stands_for_an_hour_and_for_its_identity() {
-        let mut orders = Orders::default();
+        let mut orders = EarlyShutdowns::default();
         orders.give(FIRST, "a", at(0));
         assert!(orders.stands(FIRST, "a", at(3599)));
         assert!(!orders.stands(Ordinal(1), "a", at(1)));
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_order_that_is_given_again_stands_longer() {
-        let mut orders = Orders::default();
+        let mut orders = EarlyShutdowns::default();
         orders.give(FIRST, "a", at(0));
         orders.give(FIRST, "a", at(1000));
         assert!(orders.stands(FIRST, "a", at(4599)));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_so_many_are_remembered() {
-        let mut orders = Orders::default();
+        let mut orders = EarlyShutdowns::default();
         for n in 0..=MOST {
             orders.give(FIRST, &n.to_string(), at(0));
         }

@@ -1,11 +1,11 @@
 //! The entries of the book [`known`](crate::middle_manager::registry): PeonTasks and tasks (pure).
 
 use super::announcement::Progress;
-use super::history_items::{Move, Target};
+use super::history_items::{HistoryItem, Target};
+use super::identity::Ordinal;
 use super::view::{PodSeen, Seen};
 use crate::api::names;
 use crate::druid::worker::{TaskAnnouncement, TaskLocation, TaskState};
-use crate::middle_manager::http::backend::Ordinal;
 
 /// A PeonTask.
 #[derive(Debug)]
@@ -81,10 +81,10 @@ impl Task {
         self.said.as_ref().is_some_and(|s| s.status != TaskState::Running)
     }
 
-    pub(crate) fn say(&mut self, announcement: TaskAnnouncement, moves: &mut Vec<Move>) {
+    pub(crate) fn say(&mut self, announcement: TaskAnnouncement, moves: &mut Vec<HistoryItem>) {
         if self.said.as_ref() != Some(&announcement) {
             self.said = Some(announcement.clone());
-            moves.push(Move::Announce(self.identity, Box::new(announcement)));
+            moves.push(HistoryItem::Announce(self.identity, Box::new(announcement)));
         }
     }
 }

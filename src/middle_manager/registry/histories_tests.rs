@@ -67,7 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A process, and what was told on its line.
 #[derive(Default)]
 struct Process {
-    known: Known,
+    known: Registry,
     cursor: usize,
     /// Answers to creations that are on their way.
     answers: Vec<Seen>,
@@ -93,12 +93,17 @@ impl World {
         at(self.now)
     }
 
-    fn tell(&mut self, process: usize, news: impl FnOnce(&mut Known, Timestamp) -> Vec<Move>, forgets: bool) {
+    fn tell(
+        &mut self,
+        process: usize,
+        news: impl FnOnce(&mut Registry, Timestamp) -> Vec<HistoryItem>,
+        forgets: bool,
+    ) {
         let now = self.now();
         let teller = &mut self.processes[process];
         for next in news(&mut teller.known, now) {
             match next {
-                Move::Announce(identity, announcement) => {
+                HistoryItem::Announce(identity, announcement) => {
                     assert_eq!(identity, FIRST);
                     let id = announcement.id.clone();
                     let number: usize = id.trim_start_matches("task-").parse().unwrap();
@@ -118,12 +123,12 @@ impl World {
                         "{id} never succeeded"
                     );
                 }
-                Move::Remove(_, id) => {
+                HistoryItem::Remove(_, id) => {
                     assert!(forgets, "{id} is removed before the overlord has forgotten it");
                     assert_ne!(teller.line.remove(&id), Some(TaskState::Running), "{id} runs");
                     teller.acknowledged.remove(&id);
                 }
-                Move::Clash { .. } => {}
+                HistoryItem::Clash { .. } => {}
             }
         }
     }
@@ -237,7 +242,7 @@ impl World {
         }
         self.now += 60 * minutes;
         for process in 0..2 {
-            self.tell(process, Known::due, false);
+            self.tell(process, Registry::due, false);
         }
     }
 
@@ -422,7 +427,7 @@ impl World {
         self.now += 3600;
         for process in 0..2 {
             self.watch(process, usize::MAX);
-            self.tell(process, Known::due, false);
+            self.tell(process, Registry::due, false);
             let list = self.server.list();
             self.take(process, &list);
             self.verify(process);

@@ -1,11 +1,11 @@
 //! What follows from news of a task (data only).
 
+use super::identity::Ordinal;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts};
-use crate::middle_manager::http::backend::Ordinal;
 
 /// What is to be said on the line of an identity.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Move {
+pub enum HistoryItem {
     /// This, of a task.
     Announce(Ordinal, Box<TaskAnnouncement>),
     /// That the task is forgotten.
@@ -32,7 +32,7 @@ pub struct Target {
 
 /// A PeonTask that seems to be gone, or that somebody took its marks from, while its task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub struct Suspect {
     /// The PeonTask.
     pub target: Target,
     /// The identity that its task was assigned to.

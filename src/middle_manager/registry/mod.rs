@@ -6,7 +6,7 @@
 //! * what was acknowledged is said until the overlord has forgotten it: a list that is older than the acknowledgement
 //!   takes nothing back, and a PeonTask that was deleted leaves its end behind;
 //! * after a task's end nothing else is said of it;
-//! * a task is removed by [`Known::forget`] and by nothing else.
+//! * a task is removed by [`Registry::forget`] and by nothing else.
 
 pub mod announcement;
 pub mod change_history;
@@ -14,6 +14,7 @@ pub(crate) mod drain;
 pub mod early_shutdowns;
 pub(crate) mod entries;
 pub mod history_items;
+pub mod identity;
 pub mod pods;
 pub mod reachability;
 pub(crate) mod suspects;
@@ -26,15 +27,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::http::backend::Ordinal;
 use crate::druid::worker::TaskFacts;
 use announcement::{Ended, Progress};
-use early_shutdowns::Orders;
+use early_shutdowns::EarlyShutdowns;
 use entries::{Object, Task};
-use history_items::{Before, Doubt, Move, Order, Target};
+use history_items::{Before, HistoryItem, Order, Suspect, Target};
+use identity::Ordinal;
 use pods::Pods;
-use suspects::Doubts;
-use tombstones::Departed;
+use suspects::Suspects;
+use tombstones::Tombstones;
 use view::{PodSeen, Seen};
 
 /// Why a task failed whose PeonTask is gone.
@@ -44,7 +45,7 @@ pub const SHUT_DOWN: &str = "the overlord shut the task down before it was assig
 
 /// The book.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct Registry {
     /// PeonTasks by uid.
     objects: HashMap<String, Object>,
     /// Tasks by id.
@@ -52,22 +53,22 @@ pub struct Known {
     /// By id the uids of PeonTasks that do not count for it, since another one does or did.
     others: HashMap<String, BTreeSet<String>>,
     pods: Pods,
-    orders: Orders,
+    orders: EarlyShutdowns,
     /// PeonTasks to cancel, by uid.
     cancels: BTreeSet<String>,
     /// Ends that are held back until then, by uid.
     late: BTreeSet<(Timestamp, String)>,
-    departed: Departed,
-    doubts: Doubts,
+    departed: Tombstones,
+    doubts: Suspects,
     /// Version of the newest list: what it did not have and is not newer does not exist.
     floor: Option<u64>,
     /// Uids of the list that a watch begins with, while it comes in.
     listing: Option<HashSet<String>>,
 }
 
-impl Known {
+impl Registry {
     /// A PeonTask was seen.
-    pub fn see(&mut self, mut seen: Seen, now: Timestamp) -> Vec<Move> {
+    pub fn see(&mut self, mut seen: Seen, now: Timestamp) -> Vec<HistoryItem> {
         if let Some(listing) = &mut self.listing {
             listing.insert(seen.uid.clone());
         }
@@ -89,7 +90,7 @@ impl Known {
     }
 
     /// This process saw to it that a task and its payload are kept, as this PeonTask.
-    pub fn acknowledge(&mut self, seen: Seen, now: Timestamp) -> Vec<Move> {
+    pub fn acknowledge(&mut self, seen: Seen, now: Timestamp) -> Vec<HistoryItem> {
         let (uid, facts) = (seen.uid.clone(), seen.facts.clone());
         let mut moves = self.see(seen.clone(), now);
         match self.tasks.get_mut(&facts.id) {
@@ -116,7 +117,13 @@ impl Known {
     }
 
     /// A task has failed without a PeonTask.
-    pub fn fail(&mut self, identity: Ordinal, facts: &TaskFacts, message: &str, now: Timestamp) -> Vec<Move> {
+    pub fn fail(
+        &mut self,
+        identity: Ordinal,
+        facts: &TaskFacts,
+        message: &str,
+        now: Timestamp,
+    ) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         let task = self.tasks.entry(facts.id.clone()).or_insert(Task {
             identity,
@@ -133,7 +140,7 @@ impl Known {
 
     /// A PeonTask is not told of any more, or without what marks it as ours; `last` is what it was. Where that would fail
     /// its task, it is to be looked at first.
-    pub fn vanished(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
+    pub fn vanished(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<HistoryItem> {
         let seen = self.objects.get(uid).and_then(|o| o.seen.version);
         if last.as_ref().is_some_and(|l| l.version < seen) {
             // It was seen later than that: a watch lags, and somebody has put its label back.
@@ -163,12 +170,12 @@ impl Known {
     }
 
     /// The PeonTask is there, with everything that marks it as ours.
-    pub fn refute(&mut self, doubt: &Doubt) {
+    pub fn refute(&mut self, doubt: &Suspect) {
         self.doubts.refute(doubt);
     }
 
     /// A PeonTask is gone; `last` is what it was.
-    pub fn gone(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<Move> {
+    pub fn gone(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         self.departed.add(uid, last.as_ref().and_then(|l| l.version), now);
         self.pods.forget(uid);
@@ -215,7 +222,7 @@ impl Known {
         mut list: Vec<(String, Option<Seen>)>,
         version: Option<u64>,
         now: Timestamp,
-    ) -> Vec<Move> {
+    ) -> Vec<HistoryItem> {
         // Of several of one id the oldest counts.
         list.sort_by_cached_key(|(_, seen)| seen.as_ref().map(|s| (s.created, s.name.clone())));
         let mut listed = HashSet::with_capacity(list.len());
@@ -242,7 +249,7 @@ impl Known {
     }
 
     /// A pod was seen.
-    pub fn see_pod(&mut self, pod: PodSeen, now: Timestamp) -> Vec<Move> {
+    pub fn see_pod(&mut self, pod: PodSeen, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         let owner = pod.owner.clone();
         if !self.departed.has(&owner, now) {
@@ -272,7 +279,7 @@ impl Known {
     }
 
     /// Says the ends that were held back long enough.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Move> {
+    pub fn due(&mut self, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         while self.late.first().is_some_and(|(then, _)| *then <= now) {
             if let Some((_, uid)) = self.late.pop_first() {
@@ -323,7 +330,7 @@ impl Known {
     }
 
     /// The overlord has forgotten a task whose end it has heard. Another life of it may begin.
-    pub fn forget(&mut self, id: &str, now: Timestamp) -> Vec<Move> {
+    pub fn forget(&mut self, id: &str, now: Timestamp) -> Vec<HistoryItem> {
         if !self.tasks.get(id).is_some_and(Task::has_ended) {
             return Vec::new();
         }
@@ -334,7 +341,7 @@ impl Known {
         if let Some(object) = task.uid.and_then(|uid| self.objects.get_mut(&uid)) {
             object.seen.forgotten = true;
         }
-        let mut moves = vec![Move::Remove(task.identity, id.to_owned())];
+        let mut moves = vec![HistoryItem::Remove(task.identity, id.to_owned())];
         for uid in self.others.remove(id).unwrap_or_default() {
             self.follow(&uid, now, &mut moves);
         }
@@ -371,7 +378,7 @@ impl Known {
     }
 
     /// What follows from a PeonTask as it is known now.
-    fn follow(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<Move>) {
+    fn follow(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<HistoryItem>) {
         self.bind(uid, moves);
         self.locate(uid);
         self.obey(uid, now);
@@ -379,7 +386,7 @@ impl Known {
     }
 
     /// Lets a PeonTask count for its id, where none does.
-    fn bind(&mut self, uid: &str, moves: &mut Vec<Move>) {
+    fn bind(&mut self, uid: &str, moves: &mut Vec<HistoryItem>) {
         let Some(object) = self.objects.get(uid) else {
             return;
         };
@@ -416,7 +423,7 @@ impl Known {
             .insert(loser.uid.clone());
         if is_new && !object.is_over() {
             let (id, name) = (id.clone(), loser.name.clone());
-            moves.push(Move::Clash { id, name });
+            moves.push(HistoryItem::Clash { id, name });
         }
     }
 
@@ -445,7 +452,7 @@ impl Known {
     }
 
     /// Says what is new of the task that this PeonTask counts for.
-    fn tell(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<Move>) {
+    fn tell(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<HistoryItem>) {
         let Some(object) = self.objects.get(uid) else {
             return;
         };

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::middle_manager::http::backend::Ordinal;
+use super::identity::Ordinal;
 
 /// How long the API server may be silent, or refuse PeonTasks, before it is said.
 pub const PATIENCE: Duration = Duration::from_secs(5);

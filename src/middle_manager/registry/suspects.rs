@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use super::history_items::Doubt;
+use super::history_items::Suspect;
 use super::view::Seen;
 
 /// What is to be looked at, by uid.
 #[derive(Debug, Default)]
-pub(crate) struct Doubts {
+pub(crate) struct Suspects {
     of: BTreeMap<String, (u64, Option<Seen>)>,
     next: u64,
 }
 
-impl Doubts {
+impl Suspects {
     /// There is a reason to look, and what the PeonTask was last. One that comes while somebody looks counts anew.
     pub(crate) fn add(&mut self, uid: &str, last: Option<Seen>) {
         let number = self.next;
@@ -35,7 +35,7 @@ impl Doubts {
     }
 
     /// It is there, as was seen when the doubt had this number.
-    pub(crate) fn refute(&mut self, doubt: &Doubt) {
+    pub(crate) fn refute(&mut self, doubt: &Suspect) {
         let is_same = |(number, _): &(u64, _)| *number == doubt.number;
         if self.of.get(&doubt.target.uid).is_some_and(is_same) {
             self.of.remove(&doubt.target.uid);

@@ -8,9 +8,9 @@ use crate::middle_manager::made_up_objects::{
 };
 
 /// What is announced, as state, message and host.
-fn said(moves: &[Move]) -> Vec<(TaskState, Option<String>, Option<String>)> {
-    let announced = |m: &Move| match m {
-        Move::Announce(identity, a) => {
+fn said(moves: &[HistoryItem]) -> Vec<(TaskState, Option<String>, Option<String>)> {
+    let announced = |m: &HistoryItem| match m {
+        HistoryItem::Announce(identity, a) => {
             assert_eq!(*identity, FIRST);
             Some((
                 a.status,
@@ -18,7 +18,7 @@ fn said(moves: &[Move]) -> Vec<(TaskState, Option<String>, Option<String>)> {
                 a.task_location.host.clone(),
             ))
         }
-        Move::Remove(..) | Move::Clash { .. } => None,
+        HistoryItem::Remove(..) | HistoryItem::Clash { .. } => None,
     };
     moves.iter().filter_map(announced).collect()
 }
@@ -31,13 +31,13 @@ fn fails(why: &str) -> Vec<(TaskState, Option<String>, Option<String>)> {
     vec![(TaskState::Failed, Some(why.to_owned()), None)]
 }
 
-fn hosts(moves: &[Move]) -> Vec<Option<String>> {
+fn hosts(moves: &[HistoryItem]) -> Vec<Option<String>> {
     said(moves).into_iter().map(|(_, _, host)| host).collect()
 }
 
 #[test]
 fn a_task_is_announced_once_until_something_changes() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     assert_eq!(
         said(&known.acknowledge(seen("a", "u", 5, json!({})), at(0))),
         runs()
@@ -56,7 +56,7 @@ fn a_task_is_announced_once_until_something_changes() {
 
 #[test]
 fn a_location_stays_until_the_next_attempt() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     let first = Some("10.0.0.1".to_owned());
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_location_stays_until_the_next_attempt() {
 
 #[test]
 fn pods_may_come_before_their_task() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     assert_eq!(known.see_pod(ready("u", 1), at(0)), []);
     let moves = known.see(seen("a", "u", 5, running()), at(0));
     assert_eq!(hosts(&moves), [Some("10.0.0.1".to_owned())]);
@@ -105,7 +105,7 @@ fn pods_may_come_before_their_task() {
 
 #[test]
 fn pods_that_went_unnoticed_are_not_remembered() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see_pod(ready("u", 1), at(0));
     known.see_pod(ready("v", 1), at(0));
     known.pods().list_begins();
@@ -117,7 +117,7 @@ fn pods_that_went_unnoticed_are_not_remembered() {
 
 #[test]
 fn the_end_is_held_back_for_the_log() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     let waits = with_log(succeeded(), false, "Collecting");
     assert_eq!(known.see(seen("a", "u", 6, waits.clone()), at(143)), []);
@@ -129,7 +129,7 @@ fn the_end_is_held_back_for_the_log() {
     );
     assert_eq!(known.due(at(443)), []);
 
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 6, waits), at(143));
     let archived = with_log(succeeded(), true, "Archived");
     let end = known.see(seen("a", "u", 7, archived), at(144));
@@ -154,7 +154,7 @@ fn what_is_deleted_has_failed_unless_its_verdict_is_known() {
             vec![(TaskState::Success, None, None)],
         ),
     ] {
-        let mut known = Known::default();
+        let mut known = Registry::default();
         known.see(seen("a", "u", 5, running()), at(143));
         let mut moves = known.see(seen("a", "u", 6, status), at(143));
         let last = last.map(|status| seen("a", "u", 7, status));
@@ -172,10 +172,10 @@ fn what_is_deleted_has_failed_unless_its_verdict_is_known() {
 
 #[test]
 fn how_long_a_deleted_task_ran_is_said() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(143));
     let moves = known.gone("u", None, at(160));
-    let [Move::Announce(_, end)] = &moves[..] else {
+    let [HistoryItem::Announce(_, end)] = &moves[..] else {
         panic!("{moves:?}")
     };
     assert_eq!(end.task_status.duration, 60_000);
@@ -183,7 +183,7 @@ fn how_long_a_deleted_task_ran_is_said() {
 
 #[test]
 fn a_list_takes_away_what_is_older_than_it_and_no_more() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("old", "o", 5, running()), at(0));
     known.acknowledge(seen("kept", "k", 9, json!({})), at(0));
     known.acknowledge(seen("young", "y", 11, json!({})), at(0));
@@ -226,7 +226,7 @@ fn a_list_takes_away_what_is_older_than_it_and_no_more() {
 
 #[test]
 fn what_cannot_be_read_is_not_gone() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     assert_eq!(known.listed(vec![("u".into(), None)], Some(10), at(0)), []);
     known.see_pod(ready("u", 1), at(0));
@@ -241,7 +241,7 @@ fn what_cannot_be_read_is_not_gone() {
 
 #[test]
 fn what_was_deleted_before_it_was_acknowledged_has_failed() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.listed(Vec::new(), Some(10), at(0));
     let moves = known.acknowledge(seen("a", "u", 9, json!({})), at(0));
     assert_eq!(said(&moves), runs());
@@ -250,7 +250,7 @@ fn what_was_deleted_before_it_was_acknowledged_has_failed() {
     assert_eq!(said(&known.gone("u", None, at(0))), fails(DELETED));
     assert!(!known.is_in_doubt());
     // The watch told all of it before.
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 9, json!({})), at(0));
     known.gone("u", None, at(0));
     assert_eq!(known.acknowledge(seen("a", "u", 9, json!({})), at(0)), []);
@@ -258,7 +258,7 @@ fn what_was_deleted_before_it_was_acknowledged_has_failed() {
 
 #[test]
 fn the_watchs_own_list_raises_doubt_about_what_it_lacks() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     known.list_begins();
     known.see(seen("a", "u", 5, running()), at(0));
@@ -270,7 +270,7 @@ fn the_watchs_own_list_raises_doubt_about_what_it_lacks() {
 
 #[test]
 fn a_task_is_taken_once() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     assert_eq!(known.before(FIRST, "a", at(0)), Before::New);
     // Seen is not kept: its payload may be missing, or it may be somebody else's.
     known.see(seen("a", "u", 5, json!({})), at(0));
@@ -297,7 +297,7 @@ fn a_task_is_taken_once() {
 
 #[test]
 fn a_task_that_is_shut_down_before_it_is_assigned_does_not_run() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     assert_eq!(known.order(FIRST, "a", at(0)), Order::Unknown);
     assert_eq!(known.before(FIRST, "a", at(3599)), Before::ShutDown);
     assert_eq!(known.before(Ordinal(1), "a", at(0)), Before::New);
@@ -319,7 +319,7 @@ fn a_task_that_is_shut_down_before_it_is_assigned_does_not_run() {
 
 #[test]
 fn a_shutdown_cancels_once_what_runs() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     let target = Target {
         name: "task-u".into(),
@@ -354,11 +354,11 @@ fn a_shutdown_cancels_once_what_runs() {
 
 #[test]
 fn only_ended_tasks_are_forgotten_and_then_for_good() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(seen("a", "u", 5, running()), at(0));
     assert_eq!(known.forget("a", at(0)), []);
     known.see(seen("a", "u", 6, succeeded()), at(0));
-    assert_eq!(known.forget("a", at(0)), [Move::Remove(FIRST, "a".into())]);
+    assert_eq!(known.forget("a", at(0)), [HistoryItem::Remove(FIRST, "a".into())]);
     assert_eq!(known.forget("a", at(0)), []);
     // Somebody else wrote to it in between.
     assert_eq!(known.see(seen("a", "u", 7, succeeded()), at(0)), []);
@@ -368,7 +368,7 @@ fn only_ended_tasks_are_forgotten_and_then_for_good() {
 
 #[test]
 fn what_another_process_found_forgotten_is_not_announced() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     let mut over = seen("a", "u", 5, succeeded());
     over.forgotten = true;
     assert_eq!(known.see(over, at(0)), []);
@@ -387,7 +387,7 @@ fn what_another_process_found_forgotten_is_not_announced() {
 
 #[test]
 fn a_second_task_of_the_same_id_is_not_listened_to() {
-    let clash = |name: &str| Move::Clash {
+    let clash = |name: &str| HistoryItem::Clash {
         id: "a".into(),
         name: name.into(),
     };
@@ -396,7 +396,7 @@ fn a_second_task_of_the_same_id_is_not_listened_to() {
         seen.created = Some(at(created));
         seen
     };
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.acknowledge(born("ours", 5, 10), at(20));
     assert_eq!(known.see(born("theirs", 6, 1), at(20)), [clash("task-theirs")]);
     assert_eq!(
@@ -411,7 +411,7 @@ fn a_second_task_of_the_same_id_is_not_listened_to() {
     known.gone("theirs", None, at(20));
     assert!(known.others.is_empty() && known.objects.is_empty());
     // After a restart nobody knows whose is whose: later ones are imitations.
-    let mut known = Known::default();
+    let mut known = Registry::default();
     let list = vec![
         ("late".to_owned(), Some(born("late", 8, 11))),
         ("ours".to_owned(), Some(born("ours", 5, 10))),
@@ -419,7 +419,7 @@ fn a_second_task_of_the_same_id_is_not_listened_to() {
     let moves = known.listed(list, Some(8), at(20));
     assert_eq!(moves.len(), 2);
     assert_eq!(known.target("a").map(|t| t.uid), Some("ours".to_owned()));
-    let mut known = Known::default();
+    let mut known = Registry::default();
     known.see(born("late", 8, 11), at(20));
     assert_eq!(known.see(born("ours", 9, 10), at(20)), [clash("task-late")]);
     assert_eq!(known.target("a").map(|t| t.uid), Some("ours".to_owned()));
@@ -430,7 +430,7 @@ fn a_second_task_of_the_same_id_is_not_listened_to() {
 
 #[test]
 fn the_log_of_a_task_that_runs_is_in_its_attempts_pod() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     assert_eq!(known.log(FIRST, "a"), Log::Elsewhere);
     known.see(seen("a", "u", 5, running()), at(0));
     assert_eq!(known.log(FIRST, "a"), Log::NotBegun);
@@ -453,7 +453,7 @@ fn the_log_of_a_task_that_runs_is_in_its_attempts_pod() {
 /// A watch that lags tells of an object that lost its label for a while; its verdict was seen since.
 #[test]
 fn an_old_word_of_its_end_takes_no_verdict_back() {
-    let mut known = Known::default();
+    let mut known = Registry::default();
     let old = || seen("a", "u", 1, running());
     let ended = with_log(failed(), false, "Collecting");
     known.see(old(), at(0));

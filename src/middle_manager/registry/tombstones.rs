@@ -10,13 +10,13 @@ const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Uids of the last minutes.
 #[derive(Debug, Default)]
-pub(crate) struct Departed {
+pub(crate) struct Tombstones {
     /// With the version of the word of it; the highest where somebody looked and found nothing.
     uids: HashMap<String, u64>,
     by_age: VecDeque<(Timestamp, String)>,
 }
 
-impl Departed {
+impl Tombstones {
     /// It is gone; the version that says so, where one does. Nothing newer comes of what is gone, only of what had lost
     /// its label and has it again.
     pub(crate) fn add(&mut self, uid: &str, version: Option<u64>, now: Timestamp) {
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn what_is_gone_is_remembered_for_a_while() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let mut departed = Departed::default();
+        let mut departed = Tombstones::default();
         departed.add("a", None, at(0));
         departed.add("b", Some(7), at(300));
         departed.add("a", Some(1), at(500));

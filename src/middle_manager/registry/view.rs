@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use super::announcement::{Progress, facts_of};
+use super::identity::Ordinal;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
     PeonTaskStatus,
@@ -16,7 +17,6 @@ use crate::api::{
 use crate::apiserver::decode::{self, Guarded, Readable};
 use crate::druid::properties::PEON_PORT;
 use crate::druid::worker::{TaskFacts, TaskLocation};
-use crate::middle_manager::http::backend::Ordinal;
 
 /// A PeonTask without its payload.
 #[derive(Debug, Clone, Serialize, Deserialize, Resource)]
@@ -101,7 +101,7 @@ pub struct Seen {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Its resource version. They are compared as numbers, which Kubernetes documents since 1.35 and has done for ever;
+    /// Its resource version. They are compared as numbers, which Kubernetes task_reader since 1.35 and has done for ever;
     /// `None` for one that is no number.
     pub version: Option<u64>,
     /// When it was created.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::middle_manager::assign::Binder;
+use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::Announce;
-use crate::middle_manager::registry::Known;
+use crate::middle_manager::registry::Registry;
 use crate::middle_manager::registry::reachability::Gate;
 
 /// How often it is looked for what is due.
@@ -24,63 +24,63 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// peontasks: get, list, patch.
 ///
 /// `/readyz` is asked for, too; a refusal is an answer as good as any.
-pub async fn run<L: Announce>(binder: Arc<Binder<L>>) {
+pub async fn run<L: Announce>(assigner: Arc<Assigner<L>>) {
     futures::join!(
-        say_what_is_due(&binder),
-        cancel(&binder),
-        probe_for_ever(&binder),
-        list_in_doubt(&binder),
-        verify_what_is_in_doubt(&binder),
+        say_what_is_due(&assigner),
+        cancel(&assigner),
+        probe_for_ever(&assigner),
+        list_in_doubt(&assigner),
+        verify_what_is_in_doubt(&assigner),
     );
 }
 
-async fn say_what_is_due<L: Announce>(binder: &Binder<L>) {
+async fn say_what_is_due<L: Announce>(assigner: &Assigner<L>) {
     loop {
         tokio::time::sleep(TICK).await;
-        binder.tasks().tell(Known::due);
+        assigner.tasks().tell(Registry::due);
         // A silence may have become too long, or a refusal old enough.
-        binder.tasks().gate(|_, _| ());
+        assigner.tasks().gate(|_, _| ());
     }
 }
 
-async fn cancel<L: Announce>(binder: &Binder<L>) {
+async fn cancel<L: Announce>(assigner: &Assigner<L>) {
     loop {
         tokio::time::sleep(CANCELS).await;
-        binder.cancel_all().await;
+        assigner.cancel_all().await;
     }
 }
 
-async fn probe_for_ever<L: Announce>(binder: &Binder<L>) {
+async fn probe_for_ever<L: Announce>(assigner: &Assigner<L>) {
     loop {
         tokio::time::sleep(PROBE).await;
-        probe(binder).await;
+        probe(assigner).await;
     }
 }
 
-async fn list_in_doubt<L: Announce>(binder: &Binder<L>) {
+async fn list_in_doubt<L: Announce>(assigner: &Assigner<L>) {
     loop {
-        binder.tasks().in_doubt().await;
-        while let Err(error) = binder.list().await {
+        assigner.tasks().in_doubt().await;
+        while let Err(error) = assigner.list().await {
             tracing::warn!(%error, "it is tried again");
             tokio::time::sleep(CANCELS).await;
         }
     }
 }
 
-async fn verify_what_is_in_doubt<L: Announce>(binder: &Binder<L>) {
+async fn verify_what_is_in_doubt<L: Announce>(assigner: &Assigner<L>) {
     loop {
-        binder.tasks().to_be_looked_at().await;
+        assigner.tasks().to_be_looked_at().await;
         // Each is held back by itself: what comes meanwhile is looked at without waiting for those that failed.
-        while binder.verify().await.is_err() {
+        while assigner.verify().await.is_err() {
             tokio::time::sleep(TICK).await;
         }
     }
 }
 
 /// Asks the API server whether it is there. What its watches did not tell meanwhile is asked for when it is back.
-async fn probe<L: Announce>(binder: &Binder<L>) {
-    let answers = answers(binder.client()).await;
-    let tasks = binder.tasks();
+async fn probe<L: Announce>(assigner: &Assigner<L>) {
+    let answers = answers(assigner.client()).await;
+    let tasks = assigner.tasks();
     if !answers {
         tasks.gate(|gate, _| gate.silent());
     } else if tasks.gate(Gate::answered) {

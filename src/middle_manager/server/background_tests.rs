@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 fn start(bench: &Bench) -> Running {
-    Running(tokio::spawn(run(bench.binder.clone())))
+    Running(tokio::spawn(run(bench.assigner.clone())))
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,7 +35,7 @@ async fn a_silent_api_server_disables_all_identities_until_it_answers() {
     let bench = Bench::new();
     let _running = start(&bench);
     pass(&bench, 10).await;
-    bench.binder.enable(FIRST, false).await.unwrap();
+    bench.assigner.enable(FIRST, false).await.unwrap();
     for fault in [Fault::Lost, Fault::Refused(500)] {
         bench.server.lock().outage = Some(fault);
         pass(&bench, 4).await;
@@ -57,7 +57,7 @@ async fn a_silent_api_server_disables_all_identities_until_it_answers() {
 #[tokio::test(start_paused = true)]
 async fn what_went_while_the_api_server_was_silent_is_found_when_it_is_back() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     let _running = start(&bench);
     bench.server.lock().outage = Some(Fault::Lost);
     pass(&bench, 12).await;
@@ -77,9 +77,9 @@ async fn what_went_while_the_api_server_was_silent_is_found_when_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn what_the_watchs_list_lacks_is_asked_for_until_there_is_an_answer() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
-    bench.binder.assign(FIRST, assigned("b")).await.unwrap();
-    let target = bench.binder.tasks().ask(|known, _| known.target("a")).unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("b")).await.unwrap();
+    let target = bench.assigner.tasks().ask(|known, _| known.target("a")).unwrap();
     bench.server.lock().api.remove(Kind::Task, &target.name);
     // The list of the watch is empty: `b` is younger than it, for all that anybody knows.
     bench
@@ -88,8 +88,8 @@ async fn what_the_watchs_list_lacks_is_asked_for_until_there_is_an_answer() {
         .faults
         .push_back(("GET", "peontasks", Fault::Refused(500)));
     let _running = start(&bench);
-    bench.binder.tasks().task_event(Event::Init);
-    bench.binder.tasks().task_event(Event::InitDone);
+    bench.assigner.tasks().task_event(Event::Init);
+    bench.assigner.tasks().task_event(Event::InitDone);
     pass(&bench, 12).await;
     assert_eq!(bench.lines[0].of("a").len(), 2);
     assert_eq!(bench.lines[0].of("b"), [(TaskState::Running, None)]);
@@ -98,7 +98,7 @@ async fn what_the_watchs_list_lacks_is_asked_for_until_there_is_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn an_end_is_said_when_its_log_does_not_come() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     let _running = start(&bench);
     bench.status(running());
     let mut status = with_log(succeeded(), false, "StoreFailed");
@@ -114,9 +114,9 @@ async fn an_end_is_said_when_its_log_does_not_come() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_could_not_be_cancelled_is_tried_again() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     bench.server.lock().outage = Some(Fault::Refused(503));
-    assert!(bench.binder.shutdown(FIRST, "a").await.is_err());
+    assert!(bench.assigner.shutdown(FIRST, "a").await.is_err());
     let _running = start(&bench);
     pass(&bench, 8).await;
     assert!(bench.server.lock().task()["spec"]["cancel"].is_null());

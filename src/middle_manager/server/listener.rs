@@ -162,7 +162,7 @@ impl Port {
     }
 
     /// Serves until `stop`; then takes no connection any more, ends those that are idle, and waits for the answers of the
-    /// others, but not longer than `grace`. Polls are held for minutes: [close](crate::middle_manager::sync::long_poll::Line::close) their line.
+    /// others, but not longer than `grace`. Polls are held for minutes: [close](crate::middle_manager::sync::long_poll::LongPoll::close) their line.
     pub async fn serve(self, routes: Router, stop: impl Future<Output = ()>, grace: Duration) {
         let ending = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -176,7 +176,7 @@ impl Port {
                 () = &mut stop => break,
             };
             while connections.try_join_next().is_some() {}
-            let Some(client) = clients.admit(client.ip()) else {
+            let Some(client) = clients.accept(client.ip()) else {
                 tracing::debug!(client = %client.ip(), "it has {PER_CLIENT} connections: one more is closed");
                 continue;
             };
@@ -228,7 +228,7 @@ struct Client {
 
 impl Clients {
     /// Counts one more; `None` where the client has as many as it may.
-    fn admit(&self, address: IpAddr) -> Option<Client> {
+    fn accept(&self, address: IpAddr) -> Option<Client> {
         let mut clients = self.0.lock();
         let count = clients.entry(address).or_default();
         if *count >= PER_CLIENT {

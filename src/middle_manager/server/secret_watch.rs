@@ -18,12 +18,12 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// What the folders held when the process began.
 #[derive(Debug, Clone)]
-pub struct Mounted {
+pub struct SecretWatch {
     folders: Vec<PathBuf>,
     content: [u8; 32],
 }
 
-impl Mounted {
+impl SecretWatch {
     /// The folders of all Secrets that a `VirtualMiddleManager` can name.
     #[must_use]
     pub fn now() -> Self {
@@ -116,7 +116,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         exchange(folder.path(), "1", "secret");
         symlink("..data/password", folder.path().join("password")).unwrap();
-        let mounted = Mounted::of(vec![folder.path().to_owned(), folder.path().join("absent")]);
+        let mounted = SecretWatch::of(vec![folder.path().to_owned(), folder.path().join("absent")]);
         assert!(mounted.differs(|| Ok(())).is_none());
         exchange(folder.path(), "2", "secret");
         assert!(mounted.differs(|| Ok(())).is_none(), "the same content again");
@@ -129,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
         fs::write(&file, "secret").unwrap();
-        let mounted = Mounted::of(vec![folder.path().to_owned()]);
+        let mounted = SecretWatch::of(vec![folder.path().to_owned()]);
         let check = || {
             let password = fs::read_to_string(&file)?;
             anyhow::ensure!(!password.is_empty(), "no password");
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_secret_that_was_not_there_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let mounted = Mounted::of(vec![folder.path().join("auth")]);
+        let mounted = SecretWatch::of(vec![folder.path().join("auth")]);
         fs::create_dir(folder.path().join("auth")).unwrap();
         assert!(mounted.differs(|| Ok(())).is_none());
         fs::write(folder.path().join("auth/username"), "druid").unwrap();

@@ -24,11 +24,11 @@ use crate::apiserver::error;
 use crate::metrics::Metrics;
 use crate::middle_manager::discovery::announce;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
-use crate::middle_manager::http::backend::Ordinal;
 use crate::middle_manager::overlord::Overlord;
 use crate::middle_manager::registry::drain;
+use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::submit::decide::submission::Policy;
-use crate::middle_manager::sync::long_poll::Line;
+use crate::middle_manager::sync::long_poll::LongPoll;
 use crate::middle_manager::sync::tasks::Tasks;
 
 /// Fields of the status that are the pod's carry this owner.
@@ -47,13 +47,13 @@ struct SeenObject {
 }
 
 /// How the identities stand.
-pub(crate) struct Standing {
+pub(crate) struct StatusWriter {
     api: Api<Guarded<VirtualMiddleManager>>,
     name: String,
     hosts: Vec<String>,
     object: Mutex<SeenObject>,
-    lines: Vec<Arc<Line>>,
-    tasks: Arc<Tasks<Arc<Line>>>,
+    lines: Vec<Arc<LongPoll>>,
+    tasks: Arc<Tasks<Arc<LongPoll>>>,
     overlord: Overlord,
     leader: Mutex<Option<String>>,
     policy: watch::Sender<Policy>,
@@ -62,14 +62,14 @@ pub(crate) struct Standing {
     metrics: Metrics,
 }
 
-impl Standing {
+impl StatusWriter {
     #[allow(clippy::too_many_arguments)] // What the process is made of.
     pub(crate) fn new(
         client: Client,
         options: &Options,
         manager: &VirtualMiddleManager,
-        lines: Vec<Arc<Line>>,
-        tasks: Arc<Tasks<Arc<Line>>>,
+        lines: Vec<Arc<LongPoll>>,
+        tasks: Arc<Tasks<Arc<LongPoll>>>,
         overlord: Overlord,
         policy: watch::Sender<Policy>,
         metrics: &Metrics,
@@ -187,7 +187,7 @@ impl Standing {
         }
     }
 
-    fn drain(&self, spec: &VirtualMiddleManagerSpec, identity: Ordinal, line: &Line) -> Option<Drain> {
+    fn drain(&self, spec: &VirtualMiddleManagerSpec, identity: Ordinal, line: &LongPoll) -> Option<Drain> {
         let free = self.tasks.used(identity) == 0;
         drain::state(identity.0, spec.identities, free, line.told_all())
     }
@@ -211,13 +211,13 @@ impl Standing {
     }
 
     fn facts(&self, spec: &VirtualMiddleManagerSpec, states: &States) -> Vec<Facts> {
-        let facts = |((ordinal, line), host): ((u16, &Arc<Line>), &String)| {
+        let facts = |((ordinal, line), host): ((u16, &Arc<LongPoll>), &String)| {
             let identity = Ordinal(ordinal);
             let state = states.get(&identity).cloned().unwrap_or_default();
             Facts {
                 address: mounted_config::worker(spec, host).address(),
                 // A younger process of the same identity serves it as well.
-                announced: state.standing != announce::Standing::Absent,
+                announced: state.presence != announce::Presence::Absent,
                 error: state.error,
                 disabled: self.tasks.is_disabled(identity),
                 used: self.tasks.used(identity),
@@ -247,7 +247,7 @@ impl Standing {
     async fn say(&self, states: &States) {
         // What a younger process sees, that says itself.
         let superseded =
-            |state: &AnnouncementState| matches!(state.standing, announce::Standing::Superseded { .. });
+            |state: &AnnouncementState| matches!(state.presence, announce::Presence::Superseded { .. });
         if states.values().any(superseded) {
             return;
         }
@@ -313,7 +313,7 @@ mod tests {
                     board.withdrawn(*identity);
                 }
                 for identity in now.keys() {
-                    board.stands(*identity, announce::Standing::Announced);
+                    board.set(*identity, announce::Presence::Announced);
                 }
                 held = now;
                 if wanted.changed().await.is_err() {
@@ -351,7 +351,7 @@ mod tests {
             log_format: LogFormat::Text,
             log: String::new(),
         };
-        let lines = vec![Arc::new(Line::new(1)), Arc::new(Line::new(2))];
+        let lines = vec![Arc::new(LongPoll::new(1)), Arc::new(LongPoll::new(2))];
         let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
         let settings = Settings {
             url,
@@ -361,7 +361,7 @@ mod tests {
         };
         let overlord = Overlord::new(&settings).unwrap();
         let (policy, _) = watch::channel(Policy::of(None));
-        let standing = Standing::new(
+        let standing = StatusWriter::new(
             client,
             &options,
             &manager,

@@ -22,11 +22,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::assign::Binder;
+use super::assign::Assigner;
 use super::assign::decide::provenance::{Document, Provenance};
-use super::assign::task_reader::{Documents, Unread};
+use super::assign::task_reader::{TaskReader, Unread};
 use super::http::backend::Announce;
-use super::overlord::{OverlordError, SubmitError};
+use super::overlord::SubmitError;
+use super::overlord::decide::refusal::OverlordError;
 use super::registry::view::TaskView;
 use super::sync::tasks::GuardedTask;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
@@ -52,9 +53,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks after the PeonTasks of one VirtualMiddleManager until they are assigned.
 pub struct Submitter<L, Q> {
-    binder: Arc<Binder<L>>,
+    assigner: Arc<Assigner<L>>,
     queue: Q,
-    documents: Documents,
+    task_reader: TaskReader,
     policy: watch::Receiver<Policy>,
     backlog: Mutex<Backlog>,
     /// Uids of those that are being looked after.
@@ -85,15 +86,15 @@ enum Outcome {
 }
 
 impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
-    /// Looks after those of the VirtualMiddleManager that `binder` binds for.
+    /// Looks after those of the VirtualMiddleManager that `assigner` binds for.
     #[must_use]
-    pub fn new(binder: Arc<Binder<L>>, queue: Q, policy: watch::Receiver<Policy>) -> Self {
-        let namespace = &binder.maker().namespace;
+    pub fn new(assigner: Arc<Assigner<L>>, queue: Q, policy: watch::Receiver<Policy>) -> Self {
+        let namespace = &assigner.maker().namespace;
         Self {
-            documents: Documents::new(binder.client().clone(), namespace),
+            task_reader: TaskReader::new(assigner.client().clone(), namespace),
             backlog: Mutex::default(),
             busy: Mutex::default(),
-            binder,
+            assigner,
             queue,
             policy,
         }
@@ -104,12 +105,12 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     /// # Access control
     /// peontasks: get, list, watch, patch. peontasks/status: patch. secrets, configmaps: get.
     pub async fn run(self, metrics: Metrics) {
-        let client = self.binder.client().clone();
+        let client = self.assigner.client().clone();
         futures::join!(self.watch(&client, &metrics), self.work(), self.poll());
     }
 
     async fn watch(&self, client: &Client, metrics: &Metrics) {
-        let maker = self.binder.maker();
+        let maker = self.assigner.maker();
         let config = decode::watching()
             .fields(&format!("spec.middleManagerRef.name={}", maker.middle_manager))
             .labels(&format!("!{LABEL_IDENTITY}"));
@@ -182,8 +183,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             return Vec::new();
         }
         let policy = self.policy.borrow().clone();
-        let now = self.binder.tasks().clock().instant();
-        let is_taken = |id: &str| self.binder.tasks().ask(|known, _| known.has(id));
+        let now = self.assigner.tasks().clock().instant();
+        let is_taken = |id: &str| self.assigner.tasks().ask(|known, _| known.has(id));
         let mut busy = self.busy.lock();
         let is_busy = |uid: &str| busy.contains(uid);
         let mut due = self.backlog.lock().due(now, &policy, is_taken, is_busy);
@@ -224,12 +225,12 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 Ok(Outcome::GoOn) => self.backlog.lock().done(&uid),
                 Ok(Outcome::Rest) => return self.backlog.lock().done(&uid),
                 Ok(Outcome::Later) => {
-                    let now = self.binder.tasks().clock().instant();
+                    let now = self.assigner.tasks().clock().instant();
                     return self.backlog.lock().failed(&uid, now);
                 }
                 Err(error) => {
                     tracing::warn!(task = applied.name, %error, "a submission is tried again");
-                    let now = self.binder.tasks().clock().instant();
+                    let now = self.assigner.tasks().clock().instant();
                     return self.backlog.lock().failed(&uid, now);
                 }
             }
@@ -238,7 +239,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 return;
             };
             let is_taken = next.task_id.as_ref();
-            let is_taken = is_taken.is_some_and(|id| self.binder.tasks().ask(|known, _| known.has(id)));
+            let is_taken = is_taken.is_some_and(|id| self.assigner.tasks().ask(|known, _| known.has(id)));
             match submission::step(&next, &policy, is_taken) {
                 Step::Rest => return,
                 step => (applied, due) = (next, Due::Step(step)),
@@ -248,7 +249,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     /// A PeonTask that the watch has no more has an identity, or is gone.
     async fn verify(&self, applied: &Applied) -> Result<Outcome, Failed> {
-        let found = self.documents.task(&applied.name, &applied.uid).await?;
+        let found = self.task_reader.task(&applied.name, &applied.uid).await?;
         let mut backlog = self.backlog.lock();
         match found.map(|task| Applied::of(&TaskView::from(task))) {
             None => {
@@ -289,10 +290,10 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     }
 
     async fn prepare(&self, applied: &Applied) -> Result<Outcome, Failed> {
-        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+        let Some(task) = self.task_reader.task(&applied.name, &applied.uid).await? else {
             return Ok(self.gone(applied));
         };
-        let document = match self.documents.of(&task).await {
+        let document = match self.task_reader.of(&task).await {
             Ok(document) => document,
             Err(Unread::Unfit(why)) => {
                 let refused = submission::next(None, SubmissionState::Refused, Some(&why));
@@ -327,10 +328,10 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let Some(current) = applied.submission.clone() else {
             return Ok(Outcome::Rest);
         };
-        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+        let Some(task) = self.task_reader.task(&applied.name, &applied.uid).await? else {
             return Ok(self.gone(applied));
         };
-        let document = match self.documents.of(&task).await {
+        let document = match self.task_reader.of(&task).await {
             Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
             read => read?,
         };
@@ -395,7 +396,13 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
         // Of one that was deleted nothing can be said.
         let is_deleted = self.backlog.lock().is_deleted(&applied.uid);
-        if is_deleted || self.documents.task(&applied.name, &applied.uid).await?.is_none() {
+        if is_deleted
+            || self
+                .task_reader
+                .task(&applied.name, &applied.uid)
+                .await?
+                .is_none()
+        {
             self.backlog.lock().forget(&applied.uid);
             return Ok(Outcome::Rest);
         }
@@ -408,12 +415,12 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     }
 
     async fn finish(&self, applied: &Applied) -> Result<Outcome, Failed> {
-        let Some(task) = self.documents.task(&applied.name, &applied.uid).await? else {
+        let Some(task) = self.task_reader.task(&applied.name, &applied.uid).await? else {
             self.backlog.lock().deleted(&applied.uid);
             // There is nothing more to finish.
             return Ok(Outcome::Rest);
         };
-        let finished = self.binder.finish(&task, &self.documents).await;
+        let finished = self.assigner.finish(&task, &self.task_reader).await;
         finished.map_err(|error| Failed::Write(error.to_string()))?;
         Ok(Outcome::Rest)
     }
@@ -424,7 +431,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let patch = submission::record(uid, version, applied.submission.as_ref(), next)
             .map_err(|e| Failed::Write(e.to_string()))?;
         let tasks: Api<PeonTask> =
-            Api::namespaced(self.binder.client().clone(), &self.binder.maker().namespace);
+            Api::namespaced(self.assigner.client().clone(), &self.assigner.maker().namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let answer = tokio::time::timeout(TIMEOUT, tasks.patch_status(&applied.name, &params, &patch)).await;
         match answer {
@@ -443,7 +450,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     fn provenance(&self, applied: &Applied, current: &Submission) -> Provenance {
         Provenance {
-            middle_manager: self.binder.maker().uid.clone(),
+            middle_manager: self.assigner.maker().uid.clone(),
             name: applied.name.clone(),
             uid: applied.uid.clone(),
             task_id: current.task_id.clone().unwrap_or_default(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::druid::worker::TaskStatus;
-use crate::middle_manager::overlord::{Overlord, OverlordError, SubmitError};
+use crate::middle_manager::overlord::decide::refusal::OverlordError;
+use crate::middle_manager::overlord::{Overlord, SubmitError};
 
 /// What an overlord is asked for submitted tasks.
 pub trait TaskQueue: Send + Sync + 'static {

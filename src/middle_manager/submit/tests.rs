@@ -176,7 +176,7 @@ async fn what_the_user_ends_is_ended_at_the_overlord() {
                     .backlog
                     .lock()
                     .due(
-                        world.bench.binder.tasks().clock().instant(),
+                        world.bench.assigner.tasks().clock().instant(),
                         &enabled(),
                         |_| false,
                         |_| false

@@ -16,9 +16,11 @@ use super::task_queue::TaskQueue;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{PeonTask, SubmissionState};
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
-use crate::middle_manager::http::backend::{Assigned, Backend};
+use crate::middle_manager::http::backend::Backend;
 use crate::middle_manager::model_api::{self, Bench, FIRST};
-use crate::middle_manager::overlord::{OverlordError, SubmitError};
+use crate::middle_manager::overlord::SubmitError;
+use crate::middle_manager::overlord::decide::refusal::OverlordError;
+use crate::middle_manager::registry::identity::Assigned;
 use crate::middle_manager::sync::tasks::GuardedTask;
 use crate::simulation::model_api::Kind;
 
@@ -180,14 +182,14 @@ impl TaskQueue for Overlord {
     }
 }
 
-pub(super) type Line = Arc<model_api::Line>;
+pub(super) type LongPoll = Arc<model_api::LongPoll>;
 
 /// A process before an API server and an overlord that outlive it.
 pub(super) struct World {
     pub(super) bench: Bench,
     pub(super) overlord: Overlord,
     pub(super) policy: watch::Sender<Policy>,
-    pub(super) submitter: Submitter<Line, Overlord>,
+    pub(super) submitter: Submitter<LongPoll, Overlord>,
     /// How much of the watch it was told.
     pub(super) told: usize,
     pub(super) users: usize,
@@ -200,7 +202,7 @@ impl World {
 
     pub(super) fn with(bench: Bench, overlord: Overlord, allowed: Policy, users: usize) -> Self {
         let (policy, policies) = watch::channel(allowed);
-        let submitter = Submitter::new(bench.binder.clone(), overlord.clone(), policies);
+        let submitter = Submitter::new(bench.assigner.clone(), overlord.clone(), policies);
         Self {
             bench,
             overlord,
@@ -287,7 +289,7 @@ impl World {
             id: id.to_owned(),
             json: payload,
         };
-        self.bench.binder.assign(FIRST, assigned).await.is_ok()
+        self.bench.assigner.assign(FIRST, assigned).await.is_ok()
     }
 
     pub(super) async fn settle(&mut self) {

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN};
 use crate::apiserver::error::chain;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::assign::Binder;
+use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::Announce;
 
 /// How long after its start the overlord is asked for the first time.
@@ -45,10 +45,10 @@ pub trait Overlord: Send + Sync + 'static {
 ///
 /// # Access control
 /// peontasks: patch.
-pub async fn run<L: Announce>(binder: Arc<Binder<L>>, overlord: impl Overlord) {
+pub async fn run<L: Announce>(assigner: Arc<Assigner<L>>, overlord: impl Overlord) {
     tokio::time::sleep(FIRST).await;
     loop {
-        let answered = round(&binder, &overlord).await;
+        let answered = round(&assigner, &overlord).await;
         tokio::time::sleep(jittered(if answered { PERIOD } else { AGAIN })).await;
     }
 }
@@ -63,8 +63,8 @@ fn jittered(period: Duration) -> Duration {
 
 /// Asks about all tasks whose end the overlord has received; says whether it answered each time. A question that is not
 /// answered keeps no other from being asked.
-pub(crate) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overlord) -> bool {
-    let delivered = delivered(binder);
+pub(crate) async fn round<L: Announce>(assigner: &Assigner<L>, overlord: &impl Overlord) -> bool {
+    let delivered = delivered(assigner);
     let mut answered = true;
     for ids in delivered.chunks(MOST) {
         let known = match overlord.task_status(ids).await {
@@ -82,14 +82,14 @@ pub(crate) async fn round<L: Announce>(binder: &Binder<L>, overlord: &impl Overl
             .iter()
             .filter(|id| known.get(*id) != Some(&TaskState::Running));
         futures::stream::iter(forgotten)
-            .for_each_concurrent(WRITES, |id| forget(binder, id))
+            .for_each_concurrent(WRITES, |id| forget(assigner, id))
             .await;
     }
     answered
 }
 
-fn delivered<L: Announce>(binder: &Binder<L>) -> Vec<String> {
-    let tasks = binder.tasks();
+fn delivered<L: Announce>(assigner: &Assigner<L>) -> Vec<String> {
+    let tasks = assigner.tasks();
     let of = |identity| {
         let line = tasks.line(identity);
         let ended = tasks.ask(|known, _| known.ended(identity));
@@ -101,12 +101,12 @@ fn delivered<L: Announce>(binder: &Binder<L>) -> Vec<String> {
 }
 
 /// The PeonTask first: should this process die in between, the next one does not begin anew.
-async fn forget<L: Announce>(binder: &Binder<L>, id: &str) {
-    let tasks = binder.tasks();
+async fn forget<L: Announce>(assigner: &Assigner<L>, id: &str) {
+    let tasks = assigner.tasks();
     let target = tasks.ask(|known, _| known.target(id));
     if let Some(target) = target.filter(|t| !t.forgotten) {
         let patch = json!({"metadata": {"uid": target.uid, "annotations": {ANNOTATION_OVERLORD: FORGOTTEN}}});
-        if let Err(error) = binder.patch(&target, patch).await {
+        if let Err(error) = assigner.patch(&target, patch).await {
             tracing::warn!(task_id = id, %error, "what the overlord has forgotten is asked about again");
             return;
         }

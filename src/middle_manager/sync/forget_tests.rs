@@ -2,9 +2,10 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::api::virtual_middle_manager::PayloadPlace;
-use crate::middle_manager::http::backend::{Backend, Ordinal};
+use crate::middle_manager::http::backend::Backend;
 use crate::middle_manager::made_up_objects::{failed, succeeded};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
+use crate::middle_manager::registry::identity::Ordinal;
 use crate::simulation::model_api::Kind;
 
 /// Answers with what it is given, and remembers what it was asked.
@@ -35,7 +36,7 @@ impl Overlord for Answers {
 /// A task that has ended, and whose end the overlord has received.
 async fn delivered() -> Bench {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     bench.status(succeeded());
     bench.watch();
     bench.lines[0].delivered.lock().insert("a".into());
@@ -57,15 +58,15 @@ async fn what_the_overlord_does_not_call_running_is_removed_and_marked() {
             known,
             ..Answers::default()
         };
-        round(&bench.binder, &overlord).await;
+        round(&bench.assigner, &overlord).await;
         assert_eq!(*bench.lines[0].removed.lock(), ["a"]);
         assert_eq!(mark(&bench), "forgotten");
         // It stays so, for this process and the next.
         bench.watch();
-        round(&bench.binder, &overlord).await;
+        round(&bench.assigner, &overlord).await;
         assert_eq!(overlord.asked.lock().len(), 1, "there is nothing to ask any more");
         let next = Bench::of(bench.server.clone(), PayloadPlace::Secret);
-        next.binder.refresh(FIRST).await.unwrap();
+        next.assigner.refresh(FIRST).await.unwrap();
         assert!(next.lines[0].said.lock().is_empty());
     }
 }
@@ -74,11 +75,11 @@ async fn what_the_overlord_does_not_call_running_is_removed_and_marked() {
 async fn nothing_is_removed_before_its_end_was_delivered() {
     let bench = delivered().await;
     bench.lines[0].delivered.lock().clear();
-    bench.binder.assign(Ordinal(1), assigned("b")).await.unwrap();
+    bench.assigner.assign(Ordinal(1), assigned("b")).await.unwrap();
     // The line may have delivered that it runs.
     bench.lines[1].delivered.lock().insert("b".into());
     let overlord = Answers::default();
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert!(overlord.asked.lock().is_empty());
 }
 
@@ -89,7 +90,7 @@ async fn what_the_overlord_calls_running_is_kept() {
         known: BTreeMap::from([("a".to_owned(), TaskState::Running)]),
         ..Answers::default()
     };
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert!(bench.lines[0].removed.lock().is_empty());
     assert!(mark(&bench).is_null());
 }
@@ -101,13 +102,13 @@ async fn an_overlord_that_does_not_answer_forgets_nothing_and_one_without_the_qu
         down: true,
         ..Answers::default()
     };
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert!(bench.lines[0].removed.lock().is_empty());
     let overlord = Answers {
         no_such_question: true,
         ..Answers::default()
     };
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert_eq!(*bench.lines[0].removed.lock(), ["a"]);
 }
 
@@ -120,9 +121,9 @@ async fn a_task_that_cannot_be_marked_is_asked_about_again() {
         .lock()
         .faults
         .push_back(("PATCH", "", Fault::Refused(503)));
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert!(bench.lines[0].removed.lock().is_empty());
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     assert_eq!(*bench.lines[0].removed.lock(), ["a"]);
 }
 
@@ -135,13 +136,13 @@ async fn a_task_whose_object_is_gone_is_forgotten_without_it() {
         .to_owned();
     bench.server.lock().api.remove(Kind::Task, &name);
     // One that never had any.
-    let odd = crate::middle_manager::http::backend::Assigned {
+    let odd = crate::middle_manager::registry::identity::Assigned {
         id: "odd".into(),
         json: "{}".into(),
     };
-    bench.binder.assign(FIRST, odd).await.unwrap();
+    bench.assigner.assign(FIRST, odd).await.unwrap();
     bench.lines[0].delivered.lock().insert("odd".into());
-    round(&bench.binder, &Answers::default()).await;
+    round(&bench.assigner, &Answers::default()).await;
     let mut removed = bench.lines[0].removed.lock().clone();
     removed.sort();
     assert_eq!(removed, ["a", "odd"]);
@@ -153,7 +154,7 @@ async fn many_are_asked_about_in_several_questions() {
     let bench = Bench::new();
     for n in 0..=MOST {
         let id = format!("{n}");
-        bench.binder.tasks().tell(|known, now| {
+        bench.assigner.tasks().tell(|known, now| {
             known.fail(
                 FIRST,
                 &crate::middle_manager::made_up_objects::indexing(&id),
@@ -164,7 +165,7 @@ async fn many_are_asked_about_in_several_questions() {
         bench.lines[0].delivered.lock().insert(id);
     }
     let overlord = Answers::default();
-    round(&bench.binder, &overlord).await;
+    round(&bench.assigner, &overlord).await;
     let asked: Vec<_> = overlord.asked.lock().iter().map(Vec::len).collect();
     assert_eq!(asked, [MOST, 1]);
     assert_eq!(bench.lines[0].removed.lock().len(), MOST + 1);
@@ -173,7 +174,7 @@ async fn many_are_asked_about_in_several_questions() {
 #[tokio::test(start_paused = true)]
 async fn the_overlord_is_asked_after_a_minute_and_then_about_every_five() {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     bench.status(failed());
     bench.watch();
     bench.lines[0].delivered.lock().insert("a".into());
@@ -182,7 +183,7 @@ async fn the_overlord_is_asked_after_a_minute_and_then_about_every_five() {
         ..Answers::default()
     });
     let began = tokio::time::Instant::now();
-    let asking = tokio::spawn(run(bench.binder.clone(), Shared(overlord.clone())));
+    let asking = tokio::spawn(run(bench.assigner.clone(), Shared(overlord.clone())));
     let mut times = Vec::new();
     while times.len() < 3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -203,12 +204,12 @@ async fn the_overlord_is_asked_after_a_minute_and_then_about_every_five() {
 async fn a_line_tells_the_whole_life_of_a_task() {
     use crate::clock::Clock;
     use crate::druid::worker::{Change, Counter};
-    use crate::middle_manager::model_api::binder;
-    use crate::middle_manager::sync::long_poll::Line;
+    use crate::middle_manager::model_api::assigner;
+    use crate::middle_manager::sync::long_poll::LongPoll;
 
-    let line = Arc::new(Line::new(77));
+    let line = Arc::new(LongPoll::new(77));
     let bench = Bench::new();
-    let binder = binder(
+    let assigner = assigner(
         &bench.server,
         PayloadPlace::Inline,
         vec![line.clone()],
@@ -219,10 +220,10 @@ async fn a_line_tells_the_whole_life_of_a_task() {
         (answer.counter.unwrap(), answer.requests.unwrap())
     };
     let everything = Counter { counter: -1, hash: 0 };
-    binder.refresh(FIRST).await.unwrap();
+    assigner.refresh(FIRST).await.unwrap();
     let (first, changes) = poll(everything).await;
     assert_eq!(changes, [Change::Metadata { disabled: false }]);
-    binder.assign(FIRST, assigned("a")).await.unwrap();
+    assigner.assign(FIRST, assigned("a")).await.unwrap();
     let (second, changes) = poll(first).await;
     let states = |changes: &[Change]| -> Vec<TaskState> {
         let state = |change: &Change| match change {
@@ -234,18 +235,18 @@ async fn a_line_tells_the_whole_life_of_a_task() {
     assert_eq!(states(&changes), [TaskState::Running]);
     let overlord = Answers::default();
     bench.status(succeeded());
-    binder.list().await.unwrap();
-    round(&binder, &overlord).await;
+    assigner.list().await.unwrap();
+    round(&assigner, &overlord).await;
     let (third, changes) = poll(second).await;
     assert_eq!(states(&changes), [TaskState::Success]);
-    round(&binder, &overlord).await;
+    round(&assigner, &overlord).await;
     assert!(
         overlord.asked.lock().is_empty(),
         "nobody has shown to know the end yet"
     );
     let (_, changes) = poll(third).await;
     assert_eq!(changes, []);
-    round(&binder, &overlord).await;
+    round(&assigner, &overlord).await;
     let (_, changes) = poll(third).await;
     assert_eq!(changes, [Change::TaskRemoval { task_id: "a".into() }]);
     let (_, changes) = poll(everything).await;

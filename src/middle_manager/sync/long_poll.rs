@@ -1,4 +1,4 @@
-//! The line between one identity and whoever polls it: a [`History`] that several may change and poll at once.
+//! The line between one identity and whoever polls it: a [`ChangeHistory`] that several may change and poll at once.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::druid::worker::{Answer, Counter, TaskAnnouncement};
-use crate::middle_manager::registry::change_history::{History, Reply};
+use crate::middle_manager::registry::change_history::{ChangeHistory, Reply};
 
 /// So many polls are held at the same time; the oldest is answered for one more. An overlord has one open, and two
 /// overlords overlap when the leader changes.
@@ -27,16 +27,16 @@ pub struct Polled {
     pub ago: Duration,
 }
 
-/// A [`History`] with the polls that wait for more of it.
+/// A [`ChangeHistory`] with the polls that wait for more of it.
 #[derive(Debug)]
-pub struct Line {
+pub struct LongPoll {
     state: Mutex<State>,
     confirmed: watch::Sender<i64>,
 }
 
 #[derive(Debug)]
 struct State {
-    history: History,
+    history: ChangeHistory,
     /// The polls that are held, the oldest first. Each waits for its sender to be dropped.
     held: VecDeque<(u64, oneshot::Sender<Infallible>)>,
     next: u64,
@@ -44,12 +44,12 @@ struct State {
     closed: bool,
 }
 
-impl Line {
+impl LongPoll {
     /// The line of a process that starts. `hash` is one that no earlier process of this identity had: a random number,
     /// or the time.
     #[must_use]
     pub fn new(hash: i64) -> Self {
-        let history = History::new(hash);
+        let history = ChangeHistory::new(hash);
         Self {
             confirmed: watch::Sender::new(history.confirmed()),
             state: Mutex::new(State {
@@ -77,7 +77,7 @@ impl Line {
         self.change(|history| history.disable(disabled))
     }
 
-    fn change(&self, change: impl FnOnce(&mut History) -> bool) -> bool {
+    fn change(&self, change: impl FnOnce(&mut ChangeHistory) -> bool) -> bool {
         let mut state = self.state.lock();
         let news = change(&mut state.history);
         if news {
@@ -211,7 +211,7 @@ impl Line {
 
 /// The place of a poll among those that are held.
 struct Held<'a> {
-    line: &'a Line,
+    line: &'a LongPoll,
     number: u64,
 }
 

@@ -38,7 +38,7 @@ async fn held(poll: impl Future) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_is_held_until_there_is_news_or_its_time_is_over() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     let since = tokio::time::Instant::now();
     assert_eq!(line.poll(at(0), LONG).await, empty(0));
     assert_eq!(since.elapsed(), LONG);
@@ -56,7 +56,7 @@ async fn a_poll_is_held_until_there_is_news_or_its_time_is_over() {
 
 #[tokio::test]
 async fn what_is_no_news_wakes_nobody() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     line.announce(running("a"));
     let mut poll = pin!(line.poll(at(1), LONG));
     assert!(poll!(&mut poll).is_pending());
@@ -71,7 +71,7 @@ async fn what_is_no_news_wakes_nobody() {
 
 #[tokio::test]
 async fn a_poll_that_is_dropped_leaves_nothing() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     for _ in 0..3 * HELD {
         assert!(held(line.poll(at(0), LONG)).await);
     }
@@ -82,7 +82,7 @@ async fn a_poll_that_is_dropped_leaves_nothing() {
 
 #[tokio::test]
 async fn the_oldest_poll_makes_room_for_one_more() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     let mut polls: Vec<_> = (0..=HELD).map(|_| Box::pin(line.poll(at(0), LONG))).collect();
     for poll in &mut polls {
         assert!(poll!(poll).is_pending());
@@ -96,7 +96,7 @@ async fn the_oldest_poll_makes_room_for_one_more() {
 
 #[tokio::test]
 async fn a_line_that_is_closed_holds_nobody() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     let mut poll = pin!(line.poll(at(0), LONG));
     assert!(poll!(&mut poll).is_pending());
     line.close();
@@ -108,7 +108,7 @@ async fn a_line_that_is_closed_holds_nobody() {
 
 #[tokio::test]
 async fn who_waits_for_delivery_is_told() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     line.announce(running("a"));
     line.announce(TaskAnnouncement::ended(
         facts("b"),
@@ -133,7 +133,7 @@ async fn who_waits_for_delivery_is_told() {
 
 #[tokio::test]
 async fn a_line_knows_when_it_was_polled() {
-    let line = Line::new(HASH);
+    let line = LongPoll::new(HASH);
     assert!(line.last_poll().is_none());
     let before = Timestamp::now();
     line.poll(at(-1), LONG).await;
@@ -147,7 +147,7 @@ async fn a_line_knows_when_it_was_polled() {
 async fn nobody_misses_anything() {
     const CHANGERS: usize = 4;
     const EACH: usize = 200;
-    let line = Arc::new(Line::new(HASH));
+    let line = Arc::new(LongPoll::new(HASH));
     let total = i64::try_from(CHANGERS * EACH).unwrap();
     let followers: Vec<_> = (0..8)
         .map(|_| {

@@ -18,9 +18,10 @@ use crate::apiserver::decode::{self, Guarded, Readable};
 use crate::clock::Clock;
 use crate::druid::worker::TaskState;
 use crate::metrics::Metrics;
-use crate::middle_manager::http::backend::{Announce, Ordinal, Unavailable};
-use crate::middle_manager::registry::Known;
-use crate::middle_manager::registry::history_items::Move;
+use crate::middle_manager::http::backend::{Announce, Unavailable};
+use crate::middle_manager::registry::Registry;
+use crate::middle_manager::registry::history_items::HistoryItem;
+use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::registry::reachability::Gate;
 use crate::middle_manager::registry::view::{PodSeen, PodView, Seen, TaskView};
 
@@ -36,7 +37,7 @@ pub type GuardedPod = Guarded<PodView>;
 pub struct Tasks<L> {
     /// By ordinal.
     lines: Vec<L>,
-    known: Mutex<Known>,
+    known: Mutex<Registry>,
     gate: Mutex<Doors>,
     clock: Clock,
     /// Whether the pods were listed once.
@@ -135,7 +136,7 @@ impl<L: Announce> Tasks<L> {
     }
 
     /// Hears news, and says what follows from it. Whoever has older news says nothing in between.
-    pub(crate) fn tell(&self, news: impl FnOnce(&mut Known, Timestamp) -> Vec<Move>) {
+    pub(crate) fn tell(&self, news: impl FnOnce(&mut Registry, Timestamp) -> Vec<HistoryItem>) {
         let mut known = self.known.lock();
         let moves = news(&mut known, self.clock.wall());
         if known.is_in_doubt() {
@@ -143,7 +144,7 @@ impl<L: Announce> Tasks<L> {
         }
         for next in moves {
             match next {
-                Move::Announce(identity, announcement) => {
+                HistoryItem::Announce(identity, announcement) => {
                     tracing::info!(
                         identity = identity.0,
                         task_id = announcement.id,
@@ -155,12 +156,12 @@ impl<L: Announce> Tasks<L> {
                         line.announce(*announcement);
                     }
                 }
-                Move::Remove(identity, id) => {
+                HistoryItem::Remove(identity, id) => {
                     if let Some(line) = self.line(identity) {
                         line.remove(&id);
                     }
                 }
-                Move::Clash { id, name } => tracing::warn!(
+                HistoryItem::Clash { id, name } => tracing::warn!(
                     task = name,
                     task_id = id,
                     "a second PeonTask has the id of a task: it is not listened to"
@@ -170,7 +171,7 @@ impl<L: Announce> Tasks<L> {
     }
 
     /// Asks the book.
-    pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut Known, Timestamp) -> T) -> T {
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut Registry, Timestamp) -> T) -> T {
         question(&mut self.known.lock(), self.clock.wall())
     }
 

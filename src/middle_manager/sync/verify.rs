@@ -12,9 +12,9 @@ use kube::ResourceExt;
 use crate::api::LABEL_MIDDLE_MANAGER;
 use crate::apiserver::decode::Guarded;
 use crate::apiserver::error::chain;
-use crate::middle_manager::assign::Binder;
+use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::{Announce, Unavailable};
-use crate::middle_manager::registry::history_items::Doubt;
+use crate::middle_manager::registry::history_items::Suspect;
 use crate::middle_manager::registry::view::{Seen, TaskView};
 
 /// No answer within this time is a failure.
@@ -27,7 +27,7 @@ const LOOKS: usize = 8;
 #[error("{0} PeonTasks are still to be looked at")]
 pub(crate) struct StillInDoubt(usize);
 
-impl<L: Announce> Binder<L> {
+impl<L: Announce> Assigner<L> {
     /// Looks at everything that is in doubt, past all caches. One that fails is held back by itself, for up to a minute, and
     /// keeps no other from being looked at.
     ///
@@ -65,8 +65,8 @@ impl<L: Announce> Binder<L> {
         }
     }
 
-    async fn look_at(&self, doubt: &Doubt) -> Result<(), Unavailable> {
-        let Doubt { target, facts, .. } = doubt;
+    async fn look_at(&self, doubt: &Suspect) -> Result<(), Unavailable> {
+        let Suspect { target, facts, .. } = doubt;
         let said = |why: String| Unavailable(format!("PeonTask {}: {why}", target.name));
         let get = tokio::time::timeout(TIMEOUT, self.api().get_opt(&target.name)).await;
         let found = match get {
@@ -100,7 +100,7 @@ impl<L: Announce> Binder<L> {
         Ok(())
     }
 
-    fn is_marked(&self, found: &Guarded<TaskView>, doubt: &Doubt) -> bool {
+    fn is_marked(&self, found: &Guarded<TaskView>, doubt: &Suspect) -> bool {
         let marks = self.maker().marks();
         let ours = marks.get(LABEL_MIDDLE_MANAGER);
         found.labels().get(LABEL_MIDDLE_MANAGER) == ours

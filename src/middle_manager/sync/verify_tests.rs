@@ -19,7 +19,7 @@ fn failed() -> (TaskState, Option<String>) {
 
 async fn one() -> (Bench, String) {
     let bench = Bench::new();
-    bench.binder.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.assign(FIRST, assigned("a")).await.unwrap();
     let name = bench.server.lock().task()["metadata"]["name"]
         .as_str()
         .unwrap()
@@ -34,7 +34,7 @@ fn change(bench: &Bench, name: &str, change: impl FnOnce(&mut Value)) {
     let after = bench.server.lock().task();
     let is_selected = after["metadata"]["labels"]["peon.dev/middle-manager"] == "vmm";
     let read = |task: Value| serde_json::from_value::<Guarded<TaskView>>(task).unwrap();
-    bench.binder.tasks().task_event(if is_selected {
+    bench.assigner.tasks().task_event(if is_selected {
         Event::Apply(read(after))
     } else {
         Event::Delete(read(before))
@@ -56,12 +56,15 @@ async fn a_label_that_is_taken_away_is_put_back_and_the_task_runs_on() {
         let before = bench.server.lock().task()["metadata"].clone();
         change(&bench, &name, |task| remove(task, kind, key));
         assert_eq!(bench.lines[0].of("a"), [RUNS], "{key}");
-        bench.binder.verify().await.unwrap();
+        bench.assigner.verify().await.unwrap();
         let after = bench.server.lock().task()["metadata"].clone();
         assert_eq!(after["labels"], before["labels"], "{key}");
         assert_eq!(after["annotations"], before["annotations"], "{key}");
         assert_eq!(bench.lines[0].of("a"), [RUNS], "{key}");
-        assert!(!bench.binder.tasks().ask(|known, _| known.is_in_doubt()), "{key}");
+        assert!(
+            !bench.assigner.tasks().ask(|known, _| known.is_in_doubt()),
+            "{key}"
+        );
     }
 }
 
@@ -71,7 +74,7 @@ async fn a_task_stays_where_it_was_assigned() {
     change(&bench, &name, |task| {
         task["metadata"]["labels"]["peon.dev/identity"] = json!("1");
     });
-    bench.binder.verify().await.unwrap();
+    bench.assigner.verify().await.unwrap();
     let after = bench.server.lock().task();
     assert_eq!(after["metadata"]["labels"]["peon.dev/identity"], "0");
     assert_eq!(bench.lines[0].of("a"), [RUNS]);
@@ -85,11 +88,11 @@ async fn what_is_gone_fails_when_that_was_seen() {
     bench.watch();
     assert_eq!(bench.lines[0].of("a"), [RUNS]);
     bench.server.lock().outage = Some(Fault::Refused(503));
-    assert!(bench.binder.verify().await.is_err());
+    assert!(bench.assigner.verify().await.is_err());
     assert_eq!(bench.lines[0].of("a"), [RUNS], "nobody knows");
     bench.server.lock().outage = None;
     bench.seconds.fetch_add(2, Ordering::Relaxed);
-    bench.binder.verify().await.unwrap();
+    bench.assigner.verify().await.unwrap();
     assert_eq!(bench.lines[0].of("a"), [RUNS, failed()]);
     assert_eq!(bench.server.lock().count("GET /apis/peon.dev"), 2);
 }
@@ -99,8 +102,8 @@ async fn one_whose_patch_is_refused_keeps_no_other_from_being_looked_at() {
     let bench = Bench::new();
     let mut names = Vec::new();
     for id in ["a", "b", "c"] {
-        bench.binder.assign(FIRST, assigned(id)).await.unwrap();
-        let target = bench.binder.tasks().ask(|known, _| known.target(id)).unwrap();
+        bench.assigner.assign(FIRST, assigned(id)).await.unwrap();
+        let target = bench.assigner.tasks().ask(|known, _| known.target(id)).unwrap();
         names.push(target.name);
     }
     // Whichever comes first: a webhook refuses one of them, and it alone, for ever.
@@ -118,7 +121,7 @@ async fn one_whose_patch_is_refused_keeps_no_other_from_being_looked_at() {
             .clone_from(&Some(("PATCH", names[refused].clone())));
         bench.watch();
         bench.seconds.fetch_add(120, Ordering::Relaxed);
-        assert!(bench.binder.verify().await.is_err(), "one is left");
+        assert!(bench.assigner.verify().await.is_err(), "one is left");
         for (at, name) in names.iter().enumerate() {
             let server = bench.server.lock();
             let task = server.api.get(Kind::Task, name).unwrap();
@@ -127,11 +130,11 @@ async fn one_whose_patch_is_refused_keeps_no_other_from_being_looked_at() {
         }
         // It is held back, and the API server is not asked again at once.
         let asked = bench.server.lock().requests.len();
-        assert!(bench.binder.verify().await.is_err());
+        assert!(bench.assigner.verify().await.is_err());
         assert_eq!(bench.server.lock().requests.len(), asked);
         bench.server.lock().refused = None;
         bench.seconds.fetch_add(120, Ordering::Relaxed);
-        bench.binder.verify().await.unwrap();
+        bench.assigner.verify().await.unwrap();
     }
     for id in ["a", "b", "c"] {
         assert_eq!(bench.lines[0].of(id), [RUNS]);
@@ -149,9 +152,9 @@ async fn another_of_the_same_name_is_not_the_one() {
         bench.server.clone(),
         crate::api::virtual_middle_manager::PayloadPlace::Secret,
     );
-    other.binder.assign(FIRST, assigned("a")).await.unwrap();
-    bench.binder.list().await.unwrap();
-    bench.binder.verify().await.unwrap();
+    other.assigner.assign(FIRST, assigned("a")).await.unwrap();
+    bench.assigner.list().await.unwrap();
+    bench.assigner.verify().await.unwrap();
     assert_eq!(bench.lines[0].of("a"), [RUNS, failed()]);
 }
 
@@ -165,16 +168,16 @@ async fn one_that_nobody_knew_is_looked_for_too() {
     );
     let task = bench.server.lock().task();
     let read = || serde_json::from_value::<Guarded<TaskView>>(task.clone()).unwrap();
-    next.binder.tasks().task_event(Event::Delete(read()));
+    next.assigner.tasks().task_event(Event::Delete(read()));
     let seen = Seen::guarded(&read()).unwrap();
-    next.binder
+    next.assigner
         .tasks()
         .tell(|known, now| known.acknowledge(seen, now));
-    assert!(next.binder.tasks().ask(|known, _| known.is_in_doubt()));
-    next.binder.verify().await.unwrap();
+    assert!(next.assigner.tasks().ask(|known, _| known.is_in_doubt()));
+    next.assigner.verify().await.unwrap();
     assert_eq!(next.lines[0].of("a"), [RUNS]);
     bench.server.lock().api.remove(Kind::Task, &name);
     next.watch();
-    next.binder.verify().await.unwrap();
+    next.assigner.verify().await.unwrap();
     assert_eq!(next.lines[0].of("a"), [RUNS, failed()]);
 }

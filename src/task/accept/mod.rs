@@ -35,7 +35,7 @@ use settings::{InvalidSetting, Levels, Settings, Source};
 
 /// A task that can be run.
 #[derive(Debug, Clone)]
-pub struct Admitted<'a> {
+pub struct Accepted<'a> {
     /// Its payload.
     pub payload: Arc<Payload>,
     /// Its settings, at the memory step of the current attempt.
@@ -85,7 +85,7 @@ impl Refused {
     }
 }
 
-impl Admitted<'_> {
+impl Accepted<'_> {
     /// Attempt `number` of the task.
     #[must_use]
     pub fn attempt<'b>(&'b self, number: u32, names: &'b Names) -> Attempt<'b> {
@@ -230,7 +230,7 @@ fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Re
 ///
 /// # Errors
 /// The first reason why it cannot run.
-pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
+pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     let task = &*snapshot.task;
     let payload = payload(snapshot)?;
     if let Some(name) = task.middle_manager()
@@ -295,7 +295,7 @@ pub fn admit(snapshot: &Snapshot) -> Result<Admitted<'_>, Refused> {
     let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
     let effective = effective(task, &payload, template, sizing.heap)?;
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
-    Ok(Admitted {
+    Ok(Accepted {
         payload,
         settings,
         retry,
@@ -425,7 +425,7 @@ mod tests {
             json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "4Gi"}}}),
             json!({"overrides": {"maxMemory": "2Gi"}}),
         );
-        let refused = admit(&snapshot).unwrap_err();
+        let refused = accept(&snapshot).unwrap_err();
         assert_eq!(refused.reason, accepted::LIMIT_EXCEEDED);
         assert!(!refused.is_final());
         assert!(
@@ -440,10 +440,10 @@ mod tests {
         let mut task = task(json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "1Gi"}}}));
         task.status.get_or_insert_default().memory_step = Some(1);
         let snapshot = snapshot(task);
-        let admitted = admit(&snapshot).unwrap();
-        assert_eq!(admitted.settings.memory.0, "1536Mi");
-        assert!(admitted.can_climb(1));
-        assert!(!admitted.can_climb(20));
+        let accepted = accept(&snapshot).unwrap();
+        assert_eq!(accepted.settings.memory.0, "1536Mi");
+        assert!(accepted.can_climb(1));
+        assert!(!accepted.can_climb(20));
     }
 
     #[test]
@@ -451,13 +451,13 @@ mod tests {
         let bytes =
             || json!({"sizing": {"ingestionMemory": "Bytes"}, "resources": {"limits": {"memory": "1Gi"}}});
         let given = |snapshot: &Snapshot| {
-            let admitted = admit(snapshot).unwrap();
-            let names = admitted.names();
-            let json = admitted.attempt(1, &names).config_map().data.unwrap()["task.json"].clone();
+            let accepted = accept(snapshot).unwrap();
+            let names = accepted.names();
+            let json = accepted.attempt(1, &names).config_map().data.unwrap()["task.json"].clone();
             (
                 json,
-                admitted.payload.clone(),
-                admitted.effective_hash().map(str::to_owned),
+                accepted.payload.clone(),
+                accepted.effective_hash().map(str::to_owned),
             )
         };
         let (json, payload, hash) = given(&with(index(json!({"maxRowsInMemory": 5})), bytes()));
@@ -484,7 +484,7 @@ mod tests {
         let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});
         task.spec.task_from = serde_json::from_value(chunks).unwrap();
         snapshot.task = Arc::new(task);
-        let refused = admit(&snapshot).unwrap_err();
+        let refused = accept(&snapshot).unwrap_err();
         assert_eq!(refused.reason, accepted::INVALID_TEMPLATE);
         assert!(refused.message.contains("taskFrom"), "{}", refused.message);
     }

@@ -20,22 +20,22 @@ use crate::api::{PeonTask, Phase};
 use crate::logs::follower::{Followers, LastWord};
 use retention::Retention;
 use slots::{Slots, Who};
-use subtask_memory::Rungs;
+use subtask_memory::SubtaskMemory;
 
 /// The indexes.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct TaskAggregates {
     /// Who of a template's tasks may have a pod.
     pub slots: Slots,
     /// Finished tasks, oldest first.
     pub retention: Retention,
     /// How much memory subtasks took.
-    pub rungs: Rungs,
+    pub subtask_memory: SubtaskMemory,
     /// Who reads logs, where logs are archived.
     pub logs: OnceLock<Followers>,
 }
 
-impl Ledger {
+impl TaskAggregates {
     /// Takes down what a task is now. Names the tasks that may go on because of it.
     pub fn observe(&self, task: &PeonTask) -> Vec<Who> {
         let (Some(uid), Some(namespace)) = (task.uid(), task.namespace()) else {
@@ -58,7 +58,8 @@ impl Ledger {
                 )
             {
                 let failed = status.memory_step.unwrap_or_default();
-                self.rungs.learned(&namespace, key, failed.saturating_add(1));
+                self.subtask_memory
+                    .learned(&namespace, key, failed.saturating_add(1));
             }
             return self.slots.forget(&uid);
         }
@@ -135,42 +136,45 @@ mod tests {
         }))
     }
 
-    fn take(ledger: &Ledger, uid: &str) -> Slot {
-        ledger.slots.take("ns", "t", 1, uid, at(1), uid)
+    fn take(aggregates: &TaskAggregates, uid: &str) -> Slot {
+        aggregates.slots.take("ns", "t", 1, uid, at(1), uid)
     }
 
     #[test]
     fn a_task_with_a_pod_holds_its_place_until_it_is_finished_suspended_or_gone() {
         let started = with(json!({"phase": "Starting", "podUid": "p", "template": "t"}));
-        let endings: [fn(&Ledger) -> Vec<Who>; 3] = [
+        let endings: [fn(&TaskAggregates) -> Vec<Who>; 3] = [
             |l| l.observe(&failed("TaskFailed")),
             |l| l.observe(&with(json!({"phase": "Suspended", "template": "t"}))),
             |l| l.gone(TASK_UID),
         ];
         for ending in endings {
-            let ledger = Ledger::default();
-            assert_eq!(ledger.observe(&started), []);
-            assert!(matches!(take(&ledger, "other"), Slot::Wait { running: 1, .. }));
-            assert_eq!(ending(&ledger), [("ns".to_owned(), "other".to_owned())]);
-            assert_eq!(take(&ledger, "other"), Slot::Taken);
+            let aggregates = TaskAggregates::default();
+            assert_eq!(aggregates.observe(&started), []);
+            assert!(matches!(
+                take(&aggregates, "other"),
+                Slot::Wait { running: 1, .. }
+            ));
+            assert_eq!(ending(&aggregates), [("ns".to_owned(), "other".to_owned())]);
+            assert_eq!(take(&aggregates, "other"), Slot::Taken);
         }
     }
 
     #[test]
     fn finished_tasks_are_retained_by_age_until_they_are_gone() {
-        let ledger = Ledger::default();
-        ledger.observe(&failed("TaskFailed"));
-        assert_eq!(ledger.retention.excess("ns", 0).len(), 1);
-        ledger.gone(TASK_UID);
-        assert_eq!(ledger.retention.excess("ns", 0), []);
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&failed("TaskFailed"));
+        assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
+        aggregates.gone(TASK_UID);
+        assert_eq!(aggregates.retention.excess("ns", 0), []);
     }
 
     #[test]
     fn a_subtask_that_ran_out_of_memory_teaches_the_next_one() {
-        let ledger = Ledger::default();
-        ledger.observe(&failed("TaskFailed"));
-        assert_eq!(ledger.rungs.step("ns", "key"), 0);
-        ledger.observe(&failed("OOMKilled"));
-        assert_eq!(ledger.rungs.step("ns", "key"), 2);
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&failed("TaskFailed"));
+        assert_eq!(aggregates.subtask_memory.step("ns", "key"), 0);
+        aggregates.observe(&failed("OOMKilled"));
+        assert_eq!(aggregates.subtask_memory.step("ns", "key"), 2);
     }
 }

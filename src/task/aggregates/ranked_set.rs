@@ -8,18 +8,18 @@ const PIECE: usize = 1024;
 
 /// Items in their order.
 #[derive(Debug)]
-pub struct Line<T> {
+pub struct RankedSet<T> {
     /// None is empty.
     pieces: Vec<Vec<T>>,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for RankedSet<T> {
     fn default() -> Self {
         Self { pieces: Vec::new() }
     }
 }
 
-impl<T: Ord> Line<T> {
+impl<T: Ord> RankedSet<T> {
     /// Puts an item at its place; false when it stands there already.
     pub fn insert(&mut self, item: T) -> bool {
         let at = self.piece(&item).min(self.pieces.len().saturating_sub(1));
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn many_items_are_split_and_stay_in_order() {
-        let mut line = Line::default();
+        let mut line = RankedSet::default();
         for n in 0..10_000_u64 {
             assert!(line.insert(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         }
@@ -107,7 +107,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_an_ordered_set(steps in proptest::collection::vec((any::<bool>(), 0_u16..300), 0..400)) {
-            let (mut line, mut set) = (Line::default(), BTreeSet::new());
+            let (mut line, mut set) = (RankedSet::default(), BTreeSet::new());
             for (insert, item) in steps {
                 if insert {
                     prop_assert_eq!(line.insert(item), set.insert(item));

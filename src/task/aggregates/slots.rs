@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::ranked_set::Line;
+use super::ranked_set::RankedSet;
 
 /// Slots by template.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ struct Place {
 struct Template {
     max: u32,
     holders: HashSet<String>,
-    waiting: Line<Turn>,
+    waiting: RankedSet<Turn>,
 }
 
 impl Template {

@@ -12,7 +12,7 @@ const MOST: usize = 4096;
 
 /// Steps of the memory ladder by namespace and subtask key.
 #[derive(Debug, Default)]
-pub struct Rungs(Mutex<Inner>);
+pub struct SubtaskMemory(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -25,7 +25,7 @@ struct Inner {
 /// Namespace and subtask key.
 type Key = (String, String);
 
-impl Rungs {
+impl SubtaskMemory {
     /// A subtask of this spec needs at least this step; a lower one than known changes nothing.
     pub fn learned(&self, namespace: &str, subtask_key: &str, step: u32) {
         if step == 0 {
@@ -84,31 +84,34 @@ mod tests {
 
     #[test]
     fn the_highest_step_stays() {
-        let rungs = Rungs::default();
-        assert_eq!(rungs.step("ns", "a"), 0);
+        let subtask_memory = SubtaskMemory::default();
+        assert_eq!(subtask_memory.step("ns", "a"), 0);
         for step in [1, 3, 2, 0] {
-            rungs.learned("ns", "a", step);
+            subtask_memory.learned("ns", "a", step);
         }
-        assert_eq!(rungs.step("ns", "a"), 3);
-        assert_eq!(rungs.step("other", "a"), 0);
+        assert_eq!(subtask_memory.step("ns", "a"), 3);
+        assert_eq!(subtask_memory.step("other", "a"), 0);
     }
 
     #[test]
     fn what_was_used_longest_ago_leaves() {
-        let rungs = Rungs::default();
+        let subtask_memory = SubtaskMemory::default();
         for n in 0..MOST {
-            rungs.learned("ns", &n.to_string(), 1);
+            subtask_memory.learned("ns", &n.to_string(), 1);
         }
-        assert_eq!(rungs.step("ns", "0"), 1, "used again");
-        rungs.learned("ns", "new", 2);
-        assert_eq!(rungs.step("ns", "1"), 0);
-        assert_eq!((rungs.step("ns", "0"), rungs.step("ns", "new")), (1, 2));
-        rungs.learned("quiet", "0", 3);
+        assert_eq!(subtask_memory.step("ns", "0"), 1, "used again");
+        subtask_memory.learned("ns", "new", 2);
+        assert_eq!(subtask_memory.step("ns", "1"), 0);
+        assert_eq!(
+            (subtask_memory.step("ns", "0"), subtask_memory.step("ns", "new")),
+            (1, 2)
+        );
+        subtask_memory.learned("quiet", "0", 3);
         for n in 0..MOST {
-            rungs.learned("ns", &format!("more-{n}"), 1);
+            subtask_memory.learned("ns", &format!("more-{n}"), 1);
         }
-        assert_eq!(rungs.step("quiet", "0"), 3);
-        let inner = rungs.0.lock();
+        assert_eq!(subtask_memory.step("quiet", "0"), 3);
+        let inner = subtask_memory.0.lock();
         assert_eq!((inner.steps.len(), inner.order.len()), (MOST, MOST));
     }
 }

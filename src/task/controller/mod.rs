@@ -217,7 +217,7 @@ impl Context {
         let uid = task.uid().unwrap_or_default();
         let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
         if now.is_none_or(|now| now.uid().as_ref() != Some(&uid)) {
-            self.caches.wake_these(self.caches.ledger.outlived(&uid));
+            self.caches.wake_these(self.caches.aggregates.outlived(&uid));
         }
     }
 

@@ -118,7 +118,8 @@ impl Operator {
         let recorder = Recorder::new(client.clone(), reporter);
         let seconds = Arc::new(AtomicU32::new(1000));
         let clock = Clock::set_by(seconds.clone());
-        let actor = Actor::new(client, recorder, leadership, caches.ledger.clone()).with_clock(clock.clone());
+        let actor =
+            Actor::new(client, recorder, leadership, caches.aggregates.clone()).with_clock(clock.clone());
         let properties = Arc::new(RuntimeProperties::default());
         let context = Context::new(caches.clone(), actor, properties, Metrics::default())
             .under(clock, plan)

@@ -57,18 +57,18 @@ impl Context {
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())
                     .await?;
                 // The watch will say so, too.
-                self.caches.ledger.retention.gone(&uid);
+                self.caches.aggregates.retention.gone(&uid);
             }
         }
     }
 
     /// Name and uid of the finished tasks of a namespace that are to be deleted now.
     fn excess(&self, namespace: &str, keep: usize) -> Vec<(String, String)> {
-        let ledger = &self.caches.ledger;
-        let mut excess = ledger.retention.excess(namespace, keep);
+        let aggregates = &self.caches.aggregates;
+        let mut excess = aggregates.retention.excess(namespace, keep);
         // Others are passed over again when their log has come, and when the history has them.
         excess.retain(|(name, uid)| {
-            ledger
+            aggregates
                 .logs
                 .get()
                 .is_none_or(|logs| !logs.is_busy(uid) && !self.is_awaited(namespace, name))

@@ -47,7 +47,7 @@ fn driven(plan: Plan) -> (Context, Asked, Writers) {
         instance: None,
     };
     let recorder = Recorder::new(client.clone(), reporter);
-    let actor = Actor::new(client, recorder, leadership, caches.ledger.clone());
+    let actor = Actor::new(client, recorder, leadership, caches.aggregates.clone());
     let context = Context::new(caches, actor, Arc::default(), Metrics::default());
     (context.under(Clock::default(), plan), asked, writers)
 }
@@ -128,7 +128,7 @@ async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() 
     }]});
     let mut finished = with_status(noop(), serde_json::from_value(succeeded).unwrap());
     finished.metadata.name = Some("boom".into());
-    context.caches.ledger.observe(&finished);
+    context.caches.aggregates.observe(&finished);
     let failed = reconcile(Arc::new(Guarded(Ok(finished))), context.clone())
         .await
         .unwrap_err();
@@ -163,7 +163,7 @@ async fn a_pass_that_outlives_its_task_keeps_no_slot() {
     let take = || {
         context
             .caches
-            .ledger
+            .aggregates
             .slots
             .take("ns", "t", 1, "other", at(1), "other")
     };
@@ -172,7 +172,7 @@ async fn a_pass_that_outlives_its_task_keeps_no_slot() {
     // It goes, and another of its name comes, while the pass has yet to ask for a slot.
     tell(Event::Delete(known()));
     assert_eq!(take(), Slot::Taken);
-    context.caches.ledger.slots.forget("other");
+    context.caches.aggregates.slots.forget("other");
     for again in [false, true] {
         if again {
             let mut other = noop();
@@ -181,7 +181,7 @@ async fn a_pass_that_outlives_its_task_keeps_no_slot() {
         }
         reconcile(Arc::new(known()), context.clone()).await.unwrap();
         assert_eq!(take(), Slot::Taken);
-        context.caches.ledger.slots.forget("other");
+        context.caches.aggregates.slots.forget("other");
     }
 }
 

@@ -12,7 +12,7 @@ use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
 use crate::api::conditions::{cause, cut, logs};
-use crate::task::accept::admit;
+use crate::task::accept::accept;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Snapshot;
 
@@ -70,7 +70,7 @@ pub(crate) fn conclude(
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
         // A template or a chunk that is missing now keeps the next attempt waiting, and is no reason to have none.
-        can_climb: admit(snapshot).map_or_else(
+        can_climb: accept(snapshot).map_or_else(
             |refused| !refused.is_final(),
             |a| a.can_climb(snapshot.memory_step()),
         ),

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::api::conditions::{self, ACCEPTED, COMPLETE, FAILED, RUNS_ELSEWHERE, STARTED};
 use crate::api::{LABEL_IDENTITY, PeonTaskStatus, Phase};
-use crate::task::accept::admit;
+use crate::task::accept::accept;
 use crate::task::decide::plan::{Action, plan};
 use crate::task::fixtures::{ID, at, snapshot, task};
 use crate::task::snapshot::{Live, Snapshot};
@@ -131,7 +131,7 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     status.submission.get_or_insert_default().assigned = serde_json::from_value(chunks).unwrap();
     status.task_hash = Some("sha256:of the submitted".to_owned());
     assert_eq!(
-        admit(&snapshot(task.clone())).unwrap_err().reason,
+        accept(&snapshot(task.clone())).unwrap_err().reason,
         accepted::INVALID_TASK,
         "not read"
     );
@@ -160,14 +160,14 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
         ..snapshot(task)
     };
     assert_eq!(
-        admit(&with(task.clone())).unwrap_err().reason,
+        accept(&with(task.clone())).unwrap_err().reason,
         accepted::NOT_ASSIGNED
     );
     task.metadata.labels = Some([(LABEL_IDENTITY.to_owned(), "0".to_owned())].into());
     let snapshot = with(task);
-    let admitted = admit(&snapshot).unwrap();
-    let names = admitted.names();
-    let pod = admitted.attempt(1, &names).pod().to_string();
+    let accepted = accept(&snapshot).unwrap();
+    let names = accepted.names();
+    let pod = accepted.attempt(1, &names).pod().to_string();
     assert!(
         pod.contains("\"secretName\":\"assigned\"") || pod.contains("\"name\":\"assigned\""),
         "{pod}"

@@ -15,7 +15,7 @@ use super::without_run::{until_deadline, what_it_waits_for};
 use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED, cause, waiting};
 use crate::api::{Phase, Stop};
-use crate::task::accept::admit;
+use crate::task::accept::accept;
 use crate::task::run::pod::evidence::{Container, Evidence};
 use crate::task::snapshot::Snapshot;
 
@@ -39,7 +39,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     } else if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
         return read_payload(snapshot);
     } else {
-        described(snapshot, admit(snapshot).as_ref(), now)
+        described(snapshot, accept(snapshot).as_ref(), now)
     };
     if !evidence.pod_uid.is_empty() {
         // While it starts, a write for the node alone is not worth it.

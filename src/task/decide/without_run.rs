@@ -13,7 +13,7 @@ use super::submission::Standing;
 use crate::api::conditions::{self, accepted, cause, waiting};
 use crate::api::{PeonTaskStatus, Phase, SubmissionState};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
-use crate::task::accept::{Admitted, Refused, admit, payload};
+use crate::task::accept::{Accepted, Refused, accept, payload};
 use crate::task::aggregates::slots::Slot;
 use crate::task::snapshot::{Live, Snapshot};
 use kube::ResourceExt;
@@ -104,15 +104,15 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if let Some(step) = recall_rung(snapshot) {
         return step;
     }
-    let admitted = admit(snapshot);
-    let draft = described(snapshot, admitted.as_ref(), now);
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
+    let accepted = accept(snapshot);
+    let draft = described(snapshot, accepted.as_ref(), now);
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
         Err(refused) if refused.reason == accepted::NOT_ASSIGNED => {
             let manager = snapshot.task.middle_manager().unwrap_or_default();
             return Standing::of(&snapshot.task, manager).settle(draft);
         }
-        Err(refused) => return not_admitted(snapshot, draft, &refused, now),
+        Err(refused) => return not_accepted(snapshot, draft, &refused, now),
     };
     let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
     if snapshot.task.spec.suspend {
@@ -132,20 +132,20 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {
         match &snapshot.slot {
             None => {
-                let template = admitted.template_name().to_owned();
+                let template = accepted.template_name().to_owned();
                 return Step::Act(Action::TakeSlot { template, max });
             }
             Some(Slot::Taken) => {}
             Some(Slot::Wait { .. }) => {
                 let message = format!(
                     "as many tasks of the PeonTemplate {} run as its maxRunning of {max} allows",
-                    admitted.template_name()
+                    accepted.template_name()
                 );
                 return settle(draft.wait(Phase::Pending, waiting::MAX_RUNNING, &message));
             }
         }
     }
-    create(snapshot, &admitted, draft, now)
+    create(snapshot, &accepted, draft, now)
 }
 
 /// A subtask is never run again under its id: what the ones before it took is remembered for it.
@@ -158,7 +158,7 @@ fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
     Some(Step::Act(Action::RecallRung { subtask }))
 }
 
-fn not_admitted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
+fn not_accepted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
     if refused.is_final() {
         return settle(draft.refuse_for_good(refused.reason, &refused.message));
     }
@@ -217,14 +217,14 @@ fn backoff(snapshot: &Snapshot, now: Timestamp) -> Option<Duration> {
     deadlines::until(status.pending_since.as_ref()?.0, now)
 }
 
-fn create(snapshot: &Snapshot, admitted: &Admitted<'_>, draft: Draft, now: Timestamp) -> Step {
+fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Timestamp) -> Step {
     match &snapshot.claim {
         None => match snapshot.held {
             Some(held) => look_again(Some(held)),
-            None => create_config_map(snapshot, admitted),
+            None => create_config_map(snapshot, accepted),
         },
         Some(Creation::Refused(refusal)) => refused(draft, refusal),
-        Some(Creation::Created { .. }) => create_pod(snapshot, admitted, draft),
+        Some(Creation::Created { .. }) => create_pod(snapshot, accepted, draft),
         // Somebody claimed the attempt before: an earlier life of this operator, or something else altogether.
         Some(Creation::Exists) => match &snapshot.live {
             None => look_live(snapshot),
@@ -233,20 +233,20 @@ fn create(snapshot: &Snapshot, admitted: &Admitted<'_>, draft: Draft, now: Times
                 now,
                 "a ConfigMap of the same name belongs to something else: waiting for it to go",
             ),
-            Some(_) => create_pod(snapshot, admitted, draft),
+            Some(_) => create_pod(snapshot, accepted, draft),
         },
     }
 }
 
-fn create_config_map(snapshot: &Snapshot, admitted: &Admitted<'_>) -> Step {
-    let names = admitted.names();
-    let attempt = admitted.attempt(snapshot.attempt(), &names);
+fn create_config_map(snapshot: &Snapshot, accepted: &Accepted<'_>) -> Step {
+    let names = accepted.names();
+    let attempt = accepted.attempt(snapshot.attempt(), &names);
     Step::Act(Action::CreateConfigMap(Box::new(attempt.config_map())))
 }
 
-fn create_pod(snapshot: &Snapshot, admitted: &Admitted<'_>, mut draft: Draft) -> Step {
-    let names = admitted.names();
-    let attempt = admitted.attempt(snapshot.attempt(), &names);
+fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) -> Step {
+    let names = accepted.names();
+    let attempt = accepted.attempt(snapshot.attempt(), &names);
     match &snapshot.creation {
         None => Step::Act(Action::CreatePod(Box::new(attempt.pod()))),
         Some(Creation::Created { uid }) => {
@@ -278,7 +278,7 @@ fn refused(draft: Draft, refusal: &Refusal) -> Step {
 }
 
 pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
-    let draft = described(snapshot, admit(snapshot).as_ref(), now);
+    let draft = described(snapshot, accept(snapshot).as_ref(), now);
     settle_until(
         draft.wait(Phase::Pending, waiting::NAME_CONFLICT, message),
         Some(NAME_CONFLICT),

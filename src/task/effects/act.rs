@@ -27,7 +27,7 @@ use crate::logs::follower::Owner;
 use crate::process::decide::lease::{Leadership, NotLeader};
 use crate::task::aggregates::shares::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
-use crate::task::aggregates::{Ledger, payload_budget};
+use crate::task::aggregates::{TaskAggregates, payload_budget};
 use crate::task::decide::plan::{Action, task_id};
 use crate::task::snapshot::Snapshot;
 use crate::task::watch::GuardedTask;
@@ -77,17 +77,22 @@ pub struct Actor {
     recorder: Recorder,
     leadership: Leadership,
     live: LiveReader,
-    ledger: Arc<Ledger>,
+    aggregates: Arc<TaskAggregates>,
     pub(crate) room: Shares,
 }
 
 impl Actor {
     /// An actor that acts only under this leadership.
     #[must_use]
-    pub fn new(client: Client, recorder: Recorder, leadership: Leadership, ledger: Arc<Ledger>) -> Self {
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        leadership: Leadership,
+        aggregates: Arc<TaskAggregates>,
+    ) -> Self {
         Self {
             live: LiveReader::new(client.clone(), Clock::default()),
-            ledger,
+            aggregates,
             client,
             recorder,
             leadership,
@@ -118,7 +123,7 @@ impl Actor {
     /// Whether logs are archived.
     #[must_use]
     pub fn keeps_logs(&self) -> bool {
-        self.ledger.logs.get().is_some()
+        self.aggregates.logs.get().is_some()
     }
 
     /// Performs one action and puts its outcome into the snapshot.
@@ -152,7 +157,7 @@ impl Actor {
             }
             Action::TakeSlot { template, max } => {
                 let created = snapshot.task.metadata.creation_timestamp.as_ref();
-                snapshot.slot = Some(self.ledger.slots.take(
+                snapshot.slot = Some(self.aggregates.slots.take(
                     &namespace,
                     &template,
                     max,
@@ -162,11 +167,11 @@ impl Actor {
                 ));
             }
             Action::RecallRung { subtask } => {
-                snapshot.rung = Some(self.ledger.rungs.step(&namespace, &subtask));
+                snapshot.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
             Action::KeepLog(ask) => {
                 snapshot.log = self
-                    .ledger
+                    .aggregates
                     .logs
                     .get()
                     .map(|logs| logs.keep(&owner(snapshot), &ask));
@@ -174,7 +179,7 @@ impl Actor {
             Action::Record(entry) => {
                 // A deposed leader's word would stand in the place of another's.
                 self.leadership.check()?;
-                if let Some(logs) = self.ledger.logs.get() {
+                if let Some(logs) = self.aggregates.logs.get() {
                     snapshot.recorded = Some(logs.record(*entry).await);
                 }
             }

@@ -13,7 +13,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::log_mark::{Hash, Mark};
+use super::log_mark::{Hash, LogMark};
 use crate::logs::format::own_lines;
 
 /// What the log says where something is missing. A runtime cuts the line that it writes when it rotates, and a kubelet
@@ -34,7 +34,7 @@ const LONGEST_TIME: usize = 40;
 /// Cuts a stream into the bytes that the container wrote. It holds no more of them than a line's time.
 #[derive(Debug, Default)]
 pub struct Cutter {
-    mark: Option<Mark>,
+    mark: Option<LogMark>,
     /// What is looked for in a stream that was asked for again.
     sought: Option<Seek>,
     line: Line,
@@ -60,18 +60,18 @@ enum Line {
     #[default]
     Head,
     /// Its bytes belong to the log.
-    Kept(Mark),
+    Kept(LogMark),
     /// It was read before.
     Known,
     /// The beginning of it was read before: what is compared, and how many bytes of it are left to compare.
-    Compared { mark: Mark, left: u64, hash: Hash },
+    Compared { mark: LogMark, left: u64, hash: Hash },
     /// It is no line of the log.
     Complaint(Vec<u8>),
 }
 
 #[derive(Debug)]
 struct Seek {
-    mark: Mark,
+    mark: LogMark,
     /// The last time seen and how many lines bore it.
     at: Option<(String, u32)>,
 }
@@ -79,7 +79,7 @@ struct Seek {
 impl Cutter {
     /// Goes on behind this place, or begins with the first line there is.
     #[must_use]
-    pub fn new(mark: Option<Mark>) -> Self {
+    pub fn new(mark: Option<LogMark>) -> Self {
         let mut cutter = Self {
             mark,
             ..Self::default()
@@ -90,7 +90,7 @@ impl Cutter {
 
     /// Up to where the log has been read.
     #[must_use]
-    pub fn mark(&self) -> Option<&Mark> {
+    pub fn mark(&self) -> Option<&LogMark> {
         match &self.line {
             Line::Kept(mark) if mark.read > 0 => Some(mark),
             _ => self.mark.as_ref(),
@@ -315,8 +315,8 @@ impl Cutter {
     }
 }
 
-fn fresh(time: String, nth: u32) -> Mark {
-    Mark {
+fn fresh(time: String, nth: u32) -> LogMark {
+    LogMark {
         time,
         nth,
         read: 0,

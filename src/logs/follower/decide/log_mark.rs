@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// the lines of that time, and how many of its bytes were read. A hash of these bytes tells whether a line that is found
 /// again is the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub struct LogMark {
     /// Time of the line, as the kubelet writes it (RFC 3339 with nanoseconds).
     pub time: String,
     /// Its number among the lines of this time, from 1.
@@ -41,13 +41,13 @@ impl Hash {
     }
 }
 
-/// A text that is no [`Mark`].
+/// A text that is no [`LogMark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no place in a log")]
-pub struct InvalidMark(String);
+pub struct InvalidLogMark(String);
 
 /// As it stands in the name of a part: letters, digits, `_`, `-` and `.` only.
-impl fmt::Display for Mark {
+impl fmt::Display for LogMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `:` and `+` are nothing for every store: `_` and `p` stand for them.
         let time = self.time.replace(':', "_").replace('+', "p");
@@ -56,15 +56,15 @@ impl fmt::Display for Mark {
     }
 }
 
-impl FromStr for Mark {
-    type Err = InvalidMark;
+impl FromStr for LogMark {
+    type Err = InvalidLogMark;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMark> {
-        parse(text).ok_or_else(|| InvalidMark(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, InvalidLogMark> {
+        parse(text).ok_or_else(|| InvalidLogMark(text.to_owned()))
     }
 }
 
-fn parse(text: &str) -> Option<Mark> {
+fn parse(text: &str) -> Option<LogMark> {
     let (rest, hash) = text.rsplit_once('.')?;
     let (rest, read) = rest.rsplit_once('.')?;
     let (time, nth) = rest.rsplit_once('.')?;
@@ -72,7 +72,7 @@ fn parse(text: &str) -> Option<Mark> {
         Some(read) => (read, true),
         None => (read.strip_suffix('c')?, false),
     };
-    Some(Mark {
+    Some(LogMark {
         time: time.replace('_', ":").replace('p', "+"),
         nth: nth.parse().ok()?,
         read: read.parse().ok()?,
@@ -89,7 +89,7 @@ mod tests {
     fn a_mark_survives_the_name_of_a_part() {
         for time in ["2026-11-21T09:55:37.123456789Z", "2026-11-21T09:55:37.1+02:00"] {
             for whole in [true, false] {
-                let mark = Mark {
+                let mark = LogMark {
                     time: time.into(),
                     nth: 3,
                     read: 1 << 40,
@@ -106,7 +106,7 @@ mod tests {
             }
         }
         for text in ["", "x", "a.b.c", "2026.1.5x.00"] {
-            assert!(text.parse::<Mark>().is_err(), "{text}");
+            assert!(text.parse::<LogMark>().is_err(), "{text}");
         }
     }
 

@@ -6,7 +6,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::cut::Cutter;
-use super::log_mark::Mark;
+use super::log_mark::LogMark;
 use crate::logs::format::report;
 
 /// What the line begins with behind which a report may stand.
@@ -29,13 +29,13 @@ struct Held {
     shape: report::Shape,
     bytes: u64,
     /// The place in the log before it.
-    before: Option<Mark>,
+    before: Option<LogMark>,
 }
 
 impl Reader {
     /// Goes on behind this place, or begins with the first line there is.
     #[must_use]
-    pub fn new(mark: Option<Mark>) -> Self {
+    pub fn new(mark: Option<LogMark>) -> Self {
         Self {
             cutter: Cutter::new(mark),
             carry: Vec::new(),
@@ -56,7 +56,7 @@ impl Reader {
 
     /// The place in the log behind everything that was given out and is not held.
     #[must_use]
-    pub fn mark(&self) -> Option<&Mark> {
+    pub fn mark(&self) -> Option<&LogMark> {
         match &self.held {
             Some(held) => held.before.as_ref(),
             None => self.cutter.mark(),

@@ -7,7 +7,7 @@ pub const MAX_PART: u64 = 8 << 20;
 
 /// What bounds the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct FlushPolicy {
     /// Time after which what was written is archived, even if it is little.
     pub flush: Duration,
     /// Most bytes of the log that are kept.
@@ -40,7 +40,7 @@ pub enum Step {
     Done,
 }
 
-impl Pace {
+impl FlushPolicy {
     /// The next step.
     #[must_use]
     pub fn step(&self, seen: Seen) -> Step {
@@ -93,7 +93,7 @@ pub fn delay(failures: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const PACE: Pace = Pace {
+    const PACE: FlushPolicy = FlushPolicy {
         flush: Duration::from_secs(30),
         max_bytes: 20 << 20,
     };

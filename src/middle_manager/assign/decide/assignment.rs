@@ -17,8 +17,8 @@ use crate::digest::hex;
 use crate::druid::fields::Fields;
 use crate::druid::payload::Payload;
 use crate::druid::worker::TaskFacts;
-use crate::middle_manager::http::backend::{Assigned, Ordinal};
 use crate::middle_manager::registry::announcement::{annotations, facts};
+use crate::middle_manager::registry::identity::{Assigned, Ordinal};
 use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
 use crate::payload::chunks::{Chunks, Kind, TooLarge};
 

@@ -327,7 +327,7 @@ impl<'a> Objects<'a> {
         hex(&Sha256::digest(read.to_string()))
     }
 
-    /// What all assignments take that are read together ([`Room`](crate::middle_manager::http::body_budget::Room)), as they came and as JSON, twice
+    /// What all assignments take that are read together ([`BodyBudget`](crate::middle_manager::http::body_budget::BodyBudget)), as they came and as JSON, twice
     /// over, beside everything else: the ends of logs, above all.
     fn memory(&self) -> String {
         let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Acls, Client, Error, SessionState};
 
 use self::ensemble::{Ensemble, InvalidHost};
-use self::znode::Place;
+use self::znode::Znode;
 use super::announce::{Board, Discovery, Wanted};
 use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{BasePath, InvalidPath, Process};
@@ -133,7 +133,7 @@ impl ZooKeeper {
                 wanted.keys().filter(|o| held.insert(**o)).copied().collect()
             };
             for identity in new {
-                let place = Place::new(self.clone(), client.clone(), identity, board.clone());
+                let place = Znode::new(self.clone(), client.clone(), identity, board.clone());
                 places.spawn(place.keep(wanted.clone(), nudged.clone()));
             }
             if now.is_terminated() {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use super::*;
 use crate::druid::discovery::Worker;
 use crate::middle_manager::discovery::announce::{Announcer, this_process};
-use crate::middle_manager::http::backend::Ordinal;
+use crate::middle_manager::registry::identity::Ordinal;
 
 fn settings(hosts: &str, base: &str) -> Settings {
     Settings {

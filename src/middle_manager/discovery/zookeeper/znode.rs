@@ -14,8 +14,8 @@ use zookeeper_client::{Client, CreateMode, Error, OneshotWatcher};
 use super::ZooKeeper;
 use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{Judgement, Keeper, Worker};
-use crate::middle_manager::discovery::announce::{Board, Standing, Wanted};
-use crate::middle_manager::http::backend::Ordinal;
+use crate::middle_manager::discovery::announce::{Board, Presence, Wanted};
+use crate::middle_manager::registry::identity::Ordinal;
 
 /// A node that had to be made twice within this time is disputed.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const TURNS: u32 = 5;
 const MOST: u64 = 1 << 20;
 
 /// The keeper of one identity's node, within a session.
-pub(super) struct Place {
+pub(super) struct Znode {
     zookeeper: Arc<ZooKeeper>,
     client: Client,
     identity: Ordinal,
@@ -55,7 +55,7 @@ enum Look {
     Changed,
 }
 
-impl Place {
+impl Znode {
     pub(super) fn new(zookeeper: Arc<ZooKeeper>, client: Client, identity: Ordinal, board: Board) -> Self {
         Self {
             zookeeper,
@@ -90,7 +90,7 @@ impl Place {
                     return self.identity;
                 }
                 Ok(Some(Look::Stands(watcher))) => {
-                    self.board.stands(self.identity, Standing::Announced);
+                    self.board.set(self.identity, Presence::Announced);
                     if self
                         .made
                         .as_ref()
@@ -101,7 +101,7 @@ impl Place {
                     (Some(watcher), LOOK_AGAIN)
                 }
                 Ok(Some(Look::Superseded(by, watcher))) => {
-                    self.board.stands(self.identity, Standing::Superseded { by });
+                    self.board.set(self.identity, Presence::Superseded { by });
                     (Some(watcher), LOOK_AGAIN)
                 }
                 Ok(Some(Look::Made(data))) => match self.disputed(data) {
@@ -155,7 +155,7 @@ impl Place {
 
     async fn look(&self, node: &Node) -> Result<Look, String> {
         let path = &node.path;
-        let (standing, stat, watcher) = match self.answer(self.client.get_and_watch_data(path)).await? {
+        let (presence, stat, watcher) = match self.answer(self.client.get_and_watch_data(path)).await? {
             Ok(found) => found,
             Err(Error::NoNode) => return self.create(node).await,
             Err(error) => return Err(explain(&error, "read", path)),
@@ -164,7 +164,7 @@ impl Place {
         match self
             .zookeeper
             .process
-            .judge(&plain(&standing), keeper, &node.data)
+            .judge(&plain(&presence), keeper, &node.data)
         {
             Judgement::Stands => Ok(Look::Stands(watcher)),
             Judgement::Yield { to } => Ok(Look::Superseded(to, watcher)),
@@ -250,7 +250,7 @@ impl Place {
         let again = matches!(&self.made, Some((made, of)) if made.elapsed() < SETTLED && *of == data);
         self.made = Some((Instant::now(), data));
         again.then(|| {
-            self.board.stands(self.identity, Standing::Announced);
+            self.board.set(self.identity, Presence::Announced);
             self.failed(
                 "the announcement was taken away twice within a minute: does another worker use this address?",
             )

@@ -1,9 +1,43 @@
 //! What an overlord says when it does not do what it was asked to.
 
+use http::StatusCode;
 use serde::Deserialize;
 
 /// Most characters of somebody's words in a message of ours.
 const MOST: usize = 1000;
+
+/// The overlord could not be asked, or did not say what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlordError {
+    /// Nobody answers, nobody leads, or the answer failed: ask again later.
+    #[error("the overlord cannot be asked now ({url}): {why}. It is asked again")]
+    Unavailable {
+        /// Who was asked.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// It does not let us: the credentials are missing, wrong, or not enough.
+    #[error(
+        "the overlord refuses us ({url}, {status}): {why}. Check the credentials and what their user may do in Druid"
+    )]
+    NotAuthorized {
+        /// Who was asked.
+        url: String,
+        /// 401 or 403.
+        status: StatusCode,
+        /// In Druid's words.
+        why: String,
+    },
+    /// Whoever answered is no overlord.
+    #[error("{url} does not answer as an overlord does: {why}. Check spec.overlord.url")]
+    Unexpected {
+        /// Who was asked.
+        url: String,
+        /// What was answered.
+        why: String,
+    },
+}
 
 /// A refusal in Druid's words.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::api::virtual_middle_manager::Submissions;
 use crate::api::{PeonTask, Submission, SubmissionState as State};
 use crate::druid::worker::{TaskState, TaskStatus};
 use crate::middle_manager::assign::decide::provenance::{Document, Provenance};
-use crate::middle_manager::overlord::OverlordError;
+use crate::middle_manager::overlord::decide::refusal::OverlordError;
 
 /// Longest message that is recorded, in bytes.
 const LONGEST_MESSAGE: usize = 768;

@@ -18,7 +18,7 @@ use crate::api::conditions::{self, STARTED, waiting};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::logs::format::record::Entry;
 use crate::logs::format::state::KeepLog;
-use crate::task::accept::{self, Admitted, Refused};
+use crate::task::accept::{self, Accepted, Refused};
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Snapshot;
 
@@ -289,17 +289,17 @@ pub(crate) fn task_id(snapshot: &Snapshot) -> String {
 /// The status in force, with what the task says of itself and the settings that it would run with now.
 pub(crate) fn described(
     snapshot: &Snapshot,
-    admitted: Result<&Admitted<'_>, &Refused>,
+    accepted: Result<&Accepted<'_>, &Refused>,
     now: Timestamp,
 ) -> Draft {
     let mut draft = Draft::of(&snapshot.task, now);
-    match admitted {
-        Ok(admitted) => {
-            draft.describe(&admitted.payload);
-            draft.accept(&admitted.settings);
-            draft.template(admitted.template_name());
+    match accepted {
+        Ok(accepted) => {
+            draft.describe(&accepted.payload);
+            draft.accept(&accepted.settings);
+            draft.template(accepted.template_name());
             draft.step(snapshot.memory_step());
-            draft.effective(admitted.effective_hash());
+            draft.effective(accepted.effective_hash());
         }
         Err(_) => {
             if let Ok(payload) = accept::payload(snapshot) {

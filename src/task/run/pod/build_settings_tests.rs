@@ -4,7 +4,7 @@
 
 use super::tests::{arguments_of, named, objects_of, peon, pod_of};
 use super::*;
-use crate::task::accept::admit;
+use crate::task::accept::accept;
 use crate::task::fixtures::{snapshot, task, template};
 use crate::task::run::pod::entrypoint;
 use crate::task::snapshot::Template;
@@ -48,7 +48,7 @@ fn properties_from_elsewhere_are_in_a_file_that_every_option_overrides() {
         "propertiesFrom": [{"secretRef": {"name": "metadata"}}],
         "properties": {"druid.startup.logging.logProperties": "true"},
     }))));
-    let refused = admit(&snapshot).unwrap_err();
+    let refused = accept(&snapshot).unwrap_err();
     assert!(
         refused
             .message
@@ -77,9 +77,9 @@ fn the_active_deadline_is_the_tasks_else_the_templates() {
         spec["task"] = json!({"type": "noop"});
         let mut snapshot = snapshot(task(spec));
         snapshot.template = Template::Found(Arc::new(template(template_spec)));
-        let admitted = admit(&snapshot).unwrap();
-        let names = admitted.names();
-        admitted.attempt(1, &names).pod()["spec"]["activeDeadlineSeconds"].clone()
+        let accepted = accept(&snapshot).unwrap();
+        let names = accepted.names();
+        accepted.attempt(1, &names).pod()["spec"]["activeDeadlineSeconds"].clone()
     };
     let in_pod = || json!({"template": {"spec": {"activeDeadlineSeconds": 30}}});
     let mut both = in_pod();

@@ -4,7 +4,7 @@ use crate::task::run::pod::entrypoint;
 use std::sync::Arc;
 
 use super::*;
-use crate::task::accept::admit;
+use crate::task::accept::accept;
 use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
 use crate::task::snapshot::Template;
 
@@ -24,9 +24,9 @@ const ODD: [&str; 8] = [
 pub(super) fn objects_of(payload: Value, template_spec: Value) -> (ConfigMap, Value) {
     let mut snapshot = snapshot(task(json!({ "task": payload })));
     snapshot.template = Template::Found(Arc::new(template(template_spec)));
-    let admitted = admit(&snapshot).unwrap();
-    let names = admitted.names();
-    let attempt = admitted.attempt(1, &names);
+    let accepted = accept(&snapshot).unwrap();
+    let names = accepted.names();
+    let attempt = accepted.attempt(1, &names);
     (attempt.config_map(), attempt.pod())
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::*;
-use crate::task::accept::admit;
-use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
 use crate::logs::format::sidecar_config;
+use crate::task::accept::accept;
+use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
 use crate::task::snapshot::Template;
 
 const ID: &str = "$(PEON_POD_IP) \"ü\"";
@@ -28,9 +28,9 @@ fn plan() -> LogPlan {
 fn objects(logs: Option<&LogPlan>, pod_template: Value) -> (ConfigMap, Value) {
     let mut snapshot = snapshot(task(json!({"task": {"type": "noop", "id": ID}})));
     snapshot.template = Template::Found(Arc::new(template(json!({ "template": pod_template }))));
-    let admitted = admit(&snapshot).unwrap();
-    let names = admitted.names();
-    let mut attempt = admitted.attempt(1, &names);
+    let accepted = accept(&snapshot).unwrap();
+    let names = accepted.names();
+    let mut attempt = accepted.attempt(1, &names);
     attempt.logs = logs;
     (attempt.config_map(), attempt.pod())
 }

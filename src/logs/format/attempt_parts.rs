@@ -4,8 +4,8 @@
 //! the last common one ended. So each part's cursor says which part it follows, and of the ways through the parts the
 //! longest is the log.
 
-use super::log_mark::{Hash, Mark};
-use crate::logs::format::parts::{Part, PartName};
+use super::parts::{Part, PartName};
+use crate::logs::follower::decide::log_mark::{Hash, LogMark};
 
 /// The part that nothing comes before.
 const FIRST: u64 = 0;
@@ -13,7 +13,7 @@ const FIRST: u64 = 0;
 /// The cursor of a part that follows `before` and ends at this place of the log, up to which something is missing in so
 /// many places.
 #[must_use]
-pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &Mark) -> String {
+pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &LogMark) -> String {
     format!("{:08x}-{gaps}.{mark}", id(before))
 }
 
@@ -37,7 +37,7 @@ fn read(part: &PartName) -> Option<(u64, End)> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     /// The place of the log.
-    pub mark: Mark,
+    pub mark: LogMark,
     /// In how many places something is missing up to there.
     pub gaps: u32,
 }
@@ -97,8 +97,8 @@ pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
 mod tests {
     use super::*;
 
-    fn mark(read: u64) -> Mark {
-        Mark {
+    fn mark(read: u64) -> LogMark {
+        LogMark {
             time: "2026-11-21T09:55:37.100000000Z".into(),
             nth: 1,
             read,
