@@ -1,6 +1,6 @@
 //! What an error says.
 
-use super::decode;
+use super::classify::decode;
 
 /// An error with all of its causes in one line. What a parser quotes of an answer is left out: it may be secret.
 #[must_use]

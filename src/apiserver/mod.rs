@@ -4,6 +4,6 @@ pub mod classify;
 
 pub mod backoff;
 pub mod client;
-pub mod decode;
 pub mod error;
 pub mod request;
+pub mod watch;

@@ -10,7 +10,7 @@ use kube::{Api, Client, Resource};
 
 use super::options::Config;
 use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
-use crate::apiserver::decode::{Guarded, Readable};
+use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
@@ -126,7 +126,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         recorder,
         candidate.leadership(),
         caches.aggregates.clone(),
-    );
+    )
+    .with_logs(caches.logs.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);
@@ -223,7 +224,7 @@ fn keep_logs(
     let places = shared(config.log_followers.into());
     let followers = Followers::new(client.clone(), archive, limits, places, wake);
     // It is set once: here.
-    let _ = caches.aggregates.logs.set(followers);
+    let _ = caches.logs.set(followers);
 }
 
 /// From now on, until the process ends.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::VirtualMiddleManager;
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::metrics::Metrics;

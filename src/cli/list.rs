@@ -16,7 +16,7 @@ use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::tasks;
 use crate::api::{PeonTask, PeonTaskStatus};
-use crate::apiserver::decode::{Guarded, Readable};
+use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::payload::chunks::new_task::empty_spec;
 
 /// Tasks in one answer of the API server.

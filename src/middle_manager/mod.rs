@@ -1,15 +1,12 @@
 //! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
 //!
-//! * [`process`] serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
-//!   worker protocol over [`serve`], bodies are read in a [`room`], [`history`] remembers what was said, [`mod@line`] holds
-//!   the polls that wait for more;
-//! * [`bind`] makes PeonTasks of what is assigned ([`assignment`]), [`tasks`] watches them, [`known`] is the book of it
-//!   all, and [`announcement`] says what an overlord is to hear of each;
-//! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
-//!   is done with;
-//! * [`submit`] submits PeonTasks that users created, as [`submission`] decides, until [`bind`] gives them what the overlord
-//!   assigns, by its [`provenance`];
-//! * [`controller`] is the operator's part: it keeps the [`objects`] of each `VirtualMiddleManager`.
+//! * [`controller`] is the operator's part: it makes the objects of each `VirtualMiddleManager`;
+//! * [`server`] is the process behind them: ports, mounted configuration, status;
+//! * [`http`] speaks Druid's worker protocol;
+//! * [`registry`] has the tasks of all identities, and what each has told of them (pure);
+//! * [`sync`] watches PeonTasks and pods, answers long polls, asks the overlord what it is done with;
+//! * [`assign`] makes PeonTasks of what an overlord assigns, [`submit`] submits PeonTasks that users created;
+//! * [`overlord`] sends requests to the overlord, [`discovery`] puts the workers where overlords look for them.
 
 pub mod discovery;
 pub mod http;

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::model_api::{Answer, Change, Kind, ModelApi, Request};
-use crate::apiserver::decode::{self, Guarded};
+use crate::apiserver::classify::decode::Guarded;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
@@ -221,7 +221,7 @@ impl Process {
             _ => {
                 self.note_success(&change.object);
                 let pod = read::<Guarded<Pod>>(&change.object);
-                let event = decode::pods(if change.deleted {
+                let event = crate::apiserver::watch::pods(if change.deleted {
                     Event::Delete(pod)
                 } else {
                     Event::Apply(pod)
@@ -271,7 +271,7 @@ impl Process {
                 let mut events = vec![Event::Init];
                 for pod in &pods {
                     self.note_success(pod);
-                    events.push(decode::pods(Event::InitApply(read(pod))));
+                    events.push(crate::apiserver::watch::pods(Event::InitApply(read(pod))));
                 }
                 for event in events.into_iter().chain([Event::InitDone]) {
                     self.writers.pods.apply_watcher_event(&event);

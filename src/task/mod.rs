@@ -1,8 +1,8 @@
 //! The PeonTask controller.
 //!
-//! A pass over a task: [`controller`] observes the caches into a [`snapshot`], [`plan`] says the next step,
-//! [`act`] performs it and puts the outcome into the snapshot, until the plan settles; then the status is
-//! written if it differs. Everything but `act`, `controller` and `watch` is pure.
+//! A pass over a task: [`controller`] observes the caches into a [`snapshot`], [`decide`] says the next step,
+//! [`effects`] performs it and puts the outcome into the snapshot, until nothing is left to do; then the status is
+//! written if it differs. [`accept`], [`decide`], [`run`] and [`aggregates`] are pure.
 
 pub mod decide;
 pub mod effects;

@@ -3,8 +3,8 @@
 //! Every replica watches; only the leader has somebody to wake. One object that cannot be read is an object
 //! that cannot be read, not the end of a watch.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,10 +19,13 @@ use tokio::sync::mpsc;
 
 use super::aggregates::TaskAggregates;
 use super::aggregates::slots::Who;
+use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
-use crate::apiserver::decode::{self, Guarded};
+use crate::apiserver::classify::decode::Guarded;
+use crate::logs::follower::Followers;
+use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
 use crate::process::health;
 
@@ -46,6 +49,8 @@ pub struct Caches {
     ended: Arc<Mutex<Vec<Arc<Pod>>>>,
     /// What is known of all tasks together.
     pub aggregates: Arc<TaskAggregates>,
+    /// Who reads logs, where logs are archived.
+    pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
@@ -76,21 +81,27 @@ impl Caches {
         metrics: &Metrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (caches, writers) = Self::new();
-        let ours = decode::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+        let ours = crate::apiserver::watch::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTask>(client, namespace), decode::watching())
-            .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = watcher(
+            api::<GuardedTask>(client, namespace),
+            crate::apiserver::watch::watching(),
+        )
+        .default_backoff()
+        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
         let stream = reflector(writers.tasks, stream);
         let this = caches.clone();
         let tasks = task_watch.run(stream, move |event| this.task_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTemplate>(client, namespace), decode::watching())
-            .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = watcher(
+            api::<GuardedTemplate>(client, namespace),
+            crate::apiserver::watch::watching(),
+        )
+        .default_backoff()
+        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
         let stream = reflector(writers.templates, stream);
         let this = caches.clone();
         let templates = template_watch.run(stream, move |event| this.template_event(event));
@@ -98,8 +109,8 @@ impl Caches {
         let counted = metrics.clone();
         let stream = watcher(api::<Guarded<Pod>>(client, namespace), ours)
             .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted))
-            .map_ok(decode::pods);
+            .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted))
+            .map_ok(crate::apiserver::watch::pods);
         let stream = reflector(writers.pods, stream);
         let this = caches.clone();
         let pods = pod_watch.run(stream, move |event| this.pod_event(event));
@@ -128,6 +139,7 @@ impl Caches {
             departed: Arc::default(),
             ended: Arc::default(),
             aggregates: Arc::default(),
+            logs: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
@@ -191,18 +203,19 @@ impl Caches {
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::Delete(task) => {
-                self.wake_these(match &task.0 {
-                    Ok(task) => self.aggregates.deleted(task),
-                    Err(_) => self.aggregates.gone(&task.uid().unwrap_or_default()),
-                });
+                let last_word = task.0.as_ref().map_or(LastWord::None, last_word);
+                self.wake_these(self.gone(&task.uid().unwrap_or_default(), last_word));
                 // The controller does not find it, or finds what has its name now, and gives back what is set aside for it.
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::InitDone => {
                 // What went while the watch was broken is told by nobody.
                 let tasks = self.tasks.state();
-                self.aggregates
-                    .keep_only(&tasks.iter().filter_map(|t| t.uid()).collect());
+                let uids = tasks.iter().filter_map(|t| t.uid()).collect();
+                if let Some(logs) = self.logs.get() {
+                    logs.keep_only(&uids);
+                }
+                self.aggregates.keep_only(&uids);
                 for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
                     self.aggregates.observe(task);
                 }
@@ -210,6 +223,23 @@ impl Caches {
             }
             Event::Init | Event::InitApply(_) => {}
         }
+    }
+
+    /// A task is gone, and this is known of it. Names the tasks that may go on because of it.
+    fn gone(&self, uid: &str, last_word: LastWord) -> Vec<Who> {
+        if let Some(logs) = self.logs.get() {
+            logs.gone(uid, last_word);
+        }
+        self.aggregates.gone(uid)
+    }
+
+    /// A pass has ended whose task is gone, and was said to be or will be in a moment. Names the tasks that may go on
+    /// because of it.
+    pub(crate) fn outlived(&self, uid: &str) -> Vec<Who> {
+        if let Some(logs) = self.logs.get() {
+            logs.abandon(uid);
+        }
+        self.aggregates.gone(uid)
     }
 
     pub(crate) fn wake_these(&self, tasks: Vec<Who>) {

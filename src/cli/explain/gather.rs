@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::cli::complaint::is_forbidden;
 use crate::cli::connection::Cluster;
 use crate::cli::tasks;

@@ -16,7 +16,7 @@ use super::store_retry::{GIVE_UP, RETRY};
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::logs::format::claim::Claim;
 use crate::logs::format::parts::{Composed, PartName, Piece};
 use crate::logs::format::rebuild::Rebuilt;

@@ -25,7 +25,6 @@ use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
-pub use self::farewell::LastWord;
 use self::source::Source;
 use self::store_retry::retry;
 use self::writers::{Writer, Writers};
@@ -496,3 +495,4 @@ mod tenants_tests;
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;
+use crate::logs::format::record::LastWord;

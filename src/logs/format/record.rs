@@ -124,6 +124,20 @@ impl Record {
     }
 }
 
+/// What is known of a task when its object is gone.
+#[derive(Debug, Clone, Default)]
+pub enum LastWord {
+    /// Nothing: nobody saw it go.
+    #[default]
+    None,
+    /// It has no verdict.
+    NoVerdict,
+    /// It has one, and the history is to have this of it.
+    Final(Box<Entry>),
+    /// The history has it, log and all.
+    Recorded,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use super::sync::task_log::TaskLogs;
 use super::sync::tasks::{GuardedTask, Tasks};
 use crate::api::PeonTask;
 use crate::apiserver::backoff::Backoff;
-use crate::apiserver::decode;
+use crate::apiserver::classify::decode;
 use crate::apiserver::error::chain;
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;

@@ -22,7 +22,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::{OPERATOR, VirtualMiddleManager};
-use crate::apiserver::decode::{self, Guarded, Unreadable};
+use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::error;
 use crate::metrics::Metrics;
 use crate::process::decide::lease::{Leadership, NotLeader};
@@ -88,16 +88,19 @@ pub async fn run(
     let deployments: Api<Guarded<Deployment>> = api(&client, namespace);
     let (reader, writer) = reflector::store();
     let counted = metrics.clone();
-    let changes = watcher(managers, decode::watching())
+    let changes = watcher(managers, crate::apiserver::watch::watching())
         .default_backoff()
-        .inspect_ok(move |event| decode::report(event, &counted))
+        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted))
         .reflect(writer)
         .applied_objects()
         .predicate_filter(looked_at, PredicateConfig::default());
-    let served = watcher(deployments, decode::watching().labels(LABEL_SERVES))
-        .default_backoff()
-        .inspect_ok(move |event| decode::report(event, &metrics))
-        .touched_objects();
+    let served = watcher(
+        deployments,
+        crate::apiserver::watch::watching().labels(LABEL_SERVES),
+    )
+    .default_backoff()
+    .inspect_ok(move |event| crate::apiserver::watch::report(event, &metrics))
+    .touched_objects();
     Controller::for_stream(changes, reader)
         .owns_stream(served)
         .graceful_shutdown_on(stop)

@@ -24,12 +24,11 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use self::answers::Answers;
-pub use self::answers::Trouble;
 use self::http_client::HttpClient;
 use super::http::credentials::Credentials;
 use super::sync::forget;
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
-use decide::refusal::OverlordError;
+use decide::refusal::{OverlordError, Trouble};
 
 /// Who leads is said at once, or it is a failure.
 const PROMPTLY: Duration = Duration::from_secs(10);

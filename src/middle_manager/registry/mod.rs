@@ -485,5 +485,5 @@ impl Registry {
 mod tests;
 
 #[cfg(test)]
-#[path = "histories_tests.rs"]
+#[path = "simulation_tests.rs"]
 mod histories;

@@ -14,7 +14,7 @@ use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
     PeonTaskStatus,
 };
-use crate::apiserver::decode::{self, Guarded, Readable};
+use crate::apiserver::classify::decode::{self, Guarded, Readable};
 use crate::druid::properties::PEON_PORT;
 use crate::druid::worker::{TaskFacts, TaskLocation};
 

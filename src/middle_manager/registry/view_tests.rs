@@ -1,4 +1,4 @@
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use serde_json::json;
 
 use super::*;

@@ -19,7 +19,7 @@ use super::mounted_config;
 use super::options::Options;
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
-use crate::apiserver::decode::{self, Guarded};
+use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error;
 use crate::metrics::Metrics;
 use crate::middle_manager::discovery::announce;
@@ -108,7 +108,7 @@ impl StatusWriter {
 
     /// Follows the object.
     async fn follow(&self, announcer: &Announcer) {
-        let config = decode::watching().fields(&format!("metadata.name={}", self.name));
+        let config = crate::apiserver::watch::watching().fields(&format!("metadata.name={}", self.name));
         let stream = watcher(self.api.clone(), config)
             .default_backoff()
             .applied_objects();
@@ -116,7 +116,9 @@ impl StatusWriter {
         loop {
             match objects.next().await {
                 // What it last wanted stands.
-                Some(Ok(object @ Guarded(Err(_)))) => object.report(&self.metrics),
+                Some(Ok(object @ Guarded(Err(_)))) => {
+                    crate::apiserver::watch::report_object(&object, &self.metrics)
+                }
                 Some(Ok(Guarded(Ok(object)))) => self.see(object, announcer),
                 Some(Err(error)) => {
                     let error = error::chain(&error);
@@ -273,7 +275,7 @@ impl StatusWriter {
         let write = self.api.patch_status(&self.name, &params, &patch);
         match tokio::time::timeout(TIMEOUT, write).await {
             Ok(Ok(Guarded(Ok(kept)))) => self.object.lock().status = kept.status.unwrap_or_default(),
-            Ok(Ok(object)) => object.report(&self.metrics),
+            Ok(Ok(object)) => crate::apiserver::watch::report_object(&object, &self.metrics),
             Ok(Err(error)) => {
                 let error = error::chain(&error);
                 tracing::warn!(error, "the status cannot be written; it is tried again");

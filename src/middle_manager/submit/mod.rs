@@ -31,7 +31,6 @@ use super::overlord::decide::refusal::OverlordError;
 use super::registry::view::TaskView;
 use super::sync::tasks::GuardedTask;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
-use crate::apiserver::decode;
 use crate::apiserver::error::chain;
 use crate::metrics::Metrics;
 use decide::applied::Applied;
@@ -111,7 +110,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     async fn watch(&self, client: &Client, metrics: &Metrics) {
         let maker = self.assigner.maker();
-        let config = decode::watching()
+        let config = crate::apiserver::watch::watching()
             .fields(&format!("spec.middleManagerRef.name={}", maker.middle_manager))
             .labels(&format!("!{LABEL_IDENTITY}"));
         let tasks: Api<GuardedTask> = Api::namespaced(client.clone(), &maker.namespace);
@@ -119,7 +118,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => {
-                    decode::report(&event, metrics);
+                    crate::apiserver::watch::report(&event, metrics);
                     self.event(event);
                 }
                 Ok(None) => return,
@@ -468,7 +467,7 @@ fn text(document: &Document, ours: &Provenance) -> Result<String, Failed> {
 mod tests;
 
 #[cfg(test)]
-#[path = "histories_tests.rs"]
+#[path = "simulation_tests.rs"]
 mod histories;
 
 #[cfg(test)]

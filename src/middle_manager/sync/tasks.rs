@@ -14,7 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::apiserver::decode::{self, Guarded, Readable};
+use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::clock::Clock;
 use crate::druid::worker::TaskState;
 use crate::metrics::Metrics;
@@ -78,7 +78,7 @@ impl<L: Announce> Tasks<L> {
     /// # Access control
     /// peontasks, pods: list, watch.
     pub async fn watch(self: Arc<Self>, client: &Client, namespace: &str, selector: &str, metrics: &Metrics) {
-        let config = decode::watching().labels(selector);
+        let config = crate::apiserver::watch::watching().labels(selector);
         let tasks = Api::<GuardedTask>::namespaced(client.clone(), namespace);
         let tasks = watcher(tasks, config.clone()).default_backoff();
         let pods = Api::<GuardedPod>::namespaced(client.clone(), namespace);
@@ -276,7 +276,7 @@ async fn run<K: Readable>(
     loop {
         match stream.try_next().await {
             Ok(Some(event)) => {
-                decode::report(&event, metrics);
+                crate::apiserver::watch::report(&event, metrics);
                 handle(event);
             }
             Ok(None) => return,

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use kube::ResourceExt;
 
 use crate::api::LABEL_MIDDLE_MANAGER;
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error::chain;
 use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::{Announce, Unavailable};

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 

@@ -11,13 +11,11 @@ pub mod slots;
 pub mod subtask_memory;
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
 use kube::ResourceExt;
 
 use crate::api::conditions::cause;
 use crate::api::{PeonTask, Phase};
-use crate::logs::follower::{Followers, LastWord};
 use retention::Retention;
 use slots::{Slots, Who};
 use subtask_memory::SubtaskMemory;
@@ -31,8 +29,6 @@ pub struct TaskAggregates {
     pub retention: Retention,
     /// How much memory subtasks took.
     pub subtask_memory: SubtaskMemory,
-    /// Who reads logs, where logs are archived.
-    pub logs: OnceLock<Followers>,
 }
 
 impl TaskAggregates {
@@ -74,9 +70,6 @@ impl TaskAggregates {
 
     /// Forgets every task that is not among these.
     pub fn keep_only(&self, uids: &HashSet<String>) {
-        if let Some(logs) = self.logs.get() {
-            logs.keep_only(uids);
-        }
         for uid in self.slots.uids().into_iter().chain(self.retention.uids()) {
             if !uids.contains(&uid) {
                 self.gone(&uid);
@@ -84,31 +77,9 @@ impl TaskAggregates {
         }
     }
 
-    /// A task is gone, and this is what it was. Names the tasks that may go on because of it.
-    pub fn deleted(&self, task: &PeonTask) -> Vec<Who> {
-        let uid = task.uid().unwrap_or_default();
-        if let Some(logs) = self.logs.get() {
-            logs.gone(&uid, super::decide::history_record::last_word(task));
-        }
-        self.gone(&uid)
-    }
-
     /// A task is gone. Names the tasks that may go on because of it.
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
-        if let Some(logs) = self.logs.get() {
-            logs.gone(uid, LastWord::None);
-        }
-        self.slots.forget(uid)
-    }
-
-    /// A pass has ended whose task is gone, and was said to be or will be in a moment. Names the tasks that may go on
-    /// because of it.
-    pub fn outlived(&self, uid: &str) -> Vec<Who> {
-        self.retention.gone(uid);
-        if let Some(logs) = self.logs.get() {
-            logs.abandon(uid);
-        }
         self.slots.forget(uid)
     }
 }

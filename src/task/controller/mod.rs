@@ -28,8 +28,8 @@ use super::watch::{Caches, GuardedTask, GuardedTemplate};
 use crate::api::conditions::{self, accepted};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::apiserver::backoff::Backoff;
+use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::classify::own_writes::Written;
-use crate::apiserver::decode::{Guarded, Unreadable};
 use crate::apiserver::error::panicked;
 use crate::apiserver::request::RequestError;
 use crate::clock::Clock;
@@ -217,7 +217,7 @@ impl Context {
         let uid = task.uid().unwrap_or_default();
         let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
         if now.is_none_or(|now| now.uid().as_ref() != Some(&uid)) {
-            self.caches.wake_these(self.caches.aggregates.outlived(&uid));
+            self.caches.wake_these(self.caches.outlived(&uid));
         }
     }
 

@@ -68,7 +68,7 @@ impl Context {
         let mut excess = aggregates.retention.excess(namespace, keep);
         // Others are passed over again when their log has come, and when the history has them.
         excess.retain(|(name, uid)| {
-            aggregates
+            self.caches
                 .logs
                 .get()
                 .is_none_or(|logs| !logs.is_busy(uid) && !self.is_awaited(namespace, name))

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::process::decide::lease::Leadership;
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::plan::{Action, look_again};

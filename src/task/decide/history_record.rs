@@ -12,8 +12,7 @@ use super::plan::{Action, Step, look_again, settle_until};
 use super::status::Draft;
 use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cut, record};
 use crate::api::{PeonTask, PeonTaskStatus, Phase};
-use crate::logs::follower::LastWord;
-use crate::logs::format::record::{Entry, LogRecord, Record, Recorded, VERSION};
+use crate::logs::format::record::{Entry, LastWord, LogRecord, Record, Recorded, VERSION};
 use crate::task::snapshot::Snapshot;
 
 /// How often a store that refused an entry is asked again.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,7 +23,7 @@ use crate::api::{PeonTask, PeonTaskStatus};
 use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::request::{RequestError, TIMEOUT, create, request};
 use crate::clock::Clock;
-use crate::logs::follower::Owner;
+use crate::logs::follower::{Followers, Owner};
 use crate::process::decide::lease::{Leadership, NotLeader};
 use crate::task::aggregates::shares::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
@@ -78,6 +78,7 @@ pub struct Actor {
     leadership: Leadership,
     live: LiveReader,
     aggregates: Arc<TaskAggregates>,
+    logs: Arc<OnceLock<Followers>>,
     pub(crate) room: Shares,
 }
 
@@ -93,6 +94,7 @@ impl Actor {
         Self {
             live: LiveReader::new(client.clone(), Clock::default()),
             aggregates,
+            logs: Arc::default(),
             client,
             recorder,
             leadership,
@@ -115,6 +117,13 @@ impl Actor {
         self
     }
 
+    /// Has logs read by these.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Arc<OnceLock<Followers>>) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// The task does not wait for room for its payload, or not any more.
     pub fn leave_room(&self, who: &Who) {
         self.room.leave(who);
@@ -123,7 +132,7 @@ impl Actor {
     /// Whether logs are archived.
     #[must_use]
     pub fn keeps_logs(&self) -> bool {
-        self.aggregates.logs.get().is_some()
+        self.logs.get().is_some()
     }
 
     /// Performs one action and puts its outcome into the snapshot.
@@ -170,16 +179,12 @@ impl Actor {
                 snapshot.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
             Action::KeepLog(ask) => {
-                snapshot.log = self
-                    .aggregates
-                    .logs
-                    .get()
-                    .map(|logs| logs.keep(&owner(snapshot), &ask));
+                snapshot.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
             }
             Action::Record(entry) => {
                 // A deposed leader's word would stand in the place of another's.
                 self.leadership.check()?;
-                if let Some(logs) = self.aggregates.logs.get() {
+                if let Some(logs) = self.logs.get() {
                     snapshot.recorded = Some(logs.record(*entry).await);
                 }
             }

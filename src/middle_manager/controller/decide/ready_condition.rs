@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::conditions::{Conditions, READY, find, is_true};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
-use crate::apiserver::decode::Unreadable;
+use crate::apiserver::classify::decode::Unreadable;
 use crate::middle_manager::registry::drain;
 
 /// Condition that the pod writes: every identity stands in discovery and is asked for news.

@@ -39,6 +39,15 @@ pub enum OverlordError {
     },
 }
 
+/// What is wrong with the overlord.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// A word for it.
+    pub reason: &'static str,
+    /// What happened, and what to do.
+    pub message: String,
+}
+
 /// A refusal in Druid's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {

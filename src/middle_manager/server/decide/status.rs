@@ -9,7 +9,7 @@ use crate::api::VirtualMiddleManagerStatus;
 use crate::api::conditions::{Conditions, find};
 use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
 use crate::middle_manager::controller::decide::ready_condition::{ANNOUNCED, OVERLORD_ANSWERS};
-use crate::middle_manager::overlord::Trouble;
+use crate::middle_manager::overlord::decide::refusal::Trouble;
 
 /// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
 const SILENT: Duration = Duration::from_secs(4 * 60);

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use crate::api::conditions::{COMPLETE, FAILED, is_true};
 use crate::api::{LABEL_IDENTITY, Submission};
-use crate::apiserver::decode::Guarded;
+use crate::apiserver::classify::decode::Guarded;
 use crate::middle_manager::registry::view::TaskView;
 
 /// A PeonTask that nobody has assigned yet.

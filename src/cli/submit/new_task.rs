@@ -18,23 +18,23 @@ const LONGEST_HEAD: usize = 44;
 
 /// What the command line says of every task.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wishes {
-    pub(super) name: Option<String>,
-    pub(super) template: Option<String>,
-    pub(super) memory: Option<String>,
-    pub(super) cpu: Option<String>,
-    pub(super) unmanaged: bool,
-    pub(super) suspend: bool,
-    pub(super) labels: Vec<(String, String)>,
+pub(crate) struct Wishes {
+    pub(crate) name: Option<String>,
+    pub(crate) template: Option<String>,
+    pub(crate) memory: Option<String>,
+    pub(crate) cpu: Option<String>,
+    pub(crate) unmanaged: bool,
+    pub(crate) suspend: bool,
+    pub(crate) labels: Vec<(String, String)>,
     /// The payload goes into Secrets.
-    pub(super) secret: bool,
+    pub(crate) secret: bool,
 }
 
 /// The PeonTask of a plain Druid task.
 ///
 /// # Errors
 /// Says what of the payload or the wishes cannot be.
-pub(super) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
+pub(crate) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
     let payload: Map<String, Value> =
         serde_json::from_str(text).map_err(|e| format!("no valid JSON: {e}"))?;
     let name = wishes.name.clone().unwrap_or_else(|| made_name(text, &payload));
@@ -46,7 +46,7 @@ pub(super) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
 ///
 /// # Errors
 /// As [`of_payload`], and for one without a name, which a repetition could not find again.
-pub(super) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String> {
+pub(crate) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String> {
     if let Some(name) = &wishes.name {
         task.metadata.name = Some(name.clone());
     }
@@ -142,7 +142,7 @@ fn made_name(text: &str, payload: &Map<String, Value>) -> String {
 }
 
 /// What of an existing task differs from the one that was to be created; `None` where a repetition may go on.
-pub(super) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'static str> {
+pub(crate) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'static str> {
     let (old, new) = (&existing.spec, &wanted.spec);
     let same = match (payload_hash(old), payload_hash(new)) {
         (Some(old), Some(new)) => old == new,

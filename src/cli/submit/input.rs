@@ -7,7 +7,7 @@ use crate::api::{PeonTask, PeonTemplate};
 
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Document {
+pub(crate) enum Document {
     /// A PeonTask.
     Task(Box<PeonTask>),
     /// A PeonTemplate.
@@ -22,7 +22,7 @@ pub(super) enum Document {
 ///
 /// # Errors
 /// Says what is wrong and where.
-pub(super) fn read(text: &str) -> Result<Vec<Document>, String> {
+pub(crate) fn read(text: &str) -> Result<Vec<Document>, String> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
         return Err("it is empty".into());

@@ -1,5 +1,8 @@
 //! `kubectl peon submit`.
 
+pub(crate) mod input;
+pub(crate) mod new_task;
+
 use std::io::{IsTerminal, Read};
 use std::time::Duration;
 
@@ -9,8 +12,6 @@ use kube::ResourceExt;
 use kube::api::PostParams;
 
 use super::connection::{Cluster, Flags};
-use super::input::{self, Document};
-use super::new_task::{self, Wishes};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::wait::{self, Goal};
@@ -19,6 +20,8 @@ use crate::api::PeonTask;
 use crate::payload::chunks::Kind;
 use crate::payload::chunks::new_task::New;
 use crate::payload::create::{self, Made};
+use input::Document;
+use new_task::Wishes;
 
 /// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
@@ -290,5 +293,5 @@ async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow:
 }
 
 #[cfg(test)]
-#[path = "submit_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

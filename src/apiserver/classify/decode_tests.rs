@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::*;
+use crate::metrics::Metrics;
 use crate::process::health::Caches as _;
 use crate::process::telemetry;
 use crate::task::watch::Caches;

@@ -13,7 +13,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use kube::runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -21,7 +20,6 @@ use serde_json::value::RawValue;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATIONS_READ, LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
 };
-use crate::metrics::Metrics;
 
 /// Objects in one answer to a list. An API server takes objects of about 1.5 MB each: a page of the usual 500 would be
 /// 750 MB in one body.
@@ -38,12 +36,6 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const LONGEST_VALUE: usize = 2048;
 /// Most bytes of all names in a reference to an owner. No name of an object has more than 253.
 const LONGEST_OWNER: usize = 1024;
-
-/// What every watch of ours begins with: a most recent list, in small pages.
-#[must_use]
-pub fn watching() -> watcher::Config {
-    watcher::Config::default().page_size(PAGE)
-}
 
 /// A kind of object that is decoded behind a guard.
 pub trait Readable: Resource<DynamicType = ()> + DeserializeOwned {
@@ -217,20 +209,6 @@ impl<K: Readable> Guarded<K> {
             unreadable
         }))
     }
-
-    /// Names and counts the object where it cannot be read.
-    pub fn report(&self, metrics: &Metrics) {
-        let Err(unreadable) = &self.0 else { return };
-        let kind = K::kind(&());
-        metrics.undecodable(&kind);
-        tracing::warn!(
-            kind = &*kind,
-            namespace = unreadable.metadata.namespace,
-            name = unreadable.metadata.name,
-            error = unreadable.error,
-            "an object cannot be read: it is left out, and the others go on"
-        );
-    }
 }
 
 impl<'de, K: Readable> Deserialize<'de> for Guarded<K> {
@@ -266,36 +244,6 @@ impl<K: Readable> Resource for Guarded<K> {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         self.0.as_mut().map_or_else(|u| &mut u.metadata, K::meta_mut)
-    }
-}
-
-/// Names and counts what a watch tells of and cannot be read.
-pub fn report<K: Readable>(event: &Event<Guarded<K>>, metrics: &Metrics) {
-    if let Event::Apply(object) | Event::InitApply(object) = event {
-        object.report(metrics);
-    }
-}
-
-/// What a watch tells of pods. One that cannot be read is a pod without a status: it may live, and nothing is known of it.
-#[must_use]
-pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
-    let pod = |pod: Guarded<Pod>| {
-        pod.0.unwrap_or_else(|unreadable| {
-            let mut pod = Pod {
-                metadata: unreadable.metadata,
-                ..Pod::default()
-            };
-            // A pod has no bounds of its own.
-            let _ = pod.keep();
-            pod
-        })
-    };
-    match event {
-        Event::Apply(object) => Event::Apply(pod(object)),
-        Event::Delete(object) => Event::Delete(pod(object)),
-        Event::Init => Event::Init,
-        Event::InitApply(object) => Event::InitApply(pod(object)),
-        Event::InitDone => Event::InitDone,
     }
 }
 
