@@ -36,15 +36,13 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
     }
     if keep {
         look_around(&fixture);
-        fixture.target.keep();
+        fixture.into_target()?.keep();
         return shown;
     }
     if foreign {
         fixture.remove(progress)?;
     }
-    let Fixture { target, druid, .. } = fixture;
-    drop(druid);
-    target.down()?;
+    fixture.into_target()?.down()?;
     shown
 }
 

@@ -34,6 +34,34 @@ pub struct Druid {
     zookeeper: String,
 }
 
+/// What one Druid has that is not as another's.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// The namespace whose storage it uses, on a cluster of our own. Druids that share it have segments and task logs in
+    /// common, and metadata of their own.
+    pub storage: &'a str,
+    /// How long the Overlord waits until a worker says that it has a task that was assigned to it
+    /// (`druid.indexer.runner.taskAssignmentTimeout`).
+    pub assignment_timeout: &'a str,
+    /// What the Overlord requests of the cpu.
+    pub overlord_cpu: &'a str,
+    /// What ZooKeeper requests of the cpu.
+    pub zookeeper_cpu: &'a str,
+}
+
+impl<'a> Settings<'a> {
+    /// The defaults for a Druid in this namespace.
+    #[must_use]
+    pub const fn of(namespace: &'a str) -> Self {
+        Self {
+            storage: namespace,
+            assignment_timeout: "PT5M",
+            overlord_cpu: "200m",
+            zookeeper_cpu: "50m",
+        }
+    }
+}
+
 impl Druid {
     /// Deploys Druid into a namespace, which is made (at the `restricted` Pod Security level) when
     /// missing, and waits until the Overlord leads.
@@ -42,12 +70,22 @@ impl Druid {
     /// When an object is refused or Druid does not start in time.
     pub fn deploy(target: &Target, namespace: &str, image: &str, progress: &Progress) -> Result<Self> {
         let step = progress.step("Druid");
+        let druid = Self::deploy_with(target, namespace, image, &Settings::of(namespace))?;
+        step.done("leads");
+        Ok(druid)
+    }
+
+    /// As [`Self::deploy`], with settings of its own and without saying so.
+    ///
+    /// # Errors
+    /// As [`Self::deploy`].
+    pub fn deploy_with(target: &Target, namespace: &str, image: &str, settings: &Settings) -> Result<Self> {
         let kubectl = target.kubectl();
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         let metadata = json!({"name": namespace, "labels": labels});
         kubectl.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())?;
         if let Some(cluster) = target.own() {
-            let folder = Self::storage_folder(cluster, namespace)?;
+            let folder = Self::storage_folder(cluster, settings.storage)?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))
                 .context("cannot open up the storage")?;
             kubectl.apply(&volume(namespace, &folder.display().to_string()).to_string())?;
@@ -64,7 +102,13 @@ impl Druid {
             ];
             kubectl.run_with_input(&args, manifest)
         };
-        apply(&fill(ZOOKEEPER, &[("{log4j2}", LOG4J2), ("{image}", image)]))?;
+        let values = [
+            ("{log4j2}", LOG4J2),
+            ("{image}", image),
+            ("{namespace}", namespace),
+            ("{cpu}", settings.zookeeper_cpu),
+        ];
+        apply(&fill(ZOOKEEPER, &values))?;
         let service = kubectl.get_json(&["--namespace", namespace, "service", "zookeeper"])?;
         let address = service["spec"]["clusterIP"]
             .as_str()
@@ -81,6 +125,9 @@ impl Druid {
             ("{jvm}", JVM_CONFIG),
             ("{log4j2}", LOG4J2),
             ("{image}", image),
+            ("{namespace}", namespace),
+            ("{assignment}", settings.assignment_timeout),
+            ("{cpu}", settings.overlord_cpu),
         ];
         apply(&fill(OVERLORD, &values))?;
         for name in ["zookeeper", "overlord"] {
@@ -88,7 +135,6 @@ impl Druid {
             let ready = kubectl.wait_for(&deployment, START_LIMIT, |it| it["status"]["readyReplicas"] == 1);
             ready.with_context(|| druid.why_not_ready(name))?;
         }
-        step.done("leads");
         Ok(druid)
     }
 

@@ -4,6 +4,7 @@ use std::{
     env,
     path::PathBuf,
     process::Command,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cache::Cache,
-    cluster::SecondNode,
-    druid::{Druid, STORAGE_PATH},
+    cluster::{Cluster, SecondNode},
+    druid::{Druid, STORAGE_PATH, Settings},
     exec,
     helm::Helm,
     images::Image,
@@ -27,8 +28,11 @@ use crate::{
 pub const OPERATOR_NAMESPACE: &str = "peon-e2e-system";
 /// Release of the operator.
 pub const RELEASE: &str = "peon-operator";
-/// Namespace of Druid and of the tasks.
+/// Namespace of the Druid that all cases use but those of lanes, and of the tasks beside it.
 pub const NAMESPACE: &str = "peon-e2e";
+
+/// What names of lanes begin with, after the namespace of all others.
+const LANE: &str = "lane-";
 
 /// `druid.indexer.logs.directory` of Druid and of the operator.
 const LOGS_DIRECTORY: &str = "/opt/druid/var/druid-storage/indexing-logs";
@@ -43,7 +47,7 @@ pub const LIMIT: Duration = Duration::from_secs(480);
 #[derive(Debug)]
 pub struct Fixture {
     /// The cluster.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// kubectl with the administrator's rights.
     pub kubectl: Kubectl,
     /// helm.
@@ -82,7 +86,7 @@ impl Fixture {
             .map_or(0, |d| d.as_secs());
         let run = format!("{seconds:x}");
         Ok(Self {
-            target,
+            target: Arc::new(target),
             kubectl,
             helm,
             druid,
@@ -90,6 +94,70 @@ impl Fixture {
             druid_image,
             run,
         })
+    }
+
+    /// A lane: the same cluster, operator and images, with a namespace and a Druid of its own, so that cases which change
+    /// or kill workers or overlord run beside cases that need them. Logs and segments are where those of all others are.
+    ///
+    /// # Errors
+    /// When its Druid does not start.
+    pub fn lane(&self, name: &str) -> Result<Self> {
+        let namespace = format!("{NAMESPACE}-{LANE}{name}");
+        let settings = Settings {
+            storage: NAMESPACE,
+            // An assignment that was lost with a process is given up after this; other assignments take a second.
+            assignment_timeout: "PT1M",
+            // All lanes and the peons of their cases are on one node. Where they request more than it has, operator and
+            // workers have peons evicted (`Preempted`).
+            overlord_cpu: "100m",
+            zookeeper_cpu: "10m",
+        };
+        let lane = Self {
+            target: Arc::clone(&self.target),
+            kubectl: self.kubectl.clone(),
+            helm: self.helm.clone(),
+            druid: Druid::deploy_with(&self.target, &namespace, &self.druid_image, &settings)?,
+            operator_image: self.operator_image.clone(),
+            druid_image: self.druid_image.clone(),
+            run: self.run.clone(),
+        };
+        let mut template = samples::template(&lane.druid, &lane.druid_image)?;
+        template["spec"]["resources"]["requests"]["cpu"] = json!("20m");
+        lane.apply(&namespace, &template)?;
+        Ok(lane)
+    }
+
+    /// Ends the Druids of all lanes, so that cases after theirs have the machine for themselves.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn end_lanes(&self) -> Result<()> {
+        let namespaces = self.kubectl.run(&["get", "namespaces", "-o", "name"])?;
+        let of_lane = |name: &&str| name.starts_with(&format!("namespace/{NAMESPACE}-{LANE}"));
+        for namespace in namespaces.lines().filter(of_lane) {
+            let namespace = namespace.trim_start_matches("namespace/");
+            let end = ["scale", "deployment", "overlord", "zookeeper", "--replicas=0"];
+            self.kubectl
+                .run(&[&end[..], &["--namespace", namespace]].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Namespace of its Druid and of the tasks beside that.
+    #[must_use]
+    pub fn home(&self) -> &str {
+        self.druid.namespace()
+    }
+
+    /// Gives the cluster back.
+    ///
+    /// # Errors
+    /// When a lane still has it.
+    pub fn into_target(self) -> Result<Target> {
+        let Self { target, druid, .. } = self;
+        // Its connection ends with it, before the cluster does.
+        drop(druid);
+        Arc::into_inner(target).context("a lane still uses the cluster")
     }
 
     /// Installs the operator by its chart, and the template that tasks beside Druid use.
@@ -109,7 +177,7 @@ impl Fixture {
         self.helm
             .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &values)?;
         step.done("installed by helm");
-        self.apply(NAMESPACE, &samples::template(&self.druid, &self.druid_image)?)
+        self.apply(self.home(), &samples::template(&self.druid, &self.druid_image)?)
     }
 
     /// The chart's values by which logs are archived where the overlord reads them; none on a foreign cluster, where the
@@ -118,7 +186,7 @@ impl Fixture {
         let Some(own) = self.target.own() else {
             return Ok(Vec::new());
         };
-        let folder = Druid::storage_folder(own, NAMESPACE)?;
+        let folder = Self::storage_folder_in(own)?;
         let volume = json!({"hostPath": {"path": folder, "type": "Directory"}});
         let properties = format!(
             "{}\ndruid.indexer.logs.type=file\ndruid.indexer.logs.directory={LOGS_DIRECTORY}\n",
@@ -153,12 +221,24 @@ impl Fixture {
     /// # Errors
     /// When the cluster is not our own.
     pub fn logs_folder(&self) -> Result<PathBuf> {
-        let own = self.target.own().context("no cluster of our own")?;
-        let folder = Druid::storage_folder(own, NAMESPACE)?;
+        let folder = self.storage_folder()?;
         let logs = LOGS_DIRECTORY
             .strip_prefix(STORAGE_PATH)
             .context("another folder")?;
         Ok(folder.join(logs.trim_start_matches('/')))
+    }
+
+    /// The folder of this machine with the deep storage of the Druids of all cases.
+    ///
+    /// # Errors
+    /// When the cluster is not our own.
+    pub fn storage_folder(&self) -> Result<PathBuf> {
+        let own = self.target.own().context("no cluster of our own")?;
+        Self::storage_folder_in(own)
+    }
+
+    fn storage_folder_in(own: &Cluster) -> Result<PathBuf> {
+        Druid::storage_folder(own, NAMESPACE)
     }
 
     /// Leaves a foreign cluster as it was, but for the CRDs, which may hold other people's tasks.
@@ -198,7 +278,7 @@ impl Fixture {
         self.target.own().context("no cluster of our own")?.second_node()
     }
 
-    /// Applies a template, for [`NAMESPACE`] and without deep storage elsewhere, whose tasks run on the second node,
+    /// Applies a template, for [`Self::home`] and without deep storage elsewhere, whose tasks run on the second node,
     /// and whose pods are evicted so many seconds after the node was found to be lost.
     ///
     /// # Errors
@@ -210,7 +290,7 @@ impl Fixture {
         name: &str,
         seconds_when_lost: u32,
     ) -> Result<()> {
-        let sample = if namespace == NAMESPACE {
+        let sample = if namespace == self.home() {
             samples::template
         } else {
             samples::bare_template
@@ -394,7 +474,7 @@ impl Fixture {
         let mut task = samples::index_parallel(name, &id, &datasource)?;
         change(&mut task);
         self.druid.submit(&task["spec"]["task"])?;
-        self.apply(NAMESPACE, &task)?;
+        self.apply(self.home(), &task)?;
         Ok((id, datasource))
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
     json::{list, text},
     kubectl::is_ready,
     wait::{Sightings, wait_until},
@@ -90,7 +90,7 @@ impl<'a> MiddleManager<'a> {
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": NAME}, "spec": spec,
         });
-        fixture.apply(NAMESPACE, &object)?;
+        fixture.apply(fixture.home(), &object)?;
         Ok(Self {
             fixture,
             is_shared: false,
@@ -99,13 +99,13 @@ impl<'a> MiddleManager<'a> {
 
     /// Its status.
     pub(crate) fn status(&self) -> Result<Value> {
-        let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
+        let args = ["virtualmiddlemanager", NAME, "--namespace", self.fixture.home()];
         Ok(self.fixture.kubectl.get_json(&args)?["status"].take())
     }
 
     /// Waits until it says that it is ready.
     pub(crate) fn until_ready(&self) -> Result<()> {
-        let args = ["virtualmiddlemanager", NAME, "--namespace", NAMESPACE];
+        let args = ["virtualmiddlemanager", NAME, "--namespace", self.fixture.home()];
         self.fixture.kubectl.wait_for(&args, LIMIT, is_ready).map(drop)
     }
 
@@ -120,7 +120,7 @@ impl<'a> MiddleManager<'a> {
             "--patch",
             &patch,
         ];
-        let args = [args.as_slice(), &["--namespace", NAMESPACE]].concat();
+        let args = [args.as_slice(), &["--namespace", self.fixture.home()]].concat();
         self.fixture.kubectl.run(&args).map(drop)
     }
 
@@ -175,7 +175,7 @@ impl<'a> MiddleManager<'a> {
         let all = self.fixture.kubectl.get_json(&[
             "peontask",
             "--namespace",
-            NAMESPACE,
+            self.fixture.home(),
             "--selector",
             &selector,
         ])?;
@@ -216,9 +216,15 @@ impl Drop for MiddleManager<'_> {
         let gone = self
             .fixture
             .kubectl
-            .delete(&["virtualmiddlemanager", NAME, "--namespace", NAMESPACE])
+            .delete(&["virtualmiddlemanager", NAME, "--namespace", self.fixture.home()])
             .and_then(|()| {
-                let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+                let pods = [
+                    "pod",
+                    "--namespace",
+                    self.fixture.home(),
+                    "--selector",
+                    "peon.dev/serves",
+                ];
                 self.fixture
                     .kubectl
                     .wait_for(&pods, LIMIT, |found| found["items"] == json!([]))

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     cache::Cache,
-    druid::{Druid, JVM_CONFIG, STORAGE_PATH},
+    druid::{JVM_CONFIG, STORAGE_PATH},
     exec,
-    fixture::{Fixture, NAMESPACE},
+    fixture::Fixture,
     images,
     object_stores::server::Folder,
     progress::Progress,
@@ -30,8 +30,7 @@ pub fn rows(
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Vec<u64>> {
-    let own = fixture.target.own().context("no cluster of our own")?;
-    let storage = Druid::storage_folder(own, NAMESPACE)?;
+    let storage = fixture.storage_folder()?;
     let mut folders = Vec::new();
     for segment in fixture.druid.segments(datasource)? {
         let path = segment["loadSpec"]["path"].as_str().unwrap_or_default();

@@ -29,6 +29,20 @@ pub use second_node::{fails_and_recovers, goes_when_interrupted as second_node_g
 
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// A case of the test cluster itself.
+pub type SelfTest = (&'static str, fn(&Cache, &Progress) -> Result<()>);
+
+/// All of them; each has the cluster for itself.
+pub const CASES: [SelfTest; 4] = [
+    ("cluster::works_and_leaves_nothing", works_and_goes),
+    ("cluster::leaves_nothing_when_interrupted", goes_when_interrupted),
+    ("cluster::a_second_node_fails_and_recovers", fails_and_recovers),
+    (
+        "cluster::a_second_node_leaves_nothing_when_interrupted",
+        second_node_goes_when_interrupted,
+    ),
+];
+
 /// Limits, logs, services, garbage collection and restarts work, and ending the cluster leaves the machine as it was.
 ///
 /// # Errors

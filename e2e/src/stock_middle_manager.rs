@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     druid::{JVM_CONFIG, LOG4J2, fill},
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
 };
 
 const MANIFEST: &str = include_str!("../druid/middle-manager.yaml");
@@ -29,10 +29,10 @@ impl<'a> StockMiddleManager<'a> {
             ("{image}", &fixture.druid_image),
             ("{options}", &options),
         ];
-        let args = ["apply", "--server-side", "--namespace", NAMESPACE, "-f", "-"];
+        let args = ["apply", "--server-side", "--namespace", fixture.home(), "-f", "-"];
         fixture.kubectl.run_with_input(&args, &fill(MANIFEST, &values))?;
         let stock = Self { fixture };
-        let deployment = ["deployment", NAME, "--namespace", NAMESPACE];
+        let deployment = ["deployment", NAME, "--namespace", fixture.home()];
         let ready = fixture
             .kubectl
             .wait_for(&deployment, LIMIT, |d| d["status"]["readyReplicas"] == 1);
@@ -41,7 +41,7 @@ impl<'a> StockMiddleManager<'a> {
                 "--selector=app=middle-manager",
                 "--tail=30",
                 "--namespace",
-                NAMESPACE,
+                fixture.home(),
             ];
             fixture
                 .kubectl
@@ -54,7 +54,7 @@ impl<'a> StockMiddleManager<'a> {
 
 impl Drop for StockMiddleManager<'_> {
     fn drop(&mut self) {
-        let args = ["deployment,configmap", NAME, "--namespace", NAMESPACE];
+        let args = ["deployment,configmap", NAME, "--namespace", self.fixture.home()];
         if let Err(error) = self.fixture.kubectl.delete(&args) {
             eprintln!("the MiddleManager stays: {error:#}");
         }

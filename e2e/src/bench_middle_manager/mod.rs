@@ -62,9 +62,7 @@ pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
     if fixture.target.own().is_none() {
         fixture.remove(progress)?;
     }
-    let Fixture { target, druid, .. } = fixture;
-    drop(druid);
-    target.down()?;
+    fixture.into_target()?.down()?;
     print!("{}", measured?);
     Ok(())
 }

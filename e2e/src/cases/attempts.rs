@@ -18,6 +18,7 @@ pub(super) const CASES: [Case; 6] = [
         "attempts::a_force_deleted_pod_is_followed_once_its_peon_is_dead",
         force_deleted,
     )
+    .turn(Turn::Waiting)
     .own(),
     case("attempts::memory_climbs_until_the_task_succeeds", ladder),
     case(

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, case};
+use super::{Case, Turn, case};
 use crate::{
     fixture::{Fixture, LIMIT},
     samples,
@@ -11,11 +11,12 @@ use crate::{
 
 pub(super) const CASES: [Case; 6] = [
     case("waits::for_a_template", for_a_template),
-    case("waits::for_a_configmap_that_a_volume_names", for_a_volume),
+    case("waits::for_a_configmap_that_a_volume_names", for_a_volume).turn(Turn::Waiting),
     case(
         "waits::for_a_configmap_that_the_environment_names",
         for_the_environment,
-    ),
+    )
+    .turn(Turn::Waiting),
     case("waits::for_quota", for_quota),
     case("waits::for_an_image", for_an_image),
     case("waits::for_a_name", for_a_name),

@@ -79,7 +79,8 @@ fn compile(program: &Path, log: &Path) -> Result<()> {
     cargo
         .current_dir(&repository)
         .args(["build", "--profile", profile])
-        .args(["--package", "peon-operator", "--bin", "peon-operator"]);
+        // As the workspace is built, or its dependencies would be compiled twice, with other features.
+        .args(["--workspace", "--bin", "peon-operator"]);
     exec::logged(&mut cargo, log).context("cannot compile the operator")?;
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
     let built = repository.join(target).join(folder).join("peon-operator");

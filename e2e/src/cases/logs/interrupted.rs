@@ -18,7 +18,9 @@ use crate::{
 };
 
 pub(super) const CASES: [Case; 4] = [
-    case("logs::of_sixty_megabytes_are_archived_across_rotations", large).own(),
+    case("logs::of_sixty_megabytes_are_archived_across_rotations", large)
+        .turn(Turn::Waiting)
+        .own(),
     case(
         "logs::survive_deaths_of_the_operator_and_a_restart_of_the_api_server",
         killed,

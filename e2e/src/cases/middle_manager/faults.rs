@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, case, list, noop, process::Process};
+use super::{Case, MiddleManager, Turn, case, list, noop, process::Process};
 use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
 
@@ -19,6 +19,7 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::an_operator_that_dies_loses_nothing",
         operator_dies,
     )
+    .turn(Turn::Alone)
     .own(),
     case(
         "middle_manager::an_overlord_that_restarts_finds_its_tasks",
@@ -42,9 +43,8 @@ impl<'m, 'f> InFlight<'m, 'f> {
         }
         for id in &ids {
             let name = manager.until_assigned(id)?;
-            manager
-                .fixture
-                .until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+            let fixture = manager.fixture;
+            fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
         }
         Ok(Self { manager, ids })
     }
@@ -85,7 +85,7 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
 fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_overlord", 40_000)?;
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
+    let pods = ["pod", "--namespace", fixture.home(), "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
     let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
     Process::overlord(fixture).kill()?;

@@ -24,8 +24,8 @@ use crate::{
     middle_manager::{MiddleManager, NAME},
 };
 
-/// The cases. Those that change or kill the workers, or want all of their slots, run alone with workers of their own: the
-/// overlord would give these what other cases left pending.
+/// The cases. Those that change or kill the workers, or want all of their slots, run in lanes with workers of their own: the
+/// overlord would give these what other cases left pending. Those that stop the operator or the API server run alone.
 pub(super) fn cases() -> Vec<Case> {
     let all = runs::CASES
         .iter()
@@ -41,8 +41,8 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(submissions::CASES)
         .chain(conformance::CASES);
     let turn = |case: &Case| match case.turn {
-        Turn::Workers => *case,
-        _ => case.turn(Turn::Alone),
+        Turn::Workers | Turn::Alone => *case,
+        _ => case.turn(Turn::Lane),
     };
     all.map(turn).collect()
 }
