@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::testbed::{
     cache::Cache,
+    druid::{middle_manager::MiddleManager, samples},
     fixture::{Fixture, LIMIT, NAMESPACE},
     json::text,
     lock::Busy,
-    middle_manager::MiddleManager,
     progress::Progress,
-    samples,
     target::Target,
     wait::wait_until,
 };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::lifecycle::long_noop;
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     peons,
     wait::wait_until,

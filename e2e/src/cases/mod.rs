@@ -17,14 +17,17 @@ mod nodes;
 mod payloads;
 mod refusals;
 mod release;
+pub mod selftest;
+pub mod stores;
 mod templates;
 mod tenants;
 mod transcripts;
 mod waits;
+pub mod zookeeper;
 
 use anyhow::Result;
 
-use crate::fixture::Fixture;
+use crate::testbed::fixture::Fixture;
 
 /// A case.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT},
-    samples,
 };
 
 pub(super) const CASES: [Case; 6] = [

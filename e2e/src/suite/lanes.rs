@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 
-use crate::fixture::Fixture;
+use crate::testbed::fixture::Fixture;
 
 /// Lanes of one fixture. They are made when they are needed, as many as cases run beside each other.
 pub(super) struct Lanes {

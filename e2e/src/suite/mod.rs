@@ -12,17 +12,11 @@ use self::{
     lanes::Lanes,
 };
 use crate::{
-    cache::Cache,
-    cases::{self, Case, Turn},
-    cluster::Cluster,
-    fixture::Fixture,
-    lock::Busy,
-    middle_manager::MiddleManager,
-    object_stores,
-    progress::Progress,
-    selftest,
-    target::Target,
-    zookeeper,
+    cases::{self, Case, Turn, selftest, stores, zookeeper},
+    testbed::{
+        cache::Cache, cluster::Cluster, druid::middle_manager::MiddleManager, fixture::Fixture, lock::Busy,
+        progress::Progress, target::Target,
+    },
 };
 
 /// Cases that run beside each other. More peons than this start too slowly on two cores.
@@ -97,7 +91,7 @@ fn on_cluster(
     ended.extend(groups.of("alone", &[Turn::Alone, Turn::Last], 1, last).run());
     if !ended.iter().all(Outcome::is_good) {
         let folder = cache.path("run/failed");
-        crate::cache::remove(&folder)?;
+        crate::testbed::cache::remove(&folder)?;
         fixture.target.collect_logs(&folder)?;
         progress.say(format_args!("logs of everything are in {}", folder.display()));
     }
@@ -245,7 +239,7 @@ fn checks(
 
 /// Logs are archived in object stores, and workers are announced in servers of ZooKeeper, on this machine.
 fn without_cluster(cache: &Cache, filter: Option<&str>, progress: &Progress) -> Vec<Group> {
-    let stores = object_stores::CASES
+    let stores = stores::CASES
         .iter()
         .filter(|case| !case.full || cases::full())
         .map(|case| (case.name, case.run));

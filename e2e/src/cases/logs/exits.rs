@@ -7,9 +7,11 @@ use super::written::{Written, differs_by_what_is_declared, is_same, without_repo
 use super::{until_archived, with_sidecar};
 use crate::{
     cases::{Case, Turn, case},
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    samples,
-    wait::wait_until,
+    testbed::{
+        druid::samples,
+        fixture::{Fixture, LIMIT, NAMESPACE},
+        wait::wait_until,
+    },
 };
 
 /// One of them.

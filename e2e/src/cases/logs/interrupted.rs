@@ -7,14 +7,16 @@ use super::chatter::Chatter;
 use super::exits::Scene;
 use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
 use crate::{
-    cache::Cache,
     cases::{Case, Turn, case, full},
-    cluster::Component,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    object_stores::{self, Directory, Running},
-    outside::Grounds,
-    progress::Progress,
-    wait::wait_until,
+    testbed::{
+        cache::Cache,
+        cluster::Component,
+        fixture::{Fixture, LIMIT, NAMESPACE},
+        object_stores::{self, Directory, Running},
+        outside::Grounds,
+        progress::Progress,
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: [Case; 4] = [

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, case, faults::InFlight, list, noop, text};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };

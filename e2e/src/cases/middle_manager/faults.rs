@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, Turn, case, list, noop, process::Process};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };

@@ -17,7 +17,7 @@ use super::{
     text,
     worker::{JSON, Worker},
 };
-use crate::{
+use crate::testbed::{
     cluster::{Cluster, Component},
     fixture::{Fixture, LIMIT},
     kubectl::is_ready,

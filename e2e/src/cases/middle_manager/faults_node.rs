@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, Turn, case, faults::InFlight, list, noop, text};
-use crate::{
+use crate::testbed::{
     cluster::{NODE, SecondNode},
     fixture::{Fixture, LIMIT},
     kubectl::is_ready,

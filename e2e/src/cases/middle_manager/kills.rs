@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::{Case, MiddleManager, case, noop, races::noop_that_waits, shared, text};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     peons,
     wait::wait_until,

@@ -18,10 +18,10 @@ mod worker;
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::middle_manager::{MiddleManager, NAME},
     fixture::Fixture,
     json::{list, text},
-    middle_manager::{MiddleManager, NAME},
 };
 
 /// The cases. Those that change or kill the workers, or want all of their slots, run in lanes with workers of their own: the

@@ -19,7 +19,7 @@ use super::{
     text,
     worker::{JSON, Worker, assignment},
 };
-use crate::{
+use crate::testbed::{
     cluster::Component,
     fixture::{Fixture, LIMIT},
     wait::{rest, wait_until},

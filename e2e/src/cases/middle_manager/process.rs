@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{list, text};
-use crate::{
+use crate::testbed::{
     cluster::pod_processes,
     fixture::{Fixture, LIMIT, OPERATOR_NAMESPACE},
     peons,

@@ -18,9 +18,11 @@ use super::{
 };
 use crate::{
     cases::middle_manager::faults_network::Paused,
-    cluster::Component,
-    fixture::{Fixture, LIMIT},
-    wait::wait_until,
+    testbed::{
+        cluster::Component,
+        fixture::{Fixture, LIMIT},
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::{Case, MiddleManager, list, noop, shared, text};
 use crate::{
     cases::lifecycle::cannot_be_parsed,
-    druid::STORAGE_PATH,
-    fixture::{Fixture, LIMIT},
-    samples,
-    wait::wait_until,
+    testbed::{
+        druid::{STORAGE_PATH, samples},
+        fixture::{Fixture, LIMIT},
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -25,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn a_noop(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
-    let id = manager.submit(&noop(fixture, "by_overlord", 4000))?;
+    let id = manager.submit(&noop(fixture, "by_overlord", 15_000))?;
     let name = manager.until_assigned(&id)?;
     let running = manager.until_status(&id, |s| {
         s["location"]["host"].is_string() || s["statusCode"] != "RUNNING"

@@ -9,9 +9,9 @@ use super::{
     Case, MiddleManager, case, list, noop, text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
 };
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT},
-    samples,
     wait::wait_until,
 };
 

@@ -6,12 +6,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, Turn, case, list, process::Process, text};
-use crate::{
+use crate::testbed::{
     cache::Cache,
+    druid::{kafka::Kafka, segments},
     fixture::{Fixture, LIMIT},
-    kafka::Kafka,
     progress::Progress,
-    segments,
     wait::wait_until,
 };
 

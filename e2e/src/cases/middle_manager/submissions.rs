@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Case, MiddleManager, case, list, process::Process, shared, text};
-use crate::{
+use crate::testbed::{
     cache::hex,
+    druid::{samples, stock_middle_manager::StockMiddleManager},
     fixture::{Fixture, LIMIT},
-    samples,
-    stock_middle_manager::StockMiddleManager,
     wait::wait_until,
 };
 

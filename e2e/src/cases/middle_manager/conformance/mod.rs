@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use self::client::Client;
 use super::{Case, Turn, case, list, process::Process, text};
-use crate::{
+use crate::testbed::{
     cluster::Cluster,
+    druid::samples,
     fixture::{Fixture, LIMIT},
     kwok::FakeNode,
-    samples,
 };
 
 pub(super) const CASES: &[Case] = &[
