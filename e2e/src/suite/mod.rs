@@ -40,12 +40,14 @@ const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
-    let mut ended = together(without_cluster(cache, filter, progress));
-    if !filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part))) {
-        // One that is up is left up, and one that is not ours is not tested.
-        if Target::is_own()? && Cluster::attach(cache, busy, progress)?.is_none() {
-            ended.extend(of_cluster(cache, filter, progress).run());
-        }
+    let mut first = without_cluster(cache, filter, progress);
+    let is_enough = filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part)));
+    // One that is up is left up, and one that is not ours is not tested.
+    if !is_enough && Target::is_own()? && Cluster::attach(cache, busy, progress)?.is_none() {
+        first.push(of_cluster(cache, filter, progress));
+    }
+    let mut ended = together(first);
+    if !is_enough {
         on_cluster(cache, busy, filter, progress, &mut ended)?;
     }
     for outcome in &ended {

@@ -11,6 +11,11 @@ use crate::testbed::{
 
 pub(super) const CASES: &[Case] = &[
     case(
+        "middle_manager::an_overlord_that_restarts_finds_its_tasks",
+        overlord_restarts,
+    )
+    .own(),
+    case(
         "middle_manager::killed_hard_it_loses_and_doubles_nothing",
         killed_hard,
     )
@@ -20,11 +25,6 @@ pub(super) const CASES: &[Case] = &[
         operator_dies,
     )
     .turn(Turn::Alone)
-    .own(),
-    case(
-        "middle_manager::an_overlord_that_restarts_finds_its_tasks",
-        overlord_restarts,
-    )
     .own(),
     case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
 ];

@@ -13,6 +13,16 @@ use crate::testbed::{
 };
 
 pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
+        killed,
+    )
+    .own(),
+    case(
+        "middle_manager::submissions::what_another_worker_runs_is_mirrored",
+        elsewhere,
+    )
+    .own(),
     shared(
         "middle_manager::submissions::an_applied_ingestion_publishes_its_segments",
         ingestion,
@@ -30,16 +40,6 @@ pub(super) const CASES: &[Case] = &[
     case(
         "middle_manager::submissions::deleted_or_cancelled_it_ends_at_the_overlord",
         ends,
-    )
-    .own(),
-    case(
-        "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
-        killed,
-    )
-    .own(),
-    case(
-        "middle_manager::submissions::what_another_worker_runs_is_mirrored",
-        elsewhere,
     )
     .own(),
 ];
