@@ -68,7 +68,7 @@ impl Fixture {
     /// # Errors
     /// When any of it fails.
     pub fn prepare(target: Target, cache: &Cache, progress: &Progress) -> Result<Self> {
-        let kubectl = target.kubectl();
+        let kubectl = target.kubectl().reading_through_a_proxy()?;
         let helm = Helm::of(&target);
         if target.own().is_none() {
             for namespace in [NAMESPACE, OPERATOR_NAMESPACE] {

@@ -1,6 +1,6 @@
 //! `kubectl` as a library: the cached program for our own cluster, the user's for any other.
 
-use std::{cell::Cell, path::PathBuf, process::Command, time::Duration};
+use std::{cell::Cell, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::testbed::{
     changes::Changes,
     exec, interrupt,
+    proxy::Proxy,
+    resource::Resource,
     wait::{Sightings, rest, wait_resting},
 };
 
@@ -20,6 +22,7 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: Option<PathBuf>,
     marker: Option<(&'static str, String)>,
+    reader: Option<Arc<Proxy>>,
 }
 
 impl Kubectl {
@@ -30,6 +33,7 @@ impl Kubectl {
             program,
             kubeconfig: Some(kubeconfig),
             marker: None,
+            reader: None,
         }
     }
 
@@ -47,7 +51,22 @@ impl Kubectl {
             program: PathBuf::from("kubectl"),
             kubeconfig: None,
             marker: None,
+            reader: None,
         }
+    }
+
+    /// Has objects read, and their changes told, through a proxy that runs as long as this value and its clones.
+    ///
+    /// # Errors
+    /// When the proxy does not start.
+    pub fn reading_through_a_proxy(mut self) -> Result<Self> {
+        self.reader = Some(Arc::new(Proxy::start(&self)?));
+        Ok(self)
+    }
+
+    /// What answers such arguments without another process.
+    pub(crate) fn reader(&self, args: &[&str]) -> Option<(&Proxy, Resource)> {
+        Some((self.reader.as_deref()?, Resource::of(args)?))
     }
 
     /// A command that the caller completes and runs.
@@ -108,7 +127,10 @@ impl Kubectl {
     /// # Errors
     /// As [`Kubectl::run`], and when the answer is not JSON.
     pub fn get_json(&self, args: &[&str]) -> Result<Value> {
-        let text = exec::output(self.command().arg("get").args(args).args(["-o", "json"]))?;
+        let text = match self.reader(args) {
+            Some((proxy, resource)) => proxy.request("GET", &resource.read(), None)?,
+            None => exec::output(self.command().arg("get").args(args).args(["-o", "json"]))?,
+        };
         serde_json::from_str(&text).with_context(|| format!("kubectl get {} gave no JSON", args.join(" ")))
     }
 

@@ -21,6 +21,7 @@ pub mod outside;
 pub mod peons;
 pub mod progress;
 pub mod proxy;
+pub(crate) mod resource;
 pub mod target;
 pub mod tools;
 pub mod wait;

@@ -92,6 +92,18 @@ impl Proxy {
         Ok(body.to_owned())
     }
 
+    /// Sends a request whose answer goes on and on, and returns where that can be read, its head first.
+    ///
+    /// # Errors
+    /// When the proxy has ended.
+    pub(crate) fn stream(&self, path: &str) -> Result<UnixStream> {
+        let mut stream = self.connect().context("`kubectl proxy` has ended")?;
+        stream.set_read_timeout(None)?;
+        let head = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        Ok(stream)
+    }
+
     /// The socket that it listens on.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
