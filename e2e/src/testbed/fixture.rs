@@ -121,7 +121,7 @@ impl Fixture {
             run: self.run.clone(),
         };
         let mut template = samples::template(&lane.druid, &lane.druid_image)?;
-        template["spec"]["resources"]["requests"]["cpu"] = json!("20m");
+        template["spec"]["resources"]["requests"]["cpu"] = json!("50m");
         lane.apply(&namespace, &template)?;
         Ok(lane)
     }

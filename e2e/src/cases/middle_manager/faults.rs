@@ -65,7 +65,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
 
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
-    let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
+    let tasks = InFlight::start(&manager, "under_a_kill", 20_000)?;
     Process::server(fixture).kill()?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
@@ -98,7 +98,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
 
 fn capacity(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
-    let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
+    let tasks = InFlight::start(&manager, "under_a_change", 20_000)?;
     manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
