@@ -1,6 +1,6 @@
 //! The logs and reports of tasks: how they leave their pods, and the archive, where a stock Druid overlord reads them.
 //!
-//! * [`format`]: names and formats of everything that is stored (pure): where ([`format::location`]), under which keys
+//! * [`mod@format`]: names and formats of everything that is stored (pure): where ([`format::location`]), under which keys
 //!   ([`format::layout`]), in which parts, whose, and the record of a finished task;
 //! * [`store`]: the client of a store, who owns what is under an id, what is done for one task and for all;
 //! * [`follower`]: the operator reads logs through the API server;

@@ -1,4 +1,4 @@
-//! BodyBudget for the bodies that are read at the same time, by all identities of a process.
+//! A budget for bodies that are read at the same time, over all identities of a process.
 //!
 //! Bodies are of three kinds, each with a budget of its own, so that none keeps the others out: those of a task as most
 //! are, those that are large, and those that do not say how large they are. Each takes all that it may need before it is
@@ -24,7 +24,7 @@ const STALLED: Duration = Duration::from_secs(5);
 /// What is no larger counts as small, and what does not say its size may have so much, whatever the largest is.
 const SMALL: usize = 64 << 10;
 
-/// BodyBudget for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
+/// Permits for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
 /// none waits for it.
 #[derive(Debug)]
 pub struct BodyBudget {

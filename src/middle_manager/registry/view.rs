@@ -101,7 +101,7 @@ pub struct Seen {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Its resource version. They are compared as numbers, which Kubernetes task_reader since 1.35 and has done for ever;
+    /// Its resource version. They are compared as numbers, which Kubernetes documents since 1.35 and has done for ever;
     /// `None` for one that is no number.
     pub version: Option<u64>,
     /// When it was created.

@@ -117,7 +117,7 @@ impl StatusWriter {
             match objects.next().await {
                 // What it last wanted stands.
                 Some(Ok(object @ Guarded(Err(_)))) => {
-                    crate::apiserver::watch::report_object(&object, &self.metrics)
+                    crate::apiserver::watch::report_object(&object, &self.metrics);
                 }
                 Some(Ok(Guarded(Ok(object)))) => self.see(object, announcer),
                 Some(Err(error)) => {

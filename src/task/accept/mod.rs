@@ -397,7 +397,7 @@ mod tests {
                 let created = |uid: &str| Some(Creation::Created { uid: uid.into() });
                 match action {
                     Action::TakeSlot { .. } => {
-                        snapshot.slot = Some(crate::task::aggregates::slots::Slot::Taken)
+                        snapshot.slot = Some(crate::task::aggregates::slots::Slot::Taken);
                     }
                     Action::CreateConfigMap(_) => snapshot.claim = created("map"),
                     Action::CreatePod(_) => snapshot.creation = created(POD_UID),

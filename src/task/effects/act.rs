@@ -212,7 +212,7 @@ impl Actor {
     /// peontasks/status: patch.
     ///
     /// # Errors
-    /// [`ActError::Conflict`] when the object has another resource version by now.
+    /// [`RequestError::Conflict`] when the object has another resource version by now.
     pub async fn write_status(
         &self,
         task: &PeonTask,
