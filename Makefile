@@ -35,7 +35,7 @@ test-full: test ## As test, with 10,000 random histories and fuzzed objects, eve
 .PHONY: bench-logs
 bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
 	@echo "building with optimisation (several minutes the first time) …"
-	@cargo build --quiet --release --bin follow
+	@cargo build --quiet --release --workspace --bin follow
 	@OPTIMISED=1 CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
 
 .PHONY: bench-middle-manager

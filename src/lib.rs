@@ -1,24 +1,33 @@
 //! peon-operator runs Apache Druid ingestion tasks as Kubernetes pods.
 //!
-//! The crate is split the way the work is:
+//! The crate is split into rooms, each a module:
 //!
 //! * [`api`]: the custom resources, their conditions, reasons and names;
 //! * [`druid`]: what is known about Druid alone: task payloads, status files, properties;
-//! * [`task`]: the `PeonTask` controller. `observe` reads the caches into a snapshot, `plan` decides (pure),
-//!   `act` performs the only effects;
-//! * [`kube`]: effects on the API server that every controller shares;
+//! * [`apiserver`]: the client of the API server, how objects are decoded, what answers mean;
+//! * [`payload`]: task payloads in one object or in chunks;
+//! * [`process`]: leader election, probes, shutdown, the log of a process;
 //! * [`logs`]: what a task's log and report go through, and where they are kept;
-//! * [`run`]: the process: configuration, leader election, health, metrics, shutdown;
+//! * [`task`]: the `PeonTask` controller;
 //! * [`middle_manager`]: the workers that an overlord takes PeonTasks for;
-//! * [`cli`]: `kubectl peon`.
+//! * [`cli`]: `kubectl peon`;
+//! * [`app`]: how all this is put together to a process.
 //!
-//! `docs/architecture.md` draws the state machine and says which module may import what.
+//! `docs/architecture.md` draws the state machine and says which room may import which.
 
 pub mod api;
+pub mod apiserver;
+pub mod app;
 pub mod cli;
+pub mod clock;
+pub mod digest;
 pub mod druid;
-pub mod kube;
 pub mod logs;
+pub mod metrics;
 pub mod middle_manager;
-pub mod run;
+pub mod payload;
+pub mod process;
+pub mod quantity;
+#[cfg(test)]
+mod simulation;
 pub mod task;

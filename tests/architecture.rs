@@ -1,106 +1,86 @@
-//! The rules that the compiler does not check: which modules are pure, how long a module may be, how it is called.
+//! The rules that the compiler does not check: which room may import which, which rooms are pure, how long a module may
+//! be, how it is called.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // What tests call is test code.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules that decide and do nothing else; a directory stands for all modules in it.
-const PURE: [&str; 93] = [
+use regex::Regex;
+
+/// Rooms that every other may import.
+const LEAVES: [&str; 4] = ["clock", "digest", "metrics", "quantity"];
+
+/// What each room may import beside [`LEAVES`]. `app` puts all together, `simulation` tests all.
+const ROOMS: [(&str, &[&str]); 15] = [
+    ("clock", &[]),
+    ("digest", &[]),
+    ("metrics", &[]),
+    ("quantity", &[]),
+    ("druid", &[]),
+    ("api", &["druid"]),
+    ("apiserver", &["api"]),
+    ("payload", &["api", "druid", "apiserver"]),
+    ("process", &["apiserver"]),
+    ("logs", &["api", "druid", "apiserver", "process"]),
+    (
+        "task",
+        &["api", "druid", "apiserver", "payload", "process", "logs"],
+    ),
+    (
+        "middle_manager",
+        &["api", "druid", "apiserver", "payload", "process", "logs"],
+    ),
+    ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
+    (
+        "app",
+        &[
+            "api",
+            "druid",
+            "apiserver",
+            "payload",
+            "process",
+            "logs",
+            "task",
+            "middle_manager",
+            "cli",
+        ],
+    ),
+    (
+        "simulation",
+        &[
+            "api",
+            "druid",
+            "apiserver",
+            "payload",
+            "process",
+            "logs",
+            "task",
+            "middle_manager",
+        ],
+    ),
+];
+
+/// What decides and does nothing else, with every folder named `decide`.
+const PURE: [&str; 13] = [
     "api",
     "druid",
-    "task/snapshot.rs",
-    "task/plan.rs",
-    "task/verdict.rs",
-    "task/evidence.rs",
-    "task/waiting.rs",
-    "task/settings.rs",
-    "task/admit.rs",
-    "task/sizing.rs",
-    "task/jvm.rs",
-    "task/pod.rs",
-    "task/chunks.rs",
-    "task/payload_volume.rs",
-    "task/pod_template.rs",
-    "task/status.rs",
-    "task/quantity.rs",
-    "task/ladder.rs",
-    "task/line.rs",
-    "task/slots.rs",
-    "task/shares.rs",
-    "task/room.rs",
-    "task/event_budget.rs",
-    "task/retention.rs",
-    "task/rungs.rs",
-    "task/retry_policy.rs",
-    "task/resources.rs",
-    "task/overrides.rs",
-    "task/grace.rs",
-    "task/properties_file.rs",
-    "task/select.rs",
-    "task/template_shape.rs",
-    "task/template_secrets.rs",
-    "task/payload_consent.rs",
-    "kube/refusal.rs",
-    "kube/written.rs",
-    "kube/backoff.rs",
-    "run/lease.rs",
-    "task/start.rs",
-    "task/follow.rs",
-    "task/conclude.rs",
-    "task/finished.rs",
-    "task/deadlines.rs",
-    "task/death.rs",
-    "task/retry.rs",
-    "task/ledger.rs",
-    "task/launch.rs",
-    "task/log_plan.rs",
-    "logs/sidecar_config.rs",
-    "logs/verdict.rs",
-    "logs/chain.rs",
-    "logs/claim.rs",
-    "logs/ours.rs",
-    "logs/rebuild.rs",
-    "logs/pace.rs",
-    "logs/report.rs",
-    "logs/location.rs",
-    "logs/properties.rs",
-    "logs/layout.rs",
-    "logs/parts.rs",
-    "logs/follower/chain.rs",
-    "logs/follower/cut.rs",
-    "logs/follower/mark.rs",
-    "logs/follower/reader.rs",
-    "logs/state.rs",
-    "logs/record.rs",
-    "task/keep_log.rs",
-    "task/record.rs",
-    "task/status_patch.rs",
-    "task/new_task.rs",
-    "task/submission.rs",
-    "middle_manager/applied.rs",
-    "middle_manager/backlog.rs",
-    "middle_manager/provenance.rs",
-    "middle_manager/submission.rs",
-    "middle_manager/announcement.rs",
-    "middle_manager/assignment.rs",
-    "middle_manager/departed.rs",
-    "middle_manager/doubts.rs",
-    "middle_manager/drain.rs",
-    "middle_manager/entries.rs",
-    "middle_manager/known",
-    "middle_manager/known.rs",
-    "middle_manager/judge.rs",
-    "middle_manager/moves.rs",
-    "middle_manager/objects.rs",
-    "middle_manager/overlord/refusal.rs",
-    "middle_manager/report.rs",
-    "middle_manager/orders.rs",
-    "middle_manager/pods.rs",
-    "middle_manager/reachability.rs",
-    "middle_manager/view.rs",
-    "middle_manager/history.rs",
+    "digest",
+    "quantity",
+    "apiserver/backoff",
+    "apiserver/classify",
+    "payload/chunks",
+    "logs/format",
+    "task/accept",
+    "task/aggregates",
+    "task/run",
+    "task/snapshot",
+    "middle_manager/registry",
 ];
+
+/// Of `task`, the command line may import only what is pure.
+const PURE_FOR: [(&str, &str); 1] = [("cli", "task")];
 
 /// What no pure module may mention: clients, clocks, randomness, environment, threads.
 const EFFECTS: &str = r"(?x)
@@ -116,93 +96,398 @@ const EFFECTS: &str = r"(?x)
 /// Effects that stay, each with its reason.
 const EXCEPTIONS: [(&str, &str, &str); 3] = [
     (
-        "run/lease.rs",
+        "process/decide/lease.rs",
         "Instant::now",
         "a proof of leadership has to lapse whatever its holder does: the clock is read where it is asked for",
     ),
     (
-        "task/chunks.rs",
+        "payload/chunks/mod.rs",
         "std::io",
         "the traits by which gzip is read and written, here over memory",
     ),
     (
-        "logs/report.rs",
+        "logs/format/report.rs",
         "std::io",
         "the traits by which gzip is read, here over memory",
     ),
 ];
 
+/// No module is longer, and no folder has more modules.
 const LONGEST: usize = 500;
-const MEANINGLESS: [&str; 6] = ["util", "utils", "helper", "helpers", "manager", "common"];
+const MOST_IN_A_FOLDER: usize = 25;
+
+/// File stems that say nothing, and words that were given up for those of Kubernetes and Druid.
+const FORBIDDEN: [&str; 44] = [
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "manager",
+    "common",
+    "kube",
+    "admit",
+    "bind",
+    "known",
+    "moves",
+    "line",
+    "keep",
+    "adopt",
+    "complete",
+    "standing",
+    "judge",
+    "departed",
+    "doubts",
+    "orders",
+    "place",
+    "way",
+    "room",
+    "problem",
+    "histories",
+    "look",
+    "start",
+    "launch",
+    "ledger",
+    "rungs",
+    "insist",
+    "mark",
+    "taken",
+    "pace",
+    "journal",
+    "equipment",
+    "mounted",
+    "upkeep",
+    "desire",
+    "span",
+    "eyes",
+    "binder",
+    "made_up",
+    "ours",
+];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn modules(of: &Path) -> Vec<PathBuf> {
-    if of.is_file() {
-        return vec![of.to_owned()];
+/// A module of the library: its path below `src`, and its code without comments and tests.
+struct Module {
+    file: String,
+    code: String,
+    is_test: bool,
+}
+
+impl Module {
+    fn new(file: &str, text: &str) -> Self {
+        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code = code.split("\n#[cfg(test)]\n#[path").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let stem = Path::new(file)
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let is_test = stem.ends_with("tests")
+            || ["fixtures", "world", "model_api", "made_up_objects"].contains(&stem.as_str())
+            || file.starts_with("simulation/");
+        Self {
+            file: file.to_owned(),
+            code: lines.collect::<Vec<_>>().join("\n"),
+            is_test,
+        }
     }
-    let mut entries: Vec<_> = fs::read_dir(of)
-        .unwrap_or_else(|e| panic!("{}: {e}", of.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    entries.sort();
-    let is_module = |path: &PathBuf| path.is_dir() || path.extension().is_some_and(|e| e == "rs");
-    entries
-        .into_iter()
-        .filter(is_module)
-        .flat_map(|path| modules(&path))
-        .collect()
+
+    /// Its path as a module: `task/plan/mod.rs` is `[task, plan]`.
+    fn path(&self) -> Vec<&str> {
+        let stem = self.file.trim_end_matches(".rs");
+        stem.trim_end_matches("/mod").split('/').collect()
+    }
+
+    fn room(&self) -> &str {
+        self.file.split(['/', '.']).next().unwrap_or_default()
+    }
+
+    fn is_pure(&self) -> bool {
+        let path = self.path();
+        let folders = &path[..path.len() - usize::from(!self.file.ends_with("/mod.rs"))];
+        folders.contains(&"decide") || PURE.iter().any(|pure| is_below(&path.join("/"), pure))
+    }
+
+    /// What it imports of this library: paths of modules and items.
+    fn imports(&self) -> BTreeSet<String> {
+        let group =
+            Regex::new(r"\b(crate|super|self)((?:::\w+)*)::\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}").unwrap();
+        let single = Regex::new(r"\b(crate|super|self)((?:::\w+)+)").unwrap();
+        let mut found = BTreeSet::new();
+        for path in single.captures_iter(&self.code) {
+            found.insert(self.absolute(&path[1], &path[2]));
+        }
+        for grouped in group.captures_iter(&self.code) {
+            let parts = grouped[3]
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
+            for part in parts {
+                let part = part.split(['{', ' ']).next().unwrap_or_default();
+                found.insert(self.absolute(&grouped[1], &format!("{}::{part}", &grouped[2])));
+            }
+        }
+        found.remove("");
+        found
+    }
+
+    fn absolute(&self, root: &str, rest: &str) -> String {
+        let mut rest: Vec<&str> = rest.split("::").filter(|segment| !segment.is_empty()).collect();
+        let mut base = match root {
+            "crate" => Vec::new(),
+            _ => self.path(),
+        };
+        if root == "super" {
+            base.pop();
+            while rest.first() == Some(&"super") {
+                base.pop();
+                rest.remove(0);
+            }
+        }
+        base.extend(rest);
+        base.join("/")
+    }
 }
 
-fn name(module: &Path) -> String {
-    module.strip_prefix(source()).unwrap().display().to_string()
+/// Whether a path is that folder or module, or is in it.
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn is_test_code(module: &Path) -> bool {
-    let stem = module.file_stem().unwrap().to_string_lossy();
-    stem.ends_with("_tests") || stem == "fixtures"
+/// The library, without its programs.
+fn library() -> Vec<Module> {
+    let mut modules = Vec::new();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let file = path.strip_prefix(source()).unwrap().display().to_string();
+                modules.push(Module::new(&file, &fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    modules.retain(|module| module.file != "lib.rs" && !module.file.starts_with("bin/"));
+    modules.sort_by(|a, b| a.file.cmp(&b.file));
+    assert!(modules.len() > 100, "the library was not found");
+    modules
 }
 
-/// The code of a module: without its tests, which stand at the end, and without comments.
-fn code(module: &Path) -> String {
-    let text = fs::read_to_string(module).unwrap();
-    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code = code.split("\n#[cfg(test)]\n#[path").next().unwrap_or_default();
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// The module that an imported path names, or is in: the longest that exists.
+fn imported<'a>(modules: &'a [Module], path: &str) -> Option<&'a Module> {
+    let mut path = path;
+    loop {
+        if let Some(module) = modules.iter().find(|module| module.path().join("/") == path) {
+            return Some(module);
+        }
+        path = path.rsplit_once('/')?.0;
+    }
 }
 
 fn effects(code: &str) -> Vec<String> {
-    let effects = regex::Regex::new(EFFECTS).unwrap();
+    let effects = Regex::new(EFFECTS).unwrap();
     effects
         .find_iter(code)
         .map(|found| found.as_str().to_owned())
         .collect()
 }
 
-#[test]
-fn pure_modules_have_no_effects() {
-    let mut seen_exceptions = 0;
-    for module in PURE.iter().flat_map(|part| modules(&source().join(part))) {
-        if is_test_code(&module) {
-            continue;
-        }
-        let name = name(&module);
-        for effect in effects(&code(&module)) {
-            let excepted = EXCEPTIONS.iter().any(|(m, e, _)| *m == name && *e == effect);
-            assert!(excepted, "src/{name} is to be pure and has {effect}");
-            seen_exceptions += 1;
+/// Imports of a room that the table does not have.
+fn against_the_table(module: &Module) -> Vec<String> {
+    let room = module.room();
+    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!(
+            "src/{}: {room} is not in the table of rooms",
+            module.file
+        )];
+    };
+    let is_room = |name: &str| ROOMS.iter().any(|(room, _)| *room == name);
+    let imports = module.imports();
+    let other = imports.iter().filter_map(|path| path.split('/').next());
+    other
+        .filter(|other| *other != room && is_room(other))
+        .filter(|other| !LEAVES.contains(other) && !allowed.contains(other))
+        .map(|other| format!("src/{} imports {other}, which {room} may not", module.file))
+        .collect()
+}
+
+/// Effects of a pure module, and imports of modules that are not pure.
+fn impurities(module: &Module, modules: &[Module]) -> Vec<String> {
+    let mut found: Vec<String> = effects(&module.code)
+        .into_iter()
+        .filter(|effect| {
+            !EXCEPTIONS
+                .iter()
+                .any(|(m, e, _)| *m == module.file && e == effect)
+        })
+        .map(|effect| format!("src/{} is to be pure and has {effect}", module.file))
+        .collect();
+    for path in module.imports() {
+        if let Some(other) = imported(modules, &path)
+            && !other.is_pure()
+            // A room's own module that only declares others has no code to be impure with.
+            && !effects(&other.code).is_empty()
+        {
+            found.push(format!("src/{} is to be pure and imports {path}", module.file));
         }
     }
+    found
+}
+
+/// Rooms that import each other, directly or through others.
+fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn visit(
+        room: &str,
+        imports: &BTreeMap<String, BTreeSet<String>>,
+        trail: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
+        if let Some(at) = trail.iter().position(|seen| seen == room) {
+            return Some(trail[at..].to_vec());
+        }
+        if !done.contains(room) {
+            trail.push(room.to_owned());
+            for next in imports.get(room).into_iter().flatten() {
+                if let Some(found) = visit(next, imports, trail, done) {
+                    return Some(found);
+                }
+            }
+            trail.pop();
+            done.insert(room.to_owned());
+        }
+        None
+    }
+    let mut done = BTreeSet::new();
+    imports
+        .keys()
+        .find_map(|room| visit(room, imports, &mut Vec::new(), &mut done))
+}
+
+fn room_imports(modules: &[Module]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for module in modules.iter().filter(|module| !module.is_test) {
+        let paths = module.imports();
+        let rooms = paths
+            .iter()
+            .filter_map(|path| path.split('/').next().map(str::to_owned));
+        let others = rooms.filter(|room| room != module.room());
+        all.entry(module.room().to_owned()).or_default().extend(others);
+    }
+    all
+}
+
+fn forbidden_names(file: &str) -> Vec<&str> {
+    let stems = file.trim_end_matches(".rs").split('/');
+    stems
+        .filter(|stem| FORBIDDEN.contains(&stem.trim_end_matches("_tests")))
+        .collect()
+}
+
+#[test]
+fn rooms_import_what_the_table_says() {
+    let modules = library();
+    let wrong: Vec<String> = modules
+        .iter()
+        .filter(|module| !module.is_test)
+        .flat_map(against_the_table)
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(circle(&room_imports(&modules)), None);
+}
+
+#[test]
+fn pure_rooms_have_no_effects_and_import_none() {
+    let modules = library();
+    let pure = modules
+        .iter()
+        .filter(|module| module.is_pure() && !module.is_test);
+    let wrong: Vec<String> = pure.flat_map(|module| impurities(module, &modules)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (file, effect, _) in EXCEPTIONS {
+        let module = modules.iter().find(|module| module.file == file).unwrap();
+        assert!(
+            effects(&module.code).iter().any(|found| found == effect),
+            "the exception of {file} is not needed any more"
+        );
+    }
+}
+
+#[test]
+fn a_room_imports_only_what_is_pure_where_the_table_says_so() {
+    let modules = library();
+    for (room, other) in PURE_FOR {
+        for module in modules
+            .iter()
+            .filter(|module| module.room() == room && !module.is_test)
+        {
+            for path in module.imports() {
+                let found = imported(&modules, &path).filter(|found| found.room() == other);
+                assert!(
+                    found.is_none_or(|found| found.is_pure() || effects(&found.code).is_empty()),
+                    "src/{} imports {path}, which is not pure",
+                    module.file
+                );
+            }
+        }
+    }
+}
+
+/// Each rule finds what is planted against it.
+#[test]
+fn what_is_planted_is_found() {
+    let planted = Module::new("druid/payload.rs", "use crate::task::decide::plan;\n");
     assert_eq!(
-        seen_exceptions,
-        EXCEPTIONS.len(),
-        "an exception is not needed any more"
+        against_the_table(&planted),
+        ["src/druid/payload.rs imports task, which druid may not"]
     );
+    let grouped = Module::new(
+        "logs/store/client.rs",
+        "use crate::{api::names, task::{self, decide}};\n",
+    );
+    assert_eq!(
+        against_the_table(&grouped),
+        ["src/logs/store/client.rs imports task, which logs may not"]
+    );
+    let room = Module::new("extras/mod.rs", "");
+    assert_eq!(against_the_table(&room).len(), 1);
+
+    let effect = Module::new("task/effects/act.rs", "async fn act() {}\n");
+    let pure = Module::new(
+        "task/decide/plan/mod.rs",
+        "use super::super::effects::act::Actor;\n",
+    );
+    assert_eq!(
+        impurities(&pure, &[effect]),
+        ["src/task/decide/plan/mod.rs is to be pure and imports task/effects/act/Actor"]
+    );
+    let clock = Module::new(
+        "middle_manager/submit/decide/backlog.rs",
+        "let now = Instant::now();\n",
+    );
+    assert!(clock.is_pure());
+    assert_eq!(impurities(&clock, &[]).len(), 1);
+
+    let one = Module::new("apiserver/client.rs", "use crate::process::telemetry;\n");
+    let other = Module::new("process/election.rs", "use crate::apiserver::error;\n");
+    assert_eq!(
+        circle(&room_imports(&[one, other])),
+        Some(vec!["apiserver".to_owned(), "process".to_owned()])
+    );
+
+    for old in [
+        "task/admit.rs",
+        "middle_manager/known/mod.rs",
+        "kube/client.rs",
+        "cli/desire_tests.rs",
+    ] {
+        assert_eq!(forbidden_names(old).len(), 1, "{old}");
+    }
 }
 
 #[test]
@@ -237,18 +522,25 @@ fn effects_are_recognised() {
 }
 
 #[test]
-fn no_module_is_long() {
-    for module in modules(&source()) {
-        let lines = fs::read_to_string(&module).unwrap().lines().count();
-        assert!(lines <= LONGEST, "src/{} has {lines} lines", name(&module));
+fn no_module_is_long_and_no_folder_is_full() {
+    let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+    for module in library() {
+        let lines = fs::read_to_string(source().join(&module.file))
+            .unwrap()
+            .lines()
+            .count();
+        assert!(lines <= LONGEST, "src/{} has {lines} lines", module.file);
+        let folder = module.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        *folders.entry(folder.to_owned()).or_default() += 1;
     }
+    folders.retain(|_, modules| *modules > MOST_IN_A_FOLDER);
+    assert!(folders.is_empty(), "{folders:?}");
 }
 
 #[test]
 fn every_module_is_called_after_what_it_is() {
-    for module in modules(&source()) {
-        let meaningless = |part: &std::ffi::OsStr| MEANINGLESS.iter().any(|m| part == *m);
-        let stem = module.strip_prefix(source()).unwrap().with_extension("");
-        assert!(!stem.iter().any(meaningless), "src/{}", name(&module));
+    for module in library() {
+        let forbidden = forbidden_names(&module.file);
+        assert!(forbidden.is_empty(), "src/{}: {forbidden:?}", module.file);
     }
 }

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end this way")]
 
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use peon_operator::logs::verdict::LogVerdict;
-use peon_operator::task::launch::{self, Output, SHARED_DIR};
+use peon_operator::logs::format::sidecar_config::SHARED_DIR;
+use peon_operator::logs::format::sidecar_message::LogVerdict;
+use peon_operator::task::run::pod::entrypoint::{self, Output};
 use serde_json::{Value, json};
 
 const ID: &str = "index parallel_ü_2026-11-21T01:31:38.123Z";
@@ -334,7 +336,7 @@ fn what_the_script_shows_is_what_is_archived() {
     fs::write(&java, format!("#!/bin/sh\n{writes}; printf end >&2; exit 3\n")).unwrap();
     fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).unwrap();
     pod.start();
-    let script = launch::script(Output::Sidecar, &["set -eu\n"]);
+    let script = entrypoint::script(Output::Sidecar, &["set -eu\n"]);
     let script = script.replace(SHARED_DIR, &format!("{root}/shared"));
     let path = std::env::var("PATH").unwrap();
     let ended = Command::new("/bin/sh")

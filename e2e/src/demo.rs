@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::testbed::{
     cache::Cache,
+    druid::{middle_manager::MiddleManager, samples},
     fixture::{Fixture, LIMIT, NAMESPACE},
     json::text,
     lock::Busy,
-    middle_manager::MiddleManager,
     progress::Progress,
-    samples,
     target::Target,
     wait::wait_until,
 };
@@ -36,15 +35,13 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
     }
     if keep {
         look_around(&fixture);
-        fixture.target.keep();
+        fixture.into_target()?.keep();
         return shown;
     }
     if foreign {
         fixture.remove(progress)?;
     }
-    let Fixture { target, druid, .. } = fixture;
-    drop(druid);
-    target.down()?;
+    fixture.into_target()?.down()?;
     shown
 }
 

@@ -8,19 +8,19 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::{
-    bench_logs, bench_middle_manager,
-    cache::Cache,
-    cluster::{self, Cluster},
-    demo,
-    druid::Druid,
-    exec,
-    images::{self, Image},
-    interrupt,
-    lock::Busy,
-    progress::Progress,
-    suite,
-    target::Target,
-    tools,
+    bench, demo, suite,
+    testbed::{
+        cache::Cache,
+        cluster::{self, Cluster},
+        druid::Druid,
+        exec,
+        images::{self, Image},
+        interrupt,
+        lock::Busy,
+        progress::Progress,
+        target::Target,
+        tools,
+    },
 };
 
 #[derive(Parser)]
@@ -184,8 +184,8 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             }
         }
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
-        Action::BenchLogs => bench_logs::run(&cache, busy, &progress)?,
-        Action::BenchMiddleManager => bench_middle_manager::run(&cache, busy, &progress)?,
+        Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
+        Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

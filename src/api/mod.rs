@@ -3,6 +3,8 @@
 //! The types here are the only source of the CRD manifests: `make generate` writes `crds/` and the chart's
 //! copy from them, and a test fails when they drift.
 
+pub mod status_patch;
+
 pub mod attempts;
 pub mod conditions;
 pub mod crds;

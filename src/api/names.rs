@@ -2,6 +2,7 @@
 //!
 //! The Druid task id never becomes part of a name: it may hold any character and 255 of them.
 
+use crate::digest::hex;
 use sha2::{Digest, Sha256};
 
 /// Longest pod name used. A pod may be named with up to 253 characters, but its host name ends at 63.
@@ -77,18 +78,6 @@ pub fn is_qualified_name(key: &str) -> bool {
     };
     let is_domain = |d: &str| d.len() <= 253 && d.split('.').all(is_dns_label);
     domain.is_none_or(is_domain) && !name.is_empty() && is_label_value(name)
-}
-
-/// Lower-case hexadecimal of `bytes`.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use serde_json::Value;
 use super::connection::Cluster;
 use super::tunnel::{Answer, Tunnel};
 use crate::druid::properties::RuntimeProperties;
-use crate::logs::archive::Archive;
-use crate::logs::history::Query;
-use crate::logs::location::Location;
-use crate::logs::parts::LogRange;
-use crate::logs::record::Record;
-use crate::logs::store::Identity;
-use crate::run::archive_server::CUT;
+use crate::logs::format::location::Location;
+use crate::logs::format::parts::LogRange;
+use crate::logs::format::record::Record;
+use crate::logs::history::reader::Query;
+use crate::logs::server::CUT;
+use crate::logs::store::archive::Archive;
+use crate::logs::store::client::Identity;
 
 /// Most bytes of a history that are taken: a thousand tasks have a quarter of it.
 const LONGEST_HISTORY: usize = 16 << 20;

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use kube::core::Status;
 
-use crate::kube::error::chain;
+use crate::apiserver::error::chain;
 
 /// A request, for its error message.
 #[derive(Debug, Clone, Copy)]

@@ -11,12 +11,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::complaint::passes;
 use super::connection::Cluster;
+use super::duration;
 use super::outcome::Outcome;
 use super::output::note;
 use super::progress::Progress;
-use super::span;
 use crate::api::PeonTask;
-use crate::kube::error::chain;
+use crate::apiserver::error::chain;
 
 /// Longest pause between attempts to reach an API server that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -109,7 +109,7 @@ pub(super) async fn attend(
         if let Ok(done) = timeout(limit, work).await {
             return done;
         }
-        let after = span::show(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
+        let after = duration::show(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
         note(&format!("not there after {after}: {}", onward(names)));
         Ok(Outcome::TimedOut)
     };

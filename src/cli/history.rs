@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::archive::ArchiveFlags;
 use super::connection::Flags;
+use super::duration;
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
-use super::span;
-use crate::logs::history::{MOST_SEARCHED, Query};
-use crate::logs::record::Record;
+use crate::logs::format::record::Record;
+use crate::logs::history::reader::{MOST_SEARCHED, Query};
 
 #[derive(Debug, Args)]
 pub(super) struct History {
@@ -21,7 +21,7 @@ pub(super) struct History {
     name: Option<String>,
 
     /// Only tasks that were finished so long ago or later, such as `12h` or `30d`.
-    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = span::parse)]
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = duration::parse)]
     since: Duration,
 
     /// No more tasks than these, the newest; at most 1000.
@@ -95,7 +95,7 @@ impl History {
             .map_or_else(String::new, |name| format!(" of {name}"));
         format!(
             "no task{which} was finished in the namespace {namespace} within {} (--since)",
-            span::show(seconds)
+            duration::show(seconds)
         )
     }
 
@@ -146,8 +146,12 @@ impl History {
             text(record.reason.clone()),
             text(record.attempt.map(|n| n.to_string())),
             text(record.memory.clone()),
-            text(start.zip(end).map(|(start, end)| span::between(start.0, end.0))),
-            text(end.map(|end| format!("{} ago", span::between(end.0, now)))),
+            text(
+                start
+                    .zip(end)
+                    .map(|(start, end)| duration::between(start.0, end.0)),
+            ),
+            text(end.map(|end| format!("{} ago", duration::between(end.0, now)))),
         ];
         if self.is_wide() {
             let log = record.log.as_ref();

@@ -1,7 +1,7 @@
 use clap::Parser;
 
-use super::super::tasks::tests::at;
 use super::*;
+use crate::cli::tasks::tests::at;
 
 #[derive(Debug, Parser)]
 struct Line {

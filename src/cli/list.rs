@@ -16,8 +16,8 @@ use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::tasks;
 use crate::api::{PeonTask, PeonTaskStatus};
-use crate::kube::decode::{Guarded, Readable};
-use crate::task::new_task::empty_spec;
+use crate::apiserver::classify::decode::{Guarded, Readable};
+use crate::payload::chunks::new_task::empty_spec;
 
 /// Tasks in one answer of the API server.
 const PAGE: u32 = 100;

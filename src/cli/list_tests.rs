@@ -1,5 +1,5 @@
-use super::super::tasks::tests::{at, task};
 use super::*;
+use crate::cli::tasks::tests::{at, task};
 use clap::Parser;
 use serde_json::json;
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::complaint::is_forbidden;
-use crate::task::pod::PORT;
+use crate::task::run::pod::build::PORT;
 
 /// Pause between two questions.
 const PAUSE: Duration = Duration::from_secs(5);

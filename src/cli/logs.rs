@@ -16,7 +16,7 @@ use super::output::{Out, note};
 use super::progress::Progress;
 use super::tasks;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
-use crate::logs::report;
+use crate::logs::format::report;
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -245,8 +245,8 @@ async fn print(mut stream: impl AsyncRead + Unpin) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::tests::task;
     use super::*;
+    use crate::cli::tasks::tests::task;
     use clap::Parser;
     use serde_json::json;
 

@@ -5,19 +5,17 @@ mod archive;
 mod complaint;
 mod completion;
 mod connection;
-mod desire;
+mod duration;
 mod explain;
 mod follow;
 mod history;
-mod input;
 mod list;
 mod live_report;
 mod logs;
-mod new_task;
 mod outcome;
 mod output;
 mod progress;
-mod span;
+mod spec_patch;
 mod submit;
 mod tasks;
 mod tunnel;
@@ -26,7 +24,7 @@ mod wait;
 use clap::{Parser, Subcommand};
 
 pub use self::outcome::{ERROR, Outcome};
-use desire::Desire;
+use spec_patch::SpecPatch;
 
 /// Works with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
 #[derive(Debug, Parser)]
@@ -52,11 +50,11 @@ enum Command {
     /// Wait for tasks to complete, to finish or to run.
     Wait(wait::Wait),
     /// End tasks for good: their peons are asked to stop, then killed.
-    Cancel(desire::Change),
+    Cancel(spec_patch::Change),
     /// Hold tasks: one that runs is stopped where it may be run again.
-    Suspend(desire::Change),
+    Suspend(spec_patch::Change),
     /// Let suspended tasks go on.
-    Resume(desire::Change),
+    Resume(spec_patch::Change),
     /// Print a script that completes the command line of `kubectl-peon` in a shell.
     Completion(completion::Completion),
     #[command(name = "__complete", hide = true)]
@@ -76,9 +74,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Logs(logs) => Box::pin(logs.run(flags)).await,
         Command::History(history) => Box::pin(history.run(flags)).await,
         Command::Wait(wait) => Box::pin(wait.run(&flags.connect().await?)).await,
-        Command::Cancel(change) => change.run(&flags.connect().await?, Desire::Cancel).await,
-        Command::Suspend(change) => change.run(&flags.connect().await?, Desire::Suspend).await,
-        Command::Resume(change) => change.run(&flags.connect().await?, Desire::Resume).await,
+        Command::Cancel(change) => change.run(&flags.connect().await?, SpecPatch::Cancel).await,
+        Command::Suspend(change) => change.run(&flags.connect().await?, SpecPatch::Suspend).await,
+        Command::Resume(change) => change.run(&flags.connect().await?, SpecPatch::Resume).await,
         Command::Completion(completion) => completion.run(),
         Command::Complete(complete) => complete.run(),
     };

@@ -7,9 +7,9 @@ use kube::ResourceExt;
 use tokio::sync::watch;
 
 use super::connection::Cluster;
+use super::duration;
 use super::live_report::{self, Report};
 use super::output::{note, plain};
-use super::span;
 use super::tasks::{self, attempt, standing};
 use crate::api::{PeonTask, Phase};
 
@@ -176,7 +176,7 @@ pub(super) fn ending(task: &PeonTask) -> Option<String> {
     let status = tasks::status(task);
     let name = super::output::reference(&task.name_any());
     let took = match (&status.start_time, &status.completion_time) {
-        (Some(start), Some(end)) => format!(" after {}", span::between(start.0, end.0)),
+        (Some(start), Some(end)) => format!(" after {}", duration::between(start.0, end.0)),
         _ => String::new(),
     };
     let number = attempt(&status)
@@ -198,8 +198,8 @@ fn fit(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tasks::tests::{at, condition, task};
     use super::*;
+    use crate::cli::tasks::tests::{at, condition, task};
     use serde_json::json;
 
     #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::span;
+use super::duration;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
 
 /// The status, where there is one yet.
@@ -54,13 +54,13 @@ pub(super) fn pod_of(task: &PeonTask, number: u32) -> String {
 pub(super) fn duration(status: &PeonTaskStatus, now: Timestamp) -> Option<String> {
     let start = status.start_time.as_ref()?.0;
     let end = status.completion_time.as_ref().map_or(now, |t| t.0);
-    Some(span::between(start, end))
+    Some(duration::between(start, end))
 }
 
 /// How long ago the task was created.
 pub(super) fn age(task: &PeonTask, now: Timestamp) -> String {
     let created = task.metadata.creation_timestamp.as_ref();
-    created.map_or_else(|| "?".into(), |t| span::between(t.0, now))
+    created.map_or_else(|| "?".into(), |t| duration::between(t.0, now))
 }
 
 /// The verdict of a finished task.

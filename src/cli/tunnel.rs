@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::complaint::Doing;
 use crate::api::OPERATOR;
-use crate::kube::error::chain;
-use crate::run::archive_server::PORT;
+use crate::apiserver::error::chain;
+use crate::logs::server::PORT;
 
 /// Name of the port in the operator's pod.
 const PORT_NAME: &str = "archive";

@@ -10,7 +10,7 @@ use super::follow::{attend, follow};
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::progress::{Progress, ending};
-use super::{advice, span, tasks};
+use super::{advice, duration, tasks};
 use crate::api::{PeonTask, Phase};
 
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(super) struct Wait {
     goal: Goal,
 
     /// Give up after this time, such as 90s, 5m or 1h30m, with exit code 4. Default: never.
-    #[arg(long, value_parser = span::parse, value_name = "TIME")]
+    #[arg(long, value_parser = duration::parse, value_name = "TIME")]
     timeout: Option<Duration>,
 
     /// Print the tasks as they are at the end.
@@ -114,8 +114,8 @@ fn said(task: &PeonTask) -> String {
 mod tests {
     #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-    use super::super::tasks::tests::{condition, task};
     use super::*;
+    use crate::cli::tasks::tests::{condition, task};
     use serde_json::json;
 
     #[test]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::fields::{Fields, Unreadable};
 use super::task_id;
-use crate::api::names::hex;
+use crate::digest::hex;
 
 /// Largest payload that stands in a PeonTask itself, in bytes of JSON.
 pub const LARGEST_INLINE: usize = 100 * 1024;

@@ -70,6 +70,8 @@ pub struct RuntimeProperties {
     pub unknown: Vec<String>,
 }
 
+/// Port of a peon's HTTP server.
+pub const PEON_PORT: u16 = 8100;
 /// Prefixes of [`RuntimeProperties::logs`].
 const LOGS: [&str; 6] = [
     "druid.indexer.logs.",
@@ -135,7 +137,7 @@ impl RuntimeProperties {
         };
         for (name, value) in [(MEMORY, &read.memory), (CPU, &read.cpu)] {
             if let Some(value) = value {
-                crate::task::quantity::parse(value).map_err(|reason| InvalidProperties::Value {
+                crate::quantity::parse(value).map_err(|reason| InvalidProperties::Value {
                     name,
                     value: value.clone(),
                     reason,

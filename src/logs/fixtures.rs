@@ -16,8 +16,8 @@ use object_store::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
-use super::archive::Archive;
-use super::location::Location;
+use super::format::location::Location;
+use super::store::archive::Archive;
 
 /// An archive in this store, with the keys of S3 below `p`.
 pub fn archive_over(store: Arc<dyn ObjectStore>) -> Archive {

@@ -18,11 +18,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::backend::{Assigned, Backend, Ordinal, Refused, Unavailable};
-use super::line::Line;
-use super::room::Room;
-use super::routes::{BODY_LIMIT, Served, routes};
-use super::serve::Port;
+use super::http::backend::{Backend, Refused, Unavailable};
+use super::http::body_budget::BodyBudget;
+use super::http::routes::{BODY_LIMIT, Served, routes};
+use super::registry::identity::{Assigned, Ordinal};
+use super::server::listener::Port;
+use super::sync::long_poll::LongPoll;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts, TaskLocation, TaskResource};
 
 pub(crate) const HASH: i64 = 77;
@@ -53,7 +54,7 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 /// What stands behind an identity: nothing but memory.
 pub(crate) struct Memory {
-    line: Arc<Line>,
+    line: Arc<LongPoll>,
     pub(crate) refreshed: AtomicUsize,
     /// Nothing can be reached.
     pub(crate) away: AtomicBool,
@@ -117,7 +118,7 @@ impl Backend for Memory {
 /// An identity that is served.
 pub(crate) struct Identity {
     pub(crate) address: std::net::SocketAddr,
-    pub(crate) line: Arc<Line>,
+    pub(crate) line: Arc<LongPoll>,
     pub(crate) backend: Arc<Memory>,
     pub(crate) discovered: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
@@ -135,7 +136,7 @@ impl Identity {
         grace: Duration,
         change: impl FnOnce(&mut Served<Memory>),
     ) -> Self {
-        let line = Arc::new(Line::new(HASH));
+        let line = Arc::new(LongPoll::new(HASH));
         let backend = Arc::new(Memory {
             line: line.clone(),
             refreshed: AtomicUsize::new(0),
@@ -156,7 +157,7 @@ impl Identity {
             line: line.clone(),
             backend: backend.clone(),
             credentials: None,
-            room: Arc::new(Room::new(BODY_LIMIT)),
+            room: Arc::new(BodyBudget::new(BODY_LIMIT)),
             discovered: discovered.clone(),
         };
         change(&mut served);

@@ -1,68 +1,26 @@
 //! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
 //!
-//! * [`process`] serves all identities of a `VirtualMiddleManager`, each on a port of its own: [`routes`] speak Druid's
-//!   worker protocol over [`serve`], bodies are read in a [`room`], [`history`] remembers what was said, [`mod@line`] holds
-//!   the polls that wait for more;
-//! * [`bind`] makes PeonTasks of what is assigned ([`assignment`]), [`tasks`] watches them, [`known`] is the book of it
-//!   all, and [`announcement`] says what an overlord is to hear of each;
-//! * [`announce`] and [`zookeeper`] put the workers where overlords look for them, [`forget`] asks the [`overlord`] what it
-//!   is done with;
-//! * [`submit`] submits PeonTasks that users created, as [`submission`] decides, until [`bind`] gives them what the overlord
-//!   assigns, by its [`provenance`];
-//! * [`controller`] is the operator's part: it keeps the [`objects`] of each `VirtualMiddleManager`.
+//! * [`controller`] is the operator's part: it makes the objects of each `VirtualMiddleManager`;
+//! * [`server`] is the process behind them: ports, mounted configuration, status;
+//! * [`http`] speaks Druid's worker protocol;
+//! * [`registry`] has the tasks of all identities, and what each has told of them (pure);
+//! * [`sync`] watches PeonTasks and pods, answers long polls, asks the overlord what it is done with;
+//! * [`assign`] makes PeonTasks of what an overlord assigns, [`submit`] submits PeonTasks that users created;
+//! * [`overlord`] sends requests to the overlord, [`discovery`] puts the workers where overlords look for them.
 
-mod adopt;
-pub mod announce;
-pub mod announcement;
-pub mod applied;
-pub mod assignment;
-pub mod backend;
-pub mod backlog;
-pub mod bind;
-mod body;
-mod complete;
+pub mod discovery;
+pub mod http;
+pub mod server;
+pub mod sync;
+
+pub mod assign;
 pub mod controller;
-pub mod credentials;
-mod departed;
-pub mod documents;
-mod doubts;
-mod drain;
-mod entries;
-pub mod equipment;
 #[cfg(test)]
 mod fixtures;
-pub mod forget;
-pub mod history;
-pub mod judge;
-mod keep;
-pub mod known;
-pub mod line;
-mod lists;
 #[cfg(test)]
-mod made_up;
+mod made_up_objects;
 #[cfg(test)]
-mod model;
-pub mod mounted;
-pub mod moves;
-pub mod objects;
-pub mod orders;
+mod model_api;
 pub mod overlord;
-pub mod pods;
-mod problem;
-pub mod process;
-pub mod provenance;
-pub mod reachability;
-pub mod report;
-pub mod room;
-pub mod routes;
-pub mod serve;
-mod standing;
-pub mod submission;
+pub mod registry;
 pub mod submit;
-pub mod task_log;
-pub mod task_queue;
-pub mod tasks;
-pub mod upkeep;
-mod verify;
-pub mod view;
-pub mod zookeeper;

@@ -5,15 +5,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use super::admit::{admit, chunked};
-use super::chunks::{Absent, Chunks, Kind};
-use super::deadlines;
+use super::accept::{accept, chunked};
+use super::aggregates::TaskAggregates;
+use super::decide::deadlines;
+use super::decide::plan::{Action, Step, plan};
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
-use super::ledger::Ledger;
-use super::plan::{Action, Step, plan};
 use super::snapshot::{Live, Snapshot};
 use crate::api::conditions::{accepted, cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
+use crate::payload::chunks::{Absent, Chunks, Kind};
 
 /// A task of this type that names a VirtualMiddleManager.
 fn referring(task_type: &str) -> PeonTask {
@@ -28,9 +28,9 @@ fn assigned(task_type: &str) -> PeonTask {
 
 fn pod_of(task: PeonTask) -> Value {
     let snapshot = snapshot(task);
-    let admitted = admit(&snapshot).unwrap();
-    let names = admitted.names();
-    admitted.attempt(1, &names).pod()
+    let accepted = accept(&snapshot).unwrap();
+    let names = accepted.names();
+    accepted.attempt(1, &names).pod()
 }
 
 fn finished(task: PeonTask) -> PeonTask {
@@ -48,16 +48,16 @@ fn finished(task: PeonTask) -> PeonTask {
 #[test]
 fn it_waits_until_it_is_assigned_and_needs_nothing_else() {
     let waiting = snapshot(referring("index_parallel"));
-    let refused = admit(&waiting).unwrap_err();
+    let refused = accept(&waiting).unwrap_err();
     assert_eq!(refused.reason, accepted::NOT_ASSIGNED);
     assert!(refused.message.contains("ingestion"), "{}", refused.message);
     assert!(!refused.is_final());
-    assert!(admit(&snapshot(assigned("index_parallel"))).is_ok());
+    assert!(accept(&snapshot(assigned("index_parallel"))).is_ok());
     // A label alone is nothing.
     let mut labelled = assigned("index_parallel");
     labelled.spec.middle_manager_ref = None;
     assert_eq!(
-        admit(&snapshot(labelled)).unwrap_err().reason,
+        accept(&snapshot(labelled)).unwrap_err().reason,
         accepted::NEEDS_OVERLORD
     );
 }
@@ -80,8 +80,8 @@ fn partitions_of_subtasks_go_to_deep_storage_unless_somebody_says_otherwise() {
     let property = "-Ddruid.processing.intermediaryData.storage.type=deepstore";
     let options = |task: PeonTask| -> Vec<String> {
         let snapshot = snapshot(task);
-        let admitted = admit(&snapshot).unwrap();
-        admitted
+        let accepted = accept(&snapshot).unwrap();
+        accepted
             .settings
             .java_opts
             .iter()
@@ -105,9 +105,9 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
     let mut task = finished(assigned("index_parallel"));
     let kept = deadlines::deletion(&snapshot(task.clone())).unwrap();
     assert_eq!(kept, at(ENDED + 86_400), "a day at most");
-    let ledger = Ledger::default();
-    ledger.observe(&task);
-    assert_eq!(ledger.retention.excess("ns", 0), []);
+    let aggregates = TaskAggregates::default();
+    aggregates.observe(&task);
+    assert_eq!(aggregates.retention.excess("ns", 0), []);
 
     let forgotten = [(ANNOTATION_OVERLORD.to_owned(), FORGOTTEN.to_owned())];
     task.metadata.annotations = Some(forgotten.into());
@@ -115,12 +115,12 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
         deadlines::deletion(&snapshot(task.clone())),
         Some(at(ENDED + 3600))
     );
-    ledger.observe(&task);
-    assert_eq!(ledger.retention.excess("ns", 0).len(), 1);
+    aggregates.observe(&task);
+    assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
 }
 
 /// What a pass does for a task whose chunk is missing, so many seconds after it was created.
-fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
+fn without_chunk(task: PeonTask, age: i64) -> super::decide::plan::Settlement {
     lacking(
         Absent::Missing("the Secret task-0 of the payload".to_owned()),
         task,
@@ -129,7 +129,7 @@ fn without_chunk(task: PeonTask, age: i64) -> super::plan::Settlement {
 }
 
 /// The same, for a chunk that cannot be had for this reason.
-fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::plan::Settlement {
+fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::decide::plan::Settlement {
     let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
     let mut snapshot = Snapshot {
         payload: Some(chunked(&task, &from, Err(absent))),

@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::evidence::Evidence;
-use super::plan::{Step, plan};
-use super::snapshot::{Creation, Snapshot, Template};
+use super::decide::plan::{Step, plan};
+use super::run::pod::evidence::Evidence;
+use super::snapshot::{Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
+use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 

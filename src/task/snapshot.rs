@@ -3,17 +3,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::admit::Refused;
-use super::death::NodeState;
-use super::evidence::Evidence;
-use super::retry_policy::Policy;
-use super::slots::Slot;
-use super::waiting::Warnings;
+use super::accept::Refused;
+use super::accept::retry_policy::Policy;
+use super::aggregates::slots::Slot;
+use super::decide::death::NodeState;
+use super::decide::waiting::Warnings;
+use super::run::pod::evidence::Evidence;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
+use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
-use crate::logs::record::Recorded;
-use crate::logs::state::Kept;
+use crate::logs::format::record::Recorded;
+use crate::logs::format::state::Kept;
 
 /// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
 /// is filled with the outcomes of this pass' actions, after each of which the plan is made anew.
@@ -115,31 +116,6 @@ pub enum Template {
         /// Why not.
         error: String,
     },
-}
-
-/// Outcome of creating an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    /// It was created.
-    Created {
-        /// Its uid.
-        uid: String,
-    },
-    /// An object of this name exists.
-    Exists,
-    /// The API server refuses it.
-    Refused(Refusal),
-}
-
-/// How the API server refuses an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// For good: the object is invalid, or Pod Security forbids it.
-    ForGood(String),
-    /// A quota is exhausted.
-    Quota(String),
-    /// For now, as far as anybody knows.
-    ForNow(String),
 }
 
 /// What the API server itself has, past all caches.

@@ -3,8 +3,8 @@
 //! Every replica watches; only the leader has somebody to wake. One object that cannot be read is an object
 //! that cannot be read, not the end of a watch.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -17,13 +17,17 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::departed::Departed;
-use super::evidence::Evidence;
-use super::ledger::Ledger;
-use super::slots::Who;
-use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
-use crate::kube::decode::{self, Guarded};
-use crate::run::metrics::Metrics;
+use super::aggregates::TaskAggregates;
+use super::aggregates::slots::Who;
+use super::decide::history_record::last_word;
+use super::departed_pods::DepartedPods;
+use super::run::pod::evidence::Evidence;
+use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
+use crate::apiserver::classify::decode::Guarded;
+use crate::logs::follower::Followers;
+use crate::logs::format::record::LastWord;
+use crate::metrics::Metrics;
+use crate::process::health;
 
 /// A PeonTask as it comes from the watch.
 pub type GuardedTask = Guarded<PeonTask>;
@@ -40,20 +44,22 @@ pub struct Caches {
     /// The operator's pods, as far as [`Evidence`] reads them.
     pub pods: Store<Pod>,
     /// Pods that are gone.
-    pub departed: Arc<Departed>,
+    pub departed: Arc<DepartedPods>,
     /// While pods are listed anew: those that had ended before.
     ended: Arc<Mutex<Vec<Arc<Pod>>>>,
     /// What is known of all tasks together.
-    pub ledger: Arc<Ledger>,
+    pub aggregates: Arc<TaskAggregates>,
+    /// Who reads logs, where logs are archived.
+    pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
 
 /// What fills the caches.
-pub(super) struct Writers {
-    pub(super) tasks: Writer<GuardedTask>,
-    pub(super) templates: Writer<GuardedTemplate>,
-    pub(super) pods: Writer<Pod>,
+pub(crate) struct Writers {
+    pub(crate) tasks: Writer<GuardedTask>,
+    pub(crate) templates: Writer<GuardedTemplate>,
+    pub(crate) pods: Writer<Pod>,
 }
 
 /// State of a watch.
@@ -75,21 +81,27 @@ impl Caches {
         metrics: &Metrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (caches, writers) = Self::new();
-        let ours = decode::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+        let ours = crate::apiserver::watch::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTask>(client, namespace), decode::watching())
-            .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = watcher(
+            api::<GuardedTask>(client, namespace),
+            crate::apiserver::watch::watching(),
+        )
+        .default_backoff()
+        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
         let stream = reflector(writers.tasks, stream);
         let this = caches.clone();
         let tasks = task_watch.run(stream, move |event| this.task_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTemplate>(client, namespace), decode::watching())
-            .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted));
+        let stream = watcher(
+            api::<GuardedTemplate>(client, namespace),
+            crate::apiserver::watch::watching(),
+        )
+        .default_backoff()
+        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
         let stream = reflector(writers.templates, stream);
         let this = caches.clone();
         let templates = template_watch.run(stream, move |event| this.template_event(event));
@@ -97,8 +109,8 @@ impl Caches {
         let counted = metrics.clone();
         let stream = watcher(api::<Guarded<Pod>>(client, namespace), ours)
             .default_backoff()
-            .inspect_ok(move |event| decode::report(event, &counted))
-            .map_ok(decode::pods);
+            .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted))
+            .map_ok(crate::apiserver::watch::pods);
         let stream = reflector(writers.pods, stream);
         let this = caches.clone();
         let pods = pod_watch.run(stream, move |event| this.pod_event(event));
@@ -109,7 +121,7 @@ impl Caches {
     }
 
     /// Caches that nothing fills yet.
-    pub(super) fn new() -> (Self, Writers) {
+    pub(crate) fn new() -> (Self, Writers) {
         let (tasks, task_writer) = store();
         let (templates, template_writer) = store();
         let (pods, pod_writer) = store();
@@ -126,7 +138,8 @@ impl Caches {
             pods,
             departed: Arc::default(),
             ended: Arc::default(),
-            ledger: Arc::default(),
+            aggregates: Arc::default(),
+            logs: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
         };
@@ -136,23 +149,6 @@ impl Caches {
             pods: pod_writer,
         };
         (caches, writers)
-    }
-
-    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
-    #[must_use]
-    pub fn pending(&self) -> Vec<String> {
-        let waits = |watch: &Arc<Watch>| {
-            if watch.synced.load(Ordering::Acquire) {
-                return None;
-            }
-            let error = watch
-                .error
-                .lock()
-                .clone()
-                .unwrap_or_else(|| "not listed yet".into());
-            Some(format!("{}: {error}", watch.plural))
-        };
-        self.watches.iter().filter_map(waits).collect()
     }
 
     /// Waits until every cache is complete.
@@ -198,29 +194,30 @@ impl Caches {
     // nobody is woken by an item of a list, and all are at its end. What is gone since the last list, after a break
     // of the watch, is told by nobody anyhow.
 
-    pub(super) fn task_event(&self, event: Event<GuardedTask>) {
+    pub(crate) fn task_event(&self, event: Event<GuardedTask>) {
         match event {
             Event::Apply(task) => {
                 if let Ok(task) = &task.0 {
-                    self.wake_these(self.ledger.observe(task));
+                    self.wake_these(self.aggregates.observe(task));
                 }
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::Delete(task) => {
-                self.wake_these(match &task.0 {
-                    Ok(task) => self.ledger.deleted(task),
-                    Err(_) => self.ledger.gone(&task.uid().unwrap_or_default()),
-                });
+                let last_word = task.0.as_ref().map_or(LastWord::None, last_word);
+                self.wake_these(self.gone(&task.uid().unwrap_or_default(), last_word));
                 // The controller does not find it, or finds what has its name now, and gives back what is set aside for it.
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::InitDone => {
                 // What went while the watch was broken is told by nobody.
                 let tasks = self.tasks.state();
-                self.ledger
-                    .keep_only(&tasks.iter().filter_map(|t| t.uid()).collect());
+                let uids = tasks.iter().filter_map(|t| t.uid()).collect();
+                if let Some(logs) = self.logs.get() {
+                    logs.keep_only(&uids);
+                }
+                self.aggregates.keep_only(&uids);
                 for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
-                    self.ledger.observe(task);
+                    self.aggregates.observe(task);
                 }
                 self.wake_all();
             }
@@ -228,13 +225,30 @@ impl Caches {
         }
     }
 
-    pub(super) fn wake_these(&self, tasks: Vec<Who>) {
+    /// A task is gone, and this is known of it. Names the tasks that may go on because of it.
+    fn gone(&self, uid: &str, last_word: LastWord) -> Vec<Who> {
+        if let Some(logs) = self.logs.get() {
+            logs.gone(uid, last_word);
+        }
+        self.aggregates.gone(uid)
+    }
+
+    /// A pass has ended whose task is gone, and was said to be or will be in a moment. Names the tasks that may go on
+    /// because of it.
+    pub(crate) fn outlived(&self, uid: &str) -> Vec<Who> {
+        if let Some(logs) = self.logs.get() {
+            logs.abandon(uid);
+        }
+        self.aggregates.gone(uid)
+    }
+
+    pub(crate) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
             self.wake(ObjectRef::new(&name).within(&namespace));
         }
     }
 
-    pub(super) fn template_event(&self, event: Event<GuardedTemplate>) {
+    pub(crate) fn template_event(&self, event: Event<GuardedTemplate>) {
         match event {
             Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
             Event::InitDone => self.wake_all(),
@@ -242,7 +256,7 @@ impl Caches {
         }
     }
 
-    pub(super) fn pod_event(&self, event: Event<Pod>) {
+    pub(crate) fn pod_event(&self, event: Event<Pod>) {
         match event {
             Event::Apply(pod) => self.wake_owner(&pod),
             Event::Delete(pod) => {
@@ -300,6 +314,40 @@ impl Caches {
     }
 }
 
+impl health::Caches for Caches {
+    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
+    fn pending(&self) -> Vec<String> {
+        let waits = |watch: &Arc<Watch>| {
+            if watch.synced.load(Ordering::Acquire) {
+                return None;
+            }
+            let error = watch
+                .error
+                .lock()
+                .clone()
+                .unwrap_or_else(|| "not listed yet".into());
+            Some(format!("{}: {error}", watch.plural))
+        };
+        self.watches.iter().filter_map(waits).collect()
+    }
+
+    /// Counted when somebody asks, so that no pass over a task has to.
+    fn measure(&self, metrics: &Metrics) {
+        metrics.tasks(|| {
+            let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
+            let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
+            for task in self.tasks.state() {
+                if let Ok(task) = &task.0
+                    && let Some((_, count)) = counts.iter_mut().find(|(p, _)| *p == phase(task))
+                {
+                    *count += 1;
+                }
+            }
+            counts.map(|(phase, count)| (phase.as_str(), count)).to_vec()
+        });
+    }
+}
+
 impl Watch {
     /// Hands every event to `handle`. A failed watch is repeated, by the stream, less and less often.
     async fn run<K>(
@@ -319,7 +367,7 @@ impl Watch {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    let said = crate::kube::error::chain(&error);
+                    let said = crate::apiserver::error::chain(&error);
                     tracing::warn!(
                         resource = self.plural,
                         error = said,

@@ -2,8 +2,8 @@
 
 use peon_operator::api::virtual_middle_manager::MOST_IDENTITIES;
 use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR, VirtualMiddleManager};
-use peon_operator::middle_manager::objects::{self, Surroundings};
-use peon_operator::task::pod::PORT;
+use peon_operator::middle_manager::controller::decide::objects::{self, Surroundings};
+use peon_operator::task::run::pod::build::PORT;
 use serde_json::{Value, json};
 
 use crate::render::{FULL_NAME, NAMESPACE, Objects, refusal, render};

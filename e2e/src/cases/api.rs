@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{fixture::Fixture, samples};
+use crate::testbed::{druid::samples, fixture::Fixture};
 
 pub(super) const CASES: [Case; 4] = [
     case("api::every_field_is_explained", explained),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::lifecycle::long_noop;
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT, NAMESPACE},
     peons,
     wait::wait_until,
@@ -18,6 +18,7 @@ pub(super) const CASES: [Case; 6] = [
         "attempts::a_force_deleted_pod_is_followed_once_its_peon_is_dead",
         force_deleted,
     )
+    .turn(Turn::Waiting)
     .own(),
     case("attempts::memory_climbs_until_the_task_succeeds", ladder),
     case(

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     audit::{self, Request},
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
-    samples,
     wait::wait_until,
 };
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::logs::fill_a_volume;
 use super::{Case, case};
-use crate::fixture::{Fixture, NAMESPACE};
+use crate::testbed::fixture::{Fixture, NAMESPACE};
 
 pub(super) const CASES: [Case; 4] = [
     case("causes::a_pod_that_the_kubelet_rejects_is_pod_rejected", rejected),

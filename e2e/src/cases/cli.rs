@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
     exec,
     fixture::{Fixture, NAMESPACE},
 };

@@ -7,12 +7,12 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     audit,
+    druid::samples,
     fixture::{Fixture, LIMIT},
     gate::Kill,
     outside::Grounds,
-    samples,
     wait::wait_until,
 };
 

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE},
     proxy::Proxy,
-    samples,
     wait::wait_until,
 };
 

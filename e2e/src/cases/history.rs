@@ -4,11 +4,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     exec,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     kubectl::{self, Kubectl},
-    samples,
 };
 
 pub(super) const CASES: [Case; 4] = [
@@ -211,14 +211,14 @@ fn rights(fixture: &Fixture) -> Result<()> {
     // A right holds a moment after it was given.
     let expected =
         format!("you may not get and create pods/portforward in the namespace {OPERATOR_NAMESPACE}");
-    crate::wait::wait_until(LIMIT, "the right to list pods", || {
+    crate::testbed::wait::wait_until(LIMIT, "the right to list pods", || {
         let (shown, said) = user.history(fixture)?;
         ensure!(!shown, "shown without the right to forward a port");
         Ok(said.contains(&expected).then_some(()))
     })?;
     // What the chart's Role allows is enough.
     bind(fixture, &name, &format!("{RELEASE}-archive-reader"), &name)?;
-    crate::wait::wait_until(LIMIT, "the history", || {
+    crate::testbed::wait::wait_until(LIMIT, "the history", || {
         let (shown, _) = user.history(fixture)?;
         Ok(shown.then_some(()))
     })?;

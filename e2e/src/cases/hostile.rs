@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
     proxy::Proxy,
-    samples,
     wait::wait_until,
 };
 

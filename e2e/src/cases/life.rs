@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::lifecycle::long_noop;
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE},
-    peons, samples,
+    peons,
     wait::wait_until,
 };
 

@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE},
-    peons, samples,
+    peons,
     wait::wait_until,
 };
 

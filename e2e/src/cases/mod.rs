@@ -17,14 +17,17 @@ mod nodes;
 mod payloads;
 mod refusals;
 mod release;
+pub mod selftest;
+pub mod stores;
 mod templates;
 mod tenants;
 mod transcripts;
 mod waits;
+pub mod zookeeper;
 
 use anyhow::Result;
 
-use crate::fixture::Fixture;
+use crate::testbed::fixture::Fixture;
 
 /// A case.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +56,11 @@ pub enum Turn {
     /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
     /// outside the cluster, each for a namespace.
     Outside,
-    /// Beside others of this turn, with which it shares one VirtualMiddleManager.
+    /// As `Beside`, and before those: most of the time it waits for something that cannot be hurried.
+    Waiting,
+    /// Beside others, in a lane: a namespace with a Druid that it may change, and whose workers it may kill.
+    Lane,
+    /// Beside others of this turn, with which it shares one VirtualMiddleManager in one lane.
     Workers,
     /// While no other runs.
     Alone,

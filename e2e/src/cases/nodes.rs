@@ -4,10 +4,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     cluster::SecondNode,
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE},
-    peons, samples,
+    peons,
     wait::wait_until,
 };
 

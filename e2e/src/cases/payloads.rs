@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{
-    audit, exec,
+use crate::testbed::{
+    audit,
+    druid::samples,
+    exec,
     fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE},
-    samples,
     wait::wait_until,
 };
 
@@ -201,7 +202,7 @@ fn secret(fixture: &Fixture) -> Result<()> {
     look("the operator's log", &fixture.kubectl.logs(&operator)?);
     let own = fixture.target.own().context("no cluster of our own")?;
     // The log has requests, not their bodies; a URL may hold anything.
-    let requests = wait_until(crate::fixture::LIMIT, "the audit log", || {
+    let requests = wait_until(crate::testbed::fixture::LIMIT, "the audit log", || {
         let requests = audit::of_operator(own)?;
         Ok((!requests.is_empty()).then_some(requests))
     })?;

@@ -4,9 +4,9 @@ use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT},
-    samples,
 };
 
 pub(super) const CASES: [Case; 6] = [
@@ -241,7 +241,7 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
     let outcome = (|| {
         let spec = json!({"task": {"type": "noop"}, "unmanaged": {"by": "nobody"}});
         // The API server takes a moment to serve the changed schema.
-        crate::wait::wait_until(LIMIT, "the changed schema", || {
+        crate::testbed::wait::wait_until(LIMIT, "the changed schema", || {
             Ok(fixture.task(&namespace, "bad", &spec).ok())
         })?;
         fixture.apply(&namespace, &samples::noop("good")?)?;

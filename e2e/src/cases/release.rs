@@ -4,10 +4,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     proxy::Proxy,
-    samples,
     wait::wait_until,
 };
 
@@ -156,11 +156,14 @@ fn nothing_stuck(fixture: &Fixture) -> Result<()> {
             task["spec"]["task"]["runTime"] = json!(600_000);
             fixture.apply(&namespace, &task)?;
         }
+        Ok(namespace)
+    };
+    let until_full = |namespace: &str| -> Result<()> {
         for at in 0..2 {
             let running = |s: &Value| s["phase"] == "Running";
-            fixture.until(&namespace, &format!("running-{at}"), running)?;
+            fixture.until(namespace, &format!("running-{at}"), running)?;
         }
-        Ok(namespace)
+        Ok(())
     };
     let gone = |namespace: &str| -> Result<()> {
         fixture
@@ -171,8 +174,11 @@ fn nothing_stuck(fixture: &Fixture) -> Result<()> {
             Ok(fixture.kubectl.run(&args)?.is_empty().then_some(()))
         })
     };
-    gone(&fill("with-operator")?)?;
-    let orphaned = fill("without-operator")?;
+    // All their peons start at the same time.
+    let (first, orphaned) = (fill("with-operator")?, fill("without-operator")?);
+    until_full(&first)?;
+    until_full(&orphaned)?;
+    gone(&first)?;
     let scale = [
         "scale",
         "deployment",

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, NAMESPACE},
-    samples,
 };
 
 pub(super) const CASES: [Case; 5] = [

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case, full};
-use crate::{
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT, OPERATOR_NAMESPACE},
     kubectl::condition,
     kwok::FakeNode,
-    samples,
     wait::wait_until,
 };
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{Case, case};
-use crate::{
+use crate::testbed::{
     exec,
     fixture::{Fixture, LIMIT},
 };

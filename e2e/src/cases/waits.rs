@@ -3,19 +3,20 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, case};
-use crate::{
+use super::{Case, Turn, case};
+use crate::testbed::{
+    druid::samples,
     fixture::{Fixture, LIMIT},
-    samples,
 };
 
 pub(super) const CASES: [Case; 6] = [
     case("waits::for_a_template", for_a_template),
-    case("waits::for_a_configmap_that_a_volume_names", for_a_volume),
+    case("waits::for_a_configmap_that_a_volume_names", for_a_volume).turn(Turn::Waiting),
     case(
         "waits::for_a_configmap_that_the_environment_names",
         for_the_environment,
-    ),
+    )
+    .turn(Turn::Waiting),
     case("waits::for_quota", for_quota),
     case("waits::for_an_image", for_an_image),
     case("waits::for_a_name", for_a_name),

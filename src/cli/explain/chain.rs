@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::super::tasks;
 use crate::api::conditions::{self, ACCEPTED, STARTED, accepted, cause, suspended, waiting};
-use crate::api::{PeonTask, Phase, crds::BORN};
+use crate::api::crds::BORN;
+use crate::api::{PeonTask, Phase};
+use crate::cli::tasks;
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

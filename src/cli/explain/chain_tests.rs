@@ -1,7 +1,7 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-use super::super::super::tasks::tests::{condition, task};
 use super::*;
+use crate::cli::tasks::tests::{condition, task};
 use serde_json::{Value, json};
 
 const DEFAULT: Known<'static> = Known {

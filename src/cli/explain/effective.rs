@@ -5,13 +5,13 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::judge::Choice;
+use super::verdicts::Choice;
 use crate::api::{PeonTask, PeonTemplateSpec, RetryPolicy};
 use crate::druid::properties::RuntimeProperties;
-use crate::task::pod_template;
-use crate::task::quantity::mebibytes;
-use crate::task::settings::{Settings, Source};
-use crate::task::sizing::Sizing;
+use crate::quantity::mebibytes;
+use crate::task::accept::settings::{Settings, Source};
+use crate::task::accept::sizing::Sizing;
+use crate::task::run::pod::template;
 
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,7 +86,7 @@ pub(super) fn rows(
 }
 
 fn image_source(template: &PeonTemplateSpec, operator: &RuntimeProperties) -> Source {
-    let of_container = pod_template::peon_container(template.template.as_ref()).and_then(|c| c.get("image"));
+    let of_container = template::peon_container(template.template.as_ref()).and_then(|c| c.get("image"));
     if template.image.is_some() || of_container.is_some_and(Value::is_string) {
         Source::Template
     } else if operator.image.is_some() {

@@ -1,8 +1,8 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-use super::super::super::tasks::tests::{at, task};
-use super::super::judge::{choose, judge, payload};
 use super::*;
+use crate::cli::explain::verdicts::{choose, judge, payload};
+use crate::cli::tasks::tests::{at, task};
 use serde_json::json;
 
 fn of(spec: Value, template: Value) -> Vec<Row> {

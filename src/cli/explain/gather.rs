@@ -5,12 +5,12 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::super::complaint::is_forbidden;
-use super::super::connection::Cluster;
-use super::super::tasks;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
-use crate::kube::decode::Guarded;
-use crate::task::payload_consent::may_be_read;
+use crate::apiserver::classify::decode::Guarded;
+use crate::cli::complaint::is_forbidden;
+use crate::cli::connection::Cluster;
+use crate::cli::tasks;
+use crate::payload::chunks::consent::may_be_read;
 
 /// Warnings of a pod that are shown.
 const WARNINGS: usize = 3;

@@ -3,8 +3,8 @@
 mod chain;
 mod effective;
 mod gather;
-mod judge;
 mod report;
+mod verdicts;
 
 use std::path::PathBuf;
 
@@ -15,10 +15,10 @@ use k8s_openapi::jiff::Timestamp;
 use self::gather::Gathered;
 use self::report::Report;
 use super::connection::Flags;
-use super::input::Document;
 use super::outcome::Outcome;
 use super::output::{self, Format, Style};
 use super::submit::documents;
+use super::submit::input::Document;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::druid::properties::RuntimeProperties;
 
@@ -145,7 +145,8 @@ impl From<ExplainFormat> for Format {
 
 /// The PeonTask that `submit` would make of a Druid task. Where its bytes would stand does not matter here.
 fn of_payload(text: &str) -> Result<PeonTask, String> {
-    let mut task = super::new_task::of_payload(text, &super::new_task::Wishes::default())?.task;
+    let mut task =
+        super::submit::new_task::of_payload(text, &super::submit::new_task::Wishes::default())?.task;
     task.spec.task_from = None;
     task.spec.task_json = Some(text.to_owned());
     Ok(task)

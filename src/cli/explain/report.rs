@@ -4,16 +4,16 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use super::super::advice::{self, Advice};
-use super::super::output::{self, Style, plain};
-use super::super::{span, tasks};
 use super::Templates;
 use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
 use super::gather::Gathered;
-use super::judge::{self, choose, judge};
+use super::verdicts::{self, choose, judge};
 use crate::api::crds::BORN;
 use crate::api::{PeonTask, Phase};
+use crate::cli::advice::{self, Advice};
+use crate::cli::output::{self, Style, plain};
+use crate::cli::{duration, tasks};
 use crate::druid::properties::RuntimeProperties;
 
 /// An explanation.
@@ -74,8 +74,8 @@ pub(super) fn live(
     } = gathered;
     let status = tasks::status(&task);
     let is_seen = task.task_from().is_none() || chunks.is_some();
-    let payload = match judge::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
-        Err(refused) if !is_seen => judge::unread(&task).ok_or(refused),
+    let payload = match verdicts::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
+        Err(refused) if !is_seen => verdicts::unread(&task).ok_or(refused),
         read => read,
     };
     let mut choice = choose(
@@ -154,7 +154,7 @@ pub(super) fn offline(
     now: Timestamp,
 ) -> Report {
     let mut notes = Vec::new();
-    let payload = judge::payload(task, Err("a chunk".into()));
+    let payload = verdicts::payload(task, Err("a chunk".into()));
     let choice = choose(task, payload.as_deref().ok(), templates);
     if task.task_from().is_some() {
         notes.push("the payload stands in objects of a cluster, which is not asked".into());
@@ -192,7 +192,7 @@ fn attempts(task: &PeonTask, now: Timestamp) -> Vec<Attempt> {
         memory: record.memory.clone(),
         exit_code: record.exit_code,
         duration: match (&record.start_time, &record.completion_time) {
-            (Some(start), Some(end)) => Some(span::between(start.0, end.0)),
+            (Some(start), Some(end)) => Some(duration::between(start.0, end.0)),
             _ => None,
         },
     });

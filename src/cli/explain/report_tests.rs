@@ -1,7 +1,7 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-use super::super::super::tasks::tests::{at, condition, task};
 use super::*;
+use crate::cli::tasks::tests::{at, condition, task};
 use serde_json::{Value, json};
 
 use crate::api::PeonTemplate;
@@ -111,8 +111,8 @@ fn missing_rights_leave_gaps_and_say_so() {
 #[test]
 fn a_payload_in_a_secret_is_not_shown() {
     let payload = r#"{"type":"noop","context":{"password":"hunter2"}}"#;
-    let chunks = crate::task::chunks::Chunks::split(payload.as_bytes()).unwrap();
-    let spec = json!({"taskFrom": chunks.task_from("nightly", crate::task::chunks::Kind::Secret)});
+    let chunks = crate::payload::chunks::Chunks::split(payload.as_bytes()).unwrap();
+    let spec = json!({"taskFrom": chunks.task_from("nightly", crate::payload::chunks::Kind::Secret)});
     let status = json!({
         "phase": "Pending", "reason": "NoTemplate", "taskType": "noop", "taskId": "x",
         "conditions": [condition("Ready", "False", "NoTemplate", "m")],

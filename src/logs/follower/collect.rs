@@ -9,18 +9,18 @@ use futures::future::BoxFuture;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::chain;
-use super::insist::{RETRY, Tell, insist};
-use super::mark::Mark;
+use super::buffer::{Log, Next};
+use super::decide::log_mark::LogMark;
 use super::source::{Closed, Source};
 use super::spool::{Disk, Report, Slice};
-use super::taken::{Log, Next};
-use crate::logs::archive::ArchiveError;
-use crate::logs::parts::{Part, PartName};
+use super::store_retry::{RETRY, Tell, retry};
+use crate::logs::format::attempt_parts;
+use crate::logs::format::parts::{Part, PartName};
+use crate::logs::format::state::KeepLog;
 use crate::logs::shares::{Share, Shares};
-use crate::logs::state::KeepLog;
-use crate::logs::task_archive::TaskArchive;
-use crate::run::log_metrics::LogMetrics;
+use crate::logs::store::archive::ArchiveError;
+use crate::logs::store::task_archive::TaskArchive;
+use crate::metrics::logs::LogMetrics;
 
 /// How much of a stream is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -97,7 +97,7 @@ pub struct Collected {
     /// How many times something is missing.
     pub gaps: u32,
     /// The place in the log behind it all.
-    pub mark: Option<Mark>,
+    pub mark: Option<LogMark>,
 }
 
 /// Reads one attempt.
@@ -135,7 +135,7 @@ impl Collector<'_> {
     pub async fn run(&self) -> std::io::Result<Collected> {
         let (disk, namespace) = (&self.limits.disk, self.source.namespace.as_str());
         let known = self.archive.parts().await;
-        let mut log = match known.map(|all| chain::chain(&all, self.attempt)) {
+        let mut log = match known.map(|all| attempt_parts::chain(&all, self.attempt)) {
             Ok(known) => Log::behind(known, disk, namespace).await?,
             Err(error) => {
                 (self.tell)(Err(error.to_string()));
@@ -238,9 +238,9 @@ impl Collector<'_> {
     }
 
     async fn known_parts(&self) -> Vec<Part> {
-        let parts = self.insist(|| self.archive.parts()).await;
+        let parts = self.retry(|| self.archive.parts()).await;
         parts
-            .map(|all| chain::chain(&all, self.attempt))
+            .map(|all| attempt_parts::chain(&all, self.attempt))
             .unwrap_or_default()
     }
 
@@ -392,12 +392,12 @@ impl Collector<'_> {
     /// Writes a part, however long it takes; that of a deleted task until the store has taken nothing for a day.
     async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
-        let cursor = chain::cursor(next.before.as_ref(), next.gaps, &slice.mark);
+        let cursor = attempt_parts::cursor(next.before.as_ref(), next.gaps, &slice.mark);
         let bytes = Bytes::from(slice.bytes);
         loop {
             // A mark's letters are those of a cursor: this does not fail.
             if let Ok(name) = PartName::new(self.attempt, next.sequence, &cursor) {
-                let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+                let put = self.retry(|| self.archive.put_part(&name, bytes.clone())).await;
                 if put.is_ok() || self.goal.borrow().abandoned {
                     self.limits.metrics.archived(length, began.elapsed());
                     self.limits.metrics.taken(length);
@@ -409,11 +409,11 @@ impl Collector<'_> {
     }
 
     /// Repeats until it works, also for a deleted task: nobody has what was read of its log but this process.
-    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    async fn retry<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(self.tell, action).await
+        retry(self.tell, action).await
     }
 }
 

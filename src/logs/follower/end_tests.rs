@@ -1,4 +1,7 @@
 use super::*;
+use crate::logs::follower::decide::reader;
+use crate::logs::format::attempt_parts;
+use crate::logs::store::ownership;
 
 /// Whoever removes what is old in the store removes parts, too.
 #[tokio::test]
@@ -12,7 +15,7 @@ async fn parts_that_are_gone_from_the_store_are_a_gap_and_not_the_end_of_the_log
     let mut names: Vec<PartName> = Vec::new();
     for (time, text) in [(T1, "one"), (T2, "two")] {
         reader.feed(format!("{time} {text}\n").as_bytes(), &mut Vec::new());
-        let cursor = chain::cursor(names.last(), 0, reader.mark().unwrap());
+        let cursor = attempt_parts::cursor(names.last(), 0, reader.mark().unwrap());
         let name = PartName::new(1, u32::try_from(names.len()).unwrap(), &cursor).unwrap();
         task.put_part(&name, format!("{text}\n").into()).await.unwrap();
         names.push(name);
@@ -51,15 +54,15 @@ async fn who_cannot_archive_a_log_is_not_busy_with_it() {
 #[tokio::test]
 async fn a_log_whose_id_another_namespace_has_is_put_aside_and_says_so() {
     let scene = Scene::of(&[format!("{T1} one\n")]);
-    let claimant = crate::logs::claim::Claimant {
+    let claimant = crate::logs::format::claim::Claimant {
         namespace: "another".into(),
         name: "secret-name".into(),
         uid: "u".into(),
         created: None,
     };
     let other = scene.archive.of_claimant("the id", claimant).unwrap();
-    let place = other.place(&place::never).await.unwrap();
-    let text = crate::logs::parts::Piece::Text("theirs".into());
+    let place = other.place(&ownership::never).await.unwrap();
+    let text = crate::logs::format::parts::Piece::Text("theirs".into());
     other.compose(&[text], &place).await.unwrap();
     let LogState::Archived { url, conflict, .. } = scene.archived(1).await else {
         panic!()
@@ -74,7 +77,7 @@ async fn a_log_whose_id_another_namespace_has_is_put_aside_and_says_so() {
 }
 
 /// The newest of the history of the namespace, once there is one.
-async fn recorded(scene: &Scene) -> crate::logs::record::Record {
+async fn recorded(scene: &Scene) -> crate::logs::format::record::Record {
     let recorded = async {
         loop {
             let entries = scene
@@ -247,7 +250,7 @@ async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
     scene.asked(1).await;
     let entry = Entry {
         completed: Timestamp::from_second(1000).unwrap(),
-        record: crate::logs::record::Record {
+        record: crate::logs::format::record::Record {
             namespace: "ns".into(),
             name: "nightly".into(),
             uid: UID.into(),
@@ -264,7 +267,7 @@ async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
         let mut records = Vec::new();
         for entry in list.await.unwrap() {
             let json = scene.archive.read_history(&entry).await.unwrap().unwrap();
-            records.push(serde_json::from_slice::<crate::logs::record::Record>(&json).unwrap());
+            records.push(serde_json::from_slice::<crate::logs::format::record::Record>(&json).unwrap());
         }
         records
     };
@@ -293,9 +296,9 @@ async fn parts_that_are_gone_from_a_log_that_is_whole_are_no_gap() {
     .await;
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
-    let first = PartName::new(1, 0, &chain::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    let first = PartName::new(1, 0, &attempt_parts::cursor(None, 0, reader.mark().unwrap())).unwrap();
     reader.feed(format!("{T2} two\n").as_bytes(), &mut Vec::new());
-    let second = chain::cursor(Some(&first), 0, reader.mark().unwrap());
+    let second = attempt_parts::cursor(Some(&first), 0, reader.mark().unwrap());
     let second = PartName::new(1, 1, &second).unwrap();
     task.put_part(&second, "two\n".into()).await.unwrap();
     task.archive.put(&task.log, "one\ntwo\n".into()).await.unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{Follower, Owner, finish};
-use crate::logs::record::Entry;
-use crate::logs::state::LogState;
+use crate::logs::format::record::{Entry, LastWord};
+use crate::logs::format::state::LogState;
 
 /// After a follower panicked. It may do so again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
@@ -20,20 +20,6 @@ pub(super) struct Farewell {
     pub(super) recorded: Option<Entry>,
     /// The follower has done its work.
     pub(super) over: bool,
-}
-
-/// What is known of a task when its object is gone.
-#[derive(Debug, Clone, Default)]
-pub enum LastWord {
-    /// Nothing: nobody saw it go.
-    #[default]
-    None,
-    /// It has no verdict.
-    NoVerdict,
-    /// It has one, and the history is to have this of it.
-    Final(Box<Entry>),
-    /// The history has it, log and all.
-    Recorded,
 }
 
 impl Farewell {

@@ -11,19 +11,19 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
 use super::collect::Collected;
-use super::insist::{GIVE_UP, RETRY};
 use super::spool::Report;
+use super::store_retry::{GIVE_UP, RETRY};
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
-use crate::kube::decode::Guarded;
-use crate::logs::archive::ArchiveError;
-use crate::logs::claim::Claim;
-use crate::logs::parts::{Composed, PartName, Piece};
-use crate::logs::place::Place;
-use crate::logs::rebuild::Rebuilt;
-use crate::logs::record::{Entry, LogRecord, Record, VERSION};
-use crate::logs::state::LogState;
+use crate::apiserver::classify::decode::Guarded;
+use crate::logs::format::claim::Claim;
+use crate::logs::format::parts::{Composed, PartName, Piece};
+use crate::logs::format::rebuild::Rebuilt;
+use crate::logs::format::record::{Entry, LogRecord, Record, VERSION};
+use crate::logs::format::state::LogState;
+use crate::logs::store::archive::ArchiveError;
+use crate::logs::store::ownership::Ownership;
 
 /// No answer of the API server within this time: who has the keys of the id keeps them.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,11 +33,11 @@ impl Follower {
     pub(super) async fn archive(&self, mut read: Vec<(u32, Collected)>) -> LogState {
         if let Some(report) = read.last_mut().and_then(|(_, c)| c.report.take()) {
             // It is said where it fails, and the log is not held up by a report that no repetition helps.
-            let _ = self.insist(|| self.put_report(&report)).await;
+            let _ = self.retry(|| self.put_report(&report)).await;
         }
         let mut gone = BTreeSet::new();
         loop {
-            match self.insist(|| self.compose(&read, &gone)).await {
+            match self.retry(|| self.compose(&read, &gone)).await {
                 Ok((Composed::Nothing, ..)) => return LogState::Nothing,
                 Ok((Composed::Written(_) | Composed::Before(_), missing, place)) => {
                     let read: u32 = read.iter().map(|(_, c)| c.gaps).sum();
@@ -71,20 +71,20 @@ impl Follower {
     }
 
     /// How it stands with a log that is whole.
-    pub(super) fn archived(&self, gaps: u32, place: &Place) -> LogState {
+    pub(super) fn archived(&self, gaps: u32, place: &Ownership) -> LogState {
         LogState::Archived {
             url: self.archive.log_url_in(place),
             gaps,
             conflict: match place {
-                Place::Druids => None,
-                Place::Aside(rival) => Some(rival.why(&self.owner.task_id)),
+                Ownership::Druids => None,
+                Ownership::Aside(rival) => Some(rival.why(&self.owner.task_id)),
             },
         }
     }
 
     /// Where this task's log belongs: an earlier one of the namespace that has ended leaves it the keys of the id. Asked
     /// before each try to write, as a later one may take them over between two.
-    pub(super) async fn place(&self) -> Result<Place, ArchiveError> {
+    pub(super) async fn place(&self) -> Result<Ownership, ArchiveError> {
         let ended = |claim: Claim| -> BoxFuture<'_, bool> { self.has_ended(claim).boxed() };
         self.archive.place(&ended).await
     }
@@ -108,7 +108,7 @@ impl Follower {
         &self,
         read: &[(u32, Collected)],
         gone: &BTreeSet<PartName>,
-    ) -> Result<(Composed, u32, Place), ArchiveError> {
+    ) -> Result<(Composed, u32, Ownership), ArchiveError> {
         let mut parts = self.archive.parts().await?;
         parts.retain(|part| !gone.contains(&part.name));
         let known: BTreeMap<u32, &Collected> = read.iter().map(|(n, c)| (*n, c)).collect();

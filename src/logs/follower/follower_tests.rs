@@ -1,3 +1,5 @@
+use super::decide::reader;
+use crate::logs::format::attempt_parts;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
@@ -8,12 +10,12 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
+use super::decide::cut::GAP;
+use super::spool::Disk;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
-use crate::logs::follower::cut::GAP;
-use crate::logs::follower::spool::Disk;
-use crate::logs::parts::LogRange;
-use crate::run::log_metrics::LogMetrics;
+use crate::logs::format::parts::LogRange;
+use crate::metrics::logs::LogMetrics;
 
 const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";
 const T1: &str = "2026-11-21T09:55:37.100000000Z";
@@ -263,7 +265,7 @@ async fn what_a_process_before_this_one_read_is_found_when_the_store_is_back() {
         .unwrap();
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
-    let cursor = chain::cursor(None, 0, reader.mark().unwrap());
+    let cursor = attempt_parts::cursor(None, 0, reader.mark().unwrap());
     let name = PartName::new(1, 0, &cursor).unwrap();
     before.put_part(&name, "one\n".into()).await.unwrap();
     let _ = scene.ask(1, false, false);
@@ -314,7 +316,7 @@ async fn the_end_of_a_log_that_another_process_began_is_asked_for_again() {
     let long = "x".repeat(1 << 20);
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} {long}\n").as_bytes(), &mut Vec::new());
-    let name = PartName::new(1, 0, &chain::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    let name = PartName::new(1, 0, &attempt_parts::cursor(None, 0, reader.mark().unwrap())).unwrap();
     before.put_part(&name, format!("{long}\n").into()).await.unwrap();
     // Of what is known only the last lines come again.
     let streams = [format!("{T2} two\n"), format!("{T3} three\n")];

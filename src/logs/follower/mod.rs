@@ -1,18 +1,17 @@
 //! The operator's followers: who reads which log, and how it stands.
 
-pub mod chain;
+pub mod decide;
+
+mod buffer;
 pub mod collect;
-pub mod cut;
 mod farewell;
 mod finish;
-mod insist;
-pub mod mark;
-pub mod reader;
 pub mod source;
 pub mod spool;
-mod taken;
+mod store_retry;
 mod writers;
 
+use super::format::attempt_parts;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,19 +25,18 @@ use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::farewell::Farewell;
-pub use self::farewell::LastWord;
-use self::insist::insist;
 use self::source::Source;
+use self::store_retry::retry;
 use self::writers::{Writer, Writers};
-use crate::logs::archive::{Archive, ArchiveError};
-use crate::logs::claim::Claimant;
-use crate::logs::journal::Journal;
-use crate::logs::parts::PartName;
-use crate::logs::place;
-use crate::logs::record::{Entry, Recorded};
-use crate::logs::shares::{Share, Shares};
-use crate::logs::state::{KeepLog, Kept, LogState};
-use crate::logs::task_archive::TaskArchive;
+use super::format::claim::Claimant;
+use super::format::parts::PartName;
+use super::format::record::{Entry, Recorded};
+use super::format::state::{KeepLog, Kept, LogState};
+use super::history::writer::HistoryWriter;
+use super::shares::{Share, Shares};
+use super::store::archive::{Archive, ArchiveError};
+use super::store::ownership;
+use super::store::task_archive::TaskArchive;
 
 /// How long an attempt whose log was read may take to be followed by another one or to be the last.
 const UNDECIDED: Duration = Duration::from_secs(2);
@@ -77,7 +75,7 @@ pub struct Followers(Arc<Shared>);
 struct Shared {
     client: Client,
     archive: Archive,
-    journal: Journal,
+    journal: HistoryWriter,
     limits: Limits,
     places: Shares,
     /// Of those who ask the store whether a log was archived before this process began.
@@ -117,7 +115,7 @@ impl Followers {
     pub fn new(client: Client, archive: Archive, limits: Limits, places: Shares, wake: Wake) -> Self {
         Self(Arc::new(Shared {
             client,
-            journal: Journal::new(archive.clone()),
+            journal: HistoryWriter::new(archive.clone()),
             archive,
             limits,
             places,
@@ -276,7 +274,7 @@ impl Follower {
         }
         // A process before this one may have archived it, and not have lived to say so.
         if self.goal.borrow().last && self.is_archived().await {
-            let state = match self.insist(|| self.place()).await {
+            let state = match self.retry(|| self.place()).await {
                 Ok(place) => self.archived(0, &place),
                 Err(error) => LogState::Failing {
                     message: error.to_string(),
@@ -355,7 +353,7 @@ impl Follower {
     fn claim(&self) -> JoinHandle<()> {
         let archive = self.archive.clone();
         tokio::spawn(async move {
-            if let Err(error) = archive.place(&place::never).await {
+            if let Err(error) = archive.place(&ownership::never).await {
                 tracing::debug!(%error, "the keys of an id are not claimed yet");
             }
         })
@@ -373,7 +371,7 @@ impl Follower {
     }
 
     async fn is_archived(&self) -> bool {
-        let composed = self.insist(|| self.look()).await;
+        let composed = self.retry(|| self.look()).await;
         matches!(composed, Ok(true))
     }
 
@@ -448,25 +446,25 @@ impl Follower {
         let (Some(mark), false) = (&collected.mark, collected.rest.is_empty()) else {
             return;
         };
-        let cursor = chain::cursor(collected.parts.last(), collected.gaps, mark);
+        let cursor = attempt_parts::cursor(collected.parts.last(), collected.gaps, mark);
         let last = collected.parts.last();
         let sequence = last.map_or(0, |last| last.sequence().saturating_add(1));
         let Ok(name) = PartName::new(attempt, sequence, &cursor) else {
             return;
         };
         let bytes = Bytes::from(std::mem::take(&mut collected.rest));
-        let put = self.insist(|| self.archive.put_part(&name, bytes.clone())).await;
+        let put = self.retry(|| self.archive.put_part(&name, bytes.clone())).await;
         match put {
             Ok(()) => collected.parts.push(name),
             Err(_) => collected.rest = bytes.into(),
         }
     }
 
-    async fn insist<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
+    async fn retry<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
-        insist(&|said| self.tell(said), action).await
+        retry(&|said| self.tell(said), action).await
     }
 
     fn tell(&self, said: Result<(), String>) {
@@ -497,3 +495,4 @@ mod tenants_tests;
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;
+use crate::logs::format::record::LastWord;

@@ -60,7 +60,7 @@ impl Source {
         let answer = tokio::time::timeout(TIMEOUT, pods.get_metadata_opt(&self.pod)).await;
         let found = match answer {
             Err(_) => return Err(Closed::Failed(format!("no answer within {TIMEOUT:?}"))),
-            Ok(Err(error)) => return Err(Closed::Failed(crate::kube::error::chain(&error))),
+            Ok(Err(error)) => return Err(Closed::Failed(crate::apiserver::error::chain(&error))),
             Ok(Ok(found)) => found,
         };
         let Some(found) = found else {
@@ -122,7 +122,7 @@ impl Source {
             Ok(Ok(stream)) => Ok(Box::pin(stream)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Closed::Gone),
             Ok(Err(kube::Error::Api(status))) if status.code == 400 => Err(Closed::NotStarted),
-            Ok(Err(error)) => Err(Closed::Failed(crate::kube::error::chain(&error))),
+            Ok(Err(error)) => Err(Closed::Failed(crate::apiserver::error::chain(&error))),
         }
     }
 }

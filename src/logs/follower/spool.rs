@@ -15,8 +15,8 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 use tokio::task::spawn_blocking;
 
-use super::mark::Mark;
-use crate::logs::report;
+use super::decide::log_mark::LogMark;
+use crate::logs::format::report;
 use crate::logs::shares::{Share, Shares};
 
 /// A part ends at one of these, at the latest after so many bytes.
@@ -64,7 +64,7 @@ pub struct Spool {
     /// The last bytes before the end, which are not in the file yet.
     tail: Vec<u8>,
     /// Where parts may end: a place in the file and the place in the log.
-    stops: VecDeque<(u64, Mark)>,
+    stops: VecDeque<(u64, LogMark)>,
 }
 
 /// Bytes for a part, and the place in the log behind them.
@@ -73,7 +73,7 @@ pub struct Slice {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// The place behind them.
-    pub mark: Mark,
+    pub mark: LogMark,
 }
 
 impl Spool {
@@ -169,7 +169,7 @@ impl Spool {
     }
 
     /// So many of the bytes behind the log are the log's, too, and end at this place in it.
-    pub fn count(&mut self, bytes: u64, mark: &Mark) {
+    pub fn count(&mut self, bytes: u64, mark: &LogMark) {
         self.log = (self.log + bytes).min(self.end);
         let begun = self.stops.iter().rev().nth(1).map_or(self.start, |(at, _)| *at);
         match self.stops.back_mut() {

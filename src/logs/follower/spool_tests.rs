@@ -1,10 +1,10 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::logs::follower::mark::Hash;
+use crate::logs::follower::decide::log_mark::Hash;
 
-fn mark(read: u64) -> Mark {
-    Mark {
+fn mark(read: u64) -> LogMark {
+    LogMark {
         time: "2026-11-21T09:55:37.100000000Z".into(),
         nth: 1,
         read,

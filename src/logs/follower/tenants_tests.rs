@@ -9,12 +9,12 @@ use kube::client::Body;
 use object_store::memory::InMemory;
 use tokio::sync::{Notify, Semaphore};
 
+use super::spool::{Disk, PIECE};
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
-use crate::logs::follower::spool::{Disk, PIECE};
-use crate::logs::parts::LogRange;
-use crate::logs::report::tests::block;
-use crate::run::log_metrics::LogMetrics;
+use crate::logs::format::parts::LogRange;
+use crate::logs::format::report::tests::block;
+use crate::metrics::logs::LogMetrics;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const BUDGET: u64 = 16 * PIECE;

@@ -6,20 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::OverlordError;
+use super::decide::refusal::{OverlordError, Trouble};
 
 /// A question that was not answered is asked again within half a minute, unless there is nothing to ask any more: then what
 /// it came to is old news.
 const NEWS: Duration = Duration::from_secs(120);
-
-/// What is wrong with the overlord.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// A word for it.
-    pub reason: &'static str,
-    /// What happened, and what to do.
-    pub message: String,
-}
 
 /// What the last of each kind of question came to; all clones know the same.
 #[derive(Debug, Clone, Default)]

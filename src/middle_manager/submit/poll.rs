@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures::StreamExt;
 
 use super::Submitter;
-use crate::kube::error::chain;
-use crate::middle_manager::backend::Announce;
-use crate::middle_manager::submission;
-use crate::middle_manager::task_queue::TaskQueue;
+use super::decide::submission;
+use super::task_queue::TaskQueue;
+use crate::apiserver::error::chain;
+use crate::middle_manager::http::backend::Announce;
 
 /// How often the overlord is asked about all tasks that it has and that are not assigned here.
 const POLL: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let news = some.iter().filter_map(|(uid, id)| {
             let applied = self.backlog.lock().get(uid).cloned()?;
             // It was assigned here, and the watch is behind.
-            let target = self.binder.tasks().ask(|known, _| known.target(id));
+            let target = self.assigner.tasks().ask(|known, _| known.target(id));
             let is_here = target.is_some_and(|target| target.uid == *uid);
             let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;
             (!is_here).then_some((applied, next))

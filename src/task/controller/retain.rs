@@ -5,8 +5,8 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
 use crate::api::PeonTask;
-use crate::task::act::ActError;
-use crate::task::record;
+use crate::task::decide::history_record;
+use crate::task::effects::act::ActError;
 use crate::task::watch::GuardedTask;
 
 /// A namespace of which a pass deletes finished tasks, until this is dropped, be it by a panic.
@@ -57,18 +57,18 @@ impl Context {
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())
                     .await?;
                 // The watch will say so, too.
-                self.caches.ledger.retention.gone(&uid);
+                self.caches.aggregates.retention.gone(&uid);
             }
         }
     }
 
     /// Name and uid of the finished tasks of a namespace that are to be deleted now.
     fn excess(&self, namespace: &str, keep: usize) -> Vec<(String, String)> {
-        let ledger = &self.caches.ledger;
-        let mut excess = ledger.retention.excess(namespace, keep);
+        let aggregates = &self.caches.aggregates;
+        let mut excess = aggregates.retention.excess(namespace, keep);
         // Others are passed over again when their log has come, and when the history has them.
         excess.retain(|(name, uid)| {
-            ledger
+            self.caches
                 .logs
                 .get()
                 .is_none_or(|logs| !logs.is_busy(uid) && !self.is_awaited(namespace, name))
@@ -81,7 +81,7 @@ impl Context {
         let task = self.caches.tasks.get(&key);
         task.is_some_and(|t| {
             t.0.as_ref()
-                .is_ok_and(|t| record::is_awaited(t, self.clock.wall()))
+                .is_ok_and(|t| history_record::is_awaited(t, self.clock.wall()))
         })
     }
 }

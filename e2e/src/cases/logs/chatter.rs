@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::fixture::Fixture;
+use crate::testbed::fixture::Fixture;
 
 /// How much is written, in blocks.
 #[derive(Debug, Clone, Copy)]

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
 use super::{until_archived, with_sidecar};
 use crate::{
-    cases::{Case, case},
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    samples,
-    wait::wait_until,
+    cases::{Case, Turn, case},
+    testbed::{
+        druid::samples,
+        fixture::{Fixture, LIMIT, NAMESPACE},
+        wait::wait_until,
+    },
 };
 
 /// One of them.
@@ -131,6 +133,7 @@ pub(super) const CASES: [Case; 12] = [
     case("logs::of_a_pod_deleted_by_force_are_archived", |f| {
         of_follower(f, "forced-deletion")
     })
+    .turn(Turn::Waiting)
     .own(),
     case("logs::a_sidecar_archives_a_cancelled_task", |f| {
         of_sidecar(f, "cancel")
@@ -158,6 +161,7 @@ pub(super) const CASES: [Case; 12] = [
     case("logs::a_sidecar_loses_nothing_of_a_pod_deleted_by_force", |f| {
         of_sidecar(f, "forced-deletion")
     })
+    .turn(Turn::Waiting)
     .own(),
 ];
 

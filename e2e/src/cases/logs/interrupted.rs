@@ -7,18 +7,22 @@ use super::chatter::Chatter;
 use super::exits::Scene;
 use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
 use crate::{
-    cache::Cache,
     cases::{Case, Turn, case, full},
-    cluster::Component,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    object_stores::{self, Directory, Running},
-    outside::Grounds,
-    progress::Progress,
-    wait::wait_until,
+    testbed::{
+        cache::Cache,
+        cluster::Component,
+        fixture::{Fixture, LIMIT, NAMESPACE},
+        object_stores::{self, Directory, Running},
+        outside::Grounds,
+        progress::Progress,
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: [Case; 4] = [
-    case("logs::of_sixty_megabytes_are_archived_across_rotations", large).own(),
+    case("logs::of_sixty_megabytes_are_archived_across_rotations", large)
+        .turn(Turn::Waiting)
+        .own(),
     case(
         "logs::survive_deaths_of_the_operator_and_a_restart_of_the_api_server",
         killed,

@@ -14,7 +14,7 @@ use self::exits::{EXITS, Scene};
 use self::written::{Written, is_same, without_report};
 use super::lifecycle::cannot_be_parsed;
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
     cache::Cache,
     druid::STORAGE_PATH,
     fixture::{Fixture, NAMESPACE},

@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use super::until_archived;
 use crate::{
     cases::{Case, case},
-    exec,
-    fixture::{Fixture, NAMESPACE},
-    json::list,
-    kubectl::condition,
-    samples,
+    testbed::{
+        druid::samples,
+        exec,
+        fixture::{Fixture, NAMESPACE},
+        json::list,
+        kubectl::condition,
+    },
 };
 
 pub(super) const CASES: [Case; 2] = [

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, case, faults::InFlight, list, noop, text};
-use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
+use crate::testbed::{
+    fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
 
@@ -47,7 +47,7 @@ fn drains(fixture: &Fixture) -> Result<()> {
     })?;
     let later = manager.submit(&noop(fixture, "beside_a_drain", 1000))?;
     let name = manager.until_assigned(&later)?;
-    let task = fixture.get(NAMESPACE, &name)?;
+    let task = fixture.get(fixture.home(), &name)?;
     ensure!(task["metadata"]["labels"]["peon.dev/identity"] == "0", "{task}");
     tasks.end()?;
     wait_until(LIMIT, "its withdrawal", || {
@@ -57,7 +57,7 @@ fn drains(fixture: &Fixture) -> Result<()> {
     let services = [
         "service",
         "--namespace",
-        NAMESPACE,
+        fixture.home(),
         "--selector",
         "peon.dev/serves",
     ];
@@ -75,7 +75,11 @@ fn drains(fixture: &Fixture) -> Result<()> {
 fn relabelled(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_label", 20_000)?;
-    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{}-vmm", super::NAME);
+    let account = format!(
+        "--as=system:serviceaccount:{}:{}-vmm",
+        fixture.home(),
+        super::NAME
+    );
     let mut names = Vec::new();
     for id in &tasks.ids {
         names.push(manager.until_assigned(id)?);
@@ -91,12 +95,12 @@ fn relabelled(fixture: &Fixture) -> Result<()> {
             label,
             &account,
             "--namespace",
-            NAMESPACE,
+            fixture.home(),
         ];
         fixture.kubectl.run(&args)?;
     }
     for name in &names {
-        let args = ["peontask", name, "--namespace", NAMESPACE];
+        let args = ["peontask", name, "--namespace", fixture.home()];
         fixture.kubectl.wait_for(&args, LIMIT, |task| {
             let labels = &task["metadata"]["labels"];
             labels["peon.dev/middle-manager"] == super::NAME && labels["peon.dev/identity"].is_string()

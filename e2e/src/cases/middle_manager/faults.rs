@@ -3,13 +3,18 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, case, list, noop, process::Process};
-use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
+use super::{Case, MiddleManager, Turn, case, list, noop, process::Process};
+use crate::testbed::{
+    fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
 
 pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::an_overlord_that_restarts_finds_its_tasks",
+        overlord_restarts,
+    )
+    .own(),
     case(
         "middle_manager::killed_hard_it_loses_and_doubles_nothing",
         killed_hard,
@@ -19,11 +24,7 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::an_operator_that_dies_loses_nothing",
         operator_dies,
     )
-    .own(),
-    case(
-        "middle_manager::an_overlord_that_restarts_finds_its_tasks",
-        overlord_restarts,
-    )
+    .turn(Turn::Alone)
     .own(),
     case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
 ];
@@ -42,9 +43,8 @@ impl<'m, 'f> InFlight<'m, 'f> {
         }
         for id in &ids {
             let name = manager.until_assigned(id)?;
-            manager
-                .fixture
-                .until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+            let fixture = manager.fixture;
+            fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
         }
         Ok(Self { manager, ids })
     }
@@ -65,7 +65,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
 
 fn killed_hard(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
-    let tasks = InFlight::start(&manager, "under_a_kill", 15_000)?;
+    let tasks = InFlight::start(&manager, "under_a_kill", 20_000)?;
     Process::server(fixture).kill()?;
     // It goes on with what was assigned before, and takes more.
     let later = manager.submit(&noop(fixture, "after_a_kill", 1000))?;
@@ -85,7 +85,7 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
 fn overlord_restarts(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_overlord", 40_000)?;
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "app=overlord"];
+    let pods = ["pod", "--namespace", fixture.home(), "--selector", "app=overlord"];
     let container = |found: &Value| found["items"][0]["status"]["containerStatuses"][0].clone();
     let before = container(&fixture.kubectl.get_json(&pods)?)["restartCount"].as_u64();
     Process::overlord(fixture).kill()?;
@@ -98,7 +98,7 @@ fn overlord_restarts(fixture: &Fixture) -> Result<()> {
 
 fn capacity(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
-    let tasks = InFlight::start(&manager, "under_a_change", 10_000)?;
+    let tasks = InFlight::start(&manager, "under_a_change", 20_000)?;
     manager.change(&json!({"capacity": 7}))?;
     wait_until(LIMIT, "the new capacity at the overlord", || {
         let workers = fixture.druid.get("/druid/indexer/v1/workers")?;

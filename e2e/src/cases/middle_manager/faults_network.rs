@@ -10,16 +10,16 @@ use nix::{
 use serde_json::{Value, json};
 
 use super::{
-    Case, MiddleManager, case,
+    Case, MiddleManager, Turn, case,
     faults::InFlight,
     list, noop,
     process::Process,
     text,
     worker::{JSON, Worker},
 };
-use crate::{
+use crate::testbed::{
     cluster::{Cluster, Component},
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
     kubectl::is_ready,
     wait::{wait_even_if_interrupted, wait_until},
 };
@@ -29,6 +29,7 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::faults::an_api_server_that_is_away_for_a_minute_loses_nothing",
         api_server_away,
     )
+    .turn(Turn::Alone)
     .own()
     .full(),
     case(
@@ -185,16 +186,16 @@ impl<'a> Twin<'a> {
 
     fn start(fixture: &'a Fixture) -> Result<Self> {
         let name = format!("{}-vmm", super::NAME);
-        let deployment = ["deployment", &name, "--namespace", NAMESPACE];
+        let deployment = ["deployment", &name, "--namespace", fixture.home()];
         let template = fixture.kubectl.get_json(&deployment)?["spec"]["template"].take();
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": Self::NAME, "labels": template["metadata"]["labels"]},
             "spec": template["spec"],
         });
-        fixture.apply(NAMESPACE, &pod)?;
+        fixture.apply(fixture.home(), &pod)?;
         let twin = Self { fixture };
-        let pod = ["pod", Self::NAME, "--namespace", NAMESPACE];
+        let pod = ["pod", Self::NAME, "--namespace", fixture.home()];
         fixture.kubectl.wait_for(&pod, LIMIT, is_ready)?;
         Ok(twin)
     }
@@ -202,7 +203,7 @@ impl<'a> Twin<'a> {
     fn end(&self) -> Result<()> {
         self.fixture
             .kubectl
-            .delete(&["pod", Self::NAME, "--namespace", NAMESPACE])
+            .delete(&["pod", Self::NAME, "--namespace", self.fixture.home()])
     }
 }
 
@@ -236,8 +237,8 @@ fn two_processes(fixture: &Fixture) -> Result<()> {
     fixture.druid.shutdown(&killed)?;
     let status = manager.until_ended(&killed)?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
-    fixture.until_reason(NAMESPACE, &name, "Cancelled")?;
-    fixture.until_no_pod(NAMESPACE, &name)?;
+    fixture.until_reason(fixture.home(), &name, "Cancelled")?;
+    fixture.until_no_pod(fixture.home(), &name)?;
     // The first stands still, the second has everything, and the first wakes up.
     let paused = Paused::by(first, Signal::SIGSTOP)?;
     succeeds(fixture, &manager, "by_the_second")?;

@@ -5,10 +5,10 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, case, faults::InFlight, list, noop, text};
-use crate::{
+use super::{Case, MiddleManager, Turn, case, faults::InFlight, list, noop, text};
+use crate::testbed::{
     cluster::{NODE, SecondNode},
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
     kubectl::is_ready,
     wait::wait_until,
 };
@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[case(
     "middle_manager::faults::identities_whose_node_lost_power_are_served_from_another",
     node_lost,
 )
+.turn(Turn::Alone)
 .own()
 .full()];
 
@@ -46,7 +47,13 @@ impl Drop for OnlySecond<'_> {
 /// Sends the pod that serves the identities to the second node.
 fn move_to(fixture: &Fixture, node: &SecondNode) -> Result<String> {
     let _only = OnlySecond::begin(fixture, node)?;
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+    let pods = [
+        "pod",
+        "--namespace",
+        fixture.home(),
+        "--selector",
+        "peon.dev/serves",
+    ];
     fixture.kubectl.delete(&pods)?;
     let there = |found: &Value| {
         let pods = list(&found["items"]);
@@ -74,7 +81,13 @@ fn node_lost(fixture: &Fixture) -> Result<()> {
         Ok(list(&workers).is_empty().then_some(()))
     })?;
     let later = manager.submit(&noop(fixture, "after_a_lost_node", 1000))?;
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+    let pods = [
+        "pod",
+        "--namespace",
+        fixture.home(),
+        "--selector",
+        "peon.dev/serves",
+    ];
     let another = |found: &Value| {
         let other = |pod: &Value| pod["metadata"]["uid"] != json!(before);
         list(&found["items"])

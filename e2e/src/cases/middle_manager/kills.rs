@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, MiddleManager, case, noop, shared, text};
-use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
+use super::{Case, MiddleManager, case, noop, races::noop_that_waits, shared, text};
+use crate::testbed::{
+    fixture::{Fixture, LIMIT},
     peons,
     wait::wait_until,
 };
@@ -23,16 +23,16 @@ fn ended(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()> {
     let status = manager.until_ended(id)?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
     let name = manager.until_assigned(id)?;
-    let task = fixture.until_reason(NAMESPACE, &name, "Cancelled")?;
+    let task = fixture.until_reason(fixture.home(), &name, "Cancelled")?;
     ensure!(task["spec"]["cancel"] == true, "{task}");
-    fixture.until_no_pod(NAMESPACE, &name)
+    fixture.until_no_pod(fixture.home(), &name)
 }
 
 fn running(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
-    let task = fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+    let task = fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
     let uid = text(&task["status"]["podUid"]).to_owned();
     fixture.druid.shutdown(&id)?;
     ended(fixture, &manager, &id)?;
@@ -54,7 +54,8 @@ fn pending(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let mut all = Vec::new();
     for n in 0..9 {
-        all.push(manager.submit(&noop(fixture, &format!("killed_pending_{n}"), 3_600_000))?);
+        // Nothing but the slots is taken: no pod of theirs starts.
+        all.push(manager.submit(&noop_that_waits(fixture, &format!("killed_pending_{n}")))?);
     }
     let waiting = wait_until(LIMIT, "a task that waits at the overlord", || {
         let tasks = fixture.druid.get("/druid/indexer/v1/runningTasks")?;
@@ -76,8 +77,8 @@ fn pending(fixture: &Fixture) -> Result<()> {
     // An overlord may still assign it, and then ends it again.
     for task in manager.peon_tasks(&waiting)? {
         let name = text(&task["metadata"]["name"]);
-        fixture.until_reason(NAMESPACE, name, "Cancelled")?;
-        fixture.until_no_pod(NAMESPACE, name)?;
+        fixture.until_reason(fixture.home(), name, "Cancelled")?;
+        fixture.until_no_pod(fixture.home(), name)?;
     }
     Ok(())
 }
@@ -86,10 +87,10 @@ fn deleted(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "deleted_under", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
-    fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
     fixture
         .kubectl
-        .delete(&["peontask", &name, "--namespace", NAMESPACE])?;
+        .delete(&["peontask", &name, "--namespace", fixture.home()])?;
     let status = manager.until_ended(&id)?;
     ensure!(
         status["statusCode"] == "FAILED" && text(&status["errorMsg"]).contains("PeonTask"),

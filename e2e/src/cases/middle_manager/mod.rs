@@ -18,31 +18,32 @@ mod worker;
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::{
+use crate::testbed::{
+    druid::middle_manager::{MiddleManager, NAME},
     fixture::Fixture,
     json::{list, text},
-    middle_manager::{MiddleManager, NAME},
 };
 
-/// The cases. Those that change or kill the workers, or want all of their slots, run alone with workers of their own: the
-/// overlord would give these what other cases left pending.
+/// The cases. Those that change or kill the workers, or want all of their slots, run in lanes with workers of their own: the
+/// overlord would give these what other cases left pending. Those that stop the operator or the API server run alone.
 pub(super) fn cases() -> Vec<Case> {
+    // Those that take longest begin first: a lane that has none left waits for the others.
     let all = runs::CASES
         .iter()
-        .chain(kills::CASES)
         .chain(faults::CASES)
+        .chain(submissions::CASES)
+        .chain(draining::CASES)
         .chain(races::CASES)
+        .chain(kills::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
         .chain(faults_network::CASES)
         .chain(faults_node::CASES)
-        .chain(draining::CASES)
         .chain(streaming::CASES)
-        .chain(submissions::CASES)
         .chain(conformance::CASES);
     let turn = |case: &Case| match case.turn {
-        Turn::Workers => *case,
-        _ => case.turn(Turn::Alone),
+        Turn::Workers | Turn::Alone => *case,
+        _ => case.turn(Turn::Lane),
     };
     all.map(turn).collect()
 }

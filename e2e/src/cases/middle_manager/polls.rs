@@ -12,16 +12,16 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::{
-    Case, MiddleManager, case,
+    Case, MiddleManager, Turn, case,
     faults_network::Paused,
     process::Process,
     races::{TOO_MUCH, noop_that_waits},
     text,
     worker::{JSON, Worker, assignment},
 };
-use crate::{
+use crate::testbed::{
     cluster::Component,
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT},
     wait::{rest, wait_until},
 };
 
@@ -29,6 +29,7 @@ pub(super) const CASES: &[Case] = &[case(
     "middle_manager::races::no_complete_state_lacks_an_assigned_task",
     nothing_lacks,
 )
+.turn(Turn::Alone)
 .own()];
 
 /// Complete states that have to be seen of one process.
@@ -91,7 +92,7 @@ fn nothing_lacks(fixture: &Fixture) -> Result<()> {
     for n in 0..6 {
         let id = manager.submit(&noop_that_waits(fixture, &format!("in_all_states_{n}")))?;
         let name = manager.until_assigned(&id)?;
-        let task = fixture.get(NAMESPACE, &name)?;
+        let task = fixture.get(fixture.home(), &name)?;
         let ordinal: usize = text(&task["metadata"]["labels"]["peon.dev/identity"]).parse()?;
         let poller = pollers.get_mut(ordinal).context("no such identity")?;
         poller.assigned.insert(id.clone());

@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::{list, text};
-use crate::{
+use crate::testbed::{
     cluster::pod_processes,
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
+    fixture::{Fixture, LIMIT, OPERATOR_NAMESPACE},
     peons,
     wait::wait_until,
 };
@@ -25,7 +25,7 @@ pub(super) struct Process<'a> {
 impl<'a> Process<'a> {
     /// The one that serves the identities.
     pub(super) fn server(fixture: &'a Fixture) -> Self {
-        Self::server_in(fixture, NAMESPACE)
+        Self::server_in(fixture, fixture.home())
     }
 
     /// The one that serves the identities of another namespace.
@@ -52,7 +52,7 @@ impl<'a> Process<'a> {
     pub(super) fn overlord(fixture: &'a Fixture) -> Self {
         Self {
             fixture,
-            namespace: NAMESPACE,
+            namespace: fixture.home(),
             selector: "app=overlord",
             program: "java",
         }

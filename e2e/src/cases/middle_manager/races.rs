@@ -11,16 +11,18 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{
-    Case, MiddleManager, case, list, noop,
+    Case, MiddleManager, Turn, case, list, noop,
     process::Process,
     text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
 };
 use crate::{
     cases::middle_manager::faults_network::Paused,
-    cluster::Component,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    wait::wait_until,
+    testbed::{
+        cluster::Component,
+        fixture::{Fixture, LIMIT},
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -33,6 +35,7 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::races::a_shutdown_around_the_assignment_ends_the_task_once",
         shut_down_around,
     )
+    .turn(Turn::Alone)
     .own(),
 ];
 
@@ -80,14 +83,14 @@ fn payload(fixture: &Fixture, task: &Value) -> Result<String> {
     let name = text(&chunk["name"]);
     let secret = fixture
         .kubectl
-        .get_json(&["secret", name, "--namespace", NAMESPACE])?;
+        .get_json(&["secret", name, "--namespace", fixture.home()])?;
     let bytes = STANDARD.decode(text(&secret["data"][text(&chunk["key"])]))?;
     String::from_utf8(bytes).context("the payload is packed")
 }
 
 fn pods(fixture: &Fixture, name: &str) -> Result<usize> {
     let selector = format!("peon.dev/task={name}");
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", &selector];
+    let pods = ["pod", "--namespace", fixture.home(), "--selector", &selector];
     Ok(list(&fixture.kubectl.get_json(&pods)?["items"]).len())
 }
 
@@ -96,7 +99,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     let workers = [Worker::of(&manager, 0)?, Worker::of(&manager, 1)?];
     let id = manager.submit(&noop(fixture, "assigned_again", 30_000))?;
     let name = manager.until_assigned(&id)?;
-    let payload = payload(fixture, &fixture.get(NAMESPACE, &name)?)?;
+    let payload = payload(fixture, &fixture.get(fixture.home(), &name)?)?;
     let again = [(payload.as_bytes(), JSON)];
     assign_to_all(&workers, &again)?;
     // Tasks that nobody assigned before; what the overlord does not know it shuts down.
@@ -110,7 +113,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
         let tasks = manager.peon_tasks(id)?;
         ensure!(tasks.len() == 1, "{id}: {tasks:?}");
     }
-    fixture.until(NAMESPACE, &name, |s| s["phase"] == "Running")?;
+    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
     Process::server(fixture).kill()?;
     wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;
@@ -140,8 +143,8 @@ fn cancelled(fixture: &Fixture, manager: &MiddleManager, id: &str) -> Result<()>
     ensure!(tasks.len() < 2, "{id} has two PeonTasks: {tasks:?}");
     for task in tasks {
         let name = text(&task["metadata"]["name"]);
-        fixture.until_reason(NAMESPACE, name, "Cancelled")?;
-        fixture.until_no_pod(NAMESPACE, name)?;
+        fixture.until_reason(fixture.home(), name, "Cancelled")?;
+        fixture.until_no_pod(fixture.home(), name)?;
     }
     Ok(())
 }
@@ -189,7 +192,7 @@ fn shut_down_around(fixture: &Fixture) -> Result<()> {
     let waits = noop_that_waits(fixture, "shut_down_unschedulable");
     let waits = manager.submit(&waits)?;
     let name = manager.until_assigned(&waits)?;
-    fixture.until(NAMESPACE, &name, |s| s["reason"] == "Unschedulable")?;
+    fixture.until(fixture.home(), &name, |s| s["reason"] == "Unschedulable")?;
     fixture.druid.shutdown(&waits)?;
     known.push(waits);
 

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::{Case, MiddleManager, list, noop, shared, text};
 use crate::{
     cases::lifecycle::cannot_be_parsed,
-    druid::{Druid, STORAGE_PATH},
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    samples,
-    wait::wait_until,
+    testbed::{
+        druid::{STORAGE_PATH, samples},
+        fixture::{Fixture, LIMIT},
+        wait::wait_until,
+    },
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -25,12 +26,12 @@ pub(super) const CASES: &[Case] = &[
 
 fn a_noop(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
-    let id = manager.submit(&noop(fixture, "by_overlord", 4000))?;
+    let id = manager.submit(&noop(fixture, "by_overlord", 15_000))?;
     let name = manager.until_assigned(&id)?;
     let running = manager.until_status(&id, |s| {
         s["location"]["host"].is_string() || s["statusCode"] != "RUNNING"
     })?;
-    let pod = fixture.pod_of(NAMESPACE, &name)?;
+    let pod = fixture.pod_of(fixture.home(), &name)?;
     ensure!(
         running["location"]["host"] == pod["status"]["podIP"] && running["location"]["port"] == 8100,
         "{running}"
@@ -43,7 +44,7 @@ fn a_noop(fixture: &Fixture) -> Result<()> {
         .druid
         .get_text(&format!("/druid/indexer/v1/task/{id}/log"))?;
     ensure!(log.contains("Task completed with status"), "{log}");
-    let task = fixture.get(NAMESPACE, &name)?;
+    let task = fixture.get(fixture.home(), &name)?;
     ensure!(task["spec"]["middleManagerRef"]["name"] == super::NAME, "{task}");
     ensure!(task["spec"].get("resources").is_none(), "{task}");
     let status = manager.status()?;
@@ -99,8 +100,7 @@ fn ingestions(fixture: &Fixture) -> Result<()> {
 fn subtasks(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
     let (mut task, datasource) = ingest(fixture, "hashed")?;
-    let own = fixture.target.own().context("no cluster of our own")?;
-    let inputs = Druid::storage_folder(own, NAMESPACE)?.join(&datasource);
+    let inputs = fixture.storage_folder()?.join(&datasource);
     std::fs::create_dir_all(&inputs)?;
     for file in 0..3 {
         let row = |n| {
@@ -130,9 +130,10 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     ensure!(!until_segments(fixture, &datasource)?.is_empty(), "no segments");
     let selector = format!("peon.dev/middle-manager={}", super::NAME);
-    let all = fixture
-        .kubectl
-        .get_json(&["peontask", "--namespace", NAMESPACE, "--selector", &selector])?;
+    let all =
+        fixture
+            .kubectl
+            .get_json(&["peontask", "--namespace", fixture.home(), "--selector", &selector])?;
     let of_datasource: Vec<String> = list(&all["items"])
         .iter()
         .filter(|t| t["status"]["dataSource"] == json!(datasource))

@@ -9,9 +9,9 @@ use super::{
     Case, MiddleManager, case, list, noop, text,
     worker::{Answer, JSON, SMILE, Worker, assignment, smile},
 };
-use crate::{
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    samples,
+use crate::testbed::{
+    druid::samples,
+    fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
 
@@ -39,7 +39,13 @@ fn encoded(pair: &str) -> String {
 }
 
 fn restarts(fixture: &Fixture) -> Result<Vec<Value>> {
-    let pods = ["pod", "--namespace", NAMESPACE, "--selector", "peon.dev/serves"];
+    let pods = [
+        "pod",
+        "--namespace",
+        fixture.home(),
+        "--selector",
+        "peon.dev/serves",
+    ];
     let pods = fixture.kubectl.get_json(&pods)?;
     Ok(list(&pods["items"])
         .iter()
@@ -52,7 +58,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET},
         "type": "kubernetes.io/basic-auth", "stringData": {"username": "druid_system", "password": "sesame"},
     });
-    fixture.apply(NAMESPACE, &secret)?;
+    fixture.apply(fixture.home(), &secret)?;
     // Whether anybody may call the workers has to be said.
     let unsaid = json!({
         "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": super::NAME},
@@ -61,7 +67,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
             "overlord": {"url": fixture.druid.service_url()?},
         },
     });
-    let Err(error) = fixture.apply(NAMESPACE, &unsaid) else {
+    let Err(error) = fixture.apply(fixture.home(), &unsaid) else {
         anyhow::bail!("workers without authentication were taken");
     };
     ensure!(format!("{error:#}").contains("allowAnonymous: true"), "{error:#}");
@@ -134,7 +140,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
     opened(fixture, &manager)?;
     fixture
         .kubectl
-        .delete(&["secret", SECRET, "--namespace", NAMESPACE])
+        .delete(&["secret", SECRET, "--namespace", fixture.home()])
 }
 
 /// Where everybody is let in, a condition says so, and what the pod had of the Secret is taken from it.
@@ -155,7 +161,7 @@ fn opened(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
         let name = format!("{}-vmm", super::NAME);
         let found = fixture
             .kubectl
-            .get_json(&["deployment", &name, "--namespace", NAMESPACE])?;
+            .get_json(&["deployment", &name, "--namespace", fixture.home()])?;
         Ok(list(&found["spec"]["template"]["spec"]["volumes"])
             .is_empty()
             .then_some(()))
@@ -236,9 +242,9 @@ fn squatters(fixture: &Fixture) -> Result<()> {
         }
         squatter["spec"]["task"]["id"] = json!(id);
         squatter["spec"]["task"]["runTime"] = json!(1);
-        fixture.apply(NAMESPACE, &squatter)?;
+        fixture.apply(fixture.home(), &squatter)?;
         ensure!(worker.says(&id)?.is_none(), "{id} is announced");
-        squats.push((id, fixture.get(NAMESPACE, &name_of(&squatted(&squatter)))?));
+        squats.push((id, fixture.get(fixture.home(), &name_of(&squatted(&squatter)))?));
     }
     for (id, squatter) in &squats {
         let submitted = manager.submit(&json!({"type": "noop", "id": id, "runTime": 500}))?;
@@ -246,7 +252,7 @@ fn squatters(fixture: &Fixture) -> Result<()> {
         ensure!(status["statusCode"] == "SUCCESS", "{status}");
         let name = manager.until_assigned(id)?;
         ensure!(name == format!("{}-1", name_of(id)), "{name}");
-        let after = fixture.get(NAMESPACE, text(&squatter["metadata"]["name"]))?;
+        let after = fixture.get(fixture.home(), text(&squatter["metadata"]["name"]))?;
         ensure!(
             after["spec"] == squatter["spec"] && after["metadata"]["uid"] == squatter["metadata"]["uid"],
             "the squatter was changed: {after}"
@@ -281,7 +287,7 @@ fn forged(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
         let mut task = samples::noop("forged")?;
         task["spec"]["suspend"] = json!(true);
         task["metadata"][kind] = json!({ key: value });
-        refused(key, fixture.apply(NAMESPACE, &task))?;
+        refused(key, fixture.apply(fixture.home(), &task))?;
     }
     impostor(fixture, &refused)?;
     let running = manager.submit(&noop(fixture, "relabelled", 3_600_000))?;
@@ -298,12 +304,19 @@ fn forged(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
             change,
             "--overwrite",
             "--namespace",
-            NAMESPACE,
+            fixture.home(),
         ];
         refused(change, fixture.kubectl.run(&args).map(drop))?;
     }
     // Everything else is theirs.
-    let args = ["label", "peontask", &name, "team=ads", "--namespace", NAMESPACE];
+    let args = [
+        "label",
+        "peontask",
+        &name,
+        "team=ads",
+        "--namespace",
+        fixture.home(),
+    ];
     fixture.kubectl.run(&args)?;
     fixture.druid.shutdown(&running)?;
     manager.until_ended(&running).map(drop)
@@ -319,22 +332,23 @@ fn impostor(fixture: &Fixture, refused: &dyn Fn(&str, Result<()>) -> Result<()>)
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": account},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": fixture.home()}],
     });
     let service_account =
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
     for object in [service_account, role, binding] {
-        fixture.apply(NAMESPACE, &object)?;
+        fixture.apply(fixture.home(), &object)?;
     }
-    let user = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
-    let group = format!("--as-group=system:serviceaccounts:{NAMESPACE}");
+    let namespace = fixture.home();
+    let user = format!("--as=system:serviceaccount:{namespace}:{account}");
+    let group = format!("--as-group=system:serviceaccounts:{namespace}");
     let create = |task: &Value| {
         let args = [
             "create",
             "-f",
             "-",
             "--namespace",
-            NAMESPACE,
+            fixture.home(),
             &user,
             &group,
             "--as-group=system:serviceaccounts",
@@ -343,7 +357,7 @@ fn impostor(fixture: &Fixture, refused: &dyn Fn(&str, Result<()>) -> Result<()>)
         fixture.kubectl.run_with_input(&args, &task.to_string()).map(drop)
     };
     let mut task = samples::noop("forged-by-an-impostor")?;
-    task["metadata"]["namespace"] = json!(NAMESPACE);
+    task["metadata"]["namespace"] = json!(fixture.home());
     task["spec"]["suspend"] = json!(true);
     task["spec"]["middleManagerRef"] = json!({"name": "impostor"});
     let mut marked = task.clone();

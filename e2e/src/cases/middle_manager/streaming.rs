@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, case, list, process::Process, text};
-use crate::{
+use super::{Case, MiddleManager, Turn, case, list, process::Process, text};
+use crate::testbed::{
     cache::Cache,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    kafka::Kafka,
+    druid::{kafka::Kafka, segments},
+    fixture::{Fixture, LIMIT},
     progress::Progress,
-    segments,
     wait::wait_until,
 };
 
@@ -19,6 +18,7 @@ pub(super) const CASES: &[Case] = &[case(
     "middle_manager::a_stream_is_read_exactly_once_while_parts_die",
     exactly_once,
 )
+.turn(Turn::Alone)
 .own()
 .full()];
 
@@ -90,7 +90,7 @@ struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     fn start(fixture: &'a Fixture, kafka: &Kafka, topic: &str) -> Result<Self> {
-        fixture.template(NAMESPACE, TEMPLATE, |spec| {
+        fixture.template(fixture.home(), TEMPLATE, |spec| {
             spec["match"] = json!({"types": ["index_kafka"]});
             spec["priority"] = json!(10);
             spec["properties"]["druid.extensions.loadList"] = json!("[\"druid-kafka-indexing-service\"]");
@@ -299,7 +299,7 @@ impl Drop for Supervisor<'_> {
     fn drop(&mut self) {
         let path = format!("/druid/indexer/v1/supervisor/{}/terminate", self.id);
         let ended = self.fixture.druid.post(&path, &json!({}));
-        let template = ["peontemplate", TEMPLATE, "--namespace", NAMESPACE];
+        let template = ["peontemplate", TEMPLATE, "--namespace", self.fixture.home()];
         if let Err(error) = ended.and_then(|_| self.fixture.kubectl.delete(&template)) {
             eprintln!("the supervisor stays: {error:#}");
         }

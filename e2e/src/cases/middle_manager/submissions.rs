@@ -5,15 +5,24 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Case, MiddleManager, case, list, process::Process, shared, text};
-use crate::{
+use crate::testbed::{
     cache::hex,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-    samples,
-    stock_middle_manager::StockMiddleManager,
+    druid::{samples, stock_middle_manager::StockMiddleManager},
+    fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
 
 pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
+        killed,
+    )
+    .own(),
+    case(
+        "middle_manager::submissions::what_another_worker_runs_is_mirrored",
+        elsewhere,
+    )
+    .own(),
     shared(
         "middle_manager::submissions::an_applied_ingestion_publishes_its_segments",
         ingestion,
@@ -31,16 +40,6 @@ pub(super) const CASES: &[Case] = &[
     case(
         "middle_manager::submissions::deleted_or_cancelled_it_ends_at_the_overlord",
         ends,
-    )
-    .own(),
-    case(
-        "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
-        killed,
-    )
-    .own(),
-    case(
-        "middle_manager::submissions::what_another_worker_runs_is_mirrored",
-        elsewhere,
     )
     .own(),
 ];
@@ -82,20 +81,20 @@ impl<'a> Submissions<'a> {
             "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask",
             "metadata": {"name": name, "labels": {LABEL: "true"}}, "spec": spec,
         });
-        self.fixture.apply(NAMESPACE, &object)?;
-        let task = self.fixture.get(NAMESPACE, name)?;
+        self.fixture.apply(self.fixture.home(), &object)?;
+        let task = self.fixture.get(self.fixture.home(), name)?;
         Ok(text(&task["metadata"]["uid"]).to_owned())
     }
 
     fn until_state(&self, name: &str, state: &str) -> Result<Value> {
         let so = |s: &Value| s["submission"]["state"] == state;
-        let found = self.fixture.until(NAMESPACE, name, so);
-        found.with_context(|| format!("{:?}", self.fixture.get(NAMESPACE, name)))
+        let found = self.fixture.until(self.fixture.home(), name, so);
+        found.with_context(|| format!("{:?}", self.fixture.get(self.fixture.home(), name)))
     }
 
     fn until_phase(&self, name: &str, phase: &str) -> Result<Value> {
         let so = |s: &Value| s["phase"] == phase || s["phase"] == "Failed" || s["phase"] == "Succeeded";
-        let task = self.fixture.until(NAMESPACE, name, so)?;
+        let task = self.fixture.until(self.fixture.home(), name, so)?;
         ensure!(task["status"]["phase"] == phase, "{}", task["status"]);
         Ok(task)
     }
@@ -104,7 +103,7 @@ impl<'a> Submissions<'a> {
     fn until_known(&self, name: &str) -> Result<()> {
         let so =
             |s: &Value| s["submission"]["state"] == "Submitted" || s["submission"]["state"] == "Assigned";
-        self.fixture.until(NAMESPACE, name, so).map(drop)
+        self.fixture.until(self.fixture.home(), name, so).map(drop)
     }
 
     /// Whether the overlord's workers take tasks.
@@ -133,7 +132,13 @@ impl<'a> Submissions<'a> {
 impl Drop for Submissions<'_> {
     fn drop(&mut self) {
         // The workers of a later case would be given them.
-        let args = ["peontask", "--namespace", NAMESPACE, "--selector", LABEL];
+        let args = [
+            "peontask",
+            "--namespace",
+            self.fixture.home(),
+            "--selector",
+            LABEL,
+        ];
         if let Err(error) = self.fixture.kubectl.delete(&args) {
             eprintln!("PeonTasks stay: {error:#}");
         }
@@ -169,7 +174,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": labels}, "stringData": {"task": json},
     });
-    fixture.apply(NAMESPACE, &object)?;
+    fixture.apply(fixture.home(), &object)?;
     let from = json!({"sha256": hex(&Sha256::digest(&json)), "secrets": [{"name": secret, "key": "task"}]});
     all.apply(&secret, &json!({"taskFrom": from}))?;
 
@@ -188,7 +193,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let chunk = text(&assigned["secrets"][0]["name"]);
     let secret_object = fixture
         .kubectl
-        .get_json(&["secret", chunk, "--namespace", NAMESPACE])?;
+        .get_json(&["secret", chunk, "--namespace", fixture.home()])?;
     ensure!(
         secret_object["metadata"]["ownerReferences"][0]["uid"] == json!(uid),
         "{secret_object}"
@@ -221,21 +226,21 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     all.until_phase(&secret, "Succeeded")?;
     fixture
         .kubectl
-        .delete(&["secret", &secret, "--namespace", NAMESPACE])
+        .delete(&["secret", &secret, "--namespace", fixture.home()])
 }
 
 fn policy(fixture: &Fixture) -> Result<()> {
     let all = Submissions::start(fixture, &["index_parallel"])?;
     let name = named(fixture, "unlisted");
     all.apply(&name, &noop(10))?;
-    let task = fixture.until_reason(NAMESPACE, &name, "TypeNotListed")?;
+    let task = fixture.until_reason(fixture.home(), &name, "TypeNotListed")?;
     let message = Fixture::message(&task, "Accepted", "False")?;
     ensure!(
         message.contains("noop") && message.contains("index_parallel"),
         "{message}"
     );
     all.allow(&json!({"enabled": false, "taskTypes": ["noop", "nonsense"]}))?;
-    fixture.until_reason(NAMESPACE, &name, "SubmissionsDisabled")?;
+    fixture.until_reason(fixture.home(), &name, "SubmissionsDisabled")?;
     ensure!(all.ids(&name)?.is_empty(), "the overlord knows of it");
     // It goes on by itself.
     all.allow(&json!({"enabled": true, "taskTypes": ["noop", "nonsense"]}))?;
@@ -243,7 +248,7 @@ fn policy(fixture: &Fixture) -> Result<()> {
     // What Druid refuses is said in its words, and for good.
     let nonsense = named(fixture, "nonsense");
     all.apply(&nonsense, &json!({"task": {"type": "nonsense"}}))?;
-    let task = fixture.until_reason(NAMESPACE, &nonsense, "SubmissionRefused")?;
+    let task = fixture.until_reason(fixture.home(), &nonsense, "SubmissionRefused")?;
     ensure!(task["status"]["phase"] == "Failed", "{}", task["status"]);
     let message = Fixture::message(&task, "Failed", "True")?;
     ensure!(message.contains("nonsense"), "{message}");
@@ -256,23 +261,23 @@ fn squatter(fixture: &Fixture) -> Result<()> {
     let id = format!("squatted_{}", fixture.run);
     let task = json!({"task": {"type": "noop", "id": id, "runTime": 1}, "javaOpts": ["-Dsquatted=true"]});
     all.apply(&name, &task)?;
-    fixture.until_reason(NAMESPACE, &name, "TypeNotListed")?;
+    fixture.until_reason(fixture.home(), &name, "TypeNotListed")?;
     all.manager
         .submit(&json!({"type": "noop", "id": id, "runTime": 2000}))?;
-    let refused = fixture.until_reason(NAMESPACE, &name, "IdConflict")?;
+    let refused = fixture.until_reason(fixture.home(), &name, "IdConflict")?;
     ensure!(refused["status"]["phase"] == "Failed", "{}", refused["status"]);
     let other = all.manager.until_assigned(&id)?;
     ensure!(other != name, "the squatter has the assignment");
     let status = all.manager.until_ended(&id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
-    let own = fixture.get(NAMESPACE, &other)?;
+    let own = fixture.get(fixture.home(), &other)?;
     ensure!(own["spec"].get("javaOpts").is_none(), "{own}");
-    fixture.until_no_pod(NAMESPACE, &name)?;
+    fixture.until_no_pod(fixture.home(), &name)?;
     // So does one that comes later, and may be submitted.
     all.allow(&json!({"enabled": true, "taskTypes": ["noop"]}))?;
     let late = named(fixture, "late-squatter");
     all.apply(&late, &json!({"task": {"type": "noop", "id": id, "runTime": 1}}))?;
-    fixture.until_reason(NAMESPACE, &late, "IdConflict")?;
+    fixture.until_reason(fixture.home(), &late, "IdConflict")?;
     // Labels and annotations of assigned tasks are not for everybody.
     let forged = json!({"metadata": {"labels": {"peon.dev/identity": "0"}}}).to_string();
     let annotated = json!({"metadata": {"annotations": {"peon.dev/task-id": "another"}}}).to_string();
@@ -285,9 +290,10 @@ fn squatter(fixture: &Fixture) -> Result<()> {
             "--patch",
             patch,
             "--namespace",
-            NAMESPACE,
+            fixture.home(),
         ];
-        let as_user = [&args[..], &["--as=system:serviceaccount:peon-e2e:somebody"]].concat();
+        let somebody = format!("--as=system:serviceaccount:{}:somebody", fixture.home());
+        let as_user = [&args[..], &[somebody.as_str()]].concat();
         grant(fixture)?;
         let refused = fixture.kubectl.run(&as_user);
         let words = refused.err().map(|e| format!("{e:#}")).unwrap_or_default();
@@ -306,10 +312,10 @@ fn grant(fixture: &Fixture) -> Result<()> {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "somebody"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "somebody"},
-        "subjects": [{"kind": "ServiceAccount", "name": "somebody", "namespace": NAMESPACE}],
+        "subjects": [{"kind": "ServiceAccount", "name": "somebody", "namespace": fixture.home()}],
     });
-    fixture.apply(NAMESPACE, &role)?;
-    fixture.apply(NAMESPACE, &binding)
+    fixture.apply(fixture.home(), &role)?;
+    fixture.apply(fixture.home(), &binding)
 }
 
 fn ends(fixture: &Fixture) -> Result<()> {
@@ -326,19 +332,19 @@ fn ends(fixture: &Fixture) -> Result<()> {
     }
     fixture
         .kubectl
-        .delete(&["peontask", &deleted, "--namespace", NAMESPACE])?;
-    fixture.change(NAMESPACE, &cancelled, &json!({"cancel": true}))?;
+        .delete(&["peontask", &deleted, "--namespace", fixture.home()])?;
+    fixture.change(fixture.home(), &cancelled, &json!({"cancel": true}))?;
     for id in &ids {
         let status = all.manager.until_ended(id)?;
         ensure!(status["statusCode"] == "FAILED", "{status}");
     }
-    fixture.until_reason(NAMESPACE, &cancelled, "Cancelled")?;
+    fixture.until_reason(fixture.home(), &cancelled, "Cancelled")?;
     all.enable(true)?;
     let uid = all.apply(&running, &noop(3_600_000))?;
     all.until_phase(&running, "Running")?;
     fixture
         .kubectl
-        .delete(&["peontask", &running, "--namespace", NAMESPACE])?;
+        .delete(&["peontask", &running, "--namespace", fixture.home()])?;
     let status = all.manager.until_ended(&format!("{running}_{uid}"))?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
     Ok(())
@@ -356,7 +362,9 @@ fn killed(fixture: &Fixture) -> Result<()> {
             let uid = all.apply(name, &noop(500))?;
             ids.push((name.clone(), format!("{name}_{uid}")));
         }
-        fixture.until(NAMESPACE, &names[0], |s| s["submission"]["state"].is_string())?;
+        fixture.until(fixture.home(), &names[0], |s| {
+            s["submission"]["state"].is_string()
+        })?;
         Process::server(fixture).kill()?;
     }
     for (name, id) in &ids {
@@ -382,7 +390,7 @@ fn elsewhere(fixture: &Fixture) -> Result<()> {
     all.until_state(&name, "Submitted")?;
     let options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
     let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned))?;
-    let task = fixture.until_reason(NAMESPACE, &name, "RunsElsewhere")?;
+    let task = fixture.until_reason(fixture.home(), &name, "RunsElsewhere")?;
     ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
     ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
     let status = all.manager.until_ended(&format!("{name}_{uid}"))?;

@@ -11,7 +11,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{IDENTITIES, heard};
-use crate::{cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, jvm::Jvm, progress::Progress};
+use crate::testbed::{
+    cache::Cache, cluster::Cluster, druid::jvm::Jvm, exec, fixture::LIMIT, images, progress::Progress,
+};
 
 const SOURCES: [(&str, &str); 5] = [
     (

@@ -11,12 +11,12 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use self::client::Client;
-use super::{Case, case, list, process::Process, text};
-use crate::{
+use super::{Case, Turn, case, list, process::Process, text};
+use crate::testbed::{
     cluster::Cluster,
+    druid::samples,
     fixture::{Fixture, LIMIT},
     kwok::FakeNode,
-    samples,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -24,18 +24,21 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::conformance::druids_own_client_loses_nothing",
         runs::all,
     )
+    .turn(Turn::Alone)
     .own()
     .full(),
     case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
     )
+    .turn(Turn::Alone)
     .own()
     .full(),
     case(
         "middle_manager::conformance::druids_own_client_speaks_tls",
         tls::all,
     )
+    .turn(Turn::Alone)
     .own()
     .full(),
 ];

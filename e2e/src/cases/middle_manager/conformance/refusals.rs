@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{IDENTITIES, PASSWORD, USER, Workers, list};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     object_stores::http::request_to,
     wait::wait_until,

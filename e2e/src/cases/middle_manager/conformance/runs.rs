@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 use super::{Client, HELD, IDENTITIES, PASSWORD, USER, Workers, cluster, heard, text};
 use crate::{
-    audit,
     cases::full,
-    fixture::{Fixture, LIMIT},
-    kubectl::is_ready,
+    testbed::{
+        audit,
+        fixture::{Fixture, LIMIT},
+        kubectl::is_ready,
+    },
 };
 
 /// Most that a worker of Druid remembers is 1000 changes; more are missed.

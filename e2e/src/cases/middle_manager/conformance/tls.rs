@@ -7,7 +7,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
 use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, client::Tls, cluster, runs::ids};
-use crate::{
+use crate::testbed::{
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };

@@ -1,0 +1,215 @@
+//! `make bench-middle-manager`: how soon tasks run and end behind a VirtualMiddleManager, and behind a stock one.
+//!
+//! Both are workers of one overlord at the same time, and take turns: each round is one task for each, one after the
+//! other, on a machine that does nothing else. Their peons are JVMs with the same options. Worker categories send a
+//! task to the one or the other.
+
+mod timing;
+mod workers;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use self::{
+    timing::{STAGES, Times, time},
+    workers::{Virtual, peon_options},
+};
+use crate::{
+    bench::logs::spread,
+    testbed::{
+        cache::Cache,
+        druid::{samples, stock_middle_manager::StockMiddleManager},
+        fixture::{Fixture, LIMIT, NAMESPACE},
+        lock::Busy,
+        progress::Progress,
+        target::Target,
+        wait::wait_until,
+    },
+};
+
+/// Pairs of tasks of each kind, after one that does not count.
+const ROUNDS: usize = 10;
+/// Milliseconds that a noop runs: long enough to be seen running.
+const NOOP: u64 = 5000;
+
+/// Worker categories, and the names that the table gives them.
+const STOCK: &str = "stock";
+const VIRTUAL: &str = "virtual";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Noop,
+    IndexParallel,
+}
+
+const KINDS: [(Kind, &str); 2] = [(Kind::Noop, "noop"), (Kind::IndexParallel, "index_parallel")];
+
+/// Measures, and prints a table.
+///
+/// # Errors
+/// When cluster, Druid, operator or one of the workers does not start, or a task does not succeed.
+pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
+    let target = Target::choose_running(cache, busy, progress)?;
+    let fixture = Fixture::prepare(target, cache, progress)?;
+    let measured = fixture
+        .install(progress)
+        .and_then(|()| measure(&fixture, progress));
+    if measured.is_err() {
+        let folder = cache.path("run/failed");
+        crate::testbed::cache::remove(&folder)?;
+        fixture.target.collect_logs(&folder)?;
+        progress.say(format_args!("logs of everything are in {}", folder.display()));
+    }
+    if fixture.target.own().is_none() {
+        fixture.remove(progress)?;
+    }
+    fixture.into_target()?.down()?;
+    print!("{}", measured?);
+    Ok(())
+}
+
+fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
+    let step = progress.step("VirtualMiddleManager");
+    let workers = Virtual::start(fixture)?;
+    step.done("ready");
+    // The first task warms up, and shows the options of its JVM, which the others' have, too.
+    let bench = Bench { fixture };
+    bench.send_to(VIRTUAL)?;
+    let id = fixture.druid.submit(&bench.task(Kind::Noop, "options"))?;
+    let options = peon_options(fixture)?;
+    wait_until(LIMIT, "the first task", || {
+        Ok((fixture.druid.status(&id)?["statusCode"] == "SUCCESS").then_some(()))
+    })?;
+    let step = progress.step("stock MiddleManager");
+    let stock = StockMiddleManager::start(fixture, &options)?;
+    until_category(fixture, STOCK)?;
+    step.done("ready");
+    let mut table = format!(
+        "\nSeconds from submitting a task, {ROUNDS} rounds: median (least – most); ratio to the stock MiddleManager\n\
+         of the same round. JVM options of all peons: {}\n",
+        options.join(" ")
+    );
+    for (kind, name) in KINDS {
+        let mut rounds = Vec::new();
+        for round in 0..=ROUNDS {
+            let step = progress.step(format!("{name}, round {round} of {ROUNDS}"));
+            let (stock, virtual_) = bench.round(kind, name, round)?;
+            step.done(format_args!(
+                "SUCCESS after {:.1} s and {:.1} s",
+                stock.ended, virtual_.ended
+            ));
+            if round > 0 {
+                rounds.push((stock, virtual_));
+            }
+        }
+        table.push_str(&lines(name, &rounds));
+    }
+    drop((stock, workers));
+    Ok(table)
+}
+
+struct Bench<'a> {
+    fixture: &'a Fixture,
+}
+
+impl Bench<'_> {
+    /// One task behind each.
+    fn round(&self, kind: Kind, name: &str, round: usize) -> Result<(Times, Times)> {
+        let one = |category: &str| -> Result<Times> {
+            self.send_to(category)?;
+            let task = self.task(kind, &format!("bench_{name}_{category}_{round}"));
+            let times = time(self.fixture, &task)?;
+            self.until_idle()?;
+            Ok(times)
+        };
+        // Who comes first changes, so that it is nobody's advantage.
+        if round.is_multiple_of(2) {
+            let stock = one(STOCK)?;
+            Ok((stock, one(VIRTUAL)?))
+        } else {
+            let virtual_ = one(VIRTUAL)?;
+            Ok((one(STOCK)?, virtual_))
+        }
+    }
+
+    fn task(&self, kind: Kind, name: &str) -> Value {
+        let name = format!("{name}_{}", self.fixture.run);
+        match kind {
+            Kind::Noop => json!({"type": "noop", "id": name, "runTime": NOOP}),
+            Kind::IndexParallel => samples::index_parallel(&name, &name, &name)
+                .map(|mut sample| sample["spec"]["task"].take())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// From now on the overlord assigns to workers of this category only.
+    fn send_to(&self, category: &str) -> Result<()> {
+        let of = json!({"defaultCategory": category});
+        let strategy = json!({
+            "type": "equalDistributionWithCategorySpec",
+            "workerCategorySpec": {"strong": true, "categoryMap": {"noop": of, "index_parallel": of}},
+        });
+        let body = json!({"selectStrategy": strategy});
+        self.fixture.druid.tell("/druid/indexer/v1/worker", &body)
+    }
+
+    /// Waits until no worker has a task and no pod of a task runs.
+    fn until_idle(&self) -> Result<()> {
+        let mut last = Value::Null;
+        let idle = wait_until(LIMIT, "the workers to be idle", || {
+            last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
+            let mut workers = last.as_array().into_iter().flatten();
+            Ok(workers.all(|w| w["currCapacityUsed"] == 0).then_some(()))
+        });
+        idle.with_context(|| last.to_string())?;
+        let pods = ["pod", "--selector=peon.dev/task", "--namespace", NAMESPACE];
+        let ended = |found: &Value| {
+            let mut pods = found["items"].as_array().into_iter().flatten();
+            pods.all(|pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
+        };
+        self.fixture.kubectl.wait_for(&pods, LIMIT, ended).map(drop)
+    }
+}
+
+fn lines(name: &str, rounds: &[(Times, Times)]) -> String {
+    let mut lines = format!("{name}\n");
+    for (stage, of) in STAGES {
+        let pair = |(stock, virtual_): &(Times, Times)| Some((of(stock)?, of(virtual_)?));
+        let pairs: Vec<(f64, f64)> = rounds.iter().filter_map(pair).collect();
+        if pairs.is_empty() {
+            continue;
+        }
+        let stock = spread(pairs.iter().map(|(stock, _)| *stock).collect());
+        let virtual_ = spread(pairs.iter().map(|(_, virtual_)| *virtual_).collect());
+        let ratio = spread(pairs.iter().map(|(s, v)| v / s).collect());
+        let line = format!(
+            "  {stage:<16} {:>2} pairs   stock {:>5.2} ({:.2} – {:.2})   virtual {:>5.2} ({:.2} – {:.2})   ratio {:>5.2} ({:.2} – {:.2})\n",
+            pairs.len(),
+            stock.0,
+            stock.1,
+            stock.2,
+            virtual_.0,
+            virtual_.1,
+            virtual_.2,
+            ratio.0,
+            ratio.1,
+            ratio.2
+        );
+        lines.push_str(&line);
+    }
+    lines
+}
+
+/// That a worker's category is known to the overlord.
+fn until_category(fixture: &Fixture, category: &str) -> Result<()> {
+    let mut last = Value::Null;
+    let known = wait_until(LIMIT, "a worker", || {
+        last = fixture.druid.get("/druid/indexer/v1/workers")?;
+        let mut workers = last.as_array().into_iter().flatten();
+        let of = |w: &Value| w["worker"]["category"] == category && w["worker"]["version"] != "";
+        Ok(workers.any(of).then_some(()))
+    });
+    known.with_context(|| last.to_string())?;
+    ensure!(last.is_array(), "{last}");
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! What things cost, measured on the test cluster.
+
+pub mod logs;
+pub mod middle_manager;

@@ -1,0 +1,133 @@
+//! Cases that run together, and how they ended.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Trial};
+
+/// A case as a group runs it.
+pub(super) struct Job {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Whether it is counted and not run.
+    pub(super) ignored: bool,
+    /// The case.
+    pub(super) run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+/// Cases that run beside each other.
+pub(super) struct Group {
+    /// Its name in the summary.
+    pub(super) name: &'static str,
+    /// How many of its cases run at the same time.
+    pub(super) beside: usize,
+    /// The cases, in the order in which they begin.
+    pub(super) jobs: Vec<Job>,
+}
+
+/// How the cases of a group ended.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    name: &'static str,
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    beside: usize,
+    took: Duration,
+}
+
+impl Outcome {
+    /// Whether no case failed.
+    pub(super) fn is_good(&self) -> bool {
+        self.failed == 0
+    }
+
+    /// The line of the summary.
+    pub(super) fn line(&self) -> String {
+        let ignored = if self.ignored > 0 {
+            format!(", {} ignored", self.ignored)
+        } else {
+            String::new()
+        };
+        format!(
+            "group {:<12} {:>4} passed, {} failed{ignored}, {} beside each other: {:.0} s",
+            self.name,
+            self.passed,
+            self.failed,
+            self.beside,
+            self.took.as_secs_f32()
+        )
+    }
+}
+
+impl Group {
+    /// Runs it, and says at its end how long it took; nothing, when it has no cases.
+    pub(super) fn run(self) -> Option<Outcome> {
+        if self.jobs.is_empty() {
+            return None;
+        }
+        let begun = Instant::now();
+        let turn = Arc::new(Mutex::new(()));
+        let alone = (self.beside == 1).then_some(&turn);
+        let trials = self.jobs.into_iter().map(|job| trial(job, alone)).collect();
+        // A runner with one thread names a case before it runs, in the middle of the lines of groups beside it. With two, of
+        // which one waits for the other, it does when the case has ended.
+        let arguments = Arguments {
+            test_threads: Some(self.beside.max(2)),
+            ..Arguments::default()
+        };
+        let ended = libtest_mimic::run(&arguments, trials);
+        let outcome = Outcome {
+            name: self.name,
+            passed: ended.num_passed,
+            failed: ended.num_failed,
+            ignored: ended.num_ignored,
+            beside: self.beside,
+            took: begun.elapsed(),
+        };
+        println!("{}", outcome.line());
+        Some(outcome)
+    }
+}
+
+/// Runs groups at the same time.
+pub(super) fn together(groups: Vec<Group>) -> Vec<Outcome> {
+    thread::scope(|scope| {
+        let running: Vec<_> = groups
+            .into_iter()
+            .map(|group| (group.name, group.beside, scope.spawn(|| group.run())))
+            .collect();
+        let ended = running.into_iter().filter_map(|(name, beside, thread)| {
+            // The runner itself panicked; cases that do are counted by it.
+            thread.join().unwrap_or(Some(Outcome {
+                name,
+                passed: 0,
+                failed: 1,
+                ignored: 0,
+                beside,
+                took: Duration::ZERO,
+            }))
+        });
+        ended.collect()
+    })
+}
+
+fn trial(job: Job, alone: Option<&Arc<Mutex<()>>>) -> Trial {
+    let Job { name, ignored, run } = job;
+    let alone = alone.cloned();
+    let run = move || {
+        let turn = alone
+            .as_ref()
+            .map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let begun = Instant::now();
+        let ended = run();
+        println!("{name} took {:.1} s", begun.elapsed().as_secs_f32());
+        drop(turn);
+        ended.map_err(|e| format!("{e:#}").into())
+    };
+    Trial::test(name, run).with_ignored_flag(ignored)
+}

@@ -1,0 +1,264 @@
+//! Runs the cases.
+
+mod group;
+mod lanes;
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+
+use self::{
+    group::{Group, Job, Outcome, together},
+    lanes::Lanes,
+};
+use crate::{
+    cases::{self, Case, Turn, selftest, stores, zookeeper},
+    testbed::{
+        cache::Cache, cluster::Cluster, druid::middle_manager::MiddleManager, fixture::Fixture, lock::Busy,
+        progress::Progress, target::Target,
+    },
+};
+
+/// Cases that run beside each other. More peons than this start too slowly on two cores.
+const BESIDE: usize = 4;
+/// Cases that mostly wait, beside these.
+const WAITING: usize = 4;
+/// Cases with operators of their own that run beside each other.
+const OUTSIDE: usize = 3;
+/// Lanes.
+const LANES: usize = 3;
+/// Cases that share workers and run beside each other, and beside the lanes.
+const WORKERS: usize = 2;
+
+/// What needs no cluster.
+const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
+
+/// Runs the cases whose names contain `filter`; says whether all passed.
+///
+/// Our own cluster is started and ended, unless one is up already. Cases of `stores::` and `zookeeper::` need none.
+///
+/// # Errors
+/// When cluster, Druid or operator cannot be started.
+pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
+    let mut first = without_cluster(cache, filter, progress);
+    let is_enough = filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part)));
+    // One that is up is left up, and one that is not ours is not tested.
+    if !is_enough && Target::is_own()? && Cluster::attach(cache, busy, progress)?.is_none() {
+        first.push(of_cluster(cache, filter, progress));
+    }
+    let mut ended = together(first);
+    if !is_enough {
+        on_cluster(cache, busy, filter, progress, &mut ended)?;
+    }
+    for outcome in &ended {
+        println!("{}", outcome.line());
+    }
+    Ok(ended.iter().all(Outcome::is_good))
+}
+
+/// Runs the cases that need cluster, Druid and operator.
+fn on_cluster(
+    cache: &Cache,
+    busy: Busy,
+    filter: Option<&str>,
+    progress: &Progress,
+    ended: &mut Vec<Outcome>,
+) -> Result<()> {
+    let target = Target::choose_running(cache, busy, progress)?;
+    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
+    let groups = Groups::new(&fixture, filter);
+    let new = fixture
+        .kubectl
+        .run(&["get", "crd", "peontasks.peon.dev"])
+        .is_err();
+    ended.extend(groups.of("first", &[Turn::First], 1, |_| new).run());
+    fixture.install(progress)?;
+    ended.extend(together(vec![
+        groups.of("waiting", &[Turn::Waiting], WAITING, |_| true),
+        groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
+        groups.of("node", &[Turn::Node], 1, |_| true),
+    ]));
+    let lanes = together(vec![
+        groups.in_lanes("lanes", &[Turn::Lane], LANES),
+        groups.sharing_workers("workers", &[Turn::Workers], WORKERS),
+    ]);
+    if lanes.iter().all(Outcome::is_good) {
+        fixture.end_lanes()?;
+    }
+    ended.extend(lanes);
+    ended.extend(groups.of("outside", &[Turn::Outside], OUTSIDE, |_| true).run());
+    // Some only make sense after all others.
+    let all = filter.is_none();
+    let last = |case: &Case| all || case.turn != Turn::Last;
+    ended.extend(groups.of("alone", &[Turn::Alone, Turn::Last], 1, last).run());
+    if !ended.iter().all(Outcome::is_good) {
+        let folder = cache.path("run/failed");
+        crate::testbed::cache::remove(&folder)?;
+        fixture.target.collect_logs(&folder)?;
+        progress.say(format_args!("logs of everything are in {}", folder.display()));
+    }
+    let fixture = Arc::into_inner(fixture).context("a case still runs")?;
+    if fixture.target.own().is_none() {
+        fixture.remove(progress)?;
+    }
+    fixture.into_target()?.down()
+}
+
+/// Makes groups of the cases that need a fixture.
+struct Groups<'a> {
+    fixture: &'a Arc<Fixture>,
+    filter: Option<&'a str>,
+    own: bool,
+}
+
+impl<'a> Groups<'a> {
+    fn new(fixture: &'a Arc<Fixture>, filter: Option<&'a str>) -> Self {
+        Self {
+            fixture,
+            filter,
+            own: fixture.target.own().is_some(),
+        }
+    }
+
+    fn cases(&self, turns: &[Turn]) -> Vec<Case> {
+        cases::all(self.filter)
+            .into_iter()
+            .filter(|case| turns.contains(&case.turn) && matches(self.filter, case.name))
+            .collect()
+    }
+
+    fn group(
+        &self,
+        (name, turns, beside): (&'static str, &[Turn], usize),
+        possible: impl Fn(&Case) -> bool,
+        run: impl Fn(&Case) -> Box<dyn FnOnce() -> Result<()> + Send>,
+    ) -> Group {
+        let job = |case: Case| Job {
+            name: case.name,
+            ignored: !possible(&case) || (case.own_cluster && !self.own),
+            run: run(&case),
+        };
+        let jobs = self.cases(turns).into_iter().map(job).collect();
+        Group { name, beside, jobs }
+    }
+
+    /// Cases with the fixture that all have.
+    fn of(
+        &self,
+        name: &'static str,
+        turns: &[Turn],
+        beside: usize,
+        possible: impl Fn(&Case) -> bool,
+    ) -> Group {
+        self.group((name, turns, beside), possible, |case| {
+            let (fixture, run) = (Arc::clone(self.fixture), case.run);
+            Box::new(move || run(&fixture))
+        })
+    }
+
+    /// Cases of which each has a lane while it runs.
+    fn in_lanes(&self, name: &'static str, turns: &[Turn], lanes: usize) -> Group {
+        let all = Arc::new(Lanes::new(self.fixture));
+        self.group(
+            (name, turns, lanes),
+            |_| true,
+            |case| {
+                let (lanes, run) = (Arc::clone(&all), case.run);
+                Box::new(move || lanes.run(run))
+            },
+        )
+    }
+
+    /// Cases that share one lane and its workers, which end with the last of them.
+    fn sharing_workers(&self, name: &'static str, turns: &[Turn], beside: usize) -> Group {
+        let shared = Arc::new(Shared {
+            fixture: Arc::clone(self.fixture),
+            lane: OnceLock::new(),
+        });
+        self.group(
+            (name, turns, beside),
+            |_| true,
+            |case| {
+                let (shared, run) = (Arc::clone(&shared), case.run);
+                Box::new(move || run(shared.lane()?))
+            },
+        )
+    }
+}
+
+/// A lane that several cases have at the same time.
+struct Shared {
+    fixture: Arc<Fixture>,
+    lane: OnceLock<Result<Fixture, String>>,
+}
+
+impl Shared {
+    fn lane(&self) -> Result<&Fixture> {
+        let lane = self.lane.get_or_init(|| {
+            let made = self.fixture.lane("workers");
+            made.map_err(|error| format!("{error:#}"))
+        });
+        lane.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(Ok(lane)) = self.lane.get() {
+            MiddleManager::end_shared(lane);
+        }
+    }
+}
+
+fn matches(filter: Option<&str>, name: &str) -> bool {
+    filter.is_none_or(|filter| name.contains(filter))
+}
+
+/// A case that needs no fixture.
+type Check = fn(&Cache, &Progress) -> Result<()>;
+
+/// A group of such cases.
+fn checks(
+    name: &'static str,
+    beside: usize,
+    checks: impl Iterator<Item = (&'static str, Check)>,
+    (cache, filter, progress): (&Cache, Option<&str>, &Progress),
+) -> Group {
+    let job = |(name, run): (&'static str, Check)| {
+        let (cache, progress) = (cache.clone(), *progress);
+        Job {
+            name,
+            ignored: false,
+            run: Box::new(move || run(&cache, &progress)),
+        }
+    };
+    let jobs = checks
+        .filter(|(name, _)| matches(filter, name))
+        .map(job)
+        .collect();
+    Group { name, beside, jobs }
+}
+
+/// Logs are archived in object stores, and workers are announced in servers of ZooKeeper, on this machine.
+fn without_cluster(cache: &Cache, filter: Option<&str>, progress: &Progress) -> Vec<Group> {
+    let stores = stores::CASES
+        .iter()
+        .filter(|case| !case.full || cases::full())
+        .map(|case| (case.name, case.run));
+    let zookeeper = zookeeper::CASES.iter().map(|case| (case.name, case.run));
+    let with = (cache, filter, progress);
+    vec![
+        checks("stores", BESIDE, stores, with),
+        checks("zookeeper", BESIDE, zookeeper, with),
+    ]
+}
+
+/// The test cluster itself is checked.
+fn of_cluster(cache: &Cache, filter: Option<&str>, progress: &Progress) -> Group {
+    checks(
+        "cluster",
+        1,
+        selftest::CASES.into_iter(),
+        (cache, filter, progress),
+    )
+}

@@ -1,0 +1,89 @@
+//! The API server's audit log: who asked for what.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::testbed::cluster::Cluster;
+
+/// How the operator calls itself.
+const AGENT: &str = "peon-operator/";
+
+/// A request, when it was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `create`, `patch`, `get` and so on.
+    pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Plural, with the subresource after a slash.
+    pub resource: String,
+    /// Namespace of the object.
+    pub namespace: String,
+    /// Name of the object. A create request may carry none; then the name is what the answer says.
+    pub name: String,
+    /// User name.
+    pub user: String,
+    /// User agent.
+    pub agent: String,
+    /// Status code of the answer.
+    pub code: u64,
+    /// Whether authorization forbade it.
+    pub forbidden: bool,
+}
+
+impl Request {
+    /// Whether it changes something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self.verb.as_str(),
+            "create" | "update" | "patch" | "delete" | "deletecollection"
+        )
+    }
+}
+
+/// All requests of the operator so far, in the order of their answers; watches count when they begin, streams of logs
+/// when they end, which is all that the API server logs of them.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
+    let path = cluster.audit_log();
+    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut requests = Vec::new();
+    for line in BufReader::new(file).lines() {
+        let line = line?;
+        // The log grows to hundreds of megabytes, and most of it is others'.
+        if !line.contains(AGENT) {
+            continue;
+        }
+        // The last line may be half written.
+        let Ok(entry) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let agent = text(&entry["userAgent"]);
+        let ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
+        if !agent.starts_with(AGENT) || ends {
+            continue;
+        }
+        let object = &entry["objectRef"];
+        let subresource = text(&object["subresource"]);
+        let slash = if subresource.is_empty() { "" } else { "/" };
+        requests.push(Request {
+            verb: text(&entry["verb"]),
+            group: text(&object["apiGroup"]),
+            resource: format!("{}{slash}{subresource}", text(&object["resource"])),
+            namespace: text(&object["namespace"]),
+            name: text(&object["name"]),
+            user: text(&entry["user"]["username"]),
+            agent,
+            code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
+            forbidden: entry["annotations"]["authorization.k8s.io/decision"] == "forbid",
+        });
+    }
+    Ok(requests)
+}

@@ -1,0 +1,72 @@
+//! The manifests of `config/samples`, fitted to a cluster.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::testbed::druid::Druid;
+
+const TEMPLATE: &str = include_str!("../../../../config/samples/peontemplate.yaml");
+const NOOP: &str = include_str!("../../../../config/samples/noop.yaml");
+const INDEX_PARALLEL: &str = include_str!("../../../../config/samples/index-parallel.yaml");
+
+const SUBMITTED: &str = include_str!("../../../../config/samples/submitted.yaml");
+
+fn read(sample: &str) -> Result<Value> {
+    serde_yaml::from_str(sample).context("a sample is not YAML")
+}
+
+/// The template, with this image and this Druid's ZooKeeper.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn template(druid: &Druid, image: &str) -> Result<Value> {
+    let mut template = read(TEMPLATE)?;
+    template["spec"]["image"] = json!(image);
+    template["spec"]["properties"]["druid.zk.service.host"] = json!(druid.zookeeper());
+    Ok(template)
+}
+
+/// The template without deep storage, for namespaces that have no claim: enough for `noop`.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn bare_template(druid: &Druid, image: &str) -> Result<Value> {
+    let mut template = template(druid, image)?;
+    template["spec"]["template"] = json!({
+        "spec": {"containers": [{"name": "peon", "imagePullPolicy": "IfNotPresent"}]},
+    });
+    Ok(template)
+}
+
+/// The noop task under this name.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn noop(name: &str) -> Result<Value> {
+    let mut task = read(NOOP)?;
+    task["metadata"]["name"] = json!(name);
+    Ok(task)
+}
+
+/// The ingestion that a VirtualMiddleManager submits, under this name, into this datasource.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn submitted(name: &str, datasource: &str) -> Result<Value> {
+    let mut task = read(SUBMITTED)?;
+    task["metadata"]["name"] = json!(name);
+    task["spec"]["task"]["spec"]["dataSchema"]["dataSource"] = json!(datasource);
+    Ok(task)
+}
+
+/// The ingestion under this name, with this task id, into this datasource.
+///
+/// # Errors
+/// When the sample is not YAML.
+pub fn index_parallel(name: &str, id: &str, datasource: &str) -> Result<Value> {
+    let mut task = read(INDEX_PARALLEL)?;
+    task["metadata"]["name"] = json!(name);
+    task["spec"]["task"]["id"] = json!(id);
+    task["spec"]["task"]["spec"]["dataSchema"]["dataSource"] = json!(datasource);
+    Ok(task)
+}

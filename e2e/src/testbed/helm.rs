@@ -1,0 +1,114 @@
+//! `helm` with the chart of this checkout.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::testbed::{cluster::Cluster, exec, target::Target};
+
+/// The chart.
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/peon-operator");
+/// How long helm waits for what it installs.
+const TIMEOUT: &str = "--timeout=120s";
+
+/// Runs helm against one cluster.
+#[derive(Debug, Clone)]
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Helm {
+    /// helm for this cluster: the built program for our own, the one on the `PATH` for any other.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        let own = target.own();
+        Self {
+            program: own.map_or_else(|| PathBuf::from("helm"), |c| c.bin_dir().join("helm")),
+            kubeconfig: own.map(Cluster::kubeconfig),
+        }
+    }
+
+    /// Installs or upgrades a release of the chart in `namespace`, which is made when missing, and waits until it
+    /// is ready.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub fn install(&self, release: &str, namespace: &str, image: &str, values: &[&str]) -> Result<()> {
+        self.upgrade(release, namespace, image, values, &["--wait", TIMEOUT])
+    }
+
+    /// As [`Helm::install`], without waiting for anything to be ready.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub fn install_unready(
+        &self,
+        release: &str,
+        namespace: &str,
+        image: &str,
+        values: &[&str],
+    ) -> Result<()> {
+        self.upgrade(release, namespace, image, values, &[])
+    }
+
+    fn upgrade(
+        &self,
+        release: &str,
+        namespace: &str,
+        image: &str,
+        values: &[&str],
+        more: &[&str],
+    ) -> Result<()> {
+        let (repository, tag) = match image.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (image, "latest"),
+        };
+        let image = [
+            format!("image.repository={repository}"),
+            format!("image.tag={tag}"),
+        ];
+        let mut args = vec![
+            "upgrade",
+            "--install",
+            release,
+            CHART,
+            "--namespace",
+            namespace,
+            "--create-namespace",
+        ];
+        args.extend(more);
+        for value in image.iter().map(String::as_str).chain(values.iter().copied()) {
+            // What is JSON is given as such.
+            let is_json = value.contains("={") || value.contains("=\"");
+            args.extend([if is_json { "--set-json" } else { "--set" }, value]);
+        }
+        self.run(&args).map(drop)
+    }
+
+    /// Uninstalls a release and waits until its objects are gone.
+    ///
+    /// # Errors
+    /// When helm fails.
+    pub fn uninstall(&self, release: &str, namespace: &str) -> Result<()> {
+        self.run(&["uninstall", release, "--namespace", namespace, "--wait", TIMEOUT])
+            .map(drop)
+    }
+
+    /// The manifests of an installed release.
+    ///
+    /// # Errors
+    /// When there is no such release.
+    pub fn manifests(&self, release: &str, namespace: &str) -> Result<String> {
+        self.run(&["get", "manifest", release, "--namespace", namespace])
+    }
+
+    fn run(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        exec::output(command.args(args))
+    }
+}

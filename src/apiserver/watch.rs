@@ -1,0 +1,57 @@
+//! How objects are watched: the first list in small pages, each object behind a guard.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::{self, Event};
+
+use super::classify::decode::{Guarded, PAGE, Readable};
+use crate::metrics::Metrics;
+
+/// What every watch of ours begins with: a most recent list, in small pages.
+#[must_use]
+pub fn watching() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
+/// Names and counts an object where it cannot be read.
+pub fn report_object<K: Readable>(object: &Guarded<K>, metrics: &Metrics) {
+    let Err(unreadable) = &object.0 else { return };
+    let kind = K::kind(&());
+    metrics.undecodable(&kind);
+    tracing::warn!(
+        kind = &*kind,
+        namespace = unreadable.metadata.namespace,
+        name = unreadable.metadata.name,
+        error = unreadable.error,
+        "an object cannot be read: it is left out, and the others go on"
+    );
+}
+
+/// Names and counts what a watch tells of and cannot be read.
+pub fn report<K: Readable>(event: &Event<Guarded<K>>, metrics: &Metrics) {
+    if let Event::Apply(object) | Event::InitApply(object) = event {
+        report_object(object, metrics);
+    }
+}
+
+/// What a watch tells of pods. One that cannot be read is a pod without a status: it may live, and nothing is known of it.
+#[must_use]
+pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
+    let pod = |pod: Guarded<Pod>| {
+        pod.0.unwrap_or_else(|unreadable| {
+            let mut pod = Pod {
+                metadata: unreadable.metadata,
+                ..Pod::default()
+            };
+            // A pod has no bounds of its own.
+            let _ = pod.keep();
+            pod
+        })
+    };
+    match event {
+        Event::Apply(object) => Event::Apply(pod(object)),
+        Event::Delete(object) => Event::Delete(pod(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(pod(object)),
+        Event::InitDone => Event::InitDone,
+    }
+}

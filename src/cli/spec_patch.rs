@@ -1,0 +1,246 @@
+//! `kubectl peon cancel`, `suspend` and `resume`: what of a PeonTask may be changed.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::connection::Cluster;
+use super::follow::{attend, follow};
+use super::outcome::Outcome;
+use super::output::{self, Format, note};
+use super::progress::{Progress, ending};
+use super::{duration, tasks};
+use crate::api::conditions::{self, SUSPENDED, cause, suspended};
+use crate::api::{PeonTask, Phase};
+
+#[derive(Debug, Args)]
+pub(super) struct Change {
+    /// Names of the PeonTasks.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Wait until it has happened.
+    #[arg(short, long)]
+    wait: bool,
+
+    /// With --wait: give up after this time, such as 90s or 5m, with exit code 4. Default: never.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", requires = "wait")]
+    timeout: Option<Duration>,
+
+    /// Print the tasks instead of what was done to them.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+/// What is wanted of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SpecPatch {
+    Cancel,
+    Suspend,
+    Resume,
+}
+
+impl SpecPatch {
+    fn patch(self) -> Value {
+        match self {
+            Self::Cancel => json!({"spec": {"cancel": true}}),
+            Self::Suspend => json!({"spec": {"suspend": true}}),
+            Self::Resume => json!({"spec": {"suspend": false}}),
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelled",
+            Self::Suspend => "suspended",
+            Self::Resume => "resumed",
+        }
+    }
+
+    /// Why the task cannot be changed any more; `Ok(false)` where there is nothing to change.
+    fn applies(self, task: &PeonTask) -> Result<bool, String> {
+        let already = match self {
+            Self::Cancel => task.spec.cancel,
+            Self::Suspend => task.spec.suspend,
+            Self::Resume => !task.spec.suspend,
+        };
+        let Some(verdict) = tasks::verdict(task) else {
+            if self != Self::Cancel && task.spec.cancel {
+                return Err(format!(
+                    "{} is being cancelled, which cannot be taken back",
+                    task.name_any()
+                ));
+            }
+            return Ok(!already);
+        };
+        let (reason, _) = tasks::standing(&tasks::status(task));
+        if self == Self::Cancel && reason == cause::CANCELLED {
+            return Ok(false);
+        }
+        let how = if verdict == Phase::Succeeded {
+            "succeeded".to_owned()
+        } else {
+            format!("failed ({reason})")
+        };
+        Err(format!(
+            "{} has already {how}, which is final: to run it again, create another PeonTask",
+            task.name_any()
+        ))
+    }
+
+    /// Whether it has happened, or never will, which is the error.
+    fn reached(self, task: &PeonTask) -> Option<Result<(), String>> {
+        if tasks::verdict(task).is_some() {
+            return Some(Ok(()));
+        }
+        let status = tasks::status(task);
+        let condition = conditions::find(&status.conditions, SUSPENDED);
+        match self {
+            Self::Cancel => None,
+            Self::Suspend => condition.and_then(|c| match (c.status.as_str(), c.reason.as_str()) {
+                ("True", _) => Some(Ok(())),
+                (_, suspended::NOT_RESTARTABLE) => {
+                    Some(Err(format!("{} runs on: {}", task.name_any(), c.message)))
+                }
+                _ => None,
+            }),
+            Self::Resume => {
+                let held =
+                    condition.is_some_and(|c| c.status == "True") || tasks::phase(task) == Phase::Suspended;
+                (!held).then_some(Ok(()))
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Changes tasks.
+    ///
+    /// # Access control
+    /// peontasks: get, patch; with `--wait` also list, watch.
+    pub(super) async fn run(&self, cluster: &Cluster, desire: SpecPatch) -> anyhow::Result<Outcome> {
+        let mut failed = Vec::new();
+        let mut changed = Vec::new();
+        for name in &self.names {
+            match self.change(cluster, desire, name).await {
+                Ok(task) => changed.push(task),
+                Err(error) => failed.push(error),
+            }
+        }
+        let mut outcome = Outcome::Done;
+        if self.wait && !changed.is_empty() {
+            let names: Vec<String> = changed.iter().map(ResourceExt::name_any).collect();
+            let work = async {
+                for task in &mut changed {
+                    let mut progress = Progress::of(1);
+                    let reached = |task: &PeonTask| desire.reached(task).map(|r| r.map(|()| task.clone()));
+                    match follow(cluster, &task.name_any(), &mut progress, reached).await? {
+                        Ok(now) => *task = now,
+                        Err(message) => bail!(message),
+                    }
+                    if let Some(ending) = ending(task).filter(|_| self.output.is_none()) {
+                        output::print(&(ending + "\n"))?;
+                    }
+                }
+                Ok(Outcome::Done)
+            };
+            outcome = attend(&names, self.timeout, work).await?;
+        }
+        if let Some(format) = self.output {
+            output::print(&output::tasks(format, &changed)?)?;
+        }
+        match failed.pop() {
+            None => Ok(outcome),
+            Some(last) => {
+                for error in &failed {
+                    note(&format!("error: {error:#}"));
+                }
+                Err(last)
+            }
+        }
+    }
+
+    async fn change(&self, cluster: &Cluster, desire: SpecPatch, name: &str) -> anyhow::Result<PeonTask> {
+        let task = cluster.task(name).await?;
+        let (task, done) = match desire.applies(&task) {
+            Err(message) => bail!(message),
+            Ok(false) => (task, format!("{} already", desire.done())),
+            Ok(true) => {
+                let patch = Patch::Merge(desire.patch());
+                let patched = cluster.tasks().patch(name, &PatchParams::default(), &patch).await;
+                let failed = |e| cluster.doing("patch", "peontasks", name).failed(e);
+                (patched.map_err(failed)?, desire.done().to_owned())
+            }
+        };
+        if self.output.is_none() {
+            output::print(&format!("{} {done}\n", output::reference(name)))?;
+        }
+        Ok(task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+    use super::*;
+    use crate::cli::tasks::tests::{condition, task};
+
+    fn with(spec: Value, conditions: Value) -> PeonTask {
+        task("a", spec, json!({"conditions": conditions}))
+    }
+
+    #[test]
+    fn what_is_final_cannot_be_changed_and_says_so() {
+        let complete = with(json!({}), json!([condition("Complete", "True", "Succeeded", "")]));
+        for desire in [SpecPatch::Cancel, SpecPatch::Suspend, SpecPatch::Resume] {
+            let message = desire.applies(&complete).unwrap_err();
+            assert!(
+                message.starts_with("a has already succeeded, which is final"),
+                "{message}"
+            );
+        }
+        let cancelled = with(
+            json!({"cancel": true}),
+            json!([condition("Failed", "True", "Cancelled", "")]),
+        );
+        assert_eq!(SpecPatch::Cancel.applies(&cancelled), Ok(false));
+        let message = SpecPatch::Suspend.applies(&cancelled).unwrap_err();
+        assert!(message.contains("failed (Cancelled)"), "{message}");
+    }
+
+    #[test]
+    fn what_is_so_already_is_left_alone() {
+        let held = with(json!({"suspend": true}), json!([]));
+        assert_eq!(SpecPatch::Suspend.applies(&held), Ok(false));
+        assert_eq!(SpecPatch::Resume.applies(&held), Ok(true));
+        assert_eq!(SpecPatch::Cancel.applies(&held), Ok(true));
+        let cancelling = with(json!({"cancel": true}), json!([]));
+        assert!(SpecPatch::Suspend.applies(&cancelling).is_err());
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_happened_or_never_will() {
+        let held = with(
+            json!({"suspend": true}),
+            json!([condition("Suspended", "True", "Suspended", "")]),
+        );
+        assert_eq!(SpecPatch::Suspend.reached(&held), Some(Ok(())));
+        assert_eq!(SpecPatch::Resume.reached(&held), None);
+        let runs_on = with(
+            json!({}),
+            json!([condition("Suspended", "False", "NotRestartable", "it appends")]),
+        );
+        assert_eq!(
+            SpecPatch::Suspend.reached(&runs_on),
+            Some(Err("a runs on: it appends".into()))
+        );
+        let ended = with(json!({}), json!([condition("Failed", "True", "Cancelled", "")]));
+        assert_eq!(SpecPatch::Cancel.reached(&ended), Some(Ok(())));
+        assert_eq!(SpecPatch::Cancel.reached(&held), None);
+    }
+}

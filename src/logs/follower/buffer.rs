@@ -1,0 +1,125 @@
+//! What was read of a log and is not in its store yet.
+
+use std::time::Instant;
+
+use super::collect::Limits;
+use super::decide::reader::Reader;
+use super::spool::{Disk, Report, Spool};
+use crate::logs::format::attempt_parts;
+use crate::logs::format::parts::{Part, PartName};
+
+/// The log that is read, between stream and store.
+pub(super) struct Log {
+    pub(super) reader: Reader,
+    pub(super) spool: Spool,
+    pub(super) parts: Vec<PartName>,
+    pub(super) bytes: u64,
+    /// Bytes that came in all streams, or more: what a process before this one read of the log counts.
+    pub(super) came: u64,
+    /// Bytes that were left out because the log is too long.
+    pub(super) excess: u64,
+    /// Gaps that a process before this one found.
+    pub(super) gaps: u32,
+    /// Whether the store has said which parts there are. Until then reading begins anew, since a log may be rotated away
+    /// before the store answers, and nothing is written.
+    pub(super) sure: bool,
+    /// When a part was begun last: streams may break more often than parts are due.
+    pub(super) flushed: Instant,
+}
+
+/// What the name of the next part rests on.
+pub(super) struct Next {
+    pub(super) before: Option<PartName>,
+    pub(super) sequence: u32,
+    pub(super) gaps: u32,
+}
+
+impl Log {
+    /// A log that goes on behind what is known.
+    pub(super) async fn behind(known: Vec<Part>, disk: &Disk, namespace: &str) -> std::io::Result<Self> {
+        let end = known.last().and_then(|p| attempt_parts::end(&p.name));
+        let gaps = end.as_ref().map_or(0, |e| e.gaps);
+        let bytes = known.iter().map(|p| p.bytes).sum();
+        Ok(Self {
+            reader: Reader::new(end.map(|e| e.mark)),
+            spool: Spool::create(disk, namespace).await?,
+            bytes,
+            parts: known.into_iter().map(|p| p.name).collect(),
+            came: bytes,
+            excess: 0,
+            gaps,
+            sure: true,
+            flushed: Instant::now(),
+        })
+    }
+
+    pub(super) fn next(&self) -> Next {
+        Next {
+            before: self.parts.last().cloned(),
+            // One before it may be gone: parts are numbered by the last one, and not counted.
+            sequence: self
+                .parts
+                .last()
+                .map_or(0, |last| last.sequence().saturating_add(1)),
+            gaps: self.gaps + self.reader.gaps(),
+        }
+    }
+
+    /// A part of so many bytes is in the store.
+    pub(super) async fn done(&mut self, (length, name): (u64, PartName)) -> std::io::Result<()> {
+        self.parts.push(name);
+        self.spool.release(length).await
+    }
+
+    /// Takes what came in a stream.
+    pub(super) async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
+        self.came += stream.len() as u64;
+        let mut text = Vec::new();
+        self.reader.feed(stream, &mut text);
+        self.keep(&text, limits).await
+    }
+
+    /// Keeps what the reader gave out: the log's bytes, and behind them those that may be the report.
+    async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
+        let (before, held) = (self.spool.held(), self.reader.held());
+        let came = text.len() as u64;
+        // Bytes that are the log's from now on: some that were held, and a first part of the text.
+        let log = (before + came).saturating_sub(held);
+        let kept = log.min(limits.most.saturating_sub(self.bytes));
+        let of_text = usize::try_from(kept.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.spool.append(&text[..of_text.min(text.len())]).await?;
+        if log > 0 {
+            if kept < log {
+                self.spool.cut(kept);
+            }
+            self.excess += log - kept;
+            self.bytes += kept;
+            limits.metrics.read(kept);
+            match self.reader.mark() {
+                Some(mark) if kept > 0 => self.spool.count(kept, mark),
+                _ => {}
+            }
+        }
+        let behind = usize::try_from(held.min(came)).unwrap_or(usize::MAX);
+        let behind = text.len().saturating_sub(behind).max(of_text);
+        self.spool.append(&text[behind..]).await
+    }
+
+    /// What may be the report is the log's: there is no room to wait until it turns out what it is.
+    pub(super) async fn let_go(&mut self, limits: &Limits) -> std::io::Result<()> {
+        self.reader.let_go();
+        self.keep(&[], limits).await
+    }
+
+    /// The log ended for good: the rest of it, and the report.
+    pub(super) async fn end(&mut self, limits: &Limits) -> std::io::Result<Option<Report>> {
+        let mut text = Vec::new();
+        let whole = self.reader.finish(&mut text);
+        self.keep(&text, limits).await?;
+        let report = if whole { self.spool.report().await? } else { None };
+        if report.is_none() {
+            self.let_go(limits).await?;
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,159 @@
+//! Which parts of a follower's log belong together (pure).
+//!
+//! Two processes may both believe to be the one that reads a log, for a moment: both then wrote a part that begins where
+//! the last common one ended. So each part's cursor says which part it follows, and of the ways through the parts the
+//! longest is the log.
+
+use super::parts::{Part, PartName};
+use crate::logs::follower::decide::log_mark::{Hash, LogMark};
+
+/// The part that nothing comes before.
+const FIRST: u64 = 0;
+
+/// The cursor of a part that follows `before` and ends at this place of the log, up to which something is missing in so
+/// many places.
+#[must_use]
+pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &LogMark) -> String {
+    format!("{:08x}-{gaps}.{mark}", id(before))
+}
+
+fn id(part: Option<&PartName>) -> u64 {
+    // Half of the hash is enough: it only has to tell apart a handful.
+    part.map_or(FIRST, |p| Hash::default().and(p.to_string().as_bytes()).0 >> 32)
+}
+
+/// The part that a part follows, and the rest of its cursor.
+fn read(part: &PartName) -> Option<(u64, End)> {
+    let (head, mark) = part.cursor().split_once('.')?;
+    let (before, gaps) = head.split_once('-')?;
+    let end = End {
+        mark: mark.parse().ok()?,
+        gaps: gaps.parse().ok()?,
+    };
+    Some((u64::from_str_radix(before, 16).ok()?, end))
+}
+
+/// Where a part ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The place of the log.
+    pub mark: LogMark,
+    /// In how many places something is missing up to there.
+    pub gaps: u32,
+}
+
+/// Where a part ends; `None` for a part that no follower wrote.
+#[must_use]
+pub fn end(part: &PartName) -> Option<End> {
+    read(part).map(|(_, end)| end)
+}
+
+/// Whether a part comes right behind this one, or first where there is none.
+#[must_use]
+pub fn follows(part: &PartName, before: Option<&PartName>) -> bool {
+    read(part).is_some_and(|(follows, _)| follows == id(before))
+}
+
+/// The parts of an attempt that follow each other: the longest way, of several that are equally long the one that comes
+/// first by name. Where a part is gone it goes on with the next one that is there.
+#[must_use]
+pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
+    let of = |part: &&Part| part.name.attempt() == attempt && read(&part.name).is_some();
+    let all: Vec<&Part> = parts.iter().filter(of).collect();
+    // Ways to the parts of one sequence number; there are hardly ever two.
+    let mut ways: Vec<Vec<&Part>> = vec![Vec::new()];
+    let mut next = 0;
+    loop {
+        let mut longer = Vec::new();
+        for part in all.iter().filter(|p| p.name.sequence() == next) {
+            let way = ways
+                .iter()
+                .find(|w| follows(&part.name, w.last().map(|p| &p.name)));
+            if let Some(way) = way {
+                longer.push(way.iter().copied().chain([*part]).collect());
+            }
+        }
+        if longer.is_empty() {
+            // What comes next is gone, unless this is the end.
+            let behind = all.iter().filter(|p| p.name.sequence() >= next);
+            let Some(found) = behind.map(|p| p.name.sequence()).min() else {
+                break;
+            };
+            let way = ways.swap_remove(0);
+            let there = all.iter().filter(|p| p.name.sequence() == found);
+            longer = there
+                .map(|part| way.iter().copied().chain([*part]).collect())
+                .collect();
+            next = found;
+        }
+        ways = longer;
+        let Some(more) = next.checked_add(1) else { break };
+        next = more;
+    }
+    ways.swap_remove(0).into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(read: u64) -> LogMark {
+        LogMark {
+            time: "2026-11-21T09:55:37.100000000Z".into(),
+            nth: 1,
+            read,
+            whole: true,
+            hash: read,
+        }
+    }
+
+    fn part(sequence: u32, before: Option<&Part>, read: u64) -> Part {
+        let cursor = cursor(before.map(|p| &p.name), 2, &mark(read));
+        Part {
+            name: PartName::new(1, sequence, &cursor).unwrap(),
+            bytes: read,
+        }
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let first = part(0, None, 10);
+        let second = part(1, Some(&first), 20);
+        let all = [second.clone(), first.clone()];
+        assert_eq!(chain(&all, 1), [first.clone(), second.clone()]);
+        let end = super::end(&second.name).unwrap();
+        assert_eq!((end.mark, end.gaps), (mark(20), 2));
+        assert_eq!(chain(&all, 2), []);
+        // What was before it is gone.
+        assert_eq!(chain(std::slice::from_ref(&second), 1), [second]);
+    }
+
+    #[test]
+    fn of_two_writers_one_goes_on() {
+        let first = part(0, None, 10);
+        let late = part(1, Some(&first), 15);
+        let other = part(1, Some(&first), 20);
+        let third = part(2, Some(&other), 30);
+        let all = [first.clone(), late, other.clone(), third.clone()];
+        assert_eq!(chain(&all, 1), [first, other, third]);
+    }
+
+    #[test]
+    fn what_no_follower_wrote_is_passed_over() {
+        let name = PartName::new(1, 0, "4096").unwrap();
+        assert_eq!(super::end(&name), None);
+        assert_eq!(chain(&[Part { name, bytes: 1 }], 1), []);
+    }
+
+    #[test]
+    fn behind_a_part_that_is_gone_the_way_goes_on() {
+        let first = part(0, None, 10);
+        let second = part(1, Some(&first), 20);
+        let third = part(2, Some(&second), 30);
+        let fourth = part(3, Some(&third), 40);
+        let left = [first.clone(), third.clone(), fourth.clone()];
+        assert_eq!(chain(&left, 1), left);
+        assert!(follows(&fourth.name, Some(&third.name)) && !follows(&third.name, Some(&first.name)));
+        assert_eq!(chain(&left[1..], 1), left[1..]);
+    }
+}

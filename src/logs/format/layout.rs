@@ -1,0 +1,245 @@
+//! The keys of everything that is kept for a task (pure).
+//!
+//! Log and report are where a stock overlord reads them; Druid writes task ids into keys as they are, so no key is
+//! percent-encoded here. All else stands below `.peon`, which no task id can be: none begins with a dot.
+
+use jiff::Timestamp;
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+
+use crate::digest::hex;
+
+use super::location::Location;
+use super::parts::PartName;
+
+/// Longest task id in bytes whose report has a file name of at most 255 bytes.
+pub const LONGEST_IN_DIRECTORY: usize = 243;
+
+const OWN: &str = ".peon";
+
+/// Something that cannot be a part of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// The task's id.
+    #[error("the log of the task {id:?} cannot be archived: {reason}")]
+    TaskId {
+        /// The id.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A uid, or a namespace.
+    #[error("{0:?} is no name of Kubernetes")]
+    Name(String),
+}
+
+/// How keys are made from task ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Google,
+    /// S3 and Azure.
+    Folders,
+}
+
+/// The keys of one location.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    kind: Kind,
+    /// Empty for a directory, whose keys are relative to it.
+    prefix: String,
+}
+
+impl Layout {
+    /// The keys of this location.
+    #[must_use]
+    pub fn of(location: &Location) -> Self {
+        let (kind, prefix) = match location {
+            Location::File { .. } => (Kind::File, ""),
+            Location::Google { prefix, .. } => (Kind::Google, prefix.as_str()),
+            Location::S3 { prefix, .. } | Location::Azure { prefix, .. } => (Kind::Folders, prefix.as_str()),
+        };
+        Self {
+            kind,
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// The task's whole log.
+    ///
+    /// # Errors
+    /// When the id cannot be in a key: it has U+001F or U+007F, the two control characters that Druid takes, or is too
+    /// long for a file name.
+    pub fn log(&self, task_id: &str) -> Result<Path, InvalidKey> {
+        self.of_task(task_id, "log")
+    }
+
+    /// The task's report.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn report(&self, task_id: &str) -> Result<Path, InvalidKey> {
+        self.of_task(task_id, "report.json")
+    }
+
+    /// The folder of the parts of a task's log, by the `PeonTask`'s uid.
+    ///
+    /// # Errors
+    /// When the uid is none.
+    pub fn parts(&self, uid: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("parts/{}", name(uid)?))
+    }
+
+    /// One part: `<attempt>-<sequence>-<cursor>` in the folder of the task's parts.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn part(&self, uid: &str, part: &PartName) -> Result<Path, InvalidKey> {
+        self.own(&format!("parts/{}/{part}", name(uid)?))
+    }
+
+    /// The note that a task's log is whole; it stays, so that nothing shorter ever takes the log's place.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn composed(&self, uid: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("composed/{}", name(uid)?))
+    }
+
+    /// Where something is written before it gets its final name: what takes several requests, since no store finishes
+    /// those on condition; and in a directory everything, since others would see it grow there and a temporary name
+    /// beside a long one would be too long.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn staged(&self, uid: &str, what: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("staged/{}.{what}", name(uid)?))
+    }
+
+    /// Whether nothing is written under its final name at once: in a directory.
+    #[must_use]
+    pub fn stages_all(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    /// The log (`log`) or the report (`report.json`) of a task that does not have the keys of its id, by its
+    /// `PeonTask`'s uid.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn aside(&self, uid: &str, what: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("tasks/{}/{what}", name(uid)?))
+    }
+
+    /// The claim on log and report of an id: by a hash of their keys, since in Google several ids may have the same.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub fn claim(&self, task_id: &str) -> Result<Path, InvalidKey> {
+        let log = self.log(task_id)?;
+        let mut key = log.as_ref();
+        // There the log of the id `a.report.json` is the report of the id `a`.
+        while let (Kind::Google, Some(shorter)) = (self.kind, key.strip_suffix(".report.json")) {
+            key = shorter;
+        }
+        self.own(&format!("claims/{}", hex(&Sha256::digest(key))))
+    }
+
+    /// Whether claims are folders of numbered files: where nothing is replaced on condition, in a directory.
+    #[must_use]
+    pub fn numbers_claims(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    /// A file that is written with every part and every entry of the history, only in a directory. There a stock overlord
+    /// that removes old logs (`druid.indexer.logs.kill.enabled`) removes whole folders by their own age, and that of
+    /// `.peon` is renewed by this file alone.
+    #[must_use]
+    pub fn in_use(&self) -> Option<Path> {
+        match self.kind {
+            Kind::File => Path::parse(format!("{OWN}/in-use")).ok(),
+            Kind::Google | Kind::Folders => None,
+        }
+    }
+
+    /// The folder of a namespace's finished tasks: in it a folder a day (UTC), `2026-11-21`.
+    ///
+    /// # Errors
+    /// When the namespace is none.
+    pub fn history_of(&self, namespace: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("history/{}", name(namespace)?))
+    }
+
+    /// The entry of a finished task: `2026-11-21/20261121T112258.123Z-<uid>.json` in the namespace's folder. Keys sort
+    /// by the time of completion.
+    ///
+    /// # Errors
+    /// When namespace or uid are none.
+    pub fn history(&self, namespace: &str, completed: Timestamp, uid: &str) -> Result<Path, InvalidKey> {
+        let (day, time) = (day(completed), completed.strftime("%Y%m%dT%H%M%S%.3fZ"));
+        self.own(&format!(
+            "history/{}/{day}/{time}-{}.json",
+            name(namespace)?,
+            name(uid)?
+        ))
+    }
+
+    fn of_task(&self, task_id: &str, what: &str) -> Result<Path, InvalidKey> {
+        let invalid = |reason: String| InvalidKey::TaskId {
+            id: task_id.to_owned(),
+            reason,
+        };
+        crate::druid::task_id::check(task_id).map_err(invalid)?;
+        if self.kind == Kind::File && task_id.len() > LONGEST_IN_DIRECTORY {
+            return Err(invalid(format!(
+                "it has {} bytes in UTF-8, and {LONGEST_IN_DIRECTORY} are the most that a file's name has room for",
+                task_id.len()
+            )));
+        }
+        let prefix = &self.prefix;
+        let key = match (self.kind, what) {
+            (Kind::File, what) => format!("{task_id}.{what}"),
+            (Kind::Google, "log") => format!("{prefix}/{}", task_id.replace(':', "_")),
+            (Kind::Google, what) => format!("{prefix}/{}.{what}", task_id.replace(':', "_")),
+            (Kind::Folders, what) => format!("{prefix}/{task_id}/{what}"),
+        };
+        Path::parse(key).map_err(|_| invalid("it has a control character".to_owned()))
+    }
+
+    fn own(&self, rest: &str) -> Result<Path, InvalidKey> {
+        let key = match self.prefix.as_str() {
+            "" => format!("{OWN}/{rest}"),
+            prefix => format!("{prefix}/{OWN}/{rest}"),
+        };
+        Path::parse(key).map_err(|_| InvalidKey::Name(rest.to_owned()))
+    }
+}
+
+/// The day of a time, as the folders of the history are called.
+#[must_use]
+pub fn day(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d").to_string()
+}
+
+/// When and which task an entry of the history is of; `None` for what is no entry.
+#[must_use]
+pub fn read_history_key(key: &Path) -> Option<(Timestamp, String)> {
+    let (time, uid) = key.filename()?.strip_suffix(".json")?.split_once('-')?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    Some((time, name(uid).ok()?.to_owned()))
+}
+
+/// A uid or a namespace: letters, digits and `-`, at most 63 of them.
+fn name(text: &str) -> Result<&str, InvalidKey> {
+    let fits = (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits {
+        Ok(text)
+    } else {
+        Err(InvalidKey::Name(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

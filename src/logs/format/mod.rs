@@ -1,0 +1,17 @@
+//! What is written and read: names of objects in the store, parts, claims, reports, records (pure).
+
+pub mod attempt_parts;
+
+pub mod claim;
+pub mod layout;
+pub mod location;
+pub mod own_lines;
+pub mod parts;
+pub mod properties;
+pub mod rebuild;
+pub mod record;
+pub mod report;
+pub mod sidecar_config;
+pub mod sidecar_message;
+pub mod sidecar_parts;
+pub mod state;

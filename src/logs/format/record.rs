@@ -1,0 +1,168 @@
+//! A finished task as the history keeps it (data only).
+//!
+//! It outlives its `PeonTask` and the versions of this program: a reader passes over what it does not know, and takes
+//! what is not there for not known. It has nothing of the payload, of contexts or of secrets.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::api::AttemptRecord;
+
+/// The version that is written. A later one only adds.
+pub const VERSION: u32 = 1;
+
+/// What is kept of a finished task, below 4 KiB of JSON.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Record {
+    /// The version of this form.
+    pub version: u32,
+    /// Namespace of the `PeonTask`.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid: two tasks of one name have two.
+    pub uid: String,
+    /// Id of the Druid task, where it was read before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Type of the Druid task.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
+    /// The datasource that it writes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_source: Option<String>,
+    /// The PeonTemplate of its last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// `Succeeded` or `Failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// `Succeeded`, or the cause of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The verdict's message, cut to 1 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When the `PeonTask` was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creation_time: Option<Time>,
+    /// When the last attempt's peon began, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the task was complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Number of the last attempt, from 1; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The attempts before it, the last ten of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<AttemptRecord>,
+    /// How many attempts each cause has ended that were followed by another one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub retries: BTreeMap<String, u32>,
+    /// Exit code of the last peon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Node of the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Memory limit of the last attempt, in bytes as a Kubernetes quantity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Its cpu limit, in cores as a Kubernetes quantity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// What became of the log, where somebody kept it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogRecord>,
+    /// Where the report is, if the peon wrote one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_url: Option<String>,
+}
+
+/// What became of a log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogRecord {
+    /// Whether all that can be had of it is in the store.
+    pub archived: bool,
+    /// The reason of `LogsArchived`: `Gap` where something is missing.
+    pub reason: String,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// A record and its place in the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// When the task was complete, in whole seconds as a status keeps it.
+    pub completed: Timestamp,
+    /// What is written.
+    pub record: Record,
+}
+
+/// What came of writing an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The entry's time of completion.
+    pub completed: Timestamp,
+    /// Nothing, or why it was not written and what to do.
+    pub outcome: Result<(), String>,
+}
+
+impl Record {
+    /// Whether the task is called so: by the name of its `PeonTask`, or by its Druid id.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.task_id.as_deref() == Some(name)
+    }
+}
+
+/// What is known of a task when its object is gone.
+#[derive(Debug, Clone, Default)]
+pub enum LastWord {
+    /// Nothing: nobody saw it go.
+    #[default]
+    None,
+    /// It has no verdict.
+    NoVerdict,
+    /// It has one, and the history is to have this of it.
+    Final(Box<Entry>),
+    /// The history has it, log and all.
+    Recorded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let later = r#"{"version": 7, "name": "a", "phase": "Vanished", "more": {"x": 1},
+            "log": {"archived": true, "reason": "New", "parts": 3},
+            "attempts": [{"number": 1, "cause": "Bored", "mood": "bad"}]}"#;
+        let record: Record = serde_json::from_str(later).unwrap();
+        assert_eq!((record.version, record.name.as_str()), (7, "a"));
+        assert_eq!(record.phase.as_deref(), Some("Vanished"));
+        assert_eq!(record.attempts[0].cause, "Bored");
+        assert!(record.log.is_some_and(|l| l.archived && l.url.is_none()));
+        assert_eq!(serde_json::from_str::<Record>("{}").unwrap(), Record::default());
+    }
+
+    #[test]
+    fn a_task_has_two_names() {
+        let record = Record {
+            name: "nightly".into(),
+            task_id: Some("index_x".into()),
+            ..Record::default()
+        };
+        assert!(record.is_called("nightly") && record.is_called("index_x"));
+        assert!(!record.is_called("x"));
+    }
+}

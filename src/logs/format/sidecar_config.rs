@@ -1,0 +1,124 @@
+//! What the sidecar is told, as a file of the attempt's ConfigMap (pure).
+//!
+//! A task id may hold what no argument and no environment variable may, so neither has it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the file.
+pub const FILE: &str = "log.json";
+/// Where the sidecar has it.
+pub const DIR: &str = "/etc/peon-log";
+/// Where the sources of the location's properties are mounted, one directory a source, in their order.
+pub const SOURCES_DIR: &str = "/etc/peon-log-properties";
+/// Where the volume is mounted that the peon and the sidecar share.
+pub const SHARED_DIR: &str = "/peon-log";
+/// The log in it.
+pub const LOG_FILE: &str = "log";
+/// How many of the log's bytes were copied to the container's own log.
+pub const SHOWN_FILE: &str = "shown";
+/// Most bytes of memory that the peon's container had, page cache included, as its cgroup counts them.
+pub const PEAK_FILE: &str = "peak-memory";
+/// Seconds between two parts, unless told otherwise.
+pub const FLUSH_SECONDS: u32 = 30;
+/// Most bytes of a log that are kept, unless told otherwise.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// The file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarConfig {
+    /// The task's id in Druid.
+    pub task_id: String,
+    /// The uid of its `PeonTask`, by which the archive keeps parts.
+    pub task_uid: String,
+    /// Namespace and name of its `PeonTask`, for which the keys of its id are claimed. Without them its report is put
+    /// where only we read it.
+    #[serde(default)]
+    pub namespace: String,
+    /// See [`Self::namespace`].
+    #[serde(default)]
+    pub task_name: String,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Whether to make the parts one log at the end. Not where the task may be tried again: once the log is whole,
+    /// nothing is added to it.
+    #[serde(default)]
+    pub compose: bool,
+    /// Seconds after which what was written is archived, even if it is little.
+    #[serde(default = "flush_seconds")]
+    pub flush_seconds: u32,
+    /// Most bytes of the log that are kept.
+    #[serde(default = "max_bytes")]
+    pub max_bytes: u64,
+    /// Druid's properties of where logs are kept. They override those of the mounted sources.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+fn flush_seconds() -> u32 {
+    FLUSH_SECONDS
+}
+
+fn max_bytes() -> u64 {
+    MAX_BYTES
+}
+
+impl SidecarConfig {
+    /// All properties: those of the sources, later ones over earlier ones, and over them the file's own. Of a source's
+    /// value the line break at its end is not a part, as for the peon.
+    #[must_use]
+    pub fn properties(&self, sources: Vec<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        for (name, value) in sources.into_iter().flatten() {
+            let value = value.strip_suffix('\n').map(str::to_owned).unwrap_or(value);
+            all.insert(name, value);
+        }
+        all.extend(self.properties.clone());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_not_given_has_a_default() {
+        let config: SidecarConfig =
+            serde_json::from_str(r#"{"taskId": "a b", "taskUid": "u", "attempt": 2}"#).unwrap();
+        assert_eq!((config.flush_seconds, config.max_bytes), (30, 1 << 30));
+        assert!(serde_json::from_str::<SidecarConfig>("{}").is_err());
+    }
+
+    #[test]
+    fn later_sources_win_and_the_file_over_all() {
+        let config = SidecarConfig {
+            task_id: "x".into(),
+            task_uid: "u".into(),
+            namespace: "ns".into(),
+            task_name: "n".into(),
+            compose: true,
+            attempt: 1,
+            flush_seconds: 1,
+            max_bytes: 1,
+            properties: map(&[("c", "own")]),
+        };
+        let sources = vec![
+            map(&[("a", "1\n"), ("b", "1"), ("c", "1")]),
+            map(&[("b", "2\n\n")]),
+        ];
+        assert_eq!(
+            config.properties(sources),
+            map(&[("a", "1"), ("b", "2\n"), ("c", "own")])
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Writes the history: finished tasks, one small object each.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::api::conditions::logs::ID_CONFLICT;
+use crate::logs::store::archive::{Archive, ArchiveError};
+
+use crate::logs::format::record::{Entry, Record, Recorded};
+
+/// How long a store may take for an entry: a verdict waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// For how long a store that failed is not asked again, by any task.
+const REST: Duration = Duration::from_secs(30);
+
+/// Puts finished tasks into the history of an archive.
+#[derive(Debug)]
+pub struct HistoryWriter {
+    archive: Archive,
+    /// Until when the store is left alone, and what it said.
+    resting: Mutex<Option<(Instant, String)>>,
+}
+
+impl HistoryWriter {
+    /// The journal of this archive.
+    #[must_use]
+    pub fn new(archive: Archive) -> Self {
+        Self {
+            archive,
+            resting: Mutex::default(),
+        }
+    }
+
+    /// Puts a task into the history, in the place of what was there of it. A store that does not answer has failed after
+    /// 3 s; after a failure all tasks are told so at once, without asking the store, for 30 s.
+    pub async fn put(&self, entry: Entry) -> Recorded {
+        let completed = entry.completed;
+        let outcome = match self.rest() {
+            Some(said) => Err(said),
+            None => self.write(entry).await,
+        };
+        Recorded { completed, outcome }
+    }
+
+    fn rest(&self) -> Option<String> {
+        let mut resting = self.resting.lock();
+        if resting
+            .as_ref()
+            .is_some_and(|(until, _)| *until <= Instant::now())
+        {
+            *resting = None;
+        }
+        resting.as_ref().map(|(_, said)| said.clone())
+    }
+
+    async fn write(&self, entry: Entry) -> Result<(), String> {
+        let Entry { completed, record } = entry;
+        let record = self.placed(record);
+        let json = serde_json::to_vec(&record).map_err(|e| format!("the entry cannot be written: {e}"))?;
+        let put = self
+            .archive
+            .put_history(&record.namespace, completed, &record.uid, Bytes::from(json));
+        let said = match timeout(PATIENCE, put).await {
+            Ok(Ok(())) => return Ok(()),
+            // It is this task's fault, and not the store's.
+            Ok(Err(error @ ArchiveError::Key(_))) => return Err(error.to_string()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!(
+                "{}: the store did not answer within {PATIENCE:?}",
+                self.archive.location()
+            ),
+        };
+        tracing::warn!(said, "a store does not take the history");
+        *self.resting.lock() = Some((Instant::now() + REST, said.clone()));
+        Err(said)
+    }
+
+    /// With where log and report are.
+    fn placed(&self, mut record: Record) -> Record {
+        let id = record.task_id.as_deref();
+        let task = id.and_then(|id| self.archive.of_task(id, &record.uid).ok());
+        if let (Some(task), Some(log)) = (task, &mut record.log)
+            && log.archived
+        {
+            let (url, report) = if log.reason == ID_CONFLICT {
+                (task.log_url_aside(), task.report_url_aside())
+            } else {
+                (task.log_url(), task.report_url())
+            };
+            log.url = Some(url);
+            record.report_url = Some(report);
+        }
+        record
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

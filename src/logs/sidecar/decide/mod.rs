@@ -1,0 +1,3 @@
+//! When the sidecar archives (pure).
+
+pub mod flush_policy;

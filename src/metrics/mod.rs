@@ -1,0 +1,161 @@
+//! Prometheus metrics of the process. Labels take few values: never a name, an id or a message.
+
+pub mod logs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use logs::LogMetrics;
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// The metrics, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
+    api_requests: Family<Labels<3>, Counter>,
+    passes: Family<Labels<1>, Counter>,
+    pass_seconds: Histogram,
+    verdicts: Family<Labels<1>, Counter>,
+    tasks: Family<Labels<1>, Gauge>,
+    undecodable: Family<Labels<1>, Counter>,
+    leader: Gauge,
+    logs: LogMetrics,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let inner = Inner {
+            registry: Mutex::new(Registry::with_prefix("peon_operator")),
+            api_requests: Family::default(),
+            passes: Family::default(),
+            pass_seconds: Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]),
+            verdicts: Family::default(),
+            tasks: Family::default(),
+            undecodable: Family::default(),
+            leader: Gauge::default(),
+            logs: LogMetrics::default(),
+        };
+        {
+            let mut registry = inner.registry.lock();
+            registry.register(
+                "api_requests",
+                "Requests to the API server; code 0: no answer",
+                inner.api_requests.clone(),
+            );
+            registry.register(
+                "passes",
+                "Passes over a PeonTask by outcome",
+                inner.passes.clone(),
+            );
+            registry.register(
+                "pass_seconds",
+                "Duration of a pass over a PeonTask",
+                inner.pass_seconds.clone(),
+            );
+            registry.register("verdicts", "Final verdicts by reason", inner.verdicts.clone());
+            registry.register(
+                "tasks",
+                "PeonTasks by phase; of the replica that leads",
+                inner.tasks.clone(),
+            );
+            registry.register(
+                "undecodable_objects",
+                "Objects that could not be read",
+                inner.undecodable.clone(),
+            );
+            registry.register(
+                "leader",
+                "1 while this process holds the lease",
+                inner.leader.clone(),
+            );
+            inner.logs.register(&mut registry);
+        }
+        Self(Arc::new(inner))
+    }
+}
+
+impl Metrics {
+    /// Those of logs.
+    #[must_use]
+    pub fn logs(&self) -> LogMetrics {
+        self.0.logs.clone()
+    }
+
+    /// Counts a request to the API server.
+    pub fn api_request(&self, method: &str, resource: &str, code: u16) {
+        let labels = [
+            ("method", method.to_owned()),
+            ("resource", resource.to_owned()),
+            ("code", code.to_string()),
+        ];
+        self.0.api_requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a pass over a task: `unchanged`, `changed`, or the label of its error.
+    pub fn pass(&self, outcome: &'static str, took: Duration) {
+        self.0
+            .passes
+            .get_or_create(&[("outcome", outcome.to_owned())])
+            .inc();
+        self.0.pass_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a verdict.
+    pub fn verdict(&self, reason: &str) {
+        self.0
+            .verdicts
+            .get_or_create(&[("reason", reason.to_owned())])
+            .inc();
+    }
+
+    /// Counts an object that could not be read.
+    pub fn undecodable(&self, kind: &str) {
+        self.0
+            .undecodable
+            .get_or_create(&[("kind", kind.to_owned())])
+            .inc();
+    }
+
+    /// Says whether this process leads.
+    pub fn leader(&self, leads: bool) {
+        self.0.leader.set(i64::from(leads));
+    }
+
+    /// Sets the number of tasks in each phase, where this process leads. Every replica has all tasks in its cache: one that
+    /// does not lead has no such series, so that a sum over the replicas is right.
+    pub fn tasks(&self, phases: impl FnOnce() -> Vec<(&'static str, usize)>) {
+        if self.0.leader.get() == 0 {
+            self.0.tasks.clear();
+            return;
+        }
+        for (phase, count) in phases() {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.0
+                .tasks
+                .get_or_create(&[("phase", phase.to_owned())])
+                .set(count);
+        }
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// When they cannot be formatted.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0.registry.lock())?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,348 @@
+//! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
+//! acknowledged.
+
+pub mod decide;
+pub(crate) mod ensure_task;
+pub(crate) mod match_submission;
+pub(crate) mod repair_payload;
+pub mod task_reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::StreamExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::http::backend::{Announce, Backend, Refused, Unavailable};
+use super::registry::SHUT_DOWN;
+use super::registry::history_items::{Before, Order, Target};
+use super::registry::identity::{Assigned, Ordinal};
+use super::registry::view::{Seen, TaskView};
+use super::sync::lists::Lists;
+use super::sync::task_log::TaskLogs;
+use super::sync::tasks::{GuardedTask, Tasks};
+use crate::api::PeonTask;
+use crate::apiserver::backoff::Backoff;
+use crate::apiserver::classify::decode;
+use crate::apiserver::error::chain;
+use crate::clock::Clock;
+use crate::druid::worker::TaskFacts;
+use decide::assignment::{self, Maker};
+use ensure_task::{Attempt, Kept};
+use match_submission::NotNow;
+use repair_payload::PayloadRepair;
+use task_reader::TaskReader;
+
+/// How long an assignment is tried. The overlord waits for a minute before it sends it again.
+pub const ASSIGNMENT: Duration = Duration::from_secs(50);
+/// Between two tries, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// How long one list may take, all pages of it.
+const LIST: Duration = Duration::from_secs(60);
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// PeonTasks that are cancelled at the same time.
+const CANCELS: usize = 8;
+
+/// Stands behind the routes.
+pub struct Assigner<L> {
+    client: Client,
+    maker: Maker,
+    tasks: Arc<Tasks<L>>,
+    lists: Lists,
+    completion: PayloadRepair,
+    logs: TaskLogs,
+    /// Failures of looking at suspects, by uid.
+    suspects: Backoff,
+    /// Failures of cancelling, by uid.
+    refused_cancels: Backoff,
+}
+
+impl<L: Announce> Assigner<L> {
+    /// What `tasks` are, the assigner adds to.
+    #[must_use]
+    pub fn new(client: Client, maker: Maker, tasks: Arc<Tasks<L>>) -> Self {
+        let logs = TaskLogs::new(client.clone(), &maker.namespace);
+        let completion = PayloadRepair::new(client.clone(), &maker.namespace);
+        Self {
+            client,
+            maker,
+            tasks,
+            lists: Lists::default(),
+            completion,
+            logs,
+            suspects: Backoff::default(),
+            refused_cancels: Backoff::default(),
+        }
+    }
+
+    /// The tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks<L>> {
+        &self.tasks
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn suspects(&self) -> &Backoff {
+        &self.suspects
+    }
+
+    pub(super) fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
+    /// Completes what was decided before: that an assignment is this PeonTask's.
+    ///
+    /// # Access control
+    /// peontasks: patch. secrets, configmaps: get.
+    ///
+    /// # Errors
+    /// When it is to be tried again.
+    pub(super) async fn finish(&self, task: &PeonTask, task_reader: &TaskReader) -> Result<(), NotNow> {
+        if let Some(task) = match_submission::finish(&self.client, &self.maker, task_reader, task).await? {
+            self.acknowledge(task);
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, task: PeonTask) {
+        if let Some(seen) = Seen::of(&TaskView::from(task)) {
+            self.tasks.tell(|known, now| known.acknowledge(seen, now));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn logs(&self) -> &TaskLogs {
+        &self.logs
+    }
+
+    pub(super) fn api(&self) -> Api<GuardedTask> {
+        Api::namespaced(self.client.clone(), &self.maker.namespace)
+    }
+
+    /// Lists the PeonTasks of all identities, as they are now, and says on the lines what is new.
+    ///
+    /// # Access control
+    /// peontasks: list.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn list(&self) -> Result<(), Unavailable> {
+        let list = self.lists.one_from_now(async {
+            let listed = tokio::time::timeout(LIST, self.pages()).await;
+            let (list, version) = listed.map_err(|_| format!("no list within {LIST:?}"))??;
+            self.tasks.tell(|known, now| known.listed(list, version, now));
+            Ok(())
+        });
+        let listed: Result<(), String> = list.await;
+        listed.map_err(|why| Unavailable(format!("the PeonTasks cannot be listed: {why}")))
+    }
+
+    async fn pages(&self) -> Result<(Vec<(String, Option<Seen>)>, Option<u64>), String> {
+        // Without a resource version the API server answers with what is the most recent.
+        let mut params = ListParams::default()
+            .labels(&self.maker.selector())
+            .limit(decode::PAGE);
+        let (mut all, mut version) = (Vec::new(), None);
+        loop {
+            let page = self.api().list(&params).await.map_err(|e| chain(&e))?;
+            // Later pages are of the same moment as the first.
+            version = version.or_else(|| page.metadata.resource_version.as_ref()?.parse().ok());
+            let seen = page
+                .items
+                .iter()
+                .map(|t| (t.uid().unwrap_or_default(), Seen::guarded(t)));
+            all.extend(seen);
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok((all, version));
+            }
+        }
+    }
+
+    /// Has a PeonTask end. Saying it again changes nothing.
+    ///
+    /// # Access control
+    /// peontasks: patch.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub(super) async fn cancel(&self, target: &Target) -> Result<(), Unavailable> {
+        let patch = json!({"metadata": {"uid": target.uid}, "spec": {"cancel": true}});
+        self.patch(target, patch).await
+    }
+
+    /// A merge patch of exactly this PeonTask; what comes of it is taken note of.
+    ///
+    /// # Access control
+    /// peontasks: patch.
+    pub(super) async fn patch(&self, target: &Target, patch: serde_json::Value) -> Result<(), Unavailable> {
+        let (api, params, patch) = (self.api(), PatchParams::default(), Patch::Merge(patch));
+        let answer = tokio::time::timeout(TIMEOUT, api.patch(&target.name, &params, &patch)).await;
+        match answer {
+            Ok(Ok(task)) => {
+                if let Some(seen) = Seen::guarded(&task) {
+                    self.tasks.tell(|known, now| known.see(seen, now));
+                }
+                Ok(())
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+                self.tasks.tell(|known, now| known.gone(&target.uid, None, now));
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Unavailable(format!(
+                "PeonTask {}: {}",
+                target.name,
+                chain(&error)
+            ))),
+            Err(_) => Err(Unavailable(format!(
+                "PeonTask {}: no answer within {TIMEOUT:?}",
+                target.name
+            ))),
+        }
+    }
+
+    /// Cancels what is to be cancelled and is not yet. One that is refused, or not answered, keeps no other from it.
+    pub(super) async fn cancel_all(&self) {
+        let now = self.tasks.clock().instant();
+        let mut targets = self.tasks.ask(|known, _| known.to_cancel());
+        targets.retain(|target| self.refused_cancels.held(&target.uid, now).is_none());
+        futures::stream::iter(targets)
+            .for_each_concurrent(CANCELS, |target| async move {
+                // Nobody has to hear of each that the API server is away.
+                if !self.tasks.gate(|gate, now| gate.is_lost(now)) {
+                    self.try_cancel(&target).await;
+                }
+            })
+            .await;
+    }
+
+    async fn try_cancel(&self, target: &Target) {
+        match self.cancel(target).await {
+            Ok(()) => self.refused_cancels.clear(&target.uid),
+            Err(error) => {
+                let now = self.tasks.clock().instant();
+                self.refused_cancels.failed(&target.uid, now);
+                tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
+            }
+        }
+    }
+
+    fn fail(&self, identity: Ordinal, facts: &TaskFacts, message: &str) {
+        tracing::warn!(task_id = facts.id, message, "an assigned task does not run");
+        self.tasks
+            .tell(|known, now| known.fail(identity, facts, message, now));
+    }
+
+    /// Keeps a task, and tries for as long as the overlord waits.
+    async fn keep(&self, identity: Ordinal, facts: &TaskFacts, json: &str) -> Result<Kept, Refused> {
+        let clock: &Clock = self.tasks.clock();
+        let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
+        let deadline = Instant::now() + ASSIGNMENT;
+        let (mut pause, longest) = PAUSES;
+        let mut why = "the API server does not answer".to_owned();
+        loop {
+            match tokio::time::timeout_at(deadline, attempt.go_on()).await {
+                Ok(Ok(kept)) => {
+                    self.tasks.gate(|gate, _| gate.kept());
+                    return Ok(kept);
+                }
+                Ok(Err(not_now)) => {
+                    why = not_now.to_string();
+                    self.tasks.gate(super::registry::reachability::Gate::not_kept);
+                    tracing::warn!(task_id = facts.id, why, "an assigned task is not kept yet");
+                }
+                Err(_) => {}
+            }
+            if Instant::now() + pause >= deadline {
+                if let Some(new) = attempt.incomplete() {
+                    self.completion.start(new);
+                }
+                return Err(Refused::Unavailable(why));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+}
+
+/// # Access control
+/// peontasks: create, get, list, patch. secrets, configmaps: create.
+/// pods/log: get.
+impl<L: Announce> Backend for Assigner<L> {
+    async fn refresh(&self, _: Ordinal) -> Result<(), Unavailable> {
+        self.tasks.pods_listed().await?;
+        self.list().await
+    }
+
+    async fn assign(&self, identity: Ordinal, task: Assigned) -> Result<(), Refused> {
+        match self.tasks.ask(|known, now| known.before(identity, &task.id, now)) {
+            Before::New => {}
+            Before::Taken => return Ok(()),
+            Before::ShutDown => {
+                let (facts, _) = assignment::read(&task);
+                self.fail(identity, &facts, SHUT_DOWN);
+                return Ok(());
+            }
+        }
+        let (facts, wrong) = assignment::read(&task);
+        if let Some(wrong) = wrong {
+            self.fail(identity, &facts, &wrong);
+            return Ok(());
+        }
+        match self.keep(identity, &facts, &task.json).await? {
+            Kept::Never(message) => self.fail(identity, &facts, &message),
+            Kept::As(task) => {
+                let uid = task.uid().unwrap_or_default();
+                self.acknowledge(*task);
+                // It may have been shut down meanwhile. Other tasks are no reason to let the overlord wait.
+                let own = self.tasks.ask(|known, _| known.to_cancel());
+                if let Some(own) = own.iter().find(|target| target.uid == uid) {
+                    self.try_cancel(own).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self, identity: Ordinal, task_id: &str) -> Result<(), Unavailable> {
+        let order = || self.tasks.ask(|known, now| known.order(identity, task_id, now));
+        match order() {
+            Order::Nothing => Ok(()),
+            Order::Cancel(target) => self.cancel(&target).await,
+            Order::Unknown => {
+                // It may be there, and not seen yet.
+                self.list().await?;
+                match order() {
+                    Order::Cancel(target) => self.cancel(&target).await,
+                    Order::Nothing | Order::Unknown => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn enable(&self, identity: Ordinal, enabled: bool) -> Result<(), Unavailable> {
+        self.tasks.gate(|gate, _| gate.enable(identity, enabled));
+        Ok(())
+    }
+
+    async fn log(&self, identity: Ordinal, task_id: &str, offset: i64) -> Option<Body> {
+        let log = self.tasks.ask(|known, _| known.log(identity, task_id));
+        self.logs.read(log, offset).await
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "cancel_tests.rs"]
+mod cancel_tests;

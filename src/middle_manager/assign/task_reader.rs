@@ -1,0 +1,123 @@
+//! Reads PeonTasks and their payloads, as they are now.
+
+use std::time::Duration;
+
+use kube::{Api, Client, ResourceExt};
+
+use super::decide::provenance::{Document, Unfit};
+use crate::api::{PeonTask, TaskFrom};
+use crate::apiserver::error::chain;
+use crate::payload::chunks::{self, Absent};
+use crate::payload::read::PayloadReader;
+
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads PeonTasks of one namespace.
+#[derive(Clone)]
+pub struct TaskReader {
+    tasks: Api<PeonTask>,
+    payloads: PayloadReader,
+    namespace: String,
+}
+
+/// A payload that is not there as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// The API server does not answer, or refuses.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It cannot be run as it is, which the operator says: a chunk is missing, or it is no task.
+    #[error("{0}")]
+    Deficient(String),
+    /// This pod may not read it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It could be run, and can never be submitted.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl From<Unfit> for Unread {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Invalid(invalid) => Self::Deficient(invalid.to_string()),
+            Unfit::Reserved => Self::Unfit(unfit.to_string()),
+        }
+    }
+}
+
+impl TaskReader {
+    /// Those of this namespace.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            tasks: Api::namespaced(client.clone(), namespace),
+            payloads: PayloadReader::new(client),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// The PeonTask of this name and uid, as it is now; `None` where there is none.
+    ///
+    /// # Access control
+    /// peontasks: get.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn task(&self, name: &str, uid: &str) -> Result<Option<PeonTask>, Unread> {
+        let found = tokio::time::timeout(TIMEOUT, self.tasks.get_opt(name)).await;
+        let late = |_| Unread::Unavailable(format!("PeonTask {name}: no answer within {TIMEOUT:?}"));
+        let found = found
+            .map_err(late)?
+            .map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", chain(&e))))?;
+        Ok(found.filter(|task| task.metadata.uid.as_deref() == Some(uid)))
+    }
+
+    /// What a user wants to have run.
+    ///
+    /// # Access control
+    /// configmaps, secrets: get.
+    ///
+    /// # Errors
+    /// When it cannot be had, or cannot be submitted.
+    pub async fn of(&self, task: &PeonTask) -> Result<Document, Unread> {
+        let spec = &task.spec;
+        let json = match (&spec.task, &spec.task_json, &spec.task_from) {
+            (Some(given), _, _) => {
+                let text = given.text();
+                text.map_err(|beyond| Unread::Deficient(beyond.to_string()))?
+                    .to_owned()
+            }
+            (None, Some(json), _) => json.clone(),
+            (None, None, Some(from)) => self.text(task, from).await?,
+            (None, None, None) => {
+                let name = task.name_any();
+                return Err(Unread::Deficient(format!("the PeonTask {name} has no task")));
+            }
+        };
+        Ok(Document::read(&json, &task.default_task_id())?)
+    }
+
+    /// The text that stands in chunks of this task.
+    ///
+    /// # Access control
+    /// configmaps, secrets: get.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn text(&self, task: &PeonTask, from: &TaskFrom) -> Result<String, Unread> {
+        let uid = task.metadata.uid.as_deref();
+        let parts = self.payloads.read(&self.namespace, uid, from).await;
+        let parts = parts.map_err(|e| Unread::Unavailable(chain(&e)))?;
+        let parts = parts.map_err(|absent| match absent {
+            Absent::Missing(_) => Unread::Deficient(absent.to_string()),
+            Absent::Forbidden(what) => Unread::Forbidden(format!(
+                "the pod of the VirtualMiddleManager may not read {what} of the payload: its role must allow get \
+                 (middleManagers.submissions of the chart)"
+            )),
+        })?;
+        let json = chunks::assemble(from, &parts).map_err(Unread::Deficient)?;
+        String::from_utf8(json).map_err(|e| Unread::Deficient(e.to_string()))
+    }
+}

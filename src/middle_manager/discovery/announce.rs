@@ -1,0 +1,219 @@
+//! Announces the identities where the overlord looks for workers, and says how that stands.
+//!
+//! What is wanted is a map of identities; a [`Discovery`] makes it so and keeps it so, whatever happens to connections
+//! and to what others do there. It never ends by itself and never fails: what it cannot do stands in the states, and is
+//! tried again.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::druid::discovery::{Process, Worker};
+use crate::middle_manager::registry::identity::Ordinal;
+
+/// How long withdrawing may take when the process ends.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// The workers that are to be announced.
+pub type Wanted = BTreeMap<Ordinal, Worker>;
+
+/// How each of them stands.
+pub type States = BTreeMap<Ordinal, AnnouncementState>;
+
+/// How an identity stands in discovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AnnouncementState {
+    /// What is known to stand there.
+    pub presence: Presence,
+    /// What is wrong, while it is wrong, and what to do about it.
+    pub error: Option<String>,
+}
+
+impl AnnouncementState {
+    /// Whether the overlord finds the identity by our announcement.
+    #[must_use]
+    pub fn announced(&self) -> bool {
+        self.presence == Presence::Announced
+    }
+}
+
+/// What stands in discovery under an identity's name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing of ours.
+    #[default]
+    Absent,
+    /// Our announcement. While the connection is lost it stands as long as the session does.
+    Announced,
+    /// That of a younger process, which has the identity now. Ours follows when it goes.
+    Superseded {
+        /// How that process is called.
+        by: String,
+    },
+}
+
+/// Where identities are announced: ZooKeeper.
+pub trait Discovery: Send + 'static {
+    /// Keeps announced what is wanted, and nothing else. An announcement whose worker changed is taken away and made
+    /// again, since Druid ignores changes. Ends when the sender of `wanted` is gone, after having withdrawn everything.
+    fn keep(self, wanted: watch::Receiver<Wanted>, board: Board) -> impl Future<Output = ()> + Send;
+}
+
+/// Where a [`Discovery`] writes how things stand.
+#[derive(Debug, Clone)]
+pub struct Board(watch::Sender<States>);
+
+impl Board {
+    /// What is known to stand there, and nothing is wrong.
+    pub fn set(&self, identity: Ordinal, presence: Presence) {
+        self.change(identity, |state| {
+            *state = AnnouncementState {
+                presence,
+                error: None,
+            };
+        });
+    }
+
+    /// Something is wrong with one identity; what stands there is as it was.
+    pub fn wrong(&self, identity: Ordinal, error: &str) {
+        self.change(identity, |state| state.error = Some(error.to_owned()));
+    }
+
+    /// Something is wrong with all identities. With `gone`, nothing of ours stands any more.
+    pub fn all_wrong(&self, wanted: &Wanted, gone: bool, error: &str) {
+        let of = |before: Option<&AnnouncementState>| AnnouncementState {
+            presence: match before {
+                Some(state) if !gone => state.presence.clone(),
+                _ => Presence::Absent,
+            },
+            error: Some(error.to_owned()),
+        };
+        self.0.send_if_modified(|states| {
+            let now: States = wanted.keys().map(|o| (*o, of(states.get(o)))).collect();
+            let new = *states != now;
+            *states = now;
+            new
+        });
+    }
+
+    /// The identity is not wanted any more, and nothing of ours stands there.
+    pub fn withdrawn(&self, identity: Ordinal) {
+        self.0
+            .send_if_modified(|states| states.remove(&identity).is_some());
+    }
+
+    fn change(&self, identity: Ordinal, change: impl FnOnce(&mut AnnouncementState)) {
+        self.0.send_if_modified(|states| {
+            let state = states.entry(identity).or_default();
+            let before = state.clone();
+            change(state);
+            *state != before
+        });
+    }
+}
+
+/// Announces identities for as long as it lives.
+///
+/// Dropped, it withdraws them in the background; [`Announcer::stop`] waits for that.
+#[derive(Debug)]
+pub struct Announcer {
+    wanted: watch::Sender<Wanted>,
+    states: watch::Receiver<States>,
+    keeping: JoinHandle<()>,
+}
+
+/// The process ends and its announcements may still stand.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the workers may still be announced, until their session ends by itself: {0}. Tasks that are assigned meanwhile wait"
+)]
+pub struct StillAnnounced(String);
+
+impl Announcer {
+    /// Begins to keep announced what is wanted; nothing is yet.
+    #[must_use]
+    pub fn start(discovery: impl Discovery) -> Self {
+        let (wanted, of_wanted) = watch::channel(Wanted::new());
+        let (of_states, states) = watch::channel(States::new());
+        let keeping = tokio::spawn(discovery.keep(of_wanted, Board(of_states)));
+        Self {
+            wanted,
+            states,
+            keeping,
+        }
+    }
+
+    /// Announces an identity, or announces it anew where the worker is another one than before.
+    pub fn announce(&self, identity: Ordinal, worker: Worker) {
+        self.wanted.send_if_modified(|wanted| {
+            let new = wanted.get(&identity) != Some(&worker);
+            wanted.insert(identity, worker);
+            new
+        });
+    }
+
+    /// Withdraws an identity. It leaves the states when it is withdrawn.
+    pub fn withdraw(&self, identity: Ordinal) {
+        self.wanted
+            .send_if_modified(|wanted| wanted.remove(&identity).is_some());
+    }
+
+    /// How the identities stand, now and later. An identity of which nothing is known yet is missing.
+    #[must_use]
+    pub fn states(&self) -> watch::Receiver<States> {
+        self.states.clone()
+    }
+
+    /// Withdraws all identities, within ten seconds.
+    ///
+    /// # Errors
+    /// When that could not be made sure of.
+    pub async fn stop(self) -> Result<(), StillAnnounced> {
+        let Self {
+            wanted,
+            states,
+            mut keeping,
+        } = self;
+        drop(wanted);
+        let unsure = |why: String| {
+            let states = states.borrow();
+            let error = states.values().find_map(|state| state.error.clone());
+            StillAnnounced(error.unwrap_or(why))
+        };
+        match tokio::time::timeout(FAREWELL, &mut keeping).await {
+            Ok(Ok(())) if states.borrow().values().any(AnnouncementState::announced) => {
+                Err(unsure("it was not confirmed that they are gone".to_owned()))
+            }
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ended)) => Err(unsure(ended.to_string())),
+            Err(_) => {
+                keeping.abort();
+                Err(unsure(format!(
+                    "there was no answer for {} s",
+                    FAREWELL.as_secs()
+                )))
+            }
+        }
+    }
+}
+
+/// This process, beginning now. `name` says which one it is to whoever reads it, for example the pod's name; it gets a
+/// random end, since a container that starts again has the same.
+#[must_use]
+pub fn this_process(name: &str) -> Process {
+    let random = RandomState::new().hash_one(name);
+    Process {
+        instance: format!("{name}/{random:016x}"),
+        started: Timestamp::now(),
+    }
+}
+
+#[cfg(test)]
+#[path = "announce_tests.rs"]
+mod tests;

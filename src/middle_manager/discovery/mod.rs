@@ -1,0 +1,4 @@
+//! How an overlord finds the workers.
+
+pub mod announce;
+pub mod zookeeper;

@@ -1,0 +1,246 @@
+//! Announces workers in Druid's ZooKeeper (`druid.discovery.type=curator`).
+//!
+//! All identities share a session. Each is an ephemeral node, which goes with the session: when it expires, another is
+//! opened and everything is announced again. A connection that is lost loses nothing as long as the session lives.
+
+mod ensemble;
+mod znode;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use zookeeper_client::{Acls, Client, Error, SessionState};
+
+use self::ensemble::{Ensemble, InvalidHost};
+use self::znode::Znode;
+use super::announce::{Board, Discovery, Wanted};
+use crate::apiserver::backoff::Backoff;
+use crate::druid::discovery::{BasePath, InvalidPath, Process};
+use crate::middle_manager::http::credentials::Credentials;
+
+/// Longest that one host may be silent. Less with short sessions.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A session that lived for so long was not one of a row of failures.
+const LASTED: Duration = Duration::from_secs(60);
+/// What the failures of the sessions are counted under.
+const SESSION: &str = "session";
+
+/// What is wrong while a session has no connection.
+const LOST: &str = "the connection to ZooKeeper is lost; what is announced stands until the session ends";
+
+/// How ZooKeeper is reached.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `druid.zk.service.host`: hosts and ports with commas between them.
+    pub hosts: String,
+    /// `druid.zk.paths.base`, with or without a slash before it.
+    pub base_path: String,
+    /// After which a silent session ends; the server may set bounds.
+    pub session_timeout: Duration,
+    /// Where Druid writes with ACLs (`druid.zk.service.acl`), its `druid.zk.service.user` and `.pwd`. What is created is
+    /// theirs alone then, else everybody's.
+    pub credentials: Option<Credentials>,
+}
+
+/// Settings that cannot be right.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A host.
+    #[error("spec.discovery.zookeeper.hosts: {0}")]
+    Hosts(#[from] InvalidHost),
+    /// The base path.
+    #[error("spec.discovery.zookeeper.basePath: {0}")]
+    BasePath(#[from] InvalidPath),
+}
+
+/// Announces in ZooKeeper.
+#[derive(Debug)]
+pub struct ZooKeeper {
+    ensemble: Ensemble,
+    base: BasePath,
+    session_timeout: Duration,
+    credentials: Option<Credentials>,
+    process: Process,
+}
+
+impl ZooKeeper {
+    /// Announces for this process; nothing is connected yet.
+    ///
+    /// # Errors
+    /// When hosts or base path cannot be read.
+    pub fn new(settings: &Settings, process: Process) -> Result<Self, InvalidSettings> {
+        Ok(Self {
+            ensemble: Ensemble::new(&settings.hosts)?,
+            base: BasePath::new(&settings.base_path)?,
+            session_timeout: settings.session_timeout,
+            credentials: settings.credentials.clone(),
+            process,
+        })
+    }
+
+    /// The ACL rule of Druid: everything belongs to those credentials, or to everybody.
+    fn acls(&self) -> Acls<'static> {
+        if self.credentials.is_some() {
+            Acls::creator_all()
+        } else {
+            Acls::anyone_all()
+        }
+    }
+
+    async fn connect(&self) -> Result<Client, String> {
+        let silence = SILENCE.min(self.session_timeout * 2 / 5);
+        let mut connector = Client::connector()
+            .with_session_timeout(self.session_timeout)
+            .with_connection_timeout(silence)
+            .with_fail_eagerly();
+        if let Some(credentials) = &self.credentials {
+            connector = connector.with_auth("digest", credentials.pair().as_bytes());
+        }
+        // A host may be silent twice: before it takes the connection, and after.
+        let hosts = u32::try_from(self.ensemble.len()).unwrap_or(u32::MAX);
+        let limit = silence.saturating_mul(2).saturating_mul(hosts) + SILENCE;
+        match timeout(limit, connector.connect(&self.ensemble.to_string())).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(Error::NoHosts | Error::Timeout | Error::ConnectionLoss)) | Err(_) => {
+                Err(self.ensemble.diagnose().await)
+            }
+            Ok(Err(error)) => Err(format!("no session with ZooKeeper: {error}; it is tried again")),
+        }
+    }
+
+    /// Keeps announced what is wanted for as long as the session lives. Says why it ended; `None` when nothing is wanted
+    /// any more.
+    async fn hold(
+        self: &Arc<Self>,
+        client: Client,
+        wanted: &mut watch::Receiver<Wanted>,
+        board: &Board,
+    ) -> Option<String> {
+        let mut state = client.state_watcher();
+        // An end that came before this is not told again.
+        let mut now = client.state();
+        let (nudge, nudged) = watch::channel(());
+        let mut places = JoinSet::new();
+        let mut held = BTreeSet::new();
+        let lost = loop {
+            let new: Vec<_> = {
+                let wanted = wanted.borrow_and_update();
+                wanted.keys().filter(|o| held.insert(**o)).copied().collect()
+            };
+            for identity in new {
+                let place = Znode::new(self.clone(), client.clone(), identity, board.clone());
+                places.spawn(place.keep(wanted.clone(), nudged.clone()));
+            }
+            if now.is_terminated() {
+                break Some(over(now));
+            }
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() {
+                    break None;
+                },
+                Some(ended) = places.join_next() => match ended {
+                    Ok(identity) => {
+                        held.remove(&identity);
+                    }
+                    Err(error) => break Some(format!("announcing failed ({error}); please report this")),
+                },
+                to = state.changed() => {
+                    now = to;
+                    if now == SessionState::Disconnected {
+                        board.all_wrong(&wanted.borrow(), false, LOST);
+                    } else {
+                        // Whatever happened meanwhile, it is looked at.
+                        nudge.send_replace(());
+                    }
+                }
+            }
+        };
+        // None of them writes to the board after this.
+        places.shutdown().await;
+        if lost.is_none() {
+            // The session ends with its last client, and its nodes with it.
+            drop(client);
+            while !now.is_terminated() {
+                now = state.changed().await;
+            }
+            for identity in held {
+                board.withdrawn(identity);
+            }
+        }
+        lost
+    }
+}
+
+impl Discovery for ZooKeeper {
+    async fn keep(self, mut wanted: watch::Receiver<Wanted>, board: Board) {
+        let this = Arc::new(self);
+        let backoff = Backoff::default();
+        let mut error = None;
+        while wanted.wait_for(|wanted| !wanted.is_empty()).await.is_ok() {
+            let connecting = this.connect();
+            let Some(connected) = meanwhile(connecting, &mut wanted, &board, error.as_deref()).await else {
+                return;
+            };
+            let why = match connected {
+                Ok(client) => {
+                    tracing::info!(hosts = %this.ensemble, "connected to ZooKeeper");
+                    let begun = Instant::now();
+                    let Some(why) = this.hold(client, &mut wanted, &board).await else {
+                        return;
+                    };
+                    if begun.elapsed() >= LASTED {
+                        backoff.clear(SESSION);
+                    }
+                    why
+                }
+                Err(why) => why,
+            };
+            tracing::warn!(hosts = %this.ensemble, "{why}");
+            board.all_wrong(&wanted.borrow(), true, &why);
+            let rest = tokio::time::sleep(backoff.failed(SESSION, Instant::now()));
+            if meanwhile(rest, &mut wanted, &board, Some(&why)).await.is_none() {
+                return;
+            }
+            error = Some(why);
+        }
+    }
+}
+
+fn over(session: SessionState) -> String {
+    match session {
+        SessionState::AuthFailed => {
+            "ZooKeeper refuses the credentials of spec.discovery.zookeeper.auth".to_owned()
+        }
+        other => format!("the session with ZooKeeper has ended ({other}); another one is opened"),
+    }
+}
+
+/// Waits for something while nothing is announced and what is wanted may change. `None` when nothing is wanted any more.
+async fn meanwhile<T>(
+    task: impl Future<Output = T>,
+    wanted: &mut watch::Receiver<Wanted>,
+    board: &Board,
+    error: Option<&str>,
+) -> Option<T> {
+    let mut task = std::pin::pin!(task);
+    loop {
+        tokio::select! {
+            done = &mut task => return Some(done),
+            changed = wanted.changed() => {
+                changed.ok()?;
+                if let Some(error) = error {
+                    board.all_wrong(&wanted.borrow(), true, error);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,338 @@
+//! One identity's node: made, watched, made again when it goes, and left alone while a younger process has it.
+
+use std::borrow::Cow;
+use std::future::pending;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use zookeeper_client::{Client, CreateMode, Error, OneshotWatcher};
+
+use super::ZooKeeper;
+use crate::apiserver::backoff::Backoff;
+use crate::druid::discovery::{Judgement, Keeper, Worker};
+use crate::middle_manager::discovery::announce::{Board, Presence, Wanted};
+use crate::middle_manager::registry::identity::Ordinal;
+
+/// A node that had to be made twice within this time is disputed.
+const SETTLED: Duration = Duration::from_secs(60);
+/// How often a node is looked at though nothing was heard of it: a watch that went astray costs no more than this.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often in a row something else may have changed between a look and an act.
+const TURNS: u32 = 5;
+/// Most that an announcement of somebody else is unpacked to; ZooKeeper itself takes no more than a mebibyte.
+const MOST: u64 = 1 << 20;
+
+/// The keeper of one identity's node, within a session.
+pub(super) struct Znode {
+    zookeeper: Arc<ZooKeeper>,
+    client: Client,
+    identity: Ordinal,
+    board: Board,
+    backoff: Backoff,
+    /// When the node was made last, and with what.
+    made: Option<(Instant, Vec<u8>)>,
+}
+
+/// A node as it is to be.
+struct Node {
+    path: String,
+    data: Vec<u8>,
+}
+
+/// What a look at the node came to.
+enum Look {
+    /// Ours stands; the watcher tells when it does not any more.
+    Stands(OneshotWatcher),
+    /// A younger process has it; the watcher tells when it does not any more.
+    Superseded(String, OneshotWatcher),
+    /// Ours was made, of this.
+    Made(Vec<u8>),
+    /// Somebody else was faster.
+    Changed,
+}
+
+impl Znode {
+    pub(super) fn new(zookeeper: Arc<ZooKeeper>, client: Client, identity: Ordinal, board: Board) -> Self {
+        Self {
+            zookeeper,
+            client,
+            identity,
+            board,
+            backoff: Backoff::default(),
+            made: None,
+        }
+    }
+
+    /// Keeps the node as long as the identity is wanted; gives the identity back when it is withdrawn. `nudged` asks for
+    /// another look.
+    pub(super) async fn keep(
+        mut self,
+        mut wanted: watch::Receiver<Wanted>,
+        mut nudged: watch::Receiver<()>,
+    ) -> Ordinal {
+        let mut former: Option<String> = None;
+        let mut turns = 0;
+        loop {
+            let worker = wanted.borrow_and_update().get(&self.identity).cloned();
+            let step = self.step(worker.as_ref(), &mut former).await;
+            turns = if matches!(step, Ok(Some(Look::Changed))) {
+                turns + 1
+            } else {
+                0
+            };
+            let (watcher, rest) = match step {
+                Ok(None) => {
+                    self.board.withdrawn(self.identity);
+                    return self.identity;
+                }
+                Ok(Some(Look::Stands(watcher))) => {
+                    self.board.set(self.identity, Presence::Announced);
+                    if self
+                        .made
+                        .as_ref()
+                        .is_none_or(|(made, _)| made.elapsed() >= SETTLED)
+                    {
+                        self.backoff.clear(&self.key());
+                    }
+                    (Some(watcher), LOOK_AGAIN)
+                }
+                Ok(Some(Look::Superseded(by, watcher))) => {
+                    self.board.set(self.identity, Presence::Superseded { by });
+                    (Some(watcher), LOOK_AGAIN)
+                }
+                Ok(Some(Look::Made(data))) => match self.disputed(data) {
+                    Some(rest) => (None, rest),
+                    None => continue,
+                },
+                Ok(Some(Look::Changed)) if turns < TURNS => continue,
+                Ok(Some(Look::Changed)) => (None, self.failed("somebody else writes there all the time")),
+                Err(error) => (None, self.failed(&error)),
+            };
+            tokio::select! {
+                () = gone(watcher) => {}
+                changed = wanted.changed() => if changed.is_err() {
+                    // The session ends now, and this with it.
+                    pending::<()>().await;
+                },
+                asked = nudged.changed() => if asked.is_err() {
+                    pending::<()>().await;
+                },
+                () = sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Makes the node what it is to be. `former` is the path of the node that may be ours. `None` when there is none any
+    /// more and none is wanted.
+    async fn step(
+        &self,
+        worker: Option<&Worker>,
+        former: &mut Option<String>,
+    ) -> Result<Option<Look>, String> {
+        let node = worker.map(|worker| self.node(worker)).transpose()?;
+        let path = node.as_ref().map(|node| node.path.as_str());
+        if let Some(former) = former.as_deref().filter(|former| Some(*former) != path) {
+            self.withdraw(former).await?;
+        }
+        *former = path.map(str::to_owned);
+        match node {
+            Some(node) => self.look(&node).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn node(&self, worker: &Worker) -> Result<Node, String> {
+        let announcement = worker.announcement(&self.zookeeper.process);
+        Ok(Node {
+            path: self.zookeeper.base.worker(worker),
+            data: serde_json::to_vec(&announcement).map_err(|e| e.to_string())?,
+        })
+    }
+
+    async fn look(&self, node: &Node) -> Result<Look, String> {
+        let path = &node.path;
+        let (presence, stat, watcher) = match self.answer(self.client.get_and_watch_data(path)).await? {
+            Ok(found) => found,
+            Err(Error::NoNode) => return self.create(node).await,
+            Err(error) => return Err(explain(&error, "read", path)),
+        };
+        let keeper = self.keeper(stat.ephemeral_owner);
+        match self
+            .zookeeper
+            .process
+            .judge(&plain(&presence), keeper, &node.data)
+        {
+            Judgement::Stands => Ok(Look::Stands(watcher)),
+            Judgement::Yield { to } => Ok(Look::Superseded(to, watcher)),
+            Judgement::Replace => self.replace(node, stat.version).await,
+        }
+    }
+
+    fn keeper(&self, owner: i64) -> Keeper {
+        match owner {
+            0 => Keeper::Nobody,
+            owner if owner == self.client.session_id().0 => Keeper::ThisSession,
+            _ => Keeper::OtherSession,
+        }
+    }
+
+    async fn create(&self, node: &Node) -> Result<Look, String> {
+        let acls = self.zookeeper.acls();
+        let options = CreateMode::Ephemeral.with_acls(acls);
+        match self
+            .answer(self.client.create(&node.path, &node.data, &options))
+            .await?
+        {
+            Ok(_) => return Ok(Look::Made(node.data.clone())),
+            Err(Error::NodeExists) => return Ok(Look::Changed),
+            Err(Error::NoNode) => {}
+            Err(error) => return Err(explain(&error, "create", &node.path)),
+        }
+        // Druid creates the nodes above with its first announcement, or this does.
+        let above = self.zookeeper.base.workers();
+        let options = CreateMode::Persistent.with_acls(acls);
+        match self.answer(self.client.mkdir(&above, &options)).await? {
+            Ok(()) => Ok(Look::Changed),
+            Err(Error::NoNode) => Err(format!(
+                "the node after the hosts in spec.discovery.zookeeper.hosts does not exist: create it, or leave it out \
+                 ({})",
+                self.zookeeper.ensemble
+            )),
+            Err(error) => Err(explain(&error, "create", &above)),
+        }
+    }
+
+    /// Takes away what stands and makes ours at once: an overlord sees both, and nobody comes between.
+    async fn replace(&self, node: &Node, version: i32) -> Result<Look, String> {
+        let path = &node.path;
+        let mut both = self.client.new_multi_writer();
+        let options = CreateMode::Ephemeral.with_acls(self.zookeeper.acls());
+        both.add_delete(path, Some(version))
+            .and_then(|()| both.add_create(path, &node.data, &options))
+            .map_err(|e| explain(&e, "replace", path))?;
+        let done = self.answer(both.commit()).await?;
+        match done.map_err(Error::from) {
+            Ok(_) => Ok(Look::Made(node.data.clone())),
+            Err(Error::NoNode | Error::BadVersion | Error::NodeExists) => Ok(Look::Changed),
+            Err(error) => Err(explain(&error, "replace", path)),
+        }
+    }
+
+    /// Deletes the node if it is of this session.
+    async fn withdraw(&self, path: &str) -> Result<(), String> {
+        let version = match self.answer(self.client.check_stat(path)).await? {
+            Ok(Some(stat)) if self.keeper(stat.ephemeral_owner) == Keeper::ThisSession => stat.version,
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(explain(&error, "read", path)),
+        };
+        // Whoever took it over between the two notices and makes it again.
+        match self.answer(self.client.delete(path, Some(version))).await? {
+            Ok(()) | Err(Error::NoNode | Error::BadVersion) => Ok(()),
+            Err(error) => Err(explain(&error, "delete", path)),
+        }
+    }
+
+    /// The answer to a request. While there is no connection it waits for the next one, at the longest until the session
+    /// has ended, which takes less than two time-outs.
+    async fn answer<T>(&self, request: impl Future<Output = T>) -> Result<T, String> {
+        let limit = self.client.session_timeout() * 2;
+        let answer = timeout(limit, request).await;
+        answer.map_err(|_| format!("ZooKeeper does not answer within {} s", limit.as_secs()))
+    }
+
+    /// Notes that the node was made. For how long to rest when the same was made a moment ago: two that do not know each
+    /// other's ways must not take it from each other without end.
+    fn disputed(&mut self, data: Vec<u8>) -> Option<Duration> {
+        let again = matches!(&self.made, Some((made, of)) if made.elapsed() < SETTLED && *of == data);
+        self.made = Some((Instant::now(), data));
+        again.then(|| {
+            self.board.set(self.identity, Presence::Announced);
+            self.failed(
+                "the announcement was taken away twice within a minute: does another worker use this address?",
+            )
+        })
+    }
+
+    /// Says what is wrong, and for how long to rest.
+    fn failed(&self, error: &str) -> Duration {
+        tracing::warn!(identity = self.identity.0, "{error}");
+        self.board.wrong(self.identity, error);
+        self.backoff.failed(&self.key(), Instant::now())
+    }
+
+    fn key(&self) -> String {
+        self.identity.0.to_string()
+    }
+}
+
+/// Until the watched node is another one, or the session ends.
+async fn gone(watcher: Option<OneshotWatcher>) {
+    match watcher {
+        Some(watcher) => drop(watcher.changed().await),
+        None => pending().await,
+    }
+}
+
+/// Druid compresses what it announces (`druid.zk.service.compress`), unless it is told not to.
+fn plain(data: &[u8]) -> Cow<'_, [u8]> {
+    if !data.starts_with(&[0x1f, 0x8b]) {
+        return Cow::Borrowed(data);
+    }
+    let mut plain = Vec::new();
+    match GzDecoder::new(data).take(MOST).read_to_end(&mut plain) {
+        Ok(_) => Cow::Owned(plain),
+        // Not what Druid writes; nobody can read it.
+        Err(_) => Cow::Borrowed(data),
+    }
+}
+
+fn explain(error: &Error, doing: &str, path: &str) -> String {
+    match error {
+        Error::NoAuth => format!(
+            "ZooKeeper does not let us {doing} {path}: give the digest credentials that Druid uses \
+             (druid.zk.service.user) in spec.discovery.zookeeper.auth"
+        ),
+        Error::InvalidAcl => format!(
+            "ZooKeeper does not take the digest credentials of spec.discovery.zookeeper.auth, with which {path} is to be \
+             protected"
+        ),
+        Error::NotEmpty => format!("{path} cannot be replaced: somebody created nodes below it; delete them"),
+        error => format!("ZooKeeper does not {doing} {path}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn unpacks_what_druid_packs_and_no_more_than_that() {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+        packed.write_all(b"{}").unwrap();
+        let packed = packed.finish().unwrap();
+        assert_eq!(*plain(&packed), *b"{}");
+        assert_eq!(*plain(b"{}"), *b"{}");
+        assert_eq!(*plain(&packed[..9]), packed[..9]);
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+        bomb.write_all(&vec![0; 3 << 20]).unwrap();
+        assert_eq!(plain(&bomb.finish().unwrap()).len(), 1 << 20);
+    }
+
+    #[test]
+    fn a_refusal_says_which_credentials() {
+        let said = explain(&Error::NoAuth, "create", "/druid/x");
+        assert!(
+            said.contains("spec.discovery.zookeeper.auth") && said.contains("/druid/x"),
+            "{said}"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! What stands in requests and answers of the worker protocol: Smile or JSON, packed or not.
+
+use std::io::Write;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+
+use crate::druid::fields::{Fields, Unreadable};
+use crate::druid::smile::{self, SmileError};
+use crate::druid::worker::Answer;
+use crate::middle_manager::registry::identity::Assigned;
+
+const SMILE: &str = "application/x-jackson-smile";
+const JSON: &str = "application/json";
+/// Answers below this size, in bytes, are not packed: nothing would be won.
+const WORTH_PACKING: usize = 256;
+
+/// The two forms of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Smile,
+    Json,
+}
+
+impl Format {
+    /// What an answer is to be. As with a real worker, only one `Accept` asks for Smile, to the letter.
+    pub(crate) fn of_answer(request: &HeaderMap) -> Self {
+        match request.get(header::ACCEPT) {
+            Some(accept) if accept == SMILE => Self::Smile,
+            _ => Self::Json,
+        }
+    }
+
+    /// What a body is; `None` for anything but the two.
+    pub(crate) fn of_body(request: &HeaderMap) -> Option<Self> {
+        let content_type = request.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case(SMILE) {
+            Some(Self::Smile)
+        } else if media_type.eq_ignore_ascii_case(JSON) {
+            Some(Self::Json)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Smile => SMILE,
+            Self::Json => JSON,
+        })
+    }
+}
+
+/// Why an assignment cannot be read. Nothing of its content is said: it may be secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidAssignment {
+    #[error("the task cannot be read: {0}")]
+    Smile(#[from] SmileError),
+    #[error("the task is no text: {0}")]
+    Text(#[from] std::string::FromUtf8Error),
+    #[error("the task cannot be read: {0}")]
+    Fields(#[from] Unreadable),
+    #[error("the task has no `id`, which an overlord gives to each")]
+    NoId,
+}
+
+/// The task in the body of an assignment, of at most `most` bytes as JSON.
+pub(crate) fn assigned(format: Format, body: Vec<u8>, most: usize) -> Result<Assigned, InvalidAssignment> {
+    let json = match format {
+        Format::Smile => smile::to_json(&body, most)?,
+        Format::Json => String::from_utf8(body)?,
+    };
+    match Fields::read(&json, |name| name == "id")?.value("id")? {
+        Some(Value::String(id)) => Ok(Assigned { id, json }),
+        _ => Err(InvalidAssignment::NoId),
+    }
+}
+
+/// Why an answer cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unwritable {
+    #[error(transparent)]
+    Smile(#[from] SmileError),
+    #[error("it cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("it cannot be packed: {0}")]
+    Gzip(#[from] std::io::Error),
+}
+
+/// An answer as it is sent.
+pub(crate) struct Written {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it is packed by gzip.
+    pub(crate) packed: bool,
+}
+
+/// Writes an answer; packs it where the client can unpack it and there is something to be won.
+pub(crate) fn write(answer: &Answer, format: Format, gzip: bool) -> Result<Written, Unwritable> {
+    let bytes = match format {
+        Format::Smile => smile::encode(answer)?,
+        Format::Json => serde_json::to_vec(answer)?,
+    };
+    if !gzip || bytes.len() < WORTH_PACKING {
+        return Ok(Written { bytes, packed: false });
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&bytes)?;
+    Ok(Written {
+        bytes: encoder.finish()?,
+        packed: true,
+    })
+}
+
+/// Whether the client can unpack gzip.
+pub(crate) fn takes_gzip(request: &HeaderMap) -> bool {
+    let values = request.get_all(header::ACCEPT_ENCODING).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let refused = weight.trim().trim_start_matches("q=").parse() == Ok(0.0);
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        })
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

@@ -1,0 +1,8 @@
+//! The worker protocol over HTTP.
+
+pub mod backend;
+pub(crate) mod body;
+pub mod body_budget;
+pub mod credentials;
+pub(crate) mod http_error;
+pub mod routes;

@@ -1,0 +1,3 @@
+//! What refusals of the overlord mean (pure).
+
+pub(crate) mod refusal;

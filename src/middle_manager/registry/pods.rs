@@ -1,0 +1,65 @@
+//! The pods of the PeonTasks that are known (pure).
+
+use std::collections::{HashMap, HashSet};
+
+use super::view::PodSeen;
+
+/// Pods by the uid of their PeonTask and their name.
+#[derive(Debug, Default)]
+pub struct Pods {
+    by_owner: HashMap<String, HashMap<String, PodSeen>>,
+    /// Uids of the list that a watch begins with, while it comes in.
+    listing: Option<HashSet<String>>,
+}
+
+impl Pods {
+    /// A pod was seen.
+    pub(crate) fn see(&mut self, pod: PodSeen) {
+        if let Some(listing) = &mut self.listing {
+            listing.insert(pod.uid.clone());
+        }
+        let of = self.by_owner.entry(pod.owner.clone()).or_default();
+        of.insert(pod.name.clone(), pod);
+    }
+
+    /// A pod is gone.
+    pub fn gone(&mut self, owner: &str, uid: &str) {
+        if let Some(pods) = self.by_owner.get_mut(owner) {
+            pods.retain(|_, pod| pod.uid != uid);
+            if pods.is_empty() {
+                self.by_owner.remove(owner);
+            }
+        }
+    }
+
+    /// The watch of pods begins with a list.
+    pub fn list_begins(&mut self) {
+        self.listing = Some(HashSet::new());
+    }
+
+    /// That list is complete: what is not in it is gone.
+    pub fn list_ends(&mut self) {
+        let Some(listing) = self.listing.take() else {
+            return;
+        };
+        self.by_owner.retain(|_, pods| {
+            pods.retain(|_, pod| listing.contains(&pod.uid));
+            !pods.is_empty()
+        });
+    }
+
+    /// The pods of a PeonTask that is gone.
+    pub(crate) fn forget(&mut self, owner: &str) {
+        self.by_owner.remove(owner);
+    }
+
+    /// A pod of a PeonTask by its name.
+    pub(crate) fn of(&self, owner: &str, name: &str) -> Option<&PodSeen> {
+        self.by_owner.get(owner)?.get(name)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_owner.is_empty()
+    }
+}

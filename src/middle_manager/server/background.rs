@@ -1,0 +1,106 @@
+//! What is done now and then, whoever asks for what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::middle_manager::assign::Assigner;
+use crate::middle_manager::http::backend::Announce;
+use crate::middle_manager::registry::Registry;
+use crate::middle_manager::registry::reachability::Gate;
+
+/// How often it is looked for what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// How often tasks that could not be cancelled are tried again.
+const CANCELS: Duration = Duration::from_secs(5);
+/// How often the API server is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(2);
+/// No answer within this time is none.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Says ends that were held back for a log that does not come, cancels what could not be cancelled before, lists anew
+/// what a watch leaves in doubt, looks at what seems to be gone, and takes no tasks while the API server is silent. For ever.
+///
+/// # Access control
+/// peontasks: get, list, patch.
+///
+/// `/readyz` is asked for, too; a refusal is an answer as good as any.
+pub async fn run<L: Announce>(assigner: Arc<Assigner<L>>) {
+    futures::join!(
+        say_what_is_due(&assigner),
+        cancel(&assigner),
+        probe_for_ever(&assigner),
+        list_in_doubt(&assigner),
+        verify_what_is_in_doubt(&assigner),
+    );
+}
+
+async fn say_what_is_due<L: Announce>(assigner: &Assigner<L>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        assigner.tasks().tell(Registry::due);
+        // A silence may have become too long, or a refusal old enough.
+        assigner.tasks().gate(|_, _| ());
+    }
+}
+
+async fn cancel<L: Announce>(assigner: &Assigner<L>) {
+    loop {
+        tokio::time::sleep(CANCELS).await;
+        assigner.cancel_all().await;
+    }
+}
+
+async fn probe_for_ever<L: Announce>(assigner: &Assigner<L>) {
+    loop {
+        tokio::time::sleep(PROBE).await;
+        probe(assigner).await;
+    }
+}
+
+async fn list_in_doubt<L: Announce>(assigner: &Assigner<L>) {
+    loop {
+        assigner.tasks().in_doubt().await;
+        while let Err(error) = assigner.list().await {
+            tracing::warn!(%error, "it is tried again");
+            tokio::time::sleep(CANCELS).await;
+        }
+    }
+}
+
+async fn verify_what_is_in_doubt<L: Announce>(assigner: &Assigner<L>) {
+    loop {
+        assigner.tasks().to_be_looked_at().await;
+        // Each is held back by itself: what comes meanwhile is looked at without waiting for those that failed.
+        while assigner.verify().await.is_err() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// Asks the API server whether it is there. What its watches did not tell meanwhile is asked for when it is back.
+async fn probe<L: Announce>(assigner: &Assigner<L>) {
+    let answers = answers(assigner.client()).await;
+    let tasks = assigner.tasks();
+    if !answers {
+        tasks.gate(|gate, _| gate.silent());
+    } else if tasks.gate(Gate::answered) {
+        tracing::info!("the API server answers again");
+        tasks.list_anew();
+    }
+}
+
+async fn answers(client: &kube::Client) -> bool {
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
+        return false;
+    };
+    match tokio::time::timeout(TIMEOUT, client.request_text(request)).await {
+        Ok(Ok(_)) => true,
+        // Who refuses is there.
+        Ok(Err(kube::Error::Api(status))) => status.code < 500,
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "background_tests.rs"]
+mod tests;

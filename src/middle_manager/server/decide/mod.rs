@@ -1,0 +1,3 @@
+//! What the process says in the status (pure).
+
+pub mod status;

@@ -1,0 +1,345 @@
+//! What the pod says of its identities in the status of its `VirtualMiddleManager` (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::VirtualMiddleManagerStatus;
+use crate::api::conditions::{Conditions, find};
+use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
+use crate::middle_manager::controller::decide::ready_condition::{ANNOUNCED, OVERLORD_ANSWERS};
+use crate::middle_manager::overlord::decide::refusal::Trouble;
+
+/// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
+const SILENT: Duration = Duration::from_secs(4 * 60);
+/// The time of the last poll is written with other changes, and else when the one that stands is this old.
+const STALE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Reasons of `Announced`.
+pub mod announced {
+    /// Every identity stands in discovery, and an overlord asks it for news.
+    pub const ANNOUNCED: &str = "Announced";
+    /// An identity does not stand in discovery; the message says why.
+    pub const NOT_ANNOUNCED: &str = "NotAnnounced";
+    /// An identity is announced, and no overlord asks it for news.
+    pub const NOT_POLLED: &str = "NotPolled";
+}
+
+/// Reasons of `OverlordAnswers`, beside those of [`Trouble`].
+mod answers {
+    /// The overlord says who leads, and answered what else it was asked.
+    pub const ANSWERS: &str = "Answers";
+    /// It answers, and nobody leads.
+    pub const NO_LEADER: &str = "NoLeader";
+}
+
+/// What is known of the overlord.
+#[derive(Debug, Clone, Default)]
+pub struct OverlordSeen {
+    /// The one that leads, where it is known.
+    pub leader: Option<String>,
+    /// Why it does not answer.
+    pub trouble: Option<Trouble>,
+}
+
+/// What is known of one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// `host:port`, or what it is called while it has none.
+    pub address: String,
+    /// Whether it stands in discovery, by this process or a younger one.
+    pub announced: bool,
+    /// What is wrong with that.
+    pub error: Option<String>,
+    /// Whether it takes no tasks.
+    pub disabled: bool,
+    /// Slots in use.
+    pub used: u32,
+    /// How far it has drained, where it is not wanted any more.
+    pub drain: Option<Drain>,
+    /// When it was last asked for news, and how long ago.
+    pub polled: Option<(Timestamp, Duration)>,
+}
+
+/// The next status; `None` where what stands says it all.
+#[must_use]
+pub fn status(
+    before: &VirtualMiddleManagerStatus,
+    identities: &[Facts],
+    overlord: &OverlordSeen,
+    now: Timestamp,
+) -> Option<VirtualMiddleManagerStatus> {
+    let (is, reason, message) = judge(identities);
+    let ours = [ANNOUNCED, OVERLORD_ANSWERS].into_iter();
+    let ours: Vec<Condition> = ours
+        .filter_map(|t| find(&before.conditions, t).cloned())
+        .collect();
+    let mut conditions = Conditions::from(&ours, None, now);
+    conditions.set(ANNOUNCED, is, reason, &message);
+    let (is, reason, message) = answers(overlord);
+    // Words that change with every try say nothing new.
+    let said = find(&ours, OVERLORD_ANSWERS).filter(|c| (c.status == "True") == is && c.reason == reason);
+    let message = said.map_or(message, |c| c.message.clone());
+    conditions.set(OVERLORD_ANSWERS, is, reason, &message);
+    let next = VirtualMiddleManagerStatus {
+        conditions: conditions.into_list(),
+        leader: overlord.leader.clone(),
+        used: Some(slots(
+            identities.iter().fold(0, |used, i| used.saturating_add(i.used)),
+        )),
+        identities: identities.iter().map(identity).collect(),
+        observed_generation: None,
+    };
+    let stands = VirtualMiddleManagerStatus {
+        conditions: ours,
+        observed_generation: None,
+        ..before.clone()
+    };
+    let changed = without_times(&next) != without_times(&stands);
+    (changed || is_stale(&stands, &next)).then_some(next)
+}
+
+fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
+    let draining = identities
+        .iter()
+        .filter(|i| i.drain == Some(Drain::Draining))
+        .count();
+    // Those that have drained are gone for the overlord.
+    let identities: Vec<&Facts> = identities
+        .iter()
+        .filter(|i| i.drain != Some(Drain::Drained))
+        .collect();
+    if let Some(identity) = identities.iter().find(|i| !i.announced) {
+        let why = identity.error.as_deref().unwrap_or("it is about to be");
+        let message = format!("{} is not announced: {why}", identity.address);
+        return (false, announced::NOT_ANNOUNCED, message);
+    }
+    let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
+    if let Some(identity) = identities.iter().find(|i| !heard(i)) {
+        let message = format!("no overlord asks {} for news", identity.address);
+        return (false, announced::NOT_POLLED, message);
+    }
+    let drain = match draining {
+        0 => String::new(),
+        some => format!("; {some} of them take no tasks and go when theirs have ended"),
+    };
+    let message = format!(
+        "{} workers are announced, and asked for news{drain}",
+        identities.len()
+    );
+    (true, announced::ANNOUNCED, message)
+}
+
+fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
+    match overlord {
+        OverlordSeen {
+            trouble: Some(trouble),
+            ..
+        } => (false, trouble.reason, trouble.message.clone()),
+        OverlordSeen { leader: None, .. } => {
+            let message = "the overlord answers that none leads: see its log".to_owned();
+            (false, answers::NO_LEADER, message)
+        }
+        OverlordSeen { leader: Some(_), .. } => {
+            let message = "the overlord answers what it is asked".to_owned();
+            (true, answers::ANSWERS, message)
+        }
+    }
+}
+
+/// No more than a status can hold: how many slots a task takes stands in an annotation.
+fn slots(used: u32) -> u32 {
+    used.min(i32::MAX.unsigned_abs())
+}
+
+fn identity(facts: &Facts) -> IdentityStatus {
+    IdentityStatus {
+        address: facts.address.clone(),
+        announced: facts.announced,
+        disabled: facts.disabled,
+        used: slots(facts.used),
+        drain: facts.drain,
+        // Whole seconds, as the API server keeps them.
+        last_poll_time: facts
+            .polled
+            .and_then(|(at, _)| Timestamp::from_second(at.as_second()).ok())
+            .map(Time),
+        error: facts.error.clone(),
+    }
+}
+
+fn without_times(status: &VirtualMiddleManagerStatus) -> VirtualMiddleManagerStatus {
+    let mut status = status.clone();
+    for identity in &mut status.identities {
+        identity.last_poll_time = None;
+    }
+    status
+}
+
+fn is_stale(before: &VirtualMiddleManagerStatus, next: &VirtualMiddleManagerStatus) -> bool {
+    before
+        .identities
+        .iter()
+        .zip(&next.identities)
+        .any(
+            |(before, next)| match (&before.last_poll_time, &next.last_poll_time) {
+                (Some(before), Some(next)) => next.0.duration_since(before.0) >= STALE,
+                (before, next) => before.is_none() && next.is_some(),
+            },
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn facts(polled: i64) -> Facts {
+        Facts {
+            address: "a:8091".into(),
+            announced: true,
+            error: None,
+            disabled: false,
+            used: 1,
+            drain: None,
+            polled: Some((at(polled), Duration::from_secs(1))),
+        }
+    }
+
+    fn overlord() -> OverlordSeen {
+        OverlordSeen {
+            leader: Some("http://o:8090".into()),
+            trouble: None,
+        }
+    }
+
+    fn reason(identities: &[Facts]) -> (String, String) {
+        let status = status(
+            &VirtualMiddleManagerStatus::default(),
+            identities,
+            &overlord(),
+            at(100),
+        )
+        .unwrap();
+        let condition = status.conditions[0].clone();
+        (condition.status, condition.reason)
+    }
+
+    #[test]
+    fn the_first_thing_that_is_wrong_is_said() {
+        let absent = Facts {
+            announced: false,
+            error: Some("no ZooKeeper".into()),
+            polled: None,
+            ..facts(1)
+        };
+        let silent = Facts {
+            polled: Some((at(1), SILENT)),
+            ..facts(1)
+        };
+        let never = Facts {
+            polled: None,
+            ..facts(1)
+        };
+        let cases = [
+            (vec![facts(1), absent.clone()], "False", announced::NOT_ANNOUNCED),
+            (vec![silent.clone(), absent], "False", announced::NOT_ANNOUNCED),
+            (vec![facts(1), silent], "False", announced::NOT_POLLED),
+            (vec![never], "False", announced::NOT_POLLED),
+            (vec![facts(1), facts(1)], "True", announced::ANNOUNCED),
+        ];
+        for (identities, is, expected) in cases {
+            assert_eq!(reason(&identities), (is.to_owned(), expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_overlord_that_does_not_answer_is_no_secret() {
+        let trouble = Trouble {
+            reason: "NotAuthorized",
+            message: "403".into(),
+        };
+        let refusing = OverlordSeen {
+            trouble: Some(trouble),
+            ..overlord()
+        };
+        let nobody = OverlordSeen::default();
+        let mut before = VirtualMiddleManagerStatus::default();
+        for (seen, is, expected) in [
+            (overlord(), "True", answers::ANSWERS),
+            (refusing, "False", "NotAuthorized"),
+            (nobody, "False", answers::NO_LEADER),
+        ] {
+            before = status(&before, &[facts(1)], &seen, at(100)).unwrap();
+            let condition = find(&before.conditions, OVERLORD_ANSWERS).unwrap();
+            assert_eq!(
+                (condition.status.as_str(), condition.reason.as_str()),
+                (is, expected)
+            );
+            let announced = find(&before.conditions, ANNOUNCED).unwrap();
+            assert_eq!(announced.status, "True", "it is asked for news all the same");
+            assert_eq!(status(&before, &[facts(1)], &seen, at(101)), None);
+        }
+    }
+
+    #[test]
+    fn an_identity_that_has_drained_need_not_be_announced() {
+        let drained = Facts {
+            announced: false,
+            drain: Some(Drain::Drained),
+            ..facts(1)
+        };
+        assert_eq!(reason(&[facts(1), drained.clone()]).0, "True");
+        let draining = Facts {
+            drain: Some(Drain::Draining),
+            ..drained
+        };
+        assert_eq!(reason(&[facts(1), draining.clone()]).1, announced::NOT_ANNOUNCED);
+        let draining = Facts {
+            announced: true,
+            ..draining
+        };
+        let status = status(
+            &VirtualMiddleManagerStatus::default(),
+            &[draining],
+            &overlord(),
+            at(100),
+        )
+        .unwrap();
+        assert_eq!(status.identities[0].drain, Some(Drain::Draining));
+        assert!(status.conditions[0].message.contains("take no tasks"));
+    }
+
+    #[test]
+    fn polls_alone_are_written_now_and_then() {
+        let next = |before: &VirtualMiddleManagerStatus, polled| {
+            status(before, &[facts(polled)], &overlord(), at(polled))
+        };
+        let first = next(&VirtualMiddleManagerStatus::default(), 100).unwrap();
+        assert_eq!(first.used, Some(1));
+        assert_eq!(next(&first, 100), None);
+        assert_eq!(next(&first, 399), None);
+        let later = next(&first, 400).unwrap();
+        assert_eq!(later.identities[0].last_poll_time.as_ref().unwrap().0, at(400));
+        let busier = Facts {
+            used: 2,
+            ..facts(101)
+        };
+        assert!(status(&first, &[busier], &overlord(), at(101)).is_some());
+    }
+
+    #[test]
+    fn the_operators_conditions_are_not_ours_to_write() {
+        let none = VirtualMiddleManagerStatus::default();
+        let mut before = status(&none, &[facts(1)], &overlord(), at(1)).unwrap();
+        let mut ready = before.conditions[0].clone();
+        ready.type_ = "Ready".into();
+        before.conditions.push(ready);
+        before.observed_generation = Some(3);
+        assert_eq!(status(&before, &[facts(1)], &overlord(), at(2)), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! One port per identity, over which its [routes](crate::middle_manager::http::routes) are served: plain or TLS, a bounded number of
+//! connections, and an end that lets go of nobody in the middle of an answer.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// For so long a connection may be idle, and for so long the head of a request may take. An overlord keeps connections
+/// for 4 minutes (`druid.global.http.unusedConnectionTimeout`): one that we closed sooner would be closed under a request
+/// that is on its way. Druid's own servers wait for 5.
+pub const IDLE: Duration = Duration::from_secs(6 * 60);
+const _: () = assert!(
+    IDLE.as_secs() > 4 * 60,
+    "an overlord keeps connections for 4 minutes"
+);
+/// Connections to one identity at the same time; more wait to be accepted. An overlord has at most 20.
+pub const CONNECTIONS: usize = 256;
+/// Connections of one client address to one identity. More are closed at once, so that nobody can keep the overlord out: what
+/// comes over them is not looked at before they count.
+pub const PER_CLIENT: usize = CONNECTIONS / 2;
+/// For so long the first byte of a connection may take, and TLS to be agreed on.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// After a failure to accept that has nothing to do with a client, such as too many open files.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be bound.
+    #[error("{address} cannot be bound: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// A file of the certificate cannot be read.
+    #[error("{file} cannot be read: {error}")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The certificates are no PEM, or there are none.
+    #[error("the certificate (`tls.crt`) must be PEM, that of the worker first: {0}")]
+    Certificate(String),
+    /// The key is no PEM, or there is none.
+    #[error("the key (`tls.key`) must be PEM: {0}")]
+    Key(String),
+    /// Certificate and key do not go together.
+    #[error("certificate and key (`tls.crt`, `tls.key`) cannot be used together: {0}")]
+    Pair(rustls::Error),
+}
+
+/// TLS with the certificate chain and key in two PEM texts, as a Secret of type `kubernetes.io/tls` holds them.
+///
+/// TLS 1.2 is spoken too: Druid's clients do not go beyond it where `druid.client.https.protocol` says nothing. Clients
+/// are not asked for certificates. A certificate that is renewed needs a new process.
+///
+/// # Errors
+/// [`ServeError`], which says what of the two cannot be used.
+pub fn tls(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServeError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<_, _>>()
+        .map_err(|error| ServeError::Certificate(error.to_string()))?;
+    if chain.is_empty() {
+        return Err(ServeError::Certificate("there is no certificate in it".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| ServeError::Key(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(ServeError::Pair)?;
+    let mut config = builder
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(ServeError::Pair)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// [`tls`] from two files.
+///
+/// # Errors
+/// [`ServeError`], also where a file cannot be read.
+pub fn tls_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, ServeError> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| ServeError::File {
+            file: file.to_owned(),
+            error,
+        })
+    };
+    tls(&read(certificate)?, &read(key)?)
+}
+
+/// Binds an address; that of all interfaces also where the kernel has no IPv6.
+///
+/// # Errors
+/// When it cannot be bound.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && lacks_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn lacks_ipv6(error: &std::io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    const NO_SUCH_FAMILY: i32 = 97;
+    error.kind() == std::io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
+}
+
+/// A port that is bound. Until it is served, clients wait.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Port {
+    /// Binds a port, for TLS where there is a certificate. Port 0 is any that is free.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`].
+    pub async fn bind(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self, ServeError> {
+        let failed = |error| ServeError::Bind { address, error };
+        let listener = bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            tls,
+        })
+    }
+
+    /// What is bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; then takes no connection any more, ends those that are idle, and waits for the answers of the
+    /// others, but not longer than `grace`. Polls are held for minutes: [close](crate::middle_manager::sync::long_poll::LongPoll::close) their line.
+    pub async fn serve(self, routes: Router, stop: impl Future<Output = ()>, grace: Duration) {
+        let ending = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let clients = Clients::default();
+        let acceptor = self.tls.clone().map(TlsAcceptor::from);
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let (stream, client, place) = tokio::select! {
+                accepted = self.accept(&places) => accepted,
+                () = &mut stop => break,
+            };
+            while connections.try_join_next().is_some() {}
+            let Some(client) = clients.accept(client.ip()) else {
+                tracing::debug!(client = %client.ip(), "it has {PER_CLIENT} connections: one more is closed");
+                continue;
+            };
+            let (acceptor, routes, watcher) = (acceptor.clone(), routes.clone(), ending.watcher());
+            connections.spawn(async move {
+                let _place = (place, client);
+                connection(stream, acceptor, routes, watcher).await;
+            });
+        }
+        drop(self.listener);
+        if tokio::time::timeout(grace, ending.shutdown()).await.is_err() {
+            let port = self.address.port();
+            tracing::warn!(port, "requests that did not end in time are cut off");
+        }
+        connections.shutdown().await;
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+        let port = self.address.port();
+        loop {
+            if places.available_permits() == 0 {
+                tracing::warn!(port, "{CONNECTIONS} connections are open: others wait");
+            }
+            // Nobody closes the semaphore.
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            match self.listener.accept().await {
+                Ok((stream, client)) => return (stream, client, place),
+                Err(error) if of_the_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(port, %error, "no connection can be accepted");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+/// Connections by client address.
+#[derive(Debug, Clone, Default)]
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One connection of a client.
+struct Client {
+    address: IpAddr,
+    clients: Clients,
+}
+
+impl Clients {
+    /// Counts one more; `None` where the client has as many as it may.
+    fn accept(&self, address: IpAddr) -> Option<Client> {
+        let mut clients = self.0.lock();
+        let count = clients.entry(address).or_default();
+        if *count >= PER_CLIENT {
+            return None;
+        }
+        *count += 1;
+        Some(Client {
+            address,
+            clients: self.clone(),
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut clients = self.clients.0.lock();
+        if let Some(count) = clients.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn of_the_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Router, watcher: Watcher) {
+    // News are small and must not wait to be sent along with more.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection sends late");
+    }
+    // A connection that says nothing has no place here: there are so many, and an overlord asks at once.
+    let mut first = [0];
+    if !matches!(
+        tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await,
+        Ok(Ok(1..))
+    ) {
+        return tracing::debug!("a connection that said nothing is closed");
+    }
+    let Some(acceptor) = acceptor else {
+        return requests(stream, routes, watcher).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, routes, watcher).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
+        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+    }
+}
+
+async fn requests<S>(stream: S, routes: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // The timer of a request's head runs from the end of the last one, and so ends idle connections, too. Nothing limits
+    // how long an answer takes.
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! What the pod of a `VirtualMiddleManager` works with, from its object and the Secrets that are mounted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustls::ServerConfig;
+
+use super::listener;
+use crate::api::virtual_middle_manager::SecretRef;
+use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
+use crate::druid::discovery::Worker;
+use crate::middle_manager::assign::decide::assignment::Maker;
+use crate::middle_manager::controller::decide::objects::{
+    AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
+};
+use crate::middle_manager::discovery::zookeeper;
+use crate::middle_manager::http::credentials::Credentials;
+use crate::middle_manager::overlord;
+
+/// Credentials in a folder that a Secret of type `kubernetes.io/basic-auth` is mounted at.
+fn credentials(folder: &str) -> anyhow::Result<Credentials> {
+    let [username, password] = ["username", "password"].map(|key| {
+        let file = Path::new(folder).join(key);
+        std::fs::read_to_string(&file).with_context(|| {
+            format!(
+                "{} cannot be read: the Secret must have the keys username and password",
+                file.display()
+            )
+        })
+    });
+    // Whoever makes a Secret from a file leaves the end of its line in it.
+    let (username, password) = (username?, password?);
+    Credentials::new(
+        username.trim_end_matches(['\r', '\n']),
+        password.trim_end_matches(['\r', '\n']),
+    )
+    .with_context(|| format!("the credentials in {folder} cannot be used"))
+}
+
+/// Whom the overlord has to be, and whom it is called as.
+///
+/// # Errors
+/// When the Secret is not as it should be.
+pub fn auth(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Credentials>> {
+    spec.auth.as_ref().map(|_| credentials(AUTH_DIR)).transpose()
+}
+
+/// The certificate of the workers.
+///
+/// # Errors
+/// When the Secret is not as it should be.
+pub fn tls(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+    let folder = Path::new(TLS_DIR);
+    let read = |_: &_| listener::tls_from_files(&folder.join("tls.crt"), &folder.join("tls.key"));
+    spec.tls.as_ref().map(read).transpose().context("spec.tls")
+}
+
+/// How the overlord is reached.
+///
+/// # Errors
+/// When a Secret is not as it should be.
+pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Settings> {
+    let file = Path::new(OVERLORD_CA_DIR).join("ca.crt");
+    let read = |_: &_| std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()));
+    Ok(overlord::Settings {
+        url: spec.overlord.url.clone(),
+        ca: spec.overlord.ca.as_ref().map(read).transpose()?,
+        credentials: auth(spec)?,
+        observer: None,
+    })
+}
+
+/// The Secret of the user who submits the tasks of users, where it is mounted.
+#[must_use]
+pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
+    let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+    submissions.and_then(|s| s.auth.as_ref())
+}
+
+/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given. Which overlord leads
+/// is asked as the user of `auth`, since the other one need not know.
+///
+/// # Errors
+/// When a Secret is not as it should be.
+pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Settings> {
+    let secret = submitter_secret(spec);
+    Ok(overlord::Settings {
+        credentials: secret.map(|_| credentials(SUBMISSIONS_DIR)).transpose()?,
+        observer: auth(spec)?,
+        ..overlord(spec)?
+    })
+}
+
+/// How ZooKeeper is reached.
+///
+/// # Errors
+/// When a Secret is not as it should be.
+pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::Settings> {
+    let given = &spec.discovery.zookeeper;
+    Ok(zookeeper::Settings {
+        hosts: given.hosts.clone(),
+        base_path: given.base_path.clone(),
+        session_timeout: Duration::from_millis(given.session_timeout_ms.into()),
+        credentials: given
+            .auth
+            .as_ref()
+            .map(|_| credentials(ZOOKEEPER_DIR))
+            .transpose()?,
+    })
+}
+
+/// Whether everything that is read from mounted Secrets can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
+    tls(spec)?;
+    overlord::Overlord::new(&overlord(spec)?)?;
+    overlord::Overlord::new(&submitter(spec)?)?;
+    zookeeper(spec)?;
+    Ok(())
+}
+
+/// The worker that an overlord sees at this host.
+#[must_use]
+pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
+    let tls = spec.tls.is_some();
+    Worker {
+        host: host.to_owned(),
+        port: if tls { TLS_PORT } else { PLAIN_PORT },
+        tls,
+        ip: host.to_owned(),
+        capacity: spec.capacity,
+        category: spec.category.clone(),
+        version: spec.version.clone(),
+    }
+}
+
+/// What its PeonTasks have in common.
+#[must_use]
+pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
+    Maker {
+        middle_manager: manager.metadata.name.clone().unwrap_or_default(),
+        uid: manager.metadata.uid.clone().unwrap_or_default(),
+        namespace: namespace.to_owned(),
+        labels: manager.spec.task_labels.clone(),
+        payload: manager.spec.payload,
+    }
+}

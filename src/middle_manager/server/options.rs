@@ -1,0 +1,45 @@
+//! The command line of the process.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use crate::middle_manager::http::routes::BODY_LIMIT;
+use crate::process::telemetry::LogFormat;
+
+/// Serves the identities of a VirtualMiddleManager. The operator starts it.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Name of the VirtualMiddleManager.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+
+    /// Its namespace, and that of its PeonTasks.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: String,
+
+    /// The hosts of its identities, by ordinal, as an overlord calls them.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "HOSTS")]
+    pub hosts: Vec<String>,
+
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Largest assignment in bytes.
+    #[arg(long, default_value_t = BODY_LIMIT, value_name = "BYTES")]
+    pub body_limit: usize,
+
+    /// Format of the log.
+    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What to log, as a tracing filter.
+    #[arg(
+        long,
+        env = "PEON_LOG",
+        default_value = "info,kube_runtime=warn",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+}

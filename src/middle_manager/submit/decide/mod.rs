@@ -1,0 +1,5 @@
+//! What is to be done for a PeonTask until it is assigned (pure).
+
+pub mod applied;
+pub mod backlog;
+pub mod submission;

@@ -1,0 +1,292 @@
+//! The log of a task that runs, read through the API server for whoever asks the overlord for it.
+//!
+//! Of a task that has ended the overlord reads the log where it was archived.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::io::{AsyncBufRead, AsyncBufReadExt};
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::middle_manager::registry::history_items::Log;
+
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a reader may take for all of it.
+const READING: Duration = Duration::from_secs(900);
+/// Logs that are read at the same time.
+const PLACES: usize = 32;
+/// Readers of the same log at the same time: one task takes no more of the places.
+const PER_LOG: usize = 8;
+/// Most bytes of the end of a log: they are held in memory, since nobody knows beforehand where the end begins.
+pub const MOST_TAIL: usize = 8 << 20;
+/// Bytes of all ends of logs that are held at the same time. The console of Druid asks for 50,000.
+const TAILS: usize = 24 << 20;
+/// How long whoever asked for the end of a log may take to fetch it.
+const FETCHING: Duration = Duration::from_secs(60);
+/// Bytes are counted in pieces of this size, and held in blocks of it.
+const BLOCK: usize = 64 << 10;
+/// Bytes of a line, about.
+const LINE: usize = 64;
+
+/// Reads logs.
+#[derive(Clone)]
+pub struct TaskLogs {
+    pods: Api<Pod>,
+    places: Arc<Semaphore>,
+    /// For the ends of logs, in blocks.
+    tails: Arc<Semaphore>,
+    /// Readers by pod.
+    readers: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// A place among the readers, and among those of one log.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    pod: String,
+    readers: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut readers = self.readers.lock();
+        if let Some(count) = readers.get_mut(&self.pod) {
+            *count -= 1;
+            if *count == 0 {
+                readers.remove(&self.pod);
+            }
+        }
+    }
+}
+
+impl TaskLogs {
+    /// Of pods in this namespace.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            pods: Api::namespaced(client, namespace),
+            places: Arc::new(Semaphore::new(PLACES)),
+            tails: Arc::new(Semaphore::new(TAILS / BLOCK)),
+            readers: Arc::default(),
+        }
+    }
+
+    /// The log from `offset` on: 0 is all of it, a negative one so many bytes of its end, at most [`MOST_TAIL`]. It is
+    /// that of the current attempt, as far as the kubelet still has it. `None` for one that is not here.
+    ///
+    /// The overlord hands on what it gets, whatever its code: so what goes wrong is said in place of the log.
+    ///
+    /// # Access control
+    /// pods/log: get.
+    pub async fn read(&self, log: Log, offset: i64) -> Option<Body> {
+        let (pod, container) = match log {
+            Log::Elsewhere => return None,
+            Log::NotBegun => return Some(Body::empty()),
+            Log::Pod { pod, container } => (pod, container),
+        };
+        let Some(place) = self.place(&pod) else {
+            return Some(said(&format!(
+                "{PLACES} logs are being read, or {PER_LOG} times this one: try again in a moment"
+            )));
+        };
+        let read = if let Ok(offset) = usize::try_from(offset) {
+            self.from(&pod, &container, offset, place).await
+        } else {
+            let many = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
+            self.last(&pod, &container, many.min(MOST_TAIL), place).await
+        };
+        Some(read.unwrap_or_else(|why| why.map_or_else(Body::empty, |why| said(&why))))
+    }
+
+    fn place(&self, pod: &str) -> Option<Place> {
+        let permit = self.places.clone().try_acquire_owned().ok()?;
+        let mut readers = self.readers.lock();
+        let count = readers.entry(pod.to_owned()).or_default();
+        if *count >= PER_LOG {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            _permit: permit,
+            pod: pod.to_owned(),
+            readers: self.readers.clone(),
+        })
+    }
+
+    /// What comes after so many bytes.
+    async fn from(
+        &self,
+        pod: &str,
+        container: &str,
+        offset: usize,
+        place: Place,
+    ) -> Result<Body, Option<String>> {
+        let reader = self.open(pod, container, None).await?;
+        let pieces = stream::try_unfold((reader, offset, place), async |(mut reader, mut skip, place)| {
+            while let Some(some) = piece(&mut reader).await? {
+                if skip < some.len() {
+                    return Ok(Some((some.slice(skip..), (reader, 0, place))));
+                }
+                skip -= some.len();
+            }
+            Ok::<_, std::io::Error>(None)
+        });
+        let pieces = pieces.take_until(tokio::time::sleep(READING));
+        Ok(Body::from_stream(pieces))
+    }
+
+    /// So many bytes of the end. The API server counts lines only: at first as many are asked for as are likely to hold
+    /// them, then as many as surely do. The bytes count until whoever asked has fetched them.
+    async fn last(
+        &self,
+        pod: &str,
+        container: &str,
+        many: usize,
+        place: Place,
+    ) -> Result<Body, Option<String>> {
+        let mut end = Tail::new(many);
+        let blocks = u32::try_from(end.most_blocks()).unwrap_or(u32::MAX);
+        let Ok(room) = self.tails.clone().try_acquire_many_owned(blocks) else {
+            return Err(Some(
+                "the ends of other logs are being read: try again in a moment, or ask for fewer bytes"
+                    .to_owned(),
+            ));
+        };
+        for lines in [many / LINE + 1, many + 1] {
+            let mut reader = self.open(pod, container, Some(lines)).await?;
+            end = Tail::new(many);
+            let read = async {
+                while let Some(some) = piece(&mut reader).await? {
+                    end.push(&some);
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            match tokio::time::timeout(READING, read).await {
+                Err(_) => return Err(Some("the log comes too slowly".to_owned())),
+                Ok(Err(error)) => return Err(Some(format!("the log broke off: {error}"))),
+                Ok(Ok(())) => {}
+            }
+            if end.is_full() || end.lines < lines {
+                break;
+            }
+        }
+        let held = (end.into_blocks(), room, place);
+        let pieces = stream::unfold(held, async |(mut blocks, room, place)| {
+            let block = blocks.pop_front()?;
+            Some((Ok::<_, std::io::Error>(block), (blocks, room, place)))
+        });
+        Ok(Body::from_stream(pieces.take_until(tokio::time::sleep(FETCHING))))
+    }
+
+    /// Opens the log, `None` where the container has none (yet, or any more).
+    async fn open(
+        &self,
+        pod: &str,
+        container: &str,
+        lines: Option<usize>,
+    ) -> Result<impl AsyncBufRead + Unpin + Send + use<>, Option<String>> {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            tail_lines: lines.and_then(|l| i64::try_from(l).ok()),
+            ..LogParams::default()
+        };
+        let answer = tokio::time::timeout(TIMEOUT, self.pods.log_stream(pod, &params)).await;
+        match answer {
+            Err(_) => Err(Some(format!("no answer within {TIMEOUT:?}"))),
+            Ok(Ok(stream)) => Ok(Box::pin(stream)),
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => Err(None),
+            Ok(Err(error)) => Err(Some(crate::apiserver::error::chain(&error))),
+        }
+    }
+}
+
+/// The next bytes; `None` at the end.
+async fn piece(reader: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Bytes>> {
+    let some = Bytes::copy_from_slice(reader.fill_buf().await?);
+    reader.consume_unpin(some.len());
+    Ok((!some.is_empty()).then_some(some))
+}
+
+/// Words in place of a log.
+fn said(why: &str) -> Body {
+    Body::from(format!("[peon-operator] the log cannot be read now: {why}\n"))
+}
+
+/// The end of what comes in, in blocks: never more of them than [`Tail::most_blocks`].
+#[derive(Debug)]
+struct Tail {
+    most: usize,
+    blocks: VecDeque<Vec<u8>>,
+    bytes: usize,
+    lines: usize,
+}
+
+impl Tail {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            blocks: VecDeque::new(),
+            bytes: 0,
+            lines: 0,
+        }
+    }
+
+    /// How many blocks are held at most: those that are full, the first of which is needed in part, and the last.
+    fn most_blocks(&self) -> usize {
+        self.most.div_ceil(BLOCK) + 1
+    }
+
+    fn push(&mut self, mut some: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', some).count();
+        while !some.is_empty() {
+            if self.blocks.back().is_none_or(|last| last.len() >= BLOCK) {
+                // Short ends are held in little.
+                self.blocks
+                    .push_back(Vec::with_capacity(BLOCK.min(self.most.max(1))));
+            }
+            let Some(last) = self.blocks.back_mut() else {
+                return;
+            };
+            let (now, later) = some.split_at(some.len().min(BLOCK - last.len()));
+            last.extend_from_slice(now);
+            self.bytes += now.len();
+            some = later;
+            self.cut();
+        }
+    }
+
+    /// Drops the blocks of which nothing is needed.
+    fn cut(&mut self) {
+        while let Some(first) = self.blocks.front().map(Vec::len)
+            && self.bytes - first >= self.most
+        {
+            self.blocks.pop_front();
+            self.bytes -= first;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.most
+    }
+
+    /// The end, in order.
+    fn into_blocks(mut self) -> VecDeque<Bytes> {
+        let excess = self.bytes.saturating_sub(self.most);
+        if let Some(first) = self.blocks.front_mut() {
+            first.drain(..excess);
+        }
+        self.blocks.into_iter().map(Bytes::from).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "task_log_tests.rs"]
+mod tests;

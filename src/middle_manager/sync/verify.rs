@@ -1,0 +1,113 @@
+//! Looks at PeonTasks that seem to be gone, before their tasks are failed for it.
+//!
+//! Who takes a label away makes an object vanish for whoever watches by it. Its pod runs on, and so does the task: the
+//! marks are put back.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::ResourceExt;
+
+use crate::api::LABEL_MIDDLE_MANAGER;
+use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::error::chain;
+use crate::middle_manager::assign::Assigner;
+use crate::middle_manager::http::backend::{Announce, Unavailable};
+use crate::middle_manager::registry::history_items::Suspect;
+use crate::middle_manager::registry::view::{Seen, TaskView};
+
+/// No answer within this time is a failure.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// PeonTasks that are looked at at the same time.
+const LOOKS: usize = 8;
+
+/// Some PeonTasks could not be looked at, or are held back after a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} PeonTasks are still to be looked at")]
+pub(crate) struct StillInDoubt(usize);
+
+impl<L: Announce> Assigner<L> {
+    /// Looks at everything that is in doubt, past all caches. One that fails is held back by itself, for up to a minute, and
+    /// keeps no other from being looked at.
+    ///
+    /// # Access control
+    /// peontasks: get, patch.
+    ///
+    /// # Errors
+    /// When something is left to be looked at: it is to be repeated, soon.
+    pub(crate) async fn verify(&self) -> Result<(), StillInDoubt> {
+        let now = self.tasks().clock().instant();
+        let mut doubts = self.tasks().ask(|known, _| known.doubts());
+        let all = doubts.len();
+        doubts.retain(|doubt| self.suspects().held(&doubt.target.uid, now).is_none());
+        let held = all - doubts.len();
+        let failed = AtomicUsize::new(held);
+        futures::stream::iter(doubts)
+            .for_each_concurrent(LOOKS, |doubt| {
+                let failed = &failed;
+                async move {
+                    let uid = &doubt.target.uid;
+                    match self.look_at(&doubt).await {
+                        Ok(()) => self.suspects().clear(uid),
+                        Err(error) => {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            self.suspects().failed(uid, self.tasks().clock().instant());
+                            tracing::warn!(%error, "whether it was deleted is looked at again");
+                        }
+                    }
+                }
+            })
+            .await;
+        match failed.into_inner() {
+            0 => Ok(()),
+            left => Err(StillInDoubt(left)),
+        }
+    }
+
+    async fn look_at(&self, doubt: &Suspect) -> Result<(), Unavailable> {
+        let Suspect { target, facts, .. } = doubt;
+        let said = |why: String| Unavailable(format!("PeonTask {}: {why}", target.name));
+        let get = tokio::time::timeout(TIMEOUT, self.api().get_opt(&target.name)).await;
+        let found = match get {
+            Ok(Ok(found)) => found.filter(|t| t.uid().as_ref() == Some(&target.uid)),
+            Ok(Err(error)) => return Err(said(chain(&error))),
+            Err(_) => return Err(said(format!("no answer within {TIMEOUT:?}"))),
+        };
+        let Some(found) = found else {
+            self.tasks().tell(|known, now| known.gone(&target.uid, None, now));
+            return Ok(());
+        };
+        if self.is_marked(&found, doubt) {
+            self.tasks().tell(|known, now| {
+                known.refute(doubt);
+                Seen::guarded(&found).map_or_else(Vec::new, |seen| known.see(seen, now))
+            });
+            return Ok(());
+        }
+        tracing::warn!(
+            task = target.name,
+            task_id = facts.id,
+            "somebody took from a PeonTask what marks it as an assigned task: it is put back, and the task runs on"
+        );
+        let patch = self.maker().label(Some(&target.uid), doubt.identity, facts);
+        // What comes of it is seen, or the PeonTask is gone.
+        self.patch(target, patch).await?;
+        self.tasks().tell(|known, _| {
+            known.refute(doubt);
+            Vec::new()
+        });
+        Ok(())
+    }
+
+    fn is_marked(&self, found: &Guarded<TaskView>, doubt: &Suspect) -> bool {
+        let marks = self.maker().marks();
+        let ours = marks.get(LABEL_MIDDLE_MANAGER);
+        found.labels().get(LABEL_MIDDLE_MANAGER) == ours
+            && Seen::guarded(found).is_some_and(|s| s.identity == doubt.identity && s.facts == doubt.facts)
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

@@ -1,0 +1,359 @@
+//! Payloads in ConfigMaps or Secrets: how they are cut into chunks, and put together again (pure).
+//!
+//! Whoever submits a task creates the PeonTask first, with the list of chunks and the hash, then the chunks, which it
+//! owns. So nothing is ever left without an owner, and a submission that broke off is completed by repeating it.
+
+pub mod consent;
+pub mod new_task;
+
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::names::label_value;
+use crate::api::{Chunk, LABEL_MANAGED_BY, LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTask, TaskFrom};
+use crate::digest::hex;
+use crate::druid::payload::LARGEST;
+
+/// Most bytes of one chunk: an object of Kubernetes ends at 1 MiB, and a ConfigMap's bytes travel in base 64.
+const CHUNK: usize = 700 * 1024;
+/// Largest payload that is not compressed.
+const PLAIN: usize = CHUNK;
+/// Key of the entry in each object.
+const KEY: &str = "chunk";
+
+/// Where chunks stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// In ConfigMaps.
+    ConfigMap,
+    /// In Secrets.
+    Secret,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        })
+    }
+}
+
+/// Most bytes that the chunks of a payload take together: gzip makes noise a little larger.
+pub const MOST: usize = LARGEST + LARGEST / 64;
+
+/// Why a chunk cannot be had. More may come, and rights may be given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Absent {
+    /// There is no such object, or no such key in it, or it is not for this task: who may not read it is not told which.
+    #[error(
+        "{0} of the payload is not there, or neither belongs to this PeonTask nor has the label peon.dev/payload: \"true\": \
+         create it, label it, or submit the task again"
+    )]
+    Missing(String),
+    /// The operator may not read it.
+    #[error("the operator may not read {0} of the payload: its role must allow get")]
+    Forbidden(String),
+}
+
+/// A payload that is larger than any may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the task has {0} bytes of JSON, at most {LARGEST} are allowed")]
+pub struct TooLarge(pub usize);
+
+/// A payload cut into chunks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Chunks {
+    sha256: String,
+    gzip: bool,
+    parts: Vec<Vec<u8>>,
+}
+
+impl Chunks {
+    /// Cuts a payload.
+    ///
+    /// # Errors
+    /// When it is larger than 16 MiB.
+    pub fn split(json: &[u8]) -> Result<Self, TooLarge> {
+        if json.len() > LARGEST {
+            return Err(TooLarge(json.len()));
+        }
+        let compressed = (json.len() > PLAIN).then(|| gzip(json)).flatten();
+        let bytes = compressed.as_deref().unwrap_or(json);
+        Ok(Self {
+            sha256: hex(&Sha256::digest(json)),
+            gzip: compressed.is_some(),
+            parts: bytes.chunks(CHUNK).map(<[u8]>::to_vec).collect(),
+        })
+    }
+
+    /// What the PeonTask of this name says of its payload.
+    #[must_use]
+    pub fn task_from(&self, task: &str, kind: Kind) -> TaskFrom {
+        let chunk = |at| Chunk {
+            name: object_name(task, at),
+            key: KEY.to_owned(),
+        };
+        let chunks: Vec<Chunk> = (0..self.parts.len()).map(chunk).collect();
+        let (config_maps, secrets) = match kind {
+            Kind::ConfigMap => (chunks, Vec::new()),
+            Kind::Secret => (Vec::new(), chunks),
+        };
+        TaskFrom {
+            sha256: self.sha256.clone(),
+            gzip: self.gzip,
+            config_maps,
+            secrets,
+        }
+    }
+
+    /// The objects, owned by the PeonTask that exists by now. They cannot be changed.
+    #[must_use]
+    pub fn objects(&self, task: &PeonTask, kind: Kind) -> Vec<Value> {
+        self.objects_named(&task.name_any(), task, kind)
+    }
+
+    /// The same, named as [`task_from`](Self::task_from) names them for this name, whatever that of the PeonTask is.
+    #[must_use]
+    pub fn objects_named(&self, prefix: &str, task: &PeonTask, kind: Kind) -> Vec<Value> {
+        let (name, uid) = (task.name_any(), task.uid().unwrap_or_default());
+        let object = |(at, part): (usize, &Vec<u8>)| {
+            let bytes = k8s_openapi::ByteString(part.clone());
+            let field = match kind {
+                Kind::ConfigMap => "binaryData",
+                Kind::Secret => "data",
+            };
+            json!({
+                "apiVersion": "v1",
+                "kind": kind.to_string(),
+                "metadata": {
+                    "name": object_name(prefix, at),
+                    "namespace": task.namespace(),
+                    "labels": {
+                        LABEL_MANAGED_BY: OPERATOR, LABEL_TASK: label_value(&name), LABEL_TASK_UID: uid,
+                    },
+                    "ownerReferences": [{
+                        "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "name": name, "uid": uid,
+                        "controller": true,
+                    }],
+                },
+                field: {KEY: bytes},
+                "immutable": true,
+            })
+        };
+        self.parts.iter().enumerate().map(object).collect()
+    }
+}
+
+/// Chunks may hold secrets.
+impl std::fmt::Debug for Chunks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} chunks of {}", self.parts.len(), self.sha256)
+    }
+}
+
+/// `<task>.payload.<at>`; task names may be long. No attempt of any task is called so: theirs end with a hyphen and a
+/// number.
+fn object_name(task: &str, at: usize) -> String {
+    format!("{}.payload.{at}", label_value(task))
+}
+
+/// `None` when memory is short, which is no reason to fail: the payload goes as it is.
+fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).ok()?;
+    encoder.finish().ok()
+}
+
+/// An object in which chunks stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'a str,
+    /// Its entries that are chunks: the place of each in the payload, and its key.
+    pub entries: Vec<(usize, &'a str)>,
+}
+
+/// The objects in which the chunks of a payload stand, each once, in the order of the payload; the one called `first`, if it
+/// is among them, before the others.
+#[must_use]
+pub fn sources<'a>(from: &'a TaskFrom, first: Option<&str>) -> Vec<Source<'a>> {
+    let mut sources: Vec<Source<'a>> = Vec::new();
+    for (at, (kind, chunk)) in listed(from).enumerate() {
+        let entry = (at, chunk.key.as_str());
+        match sources
+            .iter_mut()
+            .find(|s| s.kind == kind && s.name == chunk.name)
+        {
+            Some(source) => source.entries.push(entry),
+            None => sources.push(Source {
+                kind,
+                name: &chunk.name,
+                entries: vec![entry],
+            }),
+        }
+    }
+    sources.sort_by_key(|s| first != Some(s.name));
+    sources
+}
+
+/// Checks the list of chunks, before any of them is read.
+///
+/// # Errors
+/// What is wrong with it: nothing but another PeonTask can help.
+pub fn check(from: &TaskFrom) -> Result<(), String> {
+    for (kind, Chunk { name, key }) in listed(from) {
+        let again = |(k, c): &(Kind, &Chunk)| *k == kind && c.name == *name && c.key == *key;
+        if listed(from).filter(again).count() > 1 {
+            return Err(format!(
+                "taskFrom names the key {key} of the {kind} {name} more than once: each chunk has its own entry"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn listed(from: &TaskFrom) -> impl Iterator<Item = (Kind, &Chunk)> {
+    let config_maps = from.config_maps.iter().map(|c| (Kind::ConfigMap, c));
+    config_maps.chain(from.secrets.iter().map(|c| (Kind::Secret, c)))
+}
+
+/// Puts chunks together again, in the order of the task.
+///
+/// # Errors
+/// What is wrong with them: nothing but another PeonTask can help.
+pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
+    let too_large = || format!("the chunks hold more than {LARGEST} bytes of JSON");
+    if parts.iter().map(Vec::len).sum::<usize>() > MOST {
+        return Err(too_large());
+    }
+    let bytes = parts.concat();
+    let json = if from.gzip {
+        let mut json = Vec::new();
+        // A small file may inflate to anything.
+        let most = LARGEST as u64 + 1;
+        MultiGzDecoder::new(&bytes[..])
+            .take(most)
+            .read_to_end(&mut json)
+            .map_err(|e| format!("the chunks are no gzip: {e}"))?;
+        json
+    } else {
+        bytes
+    };
+    if json.len() > LARGEST {
+        return Err(too_large());
+    }
+    let found = hex(&Sha256::digest(&json));
+    if found != from.sha256 {
+        if !from.secrets.is_empty() {
+            // Whoever may create tasks may not be one who may read Secrets, and a short one can be found by its hash.
+            return Err(format!(
+                "the payload's SHA-256 is not the one that taskFrom says, {}",
+                from.sha256
+            ));
+        }
+        return Err(format!(
+            "the payload's SHA-256 is {found}, and taskFrom says {}",
+            from.sha256
+        ));
+    }
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::task::fixtures::noop;
+
+    fn parts_of(objects: &[Value], field: &str) -> Vec<Vec<u8>> {
+        let part = |object: &Value| {
+            let bytes: k8s_openapi::ByteString = serde_json::from_value(object[field][KEY].clone()).unwrap();
+            bytes.0
+        };
+        objects.iter().map(part).collect()
+    }
+
+    /// Bytes that no compression makes smaller.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            u8::try_from(state % 94 + 32).unwrap()
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn sixteen_mebibytes_that_nothing_compresses_fit() {
+        let json = noise(LARGEST);
+        let chunks = Chunks::split(&json).unwrap();
+        let from = chunks.task_from("t", Kind::Secret);
+        assert!(
+            from.gzip && from.config_maps.is_empty() && from.secrets.len() <= 64,
+            "{}",
+            from.secrets.len()
+        );
+        let objects = chunks.objects(&noop(), Kind::Secret);
+        for object in &objects {
+            assert!(object.to_string().len() < 1024 * 1024);
+        }
+        assert_eq!(assemble(&from, &parts_of(&objects, "data")).unwrap(), json);
+        assert_eq!(Chunks::split(&noise(LARGEST + 1)), Err(TooLarge(LARGEST + 1)));
+    }
+
+    #[test]
+    fn the_chunks_belong_to_their_task() {
+        let objects = Chunks::split(b"{}").unwrap().objects(&noop(), Kind::ConfigMap);
+        assert_eq!(objects.len(), 1);
+        assert_eq!(objects[0]["metadata"]["name"], "nightly.payload.0");
+        assert_eq!(objects[0]["metadata"]["ownerReferences"][0]["uid"], "task-uid");
+        assert_eq!(objects[0]["immutable"], true);
+        assert_eq!(parts_of(&objects, "binaryData"), [b"{}".to_vec()]);
+    }
+
+    #[test]
+    fn what_cannot_be_put_together_is_named() {
+        let chunks = Chunks::split(&noise(PLAIN + 1)).unwrap();
+        let from = chunks.task_from("t", Kind::ConfigMap);
+        let error = assemble(&from, &[b"no gzip".to_vec()]).unwrap_err();
+        assert!(error.contains("no gzip"), "{error}");
+        let other = Chunks::split(b"{}").unwrap();
+        let error = assemble(&other.task_from("t", Kind::ConfigMap), &[b"{ }".to_vec()]).unwrap_err();
+        assert!(error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
+        let secret = other.task_from("t", Kind::Secret);
+        let error = assemble(&secret, &[b"{ }".to_vec()]).unwrap_err();
+        assert!(error.contains("SHA-256 is not the one"), "{error}");
+        assert!(!error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
+        let many = vec![vec![b' '; 1024 * 1024]; 17];
+        let error = assemble(&from, &many).unwrap_err();
+        assert!(error.contains("more than 16777216 bytes"), "{error}");
+        let bomb = gzip(&vec![b' '; LARGEST * 4]).unwrap();
+        let error = assemble(&from, &[bomb]).unwrap_err();
+        assert!(error.contains("more than 16777216 bytes"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn what_was_cut_is_put_together(length in 0..3 * CHUNK, byte in any::<u8>()) {
+            let mut json = noise(length);
+            json.push(byte);
+            let chunks = Chunks::split(&json).unwrap();
+            let objects = chunks.objects(&noop(), Kind::ConfigMap);
+            let from = chunks.task_from("nightly", Kind::ConfigMap);
+            prop_assert_eq!(assemble(&from, &parts_of(&objects, "binaryData")).unwrap(), json);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Reads payloads that are in chunks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+
+use super::chunks::consent::may_be_read;
+use super::chunks::{self, Absent, Kind, MOST, Source};
+use crate::api::{TaskFrom, names};
+use crate::apiserver::request::{RequestError, request};
+
+/// How long reading all chunks of a payload may take.
+const READING: Duration = Duration::from_secs(60);
+/// More payloads than ever are incomplete at a time, unless somebody makes them so.
+const MANY_MISSING: usize = 4096;
+
+/// Reads the chunks of payloads. Clones share what they know to be missing.
+#[derive(Clone)]
+pub struct PayloadReader {
+    client: Client,
+    /// The object that a payload lacked when it was last read, by namespace and hash.
+    missing: Arc<Mutex<HashMap<(String, String), String>>>,
+}
+
+impl PayloadReader {
+    /// Reads through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let missing = Arc::default();
+        Self { client, missing }
+    }
+
+    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Each object is
+    /// read once. Where they are too large, no more of them than show it; where one was missing before, that one first. An
+    /// object that is not for this task is as good as missing.
+    ///
+    /// # Access control
+    /// configmaps: get. secrets: get.
+    ///
+    /// # Errors
+    /// When the API server fails, or needs longer than a minute for all of them.
+    pub async fn read(
+        &self,
+        namespace: &str,
+        task_uid: Option<&str>,
+        from: &TaskFrom,
+    ) -> Result<Result<Vec<Vec<u8>>, Absent>, RequestError> {
+        let payload = (namespace.to_owned(), from.sha256.clone());
+        let first = self.missing.lock().get(&payload).cloned();
+        let reading = self.read_sources(namespace, task_uid, from, first.as_deref());
+        let read = tokio::time::timeout(READING, reading)
+            .await
+            .map_err(|_| RequestError::TimedOut("get the chunks of a payload", READING))??;
+        let mut missing = self.missing.lock();
+        Ok(match read {
+            Ok(parts) => {
+                missing.remove(&payload);
+                Ok(parts)
+            }
+            Err((absent, name)) => {
+                if missing.len() >= MANY_MISSING {
+                    // It costs some requests to find out again.
+                    missing.clear();
+                }
+                missing.insert(payload, name);
+                Err(absent)
+            }
+        })
+    }
+
+    /// With what is absent, the name of its object.
+    async fn read_sources(
+        &self,
+        namespace: &str,
+        task_uid: Option<&str>,
+        from: &TaskFrom,
+        first: Option<&str>,
+    ) -> Result<Result<Vec<Vec<u8>>, (Absent, String)>, RequestError> {
+        let mut parts = vec![Vec::new(); from.config_maps.len() + from.secrets.len()];
+        let mut size = 0;
+        for Source { kind, name, entries } in chunks::sources(from, first) {
+            let object = format!("the {kind} {name}");
+            let absent = |absent| Ok(Err((absent, name.to_owned())));
+            // The name becomes a part of a path.
+            if !names::is_object_name(name) {
+                return absent(Absent::Missing(object));
+            }
+            let mut found = match self.read_source(namespace, task_uid, kind, name).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return absent(Absent::Missing(object)),
+                Err(error) if error.code() == Some(403) => return absent(Absent::Forbidden(object)),
+                Err(error) => return Err(error),
+            };
+            for (at, key) in entries {
+                let Some(part) = found.remove(key) else {
+                    return absent(Absent::Missing(format!("the key {key} of {object}")));
+                };
+                size += part.len();
+                parts[at] = part;
+            }
+            if size > MOST {
+                break;
+            }
+        }
+        Ok(Ok(parts))
+    }
+
+    /// The entries of an object; `None` where there is none of this name that is for this task.
+    async fn read_source(
+        &self,
+        namespace: &str,
+        task_uid: Option<&str>,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, RequestError> {
+        let client = self.client.clone();
+        match kind {
+            Kind::ConfigMap => {
+                let api = Api::<ConfigMap>::namespaced(client, namespace);
+                let found = request("get configmap", api.get_opt(name)).await?;
+                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
+                Ok(found.map(|object| {
+                    let text = object.data.unwrap_or_default().into_iter();
+                    let bytes = object.binary_data.unwrap_or_default().into_iter();
+                    let text = text.map(|(key, text)| (key, text.into_bytes()));
+                    text.chain(bytes.map(|(key, bytes)| (key, bytes.0))).collect()
+                }))
+            }
+            Kind::Secret => {
+                let api = Api::<Secret>::namespaced(client, namespace);
+                let found = request("get secret", api.get_opt(name)).await?;
+                let found = found.filter(|object| may_be_read(&object.metadata, task_uid));
+                Ok(found.map(|object| {
+                    let bytes = object.data.unwrap_or_default().into_iter();
+                    bytes.map(|(key, bytes)| (key, bytes.0)).collect()
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

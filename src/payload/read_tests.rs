@@ -1,0 +1,108 @@
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A reader of a namespace with these Secrets and ConfigMaps, by the end of their path, and what was asked for.
+fn reader_of(objects: Vec<(&'static str, Value)>) -> (PayloadReader, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let asks = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let path = request.uri().path().to_owned();
+        let found = objects.iter().find(|(end, _)| path.ends_with(end));
+        asks.lock().push(path.clone());
+        let (code, body) = match found {
+            Some((_, object)) => (200, object.clone()),
+            None => (
+                404,
+                json!({"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no"}),
+            ),
+        };
+        let answer = Response::builder()
+            .status(code)
+            .body(Body::from(body.to_string().into_bytes()));
+        async move { Ok::<_, Infallible>(answer.unwrap()) }
+    });
+    let client = Client::new(service, "default");
+    (PayloadReader::new(client), asked)
+}
+
+fn owned_by(uid: &str) -> Value {
+    json!([{"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "name": "t", "uid": uid, "controller": true}])
+}
+
+fn from_secret(name: &str, key: &str) -> TaskFrom {
+    serde_json::from_value(json!({"sha256": "0", "secrets": [{"name": name, "key": key}]})).unwrap()
+}
+
+/// Whoever copies `taskFrom` of a task into another one learns nothing by it, not even whether the Secret exists.
+#[tokio::test]
+async fn a_chunk_of_somebody_else_is_as_good_as_missing() {
+    let secret = |name: &str, metadata: Value| {
+        let mut object =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"chunk": "e30="}});
+        object["metadata"]["name"] = json!(name);
+        object
+    };
+    let (reader, asked) = reader_of(vec![
+        (
+            "/secrets/mine",
+            secret("mine", json!({"ownerReferences": owned_by("uid-1")})),
+        ),
+        (
+            "/secrets/theirs",
+            secret("theirs", json!({"ownerReferences": owned_by("uid-2")})),
+        ),
+        ("/secrets/plain", secret("plain", json!({}))),
+        (
+            "/secrets/given",
+            secret("given", json!({"labels": {"peon.dev/payload": "true"}})),
+        ),
+    ]);
+    let read = async |name: &str, key: &str| {
+        reader
+            .read("ns", Some("uid-1"), &from_secret(name, key))
+            .await
+            .unwrap()
+            .map_err(|absent| absent.to_string().replace(name, "NAME"))
+    };
+    assert_eq!(read("mine", "chunk").await, Ok(vec![b"{}".to_vec()]));
+    assert_eq!(read("given", "chunk").await, Ok(vec![b"{}".to_vec()]));
+    let missing = read("missing", "chunk").await;
+    assert!(
+        missing.as_ref().is_err_and(|m| m.contains("peon.dev/payload")),
+        "{missing:?}"
+    );
+    for name in ["theirs", "plain"] {
+        // Its keys are not told either.
+        for key in ["chunk", "other"] {
+            assert_eq!(read(name, key).await, missing, "{name}");
+        }
+    }
+    assert_ne!(read("mine", "other").await, missing);
+    assert_eq!(asked.lock().len(), 8, "one request a chunk");
+}
+
+#[tokio::test]
+async fn a_config_map_is_not_everybodys_payload_either() {
+    let object = |metadata: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"task": "{}"}});
+    let (reader, _) = reader_of(vec![
+        ("/configmaps/plain", object(json!({"name": "plain"}))),
+        (
+            "/configmaps/mine",
+            object(json!({"name": "mine", "ownerReferences": owned_by("uid-1")})),
+        ),
+    ]);
+    let read = async |name: &str, uid: Option<&str>| {
+        let from = json!({"sha256": "0", "configMaps": [{"name": name, "key": "task"}]});
+        let from: TaskFrom = serde_json::from_value(from).unwrap();
+        reader.read("ns", uid, &from).await.unwrap().is_ok()
+    };
+    assert!(read("mine", Some("uid-1")).await);
+    for (name, uid) in [("plain", Some("uid-1")), ("mine", Some("uid-2")), ("mine", None)] {
+        assert!(!read(name, uid).await, "{name} {uid:?}");
+    }
+}

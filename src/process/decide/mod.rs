@@ -1,0 +1,3 @@
+//! Decisions about leadership (pure).
+
+pub mod lease;

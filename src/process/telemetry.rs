@@ -1,0 +1,89 @@
+//! The log.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Libraries that write what the API server answers into the log, bodies with other people's tasks among it: `kube_client`
+/// whole bodies that it cannot decode, from `warn` on; `kube_runtime` what a parser quotes of them, from `debug` on.
+const QUIET: [(&str, &str); 2] = [
+    ("kube_client", "kube_client=error"),
+    ("kube_runtime", "kube_runtime=warn"),
+];
+
+/// Starts logging to standard error.
+///
+/// # Errors
+/// When the filter cannot be read, or logging was started before.
+pub(crate) fn start(given: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = filter(given).with_context(|| format!("--log {given} is no filter"))?;
+    let colours = std::io::stderr().is_terminal();
+    let log = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
+    match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    }
+    .map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
+}
+
+/// The filter that is given, and nothing of the libraries that log bodies, unless it names them.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn filter(given: &str) -> anyhow::Result<EnvFilter> {
+    let mut filter = EnvFilter::try_new(given)?;
+    for (library, directive) in QUIET {
+        let is_named = given
+            .split(',')
+            .any(|directive| directive.trim().starts_with(library));
+        if !is_named {
+            filter = filter.add_directive(directive.parse()?);
+        }
+    }
+    Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_logged_for_nobody_who_does_not_ask_for_them_by_name() {
+        let shown = |given: &str| filter(given).unwrap().to_string();
+        for given in [
+            "info",
+            "",
+            "trace",
+            "debug,peon_operator=trace",
+            "info,kube_runtime=warn",
+        ] {
+            assert!(
+                shown(given).contains("kube_client=error"),
+                "{given}: {}",
+                shown(given)
+            );
+            assert!(
+                shown(given).contains("kube_runtime=warn"),
+                "{given}: {}",
+                shown(given)
+            );
+        }
+        let asked = shown("info,kube_client::client=debug");
+        assert!(!asked.contains("kube_client=error"), "{asked}");
+        assert!(filter("a=b=c").is_err());
+    }
+}

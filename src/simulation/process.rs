@@ -1,0 +1,378 @@
+//! A process of the operator: the real caches, actor and passes, and a client whose requests wait until the history
+//! says what becomes of them.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
+use http::Response;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::model_api::{Answer, Change, Kind, ModelApi, Request};
+use crate::apiserver::classify::decode::Guarded;
+use crate::clock::Clock;
+use crate::druid::properties::RuntimeProperties;
+use crate::metrics::Metrics;
+use crate::process::decide::lease::Leadership;
+use crate::task::controller::{Context, Plan};
+use crate::task::effects::act::Actor;
+use crate::task::watch::{Caches, GuardedTask, Writers};
+
+/// The name of the task that histories are about.
+pub const TASK: &str = "nightly";
+
+/// What comes of a request.
+pub enum Outcome {
+    Answered(Answer),
+    Lost,
+}
+
+/// A request on its way, until its answer is delivered.
+pub struct Parked {
+    pub request: Request,
+    /// The attempt that the task was at when the request was made.
+    pub attempt: u32,
+    /// What waits to be delivered.
+    pub served: Option<Outcome>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+type Inbox = Arc<Mutex<VecDeque<Parked>>>;
+
+struct Wire(Inbox);
+
+impl tower::Service<http::Request<Body>> for Wire {
+    type Response = Response<Body>;
+    type Error = tower::BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let inbox = self.0.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let bytes = body.collect_bytes().await?;
+            let (reply, answer) = oneshot::channel();
+            let request = Request {
+                method: parts.method.to_string(),
+                path: parts.uri.path().to_owned(),
+                query: parts.uri.query().unwrap_or_default().to_owned(),
+                body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            };
+            inbox.lock().push_back(Parked {
+                request,
+                attempt: 0,
+                served: None,
+                reply,
+            });
+            match answer.await {
+                Ok(Outcome::Answered((code, body))) => {
+                    let body = Body::from(serde_json::to_vec(&body)?);
+                    Ok(Response::builder().status(code).body(body)?)
+                }
+                _ => Err("the connection was lost".into()),
+            }
+        })
+    }
+}
+
+/// One registry serves all: making one takes longer than a pass.
+fn metrics() -> Metrics {
+    static METRICS: std::sync::OnceLock<Metrics> = std::sync::OnceLock::new();
+    METRICS.get_or_init(Metrics::default).clone()
+}
+
+/// A process of the operator.
+pub struct Process {
+    caches: Caches,
+    writers: Writers,
+    wakes: Option<Pin<Box<dyn Stream<Item = ObjectRef<GuardedTask>> + Send>>>,
+    context: Arc<Context>,
+    leadership: Leadership,
+    inbox: Inbox,
+    cursors: [usize; 3],
+    due: Option<u32>,
+    pass: Option<JoinHandle<Option<Duration>>>,
+    /// It led once; it leads again only after a restart.
+    pub led: bool,
+    pub stopped: bool,
+    /// Uids of pods whose SUCCESS its watch told it.
+    pub told_success: Vec<String>,
+    /// The status at the start of the pass.
+    pub passes: u32,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(pass) = &self.pass {
+            pass.abort();
+        }
+    }
+}
+
+impl Process {
+    pub fn new(api: &ModelApi, seconds: &Arc<AtomicU32>, plan: Plan) -> Self {
+        let inbox = Inbox::default();
+        let (caches, writers) = Caches::new();
+        let client = Client::new(Wire(inbox.clone()), "ns");
+        let reporter = Reporter {
+            controller: "peon-operator".into(),
+            instance: None,
+        };
+        let leadership = Leadership::default();
+        let clock = Clock::set_by(seconds.clone());
+        let recorder = Recorder::new(client.clone(), reporter);
+        let actor = Actor::new(client, recorder, leadership.clone(), caches.aggregates.clone())
+            .with_clock(clock.clone());
+        let properties = Arc::new(RuntimeProperties::default());
+        let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock, plan);
+        let mut process = Self {
+            caches,
+            writers,
+            wakes: None,
+            context: Arc::new(context),
+            leadership,
+            inbox,
+            cursors: [0; 3],
+            due: None,
+            pass: None,
+            led: false,
+            stopped: false,
+            told_success: Vec::new(),
+            passes: 0,
+        };
+        for kind in [Kind::Task, Kind::Template, Kind::Pod] {
+            process.relist(api, kind);
+        }
+        process
+    }
+
+    pub fn lead(&mut self) {
+        self.led = true;
+        self.leadership
+            .extend(std::time::Instant::now() + Duration::from_secs(86_400));
+        self.wakes = Some(Box::pin(self.caches.wakes()));
+    }
+
+    /// Its lease lapsed.
+    pub fn depose(&mut self) {
+        self.leadership.end();
+    }
+
+    /// How many changes its watch of this kind has not told.
+    pub fn lag(&self, api: &ModelApi, kind: usize) -> usize {
+        api.log[kind].len() - self.cursors[kind]
+    }
+
+    /// The watch tells the next change; with `again`, the last one a second time.
+    pub fn deliver(&mut self, api: &ModelApi, kind: usize, again: bool) {
+        let at = self.cursors[kind];
+        let Some(change) =
+            (if again { at.checked_sub(1) } else { Some(at) }).and_then(|i| api.log[kind].get(i))
+        else {
+            return;
+        };
+        if !again {
+            self.cursors[kind] += 1;
+        } else if change.deleted {
+            return;
+        }
+        self.tell(kind, change);
+    }
+
+    fn tell(&mut self, kind: usize, change: &Change) {
+        match kind {
+            0 => {
+                let task = read::<GuardedTask>(&change.object);
+                let event = if change.deleted {
+                    Event::Delete(task)
+                } else {
+                    Event::Apply(task)
+                };
+                self.writers.tasks.apply_watcher_event(&event);
+                self.caches.task_event(event);
+            }
+            1 => {
+                let template = read(&change.object);
+                let event = if change.deleted {
+                    Event::Delete(template)
+                } else {
+                    Event::Apply(template)
+                };
+                self.writers.templates.apply_watcher_event(&event);
+                self.caches.template_event(event);
+            }
+            _ => {
+                self.note_success(&change.object);
+                let pod = read::<Guarded<Pod>>(&change.object);
+                let event = crate::apiserver::watch::pods(if change.deleted {
+                    Event::Delete(pod)
+                } else {
+                    Event::Apply(pod)
+                });
+                self.writers.pods.apply_watcher_event(&event);
+                self.caches.pod_event(event);
+            }
+        }
+    }
+
+    fn note_success(&mut self, pod: &serde_json::Value) {
+        if super::invariants::reports_success(pod) {
+            self.told_success
+                .push(pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+
+    /// The watch broke and lists anew: what happened meanwhile is not told.
+    pub fn relist(&mut self, api: &ModelApi, kind: Kind) {
+        let at = match kind {
+            Kind::Task => 0,
+            Kind::Template => 1,
+            _ => 2,
+        };
+        self.cursors[at] = api.log[at].len();
+        match kind {
+            Kind::Task => {
+                let mut events = vec![Event::Init];
+                events.extend(api.all(kind).map(|o| Event::InitApply(read::<GuardedTask>(o))));
+                for event in events.into_iter().chain([Event::InitDone]) {
+                    self.writers.tasks.apply_watcher_event(&event);
+                    self.caches.task_event(event);
+                }
+            }
+            Kind::Template => {
+                let items = api.all(kind).map(|o| Event::InitApply(read(o)));
+                for event in [Event::Init].into_iter().chain(items).chain([Event::InitDone]) {
+                    self.writers.templates.apply_watcher_event(&event);
+                    self.caches.template_event(event);
+                }
+            }
+            _ => {
+                let ours = |p: &&serde_json::Value| {
+                    p["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "peon-operator"
+                };
+                let pods: Vec<_> = api.all(kind).filter(ours).cloned().collect();
+                let mut events = vec![Event::Init];
+                for pod in &pods {
+                    self.note_success(pod);
+                    events.push(crate::apiserver::watch::pods(Event::InitApply(read(pod))));
+                }
+                for event in events.into_iter().chain([Event::InitDone]) {
+                    self.writers.pods.apply_watcher_event(&event);
+                    self.caches.pod_event(event);
+                }
+            }
+        }
+    }
+
+    /// Takes in what woke it, and begins a pass if one is due.
+    pub fn begin(&mut self, now: u32) -> bool {
+        while let Some(Some(woken)) = self.wakes.as_mut().and_then(|w| w.next().now_or_never()) {
+            if woken.name == TASK {
+                self.due = Some(self.due.map_or(now, |d| d.min(now)));
+            }
+        }
+        if self.pass.is_some() || self.stopped || self.due.is_none_or(|d| d > now) {
+            return false;
+        }
+        self.due = None;
+        let Some(guarded) = self.caches.tasks.get(&ObjectRef::new(TASK).within("ns")) else {
+            return false;
+        };
+        let context = self.context.clone();
+        self.passes += 1;
+        self.pass = Some(tokio::spawn(async move {
+            let task = guarded.0.as_ref().expect("the model keeps readable tasks");
+            match context.pass(task).await {
+                Ok((_, requeue)) => requeue,
+                Err(_) => Some(context.failed(task.metadata.uid.as_deref().unwrap_or_default())),
+            }
+        }));
+        true
+    }
+
+    /// Wakes it for the task, as an event that changes nothing would.
+    pub fn nudge(&mut self, now: u32) {
+        self.due = Some(now);
+    }
+
+    /// When it looks again by itself.
+    pub fn due(&self) -> Option<u32> {
+        self.due
+    }
+
+    pub fn is_passing(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Lets the pass go on until it waits for an answer or has ended.
+    pub async fn go_on(&mut self, now: u32, attempt: u32) {
+        for _ in 0..200 {
+            let Some(pass) = &mut self.pass else { return };
+            if let Some(parked) = self.inbox.lock().back_mut() {
+                if parked.attempt == 0 {
+                    parked.attempt = attempt;
+                }
+                return;
+            }
+            if pass.is_finished() {
+                let requeue = pass.await.expect("a pass does not panic");
+                self.pass = None;
+                if let Some(requeue) = requeue {
+                    let seconds = u32::try_from(requeue.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+                    let then = now.saturating_add(seconds.max(1));
+                    self.due = Some(self.due.map_or(then, |d| d.min(then)));
+                }
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("a pass neither waits for an answer nor ends");
+    }
+
+    /// The request that waits to be served, or whose answer waits to be delivered.
+    pub fn parked<T>(&mut self, with: impl FnOnce(&mut Parked) -> T) -> Option<T> {
+        self.inbox.lock().front_mut().map(with)
+    }
+
+    /// Delivers the answer of a request that was served.
+    pub fn answer(&mut self) {
+        let parked = self.inbox.lock().pop_front();
+        if let Some(Parked {
+            served: Some(served),
+            reply,
+            ..
+        }) = parked
+        {
+            let _ = reply.send(served);
+        }
+    }
+
+    /// The process dies: a request that was not served may still arrive.
+    pub fn die(self) -> Option<(Request, u32)> {
+        let parked = self.inbox.lock().pop_front();
+        parked
+            .filter(|p| p.served.is_none())
+            .map(|p| (p.request, p.attempt))
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(object: &serde_json::Value) -> T {
+    serde::Deserialize::deserialize(object).expect("the model keeps readable objects")
+}

@@ -1,0 +1,491 @@
+//! Whether a task can be run, and everything that its objects are built from (pure).
+
+pub mod jvm;
+pub mod ladder;
+pub mod overrides;
+pub mod properties_file;
+pub mod resources;
+pub mod retry_policy;
+pub mod settings;
+pub mod sizing;
+pub mod template_choice;
+pub mod template_secrets;
+pub mod template_shape;
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use super::decide::log_collection;
+use super::run::pod::build::Attempt;
+use super::run::pod::grace;
+use super::run::pod::log_plan::LogPlan;
+use super::snapshot::{Snapshot, Template};
+use crate::api::conditions::accepted;
+use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
+use crate::digest::hex;
+use crate::druid::ingestion_memory;
+use crate::druid::payload::Payload;
+use crate::payload::chunks;
+use crate::payload::chunks::Absent;
+use overrides::Exceeded;
+use retry_policy::Policy;
+use settings::{InvalidSetting, Levels, Settings, Source};
+
+/// A task that can be run.
+#[derive(Debug, Clone)]
+pub struct Accepted<'a> {
+    /// Its payload.
+    pub payload: Arc<Payload>,
+    /// Its settings, at the memory step of the current attempt.
+    pub settings: Settings,
+    /// When a failed attempt is followed by another one.
+    pub retry: Policy,
+    /// What the peon is given in place of its payload, where the template says so.
+    effective: Option<Effective>,
+    arguments: String,
+    grace_seconds: u32,
+    logs: Option<LogPlan>,
+    task: &'a PeonTask,
+    template: &'a PeonTemplate,
+}
+
+/// A task whose limits in rows were lifted.
+#[derive(Debug, Clone)]
+struct Effective {
+    json: String,
+    hash: String,
+}
+
+/// A task that cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// One of [`accepted`].
+    pub reason: &'static str,
+    /// What to change.
+    pub message: String,
+    /// Whether the operator lacks a right: it waits as for any other fault of the API server.
+    pub is_forbidden: bool,
+}
+
+impl Refused {
+    pub(super) fn new(reason: &'static str, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            is_forbidden: false,
+        }
+    }
+
+    /// Whether nothing but another PeonTask can help: specs are immutable, templates are not.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self.reason, accepted::INVALID_TASK | accepted::NEEDS_OVERLORD)
+    }
+}
+
+impl Accepted<'_> {
+    /// Attempt `number` of the task.
+    #[must_use]
+    pub fn attempt<'b>(&'b self, number: u32, names: &'b Names) -> Attempt<'b> {
+        Attempt {
+            task_name: &names.task,
+            namespace: &names.namespace,
+            task_uid: &names.uid,
+            number,
+            payload: &self.payload,
+            task_from: self.task.task_from(),
+            task_json: self.effective.as_ref().map_or(&self.payload.json, |e| &e.json),
+            settings: &self.settings,
+            template: &self.template.spec,
+            arguments: &self.arguments,
+            grace_seconds: self.grace_seconds,
+            logs: self.logs.as_ref(),
+            middle_manager: self.task.middle_manager(),
+        }
+    }
+
+    /// Name of the template that the task is made with.
+    #[must_use]
+    pub fn template_name(&self) -> &str {
+        self.template.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Hash of what the peon is given, where that is not the payload; for `status.effectiveHash`.
+    #[must_use]
+    pub fn effective_hash(&self) -> Option<&str> {
+        self.effective.as_ref().map(|e| e.hash.as_str())
+    }
+
+    /// The template.
+    #[must_use]
+    pub fn template(&self) -> &PeonTemplate {
+        self.template
+    }
+
+    /// Whether an attempt `step` steps up the memory ladder can be followed by one with more memory.
+    #[must_use]
+    pub fn can_climb(&self, step: u32) -> bool {
+        let overrides = self.template.spec.overrides.as_ref();
+        let max = overrides.and_then(|o| o.max_memory.as_ref());
+        ladder::can_climb(&self.settings.first_memory, step, self.retry.memory(), max)
+    }
+
+    /// The names that an attempt carries.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names {
+            task: self.task.name_any(),
+            namespace: self.task.namespace().unwrap_or_default(),
+            uid: self.task.uid().unwrap_or_default(),
+        }
+    }
+}
+
+/// Name, namespace and uid of a PeonTask.
+#[derive(Debug, Clone)]
+pub struct Names {
+    task: String,
+    namespace: String,
+    uid: String,
+}
+
+/// The payload of a task. It is parsed once in a pass.
+///
+/// # Errors
+/// `InvalidTask` with what to change, or `PayloadIncomplete`.
+pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
+    if let Some(read) = &snapshot.payload {
+        return read.clone();
+    }
+    snapshot.inline.get_or_init(|| inline(&snapshot.task)).clone()
+}
+
+/// The payload that stands in the task itself.
+fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
+    #[cfg(test)]
+    tests::PARSED.with(|parsed| parsed.set(parsed.get() + 1));
+    let (spec, id) = (&task.spec, task.default_task_id());
+    let payload = match (&spec.task, &spec.task_json) {
+        _ if task.task_from().is_some() => {
+            return Err(invalid("the payload was not read: please report this".into()));
+        }
+        (Some(given), _) => {
+            let text = given.text().map_err(|beyond| invalid(beyond.to_string()))?;
+            Payload::parse_inline(text, &id)
+        }
+        (None, Some(json)) => Payload::parse_inline(json, &id),
+        (None, None) => return Err(invalid("the payload was not read: please report this".into())),
+    };
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+/// Checks the list of chunks that a task names, before any of them is read.
+///
+/// # Errors
+/// `InvalidTask` with what to change.
+pub fn chunk_list(from: &TaskFrom) -> Result<(), Refused> {
+    chunks::check(from).map_err(invalid)
+}
+
+/// The payload of a task that stands in chunks; `parts` are they, or why one of them cannot be had.
+///
+/// # Errors
+/// As [`payload`].
+pub fn chunked(
+    task: &PeonTask,
+    from: &TaskFrom,
+    parts: Result<Vec<Vec<u8>>, Absent>,
+) -> Result<Arc<Payload>, Refused> {
+    let parts = parts.map_err(|absent| Refused {
+        is_forbidden: matches!(absent, Absent::Forbidden(_)),
+        ..Refused::new(accepted::PAYLOAD_INCOMPLETE, absent.to_string())
+    })?;
+    let json = chunks::assemble(from, &parts).map_err(invalid)?;
+    drop(parts);
+    let payload = Payload::parse_chunked(&json, &task.default_task_id());
+    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+}
+
+fn invalid(message: String) -> Refused {
+    Refused::new(accepted::INVALID_TASK, message)
+}
+
+/// What was accepted once stays as it is.
+fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Refused> {
+    // What an overlord assigned takes the place of what was submitted, and its hash was checked with its chunks.
+    let is_exchanged = task.submission().is_some_and(|s| s.assigned.is_some());
+    let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
+    let accepted = accepted.filter(|_| !is_exchanged);
+    if accepted.is_some_and(|hash| *hash != payload.hash) {
+        return Err(invalid(
+            "the task was changed after it had been accepted: create another PeonTask".into(),
+        ));
+    }
+    Ok(Arc::new(payload))
+}
+
+/// Admits a task, or says why not.
+///
+/// # Errors
+/// The first reason why it cannot run.
+pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
+    let task = &*snapshot.task;
+    let payload = payload(snapshot)?;
+    if let Some(name) = task.middle_manager()
+        && !task.is_assigned()
+    {
+        return Err(Refused::new(
+            accepted::NOT_ASSIGNED,
+            format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
+        ));
+    }
+    if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
+        let message = format!(
+            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so; or name a \
+             VirtualMiddleManager in middleManagerRef",
+            payload.type_
+        );
+        return Err(Refused::new(accepted::NEEDS_OVERLORD, message));
+    }
+    let broadcast_mode = payload
+        .broadcast_mode()
+        .map_err(|message| Refused::new(accepted::INVALID_TASK, message))?;
+    let template = match &snapshot.template {
+        Template::Found(template) => template,
+        Template::Undecided => {
+            return Err(Refused::new(
+                accepted::NO_TEMPLATE,
+                "the task names no PeonTemplate, and its payload has not been read yet".into(),
+            ));
+        }
+        Template::Missing { name } => {
+            let alternative = match &task.spec.template_ref {
+                None => " and none that matches the task",
+                Some(_) => "",
+            };
+            let message =
+                format!("there is no PeonTemplate {name} in this namespace{alternative}: create it");
+            return Err(Refused::new(accepted::NO_TEMPLATE, message));
+        }
+        Template::Undecodable { name, error } => {
+            let message = format!("the PeonTemplate {name} cannot be read: {error}");
+            return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
+        }
+    };
+    template_shape::check(template.spec.template.as_ref()).map_err(|e| {
+        Refused::new(
+            accepted::INVALID_TEMPLATE,
+            format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
+        )
+    })?;
+    let retry = Policy::effective(task.spec.retry.as_ref(), template.spec.retry.as_ref());
+    let levels = Levels {
+        task: &task.spec,
+        payload: &payload,
+        template: &template.spec,
+        operator: &snapshot.operator,
+        memory_step: snapshot.memory_step(),
+        ladder: retry.memory(),
+    };
+    let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
+    overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
+    let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
+    let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
+    let effective = effective(task, &payload, template, sizing.heap)?;
+    let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
+    Ok(Accepted {
+        payload,
+        settings,
+        retry,
+        effective,
+        arguments,
+        grace_seconds,
+        logs: log_collection::plan_of(snapshot)?,
+        task,
+        template,
+    })
+}
+
+/// What the peon is given in place of the payload, where the template wants ingestion memory in bytes.
+fn effective(
+    task: &PeonTask,
+    payload: &Payload,
+    template: &PeonTemplate,
+    heap: u64,
+) -> Result<Option<Effective>, Refused> {
+    let memory = template.spec.sizing.as_ref().and_then(|s| s.ingestion_memory);
+    if memory != Some(IngestionMemory::Bytes) || !ingestion_memory::applies_to(&payload.type_) {
+        return Ok(None);
+    }
+    if task.task_from().is_some() {
+        let message = format!(
+            "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload in taskFrom: \
+             use a template with Payload",
+            template.name_any()
+        );
+        return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
+    }
+    let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| {
+        Refused::new(
+            accepted::INVALID_TASK,
+            format!("the task cannot be read as JSON: {e}"),
+        )
+    })?;
+    Ok(rewritten.map(|json| Effective {
+        hash: format!("sha256:{}", hex(&Sha256::digest(json.as_bytes()))),
+        json,
+    }))
+}
+
+/// The template can be mended, the task cannot.
+fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
+    let message = format!("{} (from {})", invalid.message, invalid.source);
+    match invalid.source {
+        Source::Template | Source::Operator | Source::BuiltIn => {
+            let message = format!("{message}; PeonTemplate {}", template.name_any());
+            Refused::new(accepted::INVALID_TEMPLATE, message)
+        }
+        Source::Context | Source::Task => Refused::new(accepted::INVALID_TASK, message),
+    }
+}
+
+fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
+    let name = template.name_any();
+    match exceeded {
+        Exceeded::Limit(message) => Refused::new(
+            accepted::LIMIT_EXCEEDED,
+            format!("{message}; PeonTemplate {name}"),
+        ),
+        Exceeded::Template(message) => Refused::new(
+            accepted::INVALID_TEMPLATE,
+            format!("the PeonTemplate {name} cannot be used: {message}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::apiserver::classify::refusal::Creation;
+    use crate::task::decide::plan::{Action, Step, plan};
+    use crate::task::fixtures::{POD_UID, snapshot, task, template};
+
+    thread_local! {
+        /// How many payloads this thread has parsed.
+        pub(super) static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn a_pass_parses_the_payload_once() {
+        let inline = |spec: Value| with(spec, json!({"maxRunning": 3}));
+        for spec in [
+            json!({"task": {"type": "noop"}}),
+            json!({"taskJson": r#"{"type": "noop"}"#}),
+        ] {
+            let mut snapshot = inline(spec);
+            let before = PARSED.get();
+            let mut actions = Vec::new();
+            let now = crate::task::fixtures::at(100);
+            while let Step::Act(action) = plan(&snapshot, now) {
+                actions.push(action.name());
+                let created = |uid: &str| Some(Creation::Created { uid: uid.into() });
+                match action {
+                    Action::TakeSlot { .. } => {
+                        snapshot.slot = Some(crate::task::aggregates::slots::Slot::Taken);
+                    }
+                    Action::CreateConfigMap(_) => snapshot.claim = created("map"),
+                    Action::CreatePod(_) => snapshot.creation = created(POD_UID),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(actions, ["take slot", "create configmap", "create pod"]);
+            assert_eq!(PARSED.get() - before, 1);
+        }
+    }
+
+    fn with(spec: Value, template_spec: Value) -> Snapshot {
+        let mut snapshot = snapshot(task(spec));
+        snapshot.template = Template::Found(Arc::new(template(template_spec)));
+        snapshot
+    }
+
+    fn index(tuning: Value) -> Value {
+        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "unmanaged": true})
+    }
+
+    #[test]
+    fn a_task_that_exceeds_its_template_waits() {
+        let snapshot = with(
+            json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "4Gi"}}}),
+            json!({"overrides": {"maxMemory": "2Gi"}}),
+        );
+        let refused = accept(&snapshot).unwrap_err();
+        assert_eq!(refused.reason, accepted::LIMIT_EXCEEDED);
+        assert!(!refused.is_final());
+        assert!(
+            refused.message.ends_with("PeonTemplate default"),
+            "{}",
+            refused.message
+        );
+    }
+
+    #[test]
+    fn the_step_of_the_status_is_climbed() {
+        let mut task = task(json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "1Gi"}}}));
+        task.status.get_or_insert_default().memory_step = Some(1);
+        let snapshot = snapshot(task);
+        let accepted = accept(&snapshot).unwrap();
+        assert_eq!(accepted.settings.memory.0, "1536Mi");
+        assert!(accepted.can_climb(1));
+        assert!(!accepted.can_climb(20));
+    }
+
+    #[test]
+    fn memory_in_bytes_is_what_the_peon_is_given() {
+        let bytes =
+            || json!({"sizing": {"ingestionMemory": "Bytes"}, "resources": {"limits": {"memory": "1Gi"}}});
+        let given = |snapshot: &Snapshot| {
+            let accepted = accept(snapshot).unwrap();
+            let names = accepted.names();
+            let json = accepted.attempt(1, &names).config_map().data.unwrap()["task.json"].clone();
+            (
+                json,
+                accepted.payload.clone(),
+                accepted.effective_hash().map(str::to_owned),
+            )
+        };
+        let (json, payload, hash) = given(&with(index(json!({"maxRowsInMemory": 5})), bytes()));
+        // 1 GiB less an eighth of direct memory and a fifth for the rest leaves 691 MiB of heap.
+        let expected = json!({"maxRowsInMemory": i32::MAX, "maxBytesInMemory": (691_u64 << 20) / 6});
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["spec"]["tuningConfig"], expected);
+        assert!(
+            payload.json.contains(r#""maxRowsInMemory":5"#),
+            "{}",
+            payload.json
+        );
+        assert!(hash.is_some_and(|hash| hash != payload.hash));
+        let (json, payload, hash) = given(&with(index(json!({"maxRowsInMemory": 5})), json!({})));
+        assert_eq!((json, hash), (payload.json.clone(), None));
+    }
+
+    #[test]
+    fn memory_in_bytes_needs_a_payload_in_the_task() {
+        let mut snapshot = with(index(json!({})), json!({"sizing": {"ingestionMemory": "Bytes"}}));
+        snapshot.payload = Some(payload(&snapshot));
+        let mut task = (*snapshot.task).clone();
+        task.spec.task = None;
+        let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});
+        task.spec.task_from = serde_json::from_value(chunks).unwrap();
+        snapshot.task = Arc::new(task);
+        let refused = accept(&snapshot).unwrap_err();
+        assert_eq!(refused.reason, accepted::INVALID_TEMPLATE);
+        assert!(refused.message.contains("taskFrom"), "{}", refused.message);
+    }
+}

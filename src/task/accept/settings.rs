@@ -1,0 +1,303 @@
+//! The settings in force for one task, and where each comes from (pure).
+//!
+//! Precedence, highest first: the PeonTask's spec, the task's context, the PeonTemplate, the operator's
+//! `runtime.properties`, built-in defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::{Map, Value};
+
+use super::ladder::Growth;
+use super::{properties_file, resources};
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, PropertiesSource};
+use crate::druid::java_options;
+use crate::druid::payload::Payload;
+use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
+use crate::task::run::pod::template;
+
+/// JVM options in the context, from the proposal for running peons as pods.
+pub const CONTEXT_JAVA_OPTS: &str = "druid.peon.javaOpts";
+
+/// The built-in image.
+const DEFAULT_IMAGE: &str = "docker.io/apache/druid:33.0.0";
+
+/// Properties that the operator sets itself; another value would break how it runs and follows the peon.
+pub const RESERVED: [(&str, &str); 4] = [
+    ("druid.indexer.runner.type", "k8s"),
+    (
+        "druid.indexer.task.baseTaskDir",
+        crate::task::run::pod::build::BASE_TASK_DIR,
+    ),
+    ("druid.indexer.task.encapsulatedTask", "false"),
+    ("druid.plaintextPort", crate::task::run::pod::build::PORT),
+];
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Built into the operator.
+    BuiltIn,
+    /// The operator's runtime properties.
+    Operator,
+    /// The PeonTemplate.
+    Template,
+    /// The context of the Druid task.
+    Context,
+    /// The spec of the PeonTask.
+    Task,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "the built-in default",
+            Self::Operator => "the operator's runtime properties",
+            Self::Template => "the PeonTemplate",
+            Self::Context => "the task's context",
+            Self::Task => "the PeonTask's spec",
+        })
+    }
+}
+
+/// A setting cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidSetting {
+    /// Where it comes from: decides whether the task or its template is to be changed.
+    pub source: Source,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The image.
+    pub image: String,
+    /// Requests and limits of the peon's container, cpu and memory always among them.
+    pub resources: ResourceRequirements,
+    /// The memory limit, as it was written, and its source.
+    pub memory: (String, Source),
+    /// The cpu limit, as it was written, and its source.
+    pub cpu: (String, Source),
+    /// The memory limit of the first attempt.
+    pub first_memory: String,
+    /// How much more memory this attempt has than the first.
+    pub growth: Growth,
+    /// Whether a JVM that cannot fit its memory is refused.
+    pub enforce: bool,
+    /// Seconds that the attempt's pod may be active.
+    pub active_deadline_seconds: Option<u32>,
+    /// Where more properties come from.
+    pub properties_from: Vec<PropertiesSource>,
+    /// JVM options of all levels, lowest first, replaced ones dropped. Druid properties are among them as `-D`.
+    pub java_opts: Vec<(String, Source)>,
+}
+
+/// Everything that settings come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Levels<'a> {
+    /// The PeonTask's spec.
+    pub task: &'a PeonTaskSpec,
+    /// Its payload.
+    pub payload: &'a Payload,
+    /// Its template.
+    pub template: &'a PeonTemplateSpec,
+    /// The operator's properties.
+    pub operator: &'a RuntimeProperties,
+    /// How many steps of the memory ladder the attempt stands above the first.
+    pub memory_step: u32,
+    /// The ladder.
+    pub ladder: &'a MemoryLadder,
+}
+
+impl<'a> Levels<'a> {
+    /// What the template allows tasks to ask for.
+    #[must_use]
+    pub fn max_memory(&self) -> Option<&'a Quantity> {
+        self.template.overrides.as_ref()?.max_memory.as_ref()
+    }
+}
+
+impl Settings {
+    /// Resolves every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used, with its source.
+    pub fn resolve(levels: &Levels<'_>) -> Result<Self, InvalidSetting> {
+        let resources = resources::resolve(levels)?;
+        let java_opts = java_opts(levels)?;
+        let reserved = [
+            &RESERVED[..],
+            &properties_file::properties(&levels.template.properties_from),
+        ]
+        .concat();
+        refuse_reserved(&java_opts, &reserved)?;
+        Ok(Self {
+            image: image(levels),
+            resources: resources.requirements,
+            memory: (resources.memory.limit, resources.memory.source),
+            cpu: (resources.cpu.limit, resources.cpu.source),
+            first_memory: resources.first_memory,
+            growth: resources.growth,
+            active_deadline_seconds: levels
+                .task
+                .active_deadline_seconds
+                .or(levels.template.active_deadline_seconds),
+            properties_from: levels.template.properties_from.clone(),
+            enforce: levels
+                .template
+                .sizing
+                .as_ref()
+                .and_then(|s| s.enforce)
+                .unwrap_or(true),
+            java_opts,
+        })
+    }
+
+    /// The options alone, lowest level first.
+    #[must_use]
+    pub fn options(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.java_opts.iter().map(|(option, _)| option.as_str())
+    }
+
+    /// A Druid property as the peon sees it, unless it comes from `propertiesFrom`.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.property_with_source(name).map(|(value, _)| value)
+    }
+
+    /// A Druid property and its source.
+    #[must_use]
+    pub fn property_with_source(&self, name: &str) -> Option<(&str, Source)> {
+        let prefix = format!("-D{name}=");
+        let mut given = self.java_opts.iter().rev();
+        given.find_map(|(option, source)| Some((option.strip_prefix(&prefix)?, *source)))
+    }
+}
+
+fn image(levels: &Levels<'_>) -> String {
+    let container = template::peon_container(levels.template.template.as_ref());
+    levels
+        .template
+        .image
+        .clone()
+        .or_else(|| {
+            container
+                .and_then(|c| c.get("image"))
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        })
+        .or_else(|| levels.operator.image.clone())
+        .unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
+}
+
+/// Properties and options of every level, lowest first. A property is one setting, however it is written: as a
+/// `-D` it takes its level's place, where an option beats a property.
+fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSetting> {
+    let invalid = |message| InvalidSetting {
+        source: Source::Context,
+        message,
+    };
+    let context = &levels.payload.context;
+    let mut from_context = context_properties(context).map_err(invalid)?;
+    for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
+        from_context.extend(context_options(context, key).map_err(invalid)?);
+    }
+    let define = |properties: &BTreeMap<String, String>| -> Vec<String> {
+        properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
+    };
+    let all = [
+        (built_in(&levels.payload.type_), Source::BuiltIn),
+        (define(&levels.operator.properties), Source::Operator),
+        (levels.operator.java_opts.clone(), Source::Operator),
+        (define(&levels.template.properties), Source::Template),
+        (levels.template.java_opts.clone(), Source::Template),
+        (from_context, Source::Context),
+        (levels.task.java_opts.clone(), Source::Task),
+    ];
+    let all = all
+        .into_iter()
+        .flat_map(|(options, source)| options.into_iter().map(move |o| (o, source)));
+    Ok(java_options::last_of_each_kind(all.collect()))
+}
+
+/// What a task of this type needs because its peon is a pod. Partitions that subtasks make for each other lie on the
+/// disk of a `MiddleManager` unless Druid is told otherwise, and there is none.
+fn built_in(task_type: &str) -> Vec<String> {
+    let shuffles = matches!(task_type, "index_parallel" | "compact") || task_type.starts_with("partial_");
+    let property = "-Ddruid.processing.intermediaryData.storage.type=deepstore".to_owned();
+    shuffles.then_some(property).into_iter().collect()
+}
+
+/// Druid properties in the context, as `-D` options.
+fn context_properties(context: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    for (key, value) in context {
+        let Some(name) = key.strip_prefix(FORK_PROPERTY).filter(|n| !n.is_empty()) else {
+            continue;
+        };
+        all.push(match value {
+            Value::String(text) => format!("-D{name}={text}"),
+            Value::Number(_) | Value::Bool(_) => format!("-D{name}={value}"),
+            other => {
+                return Err(format!(
+                    "{key} is {other}, it must be a string, a number or a boolean"
+                ));
+            }
+        });
+    }
+    Ok(all)
+}
+
+/// JVM options in the context: an array, a string that is one in JSON, as Druid's properties have it, or one that is
+/// split.
+fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    let error = |value: &Value| format!("{key} is {value}, it must be a string or an array of strings");
+    match context.get(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text)
+            .map_err(|e| format!("{key} begins with `[` and is no JSON array of strings: {e}")),
+        Some(Value::String(text)) => java_options::split(text).map_err(|e| format!("{key}: {e}")),
+        Some(array @ Value::Array(items)) => items
+            .iter()
+            .map(|i| i.as_str().map(str::to_owned).ok_or_else(|| error(array)))
+            .collect(),
+        Some(other) => Err(error(other)),
+    }
+}
+
+/// Nobody may set what the operator sets, unless to the same value.
+fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> Result<(), InvalidSetting> {
+    for (option, source) in options {
+        let Some(definition) = option.strip_prefix("-D") else {
+            continue;
+        };
+        let (name, value) = definition.split_once('=').unwrap_or((definition, ""));
+        let own = reserved.iter().find(|(reserved, _)| *reserved == name);
+        let message = match own {
+            Some((_, own)) if *own != value => {
+                format!("{name} is set by the operator to {own}: remove {name}={value}")
+            }
+            None if name == "druid.host" => {
+                format!("{name} is set by the operator to the pod's address: remove it")
+            }
+            _ => continue,
+        };
+        return Err(InvalidSetting {
+            source: *source,
+            message,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "settings_context_tests.rs"]
+mod context_tests;

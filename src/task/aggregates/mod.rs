@@ -1,0 +1,151 @@
+//! What is kept about all tasks together, so that a pass over one need not look at the others.
+//!
+//! It lives in memory, follows the watch of PeonTasks and is made anew whenever that lists. Keeping it up costs the
+//! same however many tasks there are.
+
+pub mod payload_budget;
+pub mod ranked_set;
+pub mod retention;
+pub mod shares;
+pub mod slots;
+pub mod subtask_memory;
+
+use std::collections::HashSet;
+
+use kube::ResourceExt;
+
+use crate::api::conditions::cause;
+use crate::api::{PeonTask, Phase};
+use retention::Retention;
+use slots::{Slots, Who};
+use subtask_memory::SubtaskMemory;
+
+/// The indexes.
+#[derive(Debug, Default)]
+pub struct TaskAggregates {
+    /// Who of a template's tasks may have a pod.
+    pub slots: Slots,
+    /// Finished tasks, oldest first.
+    pub retention: Retention,
+    /// How much memory subtasks took.
+    pub subtask_memory: SubtaskMemory,
+}
+
+impl TaskAggregates {
+    /// Takes down what a task is now. Names the tasks that may go on because of it.
+    pub fn observe(&self, task: &PeonTask) -> Vec<Who> {
+        let (Some(uid), Some(namespace)) = (task.uid(), task.namespace()) else {
+            return Vec::new();
+        };
+        let Some(status) = &task.status else {
+            return Vec::new();
+        };
+        if task.is_final() {
+            if let Some(completed) = &status.completion_time
+                && !task.overlord_waits()
+            {
+                self.retention
+                    .finished(&namespace, &task.name_any(), &uid, completed.0);
+            }
+            if let Some(key) = &status.subtask
+                && matches!(
+                    status.reason.as_deref(),
+                    Some(cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY)
+                )
+            {
+                let failed = status.memory_step.unwrap_or_default();
+                self.subtask_memory
+                    .learned(&namespace, key, failed.saturating_add(1));
+            }
+            return self.slots.forget(&uid);
+        }
+        if status.phase == Some(Phase::Suspended) {
+            return self.slots.forget(&uid);
+        }
+        if let (Some(_), Some(template)) = (&status.pod_uid, &status.template) {
+            self.slots.hold(&namespace, template, &uid);
+        }
+        Vec::new()
+    }
+
+    /// Forgets every task that is not among these.
+    pub fn keep_only(&self, uids: &HashSet<String>) {
+        for uid in self.slots.uids().into_iter().chain(self.retention.uids()) {
+            if !uids.contains(&uid) {
+                self.gone(&uid);
+            }
+        }
+    }
+
+    /// A task is gone. Names the tasks that may go on because of it.
+    pub fn gone(&self, uid: &str) -> Vec<Who> {
+        self.retention.gone(uid);
+        self.slots.forget(uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::slots::Slot;
+    use super::*;
+    use crate::task::fixtures::{TASK_UID, at, noop};
+
+    fn with(status: serde_json::Value) -> PeonTask {
+        let mut task = noop();
+        task.status = Some(serde_json::from_value(status).unwrap());
+        task
+    }
+
+    fn failed(reason: &str) -> PeonTask {
+        with(json!({
+            "phase": "Failed", "reason": reason, "subtask": "key", "memoryStep": 1, "template": "t",
+            "completionTime": "2026-01-01T00:00:00Z",
+            "conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        }))
+    }
+
+    fn take(aggregates: &TaskAggregates, uid: &str) -> Slot {
+        aggregates.slots.take("ns", "t", 1, uid, at(1), uid)
+    }
+
+    #[test]
+    fn a_task_with_a_pod_holds_its_place_until_it_is_finished_suspended_or_gone() {
+        let started = with(json!({"phase": "Starting", "podUid": "p", "template": "t"}));
+        let endings: [fn(&TaskAggregates) -> Vec<Who>; 3] = [
+            |l| l.observe(&failed("TaskFailed")),
+            |l| l.observe(&with(json!({"phase": "Suspended", "template": "t"}))),
+            |l| l.gone(TASK_UID),
+        ];
+        for ending in endings {
+            let aggregates = TaskAggregates::default();
+            assert_eq!(aggregates.observe(&started), []);
+            assert!(matches!(
+                take(&aggregates, "other"),
+                Slot::Wait { running: 1, .. }
+            ));
+            assert_eq!(ending(&aggregates), [("ns".to_owned(), "other".to_owned())]);
+            assert_eq!(take(&aggregates, "other"), Slot::Taken);
+        }
+    }
+
+    #[test]
+    fn finished_tasks_are_retained_by_age_until_they_are_gone() {
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&failed("TaskFailed"));
+        assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
+        aggregates.gone(TASK_UID);
+        assert_eq!(aggregates.retention.excess("ns", 0), []);
+    }
+
+    #[test]
+    fn a_subtask_that_ran_out_of_memory_teaches_the_next_one() {
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&failed("TaskFailed"));
+        assert_eq!(aggregates.subtask_memory.step("ns", "key"), 0);
+        aggregates.observe(&failed("OOMKilled"));
+        assert_eq!(aggregates.subtask_memory.step("ns", "key"), 2);
+    }
+}

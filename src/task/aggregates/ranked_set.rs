@@ -1,0 +1,123 @@
+//! An ordered set that knows at which place an item stands (pure).
+//!
+//! A sorted list in pieces: finding the piece is a binary search, the place is a sum over the pieces before, of which
+//! there are few hundred even for hundreds of thousands of items.
+
+/// Items in a piece before it is split.
+const PIECE: usize = 1024;
+
+/// Items in their order.
+#[derive(Debug)]
+pub struct RankedSet<T> {
+    /// None is empty.
+    pieces: Vec<Vec<T>>,
+}
+
+impl<T> Default for RankedSet<T> {
+    fn default() -> Self {
+        Self { pieces: Vec::new() }
+    }
+}
+
+impl<T: Ord> RankedSet<T> {
+    /// Puts an item at its place; false when it stands there already.
+    pub fn insert(&mut self, item: T) -> bool {
+        let at = self.piece(&item).min(self.pieces.len().saturating_sub(1));
+        let Some(piece) = self.pieces.get_mut(at) else {
+            self.pieces.push(vec![item]);
+            return true;
+        };
+        let Err(place) = piece.binary_search(&item) else {
+            return false;
+        };
+        piece.insert(place, item);
+        if piece.len() > PIECE {
+            let behind = piece.split_off(PIECE / 2);
+            self.pieces.insert(at + 1, behind);
+        }
+        true
+    }
+
+    /// Takes an item out; false when it is not there.
+    pub fn remove(&mut self, item: &T) -> bool {
+        let at = self.piece(item);
+        let Some(piece) = self.pieces.get_mut(at) else {
+            return false;
+        };
+        let Ok(place) = piece.binary_search(item) else {
+            return false;
+        };
+        piece.remove(place);
+        if piece.is_empty() {
+            self.pieces.remove(at);
+        }
+        true
+    }
+
+    /// How many items stand before this one, which need not be there itself.
+    #[must_use]
+    pub fn before(&self, item: &T) -> usize {
+        let at = self.piece(item);
+        let within = self
+            .pieces
+            .get(at)
+            .map_or(0, |piece| match piece.binary_search(item) {
+                Ok(place) | Err(place) => place,
+            });
+        self.pieces[..at].iter().map(Vec::len).sum::<usize>() + within
+    }
+
+    /// The items, first to last.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.pieces.iter().flatten()
+    }
+
+    /// Whether there is no item.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The first piece whose last item is not before this one.
+    fn piece(&self, item: &T) -> usize {
+        self.pieces
+            .partition_point(|piece| piece.last().is_some_and(|last| last < item))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn many_items_are_split_and_stay_in_order() {
+        let mut line = RankedSet::default();
+        for n in 0..10_000_u64 {
+            assert!(line.insert(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        }
+        assert!(line.pieces.len() > 5 && line.pieces.iter().all(|p| p.len() <= PIECE));
+        assert!(line.iter().is_sorted());
+        let last = *line.iter().last().unwrap();
+        assert_eq!((line.before(&last), line.before(&0)), (9_999, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_an_ordered_set(steps in proptest::collection::vec((any::<bool>(), 0_u16..300), 0..400)) {
+            let (mut line, mut set) = (RankedSet::default(), BTreeSet::new());
+            for (insert, item) in steps {
+                if insert {
+                    prop_assert_eq!(line.insert(item), set.insert(item));
+                } else {
+                    prop_assert_eq!(line.remove(&item), set.remove(&item));
+                }
+                prop_assert_eq!(line.before(&item), set.range(..item).count());
+                prop_assert_eq!(line.is_empty(), set.is_empty());
+            }
+            prop_assert!(line.iter().eq(&set));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Who of a template's tasks may have a pod: `maxRunning` (pure).
+//!
+//! The index lives in memory and is made anew after a restart: tasks that have a pod [`Slots::hold`] theirs, the
+//! others ask again. Places are given in the order of creation, and nobody is overtaken who waits.
+
+use std::collections::{HashMap, HashSet};
+
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::ranked_set::RankedSet;
+
+/// Slots by template.
+#[derive(Debug, Default)]
+pub struct Slots(Mutex<Inner>);
+
+/// A task: namespace and name.
+pub type Who = (String, String);
+
+/// Answer to a task that wants a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// It has one.
+    Taken,
+    /// It waits for one.
+    Wait {
+        /// How many have one.
+        running: u32,
+        /// How many wait before it.
+        ahead: u32,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    templates: HashMap<Key, Template>,
+    /// Where each task stands, by uid.
+    places: HashMap<String, Place>,
+}
+
+/// Namespace and name of a template.
+type Key = (String, String);
+/// Creation time, name and uid: the order of those who wait.
+type Turn = (Timestamp, String, String);
+
+#[derive(Debug)]
+struct Place {
+    key: Key,
+    /// `None` for a task that has a slot.
+    waits: Option<Turn>,
+}
+
+#[derive(Debug, Default)]
+struct Template {
+    max: u32,
+    holders: HashSet<String>,
+    waiting: RankedSet<Turn>,
+}
+
+impl Template {
+    /// How many slots are free.
+    fn free(&self) -> usize {
+        usize::try_from(self.max)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(self.holders.len())
+    }
+}
+
+impl Slots {
+    /// Asks for a slot among the `max` of a template, for a task of this uid, creation time and name. A task that has
+    /// one keeps it; one that has to wait stands in line from now on, and is among those that
+    /// [`release`](Self::release), [`forget`](Self::forget) and [`waiting`](Self::waiting) name when it may ask again.
+    ///
+    /// A task that stands with another template leaves it; [`leave_other`](Self::leave_other) says who may go then.
+    #[must_use]
+    pub fn take(
+        &self,
+        namespace: &str,
+        template: &str,
+        max: u32,
+        task_uid: &str,
+        created: Timestamp,
+        name: &str,
+    ) -> Slot {
+        let key = (namespace.to_owned(), template.to_owned());
+        let inner = &mut *self.0.lock();
+        inner.leave_other(&key, task_uid);
+        let of = inner.templates.entry(key.clone()).or_default();
+        of.max = max;
+        let held = inner.places.get(task_uid).is_some_and(|p| p.waits.is_none());
+        if held {
+            return Slot::Taken;
+        }
+        let turn = (created, name.to_owned(), task_uid.to_owned());
+        let ahead = of.waiting.before(&turn);
+        // Whoever stands before it and was not woken yet still finds a slot.
+        let waits = if ahead < of.free() {
+            of.waiting.remove(&turn);
+            of.holders.insert(task_uid.to_owned());
+            None
+        } else {
+            of.waiting.insert(turn.clone());
+            Some(turn)
+        };
+        let slot = if waits.is_none() {
+            Slot::Taken
+        } else {
+            Slot::Wait {
+                running: u32::try_from(of.holders.len()).unwrap_or(u32::MAX),
+                ahead: u32::try_from(ahead).unwrap_or(u32::MAX),
+            }
+        };
+        inner.places.insert(task_uid.to_owned(), Place { key, waits });
+        slot
+    }
+
+    /// A task that has a pod has a slot, whatever the limit says.
+    pub fn hold(&self, namespace: &str, template: &str, task_uid: &str) {
+        let key = (namespace.to_owned(), template.to_owned());
+        let inner = &mut *self.0.lock();
+        let held = inner
+            .places
+            .get(task_uid)
+            .is_some_and(|p| p.key == key && p.waits.is_none());
+        if held {
+            return;
+        }
+        inner.leave(task_uid);
+        inner
+            .templates
+            .entry(key.clone())
+            .or_default()
+            .holders
+            .insert(task_uid.to_owned());
+        inner
+            .places
+            .insert(task_uid.to_owned(), Place { key, waits: None });
+    }
+
+    /// A task gives its slot back and may ask for one again. Who may ask now, in their order; a task that waits stays
+    /// in line.
+    pub fn release(&self, task_uid: &str) -> Vec<Who> {
+        let inner = &mut *self.0.lock();
+        if inner.places.get(task_uid).is_none_or(|p| p.waits.is_some()) {
+            return Vec::new();
+        }
+        inner.leave(task_uid)
+    }
+
+    /// A task is finished, deleted, held by its owner, or has no template any more: it has no slot and waits for none.
+    /// Who may ask now, in their order.
+    pub fn forget(&self, task_uid: &str) -> Vec<Who> {
+        self.0.lock().leave(task_uid)
+    }
+
+    /// A task leaves the line or the slot that it has with any template but this one. Who may ask there now.
+    pub fn leave_other(&self, namespace: &str, template: &str, task_uid: &str) -> Vec<Who> {
+        let key = (namespace.to_owned(), template.to_owned());
+        self.0.lock().leave_other(&key, task_uid)
+    }
+
+    /// The tasks that have a slot or wait for one.
+    #[must_use]
+    pub fn uids(&self) -> Vec<String> {
+        self.0.lock().places.keys().cloned().collect()
+    }
+
+    /// All that wait for a slot of this template, in their order: they ask again when its limit changed.
+    #[must_use]
+    pub fn waiting(&self, namespace: &str, template: &str) -> Vec<Who> {
+        let key = (namespace.to_owned(), template.to_owned());
+        let inner = self.0.lock();
+        let Some(of) = inner.templates.get(&key) else {
+            return Vec::new();
+        };
+        of.waiting
+            .iter()
+            .map(|(_, name, _)| (namespace.to_owned(), name.clone()))
+            .collect()
+    }
+}
+
+impl Inner {
+    fn leave_other(&mut self, key: &Key, task_uid: &str) -> Vec<Who> {
+        if self.places.get(task_uid).is_none_or(|p| p.key == *key) {
+            return Vec::new();
+        }
+        self.leave(task_uid)
+    }
+
+    /// Takes a task out; who may ask now.
+    fn leave(&mut self, task_uid: &str) -> Vec<Who> {
+        let Some(place) = self.places.remove(task_uid) else {
+            return Vec::new();
+        };
+        let Some(of) = self.templates.get_mut(&place.key) else {
+            return Vec::new();
+        };
+        match &place.waits {
+            Some(turn) => of.waiting.remove(turn),
+            None => of.holders.remove(task_uid),
+        };
+        let next = of
+            .waiting
+            .iter()
+            .take(of.free())
+            .map(|(_, name, _)| (place.key.0.clone(), name.clone()))
+            .collect();
+        if of.holders.is_empty() && of.waiting.is_empty() {
+            self.templates.remove(&place.key);
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

@@ -1,0 +1,463 @@
+//! The loop over PeonTasks: observe, plan, act, write the status.
+
+#[cfg(test)]
+pub(crate) mod passes_tests;
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::{self, Action as Requeue, Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::accept;
+use super::accept::template_choice::{self, Candidate};
+use super::aggregates::shares::{Limits, Shares, Wake};
+use super::aggregates::slots::Who;
+use super::decide::plan::{self, Settlement, Step, plan};
+use super::effects::act::{ActError, Actor};
+use super::run::pod::evidence::Evidence;
+use super::snapshot::{Snapshot, Template};
+use super::watch::{Caches, GuardedTask, GuardedTemplate};
+use crate::api::conditions::{self, accepted};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::apiserver::backoff::Backoff;
+use crate::apiserver::classify::decode::{Guarded, Unreadable};
+use crate::apiserver::classify::own_writes::Written;
+use crate::apiserver::error::panicked;
+use crate::apiserver::request::RequestError;
+use crate::clock::Clock;
+use crate::druid::properties::RuntimeProperties;
+use crate::metrics::Metrics;
+
+mod retain;
+
+/// Passes at the same time, over different tasks. One namespace has no more than two thirds of them, so that a tenant whose
+/// passes are slow leaves others theirs.
+const PASSES: Limits = Limits {
+    total: 48,
+    namespace: 32,
+};
+/// More than there are passes: a task that has to wait for one is put in line by whoever is free, and not where the
+/// controller keeps what is due, in no order.
+const CONCURRENCY: u16 = 96;
+/// More actions than any pass needs, but for the pods of former attempts that it ends.
+const MOST_ACTIONS: usize = 10;
+/// How soon to look again for an own write that the watch has not delivered.
+const OWN_WRITE: Duration = Duration::from_secs(5);
+
+/// Reason of the Event about a template that was chosen among equals.
+const TEMPLATE_TIE: &str = "TemplateTie";
+
+/// What decides: the plan, or what a test puts in its place.
+pub(crate) type Plan = fn(&Snapshot, Timestamp) -> Step;
+
+/// Everything that a pass uses.
+pub struct Context {
+    caches: Caches,
+    actor: Actor,
+    operator: Arc<RuntimeProperties>,
+    metrics: Metrics,
+    passes: Shares,
+    backoff: Backoff,
+    written: Written,
+    retain_finished: Option<usize>,
+    /// Namespaces of which a pass deletes finished tasks now.
+    retaining: Mutex<HashSet<String>>,
+    clock: Clock,
+    plan: Plan,
+}
+
+impl Context {
+    /// The context of a controller.
+    #[must_use]
+    pub fn new(caches: Caches, actor: Actor, operator: Arc<RuntimeProperties>, metrics: Metrics) -> Self {
+        let waker = caches.clone();
+        let wake: Wake = Arc::new(move |namespace, name| waker.wake_named(namespace, name));
+        Self {
+            actor: actor.waking(wake.clone()),
+            passes: Shares::new(PASSES, wake),
+            caches,
+            operator,
+            metrics,
+            backoff: Backoff::default(),
+            written: Written::default(),
+            retain_finished: None,
+            retaining: Mutex::default(),
+            clock: Clock::default(),
+            plan,
+        }
+    }
+}
+
+impl Context {
+    /// Keeps no more than so many finished tasks in a namespace.
+    #[must_use]
+    pub fn retain_finished(mut self, most: Option<usize>) -> Self {
+        self.retain_finished = most;
+        self
+    }
+
+    /// Reads the time from this clock and asks this plan.
+    #[cfg(test)]
+    pub(crate) fn under(mut self, clock: Clock, plan: Plan) -> Self {
+        (self.clock, self.plan) = (clock, plan);
+        self
+    }
+}
+
+/// Passes over tasks until `shutdown`, then finishes the passes that have begun.
+pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
+    let caches = context.caches.clone();
+    caches.complete().await;
+    let absent = context.clone();
+    Controller::for_stream(futures::stream::pending(), caches.tasks.clone())
+        .reconcile_on(caches.wakes())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(shutdown)
+        .run(reconcile, retry, context)
+        .for_each(|result| {
+            if let Err(error) = result {
+                if let controller::Error::ObjectNotFound(task) = &error {
+                    absent.leave(&(task.namespace.clone().unwrap_or_default(), task.name.clone()));
+                }
+                // Failed passes are logged where they fail; what is left is about the queue.
+                tracing::debug!(error = crate::apiserver::error::chain(&error), "not reconciled");
+            }
+            futures::future::ready(())
+        })
+        .await;
+}
+
+#[tracing::instrument(skip_all, fields(namespace = task.namespace(), task = task.name_any()))]
+async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requeue, ActError> {
+    let who = (task.namespace().unwrap_or_default(), task.name_any());
+    let Some(_share) = context.passes.take(&who, 1) else {
+        // It is woken when it is its turn.
+        return Ok(Requeue::await_change());
+    };
+    let began = Instant::now();
+    let pass = async {
+        match &task.0 {
+            Ok(task) => context.pass(task).await,
+            Err(invalid) => {
+                // What had this name before may have stood in line.
+                context.actor.leave_room(&who);
+                context.undecodable(invalid).await
+            }
+        }
+    };
+    // A fault that one object finds must not end the process for all.
+    let result = AssertUnwindSafe(pass)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            // It may have stood in line, and will not come back soon.
+            context.actor.leave_room(&who);
+            Err(ActError::Panicked(panicked(&*panic)))
+        });
+    context.outlived(&task);
+    let outcome = match &result {
+        Ok((true, _)) => "changed",
+        Ok((false, _)) => "unchanged",
+        Err(error) => error.label(),
+    };
+    context.metrics.pass(outcome, began.elapsed());
+    result.map(|(_, requeue)| requeue.map_or_else(Requeue::await_change, Requeue::requeue))
+}
+
+fn is_accepted(status: &PeonTaskStatus) -> bool {
+    conditions::is_true(&status.conditions, conditions::ACCEPTED)
+}
+
+/// A failed effect is repeated; objects that fail again and again less and less often.
+#[allow(clippy::needless_pass_by_value)] // The controller's signature.
+fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
+    let delay = context.failed(&task.uid().unwrap_or_default());
+    let (namespace, name) = (task.namespace(), task.name_any());
+    if matches!(
+        error,
+        ActError::Request(RequestError::Conflict(_)) | ActError::NotLeader
+    ) {
+        tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
+    } else {
+        tracing::warn!(
+            namespace,
+            task = name,
+            error = crate::apiserver::error::chain(error),
+            ?delay,
+            "a pass failed and is repeated"
+        );
+    }
+    Requeue::requeue(delay)
+}
+
+impl Context {
+    /// A pass failed: how long until it is repeated.
+    pub(crate) fn failed(&self, uid: &str) -> Duration {
+        self.written.clear(uid);
+        self.backoff.failed(uid, self.clock.instant())
+    }
+
+    /// There is no task of this name any more: what was set aside for it is others'.
+    fn leave(&self, who: &Who) {
+        self.passes.leave(who);
+        self.actor.leave_room(who);
+    }
+
+    /// A pass has ended. Its task may have gone meanwhile, before the pass took what the event of its deletion would have
+    /// given back. The cache is told before that event is handled, so that one of the two sees it in any case.
+    fn outlived(&self, task: &GuardedTask) {
+        let uid = task.uid().unwrap_or_default();
+        let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
+        if now.is_none_or(|now| now.uid().as_ref() != Some(&uid)) {
+            self.caches.wake_these(self.caches.outlived(&uid));
+        }
+    }
+
+    /// One pass. Says whether it wrote anything, and when to look again.
+    pub(crate) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
+        let uid = task.uid().unwrap_or_default();
+        if self
+            .written
+            .is_ahead_of(&uid, task.metadata.resource_version.as_deref())
+        {
+            return Ok((false, Some(OWN_WRITE)));
+        }
+        if task.is_final() {
+            self.retain(task).await?;
+        }
+        let mut snapshot = self.observe(task);
+        let outcome = self.steps(task, &uid, &mut snapshot).await;
+        if !snapshot.waits_for_room {
+            // It may have waited before, and want something else by now.
+            let who = (task.namespace().unwrap_or_default(), task.name_any());
+            self.actor.leave_room(&who);
+        }
+        outcome
+    }
+
+    /// Acts until the plan settles.
+    async fn steps(
+        &self,
+        task: &PeonTask,
+        uid: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<(bool, Option<Duration>), ActError> {
+        let mut tied = Vec::new();
+        let most = MOST_ACTIONS + snapshot.others.len();
+        for _ in 0..most {
+            // A template is chosen by the payload, which may have to be read first.
+            if matches!(snapshot.template, Template::Undecided) {
+                (snapshot.template, tied) = self.template(snapshot);
+            }
+            match (self.plan)(snapshot, self.clock.wall()) {
+                Step::Act(action) => {
+                    tracing::debug!(action = action.name(), "acting");
+                    self.actor.perform(action, snapshot).await?;
+                }
+                Step::Settle(settlement) => {
+                    let accepted = settlement.status.as_ref().is_some_and(is_accepted);
+                    let outcome = self.settle(task, uid, *settlement).await?;
+                    if accepted && !task.status.as_ref().is_some_and(is_accepted) {
+                        self.warn_of_tie(task, snapshot, &tied).await;
+                    }
+                    return Ok(outcome);
+                }
+            }
+        }
+        Err(ActError::Unsettled(most))
+    }
+
+    fn observe(&self, task: &PeonTask) -> Snapshot {
+        let namespace = task.namespace().unwrap_or_default();
+        let pod = |attempt| {
+            let name = names::attempt(&task.name_any(), attempt);
+            let pod = self.caches.pods.get(&ObjectRef::new(&name).within(&namespace));
+            pod.as_deref().map(Evidence::of)
+        };
+        let current = task.attempt();
+        let name = names::attempt(&task.name_any(), current);
+        Snapshot {
+            task: Arc::new(task.clone()),
+            template: Template::Undecided,
+            operator: self.operator.clone(),
+            cached: pod(current),
+            // As many as there were attempts, which budgets bound.
+            others: (1..current).filter_map(pod).collect(),
+            departed: self.caches.departed.get(&namespace, &name),
+            held: self
+                .backoff
+                .held(&task.uid().unwrap_or_default(), self.clock.instant()),
+            keeps_logs: self.actor.keeps_logs(),
+            inline: std::sync::OnceLock::new(),
+            waits_for_room: false,
+            payload: None,
+            claim: None,
+            live: None,
+            creation: None,
+            warnings: None,
+            node: None,
+            slot: None,
+            rung: None,
+            log: None,
+            recorded: None,
+            ended: Vec::new(),
+        }
+    }
+
+    /// The task's template, and the names of those that match as well as the chosen one.
+    fn template(&self, snapshot: &Snapshot) -> (Template, Vec<String>) {
+        let task = &*snapshot.task;
+        let namespace = task.namespace().unwrap_or_default();
+        // Of a finished task the payload, by which it was chosen, is not kept.
+        let in_force = task
+            .status
+            .as_ref()
+            .filter(|s| s.pod_uid.is_some() || task.is_final())
+            .and_then(|s| s.template.as_deref());
+        if let Some(name) = task.template_name().or(in_force) {
+            return (self.template_named(name, &namespace), Vec::new());
+        }
+        let Ok(payload) = accept::payload(snapshot) else {
+            return (Template::Undecided, Vec::new());
+        };
+        let templates = self
+            .caches
+            .templates
+            .state_filter(|t| t.namespace().as_deref() == Some(&namespace));
+        let candidates = templates
+            .iter()
+            .filter_map(|t| t.0.as_ref().ok())
+            .map(|t| Candidate {
+                name: t.metadata.name.as_deref().unwrap_or_default(),
+                matches: t.spec.matches.as_ref(),
+                priority: t.spec.priority.unwrap_or(0),
+            });
+        match template_choice::select(&payload, candidates) {
+            Some(chosen) => (self.template_named(&chosen.name, &namespace), chosen.tied),
+            None => (
+                self.template_named(template_choice::DEFAULT, &namespace),
+                Vec::new(),
+            ),
+        }
+    }
+
+    fn template_named(&self, name: &str, namespace: &str) -> Template {
+        let name = name.to_owned();
+        let key = ObjectRef::<GuardedTemplate>::new(&name).within(namespace);
+        match self.caches.templates.get(&key).map(|t| (*t).clone()) {
+            None => Template::Missing { name },
+            Some(Guarded(Ok(template))) => Template::Found(Arc::new(template)),
+            Some(Guarded(Err(unreadable))) => Template::Undecodable {
+                name,
+                error: unreadable.error,
+            },
+        }
+    }
+
+    /// Says once, when the task is accepted, that its template was chosen among equals.
+    async fn warn_of_tie(&self, task: &PeonTask, snapshot: &Snapshot, tied: &[String]) {
+        let Template::Found(template) = &snapshot.template else {
+            return;
+        };
+        if tied.is_empty() {
+            return;
+        }
+        let message = format!(
+            "PeonTemplate {} is used, the first by name; of the same priority {} match too: {}",
+            template.name_any(),
+            template.spec.priority.unwrap_or(0),
+            tied.join(", ")
+        );
+        self.actor.warn(task, TEMPLATE_TIE.into(), &message).await;
+    }
+
+    async fn settle(
+        &self,
+        task: &PeonTask,
+        uid: &str,
+        settlement: Settlement,
+    ) -> Result<(bool, Option<Duration>), ActError> {
+        let changed = settlement.status.filter(|new| task.status.as_ref() != Some(new));
+        if let Some(status) = &changed {
+            self.write(task, uid, status).await?;
+        }
+        if settlement.refused_for_now {
+            return Ok((
+                changed.is_some(),
+                Some(self.backoff.failed(uid, self.clock.instant())),
+            ));
+        }
+        // A task that is held back and was only looked at stays held back.
+        if changed.is_some() {
+            self.backoff.clear(uid);
+        }
+        Ok((changed.is_some(), settlement.requeue))
+    }
+
+    async fn write(&self, task: &PeonTask, uid: &str, status: &PeonTaskStatus) -> Result<(), ActError> {
+        let written = self.actor.write_status(task, status).await?;
+        self.written
+            .record(uid, written.meta().resource_version.as_deref());
+        tracing::info!(
+            phase = status.phase.map(Phase::as_str),
+            reason = status.reason,
+            task_id = status.task_id,
+            "status written"
+        );
+        if let Some((reason, message)) = plan::warning(task.status.as_ref(), status) {
+            self.actor.warn(task, reason, &message).await;
+        }
+        let is_final = matches!(status.phase, Some(Phase::Succeeded | Phase::Failed));
+        // What is said later of its log is no verdict.
+        if is_final && !task.is_final() {
+            self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
+        }
+        if plan::ends_attempt(task, status) {
+            let pod = names::attempt(&task.name_any(), task.attempt());
+            self.caches
+                .departed
+                .forget(&task.namespace().unwrap_or_default(), &pod);
+        }
+        Ok(())
+    }
+
+    /// An object that passed the API server and cannot be read: the CRD in the cluster is another version's, or it is
+    /// beyond what the operator reads.
+    async fn undecodable(&self, unreadable: &Unreadable) -> Result<(bool, Option<Duration>), ActError> {
+        if unreadable.reason.as_deref() != Some(crate::api::crds::BORN) {
+            // A verdict stands, or a pod runs, of a version that could read it; or this was said before.
+            return Ok((false, None));
+        }
+        let message = format!(
+            "the PeonTask cannot be read by this version of the operator: {}",
+            unreadable.error
+        );
+        // The same each time, so that writing it again changes nothing.
+        let since = unreadable.metadata.creation_timestamp.as_ref();
+        let condition = |type_: &str, status: &str| {
+            json!({
+                "type": type_, "status": status, "reason": accepted::INVALID_TASK,
+                "message": crate::api::conditions::cut(&message, 1024), "lastTransitionTime": since,
+            })
+        };
+        let status = json!({
+            "phase": Phase::Pending,
+            "reason": accepted::INVALID_TASK,
+            "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
+        });
+        self.actor.write_raw_status(&unreadable.metadata, &status).await?;
+        Ok((true, None))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! An attempt has ended: the task's verdict, or another attempt (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::death::{Doubt, Proof};
+use super::history_record::{self, With};
+use super::log_collection::{self, BeforeVerdict};
+use super::plan::{Step, read_payload, settle, settle_until, task_id};
+use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
+use super::status::{Draft, Ended};
+use super::verdict::{Outcome, Verdict, judge};
+use crate::api::conditions::{cause, cut, logs};
+use crate::task::accept::accept;
+use crate::task::run::pod::evidence::Evidence;
+use crate::task::snapshot::Snapshot;
+
+/// How often a task looks again that waits for proof from a node that was written off.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Judges an attempt whose peon is dead; or, with the reason why nobody can be sure, one whose node was written off.
+/// The latter may end the task and is never followed by another attempt.
+pub(crate) fn conclude(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    gone: bool,
+    draft: Draft,
+    proof: Result<Proof, Doubt>,
+    now: Timestamp,
+) -> Step {
+    if let Some(step) = log_collection::at_the_end(snapshot, evidence, gone) {
+        return step;
+    }
+    let end = |draft: Draft, verdict: &Verdict| end(snapshot, evidence, gone, draft, verdict, now);
+    let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
+    let mut verdict = judge(evidence, &task_id(snapshot), stop);
+    if let Err(doubt) = &proof {
+        verdict = written_off(verdict, doubt);
+    }
+    let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
+        return end(draft, &verdict);
+    };
+    if cause == cause::SUSPENDED {
+        // It may have begun while the request to stop it was on its way.
+        if !may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
+            verdict.outcome = Outcome::Failed {
+                cause: cause::NO_VERDICT,
+                message: format!(
+                    "{message}, and the peon began before it was stopped: not run again, since it may have written \
+                     something (retry.rerun)"
+                ),
+            };
+            return end(draft, &verdict);
+        }
+        return again(snapshot, draft, &verdict, cause, &message, false, proof, now);
+    }
+    if snapshot.task.spec.cancel {
+        return end(draft, &verdict);
+    }
+    let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
+    if climbs && snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+        return read_payload(snapshot);
+    }
+    let policy = snapshot.policy();
+    let none = std::collections::BTreeMap::new();
+    let case = Case {
+        cause,
+        began: evidence.may_have_begun(),
+        nature: draft.nature(),
+        failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
+        // A template or a chunk that is missing now keeps the next attempt waiting, and is no reason to have none.
+        can_climb: accept(snapshot).map_or_else(
+            |refused| !refused.is_final(),
+            |a| a.can_climb(snapshot.memory_step()),
+        ),
+    };
+    match decide(&case, &policy) {
+        Decision::Again { climb } => again(snapshot, draft, &verdict, cause, &message, climb, proof, now),
+        Decision::Final(why) => {
+            if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
+                *message = format!("{message}; {text}");
+            }
+            end(draft, &verdict)
+        }
+    }
+}
+
+/// The verdict, what became of the log, and whether the history has it: one write says all of it.
+fn end(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    gone: bool,
+    mut draft: Draft,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Step {
+    let log_comes_later = match log_collection::before_verdict(snapshot, evidence, gone, now) {
+        BeforeVerdict::First(step) => return step,
+        BeforeVerdict::Say(word) => {
+            draft.log(&word);
+            word.reason == logs::COLLECTING
+        }
+        BeforeVerdict::Nothing => false,
+    };
+    // What is still on its way is recorded with what comes of it.
+    if !log_comes_later {
+        match history_record::with(snapshot, || draft.clone().judge(verdict)) {
+            With::First(step) => return step,
+            With::Say(recorded) => draft.record(&recorded),
+            With::Nothing => {}
+        }
+    }
+    settle(draft.judge(verdict))
+}
+
+/// A node that was written off is the cause, one of which nothing is known is not, unless the operator stopped the attempt itself.
+fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
+    let message = &doubt.message;
+    match verdict.outcome {
+        Outcome::Failed {
+            cause: cause::POD_DELETED | cause::NODE_LOST | cause::DRAINED | cause::EVICTED,
+            ..
+        } if doubt.node_lost => Verdict {
+            outcome: Outcome::Failed {
+                cause: cause::NODE_LOST,
+                message: format!("{message}; segments may already be published"),
+            },
+            ..verdict
+        },
+        _ => verdict,
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // All of it is what one attempt leaves to the next.
+fn again(
+    snapshot: &Snapshot,
+    draft: Draft,
+    verdict: &Verdict,
+    cause: &'static str,
+    message: &str,
+    climb: bool,
+    proof: Result<Proof, Doubt>,
+    now: Timestamp,
+) -> Step {
+    let proof = match proof {
+        Ok(proof) => proof,
+        Err(Doubt { message: why, .. }) => {
+            let message = format!(
+                "{why}: the peon may still live, and another attempt is started only if the template's retry.afterNodeLoss is \
+                 true"
+            );
+            // A node may come back, or be promised to be off: nobody tells.
+            return settle_until(draft.await_node(&message), Some(LOOK_AGAIN));
+        }
+    };
+    let number = snapshot.attempt();
+    let next = NextAttempt::after(number, proof);
+    let retries = snapshot.task.status.as_ref().map_or(0, |s| {
+        s.failures
+            .iter()
+            .filter(|(c, _)| *c != cause::SUSPENDED)
+            .map(|(_, n)| n)
+            .sum()
+    });
+    let not_before = if cause == cause::SUSPENDED {
+        now
+    } else {
+        let delay =
+            SignedDuration::try_from(snapshot.policy().backoff(retries)).unwrap_or(SignedDuration::ZERO);
+        now.checked_add(delay).unwrap_or(now)
+    };
+    let more = if climb { " with more memory" } else { "" };
+    let text = format!(
+        "attempt {number} ended with {cause} ({}); attempt {}{more} follows",
+        cut(message, 200),
+        next.number()
+    );
+    let ended = Ended {
+        number,
+        cause,
+        verdict,
+        climb,
+        not_before,
+    };
+    settle(draft.claim(&next, &ended, &text))
+}

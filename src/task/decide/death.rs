@@ -1,0 +1,192 @@
+//! Proof that the peon of an attempt is dead (pure).
+//!
+//! Two peons of one task must never live at the same time, so the next attempt needs a [`Proof`] of the death of the
+//! last one, and a `Proof` is made nowhere but here:
+//!
+//! | seen | proof |
+//! |---|---|
+//! | the kubelet reports the peon's container as terminated, or the pod as ended | yes |
+//! | the pod is gone and never had a node | yes |
+//! | the pod is gone, and its node is Ready and was so for the pod's grace period and more | yes: a kubelet that is Ready ends what the API server does not know |
+//! | the node does not answer | no: its containers run on |
+//! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
+//!
+//! The garbage collector of pods marks pods of nodes that are gone or out of service as `Failed`. It never saw the node:
+//! that is none of the kubelet's reports.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::task::run::pod::evidence::{Container, Evidence};
+
+/// What a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut off for
+/// less than the controller manager's patience (50 s) is Ready all the time, and a kubelet that was cut off was seen to
+/// take half a minute to notice what had gone meanwhile: its watches come back with a delay of their own.
+const MARGIN: SignedDuration = SignedDuration::from_secs(120);
+/// What a kubelet that answers needs beyond the grace period to report an end.
+const REPORT: SignedDuration = SignedDuration::from_secs(15);
+/// The grace period of a pod that nobody has seen.
+const UNKNOWN_GRACE: i64 = 330;
+/// How often a node that does not answer is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// That the peon of an attempt is dead. It cannot be made outside this module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof(());
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeState {
+    /// It is Ready, since this time.
+    Ready(Timestamp),
+    /// It is not Ready: its containers may run.
+    NotReady,
+    /// It bears the taint `node.kubernetes.io/out-of-service`.
+    OutOfService,
+    /// There is no node of this name any more.
+    Deleted,
+    /// The pod never had a node.
+    NeverBound,
+    /// Nobody knows which node it was.
+    Unknown,
+    /// Which node it was has to be looked up in Events, which were listed often enough for now.
+    Later,
+    /// The operator may not read nodes.
+    Forbidden,
+}
+
+/// What is known of an attempt that may be dead.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    /// The pod's last state.
+    pub evidence: &'a Evidence,
+    /// Whether the object is gone.
+    pub gone: bool,
+    /// Its node, where it was looked at in this pass.
+    pub node: Option<&'a NodeState>,
+    /// Since when the task waits for proof.
+    pub noticed: Option<Timestamp>,
+    /// Whether a node that was written off counts as proof.
+    pub after_node_loss: bool,
+}
+
+/// Whether the peon is dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Death {
+    /// Its pod exists and has not ended.
+    No,
+    /// It is.
+    Proven(Proof),
+    /// The node knows.
+    AskNode,
+    /// Nobody can tell: what it takes to find out, and when to look again.
+    Awaiting {
+        /// For people.
+        message: String,
+        /// When to look again.
+        look_again: Duration,
+    },
+    /// The node knows, and which it is will be looked up after this time.
+    AskLater(Duration),
+    /// The node was written off, which is no proof here.
+    WrittenOff(Doubt),
+}
+
+/// Why nobody can be sure that a peon is dead, and nobody ever will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// For people.
+    pub message: String,
+    /// Whether its node was lost; else nothing is known of the node.
+    pub node_lost: bool,
+}
+
+/// Judges whether the peon is dead.
+#[must_use]
+pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
+    let evidence = scene.evidence;
+    if matches!(evidence.peon, Container::Terminated(_)) {
+        return Death::Proven(Proof(()));
+    }
+    if ended_by_kubelet(evidence) {
+        return Death::Proven(Proof(()));
+    }
+    if !scene.gone && !evidence.pod_ended() {
+        return Death::No;
+    }
+    if evidence.node.is_none() && !evidence.pod_uid.is_empty() {
+        return Death::Proven(Proof(()));
+    }
+    let node = evidence.node.as_deref().unwrap_or("of the pod");
+    match scene.node {
+        None => Death::AskNode,
+        Some(NodeState::NeverBound) => Death::Proven(Proof(())),
+        Some(NodeState::Ready(since)) => {
+            let grace = SignedDuration::from_secs(evidence.grace.unwrap_or(UNKNOWN_GRACE));
+            let known = scene.noticed.unwrap_or(now).max(*since);
+            let over = known.checked_add(grace + MARGIN).unwrap_or(Timestamp::MAX);
+            if over <= now {
+                return Death::Proven(Proof(()));
+            }
+            Death::Awaiting {
+                message: format!("the pod is gone and the node {node} is given time to end what ran in it"),
+                look_again: Duration::try_from(over.duration_since(now)).unwrap_or(LOOK_AGAIN),
+            }
+        }
+        Some(NodeState::NotReady) => Death::Awaiting {
+            message: format!(
+                "the pod is gone, the node {node} does not answer, and the peon may live on it: bring the node back, or \
+                 delete it or taint it out-of-service once it is off"
+            ),
+            look_again: LOOK_AGAIN,
+        },
+        Some(NodeState::Later) => Death::AskLater(LOOK_AGAIN),
+        Some(NodeState::OutOfService | NodeState::Deleted) if scene.after_node_loss => {
+            Death::Proven(Proof(()))
+        }
+        Some(NodeState::OutOfService) => {
+            written_off(format!("the node {node} is tainted out-of-service"), true)
+        }
+        Some(NodeState::Deleted) => written_off(format!("the node {node} was deleted"), true),
+        Some(NodeState::Unknown) => written_off(
+            "the pod is gone and nobody knows on which node it ran".into(),
+            false,
+        ),
+        Some(NodeState::Forbidden) => written_off(
+            format!("the pod is gone and the operator may not read the node {node}"),
+            false,
+        ),
+    }
+}
+
+/// Whether the end of the pod is the kubelet's report. The garbage collector of pods writes the phase alone and leaves the
+/// containers as they were; the kubelet ends its containers first, and where there are none it says why.
+fn ended_by_kubelet(evidence: &Evidence) -> bool {
+    let reason = evidence.reason.as_deref().unwrap_or_default();
+    let collected = evidence
+        .disruption
+        .as_ref()
+        .is_some_and(|d| d.reason == "DeletionByPodGC");
+    let init_failed = matches!(evidence.init, Some((_, Container::Terminated(_))));
+    let says_why = (!reason.is_empty() && reason != "NodeLost") || init_failed;
+    match evidence.phase.as_str() {
+        "Succeeded" => true,
+        "Failed" => !matches!(evidence.peon, Container::Running { .. }) && says_why && !collected,
+        _ => false,
+    }
+}
+
+fn written_off(message: String, node_lost: bool) -> Death {
+    Death::WrittenOff(Doubt { message, node_lost })
+}
+
+/// When a pod whose deletion was asked for should have ended by, for a kubelet that answers.
+#[must_use]
+pub fn overdue(evidence: &Evidence) -> Option<Timestamp> {
+    evidence.deletion_due.and_then(|t| t.checked_add(REPORT).ok())
+}
+
+#[cfg(test)]
+#[path = "death_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! What is left to do for pods that should not be, and for tasks that have their verdict (pure).
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use super::plan::{Action, Step, lags, look_again, look_live};
+use super::{deadlines, history_record, log_collection};
+use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::snapshot::Snapshot;
+
+/// A pod of the task that is not its current attempt's, or of a task that has a verdict, was started by somebody who
+/// did not know better: it must not run. One whose peon has ended and whose sidecars run on is ended without being
+/// deleted. The cache may lag behind the task: the API server is asked first.
+pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
+    let is_final = snapshot.task.is_final();
+    let current = snapshot.cached.iter().filter(|_| is_final);
+    let stray = current.chain(&snapshot.others).find(|e| {
+        is_ours(snapshot, e)
+            && e.deletion_requested.is_none()
+            && !snapshot.ended.contains(&e.pod_name)
+            && (e.may_live() || sidecars_run_on(e))
+    })?;
+    if stray.may_live() {
+        let Some(live) = &snapshot.live else {
+            return Some(look_live(snapshot));
+        };
+        if lags(snapshot) {
+            return is_final.then(|| look_again(None));
+        }
+        // It may have ended meanwhile, and its log is not to be lost.
+        let is_current = snapshot.cached.as_ref() == Some(stray);
+        let lives =
+            |p: &Evidence| p.pod_uid == stray.pod_uid && p.may_live() && p.deletion_requested.is_none();
+        if is_current && !live.pod.as_ref().is_some_and(lives) {
+            return Some(look_again(None));
+        }
+    }
+    let (pod, uid, version) = (
+        stray.pod_name.clone(),
+        stray.pod_uid.clone(),
+        stray.version.clone(),
+    );
+    Some(Step::Act(if stray.may_live() {
+        Action::DeletePod { pod, uid, version }
+    } else {
+        Action::EndPod { pod, uid }
+    }))
+}
+
+fn is_ours(snapshot: &Snapshot, evidence: &Evidence) -> bool {
+    evidence.owner_uid.is_some() && evidence.owner_uid == snapshot.task.uid()
+}
+
+/// Native sidecars are ended by the kubelet; ordinary ones may run for ever.
+fn sidecars_run_on(evidence: &Evidence) -> bool {
+    matches!(evidence.peon, Container::Terminated(_))
+        && evidence.sidecars
+        && !evidence.pod_ended()
+        // The operator has seen to it before.
+        && evidence.active_deadline != Some(1)
+}
+
+/// A task with a verdict is kept for a while.
+pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if let Some(step) = log_collection::after_verdict(snapshot, now) {
+        return step;
+    }
+    if let Some(step) = history_record::after_verdict(snapshot, now) {
+        return step;
+    }
+    let Some(then) = deadlines::deletion(snapshot) else {
+        return look_again(None);
+    };
+    match deadlines::until(then, now) {
+        Some(left) => look_again(Some(left)),
+        None if snapshot.ended.contains(&snapshot.task.name_any()) => look_again(None),
+        None => match snapshot.task.meta().uid.clone() {
+            Some(uid) => Step::Act(Action::DeleteTask { uid }),
+            None => look_again(None),
+        },
+    }
+}

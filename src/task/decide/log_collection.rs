@@ -1,0 +1,237 @@
+//! When a task's log is asked for, and what its status says of it (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::deadlines;
+use super::history_record::{self, With};
+use super::plan::{Action, Step, settle_until};
+use super::status::Draft;
+use crate::api::conditions::{self, LOGS_ARCHIVED, accepted, logs};
+use crate::api::{Collect, PEON_CONTAINER, names};
+use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
+use crate::logs::format::state::{KeepLog, LogState};
+use crate::task::accept::Refused;
+use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::run::pod::log_plan::{LogPlan, SidecarPlan};
+use crate::task::snapshot::Snapshot;
+
+/// How long a verdict waits for the log, so that both are written at once.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+/// How often a log that is on its way is looked at, should nobody tell that it has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What the status says of a log: status, reason and message of the condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Whether all that can be had of it is in the store.
+    pub archived: bool,
+    /// The reason.
+    pub reason: &'static str,
+    /// The message.
+    pub message: String,
+}
+
+impl Word {
+    fn of(state: &LogState) -> Self {
+        let (archived, reason, message) = match state {
+            LogState::Queued => (
+                false,
+                logs::FOLLOWER_CAP,
+                "as many logs are read as the operator reads at a time: this one is next in line".to_owned(),
+            ),
+            LogState::Collecting => (
+                false,
+                logs::COLLECTING,
+                "the log is on its way to the store".to_owned(),
+            ),
+            LogState::Failing { message } => (false, logs::STORE_FAILED, message.clone()),
+            LogState::Archived { url, gaps, conflict } => {
+                let missing = match gaps {
+                    0 => String::new(),
+                    gaps => format!(": something is missing in {gaps} places, which the log names"),
+                };
+                match conflict {
+                    Some(why) => (true, logs::ID_CONFLICT, format!("{url}{missing}; {why}")),
+                    None if missing.is_empty() => (true, logs::ARCHIVED, url.clone()),
+                    None => (true, logs::GAP, format!("{url}{missing}")),
+                }
+            }
+            LogState::Nothing => (true, logs::NO_LOG, "the peon wrote nothing".to_owned()),
+        };
+        Self {
+            archived,
+            reason,
+            message,
+        }
+    }
+}
+
+/// Who reads the task's log; `None` where it is not archived.
+fn reader(snapshot: &Snapshot) -> Option<Collect> {
+    let collect = snapshot.template_spec().and_then(|t| t.logs.as_ref()?.collect);
+    Some(collect.unwrap_or_default()).filter(|c| snapshot.keeps_logs && *c != Collect::None)
+}
+
+/// What the pod of an attempt has to do for its log.
+///
+/// # Errors
+/// `InvalidTemplate`, where the operator cannot make the sidecar that the template wants.
+pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
+    match reader(snapshot) {
+        None | Some(Collect::None) => Ok(None),
+        Some(Collect::Follower) => Ok(Some(LogPlan::Follower)),
+        Some(Collect::Sidecar) => {
+            let Some(image) = snapshot.operator.sidecar_image.clone() else {
+                return Err(Refused::new(
+                    accepted::INVALID_TEMPLATE,
+                    "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE"
+                        .into(),
+                ));
+            };
+            let given = snapshot
+                .template_spec()
+                .and_then(|t| t.logs.clone())
+                .unwrap_or_default();
+            Ok(Some(LogPlan::Sidecar(SidecarPlan {
+                image,
+                // Whether another attempt follows is not known before this one has ended.
+                compose: false,
+                flush_seconds: snapshot.operator.log_flush_seconds.unwrap_or(FLUSH_SECONDS),
+                max_bytes: snapshot.operator.log_most_bytes.unwrap_or(MAX_BYTES),
+                properties: snapshot.operator.logs.without_credentials(),
+                properties_from: given.properties_from,
+            })))
+        }
+    }
+}
+
+fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool) -> Step {
+    let sidecar = reader(snapshot) == Some(Collect::Sidecar);
+    // The sidecar ends after the peon.
+    let ended = ended && !(sidecar && evidence.is_some_and(|e| !e.pod_uid.is_empty() && !e.pod_ended()));
+    let container = evidence
+        .map(|e| e.container.clone())
+        .filter(|c| !c.is_empty())
+        .unwrap_or_else(|| PEON_CONTAINER.to_owned());
+    let seen = evidence.map(|e| e.pod_uid.clone()).filter(|uid| !uid.is_empty());
+    let is_seen = seen.is_some();
+    Step::Act(Action::KeepLog(KeepLog {
+        attempt: snapshot.attempt(),
+        pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
+        pod_uid: seen
+            .or_else(|| snapshot.task.status.as_ref()?.pod_uid.clone())
+            .unwrap_or_default(),
+        seen: is_seen,
+        container,
+        sidecar,
+        ended,
+        complete: evidence.is_some_and(|e| e.log_complete),
+        last,
+    }))
+}
+
+/// The peon runs, or ran: its log is read from now on.
+pub(crate) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
+    let begun = matches!(
+        evidence.peon,
+        Container::Running { .. } | Container::Terminated(_)
+    );
+    (begun && snapshot.log.is_none() && reader(snapshot).is_some())
+        .then(|| ask(snapshot, Some(evidence), false, false))
+}
+
+/// The attempt has ended, and whether another one follows is not decided yet.
+pub(crate) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence, gone: bool) -> Option<Step> {
+    (snapshot.log.is_none() && reader(snapshot).is_some())
+        .then(|| ask(snapshot, Some(evidence).filter(|_| !gone), true, false))
+}
+
+/// What comes of the log before the verdict is written.
+pub(crate) enum BeforeVerdict {
+    /// Nobody keeps it.
+    Nothing,
+    /// This first.
+    First(Step),
+    /// The verdict can be written, and this of the log.
+    Say(Word),
+}
+
+/// The verdict is known: it waits a moment for the log. A pod that is about to go takes with it what the verdict rests
+/// on: it waits for nothing.
+pub(crate) fn before_verdict(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    gone: bool,
+    now: Timestamp,
+) -> BeforeVerdict {
+    if reader(snapshot).is_none() {
+        return BeforeVerdict::Nothing;
+    }
+    let Some(kept) = snapshot.log.as_ref().filter(|k| k.last) else {
+        return BeforeVerdict::First(ask(snapshot, Some(evidence).filter(|_| !gone), true, true));
+    };
+    let word = Word::of(&kept.state);
+    let ended = match &evidence.peon {
+        Container::Terminated(t) => t.finished,
+        _ => None,
+    };
+    let stays = !gone && evidence.deletion_requested.is_none();
+    if let Some(ended) = ended.filter(|_| stays && !word.archived)
+        && let Some(left) = ended
+            .checked_add(TOGETHER)
+            .ok()
+            .and_then(|then| deadlines::until(then, now))
+    {
+        return BeforeVerdict::First(super::plan::look_again(Some(left)));
+    }
+    BeforeVerdict::Say(word)
+}
+
+/// A task that has its verdict and whose log is on its way: what to do about it, unless it may go.
+pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
+    let status = snapshot.task.status.as_ref()?;
+    let said = conditions::find(&status.conditions, LOGS_ARCHIVED)?;
+    if said.status == "True" || said.reason == logs::GAVE_UP {
+        return None;
+    }
+    if deadlines::store_had_its_time(status, now) {
+        let word = Word {
+            archived: false,
+            reason: logs::GAVE_UP,
+            message: format!("given up after a day: {}", said.message),
+        };
+        return Some(say(snapshot, &word, None, now));
+    }
+    // A store that was taken away from the operator may come back.
+    reader(snapshot)?;
+    let Some(kept) = &snapshot.log else {
+        return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
+    };
+    let word = Word::of(&kept.state);
+    // What it waits for is said once, and not each time that it changes its mind.
+    let worth_it = word.archived || said.reason == logs::COLLECTING && word.reason != logs::COLLECTING;
+    Some(if worth_it {
+        say(snapshot, &word, (!word.archived).then_some(LOOK_AGAIN), now)
+    } else {
+        super::plan::look_again(Some(LOOK_AGAIN))
+    })
+}
+
+/// Says it of a task that has its verdict. The history is told first, so that one write says both.
+fn say(snapshot: &Snapshot, word: &Word, requeue: Option<Duration>, now: Timestamp) -> Step {
+    let mut draft = Draft::of(&snapshot.task, now);
+    draft.log(word);
+    match history_record::with(snapshot, || draft.clone().as_it_is()) {
+        With::First(step) => return step,
+        With::Say(recorded) => draft.record(&recorded),
+        With::Nothing => {}
+    }
+    settle_until(draft.as_it_is(), requeue)
+}
+
+#[cfg(test)]
+#[path = "log_collection_tests.rs"]
+mod tests;

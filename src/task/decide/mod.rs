@@ -1,0 +1,17 @@
+//! Decisions about a task (pure): what is next, the verdict on an attempt, proof of its end, another attempt, the status.
+
+pub(crate) mod conclude;
+pub mod deadlines;
+pub mod death;
+pub mod event_budget;
+pub(crate) mod finished;
+pub mod history_record;
+pub mod log_collection;
+pub mod plan;
+pub mod retry;
+pub mod status;
+pub mod submission;
+pub mod verdict;
+pub mod waiting;
+pub(crate) mod with_run;
+pub(crate) mod without_run;

@@ -1,0 +1,337 @@
+//! What to do next for a task (pure): the state machine drawn in `docs/architecture.md`.
+//!
+//! A pass asks for one step at a time. An action's outcome goes into the snapshot and the plan is made anew, so
+//! that a decision never rests on an effect that has not happened. The pass ends with a settlement.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use serde_json::Value;
+
+use super::finished::{after_verdict, end_strays};
+use super::status::Draft;
+use super::with_run::follow;
+use super::without_run::{name_conflict, start};
+use crate::api::conditions::{self, STARTED, waiting};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::logs::format::record::Entry;
+use crate::logs::format::state::KeepLog;
+use crate::task::accept::{self, Accepted, Refused};
+use crate::task::run::pod::evidence::Evidence;
+use crate::task::snapshot::Snapshot;
+
+/// How long a pod that was just created may be missing from the cache before the API server is asked.
+pub(crate) const CACHE_LAG: Duration = Duration::from_secs(5);
+
+/// The next step of a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Perform this, record its outcome, plan again.
+    Act(Action),
+    /// Write this and end the pass.
+    Settle(Box<Settlement>),
+}
+
+/// An effect.
+#[derive(Clone, PartialEq)]
+pub enum Action {
+    /// Read and check the payload that `taskFrom` names.
+    ReadPayload,
+    /// Create the ConfigMap, which claims the attempt.
+    CreateConfigMap(Box<ConfigMap>),
+    /// Create the pod.
+    CreatePod(Box<Value>),
+    /// Get ConfigMap and pod of this name from the API server.
+    LookLive {
+        /// Their name.
+        name: String,
+    },
+    /// List the Warning Events of the pod.
+    ReadWarnings {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Find out about the node of a pod.
+    LookNode {
+        /// The node, where it is known; else the pod's Events tell.
+        node: Option<String>,
+        /// Uid of the pod.
+        pod_uid: String,
+    },
+    /// Take one of the places that the template's `maxRunning` allows.
+    TakeSlot {
+        /// Name of the template.
+        template: String,
+        /// How many there are.
+        max: u32,
+    },
+    /// Recall how much memory earlier subtasks of this kind took.
+    RecallRung {
+        /// `status.subtask`.
+        subtask: String,
+    },
+    /// See to it that the log of an attempt is read, and archived once it is the last.
+    KeepLog(KeepLog),
+    /// Put the finished task into the history, in the place of what was there of it.
+    Record(Box<Entry>),
+    /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
+    /// has changed since may have ended, and its end is not to be lost.
+    DeletePod {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+        /// The version that was seen to live: a pod that ended meanwhile keeps its verdict and its log.
+        version: Option<String>,
+    },
+    /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs stay.
+    EndPod {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete the task with this uid: it was kept long enough.
+    DeleteTask {
+        /// Its uid.
+        uid: String,
+    },
+}
+
+impl Action {
+    /// For logs: what an action carries may hold secrets.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ReadPayload => "read payload",
+            Self::CreateConfigMap(_) => "create configmap",
+            Self::CreatePod(_) => "create pod",
+            Self::LookLive { .. } => "look live",
+            Self::ReadWarnings { .. } => "read warnings",
+            Self::LookNode { .. } => "look at node",
+            Self::TakeSlot { .. } => "take slot",
+            Self::RecallRung { .. } => "recall rung",
+            Self::KeepLog(_) => "keep log",
+            Self::Record(_) => "record",
+            Self::DeletePod { .. } => "delete pod",
+            Self::EndPod { .. } => "end pod",
+            Self::DeleteTask { .. } => "delete task",
+        }
+    }
+}
+
+/// What an action carries is not printed.
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The end of a pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The status to be in force; `None` leaves it alone.
+    pub status: Option<PeonTaskStatus>,
+    /// Look again after this time even if nothing changes.
+    pub requeue: Option<Duration>,
+    /// The API server refused an object for now: the next attempt is to be held back, longer each time.
+    pub refused_for_now: bool,
+}
+
+pub(crate) fn settle(status: PeonTaskStatus) -> Step {
+    settle_until(status, None)
+}
+
+pub(crate) fn settle_until(status: PeonTaskStatus, requeue: Option<Duration>) -> Step {
+    Step::Settle(Box::new(Settlement {
+        status: Some(status),
+        requeue,
+        refused_for_now: false,
+    }))
+}
+
+pub(crate) fn look_again(requeue: Option<Duration>) -> Step {
+    Step::Settle(Box::new(Settlement {
+        status: None,
+        requeue,
+        refused_for_now: false,
+    }))
+}
+
+/// The next step for what is known at `now`.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.metadata.deletion_timestamp.is_some() {
+        // The garbage collector deletes the pod with its owner.
+        return look_again(None);
+    }
+    if let Some(step) = end_strays(snapshot) {
+        return step;
+    }
+    if snapshot.task.is_final() {
+        return after_verdict(snapshot, now);
+    }
+    if lags(snapshot) {
+        return look_again(Some(CACHE_LAG));
+    }
+    match known_pod(snapshot, now) {
+        KnownPod::Ours { evidence, gone } => follow(snapshot, &evidence, gone, now),
+        KnownPod::NotSeen => look_live(snapshot),
+        KnownPod::Soon => look_again(Some(CACHE_LAG)),
+        KnownPod::Foreign => name_conflict(
+            snapshot,
+            now,
+            "a pod of the same name belongs to something else: waiting for it to go",
+        ),
+        KnownPod::None => start(snapshot, now),
+    }
+}
+
+/// Whether the API server has another version of the task than the cache: it may have a verdict by now, or a pod that
+/// was recorded and is gone, or another attempt.
+pub(crate) fn lags(snapshot: &Snapshot) -> bool {
+    snapshot
+        .live
+        .as_ref()
+        .is_some_and(|l| l.task_version != snapshot.task.resource_version())
+}
+
+pub(crate) fn look_live(snapshot: &Snapshot) -> Step {
+    Step::Act(Action::LookLive {
+        name: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
+    })
+}
+
+enum KnownPod {
+    Ours {
+        evidence: Box<Evidence>,
+        gone: bool,
+    },
+    Foreign,
+    /// The status names a pod that the cache does not have.
+    NotSeen,
+    /// As `NotSeen`, but it was created a moment ago.
+    Soon,
+    None,
+}
+
+fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
+    let uid = snapshot.task.uid();
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.pod_uid.as_deref());
+    let ours = |e: &&Evidence| e.owner_uid == uid && recorded.is_none_or(|r| r == e.pod_uid);
+    let seen = [
+        snapshot.cached.as_ref(),
+        snapshot.live.as_ref().and_then(|l| l.pod.as_ref()),
+    ];
+    if let Some(evidence) = seen.into_iter().flatten().find(ours) {
+        return KnownPod::Ours {
+            evidence: Box::new(evidence.clone()),
+            gone: false,
+        };
+    }
+    if let Some(evidence) = snapshot.departed.as_ref().filter(ours) {
+        if recorded.is_none() && snapshot.live.is_none() {
+            // Another one may have been made in its place, and not been recorded either.
+            return KnownPod::NotSeen;
+        }
+        return KnownPod::Ours {
+            evidence: Box::new(evidence.clone()),
+            gone: true,
+        };
+    }
+    match (recorded, &snapshot.live) {
+        (Some(_), Some(_)) => KnownPod::Ours {
+            evidence: Box::default(),
+            gone: true,
+        },
+        (Some(_), None) if just_created(snapshot, now) => KnownPod::Soon,
+        (Some(_), None) => KnownPod::NotSeen,
+        (None, _) if seen.iter().flatten().any(|e| e.owner_uid != uid) => KnownPod::Foreign,
+        (None, _) => KnownPod::None,
+    }
+}
+
+fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
+    let started = snapshot
+        .task
+        .status
+        .as_ref()
+        .and_then(|s| conditions::find(&s.conditions, STARTED));
+    // A time to come is another process' clock, and says nothing.
+    let lag = SignedDuration::ZERO..signed(CACHE_LAG);
+    started.is_some_and(|c| lag.contains(&now.duration_since(c.last_transition_time.0)))
+}
+
+pub(crate) fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// Reads the payload, unless there is no room for it now.
+pub(crate) fn read_payload(snapshot: &Snapshot) -> Step {
+    if snapshot.waits_for_room {
+        look_again(None)
+    } else {
+        Step::Act(Action::ReadPayload)
+    }
+}
+
+pub(crate) fn task_id(snapshot: &Snapshot) -> String {
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.task_id.clone());
+    recorded
+        .or_else(|| accept::payload(snapshot).ok().map(|p| p.id.clone()))
+        .unwrap_or_else(|| snapshot.task.name_any())
+}
+
+/// The status in force, with what the task says of itself and the settings that it would run with now.
+pub(crate) fn described(
+    snapshot: &Snapshot,
+    accepted: Result<&Accepted<'_>, &Refused>,
+    now: Timestamp,
+) -> Draft {
+    let mut draft = Draft::of(&snapshot.task, now);
+    match accepted {
+        Ok(accepted) => {
+            draft.describe(&accepted.payload);
+            draft.accept(&accepted.settings);
+            draft.template(accepted.template_name());
+            draft.step(snapshot.memory_step());
+            draft.effective(accepted.effective_hash());
+        }
+        Err(_) => {
+            if let Ok(payload) = accept::payload(snapshot) {
+                draft.describe(&payload);
+            }
+        }
+    }
+    draft
+}
+
+/// Whether the attempt that the task was at is judged with this status: what its pod showed last is not needed any more.
+/// A status that names the first attempt for the first time judges nothing.
+#[must_use]
+pub fn ends_attempt(task: &PeonTask, new: &PeonTaskStatus) -> bool {
+    let is_final = matches!(new.phase, Some(Phase::Succeeded | Phase::Failed));
+    is_final || new.attempt.unwrap_or(1) != task.attempt()
+}
+
+/// The Warning that a change of status is worth: reason and message, when something went wrong that was not
+/// wrong before.
+#[must_use]
+pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(String, String)> {
+    let reason = new.reason.as_deref()?;
+    if old.and_then(|s| s.reason.as_deref()) == Some(reason)
+        || !(reason == waiting::RETRYING || conditions::is_true(&new.conditions, conditions::STALLED))
+    {
+        return None;
+    }
+    let message = conditions::find(&new.conditions, conditions::READY).map(|c| c.message.clone());
+    Some((reason.to_owned(), message.unwrap_or_default()))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! Whether a failed attempt is followed by another one (pure).
+//!
+//! | | |
+//! |---|---|
+//! | the peon never began | again, whatever the task is |
+//! | it may have begun | again where `retry.rerun` allows it for this task; a subtask of another never |
+//! | each cause | has its own budget |
+//! | `OOMKilled`, `JavaOutOfMemory` | again one step up the memory ladder, while there is one |
+
+use std::collections::BTreeMap;
+
+use super::death::Proof;
+use crate::api::Rerun;
+use crate::api::conditions::cause;
+use crate::task::accept::retry_policy::Policy;
+
+/// The number of an attempt that may be started: nobody has one without proof that the last peon is dead.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NextAttempt(u32);
+
+impl NextAttempt {
+    /// The attempt after `number`, whose peon is dead.
+    #[must_use]
+    pub fn after(number: u32, _proof: Proof) -> Self {
+        Self(number.saturating_add(1))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0
+    }
+}
+
+/// What a decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// How the attempt failed.
+    pub cause: &'a str,
+    /// Whether its peon may have begun.
+    pub began: bool,
+    /// What the task allows.
+    pub nature: Nature,
+    /// Attempts that ended before, by cause.
+    pub failures: &'a BTreeMap<String, u32>,
+    /// Whether the memory can grow.
+    pub can_climb: bool,
+}
+
+/// What a task is, as far as running it twice goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Nature {
+    /// Whether it writes nothing twice.
+    pub safe: bool,
+    /// Whether it is a subtask of another task.
+    pub subtask: bool,
+}
+
+/// The decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Another attempt.
+    Again {
+        /// With more memory.
+        climb: bool,
+    },
+    /// None.
+    Final(Why),
+}
+
+/// Why there is no other attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// This cause never has one.
+    Cause,
+    /// The budget of this cause is spent: how many there were.
+    Spent(u32),
+    /// The task may have written something.
+    NotSafe,
+    /// The memory is at its largest.
+    LargestMemory,
+}
+
+impl Why {
+    /// What is added to the message of the failure, if anything.
+    #[must_use]
+    pub fn text(self, cause: &str) -> Option<String> {
+        match self {
+            Self::Cause | Self::Spent(0) => None,
+            Self::Spent(many) => Some(format!("all {many} retries for {cause} are used")),
+            Self::NotSafe => Some("not run again, since it may have written something (retry.rerun)".into()),
+            Self::LargestMemory => {
+                Some("not run again, since its memory is the largest allowed (retry.memory.max)".into())
+            }
+        }
+    }
+}
+
+/// Whether a task whose peon may have begun may be run again.
+#[must_use]
+pub fn may_rerun(began: bool, nature: Nature, policy: &Policy) -> bool {
+    if !began {
+        return true;
+    }
+    match policy.rerun() {
+        Rerun::Never => false,
+        Rerun::Safe => nature.safe && !nature.subtask,
+        Rerun::Always => !nature.subtask,
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(case: &Case<'_>, policy: &Policy) -> Decision {
+    if !cause::RETRIED.contains(&case.cause) {
+        return Decision::Final(Why::Cause);
+    }
+    let budget = policy.budget(case.cause);
+    if case.failures.get(case.cause).is_some_and(|n| *n >= budget) || budget == 0 {
+        return Decision::Final(Why::Spent(budget));
+    }
+    if !may_rerun(case.began, case.nature, policy) {
+        return Decision::Final(Why::NotSafe);
+    }
+    let climb = matches!(case.cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
+    if climb && !case.can_climb {
+        return Decision::Final(Why::LargestMemory);
+    }
+    Decision::Again { climb }
+}
+
+#[cfg(test)]
+#[path = "retry_tests.rs"]
+mod tests;

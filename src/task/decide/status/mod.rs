@@ -1,0 +1,398 @@
+//! The status of a PeonTask (pure): from the one in force to the next.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::deadlines;
+use super::log_collection::Word;
+use super::retry::{Nature, NextAttempt};
+use super::verdict::{Outcome, Verdict};
+use crate::api::attempts::MOST_RECORDS;
+use crate::api::conditions::{
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, RUNS_ELSEWHERE,
+    STALLED, STARTED, SUCCEEDED, SUSPENDED, accepted, cut, record, suspended, waiting,
+};
+use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
+use crate::druid::payload::Payload;
+use crate::logs::format::record::Recorded;
+use crate::task::accept::settings::Settings;
+
+/// Largest status in bytes of JSON: etcd holds it, every watch sends it, and there may be very many.
+const LARGEST: usize = 4000;
+
+/// A status under construction.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    status: PeonTaskStatus,
+    /// The time of completion that the history has, where nothing else says it.
+    recorded: Option<Timestamp>,
+    conditions: Conditions,
+    now: Timestamp,
+}
+
+/// How an attempt ended that is followed by another one.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Its number.
+    pub number: u32,
+    /// A cause, or `Suspended`.
+    pub cause: &'a str,
+    /// The verdict on it.
+    pub verdict: &'a Verdict,
+    /// Whether the next one gets more memory.
+    pub climb: bool,
+    /// When the next one may begin.
+    pub not_before: Timestamp,
+}
+
+impl Draft {
+    /// Starts from the status in force.
+    #[must_use]
+    pub fn of(task: &PeonTask, now: Timestamp) -> Self {
+        let status = task.status.clone().unwrap_or_default();
+        let conditions = Conditions::from(&status.conditions, task.metadata.generation, now);
+        Self {
+            status: PeonTaskStatus {
+                observed_generation: task.metadata.generation,
+                ..status
+            },
+            recorded: None,
+            conditions,
+            now,
+        }
+    }
+
+    /// Copies what the payload says of itself.
+    pub fn describe(&mut self, payload: &Payload) {
+        self.status.task_id = Some(payload.id.clone());
+        self.status.task_type = Some(payload.type_.clone());
+        self.status.data_source.clone_from(&payload.data_source);
+        self.status.task_hash = Some(payload.hash.clone());
+        self.status.safe_to_rerun = Some(payload.safe_to_rerun);
+        self.status.subtask = payload.subtask_key();
+    }
+
+    /// The task was accepted with these settings.
+    pub fn accept(&mut self, settings: &Settings) {
+        self.status.memory = Some(settings.memory.0.clone());
+        self.status.cpu = Some(settings.cpu.0.clone());
+        self.conditions.set(
+            ACCEPTED,
+            true,
+            accepted::VALID,
+            "the task is valid and its settings fit",
+        );
+    }
+
+    /// This attempt of the task has this pod.
+    pub fn pod(&mut self, attempt: u32, name: &str, uid: &str, node: Option<&str>) {
+        self.status.attempt = Some(attempt);
+        self.status.pod_name = Some(name.to_owned());
+        self.status.pod_uid = Some(uid.to_owned());
+        if let Some(node) = node {
+            self.status.node_name = Some(node.to_owned());
+        }
+    }
+
+    /// What the task is, as far as running it twice goes.
+    #[must_use]
+    pub fn nature(&self) -> Nature {
+        Nature {
+            safe: self.status.safe_to_rerun.unwrap_or(false),
+            subtask: self.status.subtask.is_some(),
+        }
+    }
+
+    /// The peon is given something else than the task as it stands.
+    pub fn effective(&mut self, hash: Option<&str>) {
+        self.status.effective_hash = hash.map(str::to_owned);
+    }
+
+    /// The attempt stands so many steps of the memory ladder above the first.
+    pub fn step(&mut self, step: u32) {
+        if step > 0 {
+            self.status.memory_step = Some(step);
+        }
+    }
+
+    /// The task is made with this template.
+    pub fn template(&mut self, name: &str) {
+        self.status.template = Some(name.to_owned());
+    }
+
+    /// The attempt ended with this cause, and the next one is claimed. Writing this is the claim: whoever holds an older
+    /// version of the task cannot.
+    #[must_use]
+    pub fn claim(mut self, next: &NextAttempt, ended: &Ended<'_>, message: &str) -> PeonTaskStatus {
+        let terminated = ended.verdict.terminated.as_ref();
+        let completed = terminated.and_then(|t| t.finished).unwrap_or(self.now);
+        self.status.attempts.push(AttemptRecord {
+            number: ended.number,
+            cause: ended.cause.to_owned(),
+            memory: self.status.memory.clone(),
+            exit_code: terminated.map(|t| t.exit_code),
+            start_time: terminated.and_then(|t| t.started).map(Time),
+            completion_time: Some(Time(completed)),
+        });
+        let excess = self.status.attempts.len().saturating_sub(MOST_RECORDS);
+        self.status.attempts.drain(..excess);
+        *self.status.failures.entry(ended.cause.to_owned()).or_default() += 1;
+        if ended.climb {
+            self.status.memory_step = Some(self.status.memory_step.unwrap_or_default().saturating_add(1));
+        }
+        self.status.attempt = Some(next.number());
+        self.status.pod_name = None;
+        self.status.pod_uid = None;
+        self.status.node_name = None;
+        self.status.start_time = None;
+        self.status.stop = None;
+        self.status.pending_since = Some(Time(ended.not_before));
+        self.wait(Phase::Pending, waiting::RETRYING, message)
+    }
+
+    /// The operator stops the attempt. Written before anything is done.
+    #[must_use]
+    pub fn stop(mut self, stop: Stop) -> PeonTaskStatus {
+        self.status.stop = Some(stop);
+        self.stopping()
+    }
+
+    /// The operator lets the attempt go on after all.
+    pub fn withdraw_stop(&mut self) {
+        self.status.stop = None;
+    }
+
+    /// The peon was asked to stop.
+    #[must_use]
+    pub fn stopping(mut self) -> PeonTaskStatus {
+        let message = match &self.status.stop {
+            Some(stop) => format!("{}: {}", stop.cause, stop.message),
+            None => "the pod is being deleted".to_owned(),
+        };
+        let phase = self.status.phase.unwrap_or_default();
+        self.conditions.set(READY, false, waiting::STOPPING, &message);
+        self.conditions
+            .set(RECONCILING, true, waiting::STOPPING, &message);
+        self.conditions.remove(STALLED);
+        self.finish(phase, waiting::STOPPING)
+    }
+
+    /// Nobody can tell whether the peon is dead.
+    #[must_use]
+    pub fn await_node(self, message: &str) -> PeonTaskStatus {
+        let phase = self.status.phase.unwrap_or_default();
+        self.stalled(phase, waiting::AWAITING_NODE_PROOF, message)
+    }
+
+    /// Held by the user, without a peon.
+    #[must_use]
+    pub fn suspend(mut self) -> PeonTaskStatus {
+        let message = "spec.suspend is set: no pod is created until it is unset";
+        self.conditions
+            .set(SUSPENDED, true, suspended::SUSPENDED, message);
+        self.conditions.set(STARTED, false, suspended::SUSPENDED, message);
+        self.conditions.set(READY, false, suspended::SUSPENDED, message);
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Suspended, suspended::SUSPENDED)
+    }
+
+    /// The user let it go on.
+    #[must_use]
+    pub fn resume(mut self) -> PeonTaskStatus {
+        let message = "spec.suspend was unset";
+        self.conditions.set(SUSPENDED, false, suspended::RESUMED, message);
+        self.status.pending_since = Some(Time(self.now));
+        self.wait(Phase::Pending, waiting::STARTING, message)
+    }
+
+    /// Whether the user wants to hold a task whose peon runs and may not be run again.
+    pub fn hold(&mut self, wanted: bool, why_not: &str) {
+        if wanted {
+            self.conditions
+                .set(SUSPENDED, false, suspended::NOT_RESTARTABLE, why_not);
+        } else if self.conditions.reason(SUSPENDED) == Some(suspended::NOT_RESTARTABLE) {
+            self.conditions.remove(SUSPENDED);
+        }
+    }
+
+    /// The task is not accepted for now.
+    #[must_use]
+    pub fn refuse(mut self, reason: &'static str, message: &str) -> PeonTaskStatus {
+        self.conditions.set(ACCEPTED, false, reason, message);
+        self.stalled(Phase::Pending, reason, message)
+    }
+
+    /// The task is not accepted and never will be.
+    #[must_use]
+    pub fn refuse_for_good(mut self, reason: &'static str, message: &str) -> PeonTaskStatus {
+        self.conditions.set(ACCEPTED, false, reason, message);
+        self.fail(reason, message)
+    }
+
+    /// The peon has not started.
+    #[must_use]
+    pub fn wait(mut self, phase: Phase, reason: &'static str, message: &str) -> PeonTaskStatus {
+        self.conditions.set(STARTED, false, reason, message);
+        if reason != waiting::STARTING {
+            return self.stalled(phase, reason, message);
+        }
+        self.conditions.set(READY, false, reason, message);
+        self.conditions.set(RECONCILING, true, reason, message);
+        self.conditions.remove(STALLED);
+        self.finish(phase, reason)
+    }
+
+    /// The peon runs.
+    #[must_use]
+    pub fn run(mut self, since: Option<Timestamp>) -> PeonTaskStatus {
+        self.started(since);
+        self.conditions.set(READY, true, "Running", "the peon runs");
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Running, "Running")
+    }
+
+    /// Another worker of the overlord runs the task.
+    #[must_use]
+    pub fn run_elsewhere(mut self, message: &str) -> PeonTaskStatus {
+        self.taken_elsewhere(message);
+        self.conditions.set(READY, true, RUNS_ELSEWHERE, message);
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Running, RUNS_ELSEWHERE)
+    }
+
+    /// Another worker of the overlord ran the task, and well.
+    #[must_use]
+    pub fn succeed_elsewhere(mut self, message: &str) -> PeonTaskStatus {
+        self.taken_elsewhere(message);
+        self.succeed(message)
+    }
+
+    fn taken_elsewhere(&mut self, message: &str) {
+        self.conditions
+            .set(ACCEPTED, true, accepted::VALID, "the overlord has taken the task");
+        self.conditions.set(STARTED, true, RUNS_ELSEWHERE, message);
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn judge(mut self, verdict: &Verdict) -> PeonTaskStatus {
+        if let Some(ended) = &verdict.terminated {
+            self.status.exit_code = Some(ended.exit_code);
+            if ended.started.is_some() {
+                self.started(ended.started);
+            }
+            self.status.completion_time = ended.finished.map(Time);
+        }
+        match &verdict.outcome {
+            Outcome::Succeeded => self.succeed("Druid reported SUCCESS"),
+            Outcome::Failed { cause, message } => self.fail(cause, message),
+        }
+    }
+
+    fn succeed(mut self, message: &str) -> PeonTaskStatus {
+        self.complete();
+        self.conditions.set(COMPLETE, true, SUCCEEDED, message);
+        self.conditions.set(READY, true, SUCCEEDED, message);
+        self.conditions.remove(RECONCILING);
+        self.conditions.remove(STALLED);
+        self.finish(Phase::Succeeded, SUCCEEDED)
+    }
+
+    /// The task failed for good.
+    #[must_use]
+    pub fn fail(mut self, cause: &'static str, message: &str) -> PeonTaskStatus {
+        self.complete();
+        self.conditions.set(FAILED, true, cause, message);
+        self.stalled(Phase::Failed, cause, message)
+    }
+
+    /// What became of the log so far.
+    pub fn log(&mut self, word: &Word) {
+        self.conditions.set(
+            LOGS_ARCHIVED,
+            word.archived,
+            word.reason,
+            &cut(&word.message, 512),
+        );
+    }
+
+    /// What came of putting the task into the history. A task that is judged now was complete when the history says.
+    pub fn record(&mut self, recorded: &Recorded) {
+        self.recorded = Some(recorded.completed);
+        match &recorded.outcome {
+            Ok(()) => {
+                let message = "the history has the task, and keeps it when it is deleted";
+                self.conditions.set(RECORDED, true, record::RECORDED, message);
+            }
+            Err(message) if deadlines::store_had_its_time(&self.status, self.now) => {
+                let message = cut(&format!("given up after a day: {message}"), 256);
+                self.conditions.set(RECORDED, false, record::GAVE_UP, &message);
+            }
+            Err(message) => {
+                let message = cut(message, 256);
+                self.conditions
+                    .set(RECORDED, false, record::STORE_FAILED, &message);
+            }
+        }
+    }
+
+    /// The status of a task that has its verdict, with what was said of its log and of the history: nothing else is
+    /// changed, not even a message that is too long.
+    #[must_use]
+    pub fn as_it_is(mut self) -> PeonTaskStatus {
+        self.status.conditions = self.conditions.into_list();
+        self.status
+    }
+
+    fn started(&mut self, since: Option<Timestamp>) {
+        self.status.start_time = since.map(Time).or(self.status.start_time.take());
+        self.conditions
+            .set(STARTED, true, STARTED, "the peon's container started");
+    }
+
+    fn complete(&mut self) {
+        let completed = self.recorded.unwrap_or(self.now);
+        self.status.completion_time.get_or_insert(Time(completed));
+    }
+
+    fn stalled(mut self, phase: Phase, reason: &'static str, message: &str) -> PeonTaskStatus {
+        self.conditions.set(READY, false, reason, message);
+        self.conditions.set(STALLED, true, reason, message);
+        self.conditions.remove(RECONCILING);
+        self.finish(phase, reason)
+    }
+
+    fn finish(mut self, phase: Phase, reason: &str) -> PeonTaskStatus {
+        self.status.phase = Some(phase);
+        self.status.reason = Some(reason.to_owned());
+        self.status.conditions = self.conditions.into_list();
+        fit(&mut self.status);
+        self.status
+    }
+}
+
+/// Shortens the messages until the status has its size: the same one may stand in three conditions.
+fn fit(status: &mut PeonTaskStatus) {
+    for longest in [512, 256, 128, 64] {
+        if serde_json::to_string(status).is_ok_and(|json| json.len() <= LARGEST) {
+            return;
+        }
+        for condition in &mut status.conditions {
+            condition.message = cut(&condition.message, longest);
+        }
+    }
+    while status.attempts.len() > 1 && serde_json::to_string(status).is_ok_and(|json| json.len() > LARGEST) {
+        status.attempts.remove(0);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod schema_tests;

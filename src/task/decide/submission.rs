@@ -1,0 +1,114 @@
+//! A task that a user created for a VirtualMiddleManager, until its overlord has assigned it here (pure): the status says
+//! how far it has come there.
+
+use super::plan::{Step, settle};
+use super::status::Draft;
+use crate::api::conditions::{accepted, cause};
+use crate::api::{PeonTask, Submission, SubmissionState};
+
+/// What the status says of a task that is not assigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits, with this reason of `Accepted`.
+    Waits(&'static str, String),
+    /// Another worker runs it.
+    Elsewhere(String),
+    /// It ran elsewhere, and well.
+    Succeeded(String),
+    /// It failed, for this cause.
+    Failed(&'static str, String),
+}
+
+impl Standing {
+    /// Reads what the VirtualMiddleManager of this name says of the task.
+    #[must_use]
+    pub fn of(task: &PeonTask, manager: &str) -> Self {
+        let Some(submission) = task.submission() else {
+            let message = if task.spec.suspend {
+                format!("spec.suspend is set: the VirtualMiddleManager {manager} does not submit the task")
+            } else {
+                format!("the overlord has not assigned the task to the VirtualMiddleManager {manager} yet")
+            };
+            return Self::Waits(accepted::NOT_ASSIGNED, message);
+        };
+        let said = |otherwise: &str| submission.message.clone().unwrap_or_else(|| otherwise.to_owned());
+        match submission.state {
+            SubmissionState::Disabled => Self::Waits(
+                accepted::SUBMISSIONS_DISABLED,
+                format!(
+                    "the VirtualMiddleManager {manager} submits no tasks: its submissions.enabled has to be true"
+                ),
+            ),
+            SubmissionState::TypeNotListed => Self::Waits(
+                accepted::TYPE_NOT_LISTED,
+                said("submissions.taskTypes of the VirtualMiddleManager does not have the task's type"),
+            ),
+            SubmissionState::Submitting => {
+                Self::Waits(accepted::NOT_ASSIGNED, "the task is being submitted".to_owned())
+            }
+            SubmissionState::NotAuthorized => Self::Waits(
+                accepted::NOT_AUTHORIZED,
+                said("the overlord does not let us submit the task"),
+            ),
+            SubmissionState::Unreachable => Self::Waits(
+                accepted::OVERLORD_UNREACHABLE,
+                said("the overlord does not answer"),
+            ),
+            SubmissionState::Submitted | SubmissionState::Assigned => Self::Waits(
+                accepted::NOT_ASSIGNED,
+                format!(
+                    "the overlord has the task as {}, and has not assigned it yet",
+                    submission.task_id.as_deref().unwrap_or_default()
+                ),
+            ),
+            SubmissionState::RunsElsewhere => {
+                Self::Elsewhere(said("another worker of the overlord runs the task"))
+            }
+            SubmissionState::Succeeded => {
+                Self::Succeeded("Druid reported SUCCESS; another worker ran the task".to_owned())
+            }
+            SubmissionState::Failed => Self::failed(task, submission),
+            SubmissionState::Refused => Self::Failed(
+                accepted::SUBMISSION_REFUSED,
+                said("the overlord refuses the task"),
+            ),
+            SubmissionState::IdConflict => Self::Failed(
+                accepted::ID_CONFLICT,
+                said("the overlord has another task of this id: create the PeonTask with another id"),
+            ),
+            SubmissionState::ShutDown => {
+                Self::Failed(cause::CANCELLED, said("the overlord has shut the task down"))
+            }
+        }
+    }
+
+    fn failed(task: &PeonTask, submission: &Submission) -> Self {
+        let message = submission
+            .message
+            .clone()
+            .unwrap_or_else(|| "Druid reported FAILED".to_owned());
+        let cause = if task.spec.cancel {
+            cause::CANCELLED
+        } else {
+            cause::TASK_FAILED
+        };
+        Self::Failed(cause, message)
+    }
+
+    /// The next step of a pass that finds a task so.
+    pub(crate) fn settle(self, draft: Draft) -> Step {
+        settle(match self {
+            Self::Waits(reason, message) => draft.refuse(reason, &message),
+            Self::Elsewhere(message) => draft.run_elsewhere(&message),
+            Self::Succeeded(message) => draft.succeed_elsewhere(&message),
+            Self::Failed(reason @ (accepted::ID_CONFLICT | accepted::SUBMISSION_REFUSED), message) => {
+                draft.refuse_for_good(reason, &message)
+            }
+            Self::Failed(cause, message) => draft.fail(cause, &message),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "submission_tests.rs"]
+mod tests;

@@ -1,0 +1,271 @@
+//! The verdict on an attempt (pure): one table, taken when the peon's container ends or its pod is gone.
+//!
+//! | evidence | verdict |
+//! |---|---|
+//! | `TaskStatus` SUCCESS with our id | Complete, whatever exit code and pod reason say: the data is published |
+//! | `TaskStatus` FAILED, and before it the operator stopped it | why it did: Druid writes FAILED on SIGTERM |
+//! | `TaskStatus` FAILED, and before it the pod was disrupted | the disruption, likewise |
+//! | `TaskStatus` FAILED otherwise | `TaskFailed`, with Druid's message |
+//! | none | the pod's evidence |
+//!
+//! The exit code alone never is a verdict: a peon exits with 0 when its task failed, too.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::Stop;
+use crate::api::conditions::cause;
+use crate::druid::task_status::{self, Report};
+use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
+use crate::task::run::pod::payload_volume;
+
+/// Why the operator itself stops attempts.
+const STOPS: [&str; 4] = [
+    cause::CANCELLED,
+    cause::SUSPENDED,
+    cause::START_DEADLINE,
+    cause::DEADLINE,
+];
+/// Said whenever the peon ran and did not tell how its task went.
+const MAYBE_PUBLISHED: &str = "segments may already be published";
+
+/// How the attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Success, or the cause of the failure.
+    pub outcome: Outcome,
+    /// How the peon's container ended, where it ran.
+    pub terminated: Option<Terminated>,
+}
+
+/// Success or failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Druid reported SUCCESS.
+    Succeeded,
+    /// The task failed.
+    Failed {
+        /// One of [`cause`].
+        cause: &'static str,
+        /// For people.
+        message: String,
+    },
+}
+
+/// Judges what is known of a pod whose peon is dead, or whose node was written off. `stop` is why the operator itself
+/// stopped it.
+#[must_use]
+pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict {
+    let end = End { evidence, stop };
+    let (outcome, terminated) = match &evidence.peon {
+        Container::Terminated(ended) => (end.of_peon(ended, task_id), Some(ended.clone())),
+        _ if evidence.pod_ended() => (end.of_pod(), None),
+        _ => (end.unseen(), None),
+    };
+    Verdict { outcome, terminated }
+}
+
+/// How an attempt came to its end.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    evidence: &'a Evidence,
+    stop: Option<&'a Stop>,
+}
+
+fn failed(cause: &'static str, message: impl Into<String>) -> Outcome {
+    Outcome::Failed {
+        cause,
+        message: message.into(),
+    }
+}
+
+impl End<'_> {
+    fn of_peon(self, ended: &Terminated, task_id: &str) -> Outcome {
+        let disruption = self.disruption(ended.finished);
+        match (task_status::read(&ended.message, task_id), disruption) {
+            (Report::Success, _) => Outcome::Succeeded,
+            (Report::Failed { error_msg }, Some((cause, message))) => {
+                let druid = error_msg
+                    .map(|m| format!("; Druid said: {m}"))
+                    .unwrap_or_default();
+                failed(cause, format!("{message}{druid}"))
+            }
+            (Report::Failed { error_msg }, None) => failed(
+                cause::TASK_FAILED,
+                error_msg.unwrap_or_else(|| "Druid reported FAILED without a message".into()),
+            ),
+            (Report::OtherTask { id }, _) => failed(
+                cause::NO_VERDICT,
+                format!("the peon reported on another task, {id:?}; {MAYBE_PUBLISHED}"),
+            ),
+            (Report::None, disruption) => self.without_report(ended, disruption),
+        }
+    }
+
+    /// The peon ended and did not say how its task went.
+    fn without_report(self, ended: &Terminated, disruption: Option<(&'static str, String)>) -> Outcome {
+        if let (Some(_), Some((cause, message))) = (self.stop, &disruption)
+            && STOPS.contains(cause)
+        {
+            return failed(
+                cause,
+                format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
+            );
+        }
+        if ended.reason == "OOMKilled" {
+            let message =
+                format!("a process of the peon exceeded the memory limit and was killed; {MAYBE_PUBLISHED}");
+            return failed(cause::OOM_KILLED, message);
+        }
+        if ended.exit_code == 3 {
+            let message = format!("the JVM ran out of memory and exited with code 3; {MAYBE_PUBLISHED}");
+            return failed(cause::JAVA_OUT_OF_MEMORY, message);
+        }
+        if let Some((cause, message)) = disruption {
+            return failed(
+                cause,
+                format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
+            );
+        }
+        if ended.exit_code == payload_volume::REFUSED_CODE
+            && let Some(at) = ended.message.find(payload_volume::REFUSED)
+        {
+            return failed(cause::CONTAINER_START, ended.message[at..].trim());
+        }
+        if NEVER_RAN.contains(&ended.reason.as_str()) {
+            return failed(
+                cause::CONTAINER_START,
+                format!("the container could not be started: {}", ended.message.trim()),
+            );
+        }
+        let how = match ended.exit_code {
+            0 => "the peon exited with code 0 and wrote no status".to_owned(),
+            code @ 129..=192 => format!(
+                "the peon was ended by signal {} before it wrote a status",
+                code - 128
+            ),
+            code => format!("the peon exited with code {code} before it wrote a status: see its log"),
+        };
+        failed(cause::NO_VERDICT, format!("{how}; {MAYBE_PUBLISHED}"))
+    }
+
+    /// The pod came to its end and nothing is known of the peon's container.
+    fn of_pod(self) -> Outcome {
+        let evidence = self.evidence;
+        let reason = evidence.reason.as_deref().unwrap_or_default();
+        if let Some((cause, message)) = self.disruption(None) {
+            return failed(cause, self.perhaps_published(&message));
+        }
+        if let Some((name, Container::Terminated(init))) = &evidence.init {
+            let said = init.message.trim();
+            let said = if said.is_empty() {
+                String::new()
+            } else {
+                format!(": {said}")
+            };
+            let message = format!(
+                "the init container {name} exited with code {}{said}",
+                init.exit_code
+            );
+            return failed(cause::CONTAINER_START, message);
+        }
+        // A pod that a kubelet refuses was never bound to a container: there is no start time and no status.
+        if !reason.is_empty() {
+            let message = match evidence.message.trim() {
+                "" => format!("the kubelet refused the pod: {reason}"),
+                said => format!("the kubelet refused the pod: {reason}: {said}"),
+            };
+            return failed(cause::POD_REJECTED, message);
+        }
+        failed(
+            cause::NO_VERDICT,
+            format!("the pod ended without saying why; {MAYBE_PUBLISHED}"),
+        )
+    }
+
+    /// The pod is gone and the end of its peon was not seen.
+    fn unseen(self) -> Outcome {
+        let (cause, message) = self.disruption(None).unwrap_or_else(deleted);
+        failed(
+            cause,
+            self.perhaps_published(&format!("{message}, and the end of its peon was not seen")),
+        )
+    }
+
+    fn perhaps_published(self, message: &str) -> String {
+        if self.evidence.may_have_begun() {
+            format!("{message}; {MAYBE_PUBLISHED}")
+        } else {
+            format!("{message}; its peon had not begun")
+        }
+    }
+
+    /// What took the pod away, if that was asked for no later than the peon ended.
+    fn disruption(self, finished: Option<Timestamp>) -> Option<(&'static str, String)> {
+        let Self { evidence, stop } = self;
+        let in_time = |since: &Timestamp| finished.is_none_or(|finished| *since <= finished);
+        let detail = |text: &str, message: &str| match message.trim() {
+            "" => text.to_owned(),
+            message => format!("{text}: {message}"),
+        };
+        if let Some(stop) = stop.filter(|s| in_time(&s.time.0))
+            && let Some(cause) = STOPS.iter().find(|c| **c == stop.cause)
+        {
+            return Some((cause, stop.message.clone()));
+        }
+        if let Some(d) = evidence.disruption.as_ref().filter(|d| in_time(&d.since)) {
+            let by_reason = match d.reason.as_str() {
+                "EvictionByEvictionAPI" => {
+                    Some((cause::DRAINED, "the pod was evicted through the eviction API"))
+                }
+                "PreemptionByScheduler" => {
+                    Some((cause::PREEMPTED, "a pod of higher priority took its place"))
+                }
+                "DeletionByTaintManager" | "DeletionByPodGC" => {
+                    Some((cause::NODE_LOST, "the pod's node was lost"))
+                }
+                _ => None,
+            };
+            if let Some((cause, text)) = by_reason {
+                return Some((cause, detail(text, &d.message)));
+            }
+        }
+        // The kubelet gives the reason no time; the condition that comes with it has one.
+        let late = evidence.disruption.as_ref().is_some_and(|d| !in_time(&d.since));
+        let by_pod = match evidence.reason.as_deref().filter(|_| !late) {
+            Some("Evicted") => Some((cause::EVICTED, "the kubelet evicted the pod")),
+            Some("Preempting") => Some((
+                cause::PREEMPTED,
+                "the kubelet gave the pod's place to a critical pod",
+            )),
+            Some("Terminated" | "NodeShutdown" | "Shutdown") => {
+                Some((cause::NODE_SHUTDOWN, "the node shut down"))
+            }
+            Some("NodeLost") => Some((cause::NODE_LOST, "the pod's node was lost")),
+            Some("DeadlineExceeded") => Some((cause::DEADLINE, "the pod's activeDeadlineSeconds passed")),
+            _ => None,
+        };
+        if let Some((cause, text)) = by_pod {
+            return Some((cause, detail(text, &evidence.message)));
+        }
+        // The kubelet sets the condition some time before it sets the pod's reason.
+        if let Some(d) = evidence.disruption.as_ref().filter(|d| in_time(&d.since)) {
+            return Some((cause::EVICTED, detail("the kubelet ended the pod", &d.message)));
+        }
+        evidence
+            .deletion_requested
+            .as_ref()
+            .filter(|since| in_time(since))
+            .map(|_| deleted())
+    }
+}
+
+fn deleted() -> (&'static str, String) {
+    (
+        cause::POD_DELETED,
+        "the pod was deleted by somebody else".to_owned(),
+    )
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

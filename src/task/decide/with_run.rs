@@ -1,0 +1,208 @@
+//! A task that has a pod: its state is the task's (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::conclude::conclude;
+use super::death::{Death, Scene, death, overdue};
+use super::plan::{Action, Step, described, look_again, read_payload, settle, settle_until};
+use super::retry::may_rerun;
+use super::status::Draft;
+use super::waiting::{Wait, Warnings, analyse, is_silent};
+use super::without_run::{until_deadline, what_it_waits_for};
+use super::{deadlines, log_collection};
+use crate::api::conditions::{self, READY, STARTED, cause, waiting};
+use crate::api::{Phase, Stop};
+use crate::task::accept::accept;
+use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::snapshot::Snapshot;
+
+/// How long the kubelet may be silent about a container before the pod's Events are read: longer than a busy node needs to
+/// come to it.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Least and most time between two readings; in between, half the time that the kubelet was silent.
+const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
+/// Said where `suspend` cannot stop a peon.
+const NOT_RESTARTABLE: &str =
+    "the peon runs on: the task may have written something and is not run again (retry.rerun)";
+
+/// The task has a pod; `gone` says that the object does not exist any more.
+pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
+    let evidence = &with_record(snapshot, evidence);
+    // After a restart the pod may exist while the status does not say so. Once it does, the settings that the pod
+    // was made with are there, and the template may have others by now.
+    let status = snapshot.task.status.as_ref();
+    let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
+        Draft::of(&snapshot.task, now)
+    } else if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+        return read_payload(snapshot);
+    } else {
+        described(snapshot, accept(snapshot).as_ref(), now)
+    };
+    if !evidence.pod_uid.is_empty() {
+        // While it starts, a write for the node alone is not worth it.
+        let starts = matches!(evidence.peon, Container::Waiting { .. } | Container::Unknown);
+        let node = evidence.node.as_deref().filter(|_| !starts);
+        draft.pod(snapshot.attempt(), &evidence.pod_name, &evidence.pod_uid, node);
+    }
+    let noticed = status
+        .and_then(|s| conditions::find(&s.conditions, READY))
+        .filter(|c| c.reason == waiting::AWAITING_NODE_PROOF)
+        .map(|c| c.last_transition_time.0);
+    let scene = Scene {
+        evidence,
+        gone,
+        node: snapshot.node.as_ref(),
+        noticed,
+        after_node_loss: snapshot.policy().after_node_loss(),
+    };
+    match death(&scene, now) {
+        Death::No => alive(snapshot, evidence, draft, now),
+        Death::AskNode => Step::Act(Action::LookNode {
+            node: evidence.node.clone(),
+            pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
+        }),
+        // What was said of the node before stands until more is known.
+        Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
+        Death::AskLater(pause) => {
+            let message = "the pod is gone, and it is looked up on which node it ran";
+            settle_until(draft.await_node(message), Some(pause))
+        }
+        Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
+        Death::Proven(proof) => conclude(snapshot, evidence, gone, draft, Ok(proof), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, evidence, gone, draft, Err(doubt), now),
+    }
+}
+
+/// What the status knows of the attempt and the pod does not say, or does not say any more.
+fn with_record(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
+    let mut evidence = evidence.clone();
+    let Some(status) = &snapshot.task.status else {
+        return evidence;
+    };
+    if evidence.node.is_none() && evidence.pod_uid.is_empty() {
+        evidence.node.clone_from(&status.node_name);
+    }
+    evidence.ran |= conditions::is_true(&status.conditions, STARTED);
+    evidence
+}
+
+fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timestamp) -> Step {
+    if let Some(step) = log_collection::while_it_runs(snapshot, evidence) {
+        return step;
+    }
+    let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
+    let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
+    let stop = if !restartable
+        && evidence.deletion_requested.is_none()
+        && stop.is_some_and(|s| s.cause == cause::SUSPENDED)
+    {
+        // It began after it was decided that it had not.
+        draft.withdraw_stop();
+        None
+    } else {
+        stop
+    };
+    if stop.is_some() || evidence.deletion_requested.is_some() {
+        if evidence.deletion_requested.is_none() && !snapshot.ended.contains(&evidence.pod_name) {
+            return Step::Act(Action::DeletePod {
+                pod: evidence.pod_name.clone(),
+                uid: evidence.pod_uid.clone(),
+                version: evidence.version.clone(),
+            });
+        }
+        return ending(evidence, draft, now);
+    }
+    let starts = !matches!(evidence.peon, Container::Running { .. });
+    let start_deadline = deadlines::start(snapshot).filter(|_| starts);
+    let active_deadline = deadlines::active(snapshot, evidence);
+    let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| deadlines::until(d, now).is_none());
+    let why = if snapshot.task.spec.cancel {
+        Some((cause::CANCELLED, "spec.cancel was set".to_owned()))
+    } else if snapshot.task.spec.suspend && restartable {
+        Some((cause::SUSPENDED, "spec.suspend was set".to_owned()))
+    } else if passed(start_deadline) {
+        let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
+        Some((cause::START_DEADLINE, message))
+    } else if passed(active_deadline) {
+        Some((cause::DEADLINE, "activeDeadlineSeconds passed".to_owned()))
+    } else {
+        None
+    };
+    if let Some((cause, message)) = why {
+        return settle(draft.stop(Stop {
+            cause: cause.to_owned(),
+            message: conditions::cut(&message, 512),
+            time: Time(now),
+        }));
+    }
+    draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
+    let next = match evidence.peon {
+        Container::Running { started } => settle(draft.run(started)),
+        _ => starting(snapshot, evidence, draft, now),
+    };
+    until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)
+}
+
+/// The pod is being deleted, by the operator or by somebody else.
+fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
+    let Some(due) = overdue(evidence) else {
+        return settle(draft.stopping());
+    };
+    if let Some(left) = deadlines::until(due, now) {
+        return settle_until(draft.stopping(), Some(left));
+    }
+    let node = evidence.node.as_deref().unwrap_or("of the pod");
+    let message = format!(
+        "the pod was to end and the node {node} has not confirmed it: if it does not answer, bring it back, or delete it or \
+         taint it out-of-service once it is off"
+    );
+    settle(draft.await_node(&message))
+}
+
+fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
+    if !is_silent(evidence) {
+        return match analyse(evidence, &[]) {
+            Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
+            Wait::For { reason, message } => settle(draft.wait(Phase::Starting, reason, &message)),
+        };
+    }
+    let silent = evidence.scheduled.map_or(Duration::ZERO, |since| {
+        Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    });
+    let wait = |reason, message: &str, pause| {
+        settle_until(draft.clone().wait(Phase::Starting, reason, message), Some(pause))
+    };
+    let begin = "the pod was created; its node prepares it";
+    if silent < SILENCE {
+        return wait(waiting::STARTING, begin, SILENCE.saturating_sub(silent));
+    }
+    let pause = (silent / 2).clamp(READINGS.0, READINGS.1);
+    match &snapshot.warnings {
+        None => Step::Act(Action::ReadWarnings {
+            pod: evidence.pod_name.clone(),
+            uid: evidence.pod_uid.clone(),
+        }),
+        Some(Warnings::Read(warnings)) => match analyse(evidence, warnings) {
+            Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
+            Wait::For { reason, message } => wait(reason, &message, pause),
+        },
+        // What they said last stands until they are read again.
+        Some(Warnings::Later) => match told(snapshot) {
+            Some((reason, message)) => wait(reason, &message, pause),
+            None => wait(waiting::STARTING, begin, pause),
+        },
+    }
+}
+
+/// What the status has from the pod's Events, and keeps while they are not read.
+fn told(snapshot: &Snapshot) -> Option<(&'static str, String)> {
+    let status = snapshot.task.status.as_ref()?;
+    let started = conditions::find(&status.conditions, STARTED)?;
+    let reason = [waiting::CONTAINER_CONFIG, waiting::CONTAINER_START]
+        .into_iter()
+        .find(|reason| *reason == started.reason)?;
+    Some((reason, started.message.clone()))
+}

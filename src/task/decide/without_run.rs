@@ -1,0 +1,286 @@
+//! A task without a pod: what keeps it from having one, and how it gets one (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::deadlines;
+use super::plan::{
+    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until,
+};
+use super::status::Draft;
+use super::submission::Standing;
+use crate::api::conditions::{self, accepted, cause, waiting};
+use crate::api::{PeonTaskStatus, Phase, SubmissionState};
+use crate::apiserver::classify::refusal::{Creation, Refusal};
+use crate::task::accept::{Accepted, Refused, accept, payload};
+use crate::task::aggregates::slots::Slot;
+use crate::task::snapshot::{Live, Snapshot};
+use kube::ResourceExt;
+
+/// How often a task that waits for a name to become free looks again.
+pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
+
+/// Chunks are created after their PeonTask. One as young as this waits for them without a write; dates are whole seconds.
+const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
+/// When such a one is looked at again.
+const SOON: Duration = Duration::from_millis(200);
+/// How long a payload may be incomplete before nobody is expected to complete it any more, generously. An overlord tries an
+/// assignment three times, for a minute each, and gives up what is not announced within
+/// `druid.indexer.runner.taskAssignmentTimeout`, five minutes; a client that creates chunks needs seconds.
+const INCOMPLETE: SignedDuration = SignedDuration::from_mins(10);
+/// Least and most time between two looks at a payload that is incomplete.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// The current attempt has no pod and never had one, as far as is known.
+pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.runs_elsewhere() {
+        // Its end is what the overlord says, who is told of a cancellation.
+        return begin(snapshot, now);
+    }
+    let ended_elsewhere = snapshot
+        .task
+        .submission()
+        .is_some_and(|s| matches!(s.state, SubmissionState::Succeeded | SubmissionState::Failed));
+    if snapshot.task.spec.cancel && !ended_elsewhere {
+        return give_up(
+            snapshot,
+            now,
+            cause::CANCELLED,
+            "spec.cancel was set before the peon started",
+        );
+    }
+    let deadline = (!snapshot.task.spec.suspend)
+        .then(|| deadlines::start(snapshot))
+        .flatten();
+    if deadline.is_some_and(|d| deadlines::until(d, now).is_none()) {
+        let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
+        return give_up(snapshot, now, cause::START_DEADLINE, &message);
+    }
+    until_deadline(begin(snapshot, now), deadline, now)
+}
+
+/// Looks again no later than when the deadline comes.
+pub(crate) fn until_deadline(step: Step, deadline: Option<Timestamp>, now: Timestamp) -> Step {
+    let Some(left) = deadline.map(|d| deadlines::until(d, now).unwrap_or(Duration::from_millis(100))) else {
+        return step;
+    };
+    match step {
+        Step::Settle(mut settlement) if !is_final(settlement.status.as_ref()) => {
+            settlement.requeue = Some(settlement.requeue.map_or(left, |r| r.min(left)));
+            Step::Settle(settlement)
+        }
+        other => other,
+    }
+}
+
+fn is_final(status: Option<&PeonTaskStatus>) -> bool {
+    status.is_some_and(|s| matches!(s.phase, Some(Phase::Succeeded | Phase::Failed)))
+}
+
+/// What the status says that the task waits for.
+pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
+    let status = snapshot.task.status.as_ref();
+    status
+        .and_then(|s| conditions::find(&s.conditions, conditions::READY))
+        .map_or_else(
+            || "nothing is known of what it waited for".to_owned(),
+            |c| format!("{}: {}", c.reason, c.message),
+        )
+}
+
+/// Ends a task that has no pod: nobody may have created one unseen.
+fn give_up(snapshot: &Snapshot, now: Timestamp, cause: &'static str, message: &str) -> Step {
+    if snapshot.live.is_none() {
+        return look_live(snapshot);
+    }
+    settle(Draft::of(&snapshot.task, now).fail(cause, message))
+}
+
+fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
+    if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+        return read_payload(snapshot);
+    }
+    if let Some(step) = recall_rung(snapshot) {
+        return step;
+    }
+    let accepted = accept(snapshot);
+    let draft = described(snapshot, accepted.as_ref(), now);
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(refused) if refused.reason == accepted::NOT_ASSIGNED => {
+            let manager = snapshot.task.middle_manager().unwrap_or_default();
+            return Standing::of(&snapshot.task, manager).settle(draft);
+        }
+        Err(refused) => return not_accepted(snapshot, draft, &refused, now),
+    };
+    let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
+    if snapshot.task.spec.suspend {
+        return if snapshot.live.is_none() && !suspended {
+            // Somebody may have created a pod unseen.
+            look_live(snapshot)
+        } else {
+            settle(draft.suspend())
+        };
+    }
+    if suspended {
+        return settle(draft.resume());
+    }
+    if let Some(left) = backoff(snapshot, now) {
+        return look_again(Some(left));
+    }
+    if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {
+        match &snapshot.slot {
+            None => {
+                let template = accepted.template_name().to_owned();
+                return Step::Act(Action::TakeSlot { template, max });
+            }
+            Some(Slot::Taken) => {}
+            Some(Slot::Wait { .. }) => {
+                let message = format!(
+                    "as many tasks of the PeonTemplate {} run as its maxRunning of {max} allows",
+                    accepted.template_name()
+                );
+                return settle(draft.wait(Phase::Pending, waiting::MAX_RUNNING, &message));
+            }
+        }
+    }
+    create(snapshot, &accepted, draft, now)
+}
+
+/// A subtask is never run again under its id: what the ones before it took is remembered for it.
+fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.memory_step);
+    if recorded.or(snapshot.rung).is_some() {
+        return None;
+    }
+    let subtask = payload(snapshot).ok()?.subtask_key()?;
+    Some(Step::Act(Action::RecallRung { subtask }))
+}
+
+fn not_accepted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
+    if refused.is_final() {
+        return settle(draft.refuse_for_good(refused.reason, &refused.message));
+    }
+    if refused.reason == accepted::PAYLOAD_INCOMPLETE {
+        return incomplete(snapshot, draft, refused, now);
+    }
+    settle(draft.refuse(refused.reason, &refused.message))
+}
+
+/// A chunk is missing, and there is no watch that tells when it comes: it is looked for less and less often, and not for
+/// ever. Who creates the chunks may be dead. One that the operator may not read may well be there: the administrator is to
+/// give the right, and the task waits.
+fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
+    let task = &snapshot.task;
+    let created = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let age = created.map_or(SignedDuration::MAX, |t| now.duration_since(t));
+    if age.abs() < BEING_CREATED {
+        return look_again(Some(SOON));
+    }
+    let conditions = task.status.as_ref().map(|s| s.conditions.as_slice());
+    let noticed = conditions::find(conditions.unwrap_or_default(), conditions::ACCEPTED)
+        .filter(|c| c.reason == accepted::PAYLOAD_INCOMPLETE)
+        .map_or(now, |c| c.last_transition_time.0);
+    let (since, by) = if task.is_assigned() {
+        (created.unwrap_or(noticed), "since the overlord assigned the task")
+    } else {
+        (noticed, "for ten minutes")
+    };
+    // A deadline that somebody gave is theirs; a task that is held has none.
+    let is_bounded = deadlines::start(snapshot).is_some() && !task.spec.suspend && !task.is_assigned();
+    let has_end = !is_bounded && !refused.is_forbidden;
+    let end = since.checked_add(INCOMPLETE).ok().filter(|_| has_end);
+    let left = end.map(|end| deadlines::until(end, now));
+    if left == Some(None) {
+        if snapshot.live.is_none() {
+            return look_live(snapshot);
+        }
+        let message = format!(
+            "{}: nobody has completed the payload {by}: submit the task again",
+            refused.message
+        );
+        return settle(draft.refuse_for_good(refused.reason, &message));
+    }
+    let waited = Duration::try_from(now.duration_since(noticed)).unwrap_or_default();
+    let pause = (waited / 4).clamp(LOOKS.0, LOOKS.1);
+    let pause = left.flatten().map_or(pause, |left| left.min(pause));
+    settle_until(draft.refuse(refused.reason, &refused.message), Some(pause))
+}
+
+/// How long the next attempt is held back.
+fn backoff(snapshot: &Snapshot, now: Timestamp) -> Option<Duration> {
+    let status = snapshot.task.status.as_ref()?;
+    if status.attempt? == 1 {
+        return None;
+    }
+    deadlines::until(status.pending_since.as_ref()?.0, now)
+}
+
+fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Timestamp) -> Step {
+    match &snapshot.claim {
+        None => match snapshot.held {
+            Some(held) => look_again(Some(held)),
+            None => create_config_map(snapshot, accepted),
+        },
+        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+        Some(Creation::Created { .. }) => create_pod(snapshot, accepted, draft),
+        // Somebody claimed the attempt before: an earlier life of this operator, or something else altogether.
+        Some(Creation::Exists) => match &snapshot.live {
+            None => look_live(snapshot),
+            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
+                snapshot,
+                now,
+                "a ConfigMap of the same name belongs to something else: waiting for it to go",
+            ),
+            Some(_) => create_pod(snapshot, accepted, draft),
+        },
+    }
+}
+
+fn create_config_map(snapshot: &Snapshot, accepted: &Accepted<'_>) -> Step {
+    let names = accepted.names();
+    let attempt = accepted.attempt(snapshot.attempt(), &names);
+    Step::Act(Action::CreateConfigMap(Box::new(attempt.config_map())))
+}
+
+fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) -> Step {
+    let names = accepted.names();
+    let attempt = accepted.attempt(snapshot.attempt(), &names);
+    match &snapshot.creation {
+        None => Step::Act(Action::CreatePod(Box::new(attempt.pod()))),
+        Some(Creation::Created { uid }) => {
+            draft.pod(snapshot.attempt(), &attempt.name(), uid, None);
+            settle(draft.wait(
+                Phase::Starting,
+                waiting::STARTING,
+                "the pod was created; its node prepares it",
+            ))
+        }
+        Some(Creation::Exists) if snapshot.live.is_none() => look_live(snapshot),
+        // It was not there a moment ago: the next pass sees what it is.
+        Some(Creation::Exists) => look_again(Some(Duration::from_secs(1))),
+        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+    }
+}
+
+fn refused(draft: Draft, refusal: &Refusal) -> Step {
+    let (reason, message) = match refusal {
+        Refusal::ForGood(message) => return settle(draft.fail(cause::POD_REFUSED, message)),
+        Refusal::Quota(message) => (waiting::QUOTA_EXCEEDED, message),
+        Refusal::ForNow(message) => (waiting::NOT_CREATED, message),
+    };
+    Step::Settle(Box::new(Settlement {
+        status: Some(draft.wait(Phase::Pending, reason, message)),
+        requeue: None,
+        refused_for_now: true,
+    }))
+}
+
+pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
+    let draft = described(snapshot, accept(snapshot).as_ref(), now);
+    settle_until(
+        draft.wait(Phase::Pending, waiting::NAME_CONFLICT, message),
+        Some(NAME_CONFLICT),
+    )
+}

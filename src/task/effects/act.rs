@@ -1,0 +1,409 @@
+//! The only effects of the PeonTask controller.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+    PropagationPolicy,
+};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::live_read::LiveReader;
+use crate::api::status_patch::replacing;
+use crate::api::{PeonTask, PeonTaskStatus};
+use crate::apiserver::classify::refusal::Creation;
+use crate::apiserver::request::{RequestError, TIMEOUT, create, request};
+use crate::clock::Clock;
+use crate::logs::follower::{Followers, Owner};
+use crate::process::decide::lease::{Leadership, NotLeader};
+use crate::task::aggregates::shares::{Shares, Wake};
+use crate::task::aggregates::slots::Who;
+use crate::task::aggregates::{TaskAggregates, payload_budget};
+use crate::task::decide::plan::{Action, task_id};
+use crate::task::snapshot::Snapshot;
+use crate::task::watch::GuardedTask;
+
+mod read;
+
+/// An effect failed: the pass is repeated later.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// This process does not lead any more: nothing was done.
+    #[error("this process is not the leader")]
+    NotLeader,
+    /// A request failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The plan did not settle: a bug.
+    #[error("the plan asked for more than {0} actions in one pass: please report this")]
+    Unsettled(usize),
+    /// A pass panicked: a bug.
+    #[error("a fault in the operator ended the pass: {0}; please report this")]
+    Panicked(String),
+}
+
+impl From<NotLeader> for ActError {
+    fn from(_: NotLeader) -> Self {
+        Self::NotLeader
+    }
+}
+
+impl ActError {
+    /// A label for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotLeader => "not_leader",
+            Self::Request(error) => error.label(),
+            Self::Unsettled(_) => "unsettled",
+            Self::Panicked(_) => "panicked",
+        }
+    }
+}
+
+/// Performs actions while this process leads.
+#[derive(Clone)]
+pub struct Actor {
+    client: Client,
+    recorder: Recorder,
+    leadership: Leadership,
+    live: LiveReader,
+    aggregates: Arc<TaskAggregates>,
+    logs: Arc<OnceLock<Followers>>,
+    pub(crate) room: Shares,
+}
+
+impl Actor {
+    /// An actor that acts only under this leadership.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        leadership: Leadership,
+        aggregates: Arc<TaskAggregates>,
+    ) -> Self {
+        Self {
+            live: LiveReader::new(client.clone(), Clock::default()),
+            aggregates,
+            logs: Arc::default(),
+            client,
+            recorder,
+            leadership,
+            // Nobody else to wake yet.
+            room: Shares::new(payload_budget::LIMITS, Arc::new(|_, _| {})),
+        }
+    }
+
+    /// Reads the time from this clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.live = LiveReader::new(self.client.clone(), clock);
+        self
+    }
+
+    /// Wakes tasks for which there is room for their payload.
+    #[must_use]
+    pub fn waking(mut self, wake: Wake) -> Self {
+        self.room = Shares::new(payload_budget::LIMITS, wake);
+        self
+    }
+
+    /// Has logs read by these.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Arc<OnceLock<Followers>>) -> Self {
+        self.logs = logs;
+        self
+    }
+
+    /// The task does not wait for room for its payload, or not any more.
+    pub fn leave_room(&self, who: &Who) {
+        self.room.leave(who);
+    }
+
+    /// Whether logs are archived.
+    #[must_use]
+    pub fn keeps_logs(&self) -> bool {
+        self.logs.get().is_some()
+    }
+
+    /// Performs one action and puts its outcome into the snapshot.
+    ///
+    /// # Access control
+    /// configmaps: create. pods: create.
+    ///
+    /// # Errors
+    /// When the action could not be performed at all; a refusal is an outcome.
+    pub async fn perform(&self, action: Action, snapshot: &mut Snapshot) -> Result<(), ActError> {
+        let namespace = snapshot.task.namespace().unwrap_or_default();
+        match action {
+            Action::ReadPayload => self.read_payload(&namespace, snapshot).await?,
+            Action::CreateConfigMap(config_map) => {
+                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
+                let request = async { api.create(&PostParams::default(), &config_map).await };
+                snapshot.claim = Some(self.create("create configmap", request).await?);
+            }
+            Action::CreatePod(pod) => {
+                snapshot.creation = Some(self.create_pod(&namespace, *pod).await?);
+            }
+            Action::LookLive { name } => {
+                let task = snapshot.task.name_any();
+                snapshot.live = Some(self.live.look_live(&namespace, &name, &task).await?);
+            }
+            Action::ReadWarnings { pod: _, uid } => {
+                snapshot.warnings = Some(self.warnings(&namespace, &uid).await);
+            }
+            Action::LookNode { node, pod_uid } => {
+                snapshot.node = Some(self.live.look_node(&namespace, node, &pod_uid).await?);
+            }
+            Action::TakeSlot { template, max } => {
+                let created = snapshot.task.metadata.creation_timestamp.as_ref();
+                snapshot.slot = Some(self.aggregates.slots.take(
+                    &namespace,
+                    &template,
+                    max,
+                    &snapshot.task.uid().unwrap_or_default(),
+                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                    &snapshot.task.name_any(),
+                ));
+            }
+            Action::RecallRung { subtask } => {
+                snapshot.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
+            }
+            Action::KeepLog(ask) => {
+                snapshot.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
+            }
+            Action::Record(entry) => {
+                // A deposed leader's word would stand in the place of another's.
+                self.leadership.check()?;
+                if let Some(logs) = self.logs.get() {
+                    snapshot.recorded = Some(logs.record(*entry).await);
+                }
+            }
+            Action::DeletePod { pod, uid, version } => {
+                self.delete_pod(&namespace, &pod, uid, version).await?;
+                snapshot.ended.push(pod);
+            }
+            Action::EndPod { pod, uid } => {
+                self.end_pod(&namespace, &pod, &uid).await?;
+                snapshot.ended.push(pod);
+            }
+            Action::DeleteTask { uid } => {
+                let name = snapshot.task.name_any();
+                self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
+                    .await?;
+                snapshot.ended.push(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status, unless somebody changed the object since it was read.
+    ///
+    /// # Access control
+    /// peontasks/status: patch.
+    ///
+    /// # Errors
+    /// [`RequestError::Conflict`] when the object has another resource version by now.
+    pub async fn write_status(
+        &self,
+        task: &PeonTask,
+        status: &PeonTaskStatus,
+    ) -> Result<GuardedTask, ActError> {
+        const VERB: &str = "patch peontasks/status";
+        self.leadership.check()?;
+        let api: Api<GuardedTask> =
+            Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
+        // The version in the body makes the patch conditional.
+        let status = replacing(task.status.as_ref(), status)
+            .map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
+        let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
+        let name = task.name_any();
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        Ok(request(VERB, api.patch_status(&name, &params, &patch)).await?)
+    }
+
+    /// Says of an object that cannot be read that it cannot, unless somebody changed it since it was seen.
+    ///
+    /// # Access control
+    /// peontasks/status: patch.
+    ///
+    /// # Errors
+    /// When the status cannot be written.
+    pub async fn write_raw_status(&self, metadata: &ObjectMeta, status: &Value) -> Result<(), ActError> {
+        self.leadership.check()?;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<GuardedTask> = Api::namespaced(self.client.clone(), namespace);
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let body = json!({"metadata": {"resourceVersion": metadata.resource_version}, "status": status});
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        request("patch peontasks/status", api.patch_status(name, &params, &patch)).await?;
+        Ok(())
+    }
+
+    /// Publishes a Warning about a task. One that cannot be published is logged: it must not hold up the task.
+    ///
+    /// # Access control
+    /// events (events.k8s.io): create, patch.
+    pub async fn warn(&self, task: &PeonTask, reason: String, message: &str) {
+        if self.leadership.check().is_err() {
+            return;
+        }
+        let event = Event {
+            type_: EventType::Warning,
+            reason,
+            note: Some(crate::api::conditions::cut(message, 1000)),
+            action: "Run".into(),
+            secondary: None,
+        };
+        let reference = task.object_ref(&());
+        match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, &reference)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(task = task.name_any(), %error, "an Event could not be published");
+            }
+            Err(_) => tracing::warn!(task = task.name_any(), "an Event could not be published in time"),
+        }
+    }
+
+    async fn create<K: Resource>(
+        &self,
+        verb: &'static str,
+        request: impl Future<Output = kube::Result<K>>,
+    ) -> Result<Creation, ActError> {
+        self.leadership.check()?;
+        Ok(create(verb, request).await?)
+    }
+
+    /// The pod goes to the API server as it is, with fields that this build may not know.
+    async fn create_pod(&self, namespace: &str, pod: Value) -> Result<Creation, ActError> {
+        const VERB: &str = "create pod";
+        let resource = ApiResource::erase::<Pod>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let pod: DynamicObject =
+            serde_json::from_value(pod).map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
+        let request = async { api.create(&PostParams::default(), &pod).await };
+        self.create(VERB, request).await
+    }
+
+    /// Deletes the object of this name and uid, if there still is one.
+    ///
+    /// # Access control
+    /// peontasks: delete.
+    ///
+    /// # Errors
+    /// When it could not be deleted.
+    pub async fn delete<K>(
+        &self,
+        verb: &'static str,
+        namespace: &str,
+        name: &str,
+        uid: String,
+    ) -> Result<(), ActError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let preconditions = Preconditions {
+            uid: Some(uid),
+            resource_version: None,
+        };
+        gone_is_fine(self.remove::<K>(verb, namespace, name, preconditions).await)
+    }
+
+    /// Deletes a pod that is as it was seen. One that changed meanwhile may have ended, and what it said last would go
+    /// with it: the pass is repeated with what it is now.
+    ///
+    /// # Access control
+    /// pods: delete.
+    async fn delete_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: String,
+        version: Option<String>,
+    ) -> Result<(), ActError> {
+        let preconditions = Preconditions {
+            uid: Some(uid),
+            resource_version: version,
+        };
+        let result = self
+            .remove::<Pod>("delete pod", namespace, name, preconditions)
+            .await;
+        match result {
+            Err(error @ ActError::Request(RequestError::Conflict(_))) => Err(error),
+            other => gone_is_fine(other),
+        }
+    }
+
+    async fn remove<K>(
+        &self,
+        verb: &'static str,
+        namespace: &str,
+        name: &str,
+        preconditions: Preconditions,
+    ) -> Result<(), ActError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        self.leadership.check()?;
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match request(verb, api.delete(name, &params)).await {
+            // It was deleted, or is being deleted: the answer is the object, which need not be readable.
+            Ok(_) => Ok(()),
+            Err(error) if error.is_undecodable() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A deadline of one second is the only thing that ends a pod's containers and leaves its logs.
+    ///
+    /// # Access control
+    /// pods: patch.
+    async fn end_pod(&self, namespace: &str, pod: &str, uid: &str) -> Result<(), ActError> {
+        self.leadership.check()?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        // The uid in the body makes the patch conditional.
+        let body = json!({"metadata": {"uid": uid}, "spec": {"activeDeadlineSeconds": 1}});
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        gone_is_fine(
+            request("patch pod", api.patch(pod, &params, &patch))
+                .await
+                .map(drop)
+                .map_err(ActError::from),
+        )
+    }
+}
+
+fn owner(snapshot: &Snapshot) -> Owner {
+    Owner {
+        namespace: snapshot.task.namespace().unwrap_or_default(),
+        name: snapshot.task.name_any(),
+        uid: snapshot.task.uid().unwrap_or_default(),
+        task_id: task_id(snapshot),
+        created: snapshot.task.metadata.creation_timestamp.as_ref().map(|t| t.0),
+    }
+}
+
+/// What is gone, or is another object by now, needs nothing done to it.
+fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
+    match result {
+        Err(ActError::Request(error)) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,53 @@
+//! What a pass reads: the payload in chunks, and the Events of a pod.
+
+use kube::ResourceExt;
+
+use super::{ActError, Actor};
+use crate::task::accept;
+use crate::task::aggregates::payload_budget;
+use crate::task::decide::waiting::Warnings;
+use crate::task::snapshot::Snapshot;
+
+impl Actor {
+    /// The pass does not wait for room: the task is woken when there is some.
+    pub(super) async fn read_payload(
+        &self,
+        namespace: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), ActError> {
+        let Some(from) = snapshot.task.task_from() else {
+            snapshot.payload = Some(accept::payload(snapshot));
+            return Ok(());
+        };
+        if let Err(refused) = accept::chunk_list(from) {
+            snapshot.payload = Some(Err(refused));
+            return Ok(());
+        }
+        let who = (namespace.to_owned(), snapshot.task.name_any());
+        // Held until nothing is left of the payload but what is looked at.
+        let Some(_share) = self.room.take(&who, payload_budget::needed(from)) else {
+            snapshot.waits_for_room = true;
+            return Ok(());
+        };
+        let uid = snapshot.task.metadata.uid.as_deref();
+        let parts = self.live.payloads.read(namespace, uid, from).await?;
+        snapshot.payload = Some(accept::chunked(&snapshot.task, from, parts));
+        Ok(())
+    }
+
+    /// What Events say is good to know, and no more: a pass does without where they cannot be read.
+    pub(super) async fn warnings(&self, namespace: &str, uid: &str) -> Warnings {
+        match self.live.read_warnings(namespace, uid).await {
+            Ok(Some(warnings)) => Warnings::Read(warnings),
+            Ok(None) => Warnings::Later,
+            Err(error) => {
+                tracing::warn!(
+                    namespace,
+                    error = crate::apiserver::error::chain(&error),
+                    "Events of a pod cannot be read"
+                );
+                Warnings::Later
+            }
+        }
+    }
+}

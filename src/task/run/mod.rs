@@ -1,0 +1,3 @@
+//! Where a task runs.
+
+pub mod pod;

@@ -1,0 +1,111 @@
+//! What settings make of a pod, and what of the template's stays.
+
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
+
+use super::tests::{arguments_of, named, objects_of, peon, pod_of};
+use super::*;
+use crate::task::accept::accept;
+use crate::task::fixtures::{snapshot, task, template};
+use crate::task::run::pod::entrypoint;
+use crate::task::snapshot::Template;
+use std::sync::Arc;
+
+#[test]
+fn properties_from_elsewhere_are_in_a_file_that_every_option_overrides() {
+    let spec = json!({"propertiesFrom": [{"configMapRef": {"name": "common"}}, {"secretRef": {"name": "metadata"}}]});
+    let (config_map, pod) = objects_of(json!({"type": "noop"}), spec.clone());
+    let command = peon(&pod)["command"][2].as_str().unwrap();
+    assert!(
+        command.starts_with(PREPARE) && command.ends_with(entrypoint::EXEC),
+        "{command}"
+    );
+    assert!(command.contains(properties_file::SCRIPT), "{command}");
+    let secret = named(&pod["spec"]["volumes"], "peon-properties-01");
+    assert_eq!(secret["secret"]["secretName"], "metadata");
+    assert_eq!(
+        named(&peon(&pod)["volumeMounts"], "peon-properties-01")["readOnly"],
+        true
+    );
+    assert!(
+        !config_map
+            .data
+            .unwrap()
+            .values()
+            .any(|text| text.contains("metadata"))
+    );
+    let arguments = arguments_of(spec);
+    for expected in [
+        "-Ddruid.properties.file=/peon-properties/runtime.properties",
+        "-Ddruid.startup.logging.logProperties=false",
+    ] {
+        assert!(
+            arguments.contains(&expected.to_owned()),
+            "{expected} in {arguments:?}"
+        );
+    }
+    let mut snapshot = snapshot(task(json!({"task": {"type": "noop"}})));
+    snapshot.template = Template::Found(Arc::new(template(json!({
+        "propertiesFrom": [{"secretRef": {"name": "metadata"}}],
+        "properties": {"druid.startup.logging.logProperties": "true"},
+    }))));
+    let refused = accept(&snapshot).unwrap_err();
+    assert!(
+        refused
+            .message
+            .contains("logProperties is set by the operator to false"),
+        "{}",
+        refused.message
+    );
+}
+
+#[test]
+fn a_peon_has_time_to_stop_unless_the_template_says_how_much() {
+    let grace = |pod: &Value| pod["spec"]["terminationGracePeriodSeconds"].clone();
+    assert_eq!(grace(&pod_of(json!({}))), 45);
+    assert_eq!(
+        grace(&pod_of(json!({"spec": {"terminationGracePeriodSeconds": 5}}))),
+        5
+    );
+    let properties = json!({"properties": {"druid.indexer.task.gracefulShutdownTimeout": "PT2M"}});
+    assert_eq!(grace(&objects_of(json!({"type": "noop"}), properties).1), 135);
+}
+
+#[test]
+fn the_active_deadline_is_the_tasks_else_the_templates() {
+    let deadline = |task_spec: Value, template_spec: Value| {
+        let mut spec = task_spec;
+        spec["task"] = json!({"type": "noop"});
+        let mut snapshot = snapshot(task(spec));
+        snapshot.template = Template::Found(Arc::new(template(template_spec)));
+        let accepted = accept(&snapshot).unwrap();
+        let names = accepted.names();
+        accepted.attempt(1, &names).pod()["spec"]["activeDeadlineSeconds"].clone()
+    };
+    let in_pod = || json!({"template": {"spec": {"activeDeadlineSeconds": 30}}});
+    let mut both = in_pod();
+    both["activeDeadlineSeconds"] = json!(20);
+    assert_eq!(deadline(json!({"activeDeadlineSeconds": 10}), both.clone()), 10);
+    assert_eq!(deadline(json!({}), both), 20);
+    assert_eq!(deadline(json!({}), in_pod()), 30);
+    assert_eq!(deadline(json!({}), json!({})), Value::Null);
+}
+
+/// A native sidecar is an init container that is restarted; the peon's own policy is what the operator says.
+#[test]
+fn init_containers_are_as_the_template_has_them() {
+    let init = json!([
+        {"name": "shipper", "image": "s", "restartPolicy": "Always", "env": [{"name": "A", "value": "1"}],
+         "volumeMounts": [{"name": SCRATCH_VOLUME, "mountPath": "/peon"}]},
+        {"name": "fetch", "image": "f"},
+    ]);
+    let pod = pod_of(json!({"spec": {"initContainers": init, "containers": [{"name": "peon"}]}}));
+    assert_eq!(pod["spec"]["initContainers"], init);
+    assert_eq!(pod["spec"]["restartPolicy"], "Never");
+}
+
+#[test]
+fn a_mount_with_a_slash_at_its_end_is_the_same_mount() {
+    let mounts = json!([{"name": "mine", "mountPath": "/etc/peon/"}]);
+    let pod = pod_of(json!({"spec": {"containers": [{"name": "peon", "volumeMounts": mounts}]}}));
+    assert_eq!(peon(&pod)["volumeMounts"].as_array().unwrap().len(), 2);
+}
