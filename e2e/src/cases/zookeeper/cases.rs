@@ -87,10 +87,10 @@ fn instance(node: &Node) -> Result<String> {
 }
 
 /// Whether the first worker was said to stand so at any time, with something wrong that has that word in it.
-fn said(program: &Program, standing: &str, word: &str) -> bool {
+fn said(program: &Program, presence: &str, word: &str) -> bool {
     program.said().iter().map(|said| &said["0"]).any(|state| {
         let error = state["error"].as_str();
-        state["standing"] == standing && error.is_some_and(|error| error.contains(word))
+        state["presence"] == presence && error.is_some_and(|error| error.contains(word))
     })
 }
 
@@ -283,7 +283,7 @@ fn two_processes_do_not_fight(cache: &Cache, progress: &Progress) -> Result<()> 
         younger
             .said()
             .iter()
-            .all(|said| said["0"]["standing"] == "announced"),
+            .all(|said| said["0"]["presence"] == "announced"),
         "{:?}",
         younger.said()
     );

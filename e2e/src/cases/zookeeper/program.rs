@@ -86,19 +86,19 @@ impl Program {
     }
 
     /// Waits until that identity stands so, with nothing wrong.
-    pub(super) fn until_it_is(&self, identity: u16, standing: &str) -> Result<Value> {
+    pub(super) fn until_it_is(&self, identity: u16, presence: &str) -> Result<Value> {
         let identity = identity.to_string();
-        self.until(&format!("{identity} to be {standing}"), |said| {
-            said[&identity]["standing"] == standing && said[&identity]["error"].is_null()
+        self.until(&format!("{identity} to be {presence}"), |said| {
+            said[&identity]["presence"] == presence && said[&identity]["error"].is_null()
         })
     }
 
     /// Waits until that identity stands so, with something wrong that has that word in it.
-    pub(super) fn until_wrong(&self, identity: u16, standing: &str, word: &str) -> Result<Value> {
+    pub(super) fn until_wrong(&self, identity: u16, presence: &str, word: &str) -> Result<Value> {
         let identity = identity.to_string();
-        self.until(&format!("{identity} to be {standing} with {word:?}"), |said| {
+        self.until(&format!("{identity} to be {presence} with {word:?}"), |said| {
             let error = said[&identity]["error"].as_str();
-            said[&identity]["standing"] == standing && error.is_some_and(|error| error.contains(word))
+            said[&identity]["presence"] == presence && error.is_some_and(|error| error.contains(word))
         })
     }
 
