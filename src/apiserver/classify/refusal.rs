@@ -27,6 +27,15 @@ pub enum Refusal {
     ForNow(String),
 }
 
+impl Refusal {
+    /// What the API server says.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        let (Self::ForGood(message) | Self::Quota(message) | Self::ForNow(message)) = self;
+        message
+    }
+}
+
 /// Reads the answer to a create request. `None` for failures that have nothing to do with the object: the
 /// request is to be repeated.
 ///

@@ -7,12 +7,11 @@ use kube::{Api, Client, ResourceExt};
 
 use super::decide::assignment::{Existing, Maker};
 use super::decide::provenance::Provenance;
-use super::match_submission::{Matched, NotNow, SubmissionMatch, within};
+use super::match_submission::{Matched, NotNow, SubmissionMatch};
 use super::task_reader::TaskReader;
 use crate::api::PeonTask;
-use crate::apiserver::classify::refusal;
-use crate::apiserver::classify::refusal::{Creation, Refusal};
-use crate::apiserver::error::chain;
+use crate::apiserver::classify::refusal::Refusal;
+use crate::apiserver::request::{PROMPT, Posted, create_within, request_within};
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
 use crate::middle_manager::registry::identity::Ordinal;
@@ -149,22 +148,19 @@ impl<'a> Attempt<'a> {
         let name = new.task.name_any();
         let tasks: Api<PeonTask> = Api::namespaced(self.client.clone(), &self.maker.namespace);
         let params = PostParams::default();
-        let answer = within(tasks.create(&params, &new.task)).await?;
         let cannot = |why: &str| NotNow(format!("PeonTask {name} cannot be created: {why}"));
-        match answer {
-            Ok(task) => {
+        let created = create_within(PROMPT, "create peontask", tasks.create(&params, &new.task)).await;
+        match created.map_err(|e| cannot(&e.why()))? {
+            Posted::Created(task) => {
                 self.created = true;
                 return Ok(Created::Here(Box::new(task)));
             }
-            Err(kube::Error::Api(status)) => match refusal::creation(&status) {
-                Some(Creation::Exists) => {}
-                Some(Creation::Refused(Refusal::ForGood(message))) => return Ok(Created::Never(message)),
-                _ => return Err(cannot(status.message.trim())),
-            },
-            Err(error) => return Err(cannot(&chain(&error))),
+            Posted::Refused(Refusal::ForGood(message)) => return Ok(Created::Never(message)),
+            Posted::Refused(refusal) => return Err(cannot(refusal.message())),
+            Posted::Exists => {}
         }
-        let existing = within(tasks.get_opt(&name)).await?;
-        let existing = existing.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))?;
+        let existing = request_within(PROMPT, "get peontask", tasks.get_opt(&name)).await;
+        let existing = existing.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))?;
         let Some(existing) = existing else {
             return Err(NotNow(format!("PeonTask {name} was there and is gone")));
         };
@@ -189,8 +185,9 @@ impl<'a> Attempt<'a> {
         for chunk in new.objects(&new.task) {
             let name = chunk["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let is_first = self.asked.insert(name.clone());
-            let made = within(create::create(self.client, &self.maker.namespace, kind, chunk)).await?;
-            let made = made.map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;
+            let made = create::create(self.client, &self.maker.namespace, kind, chunk);
+            let made = request_within(PROMPT, "create a chunk", made).await;
+            let made = made.map_err(|e| NotNow(format!("{name} cannot be created: {}", e.why())))?;
             // Another PeonTask of this name was deleted a moment ago, and its chunks are about to be.
             if made == Made::Exists && is_first && self.created {
                 self.asked.remove(&name);

@@ -4,8 +4,6 @@
 //! which is the decision; then labels and annotations, by which the task is found from then on. Whoever died in between is
 //! followed by one who goes on: with the next try of the overlord, or, once it is decided, without it.
 
-use std::time::Duration;
-
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
@@ -15,7 +13,7 @@ use super::decide::provenance::Provenance;
 use super::task_reader::{TaskReader, Unread};
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::api::{PeonTask, Submission, SubmissionState};
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::digest::hex;
 use crate::druid::worker::TaskFacts;
 use crate::middle_manager::registry::identity::{Assigned, Ordinal};
@@ -23,9 +21,6 @@ use crate::middle_manager::registry::{DELETED, announcement};
 use crate::middle_manager::submit::decide::submission::{self, Owner};
 use crate::payload::chunks::{Chunks, Kind};
 use crate::payload::create;
-
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came of giving an assignment to its PeonTask.
 #[derive(Debug)]
@@ -127,9 +122,8 @@ impl SubmissionMatch<'_> {
         let name = chunk_name(task, self.json);
         for chunk in chunks.objects_named(&name, task, kind) {
             let made = create::create(self.client, &self.maker.namespace, kind, chunk);
-            within(made)
-                .await?
-                .map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;
+            let made = request_within(PROMPT, "create a chunk", made).await;
+            made.map_err(|e| NotNow(format!("{name} cannot be created: {}", e.why())))?;
         }
         let next = Submission {
             state: SubmissionState::Assigned,
@@ -147,8 +141,10 @@ impl SubmissionMatch<'_> {
             .map_err(|e| NotNow(e.to_string()))?;
         let (name, params) = (task.name_any(), PatchParams::default());
         let tasks = tasks(self.client, self.maker);
-        let answer = within(tasks.patch_status(&name, &params, &Patch::Merge(patch))).await?;
-        answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))
+        let patch = Patch::Merge(patch);
+        let write = tasks.patch_status(&name, &params, &patch);
+        let answer = request_within(PROMPT, "patch peontask/status", write).await;
+        answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))
     }
 }
 
@@ -197,8 +193,9 @@ async fn label(
     let patch = maker.label(task.uid().as_deref(), identity, facts);
     let (name, params) = (task.name_any(), PatchParams::default());
     let tasks = tasks(client, maker);
-    let answer = within(tasks.patch(&name, &params, &Patch::Merge(patch))).await?;
-    answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))
+    let patch = Patch::Merge(patch);
+    let answer = request_within(PROMPT, "patch peontask", tasks.patch(&name, &params, &patch)).await;
+    answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))
 }
 
 /// The same for the same task, and another one for every other: chunks are never changed.
@@ -209,10 +206,4 @@ fn chunk_name(task: &PeonTask, json: &str) -> String {
 
 fn tasks(client: &Client, maker: &Maker) -> Api<PeonTask> {
     Api::namespaced(client.clone(), &maker.namespace)
-}
-
-/// The answer, should it come in time.
-pub(crate) async fn within<T>(request: impl Future<Output = T>) -> Result<T, NotNow> {
-    let answer = tokio::time::timeout(TIMEOUT, request).await;
-    answer.map_err(|_| NotNow(format!("no answer within {TIMEOUT:?}")))
 }

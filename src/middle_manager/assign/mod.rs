@@ -28,7 +28,7 @@ use super::sync::tasks::{GuardedTask, Tasks};
 use crate::api::PeonTask;
 use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::decode;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
 use decide::assignment::{self, Maker};
@@ -41,10 +41,8 @@ use task_reader::TaskReader;
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);
 /// Between two tries, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// How long one list may take, all pages of it.
+/// How long one list may take, all pages of it: there may be thousands of PeonTasks.
 const LIST: Duration = Duration::from_secs(60);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// PeonTasks that are cancelled at the same time.
 const CANCELS: usize = 8;
 
@@ -136,8 +134,8 @@ impl<L: Announce> Assigner<L> {
     /// When the API server does not answer, or refuses.
     pub async fn list(&self) -> Result<(), Unavailable> {
         let list = self.lists.one_from_now(async {
-            let listed = tokio::time::timeout(LIST, self.pages()).await;
-            let (list, version) = listed.map_err(|_| format!("no list within {LIST:?}"))??;
+            let listed = request_within(LIST, "list peontasks", self.pages()).await;
+            let (list, version) = listed.map_err(|e| e.why())?;
             self.tasks.tell(|known, now| known.listed(list, version, now));
             Ok(())
         });
@@ -145,14 +143,14 @@ impl<L: Announce> Assigner<L> {
         listed.map_err(|why| Unavailable(format!("the PeonTasks cannot be listed: {why}")))
     }
 
-    async fn pages(&self) -> Result<(Vec<(String, Option<Seen>)>, Option<u64>), String> {
+    async fn pages(&self) -> kube::Result<(Vec<(String, Option<Seen>)>, Option<u64>)> {
         // Without a resource version the API server answers with what is the most recent.
         let mut params = ListParams::default()
             .labels(&self.maker.selector())
             .limit(decode::PAGE);
         let (mut all, mut version) = (Vec::new(), None);
         loop {
-            let page = self.api().list(&params).await.map_err(|e| chain(&e))?;
+            let page = self.api().list(&params).await?;
             // Later pages are of the same moment as the first.
             version = version.or_else(|| page.metadata.resource_version.as_ref()?.parse().ok());
             let seen = page
@@ -185,27 +183,19 @@ impl<L: Announce> Assigner<L> {
     /// peontasks: patch.
     pub(super) async fn patch(&self, target: &Target, patch: serde_json::Value) -> Result<(), Unavailable> {
         let (api, params, patch) = (self.api(), PatchParams::default(), Patch::Merge(patch));
-        let answer = tokio::time::timeout(TIMEOUT, api.patch(&target.name, &params, &patch)).await;
-        match answer {
-            Ok(Ok(task)) => {
+        let write = api.patch(&target.name, &params, &patch);
+        match request_within(PROMPT, "patch peontask", write).await {
+            Ok(task) => {
                 if let Some(seen) = Seen::guarded(&task) {
                     self.tasks.tell(|known, now| known.see(seen, now));
                 }
                 Ok(())
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            Err(error) if error.code() == Some(404) => {
                 self.tasks.tell(|known, now| known.gone(&target.uid, None, now));
                 Ok(())
             }
-            Ok(Err(error)) => Err(Unavailable(format!(
-                "PeonTask {}: {}",
-                target.name,
-                chain(&error)
-            ))),
-            Err(_) => Err(Unavailable(format!(
-                "PeonTask {}: no answer within {TIMEOUT:?}",
-                target.name
-            ))),
+            Err(error) => Err(Unavailable(format!("PeonTask {}: {}", target.name, error.why()))),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::PeonTask;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::new_task::New;
 use crate::payload::create;
 
@@ -19,8 +19,6 @@ use crate::payload::create;
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(5);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Payloads that are held for it at the same time, each of up to 16 MiB.
 const PLACES: usize = 4;
 
@@ -58,15 +56,15 @@ impl PayloadRepair {
             let deadline = Instant::now() + PATIENCE;
             while Instant::now() < deadline {
                 tokio::time::sleep(PAUSE).await;
-                match tokio::time::timeout(TIMEOUT, go_on(&client, &namespace, &new)).await {
-                    Ok(Ok(done)) => {
+                let attempt = go_on(&client, &namespace, &new);
+                match request_within(PROMPT, "create the chunks", attempt).await {
+                    Ok(done) => {
                         tracing::info!(task = name, done, "its payload");
                         break;
                     }
-                    Ok(Err(error)) => {
-                        tracing::debug!(task = name, error = chain(&error), "its payload is not complete");
+                    Err(error) => {
+                        tracing::debug!(task = name, error = error.why(), "its payload is not complete");
                     }
-                    Err(_) => {}
                 }
             }
             drop(place);

@@ -1,17 +1,13 @@
 //! Reads PeonTasks and their payloads, as they are now.
 
-use std::time::Duration;
-
 use kube::{Api, Client, ResourceExt};
 
 use super::decide::provenance::{Document, Unfit};
 use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::{self, Absent};
 use crate::payload::read::PayloadReader;
-
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads PeonTasks of one namespace.
 #[derive(Clone)]
@@ -66,11 +62,8 @@ impl TaskReader {
     /// # Errors
     /// When the API server does not answer, or refuses.
     pub async fn task(&self, name: &str, uid: &str) -> Result<Option<PeonTask>, Unread> {
-        let found = tokio::time::timeout(TIMEOUT, self.tasks.get_opt(name)).await;
-        let late = |_| Unread::Unavailable(format!("PeonTask {name}: no answer within {TIMEOUT:?}"));
-        let found = found
-            .map_err(late)?
-            .map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", chain(&e))))?;
+        let found = request_within(PROMPT, "get peontask", self.tasks.get_opt(name)).await;
+        let found = found.map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", e.why())))?;
         Ok(found.filter(|task| task.metadata.uid.as_deref() == Some(uid)))
     }
 

@@ -340,7 +340,7 @@ impl Actor {
             .remove::<Pod>("delete pod", namespace, name, preconditions)
             .await;
         match result {
-            Err(error @ ActError::Request(RequestError::Conflict(_))) => Err(error),
+            Err(error @ ActError::Request(RequestError::Conflict(..))) => Err(error),
             other => gone_is_fine(other),
         }
     }
