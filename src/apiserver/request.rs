@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::Resource;
 use kube::core::Status;
 
-use super::classify::refusal::{self, Creation, Refusal};
+use super::classify::refusal::{self, Creation, Posted};
 use super::error::chain;
 
 /// A request that gets no answer within this time has failed.
@@ -90,11 +90,11 @@ impl RequestError {
 ///
 /// # Errors
 /// When it fails, is refused, or is not answered in time.
-pub async fn request<T>(
+pub fn request<T>(
     verb: &'static str,
     request: impl Future<Output = kube::Result<T>>,
-) -> Result<T, RequestError> {
-    request_within(TIMEOUT, verb, request).await
+) -> impl Future<Output = Result<T, RequestError>> {
+    request_within(TIMEOUT, verb, request)
 }
 
 /// As [`request`], with another limit.
@@ -112,17 +112,6 @@ pub async fn request_within<T>(
         Ok(Err(error)) => Err(RequestError::api(verb, error)),
         Err(_) => Err(RequestError::TimedOut(verb, limit)),
     }
-}
-
-/// Outcome of a request that creates an object, with the object.
-#[derive(Debug)]
-pub enum Posted<K> {
-    /// It was created, as the API server stored it.
-    Created(K),
-    /// An object of this name exists.
-    Exists,
-    /// The API server refuses it.
-    Refused(Refusal),
 }
 
 /// As [`request_within`], for one that creates an object: that it exists already, or is refused, is an outcome and no
@@ -167,6 +156,7 @@ pub async fn create<K: Resource>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::classify::refusal::Refusal;
 
     async fn ends(answer: kube::Result<u8>) -> RequestError {
         request("get pod", async { answer }).await.unwrap_err()

@@ -16,6 +16,17 @@ pub enum Creation {
     Refused(Refusal),
 }
 
+/// Outcome of creating an object, with the object.
+#[derive(Debug)]
+pub enum Posted<K> {
+    /// It was created, as the API server stored it.
+    Created(K),
+    /// An object of this name exists.
+    Exists,
+    /// The API server refuses it.
+    Refused(Refusal),
+}
+
 /// How the API server refuses an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {

@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::decide::ensure::not_wanted;
 use crate::api::PeonTask;
 use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::new_task::New;
@@ -78,11 +79,9 @@ async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'st
         return Ok("has no chunks");
     };
     let tasks: Api<PeonTask> = Api::namespaced(client.clone(), namespace);
-    match tasks.get_opt(&new.task.name_any()).await? {
-        Some(task) if task.uid() != new.task.uid() => return Ok("is not wanted: another task has its name"),
-        Some(task) if task.is_final() => return Ok("is not wanted: the task has ended"),
-        Some(_) => {}
-        None => return Ok("is not wanted: the task is gone"),
+    let found = tasks.get_opt(&new.task.name_any()).await?;
+    if let Some(why) = not_wanted(found.as_ref(), new) {
+        return Ok(why);
     }
     for chunk in new.objects(&new.task) {
         create::create(client, namespace, kind, chunk).await?;

@@ -2,7 +2,8 @@
 
 use kube::{Api, Client, ResourceExt};
 
-use super::decide::provenance::{Document, Unfit};
+use super::decide::not_now::Unread;
+use super::decide::provenance::Document;
 use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
 use crate::apiserver::request::{PROMPT, request_within};
@@ -15,32 +16,6 @@ pub struct TaskReader {
     tasks: Api<PeonTask>,
     payloads: PayloadReader,
     namespace: String,
-}
-
-/// A payload that is not there as it should be.
-#[derive(Debug, thiserror::Error)]
-pub enum Unread {
-    /// The API server does not answer, or refuses.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It cannot be run as it is, which the operator says: a chunk is missing, or it is no task.
-    #[error("{0}")]
-    Deficient(String),
-    /// This pod may not read it.
-    #[error("{0}")]
-    Forbidden(String),
-    /// It could be run, and can never be submitted.
-    #[error("{0}")]
-    Unfit(String),
-}
-
-impl From<Unfit> for Unread {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Invalid(invalid) => Self::Deficient(invalid.to_string()),
-            Unfit::Reserved => Self::Unfit(unfit.to_string()),
-        }
-    }
 }
 
 impl TaskReader {

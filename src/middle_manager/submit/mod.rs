@@ -23,8 +23,9 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::assign::Assigner;
+use super::assign::decide::not_now::Unread;
 use super::assign::decide::provenance::{Document, Provenance};
-use super::assign::task_reader::{TaskReader, Unread};
+use super::assign::task_reader::TaskReader;
 use super::http::backend::Announce;
 use super::overlord::SubmitError;
 use super::overlord::decide::refusal::OverlordError;
