@@ -83,11 +83,17 @@ fn table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [&'a str])>) -> Rights
     rows.into_iter().flat_map(row).collect()
 }
 
+/// The controller of VirtualMiddleManagers, which is the operator's.
+const CONTROLLER: &str = "middle_manager/controller";
+/// The process of a VirtualMiddleManager's pod.
+const WORKERS: &str = "app/workers.rs";
+
 /// Whether the operator acts there: the command line does with its user's rights, the pod of a VirtualMiddleManager with
 /// its own.
 fn is_operators(path: &Path) -> bool {
     !path.ends_with("cli")
-        && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with("controller.rs"))
+        && !path.ends_with(WORKERS)
+        && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with(CONTROLLER))
 }
 
 /// The rights in the sections `# Access control` of the files that are wanted below `folder`.
@@ -171,9 +177,11 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
 
 #[test]
 fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents() {
-    let pods = |path: &Path| !path.ends_with("controller.rs");
+    let pods = |path: &Path| !path.ends_with(CONTROLLER);
     let mut expected = Rights::new();
     documented(&root().join("src/middle_manager"), &pods, &mut expected);
+    let workers = |path: &Path| path.ends_with(WORKERS);
+    documented(&root().join("src/app"), &workers, &mut expected);
     for (values, kind) in [(vec![], "ClusterRole"), (vec![r#"scope="namespace""#], "Role")] {
         let objects = render(&values);
         let name = format!("{FULL_NAME}-middle-manager");
