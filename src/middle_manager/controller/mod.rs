@@ -1,6 +1,6 @@
 //! Keeps the objects of every `VirtualMiddleManager` as they should be, and says in its status whether it is served.
 //!
-//! A pass begins with a [`Snapshot`]. [`plan`](decide::plan::plan) says the next step, [`Effects`] performs it and puts its
+//! A pass begins with a [`Snapshot`]. [`plan`] says the next step, `Effects` performs it and puts its
 //! outcome into the snapshot, until the plan settles; then the status is written if it differs. What the overlord sees is
 //! said by the pod that it sees, in other fields of the same status.
 
