@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource};
 use super::options::Config;
 use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Readable};
+use crate::apiserver::request::request;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
@@ -330,19 +331,10 @@ where
     };
     let plural = K::plural(&());
     let params = ListParams::default().limit(1);
-    let Ok(answer) = tokio::time::timeout(CRD_INTERVAL * 5, api.list(&params)).await else {
-        return Some(format!("{plural}.{}: no answer", crate::api::GROUP));
+    let why = match request("list custom resources", api.list(&params)).await {
+        Ok(_) => return None,
+        Err(error) if error.code() == Some(404) => "the custom resource is not installed".to_owned(),
+        Err(error) => error.why(),
     };
-    match answer {
-        Ok(_) => None,
-        Err(kube::Error::Api(status)) if status.code == 404 => Some(format!(
-            "{plural}.{}: the custom resource is not installed",
-            crate::api::GROUP
-        )),
-        Err(error) => Some(format!(
-            "{plural}.{}: {}",
-            crate::api::GROUP,
-            crate::apiserver::error::chain(&error)
-        )),
-    }
+    Some(format!("{plural}.{}: {why}", crate::api::GROUP))
 }

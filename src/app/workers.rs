@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::middle_manager::assign::Assigner;
@@ -44,8 +44,6 @@ use crate::process::{http_server, telemetry};
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long answers that have begun may take when the process ends.
 const GRACE: Duration = Duration::from_secs(5);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between attempts to see what there is before anything is served.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -211,19 +209,19 @@ async fn probes(listen: SocketAddr, health: &Health, background: &mut Background
 async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::Result<VirtualMiddleManager> {
     let api: Api<Guarded<VirtualMiddleManager>> = Api::namespaced(client.clone(), &options.namespace);
     loop {
-        let why = match tokio::time::timeout(TIMEOUT, api.get(&options.name)).await {
-            Ok(Ok(Guarded(Ok(manager)))) => {
+        let found = request_within(PROMPT, "get virtualmiddlemanager", api.get(&options.name)).await;
+        let why = match found {
+            Ok(Guarded(Ok(manager))) => {
                 return match ready_condition::lacks_authentication(&manager.spec) {
                     Some(missing) => bail!("the VirtualMiddleManager {}: {missing}", options.name),
                     None => Ok(manager),
                 };
             }
-            Ok(Ok(Guarded(Err(unreadable)))) => unreadable.error,
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            Ok(Guarded(Err(unreadable))) => unreadable.error,
+            Err(error) if error.code() == Some(404) => {
                 bail!("there is no VirtualMiddleManager {}", options.name)
             }
-            Ok(Err(error)) => chain(&error),
-            Err(_) => format!("no answer within {TIMEOUT:?}"),
+            Err(error) => error.why(),
         };
         let why = format!("the VirtualMiddleManager {} cannot be read: {why}", options.name);
         tracing::warn!(why, "waiting");

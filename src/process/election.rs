@@ -9,6 +9,10 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 
 use super::decide::lease::{Decision, Leadership, Observed, decide, proven_until};
+use crate::apiserver::request::request_within;
+
+/// The limit for giving the lease up: the process is about to end, and the lease lapses without it.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// Where a candidate stands after a look at the lease.
 enum Standing {
@@ -57,21 +61,15 @@ impl Candidate {
     pub async fn win(&mut self) {
         let mut said = false;
         loop {
-            // A request that hangs, on a connection whose other end died, must not keep a standby from leading.
-            match tokio::time::timeout(self.duration / 5, self.step()).await {
-                Err(_) => tracing::warn!(lease = self.name, "the lease was not read in time"),
-                Ok(Ok(Standing::Leads)) => return,
-                Ok(Ok(Standing::Follows | Standing::Outrun)) if !said => {
+            match request_within(self.limit(), "campaign for the lease", self.step()).await {
+                Ok(Standing::Leads) => return,
+                Ok(Standing::Follows | Standing::Outrun) if !said => {
                     said = true;
                     tracing::info!(lease = self.name, "another process leads; standing by");
                 }
-                Ok(Ok(Standing::Follows | Standing::Outrun)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(
-                        lease = self.name,
-                        error = crate::apiserver::error::chain(&error),
-                        "no election possible"
-                    );
+                Ok(Standing::Follows | Standing::Outrun) => {}
+                Err(error) => {
+                    tracing::warn!(lease = self.name, error = error.why(), "no election possible");
                 }
             }
             tokio::time::sleep(self.duration / 5).await;
@@ -87,23 +85,22 @@ impl Candidate {
                 self.leadership.end();
                 return;
             }
-            match tokio::time::timeout(self.duration / 5, self.step()).await {
-                Ok(Ok(Standing::Leads)) => {}
-                Ok(Ok(Standing::Outrun)) => {
+            match request_within(self.limit(), "renew the lease", self.step()).await {
+                Ok(Standing::Leads) => {}
+                Ok(Standing::Outrun) => {
                     tracing::warn!(lease = self.name, "the lease was written meanwhile");
                 }
-                Ok(Ok(Standing::Follows)) => {
+                Ok(Standing::Follows) => {
                     tracing::error!(lease = self.name, "another process took the lease");
                     self.leadership.end();
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::warn!(
                         lease = self.name,
-                        error = crate::apiserver::error::chain(&error),
+                        error = error.why(),
                         "the lease was not renewed"
                     );
                 }
-                Err(_) => tracing::warn!(lease = self.name, "the lease was not renewed in time"),
             }
             if self.leadership.check().is_err() {
                 self.leadership.end();
@@ -131,11 +128,16 @@ impl Candidate {
             }
             Ok::<(), kube::Error>(())
         };
-        match tokio::time::timeout(Duration::from_secs(5), released).await {
-            Ok(Ok(())) => tracing::info!(lease = self.name, "lease released"),
-            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease could not be released"),
-            Err(_) => tracing::warn!(lease = self.name, "the lease could not be released in time"),
+        match request_within(RELEASE, "release the lease", released).await {
+            Ok(()) => tracing::info!(lease = self.name, "lease released"),
+            Err(error) => tracing::warn!(lease = self.name, %error, "the lease could not be released"),
         }
+    }
+
+    /// The limit of one look at the lease, reading and writing together. A request that hangs must leave a leader time for
+    /// other renewals before its proof lapses, and must not keep a standby from leading.
+    fn limit(&self) -> Duration {
+        self.duration / 5
     }
 
     /// One look at the lease.

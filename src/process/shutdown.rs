@@ -1,11 +1,11 @@
 //! Clean shutdown: the first signal asks, the second one insists.
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A request to shut down that everybody can wait for.
 #[derive(Clone)]
-pub(crate) struct Shutdown(watch::Receiver<bool>);
+pub(crate) struct Shutdown(CancellationToken);
 
 impl Shutdown {
     /// Listens for SIGTERM and SIGINT. A second signal ends the process at once.
@@ -13,30 +13,30 @@ impl Shutdown {
     /// # Errors
     /// When signals cannot be listened for.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
-        let (sender, receiver) = watch::channel(false);
+        let token = CancellationToken::new();
+        // Should this task end without a signal, the process shuts down as well.
+        let mut first = Some(token.clone().drop_guard());
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::spawn(async move {
-            for again in [false, true] {
+            loop {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                if again {
+                let Some(asked) = first.take() else {
                     tracing::warn!("second signal: stopping at once");
                     std::process::exit(130);
-                }
+                };
                 tracing::info!("signal received: shutting down");
-                let _ = sender.send(true);
+                drop(asked);
             }
         });
-        Ok(Self(receiver))
+        Ok(Self(token))
     }
 
     /// Waits for the request.
-    pub(crate) async fn requested(mut self) {
-        if self.0.wait_for(|asked| *asked).await.is_err() {
-            tracing::error!("signals are not listened for any more: shutting down");
-        }
+    pub(crate) async fn requested(self) {
+        self.0.cancelled_owned().await;
     }
 }

@@ -83,23 +83,17 @@ fn table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [&'a str])>) -> Rights
     rows.into_iter().flat_map(row).collect()
 }
 
+/// The controller of VirtualMiddleManagers, which is the operator's.
+const CONTROLLER: &str = "middle_manager/controller";
+/// The process of a VirtualMiddleManager's pod.
+const WORKERS: &str = "app/workers.rs";
+
 /// Whether the operator acts there: the command line does with its user's rights, the pod of a VirtualMiddleManager with
 /// its own.
 fn is_operators(path: &Path) -> bool {
-    let path = path.strip_prefix(root().join("src")).unwrap();
-    !path.starts_with("cli")
-        && path != Path::new(WORKERS)
-        && (path == Path::new("middle_manager")
-            || !path.starts_with("middle_manager")
-            || is_controllers(path))
-}
-
-/// The process of the workers.
-const WORKERS: &str = "app/workers.rs";
-
-/// Whether the operator's part of the virtual MiddleManager is there.
-fn is_controllers(path: &Path) -> bool {
-    path.starts_with("middle_manager/controller")
+    !path.ends_with("cli")
+        && !path.ends_with(WORKERS)
+        && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with(CONTROLLER))
 }
 
 /// The rights in the sections `# Access control` of the files that are wanted below `folder`.
@@ -183,14 +177,11 @@ fn the_operator_has_exactly_the_rights_that_the_code_documents() {
 
 #[test]
 fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents() {
-    let pods = |path: &Path| {
-        let path = path.strip_prefix(root().join("src")).unwrap();
-        path == Path::new("app")
-            || path == Path::new(WORKERS)
-            || (path.starts_with("middle_manager") && !is_controllers(path))
-    };
+    let pods = |path: &Path| !path.ends_with(CONTROLLER);
     let mut expected = Rights::new();
-    documented(&root().join("src"), &pods, &mut expected);
+    documented(&root().join("src/middle_manager"), &pods, &mut expected);
+    let workers = |path: &Path| path.ends_with(WORKERS);
+    documented(&root().join("src/app"), &workers, &mut expected);
     for (values, kind) in [(vec![], "ClusterRole"), (vec![r#"scope="namespace""#], "Role")] {
         let objects = render(&values);
         let name = format!("{FULL_NAME}-middle-manager");

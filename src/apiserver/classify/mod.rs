@@ -3,4 +3,5 @@
 pub mod decode;
 
 pub mod own_writes;
+pub mod owned;
 pub mod refusal;

@@ -16,6 +16,17 @@ pub enum Creation {
     Refused(Refusal),
 }
 
+/// Outcome of creating an object, with the object.
+#[derive(Debug)]
+pub enum Posted<K> {
+    /// It was created, as the API server stored it.
+    Created(K),
+    /// An object of this name exists.
+    Exists,
+    /// The API server refuses it.
+    Refused(Refusal),
+}
+
 /// How the API server refuses an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -25,6 +36,15 @@ pub enum Refusal {
     Quota(String),
     /// For now, as far as anybody knows.
     ForNow(String),
+}
+
+impl Refusal {
+    /// What the API server says.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        let (Self::ForGood(message) | Self::Quota(message) | Self::ForNow(message)) = self;
+        message
+    }
 }
 
 /// Reads the answer to a create request. `None` for failures that have nothing to do with the object: the

@@ -1,7 +1,6 @@
 //! What a follower does at the end: the report and the whole log, in their place, and a word for the history.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,6 +16,7 @@ use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::request::request;
 use crate::logs::format::claim::Claim;
 use crate::logs::format::parts::{Composed, PartName, Piece};
 use crate::logs::format::rebuild::Rebuilt;
@@ -24,9 +24,6 @@ use crate::logs::format::record::{Entry, LogRecord, Record, VERSION};
 use crate::logs::format::state::LogState;
 use crate::logs::store::archive::ArchiveError;
 use crate::logs::store::ownership::Ownership;
-
-/// No answer of the API server within this time: who has the keys of the id keeps them.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// Writes report and log; says how it stands with the log then.
@@ -157,13 +154,13 @@ fn failing(error: &ArchiveError) -> LogState {
 /// peontasks: get.
 async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
     let api: Api<Guarded<PeonTask>> = Api::namespaced(shared.client.clone(), &claim.namespace);
-    let found = match tokio::time::timeout(TIMEOUT, api.get_opt(&claim.name)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
+    let found = match request("get peontask", api.get_opt(&claim.name)).await {
+        Ok(found) => found,
+        // Who has the keys of the id keeps them.
+        Err(error) => {
             tracing::debug!(%error, "the PeonTask that has the keys of an id cannot be read");
             return false;
         }
-        Err(_) => return false,
     };
     let Some(found) = found.filter(|task| task.uid().as_ref() == Some(&claim.uid)) else {
         return true;

@@ -1,15 +1,12 @@
 //! Where a follower reads: `pods/log`.
 
-use std::time::Duration;
-
 use futures::io::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt};
 
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::apiserver::request::{LOG, request_within};
 
 /// The log of one container of one pod.
 #[derive(Clone)]
@@ -57,13 +54,8 @@ impl Source {
     /// Whose the name of the pod is: a log is asked for by name only.
     async fn named(&self) -> Result<Named, Closed> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let answer = tokio::time::timeout(TIMEOUT, pods.get_metadata_opt(&self.pod)).await;
-        let found = match answer {
-            Err(_) => return Err(Closed::Failed(format!("no answer within {TIMEOUT:?}"))),
-            Ok(Err(error)) => return Err(Closed::Failed(crate::apiserver::error::chain(&error))),
-            Ok(Ok(found)) => found,
-        };
-        let Some(found) = found else {
+        let found = request_within(LOG, "get pod", pods.get_metadata_opt(&self.pod)).await;
+        let Some(found) = found.map_err(|e| Closed::Failed(e.why()))? else {
             return Ok(Named::Nobody);
         };
         let is_the_one = if self.pod_uid.is_empty() {
@@ -116,13 +108,13 @@ impl Source {
             since_time: since,
             ..LogParams::default()
         };
-        let answer = tokio::time::timeout(TIMEOUT, pods.log_stream(&self.pod, &params)).await;
-        match answer {
-            Err(_) => Err(Closed::Failed(format!("no answer within {TIMEOUT:?}"))),
-            Ok(Ok(stream)) => Ok(Box::pin(stream)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Closed::Gone),
-            Ok(Err(kube::Error::Api(status))) if status.code == 400 => Err(Closed::NotStarted),
-            Ok(Err(error)) => Err(Closed::Failed(crate::apiserver::error::chain(&error))),
+        match request_within(LOG, "get pods/log", pods.log_stream(&self.pod, &params)).await {
+            Ok(stream) => Ok(Box::pin(stream)),
+            Err(error) => Err(match error.code() {
+                Some(404) => Closed::Gone,
+                Some(400) => Closed::NotStarted,
+                _ => Closed::Failed(error.why()),
+            }),
         }
     }
 }

@@ -1,36 +1,20 @@
-//! Keeps an assigned task: its PeonTask, then the chunks of its payload.
-
-use std::collections::HashSet;
+//! Stores an assigned task: its PeonTask, then the chunks of its payload.
 
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::decide::assignment::{Existing, Maker};
-use super::decide::provenance::Provenance;
-use super::match_submission::{Matched, NotNow, SubmissionMatch, within};
+use super::decide::assignment::Maker;
+use super::decide::ensure::{Kept, Next, Progress, Step};
+use super::decide::not_now::NotNow;
+use super::match_submission::SubmissionMatch;
 use super::task_reader::TaskReader;
 use crate::api::PeonTask;
-use crate::apiserver::classify::refusal;
-use crate::apiserver::classify::refusal::{Creation, Refusal};
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, create_within, request_within};
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::payload::chunks::new_task::New;
-use crate::payload::chunks::{Chunks, Kind};
 use crate::payload::create::{self, Made};
-
-/// Names that others may have taken.
-const MOST_NAMES: u32 = 16;
-
-/// What came of keeping a task.
-#[derive(Debug)]
-pub(crate) enum Kept {
-    /// It is kept, with its payload, as this PeonTask.
-    As(Box<PeonTask>),
-    /// It never can be, for this reason.
-    Never(String),
-}
 
 /// A task on its way.
 pub(crate) struct Attempt<'a> {
@@ -41,18 +25,9 @@ pub(crate) struct Attempt<'a> {
     facts: &'a TaskFacts,
     json: &'a str,
     task_reader: TaskReader,
-    /// The PeonTask that it says it was submitted for, as long as nothing speaks against it.
-    said: Option<Provenance>,
-    /// How many names others have.
-    nth: u32,
-    /// What is created under the next one; made once, since it may be large.
-    new: Option<New>,
-    /// What stands with its payload incomplete.
-    stands: Option<New>,
-    /// Whether the PeonTask of this name was created here.
-    created: bool,
-    /// The chunks whose creation was asked for here.
-    asked: HashSet<String>,
+    progress: Progress<'a>,
+    /// The PeonTask that there is and whose chunks could not all be created.
+    incomplete: Option<New>,
 }
 
 impl<'a> Attempt<'a> {
@@ -72,18 +47,14 @@ impl<'a> Attempt<'a> {
             facts,
             json,
             task_reader: TaskReader::new(client.clone(), &maker.namespace),
-            said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
-            nth: 0,
-            new: None,
-            stands: None,
-            created: false,
-            asked: HashSet::new(),
+            progress: Progress::new(maker, identity, facts, json),
+            incomplete: None,
         }
     }
 
-    /// The PeonTask that stands and whose payload could not be completed.
+    /// The PeonTask that there is and whose payload could not be completed.
     pub(crate) fn incomplete(self) -> Option<New> {
-        self.stands
+        self.incomplete
     }
 
     /// Does what is left to do. Saying it again completes what is missing.
@@ -94,117 +65,95 @@ impl<'a> Attempt<'a> {
     /// # Errors
     /// When it is to be tried again.
     pub(crate) async fn go_on(&mut self) -> Result<Kept, NotNow> {
-        if let Some(said) = &self.said {
-            let adoption = SubmissionMatch {
-                client: self.client,
-                maker: self.maker,
-                task_reader: &self.task_reader,
-                identity: self.identity,
-                facts: self.facts,
-                json: self.json,
-                said,
-            };
-            match adoption.adopt().await? {
-                Matched::As(task) => return Ok(Kept::As(task)),
-                Matched::Ended(why) => return Ok(Kept::Never(why)),
-                Matched::Other => self.said = None,
-            }
-        }
         loop {
-            let new = match self.new.take() {
-                Some(new) => new,
-                None => match self.maker.task(self.identity, self.facts, self.json, self.nth) {
-                    Ok(new) => new,
-                    Err(too_large) => return Ok(Kept::Never(too_large.to_string())),
-                },
-            };
-            let new = self.new.insert(new).clone();
-            let (task, chunks) = match self.create(&new).await? {
-                Created::Here(task) => (task, new.chunks),
-                Created::Before(task, chunks) => (task, chunks),
-                Created::Never(message) => return Ok(Kept::Never(message)),
-                Created::Taken if self.nth < MOST_NAMES => {
-                    self.nth += 1;
-                    (self.new, self.created) = (None, false);
-                    continue;
+            match self.progress.next_step() {
+                Next::Match(said) => {
+                    let matching = SubmissionMatch {
+                        client: self.client,
+                        maker: self.maker,
+                        task_reader: &self.task_reader,
+                        identity: self.identity,
+                        facts: self.facts,
+                        json: self.json,
+                        said: &said,
+                    };
+                    if let Some(kept) = self.progress.matched(matching.run().await?) {
+                        return Ok(kept);
+                    }
                 }
-                Created::Taken => return Err(NotNow(format!("others have {MOST_NAMES} names of it"))),
-            };
-            // Of a task that has a verdict nothing is read any more.
-            if !task.is_final() {
-                let new = New {
-                    task: (*task).clone(),
-                    chunks,
-                };
-                if let Err(not_now) = self.complete(&new).await {
-                    self.stands = Some(new);
-                    return Err(not_now);
+                Next::Create(new) => {
+                    if let Some(kept) = self.store(&new).await? {
+                        return Ok(kept);
+                    }
                 }
+                Next::Never(why) => return Ok(Kept::Never(why)),
             }
-            return Ok(Kept::As(task));
         }
     }
 
-    async fn create(&mut self, new: &New) -> Result<Created, NotNow> {
+    /// Creates a PeonTask and its chunks; `None` where its name belongs to another one.
+    async fn store(&mut self, new: &New) -> Result<Option<Kept>, NotNow> {
         let name = new.task.name_any();
-        let tasks: Api<PeonTask> = Api::namespaced(self.client.clone(), &self.maker.namespace);
-        let params = PostParams::default();
-        let answer = within(tasks.create(&params, &new.task)).await?;
-        let cannot = |why: &str| NotNow(format!("PeonTask {name} cannot be created: {why}"));
-        match answer {
-            Ok(task) => {
-                self.created = true;
-                return Ok(Created::Here(Box::new(task)));
-            }
-            Err(kube::Error::Api(status)) => match refusal::creation(&status) {
-                Some(Creation::Exists) => {}
-                Some(Creation::Refused(Refusal::ForGood(message))) => return Ok(Created::Never(message)),
-                _ => return Err(cannot(status.message.trim())),
-            },
-            Err(error) => return Err(cannot(&chain(&error))),
+        let mut step = self.create(&name, new).await?;
+        if let Step::Read = step {
+            step = self.read(&name, new).await?;
         }
-        let existing = within(tasks.get_opt(&name)).await?;
-        let existing = existing.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))?;
-        let Some(existing) = existing else {
-            return Err(NotNow(format!("PeonTask {name} was there and is gone")));
-        };
-        match Existing::of(&existing, new, self.json, self.clock.wall()) {
-            Existing::Same(chunks) => Ok(Created::Before(Box::new(existing), chunks)),
-            Existing::Other(what) => {
+        match step {
+            Step::Done(task) => Ok(Some(Kept::As(task))),
+            Step::Never(why) => Ok(Some(Kept::Never(why))),
+            Step::CreateChunks(new) => {
+                if let Err(not_now) = self.create_chunks(&new).await {
+                    self.incomplete = Some(*new);
+                    return Err(not_now);
+                }
+                Ok(Some(Kept::As(Box::new(new.task))))
+            }
+            Step::NextName(what) => {
                 tracing::warn!(
                     task = name,
                     task_id = self.facts.id,
                     "there is a PeonTask of this name with another {what}: it is left alone, and the task gets another name"
                 );
-                Ok(Created::Taken)
+                Ok(None)
             }
+            Step::Read => Ok(None),
         }
     }
 
+    async fn create(&mut self, name: &str, new: &New) -> Result<Step, NotNow> {
+        let params = PostParams::default();
+        let tasks = self.tasks();
+        let answer = create_within(PROMPT, "create peontask", tasks.create(&params, &new.task)).await;
+        let answer = answer.map_err(|e| NotNow(format!("PeonTask {name} cannot be created: {}", e.why())))?;
+        self.progress.posted(name, new, answer)
+    }
+
+    async fn read(&mut self, name: &str, new: &New) -> Result<Step, NotNow> {
+        let tasks = self.tasks();
+        let existing = request_within(PROMPT, "get peontask", tasks.get_opt(name)).await;
+        let existing = existing.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))?;
+        self.progress.read(name, new, existing, self.clock.wall())
+    }
+
     /// Creates the chunks that are missing.
-    async fn complete(&mut self, new: &New) -> Result<(), NotNow> {
+    async fn create_chunks(&mut self, new: &New) -> Result<(), NotNow> {
         let Some((_, kind)) = new.chunks else {
             return Ok(());
         };
         for chunk in new.objects(&new.task) {
             let name = chunk["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let is_first = self.asked.insert(name.clone());
-            let made = within(create::create(self.client, &self.maker.namespace, kind, chunk)).await?;
-            let made = made.map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;
-            // Another PeonTask of this name was deleted a moment ago, and its chunks are about to be.
-            if made == Made::Exists && is_first && self.created {
-                self.asked.remove(&name);
-                return Err(NotNow(format!("{name} belongs to something else")));
+            let is_first = self.progress.asks(&name);
+            let made = create::create(self.client, &self.maker.namespace, kind, chunk);
+            let made = request_within(PROMPT, "create a chunk", made).await;
+            match made.map_err(|e| NotNow(format!("{name} cannot be created: {}", e.why())))? {
+                Made::Created => {}
+                Made::Exists => self.progress.chunk_exists(&name, is_first)?,
             }
         }
         Ok(())
     }
-}
 
-enum Created {
-    Here(Box<PeonTask>),
-    Before(Box<PeonTask>, Option<(Chunks, Kind)>),
-    /// Something else has the name.
-    Taken,
-    Never(String),
+    fn tasks(&self) -> Api<PeonTask> {
+        Api::namespaced(self.client.clone(), &self.maker.namespace)
+    }
 }

@@ -4,44 +4,22 @@
 //! which is the decision; then labels and annotations, by which the task is found from then on. Whoever died in between is
 //! followed by one who goes on: with the next try of the overlord, or, once it is decided, without it.
 
-use std::time::Duration;
-
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use sha2::{Digest, Sha256};
 
 use super::decide::assignment::{self, Maker};
+use super::decide::ensure::Matched;
+use super::decide::matching::{self, Assignment, Match};
+use super::decide::not_now::{NotNow, Unread};
 use super::decide::provenance::Provenance;
-use super::task_reader::{TaskReader, Unread};
-use crate::api::virtual_middle_manager::PayloadPlace;
+use super::task_reader::TaskReader;
 use crate::api::{PeonTask, Submission, SubmissionState};
-use crate::apiserver::error::chain;
-use crate::digest::hex;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::druid::worker::TaskFacts;
+use crate::middle_manager::registry::announcement;
 use crate::middle_manager::registry::identity::{Assigned, Ordinal};
-use crate::middle_manager::registry::{DELETED, announcement};
-use crate::middle_manager::submit::decide::submission::{self, Owner};
-use crate::payload::chunks::{Chunks, Kind};
+use crate::middle_manager::submit::decide::submission;
 use crate::payload::create;
-
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What came of giving an assignment to its PeonTask.
-#[derive(Debug)]
-pub(crate) enum Matched {
-    /// It has it.
-    As(Box<PeonTask>),
-    /// It was ended before, for this reason.
-    Ended(String),
-    /// It is not that PeonTask's.
-    Other,
-}
-
-/// It cannot be done for now.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NotNow(pub(crate) String);
 
 /// An assignment that says for which PeonTask it was submitted.
 pub(crate) struct SubmissionMatch<'a> {
@@ -62,40 +40,26 @@ impl SubmissionMatch<'_> {
     ///
     /// # Errors
     /// When it is to be tried again.
-    pub(crate) async fn adopt(&self) -> Result<Matched, NotNow> {
+    pub(crate) async fn run(&self) -> Result<Matched, NotNow> {
         let found = self.task_reader.task(&self.said.name, &self.said.uid).await;
-        let Some(task) = found.map_err(|e| NotNow(e.to_string()))? else {
-            return Ok(Matched::Ended(DELETED.to_owned()));
-        };
-        match Owner::of(&task, &self.maker.middle_manager, self.said) {
-            Owner::Ended(why) => return Ok(Matched::Ended(why)),
-            Owner::Other(why) => return self.refuse(&task, why).await,
-            Owner::Ours => {}
-        }
-        let decided = task.submission().filter(|s| s.state == SubmissionState::Assigned);
-        let identity = decided.and_then(|s| s.identity).map_or(self.identity, Ordinal);
-        let task = if decided.is_some() {
-            task
-        } else {
-            if let Some(why) = self.difference(&task).await? {
-                return self.refuse(&task, &why).await;
+        let found = found.map_err(|e| NotNow(e.to_string()))?;
+        match Match::of(found, &self.maker.middle_manager, self.said, self.identity) {
+            Match::Ended(why) => Ok(Matched::Ended(why)),
+            Match::Refuse(task, why) => self.refuse(&task, &why).await,
+            Match::Label(task, identity) => self.label(&task, identity).await,
+            Match::Compare(task) => {
+                let wanted = self.task_reader.of(&task).await;
+                match matching::difference(wanted, self.said, self.json)? {
+                    Some(why) => self.refuse(&task, &why).await,
+                    None => self.label(&self.assign(&task).await?, self.identity).await,
+                }
             }
-            self.decide(&task).await?
-        };
-        let labelled = label(self.client, self.maker, &task, identity, self.facts).await?;
-        Ok(Matched::As(Box::new(labelled)))
+        }
     }
 
-    /// In which respect the assigned task is not the one that the user wants; `None` where it is.
-    async fn difference(&self, task: &PeonTask) -> Result<Option<String>, NotNow> {
-        match self.task_reader.of(task).await {
-            Ok(document) if document.hash == self.said.task_hash => Ok(document.is_kept_in(self.json).err()),
-            Ok(_) => Ok(Some("its PeonTask has another task by now".to_owned())),
-            Err(Unread::Unavailable(why)) => Err(NotNow(why)),
-            Err(gone @ (Unread::Deficient(_) | Unread::Forbidden(_) | Unread::Unfit(_))) => {
-                Ok(Some(gone.to_string()))
-            }
-        }
+    async fn label(&self, task: &PeonTask, identity: Ordinal) -> Result<Matched, NotNow> {
+        let labelled = label(self.client, self.maker, task, identity, self.facts).await?;
+        Ok(Matched::As(Box::new(labelled)))
     }
 
     /// The assignment is another task's, which gets a PeonTask of its own; this one never gets its id.
@@ -107,38 +71,25 @@ impl SubmissionMatch<'_> {
             why,
             "an assignment does not belong to the PeonTask that it names"
         );
-        let submission = task.submission().filter(|s| {
-            s.task_id.as_ref() == Some(&self.facts.id) && !s.state.is_final() && !task.is_final()
-        });
-        if let Some(submission) = submission {
-            self.record(task, &submission::id_conflict(Some(submission)))
-                .await?;
+        if let Some(refused) = matching::refused(task, &self.facts.id) {
+            self.record(task, &refused).await?;
         }
         Ok(Matched::Other)
     }
 
-    async fn decide(&self, task: &PeonTask) -> Result<PeonTask, NotNow> {
-        let never = |e: &dyn std::fmt::Display| NotNow(format!("the assigned task cannot be kept: {e}"));
-        let chunks = Chunks::split(self.json.as_bytes()).map_err(|e| never(&e))?;
-        let kind = match self.maker.payload {
-            PayloadPlace::Secret => Kind::Secret,
-            PayloadPlace::Inline => Kind::ConfigMap,
-        };
-        let name = chunk_name(task, self.json);
-        for chunk in chunks.objects_named(&name, task, kind) {
-            let made = create::create(self.client, &self.maker.namespace, kind, chunk);
-            within(made)
-                .await?
-                .map_err(|e| NotNow(format!("{name} cannot be created: {}", chain(&e))))?;
+    /// Stores the assigned task and records that it is this PeonTask's.
+    async fn assign(&self, task: &PeonTask) -> Result<PeonTask, NotNow> {
+        let assignment = Assignment::of(task, self.json, self.maker.payload, self.identity)
+            .map_err(|e| NotNow(format!("the assigned task cannot be kept: {e}")))?;
+        let Assignment {
+            name, chunks, kind, ..
+        } = &assignment;
+        for chunk in chunks.objects_named(name, task, *kind) {
+            let made = create::create(self.client, &self.maker.namespace, *kind, chunk);
+            let made = request_within(PROMPT, "create a chunk", made).await;
+            made.map_err(|e| NotNow(format!("{name} cannot be created: {}", e.why())))?;
         }
-        let next = Submission {
-            state: SubmissionState::Assigned,
-            message: None,
-            identity: Some(self.identity.0),
-            assigned: Some(chunks.task_from(&name, kind)),
-            ..task.submission().cloned().unwrap_or_default()
-        };
-        self.record(task, &next).await
+        self.record(task, &assignment.submission).await
     }
 
     async fn record(&self, task: &PeonTask, next: &Submission) -> Result<PeonTask, NotNow> {
@@ -147,8 +98,10 @@ impl SubmissionMatch<'_> {
             .map_err(|e| NotNow(e.to_string()))?;
         let (name, params) = (task.name_any(), PatchParams::default());
         let tasks = tasks(self.client, self.maker);
-        let answer = within(tasks.patch_status(&name, &params, &Patch::Merge(patch))).await?;
-        answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))
+        let patch = Patch::Merge(patch);
+        let write = tasks.patch_status(&name, &params, &patch);
+        let answer = request_within(PROMPT, "patch peontask/status", write).await;
+        answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))
     }
 }
 
@@ -197,22 +150,11 @@ async fn label(
     let patch = maker.label(task.uid().as_deref(), identity, facts);
     let (name, params) = (task.name_any(), PatchParams::default());
     let tasks = tasks(client, maker);
-    let answer = within(tasks.patch(&name, &params, &Patch::Merge(patch))).await?;
-    answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", chain(&e))))
-}
-
-/// The same for the same task, and another one for every other: chunks are never changed.
-fn chunk_name(task: &PeonTask, json: &str) -> String {
-    let hash = hex(&Sha256::digest(json.as_bytes()));
-    format!("{}.{}", task.uid().unwrap_or_default(), &hash[..8])
+    let patch = Patch::Merge(patch);
+    let answer = request_within(PROMPT, "patch peontask", tasks.patch(&name, &params, &patch)).await;
+    answer.map_err(|e| NotNow(format!("PeonTask {name}: {}", e.why())))
 }
 
 fn tasks(client: &Client, maker: &Maker) -> Api<PeonTask> {
     Api::namespaced(client.clone(), &maker.namespace)
-}
-
-/// The answer, should it come in time.
-pub(crate) async fn within<T>(request: impl Future<Output = T>) -> Result<T, NotNow> {
-    let answer = tokio::time::timeout(TIMEOUT, request).await;
-    answer.map_err(|_| NotNow(format!("no answer within {TIMEOUT:?}")))
 }

@@ -18,8 +18,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::http::backend::{Announce, Backend, Refused, Unavailable};
-use super::registry::SHUT_DOWN;
-use super::registry::history_items::{Before, Order, Target};
+use super::registry::history_items::Target;
 use super::registry::identity::{Assigned, Ordinal};
 use super::registry::view::{Seen, TaskView};
 use super::sync::lists::Lists;
@@ -28,23 +27,21 @@ use super::sync::tasks::{GuardedTask, Tasks};
 use crate::api::PeonTask;
 use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::decode;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::clock::Clock;
 use crate::druid::worker::TaskFacts;
-use decide::assignment::{self, Maker};
-use ensure_task::{Attempt, Kept};
-use match_submission::NotNow;
+use decide::assignment::Maker;
+use decide::ensure::{Kept, pause};
+use decide::not_now::NotNow;
+use decide::requests::{self, Assignment, Listing, Shutdown};
+use ensure_task::Attempt;
 use repair_payload::PayloadRepair;
 use task_reader::TaskReader;
 
 /// How long an assignment is tried. The overlord waits for a minute before it sends it again.
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);
-/// Between two tries, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// How long one list may take, all pages of it.
+/// How long one list may take, all pages of it: there may be thousands of PeonTasks.
 const LIST: Duration = Duration::from_secs(60);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// PeonTasks that are cancelled at the same time.
 const CANCELS: usize = 8;
 
@@ -136,33 +133,25 @@ impl<L: Announce> Assigner<L> {
     /// When the API server does not answer, or refuses.
     pub async fn list(&self) -> Result<(), Unavailable> {
         let list = self.lists.one_from_now(async {
-            let listed = tokio::time::timeout(LIST, self.pages()).await;
-            let (list, version) = listed.map_err(|_| format!("no list within {LIST:?}"))??;
-            self.tasks.tell(|known, now| known.listed(list, version, now));
+            let listed = request_within(LIST, "list peontasks", self.pages()).await;
+            let Listing { tasks, version } = listed.map_err(|e| e.why())?;
+            self.tasks.tell(|known, now| known.listed(tasks, version, now));
             Ok(())
         });
         let listed: Result<(), String> = list.await;
         listed.map_err(|why| Unavailable(format!("the PeonTasks cannot be listed: {why}")))
     }
 
-    async fn pages(&self) -> Result<(Vec<(String, Option<Seen>)>, Option<u64>), String> {
+    async fn pages(&self) -> kube::Result<Listing> {
         // Without a resource version the API server answers with what is the most recent.
         let mut params = ListParams::default()
             .labels(&self.maker.selector())
             .limit(decode::PAGE);
-        let (mut all, mut version) = (Vec::new(), None);
+        let mut listing = Listing::default();
         loop {
-            let page = self.api().list(&params).await.map_err(|e| chain(&e))?;
-            // Later pages are of the same moment as the first.
-            version = version.or_else(|| page.metadata.resource_version.as_ref()?.parse().ok());
-            let seen = page
-                .items
-                .iter()
-                .map(|t| (t.uid().unwrap_or_default(), Seen::guarded(t)));
-            all.extend(seen);
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            params.continue_token = listing.add(self.api().list(&params).await?);
             if params.continue_token.is_none() {
-                return Ok((all, version));
+                return Ok(listing);
             }
         }
     }
@@ -185,27 +174,19 @@ impl<L: Announce> Assigner<L> {
     /// peontasks: patch.
     pub(super) async fn patch(&self, target: &Target, patch: serde_json::Value) -> Result<(), Unavailable> {
         let (api, params, patch) = (self.api(), PatchParams::default(), Patch::Merge(patch));
-        let answer = tokio::time::timeout(TIMEOUT, api.patch(&target.name, &params, &patch)).await;
-        match answer {
-            Ok(Ok(task)) => {
+        let write = api.patch(&target.name, &params, &patch);
+        match request_within(PROMPT, "patch peontask", write).await {
+            Ok(task) => {
                 if let Some(seen) = Seen::guarded(&task) {
                     self.tasks.tell(|known, now| known.see(seen, now));
                 }
                 Ok(())
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            Err(error) if error.code() == Some(404) => {
                 self.tasks.tell(|known, now| known.gone(&target.uid, None, now));
                 Ok(())
             }
-            Ok(Err(error)) => Err(Unavailable(format!(
-                "PeonTask {}: {}",
-                target.name,
-                chain(&error)
-            ))),
-            Err(_) => Err(Unavailable(format!(
-                "PeonTask {}: no answer within {TIMEOUT:?}",
-                target.name
-            ))),
+            Err(error) => Err(Unavailable(format!("PeonTask {}: {}", target.name, error.why()))),
         }
     }
 
@@ -246,9 +227,8 @@ impl<L: Announce> Assigner<L> {
         let clock: &Clock = self.tasks.clock();
         let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
         let deadline = Instant::now() + ASSIGNMENT;
-        let (mut pause, longest) = PAUSES;
         let mut why = "the API server does not answer".to_owned();
-        loop {
+        for tries in 0.. {
             match tokio::time::timeout_at(deadline, attempt.go_on()).await {
                 Ok(Ok(kept)) => {
                     self.tasks.gate(|gate, _| gate.kept());
@@ -261,15 +241,15 @@ impl<L: Announce> Assigner<L> {
                 }
                 Err(_) => {}
             }
-            if Instant::now() + pause >= deadline {
-                if let Some(new) = attempt.incomplete() {
-                    self.completion.start(new);
-                }
-                return Err(Refused::Unavailable(why));
+            match pause(tries, deadline.saturating_duration_since(Instant::now())) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => break,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(longest);
         }
+        if let Some(new) = attempt.incomplete() {
+            self.completion.start(new);
+        }
+        Err(Refused::Unavailable(why))
     }
 }
 
@@ -283,20 +263,15 @@ impl<L: Announce> Backend for Assigner<L> {
     }
 
     async fn assign(&self, identity: Ordinal, task: Assigned) -> Result<(), Refused> {
-        match self.tasks.ask(|known, now| known.before(identity, &task.id, now)) {
-            Before::New => {}
-            Before::Taken => return Ok(()),
-            Before::ShutDown => {
-                let (facts, _) = assignment::read(&task);
-                self.fail(identity, &facts, SHUT_DOWN);
+        let before = self.tasks.ask(|known, now| known.before(identity, &task.id, now));
+        let facts = match requests::assignment(before, &task) {
+            Assignment::Known => return Ok(()),
+            Assignment::Fail(facts, why) => {
+                self.fail(identity, &facts, &why);
                 return Ok(());
             }
-        }
-        let (facts, wrong) = assignment::read(&task);
-        if let Some(wrong) = wrong {
-            self.fail(identity, &facts, &wrong);
-            return Ok(());
-        }
+            Assignment::Store(facts) => facts,
+        };
         match self.keep(identity, &facts, &task.json).await? {
             Kept::Never(message) => self.fail(identity, &facts, &message),
             Kept::As(task) => {
@@ -313,19 +288,15 @@ impl<L: Announce> Backend for Assigner<L> {
     }
 
     async fn shutdown(&self, identity: Ordinal, task_id: &str) -> Result<(), Unavailable> {
-        let order = || self.tasks.ask(|known, now| known.order(identity, task_id, now));
-        match order() {
-            Order::Nothing => Ok(()),
-            Order::Cancel(target) => self.cancel(&target).await,
-            Order::Unknown => {
-                // It may be there, and not seen yet.
-                self.list().await?;
-                match order() {
-                    Order::Cancel(target) => self.cancel(&target).await,
-                    Order::Nothing | Order::Unknown => Ok(()),
-                }
+        for is_listed in [false, true] {
+            let order = self.tasks.ask(|known, now| known.order(identity, task_id, now));
+            match requests::shutdown(order, is_listed) {
+                Shutdown::Done => break,
+                Shutdown::Cancel(target) => return self.cancel(&target).await,
+                Shutdown::List => self.list().await?,
             }
         }
+        Ok(())
     }
 
     async fn enable(&self, identity: Ordinal, enabled: bool) -> Result<(), Unavailable> {

@@ -10,8 +10,9 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::decide::ensure::not_wanted;
 use crate::api::PeonTask;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::new_task::New;
 use crate::payload::create;
 
@@ -19,8 +20,6 @@ use crate::payload::create;
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(5);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Payloads that are held for it at the same time, each of up to 16 MiB.
 const PLACES: usize = 4;
 
@@ -58,15 +57,15 @@ impl PayloadRepair {
             let deadline = Instant::now() + PATIENCE;
             while Instant::now() < deadline {
                 tokio::time::sleep(PAUSE).await;
-                match tokio::time::timeout(TIMEOUT, go_on(&client, &namespace, &new)).await {
-                    Ok(Ok(done)) => {
+                let attempt = go_on(&client, &namespace, &new);
+                match request_within(PROMPT, "create the chunks", attempt).await {
+                    Ok(done) => {
                         tracing::info!(task = name, done, "its payload");
                         break;
                     }
-                    Ok(Err(error)) => {
-                        tracing::debug!(task = name, error = chain(&error), "its payload is not complete");
+                    Err(error) => {
+                        tracing::debug!(task = name, error = error.why(), "its payload is not complete");
                     }
-                    Err(_) => {}
                 }
             }
             drop(place);
@@ -80,11 +79,9 @@ async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'st
         return Ok("has no chunks");
     };
     let tasks: Api<PeonTask> = Api::namespaced(client.clone(), namespace);
-    match tasks.get_opt(&new.task.name_any()).await? {
-        Some(task) if task.uid() != new.task.uid() => return Ok("is not wanted: another task has its name"),
-        Some(task) if task.is_final() => return Ok("is not wanted: the task has ended"),
-        Some(_) => {}
-        None => return Ok("is not wanted: the task is gone"),
+    let found = tasks.get_opt(&new.task.name_any()).await?;
+    if let Some(why) = not_wanted(found.as_ref(), new) {
+        return Ok(why);
     }
     for chunk in new.objects(&new.task) {
         create::create(client, namespace, kind, chunk).await?;

@@ -1,17 +1,14 @@
 //! Reads PeonTasks and their payloads, as they are now.
 
-use std::time::Duration;
-
 use kube::{Api, Client, ResourceExt};
 
-use super::decide::provenance::{Document, Unfit};
+use super::decide::not_now::Unread;
+use super::decide::provenance::Document;
 use crate::api::{PeonTask, TaskFrom};
 use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::{self, Absent};
 use crate::payload::read::PayloadReader;
-
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads PeonTasks of one namespace.
 #[derive(Clone)]
@@ -19,32 +16,6 @@ pub struct TaskReader {
     tasks: Api<PeonTask>,
     payloads: PayloadReader,
     namespace: String,
-}
-
-/// A payload that is not there as it should be.
-#[derive(Debug, thiserror::Error)]
-pub enum Unread {
-    /// The API server does not answer, or refuses.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It cannot be run as it is, which the operator says: a chunk is missing, or it is no task.
-    #[error("{0}")]
-    Deficient(String),
-    /// This pod may not read it.
-    #[error("{0}")]
-    Forbidden(String),
-    /// It could be run, and can never be submitted.
-    #[error("{0}")]
-    Unfit(String),
-}
-
-impl From<Unfit> for Unread {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Invalid(invalid) => Self::Deficient(invalid.to_string()),
-            Unfit::Reserved => Self::Unfit(unfit.to_string()),
-        }
-    }
 }
 
 impl TaskReader {
@@ -66,11 +37,8 @@ impl TaskReader {
     /// # Errors
     /// When the API server does not answer, or refuses.
     pub async fn task(&self, name: &str, uid: &str) -> Result<Option<PeonTask>, Unread> {
-        let found = tokio::time::timeout(TIMEOUT, self.tasks.get_opt(name)).await;
-        let late = |_| Unread::Unavailable(format!("PeonTask {name}: no answer within {TIMEOUT:?}"));
-        let found = found
-            .map_err(late)?
-            .map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", chain(&e))))?;
+        let found = request_within(PROMPT, "get peontask", self.tasks.get_opt(name)).await;
+        let found = found.map_err(|e| Unread::Unavailable(format!("PeonTask {name}: {}", e.why())))?;
         Ok(found.filter(|task| task.metadata.uid.as_deref() == Some(uid)))
     }
 

@@ -1,12 +1,13 @@
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use super::decide::ensure::PAUSES;
 use super::*;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::druid::worker::TaskState;
 use crate::middle_manager::made_up_objects::{pod, running, succeeded};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
-use crate::middle_manager::registry::DELETED;
+use crate::middle_manager::registry::{DELETED, SHUT_DOWN};
 use crate::simulation::model_api::Kind;
 use kube::runtime::watcher::Event;
 

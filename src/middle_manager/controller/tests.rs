@@ -4,9 +4,12 @@ use std::time::Instant;
 use axum::http::{Request, Response};
 use kube::client::Body;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
+use super::decide::objects;
 use super::decide::ready_condition::{AUTHENTICATED, authenticated, ready};
 use super::*;
+use crate::api::OPERATOR;
 use crate::api::conditions::{READY, find};
 
 /// Objects by path, and what was asked.
@@ -118,8 +121,7 @@ impl Bench {
         };
         let client = Client::new(service, "druid");
         let context = Context {
-            client,
-            leadership,
+            effects: Effects { client, leadership },
             surroundings,
         };
         Self {

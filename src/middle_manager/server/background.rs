@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::apiserver::request::request_within;
 use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::Announce;
 use crate::middle_manager::registry::Registry;
@@ -14,8 +15,8 @@ const TICK: Duration = Duration::from_secs(1);
 const CANCELS: Duration = Duration::from_secs(5);
 /// How often the API server is asked whether it is there.
 const PROBE: Duration = Duration::from_secs(2);
-/// No answer within this time is none.
-const TIMEOUT: Duration = Duration::from_secs(3);
+/// The limit of that question: no tasks are to be taken soon after the API server has gone silent.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Says ends that were held back for a log that does not come, cancels what could not be cancelled before, lists anew
 /// what a watch leaves in doubt, looks at what seems to be gone, and takes no tasks while the API server is silent. For ever.
@@ -93,11 +94,10 @@ async fn answers(client: &kube::Client) -> bool {
     let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
         return false;
     };
-    match tokio::time::timeout(TIMEOUT, client.request_text(request)).await {
-        Ok(Ok(_)) => true,
-        // Who refuses is there.
-        Ok(Err(kube::Error::Api(status))) => status.code < 500,
-        Ok(Err(_)) | Err(_) => false,
+    match request_within(SILENCE, "get readyz", client.request_text(request)).await {
+        Ok(_) => true,
+        // An API server that refuses answers.
+        Err(error) => error.code().is_some_and(|code| code < 500),
     }
 }
 

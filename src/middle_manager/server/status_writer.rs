@@ -21,6 +21,7 @@ use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES, SecretRef};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::metrics::Metrics;
 use crate::middle_manager::discovery::announce;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
@@ -37,8 +38,6 @@ const OWNER: &str = "peon-operator-middle-manager";
 const LOOK: Duration = Duration::from_secs(2);
 /// How often it is asked who leads.
 const LEADER: Duration = Duration::from_secs(30);
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The object as it was seen last.
 struct SeenObject {
@@ -273,14 +272,13 @@ impl StatusWriter {
         let params = PatchParams::apply(OWNER).force();
         let patch = Patch::Apply(&object);
         let write = self.api.patch_status(&self.name, &params, &patch);
-        match tokio::time::timeout(TIMEOUT, write).await {
-            Ok(Ok(Guarded(Ok(kept)))) => self.object.lock().status = kept.status.unwrap_or_default(),
-            Ok(Ok(object)) => crate::apiserver::watch::report_object(&object, &self.metrics),
-            Ok(Err(error)) => {
-                let error = error::chain(&error);
+        match request_within(PROMPT, "patch virtualmiddlemanager/status", write).await {
+            Ok(Guarded(Ok(kept))) => self.object.lock().status = kept.status.unwrap_or_default(),
+            Ok(object) => crate::apiserver::watch::report_object(&object, &self.metrics),
+            Err(error) => {
+                let error = error.why();
                 tracing::warn!(error, "the status cannot be written; it is tried again");
             }
-            Err(_) => tracing::warn!("the status was not written in time; it is tried again"),
         }
     }
 }

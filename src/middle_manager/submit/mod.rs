@@ -23,8 +23,9 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::assign::Assigner;
+use super::assign::decide::not_now::Unread;
 use super::assign::decide::provenance::{Document, Provenance};
-use super::assign::task_reader::{TaskReader, Unread};
+use super::assign::task_reader::TaskReader;
 use super::http::backend::Announce;
 use super::overlord::SubmitError;
 use super::overlord::decide::refusal::OverlordError;
@@ -32,6 +33,7 @@ use super::registry::view::TaskView;
 use super::sync::tasks::GuardedTask;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
 use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::metrics::Metrics;
 use decide::applied::Applied;
 use decide::backlog::{Backlog, Due};
@@ -47,8 +49,6 @@ const WORKERS: usize = 16;
 const STEP: Duration = Duration::from_secs(180);
 /// Steps that follow each other for one PeonTask at once.
 const STEPS: usize = 4;
-/// No answer of the API server within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks after the PeonTasks of one VirtualMiddleManager until they are assigned.
 pub struct Submitter<L, Q> {
@@ -432,18 +432,17 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         let tasks: Api<PeonTask> =
             Api::namespaced(self.assigner.client().clone(), &self.assigner.maker().namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let answer = tokio::time::timeout(TIMEOUT, tasks.patch_status(&applied.name, &params, &patch)).await;
-        match answer {
-            Ok(Ok(task)) => {
+        let write = tasks.patch_status(&applied.name, &params, &patch);
+        match request_within(PROMPT, "patch peontask/status", write).await {
+            Ok(task) => {
                 if let Some(applied) = Applied::of(&TaskView::from(task)) {
                     self.backlog.lock().written(applied);
                 }
                 Ok(Outcome::GoOn)
             }
             // The watch tells how it is now.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Outcome::Rest),
-            Ok(Err(error)) => Err(Failed::Write(chain(&error))),
-            Err(_) => Err(Failed::Write(format!("no answer within {TIMEOUT:?}"))),
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(Outcome::Rest),
+            Err(error) => Err(Failed::Write(error.why())),
         }
     }
 

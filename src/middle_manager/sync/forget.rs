@@ -55,10 +55,7 @@ pub async fn run<L: Announce>(assigner: Arc<Assigner<L>>, overlord: impl Overlor
 
 /// Several processes that were started together do not ask together.
 fn jittered(period: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    // RandomState is seeded by the operating system.
-    let random = RandomState::new().hash_one(0) % 1000;
-    period.mul_f64(0.9) + period.mul_f64(0.2) * u32::try_from(random).unwrap_or(0) / 1000
+    period.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// Asks about all tasks whose end the overlord has received; says whether it answered each time. A question that is not

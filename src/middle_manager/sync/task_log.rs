@@ -16,10 +16,9 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::apiserver::request::{LOG, request_within};
 use crate::middle_manager::registry::history_items::Log;
 
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a reader may take for all of it.
 const READING: Duration = Duration::from_secs(900);
 /// Logs that are read at the same time.
@@ -198,12 +197,10 @@ impl TaskLogs {
             tail_lines: lines.and_then(|l| i64::try_from(l).ok()),
             ..LogParams::default()
         };
-        let answer = tokio::time::timeout(TIMEOUT, self.pods.log_stream(pod, &params)).await;
-        match answer {
-            Err(_) => Err(Some(format!("no answer within {TIMEOUT:?}"))),
-            Ok(Ok(stream)) => Ok(Box::pin(stream)),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404) => Err(None),
-            Ok(Err(error)) => Err(Some(crate::apiserver::error::chain(&error))),
+        match request_within(LOG, "get pods/log", self.pods.log_stream(pod, &params)).await {
+            Ok(stream) => Ok(Box::pin(stream)),
+            Err(error) if matches!(error.code(), Some(400 | 404)) => Err(None),
+            Err(error) => Err(Some(error.why())),
         }
     }
 }

@@ -4,21 +4,18 @@
 //! marks are put back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures::StreamExt;
 use kube::ResourceExt;
 
 use crate::api::LABEL_MIDDLE_MANAGER;
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::error::chain;
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::{Announce, Unavailable};
 use crate::middle_manager::registry::history_items::Suspect;
 use crate::middle_manager::registry::view::{Seen, TaskView};
 
-/// No answer within this time is a failure.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// PeonTasks that are looked at at the same time.
 const LOOKS: usize = 8;
 
@@ -67,14 +64,10 @@ impl<L: Announce> Assigner<L> {
 
     async fn look_at(&self, doubt: &Suspect) -> Result<(), Unavailable> {
         let Suspect { target, facts, .. } = doubt;
-        let said = |why: String| Unavailable(format!("PeonTask {}: {why}", target.name));
-        let get = tokio::time::timeout(TIMEOUT, self.api().get_opt(&target.name)).await;
-        let found = match get {
-            Ok(Ok(found)) => found.filter(|t| t.uid().as_ref() == Some(&target.uid)),
-            Ok(Err(error)) => return Err(said(chain(&error))),
-            Err(_) => return Err(said(format!("no answer within {TIMEOUT:?}"))),
-        };
-        let Some(found) = found else {
+        let api = self.api();
+        let found = request_within(PROMPT, "get peontask", api.get_opt(&target.name)).await;
+        let found = found.map_err(|e| Unavailable(format!("PeonTask {}: {}", target.name, e.why())))?;
+        let Some(found) = found.filter(|t| t.uid().as_ref() == Some(&target.uid)) else {
             self.tasks().tell(|known, now| known.gone(&target.uid, None, now));
             return Ok(());
         };

@@ -183,7 +183,7 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
     let (namespace, name) = (task.namespace(), task.name_any());
     if matches!(
         error,
-        ActError::Request(RequestError::Conflict(_)) | ActError::NotLeader
+        ActError::Request(RequestError::Conflict(..)) | ActError::NotLeader
     ) {
         tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
     } else {

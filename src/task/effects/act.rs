@@ -21,7 +21,7 @@ use super::live_read::LiveReader;
 use crate::api::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::apiserver::classify::refusal::Creation;
-use crate::apiserver::request::{RequestError, TIMEOUT, create, request};
+use crate::apiserver::request::{RequestError, create, request};
 use crate::clock::Clock;
 use crate::logs::follower::{Followers, Owner};
 use crate::process::decide::lease::{Leadership, NotLeader};
@@ -267,12 +267,8 @@ impl Actor {
             secondary: None,
         };
         let reference = task.object_ref(&());
-        match tokio::time::timeout(TIMEOUT, self.recorder.publish(&event, &reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(task = task.name_any(), %error, "an Event could not be published");
-            }
-            Err(_) => tracing::warn!(task = task.name_any(), "an Event could not be published in time"),
+        if let Err(error) = request("publish event", self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(task = task.name_any(), %error, "an Event could not be published");
         }
     }
 
@@ -340,7 +336,7 @@ impl Actor {
             .remove::<Pod>("delete pod", namespace, name, preconditions)
             .await;
         match result {
-            Err(error @ ActError::Request(RequestError::Conflict(_))) => Err(error),
+            Err(error @ ActError::Request(RequestError::Conflict(..))) => Err(error),
             other => gone_is_fine(other),
         }
     }

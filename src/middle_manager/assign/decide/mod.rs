@@ -1,4 +1,8 @@
-//! Which PeonTask an assigned task becomes, or was submitted for (pure).
+//! What becomes of an assignment: which PeonTask it is stored as, or was submitted for (pure).
 
 pub mod assignment;
+pub mod ensure;
+pub mod matching;
+pub mod not_now;
 pub mod provenance;
+pub mod requests;

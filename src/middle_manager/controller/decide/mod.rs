@@ -1,4 +1,6 @@
-//! What a `VirtualMiddleManager` consists of, and whether it is served (pure).
+//! What a `VirtualMiddleManager` consists of, what is to be done for it, and whether it is served (pure).
 
 pub mod objects;
+pub mod plan;
 pub mod ready_condition;
+pub mod snapshot;

@@ -1,0 +1,228 @@
+//! What is to be done next for an assignment until its PeonTask is there with its payload (pure).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::assignment::{Existing, Maker};
+use super::not_now::NotNow;
+use super::provenance::Provenance;
+use crate::api::PeonTask;
+use crate::apiserver::classify::refusal::{Posted, Refusal};
+use crate::druid::worker::TaskFacts;
+use crate::middle_manager::registry::identity::Ordinal;
+use crate::payload::chunks::new_task::New;
+use crate::payload::chunks::{Chunks, Kind};
+
+/// Names that others may have taken.
+const MOST_NAMES: u32 = 16;
+/// Between two tries, at first and at most.
+pub const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// What came of an assignment.
+#[derive(Debug)]
+pub enum Kept {
+    /// It is stored, with its payload, as this PeonTask.
+    As(Box<PeonTask>),
+    /// It never can be, for this reason.
+    Never(String),
+}
+
+/// What came of giving an assignment to the PeonTask that it names.
+#[derive(Debug)]
+pub enum Matched {
+    /// It has it.
+    As(Box<PeonTask>),
+    /// It was ended before, for this reason.
+    Ended(String),
+    /// It is not that PeonTask's.
+    Other,
+}
+
+/// The next step of an assignment.
+#[derive(Debug)]
+pub enum Next {
+    /// Give it to the PeonTask that it names.
+    Match(Provenance),
+    /// Create this PeonTask.
+    Create(Box<New>),
+    /// Nothing: it can never be stored, for this reason.
+    Never(String),
+}
+
+/// What follows from the answer to the creation of a PeonTask.
+#[derive(Debug)]
+pub enum Step {
+    /// Read the PeonTask that has the name.
+    Read,
+    /// Create the chunks of this PeonTask that are missing.
+    CreateChunks(Box<New>),
+    /// Nothing more: the assignment has its PeonTask.
+    Done(Box<PeonTask>),
+    /// The name belongs to a PeonTask that is another one in this respect: create one of another name.
+    NextName(&'static str),
+    /// Nothing: it can never be stored, for this reason.
+    Never(String),
+}
+
+/// An assignment on its way: what was found out by all tries.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    maker: &'a Maker,
+    identity: Ordinal,
+    facts: &'a TaskFacts,
+    json: &'a str,
+    /// The PeonTask that it says it was submitted for, as long as nothing speaks against it.
+    said: Option<Provenance>,
+    /// How many names others have.
+    nth: u32,
+    /// What is created under the next name; made once, since it may be large.
+    new: Option<New>,
+    /// Whether the PeonTask of this name was created here.
+    created: bool,
+    /// The chunks whose creation was asked for here.
+    asked: HashSet<String>,
+}
+
+impl<'a> Progress<'a> {
+    /// At the beginning.
+    #[must_use]
+    pub fn new(maker: &'a Maker, identity: Ordinal, facts: &'a TaskFacts, json: &'a str) -> Self {
+        Self {
+            maker,
+            identity,
+            facts,
+            json,
+            said: Provenance::read(json, &facts.id).filter(|said| said.middle_manager == maker.uid),
+            nth: 0,
+            new: None,
+            created: false,
+            asked: HashSet::new(),
+        }
+    }
+
+    /// The next step.
+    pub fn next_step(&mut self) -> Next {
+        if let Some(said) = &self.said {
+            return Next::Match(said.clone());
+        }
+        let new = match self.new.take() {
+            Some(new) => Ok(new),
+            None => self.maker.task(self.identity, self.facts, self.json, self.nth),
+        };
+        match new {
+            Ok(new) => Next::Create(Box::new(self.new.insert(new).clone())),
+            Err(too_large) => Next::Never(too_large.to_string()),
+        }
+    }
+
+    /// Takes the outcome of [`Next::Match`]; `None` where the assignment gets a PeonTask of its own.
+    pub fn matched(&mut self, outcome: Matched) -> Option<Kept> {
+        match outcome {
+            Matched::As(task) => Some(Kept::As(task)),
+            Matched::Ended(why) => Some(Kept::Never(why)),
+            Matched::Other => {
+                self.said = None;
+                None
+            }
+        }
+    }
+
+    /// Takes the answer to [`Next::Create`].
+    ///
+    /// # Errors
+    /// When the API server refuses it for now.
+    pub fn posted(&mut self, name: &str, new: &New, answer: Posted<PeonTask>) -> Result<Step, NotNow> {
+        match answer {
+            Posted::Created(task) => {
+                self.created = true;
+                Ok(chunks_of(task, new.chunks.clone()))
+            }
+            Posted::Exists => Ok(Step::Read),
+            Posted::Refused(Refusal::ForGood(message)) => Ok(Step::Never(message)),
+            Posted::Refused(refusal) => Err(NotNow(format!(
+                "PeonTask {name} cannot be created: {}",
+                refusal.message()
+            ))),
+        }
+    }
+
+    /// Takes the PeonTask that has the name.
+    ///
+    /// # Errors
+    /// When it is gone by now, or too many names are taken.
+    pub fn read(
+        &mut self,
+        name: &str,
+        new: &New,
+        existing: Option<PeonTask>,
+        now: Timestamp,
+    ) -> Result<Step, NotNow> {
+        let Some(existing) = existing else {
+            return Err(NotNow(format!("PeonTask {name} was there and is gone")));
+        };
+        match Existing::of(&existing, new, self.json, now) {
+            Existing::Same(chunks) => Ok(chunks_of(existing, chunks)),
+            Existing::Other(_) if self.nth >= MOST_NAMES => Err(NotNow(format!(
+                "{MOST_NAMES} candidate names are taken by other objects"
+            ))),
+            Existing::Other(what) => {
+                self.nth += 1;
+                (self.new, self.created) = (None, false);
+                Ok(Step::NextName(what))
+            }
+        }
+    }
+
+    /// A chunk is about to be created; says whether for the first time.
+    pub fn asks(&mut self, chunk: &str) -> bool {
+        self.asked.insert(chunk.to_owned())
+    }
+
+    /// An object has the name of a chunk, whose creation [`asks`](Self::asks) said to be the first or not.
+    ///
+    /// # Errors
+    /// When it is not that chunk: it belongs to another PeonTask of this name that was deleted a moment ago, and is about
+    /// to be deleted with it.
+    pub fn chunk_exists(&mut self, chunk: &str, is_first: bool) -> Result<(), NotNow> {
+        if is_first && self.created {
+            self.asked.remove(chunk);
+            return Err(NotNow(format!("{chunk} belongs to something else")));
+        }
+        Ok(())
+    }
+}
+
+/// Of a task that has a verdict nothing is read any more.
+fn chunks_of(task: PeonTask, chunks: Option<(Chunks, Kind)>) -> Step {
+    if task.is_final() {
+        return Step::Done(Box::new(task));
+    }
+    Step::CreateChunks(Box::new(New { task, chunks }))
+}
+
+/// How long to wait before the next try after so many, where so much time is left; `None` where there is none for it.
+#[must_use]
+pub fn pause(tries: u32, left: Duration) -> Option<Duration> {
+    let (first, longest) = PAUSES;
+    let pause = first.saturating_mul(1 << tries.min(16)).min(longest);
+    (pause < left).then_some(pause)
+}
+
+/// Why the payload of a PeonTask is not completed any more; `None` where it is. `found` is what has its name now.
+#[must_use]
+pub fn not_wanted(found: Option<&PeonTask>, new: &New) -> Option<&'static str> {
+    match found {
+        Some(task) if task.metadata.uid != new.task.metadata.uid => {
+            Some("is not wanted: another task has its name")
+        }
+        Some(task) if task.is_final() => Some("is not wanted: the task has ended"),
+        Some(_) => None,
+        None => Some("is not wanted: the task is gone"),
+    }
+}
+
+#[cfg(test)]
+#[path = "ensure_tests.rs"]
+mod tests;
