@@ -3,10 +3,11 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+use super::reason::Readiness;
 use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
 
 /// Reason of a status that no operator has written yet.
-pub const BORN: &str = "WaitingForOperator";
+pub const BORN: &str = Readiness::WaitingForOperator.as_str();
 
 /// File name and manifest of every CRD.
 ///

@@ -11,6 +11,7 @@ pub mod crds;
 pub mod names;
 pub mod peon_task;
 pub mod peon_template;
+pub mod reason;
 pub mod retry;
 pub mod schema;
 pub mod submission;

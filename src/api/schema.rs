@@ -1,5 +1,6 @@
 //! Schemas that the derive cannot express.
 
+use crate::api::reason::Cause;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Characters of a task id that Druid 33.0.0 accepts (`IdUtils.validateId`), less NUL; `druid::task_id` has the
@@ -91,7 +92,7 @@ pub(super) fn properties_from(generator: &mut SchemaGenerator) -> Schema {
 
 /// Budgets of attempts by cause.
 pub(super) fn retry_limits(_: &mut SchemaGenerator) -> Schema {
-    let causes = crate::api::conditions::cause::RETRIED;
+    let causes: Vec<&str> = Cause::retried().map(Cause::as_str).collect();
     json_schema!({
         "type": "object",
         "maxProperties": causes.len(),

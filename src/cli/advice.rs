@@ -39,71 +39,48 @@ pub(super) fn about(reason: &str, failed: bool) -> Option<Advice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::conditions::{RUNS_ELSEWHERE, accepted, cause, suspended, waiting};
-    use crate::api::crds::BORN;
+    use crate::api::reason::{Acceptance, Cause, Follows, Readiness, Suspension, Waiting};
 
     #[test]
     fn every_reason_has_its_advice() {
-        let not_running = [
-            BORN,
-            accepted::NO_TEMPLATE,
-            accepted::INVALID_TEMPLATE,
-            accepted::LIMIT_EXCEEDED,
-            accepted::PAYLOAD_INCOMPLETE,
-            accepted::NOT_ASSIGNED,
-            accepted::SUBMISSIONS_DISABLED,
-            accepted::TYPE_NOT_LISTED,
-            accepted::NOT_AUTHORIZED,
-            accepted::OVERLORD_UNREACHABLE,
-            RUNS_ELSEWHERE,
-            waiting::STARTING,
-            waiting::UNSCHEDULABLE,
-            waiting::QUOTA_EXCEEDED,
-            waiting::IMAGE_PULL,
-            waiting::CONTAINER_CONFIG,
-            waiting::CONTAINER_START,
-            waiting::NAME_CONFLICT,
-            waiting::NOT_CREATED,
-            waiting::RETRYING,
-            waiting::MAX_RUNNING,
-            waiting::STOPPING,
-            waiting::AWAITING_NODE_PROOF,
-            suspended::SUSPENDED,
-            suspended::NOT_RESTARTABLE,
-        ];
-        for reason in not_running {
-            assert!(
-                about(reason, false).is_some_and(|a| !a.action.is_empty()),
-                "{reason}"
-            );
+        let is_said = |reason: &str, failed: bool| {
+            let advice = about(reason, failed);
+            assert!(advice.is_some_and(|a| !a.action.is_empty()), "{reason}");
+        };
+        for reason in Acceptance::ALL {
+            if !reason.is_final() {
+                is_said(reason.as_str(), false);
+            }
+            if reason.is_final() || reason.follows() == Follows::ChangeOrEnd {
+                is_said(reason.as_str(), true);
+            }
         }
-        let failed = [
-            accepted::INVALID_TASK,
-            accepted::NEEDS_OVERLORD,
-            accepted::SUBMISSION_REFUSED,
-            accepted::PAYLOAD_INCOMPLETE,
-            accepted::ID_CONFLICT,
-            cause::POD_REFUSED,
-            cause::START_DEADLINE,
-            cause::CANCELLED,
-            cause::DEADLINE,
-            cause::IMAGE_PULL,
-        ];
-        for reason in failed.into_iter().chain(cause::RETRIED) {
-            assert!(
-                about(reason, true).is_some_and(|a| !a.action.is_empty()),
-                "{reason}"
-            );
+        for reason in Waiting::ALL {
+            is_said(reason.as_str(), false);
+        }
+        for reason in Readiness::ALL {
+            is_said(reason.as_str(), false);
+        }
+        for reason in Suspension::ALL {
+            is_said(reason.as_str(), false);
+        }
+        for cause in Cause::ALL {
+            if cause.follows() != Follows::Resume {
+                is_said(cause.as_str(), true);
+            }
         }
         assert_eq!(about("Nonsense", true), None);
     }
 
     #[test]
     fn the_same_reason_means_other_things_before_and_after_the_end() {
-        let (waiting, failed) = (about(waiting::IMAGE_PULL, false), about(cause::IMAGE_PULL, true));
+        let (waiting, failed) = (
+            about(Waiting::ImagePull.as_str(), false),
+            about(Cause::ImagePull.as_str(), true),
+        );
         assert!(waiting.is_some() && failed.is_some() && waiting != failed);
         assert_eq!(
-            about(waiting::QUOTA_EXCEEDED, false).unwrap().meaning,
+            about(Waiting::QuotaExceeded.as_str(), false).unwrap().meaning,
             "a ResourceQuota has nothing left"
         );
     }

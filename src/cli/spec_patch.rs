@@ -14,7 +14,8 @@ use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::progress::{Progress, ending};
 use super::{duration, tasks};
-use crate::api::conditions::{self, SUSPENDED, cause, suspended};
+use crate::api::conditions::{self, SUSPENDED};
+use crate::api::reason::{Cause, Suspension};
 use crate::api::{PeonTask, Phase};
 
 #[derive(Debug, Args)]
@@ -78,7 +79,7 @@ impl SpecPatch {
             return Ok(!already);
         };
         let (reason, _) = tasks::standing(&tasks::status(task));
-        if self == Self::Cancel && reason == cause::CANCELLED {
+        if self == Self::Cancel && Cause::parse(&reason) == Some(Cause::Cancelled) {
             return Ok(false);
         }
         let how = if verdict == Phase::Succeeded {
@@ -101,13 +102,15 @@ impl SpecPatch {
         let condition = conditions::find(&status.conditions, SUSPENDED);
         match self {
             Self::Cancel => None,
-            Self::Suspend => condition.and_then(|c| match (c.status.as_str(), c.reason.as_str()) {
-                ("True", _) => Some(Ok(())),
-                (_, suspended::NOT_RESTARTABLE) => {
-                    Some(Err(format!("{} runs on: {}", task.name_any(), c.message)))
-                }
-                _ => None,
-            }),
+            Self::Suspend => {
+                condition.and_then(|c| match (c.status.as_str(), Suspension::parse(&c.reason)) {
+                    ("True", _) => Some(Ok(())),
+                    (_, Some(Suspension::NotRestartable)) => {
+                        Some(Err(format!("{} runs on: {}", task.name_any(), c.message)))
+                    }
+                    (_, Some(Suspension::Suspended | Suspension::Resumed) | None) => None,
+                })
+            }
             Self::Resume => {
                 let held =
                     condition.is_some_and(|c| c.status == "True") || tasks::phase(task) == Phase::Suspended;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::model_api::{Kind, pod_ended};
 use super::world::{Jvm, World};
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::task::fixtures::{ID, at, task_status};
 
 /// For how long a node that is cut off still seems Ready.
@@ -43,11 +43,11 @@ impl World {
             .filter(|m| self.machines[*m].on && self.machines[*m].connected)
     }
 
-    pub fn allow(&mut self, pod_uid: &str, cause: &'static str) {
+    pub fn allow(&mut self, pod_uid: &str, cause: Cause) {
         if let Some(truth) = self.truths.get_mut(pod_uid) {
             truth.allowed.insert(cause);
         }
-        self.seen.count("what truly happened", cause);
+        self.seen.count("what truly happened", cause.as_str());
     }
 
     /// The node's object, as its kubelet registers it.
@@ -210,7 +210,7 @@ impl World {
             return;
         }
         if reason == "InvalidImageName" {
-            self.allow(&uid, cause::IMAGE_PULL);
+            self.allow(&uid, Cause::ImagePull);
         }
         let started = self.clock();
         self.api.update(Kind::Pod, &name_of(pod), |pod| {
@@ -223,13 +223,13 @@ impl World {
     }
 
     /// The kubelet ends a pod for a reason of its own, with or without what became of its containers.
-    pub fn end_by_kubelet(&mut self, pod: &Value, reason: &str, cause: &'static str) {
+    pub fn end_by_kubelet(&mut self, pod: &Value, reason: &str, cause: Cause) {
         let (name, uid) = (name_of(pod), uid_of(pod));
         if self.reachable(pod).is_none() || pod_ended(pod) {
             return;
         }
         let jvm = self.jvms.iter().position(|j| j.pod_uid == uid);
-        let refused = cause == cause::POD_REJECTED || cause == cause::CONTAINER_START;
+        let refused = cause == Cause::PodRejected || cause == Cause::ContainerStart;
         let waits = !pod["status"]["containerStatuses"].is_null() || jvm.is_some();
         if refused && waits {
             return;
@@ -245,7 +245,7 @@ impl World {
         }
         let end = |pod: &mut Value| {
             pod["status"]["phase"] = json!("Failed");
-            if cause == cause::CONTAINER_START {
+            if cause == Cause::ContainerStart {
                 pod["status"]["containerStatuses"] = json!([container(
                     "peon",
                     json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "m"}})
@@ -274,14 +274,14 @@ impl World {
         let (code, reason, message, cause) = match how {
             End::Success => (0, "Completed", status("SUCCESS"), None),
             End::SuccessThenKilled => (137, "OOMKilled", status("SUCCESS"), None),
-            End::Failed => (0, "Completed", status("FAILED"), Some(cause::TASK_FAILED)),
-            End::OutOfMemory => (137, "OOMKilled", String::new(), Some(cause::OOM_KILLED)),
-            End::JavaOutOfMemory => (3, "Error", String::new(), Some(cause::JAVA_OUT_OF_MEMORY)),
+            End::Failed => (0, "Completed", status("FAILED"), Some(Cause::TaskFailed)),
+            End::OutOfMemory => (137, "OOMKilled", String::new(), Some(Cause::OomKilled)),
+            End::JavaOutOfMemory => (3, "Error", String::new(), Some(Cause::JavaOutOfMemory)),
             End::NoStatus => (
                 self.dice.pick(&[0, 1]),
                 "Error",
                 String::new(),
-                Some(cause::NO_VERDICT),
+                Some(Cause::NoVerdict),
             ),
             End::Terminated => match self.dice.below(8) {
                 0 => (0, "Completed", status("SUCCESS"), None),
@@ -329,7 +329,7 @@ impl World {
                 self.remove_pod(&name);
             }
         } else if due && !pod_ended(pod) {
-            self.allow(&uid, cause::DEADLINE);
+            self.allow(&uid, Cause::Deadline);
             if let Some(jvm) = jvm {
                 self.kill(jvm);
                 self.report(&name);
@@ -379,7 +379,7 @@ impl World {
         for pod in self.pods() {
             // When it is on again its kubelet says what it still knows: that the container ended.
             if self.machine_of(&pod) == Some(machine) {
-                self.allow(&uid_of(&pod), cause::NO_VERDICT);
+                self.allow(&uid_of(&pod), Cause::NoVerdict);
             }
         }
     }

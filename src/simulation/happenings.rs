@@ -1,12 +1,12 @@
 //! What may happen, and how often.
 
+use crate::api::reason::Cause;
 use serde_json::json;
 
 use super::cluster::{End, name_of, push_condition, uid_of};
 use super::model_api::{Kind, pod_ended};
 use super::process::TASK;
 use super::world::World;
-use crate::api::conditions::cause;
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +252,7 @@ impl World {
                 }
                 let lost = self.truths.iter().filter(|(_, t)| t.machine == Some(at));
                 for uid in lost.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
-                    self.allow(&uid, cause::NODE_LOST);
+                    self.allow(&uid, Cause::NodeLost);
                 }
                 if happening == DeleteNode {
                     self.api.remove(Kind::Node, &name);
@@ -295,21 +295,21 @@ impl World {
                 self.make_wait(pod, reason);
             }
             Kubelet => self.obey(pod),
-            Evict => self.end_by_kubelet(pod, "Evicted", cause::EVICTED),
-            PreemptByKubelet => self.end_by_kubelet(pod, "Preempting", cause::PREEMPTED),
-            NodeShutdown => self.end_by_kubelet(pod, "Terminated", cause::NODE_SHUTDOWN),
-            Reject => self.end_by_kubelet(pod, "OutOfcpu", cause::POD_REJECTED),
-            StartError => self.end_by_kubelet(pod, "", cause::CONTAINER_START),
+            Evict => self.end_by_kubelet(pod, "Evicted", Cause::Evicted),
+            PreemptByKubelet => self.end_by_kubelet(pod, "Preempting", Cause::Preempted),
+            NodeShutdown => self.end_by_kubelet(pod, "Terminated", Cause::NodeShutdown),
+            Reject => self.end_by_kubelet(pod, "OutOfcpu", Cause::PodRejected),
+            StartError => self.end_by_kubelet(pod, "", Cause::ContainerStart),
             DeletePod | ForceDeletePod => {
-                self.allow(&uid, cause::POD_DELETED);
+                self.allow(&uid, Cause::PodDeleted);
                 self.api
                     .delete_pod(&name, (happening == ForceDeletePod).then_some(0));
             }
-            Drain => self.disrupt(pod, "EvictionByEvictionAPI", cause::DRAINED),
-            Preempt => self.disrupt(pod, "PreemptionByScheduler", cause::PREEMPTED),
+            Drain => self.disrupt(pod, "EvictionByEvictionAPI", Cause::Drained),
+            Preempt => self.disrupt(pod, "PreemptionByScheduler", Cause::Preempted),
             TaintManager => {
                 if self.machine_of(pod).is_some_and(|m| !self.node_is_ready(m)) {
-                    self.disrupt(pod, "DeletionByTaintManager", cause::NODE_LOST);
+                    self.disrupt(pod, "DeletionByTaintManager", Cause::NodeLost);
                 }
             }
             _ => self.collect_pod(pod),
@@ -317,13 +317,13 @@ impl World {
     }
 
     /// The control plane marks a pod and deletes it.
-    pub fn disrupt(&mut self, pod: &serde_json::Value, reason: &str, cause: &'static str) {
+    pub fn disrupt(&mut self, pod: &serde_json::Value, reason: &str, cause: Cause) {
         if pod_ended(pod) || pod["spec"]["nodeName"].is_null() {
             return;
         }
         let (name, now) = (name_of(pod), self.clock());
         self.allow(&uid_of(pod), cause);
-        self.allow(&uid_of(pod), cause::POD_DELETED);
+        self.allow(&uid_of(pod), Cause::PodDeleted);
         self.api.update(Kind::Pod, &name, |pod| {
             let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": reason,
                 "message": "m", "lastTransitionTime": now});
@@ -344,9 +344,9 @@ impl World {
             return;
         }
         let (name, now) = (name_of(pod), self.clock());
-        self.allow(&uid_of(pod), cause::NODE_LOST);
+        self.allow(&uid_of(pod), Cause::NodeLost);
         // Whoever did not see it marked sees it gone.
-        self.allow(&uid_of(pod), cause::POD_DELETED);
+        self.allow(&uid_of(pod), Cause::PodDeleted);
         if pod_ended(pod) {
             return self.remove_pod(&name);
         }

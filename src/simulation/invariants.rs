@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::model_api::{Answer, Kind, Request, pod_ended};
 use super::process::TASK;
 use super::world::World;
-use crate::api::conditions::{COMPLETE, FAILED, cause, is_true};
+use crate::api::conditions::{COMPLETE, FAILED, is_true};
+use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
 use crate::task::decide::deadlines;
 
@@ -165,8 +166,8 @@ impl World {
             });
             self.check_cause(before, was, &record.cause, process);
             for (cause, many) in &new.failures {
-                let most = self.budgets.get(cause.as_str()).copied();
-                let within = cause == cause::SUSPENDED || most.is_some_and(|most| *many <= most);
+                let most = Cause::parse(cause).and_then(|c| self.budgets.get(&c)).copied();
+                let within = cause == Cause::Suspended.as_str() || most.is_some_and(|most| *many <= most);
                 self.hold("budgets are kept", within, || {
                     format!("{cause}: {many} of {most:?}")
                 });
@@ -195,22 +196,41 @@ impl World {
         let waited = deadlines::waiting_since(task).map_or(0, |t| now - t.as_second());
         let spec = &task.spec;
         let status = task.status.clone().unwrap_or_default();
-        let by_operator = match cause {
-            cause::CANCELLED => spec.cancel,
-            cause::SUSPENDED => self.suspended_once,
+        let parsed = Cause::parse(cause);
+        let by_operator = parsed.is_some_and(|cause| match cause {
+            Cause::Cancelled => spec.cancel,
+            Cause::Suspended => self.suspended_once,
             // Begun while it was being suspended, and not to be run again.
-            cause::NO_VERDICT => status.stop.as_ref().is_some_and(|s| s.cause == cause::SUSPENDED),
-            cause::START_DEADLINE => spec
+            Cause::NoVerdict => status
+                .stop
+                .as_ref()
+                .is_some_and(|s| s.cause == Cause::Suspended.as_str()),
+            Cause::StartDeadline => spec
                 .start_deadline_seconds
                 .is_some_and(|s| waited >= i64::from(s)),
-            cause::DEADLINE => {
-                let since = status.stop.as_ref().is_some_and(|s| s.cause == cause::DEADLINE);
+            Cause::Deadline => {
+                let since = status
+                    .stop
+                    .as_ref()
+                    .is_some_and(|s| s.cause == Cause::Deadline.as_str());
                 since && spec.active_deadline_seconds.is_some()
             }
-            _ => false,
-        };
+            Cause::TaskFailed
+            | Cause::OomKilled
+            | Cause::JavaOutOfMemory
+            | Cause::Evicted
+            | Cause::Drained
+            | Cause::Preempted
+            | Cause::NodeShutdown
+            | Cause::NodeLost
+            | Cause::PodRejected
+            | Cause::PodRefused
+            | Cause::PodDeleted
+            | Cause::ImagePull
+            | Cause::ContainerStart => false,
+        });
         let mut of_attempt = self.truths.iter().filter(|(_, t)| t.attempt == attempt);
-        let truly = by_operator || of_attempt.any(|(_, t)| t.allowed.contains(cause));
+        let truly = by_operator || of_attempt.any(|(_, t)| parsed.is_some_and(|c| t.allowed.contains(&c)));
         let truths: Vec<_> = self
             .truths
             .values()

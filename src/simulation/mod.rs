@@ -31,7 +31,7 @@ use coverage::Coverage;
 use k8s_openapi::jiff::Timestamp;
 use world::{Violation, World};
 
-use crate::api::conditions::{accepted, cause, waiting};
+use crate::api::reason::{Acceptance, Cause, Readiness, Waiting};
 use crate::task::controller::Plan;
 use crate::task::decide::death::NodeState;
 use crate::task::decide::plan::{Action, Step, plan};
@@ -110,35 +110,35 @@ fn run_many(many: u64, plan: Plan) -> (Coverage, Violations) {
 /// Causes and reasons that histories have to reach.
 const CAUSES: [&str; 17] = [
     "Succeeded",
-    cause::TASK_FAILED,
-    cause::OOM_KILLED,
-    cause::JAVA_OUT_OF_MEMORY,
-    cause::EVICTED,
-    cause::DRAINED,
-    cause::PREEMPTED,
-    cause::NODE_SHUTDOWN,
-    cause::NODE_LOST,
-    cause::POD_REJECTED,
-    cause::START_DEADLINE,
-    cause::CANCELLED,
-    cause::DEADLINE,
-    cause::POD_DELETED,
-    cause::IMAGE_PULL,
-    cause::CONTAINER_START,
-    cause::NO_VERDICT,
+    Cause::TaskFailed.as_str(),
+    Cause::OomKilled.as_str(),
+    Cause::JavaOutOfMemory.as_str(),
+    Cause::Evicted.as_str(),
+    Cause::Drained.as_str(),
+    Cause::Preempted.as_str(),
+    Cause::NodeShutdown.as_str(),
+    Cause::NodeLost.as_str(),
+    Cause::PodRejected.as_str(),
+    Cause::StartDeadline.as_str(),
+    Cause::Cancelled.as_str(),
+    Cause::Deadline.as_str(),
+    Cause::PodDeleted.as_str(),
+    Cause::ImagePull.as_str(),
+    Cause::ContainerStart.as_str(),
+    Cause::NoVerdict.as_str(),
 ];
 const REASONS: [&str; 12] = [
-    waiting::STARTING,
-    waiting::UNSCHEDULABLE,
-    waiting::QUOTA_EXCEEDED,
-    waiting::IMAGE_PULL,
-    waiting::CONTAINER_CONFIG,
-    waiting::CONTAINER_START,
-    waiting::NAME_CONFLICT,
-    waiting::NOT_CREATED,
-    waiting::STOPPING,
-    waiting::AWAITING_NODE_PROOF,
-    accepted::NO_TEMPLATE,
+    Waiting::Starting.as_str(),
+    Waiting::Unschedulable.as_str(),
+    Waiting::QuotaExceeded.as_str(),
+    Waiting::ImagePull.as_str(),
+    Waiting::ContainerConfig.as_str(),
+    Waiting::ContainerStart.as_str(),
+    Waiting::NameConflict.as_str(),
+    Waiting::NotCreated.as_str(),
+    Readiness::Stopping.as_str(),
+    Readiness::AwaitingNodeProof.as_str(),
+    Acceptance::NoTemplate.as_str(),
     "Running",
 ];
 
@@ -172,9 +172,9 @@ fn whatever_happens_the_invariants_hold() {
         for cause in CAUSES {
             assert!(seen.of("verdicts", cause) > 0, "no verdict was ever {cause}");
         }
-        for cause in cause::RETRIED {
+        for cause in Cause::retried() {
             assert!(
-                seen.of("attempts ended by", cause) > 0,
+                seen.of("attempts ended by", cause.as_str()) > 0,
                 "no attempt was ever followed after {cause}"
             );
         }

@@ -4,10 +4,34 @@ use super::cluster::name_of;
 use super::model_api::Kind;
 use super::world::World;
 use crate::api::PeonTask;
-use crate::api::conditions::{cause, waiting};
+use crate::api::reason::{Cause, Readiness, Suspension, TaskReason};
 
 /// Rounds of half a minute that a task may take to come to rest: deadlines and back-off included.
 const ROUNDS: u32 = 80;
+
+/// Where a task without a verdict may rest.
+#[derive(Clone, Copy, PartialEq)]
+enum Rest {
+    Suspended,
+    Runs,
+    AwaitsProof,
+}
+
+/// Where it rests, by its reason.
+fn rest_of(task: &PeonTask) -> Option<Rest> {
+    let reason = task.status.as_ref().and_then(|s| s.reason.as_deref())?;
+    match TaskReason::parse(reason, false)? {
+        TaskReason::Suspended(Suspension::Suspended) => Some(Rest::Suspended),
+        TaskReason::Ready(Readiness::Running) => Some(Rest::Runs),
+        TaskReason::Ready(Readiness::AwaitingNodeProof) => Some(Rest::AwaitsProof),
+        TaskReason::Ready(Readiness::WaitingForOperator | Readiness::RunsElsewhere | Readiness::Stopping)
+        | TaskReason::Suspended(Suspension::NotRestartable | Suspension::Resumed)
+        | TaskReason::Accepted(_)
+        | TaskReason::Waits(_)
+        | TaskReason::Complete(_)
+        | TaskReason::Failed(_) => None,
+    }
+}
 
 impl World {
     /// Whatever was in the way is mended; nothing but kubelets, watches and the operator goes on.
@@ -85,7 +109,7 @@ impl World {
         for pod in self.pods() {
             self.obey(&pod);
             if self.machine_of(&pod).is_some_and(|m| self.is_written_off(m)) {
-                self.disrupt(&pod, "DeletionByTaintManager", cause::NODE_LOST);
+                self.disrupt(&pod, "DeletionByTaintManager", Cause::NodeLost);
             }
         }
         for pod in self.pods() {
@@ -110,22 +134,13 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.task().is_none_or(|t| {
-            let reason = t
-                .status
-                .as_ref()
-                .and_then(|s| s.reason.clone())
-                .unwrap_or_default();
-            t.is_final() || ["Suspended", "Running", waiting::AWAITING_NODE_PROOF].contains(&reason.as_str())
-        })
+        self.task().is_none_or(|t| t.is_final() || rest_of(&t).is_some())
     }
 
     /// It waits for proof, which may be had.
     fn awaits_proof(&self) -> bool {
-        self.task().is_some_and(|t| {
-            let reason = t.status.as_ref().and_then(|s| s.reason.as_deref());
-            reason == Some(waiting::AWAITING_NODE_PROOF)
-        })
+        self.task()
+            .is_some_and(|t| rest_of(&t) == Some(Rest::AwaitsProof))
     }
 
     fn check_rest(&mut self) {
@@ -150,12 +165,12 @@ impl World {
             });
         }
         self.seen.count("at rest", &reason);
-        let right = match reason.as_str() {
-            "Suspended" => task.spec.suspend && lives.is_empty(),
-            "Running" => lives.len() == 1 && status.pod_uid.as_ref() == lives.first(),
-            waiting::AWAITING_NODE_PROOF => self.proof_is_wanting(&task),
+        let right = match rest_of(&task) {
+            Some(Rest::Suspended) => task.spec.suspend && lives.is_empty(),
+            Some(Rest::Runs) => lives.len() == 1 && status.pod_uid.as_ref() == lives.first(),
+            Some(Rest::AwaitsProof) => self.proof_is_wanting(&task),
             // A pod that the kubelet cannot start, of a reason that is still there.
-            _ => false,
+            None => false,
         };
         let pods: Vec<_> = self.pods().iter().map(name_of).collect();
         self.hold("rest is where it should be", right, || {

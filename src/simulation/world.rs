@@ -10,7 +10,7 @@ use super::coverage::Coverage;
 use super::dice::Dice;
 use super::model_api::{Kind, ModelApi, Request};
 use super::process::{Process, TASK};
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::task::accept::retry_policy::Policy;
 use crate::task::controller::Plan;
@@ -53,7 +53,7 @@ pub struct Truth {
     pub recorded: bool,
     pub late: bool,
     /// The causes that a verdict on it may have.
-    pub allowed: BTreeSet<&'static str>,
+    pub allowed: BTreeSet<Cause>,
 }
 
 /// What a history began with.
@@ -85,7 +85,7 @@ pub struct World {
     /// Requests of dead processes that may still arrive.
     pub flights: Vec<(Request, u32)>,
     pub setting: Setting,
-    pub budgets: BTreeMap<&'static str, u32>,
+    pub budgets: BTreeMap<Cause, u32>,
     pub task_uid: String,
     pub suspended_once: bool,
     pub writes: u32,
@@ -186,9 +186,9 @@ impl World {
     pub fn write_template(&mut self) {
         let limit = |dice: &mut Dice| dice.below(3);
         let mut limits = json!({});
-        for cause in cause::RETRIED {
+        for cause in Cause::retried() {
             if self.dice.one_in(3) {
-                limits[cause] = json!(limit(&mut self.dice));
+                limits[cause.as_str()] = json!(limit(&mut self.dice));
             }
         }
         let after_node_loss = self.dice.one_in(2);
@@ -222,7 +222,7 @@ impl World {
     /// The largest budgets that ever were in force.
     pub fn raise_budgets(&mut self) {
         let policy = self.policy();
-        for cause in cause::RETRIED {
+        for cause in Cause::retried() {
             let budget = self.budgets.entry(cause).or_default();
             *budget = (*budget).max(policy.budget(cause));
         }

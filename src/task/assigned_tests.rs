@@ -11,7 +11,7 @@ use super::decide::deadlines;
 use super::decide::plan::{Action, Step, plan};
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
 use super::snapshot::{Live, Snapshot};
-use crate::api::conditions::{accepted, cause};
+use crate::api::reason::{Acceptance, Cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 use crate::payload::chunks::{Absent, Chunks, Kind};
 
@@ -49,7 +49,7 @@ fn finished(task: PeonTask) -> PeonTask {
 fn it_waits_until_it_is_assigned_and_needs_nothing_else() {
     let waiting = snapshot(referring("index_parallel"));
     let refused = accept(&waiting).unwrap_err();
-    assert_eq!(refused.reason, accepted::NOT_ASSIGNED);
+    assert_eq!(refused.reason, Acceptance::NotAssigned);
     assert!(refused.message.contains("ingestion"), "{}", refused.message);
     assert!(!refused.is_final());
     assert!(accept(&snapshot(assigned("index_parallel"))).is_ok());
@@ -58,7 +58,7 @@ fn it_waits_until_it_is_assigned_and_needs_nothing_else() {
     labelled.spec.middle_manager_ref = None;
     assert_eq!(
         accept(&snapshot(labelled)).unwrap_err().reason,
-        accepted::NEEDS_OVERLORD
+        Acceptance::NeedsOverlord
     );
 }
 
@@ -171,7 +171,7 @@ fn chunks_that_are_still_being_created_are_waited_for_without_a_word() {
         let later = without_chunk(task.clone(), 3);
         assert_eq!(
             later.status.unwrap().reason.as_deref(),
-            Some(accepted::PAYLOAD_INCOMPLETE)
+            Some(Acceptance::PayloadIncomplete.as_str())
         );
         assert_eq!(later.requeue, Some(Duration::from_secs(1)));
         // A clock that is behind does not make it young for ever.
@@ -193,7 +193,10 @@ fn chunks_that_nobody_will_create_any_more_fail_it() {
         assert_eq!(pause, Some(Duration::from_secs(25)));
         let failed = without_chunk(waiting.clone(), from + 601).status.unwrap();
         assert_eq!(failed.phase, Some(Phase::Failed));
-        assert_eq!(failed.reason.as_deref(), Some(accepted::PAYLOAD_INCOMPLETE));
+        assert_eq!(
+            failed.reason.as_deref(),
+            Some(Acceptance::PayloadIncomplete.as_str())
+        );
         let said = serde_json::to_string(&failed.conditions).unwrap();
         assert!(
             said.contains("task-0") && said.contains("submit the task again"),
@@ -227,7 +230,7 @@ fn a_chunk_that_the_operator_may_not_read_fails_nothing() {
         bounded.spec.middle_manager_ref = None;
         bounded.spec.start_deadline_seconds = Some(900);
         let failed = lacking(forbidden(), bounded, 1000).status.unwrap();
-        assert_eq!(failed.reason.as_deref(), Some(cause::START_DEADLINE));
+        assert_eq!(failed.reason.as_deref(), Some(Cause::StartDeadline.as_str()));
     }
 }
 
@@ -242,8 +245,8 @@ fn a_chunk_that_goes_missing_later_has_its_time_from_then_on() {
 #[test]
 fn whoever_gives_a_start_deadline_says_how_long_chunks_may_be_missing() {
     for (deadline, phase, reason) in [
-        (86_400, Phase::Pending, accepted::PAYLOAD_INCOMPLETE),
-        (300, Phase::Failed, cause::START_DEADLINE),
+        (86_400, Phase::Pending, Acceptance::PayloadIncomplete.as_str()),
+        (300, Phase::Failed, Cause::StartDeadline.as_str()),
     ] {
         let mut waiting = chunks_of(task(json!({"task": {"type": "noop", "id": ID}})));
         waiting.spec.start_deadline_seconds = Some(deadline);

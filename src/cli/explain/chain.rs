@@ -1,9 +1,10 @@
 //! The one chain from an accepted task to its end, up to where it stands (pure).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::api::conditions::{self, ACCEPTED, STARTED, accepted, cause, suspended, waiting};
-use crate::api::crds::BORN;
+use crate::api::conditions::{self, ACCEPTED, STARTED};
+use crate::api::reason::{Acceptance, Cause, Completion, Readiness, Suspension, TaskReason, Waiting};
 use crate::api::{PeonTask, Phase};
 use crate::cli::tasks;
 
@@ -69,34 +70,101 @@ const STAGES: [(Stage, &str); 14] = [
 ];
 
 /// The stage at which a task with this reason stands.
-fn stage(reason: &str) -> Option<Stage> {
-    Some(match reason {
-        BORN => Stage::Operator,
-        accepted::PAYLOAD_INCOMPLETE => Stage::Payload,
-        accepted::NO_TEMPLATE | accepted::INVALID_TEMPLATE => Stage::Template,
-        accepted::INVALID_TASK
-        | accepted::NEEDS_OVERLORD
-        | accepted::NOT_ASSIGNED
-        | accepted::SUBMISSIONS_DISABLED
-        | accepted::TYPE_NOT_LISTED
-        | accepted::NOT_AUTHORIZED
-        | accepted::SUBMISSION_REFUSED
-        | accepted::OVERLORD_UNREACHABLE
-        | accepted::ID_CONFLICT
-        | accepted::LIMIT_EXCEEDED => Stage::Accepted,
-        suspended::SUSPENDED => Stage::Resumed,
-        waiting::MAX_RUNNING => Stage::Slot,
-        waiting::NAME_CONFLICT => Stage::Name,
-        waiting::QUOTA_EXCEEDED => Stage::Quota,
-        waiting::NOT_CREATED | cause::POD_REFUSED => Stage::Created,
-        waiting::UNSCHEDULABLE | cause::POD_REJECTED => Stage::Node,
-        // A wait and a cause have the same name.
-        waiting::IMAGE_PULL => Stage::Image,
-        waiting::CONTAINER_CONFIG => Stage::Configuration,
-        waiting::CONTAINER_START | waiting::STARTING => Stage::Container,
-        waiting::RETRYING | waiting::STOPPING | waiting::AWAITING_NODE_PROOF => Stage::Running,
-        _ => return None,
-    })
+fn stage(reason: TaskReason) -> Option<Stage> {
+    match reason {
+        TaskReason::Accepted(reason) => of_acceptance(reason),
+        TaskReason::Waits(reason) => Some(match reason {
+            Waiting::MaxRunning => Stage::Slot,
+            Waiting::NameConflict => Stage::Name,
+            Waiting::QuotaExceeded => Stage::Quota,
+            Waiting::NotCreated => Stage::Created,
+            Waiting::Unschedulable => Stage::Node,
+            Waiting::ImagePull => Stage::Image,
+            Waiting::ContainerConfig => Stage::Configuration,
+            Waiting::ContainerStart | Waiting::Starting => Stage::Container,
+            Waiting::Retrying => Stage::Running,
+        }),
+        TaskReason::Ready(reason) => match reason {
+            Readiness::WaitingForOperator => Some(Stage::Operator),
+            Readiness::Stopping | Readiness::AwaitingNodeProof => Some(Stage::Running),
+            Readiness::Running | Readiness::RunsElsewhere => None,
+        },
+        TaskReason::Suspended(reason) => match reason {
+            Suspension::Suspended => Some(Stage::Resumed),
+            Suspension::NotRestartable | Suspension::Resumed => None,
+        },
+        TaskReason::Complete(Completion::Succeeded) => None,
+        TaskReason::Failed(cause) => of_cause(cause),
+    }
+}
+
+fn of_acceptance(reason: Acceptance) -> Option<Stage> {
+    match reason {
+        Acceptance::PayloadIncomplete => Some(Stage::Payload),
+        Acceptance::NoTemplate | Acceptance::InvalidTemplate => Some(Stage::Template),
+        Acceptance::InvalidTask
+        | Acceptance::NeedsOverlord
+        | Acceptance::NotAssigned
+        | Acceptance::SubmissionsDisabled
+        | Acceptance::TypeNotListed
+        | Acceptance::NotAuthorized
+        | Acceptance::SubmissionRefused
+        | Acceptance::OverlordUnreachable
+        | Acceptance::IdConflict
+        | Acceptance::LimitExceeded => Some(Stage::Accepted),
+        Acceptance::Valid => None,
+    }
+}
+
+/// Where the cause of a failure alone says it; else what the task waited for does.
+fn of_cause(cause: Cause) -> Option<Stage> {
+    match cause {
+        Cause::Suspended => Some(Stage::Resumed),
+        Cause::PodRefused => Some(Stage::Created),
+        Cause::PodRejected => Some(Stage::Node),
+        Cause::ImagePull => Some(Stage::Image),
+        Cause::ContainerStart => Some(Stage::Container),
+        Cause::TaskFailed
+        | Cause::OomKilled
+        | Cause::JavaOutOfMemory
+        | Cause::Evicted
+        | Cause::Drained
+        | Cause::Preempted
+        | Cause::NodeShutdown
+        | Cause::NodeLost
+        | Cause::StartDeadline
+        | Cause::Cancelled
+        | Cause::Deadline
+        | Cause::PodDeleted
+        | Cause::NoVerdict => None,
+    }
+}
+
+/// Whether a task that is not complete goes on without help; one with a reason of a newer version does not.
+fn goes_on(reason: TaskReason) -> bool {
+    match reason {
+        TaskReason::Waits(reason) => match reason {
+            Waiting::Starting | Waiting::Retrying | Waiting::MaxRunning => true,
+            Waiting::Unschedulable
+            | Waiting::QuotaExceeded
+            | Waiting::ImagePull
+            | Waiting::ContainerConfig
+            | Waiting::ContainerStart
+            | Waiting::NameConflict
+            | Waiting::NotCreated => false,
+        },
+        TaskReason::Ready(reason) => match reason {
+            Readiness::Stopping => true,
+            Readiness::WaitingForOperator
+            | Readiness::Running
+            | Readiness::RunsElsewhere
+            | Readiness::AwaitingNodeProof => false,
+        },
+        TaskReason::Accepted(_)
+        | TaskReason::Suspended(_)
+        | TaskReason::Complete(_)
+        | TaskReason::Failed(_) => false,
+    }
 }
 
 /// What the chain tells of a task beside its conditions.
@@ -126,29 +194,30 @@ pub(super) fn live(task: &PeonTask, known: Known<'_>) -> Vec<Link> {
             links
         }
         Some(_) => {
-            let waited = conditions::find(&status.conditions, STARTED).and_then(|c| stage(&c.reason));
+            let of = |c: &Condition| TaskReason::parse(&c.reason, false).and_then(stage);
+            let waited = conditions::find(&status.conditions, STARTED).and_then(of);
             let refused = conditions::find(&status.conditions, ACCEPTED).filter(|c| c.status == "False");
             let stage = refused
-                .and_then(|c| stage(&c.reason))
-                .or(stage(&reason))
+                .and_then(of)
+                .or_else(|| TaskReason::parse(&reason, true).and_then(stage))
                 .or(waited);
             at(stage.unwrap_or(Stage::Created), State::Blocked, &reason, &message)
         }
         None if tasks::phase(task) == Phase::Running => done(task, known, &[("running", State::Underway)]),
         None => {
-            let reason = if reason.is_empty() { BORN } else { &reason };
-            let eased = [
-                waiting::STARTING,
-                waiting::RETRYING,
-                waiting::STOPPING,
-                waiting::MAX_RUNNING,
-            ];
-            let state = if eased.contains(&reason) {
+            let name = if reason.is_empty() {
+                Readiness::WaitingForOperator.as_str()
+            } else {
+                &reason
+            };
+            let reason = TaskReason::parse(name, false);
+            let state = if reason.is_some_and(goes_on) {
                 State::Underway
             } else {
                 State::Blocked
             };
-            at(stage(reason).unwrap_or(Stage::Created), state, reason, &message)
+            let reached = reason.and_then(stage).unwrap_or(Stage::Created);
+            at(reached, state, name, &message)
         }
     }
 }
@@ -157,20 +226,20 @@ pub(super) fn live(task: &PeonTask, known: Known<'_>) -> Vec<Link> {
 pub(super) fn offline(
     task: &PeonTask,
     known: Known<'_>,
-    refused: Option<(&str, &str)>,
+    refused: Option<(Acceptance, &str)>,
     next: &str,
 ) -> Vec<Link> {
     match refused {
         Some((reason, message)) => {
-            let stage = stage(reason).unwrap_or(Stage::Accepted);
-            up_to(task, known, stage, State::Blocked, reason, message)
+            let stage = of_acceptance(reason).unwrap_or(Stage::Accepted);
+            up_to(task, known, stage, State::Blocked, reason.as_str(), message)
         }
         None if task.spec.suspend => up_to(
             task,
             known,
             Stage::Resumed,
             State::Blocked,
-            suspended::SUSPENDED,
+            Suspension::Suspended.as_str(),
             "spec.suspend is true",
         ),
         None => up_to(task, known, Stage::Quota, State::Underway, "", next),
@@ -214,7 +283,9 @@ fn up_to(
     message: &str,
 ) -> Vec<Link> {
     // A task that is refused for itself was not asked for its template; a limit is the template's.
-    let refused = stage(reason) == Some(Stage::Accepted) && reason != accepted::LIMIT_EXCEEDED;
+    let refused = Acceptance::parse(reason).is_some_and(|reason| {
+        of_acceptance(reason) == Some(Stage::Accepted) && reason != Acceptance::LimitExceeded
+    });
     let mut links = passed(task, known, |s| s < at && !(refused && s == Stage::Template));
     let name = STAGES.iter().find(|(s, _)| *s == at).map_or("", |(_, name)| name);
     let text = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());

@@ -104,7 +104,12 @@ fn offline_the_chain_ends_where_the_cluster_begins() {
         "template default ✓ → accepted ✓ → quota …: it would be created"
     );
     assert_eq!(
-        line(&offline(&task(noop()), DEFAULT, Some(("NoTemplate", "m")), "")),
+        line(&offline(
+            &task(noop()),
+            DEFAULT,
+            Some((Acceptance::NoTemplate, "m")),
+            ""
+        )),
         "template default ✗ NoTemplate: m"
     );
     let held = task(json!({"task": {"type": "noop"}, "suspend": true}));

@@ -172,11 +172,12 @@ pub(super) fn offline(
         name: task.name_any(),
         namespace: task.namespace(),
         phase: None,
-        reason: refused.map(|(reason, _)| reason.to_owned()),
+        reason: refused.map(|(reason, _)| reason.to_string()),
         refused: refused.is_some(),
         chain: chain::offline(task, known, refused, &judged.next),
-        advice: refused
-            .and_then(|(reason, _)| advice::about(reason, false).or_else(|| advice::about(reason, true))),
+        advice: refused.and_then(|(reason, _)| {
+            advice::about(reason.as_str(), false).or_else(|| advice::about(reason.as_str(), true))
+        }),
         warnings: Vec::new(),
         attempts: Vec::new(),
         settings: effective::rows(task, &choice, operator, judged.settings.as_ref()),

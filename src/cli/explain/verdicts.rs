@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::api::conditions::accepted;
+use crate::api::reason::Acceptance;
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
@@ -112,7 +112,7 @@ pub(super) fn judge(
     let next = next(&snapshot, now);
     if refused
         .as_ref()
-        .is_some_and(|r| r.reason == accepted::NEEDS_OVERLORD)
+        .is_some_and(|r| r.reason == Acceptance::NeedsOverlord)
     {
         // Its settings are worth seeing all the same.
         Arc::make_mut(&mut snapshot.task).spec.unmanaged = true;
@@ -257,13 +257,13 @@ mod tests {
     fn a_refusal_has_its_reason_and_settings_where_there_are_any() {
         let templates = [template("default", json!({}))];
         let overlord = judged(json!({"task": {"type": "index"}}), &templates);
-        assert_eq!(overlord.refused.unwrap().reason, accepted::NEEDS_OVERLORD);
+        assert_eq!(overlord.refused.unwrap().reason, Acceptance::NeedsOverlord);
         assert!(overlord.settings.is_some());
         let no_template = judged(json!({"task": {"type": "noop"}}), &[]);
-        assert_eq!(no_template.refused.unwrap().reason, accepted::NO_TEMPLATE);
+        assert_eq!(no_template.refused.unwrap().reason, Acceptance::NoTemplate);
         assert!(no_template.settings.is_none());
         let broken = judged(json!({"taskJson": "{"}), &templates);
-        assert_eq!(broken.refused.unwrap().reason, accepted::INVALID_TASK);
+        assert_eq!(broken.refused.unwrap().reason, Acceptance::InvalidTask);
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             payload(&task, Err("x".into())).unwrap_err().reason,
-            accepted::PAYLOAD_INCOMPLETE
+            Acceptance::PayloadIncomplete
         );
         let known = unread(&task).unwrap();
         assert_eq!((known.type_.as_str(), known.id.as_str()), ("index_parallel", "x"));

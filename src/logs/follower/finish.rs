@@ -14,7 +14,8 @@ use super::spool::Report;
 use super::store_retry::{GIVE_UP, RETRY};
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
-use crate::api::conditions::{self, LOGS_ARCHIVED, logs, record};
+use crate::api::conditions::{self, LOGS_ARCHIVED};
+use crate::api::reason::{DELETED, LogsArchived};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::request::request;
 use crate::logs::format::claim::Claim;
@@ -169,7 +170,8 @@ async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
         return false;
     };
     let said = conditions::find(&status.conditions, LOGS_ARCHIVED);
-    let settled = said.is_none_or(|c| c.status == "True" || c.reason == logs::GAVE_UP);
+    let settled = said
+        .is_none_or(|c| c.status == "True" || LogsArchived::parse(&c.reason) == Some(LogsArchived::GaveUp));
     let ended = status.completion_time.map(|t| t.0);
     settled
         && ended
@@ -189,7 +191,7 @@ pub(super) fn deleted(owner: &Owner, now: Timestamp) -> Entry {
             name: owner.name.clone(),
             uid: owner.uid.clone(),
             task_id: Some(owner.task_id.clone()),
-            reason: Some(record::DELETED.to_owned()),
+            reason: Some(DELETED.to_owned()),
             message: Some("the PeonTask was deleted before anybody knew how its task ended".to_owned()),
             creation_time: owner.created.map(Time),
             completion_time: Some(Time(completed)),
@@ -205,15 +207,15 @@ pub(super) async fn record_gone(shared: &Shared, mut entry: Entry, log: &LogStat
     let reason = match log {
         LogState::Archived {
             conflict: Some(_), ..
-        } => logs::ID_CONFLICT,
-        LogState::Archived { gaps: 0, .. } => logs::ARCHIVED,
-        LogState::Archived { .. } => logs::GAP,
-        LogState::Nothing => logs::NO_LOG,
-        LogState::Queued | LogState::Collecting | LogState::Failing { .. } => logs::GAVE_UP,
+        } => LogsArchived::IdConflict,
+        LogState::Archived { gaps: 0, .. } => LogsArchived::Archived,
+        LogState::Archived { .. } => LogsArchived::Gap,
+        LogState::Nothing => LogsArchived::NoLog,
+        LogState::Queued | LogState::Collecting | LogState::Failing { .. } => LogsArchived::GaveUp,
     };
     entry.record.log = Some(LogRecord {
         archived,
-        reason: reason.to_owned(),
+        reason: reason.to_string(),
         url: None,
     });
     let began = tokio::time::Instant::now();

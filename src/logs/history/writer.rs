@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::api::conditions::logs::ID_CONFLICT;
+use crate::api::reason::LogsArchived;
 use crate::logs::store::archive::{Archive, ArchiveError};
 
 use crate::logs::format::record::{Entry, Record, Recorded};
@@ -85,7 +85,7 @@ impl HistoryWriter {
         if let (Some(task), Some(log)) = (task, &mut record.log)
             && log.archived
         {
-            let (url, report) = if log.reason == ID_CONFLICT {
+            let (url, report) = if LogsArchived::parse(&log.reason) == Some(LogsArchived::IdConflict) {
                 (task.log_url_aside(), task.report_url_aside())
             } else {
                 (task.log_url(), task.report_url())

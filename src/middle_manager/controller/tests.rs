@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::decide::objects;
-use super::decide::ready_condition::{AUTHENTICATED, authenticated, ready};
 use super::*;
 use crate::api::OPERATOR;
-use crate::api::conditions::{READY, find};
+use crate::api::conditions::{AUTHENTICATED, READY, find};
+use crate::api::reason::{Authentication, ManagerReady};
 
 /// Objects by path, and what was asked.
 #[derive(Default)]
@@ -205,7 +205,12 @@ async fn others_that_write_at_the_same_time_are_no_failure() {
         bench.server.lock().others = others;
         let conditions = bench.pass(&manager()).await;
         let condition = find(&conditions, READY).unwrap();
-        assert_ne!(condition.reason, ready::NOT_CREATED, "{}", condition.message);
+        assert_ne!(
+            condition.reason,
+            ManagerReady::NotCreated.as_str(),
+            "{}",
+            condition.message
+        );
     }
     bench.server.lock().others = 0;
     bench.pass(&manager()).await;
@@ -257,12 +262,20 @@ async fn what_belongs_to_somebody_else_is_left_alone_and_named() {
         let conditions = bench.pass(&manager()).await;
         assert_eq!(bench.server.lock().objects[path], foreign, "{path}");
         let condition = find(&conditions, READY).unwrap();
-        assert_eq!(condition.reason, ready::NAME_CONFLICT, "{}", condition.message);
+        assert_eq!(
+            condition.reason,
+            ManagerReady::NameConflict.as_str(),
+            "{}",
+            condition.message
+        );
         assert!(condition.message.contains(said), "{}", condition.message);
         // It goes, and all is made.
         bench.server.lock().objects.remove(path);
         let conditions = bench.pass(&manager()).await;
-        assert_ne!(find(&conditions, READY).unwrap().reason, ready::NAME_CONFLICT);
+        assert_ne!(
+            find(&conditions, READY).unwrap().reason,
+            ManagerReady::NameConflict.as_str()
+        );
         assert!(bench.server.lock().objects.contains_key(DEPLOYMENT));
     }
 }
@@ -276,7 +289,10 @@ async fn what_comes_between_the_look_and_the_creation_is_not_overwritten() {
     bench.server.lock().sooner = Some((path.clone(), foreign.clone()));
     // The first creation is that of the other Service.
     let conditions = bench.pass(&manager()).await;
-    assert_eq!(find(&conditions, READY).unwrap().reason, ready::NAME_CONFLICT);
+    assert_eq!(
+        find(&conditions, READY).unwrap().reason,
+        ManagerReady::NameConflict.as_str()
+    );
     assert_eq!(bench.server.lock().objects[&path], foreign);
 }
 
@@ -293,7 +309,7 @@ async fn without_authentication_nothing_is_started_and_nothing_that_runs_is_chan
         let conditions = bench.pass(&open).await;
         for condition in [READY, AUTHENTICATED] {
             let condition = find(&conditions, condition).unwrap();
-            assert_eq!(condition.reason, authenticated::NO_AUTHENTICATION);
+            assert_eq!(condition.reason, Authentication::NoAuthentication.as_str());
             assert!(
                 condition.message.contains("allowAnonymous"),
                 "{}",
@@ -304,7 +320,7 @@ async fn without_authentication_nothing_is_started_and_nothing_that_runs_is_chan
         open.spec.allow_anonymous = true;
         let conditions = bench.pass(&open).await;
         let condition = find(&conditions, AUTHENTICATED).unwrap();
-        assert_eq!(condition.reason, authenticated::ANONYMOUS_ALLOWED);
+        assert_eq!(condition.reason, Authentication::AnonymousAllowed.as_str());
         assert!(bench.server.lock().objects.contains_key(DEPLOYMENT));
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::api::reason::OverlordAnswers;
+
 use super::decide::refusal::{OverlordError, Trouble};
 
 /// A question that was not answered is asked again within half a minute, unless there is nothing to ask any more: then what
@@ -44,11 +46,11 @@ impl Answers {
     }
 }
 
-fn reason(error: &OverlordError) -> &'static str {
+fn reason(error: &OverlordError) -> OverlordAnswers {
     match error {
-        OverlordError::Unavailable { .. } => "Unavailable",
-        OverlordError::NotAuthorized { .. } => "NotAuthorized",
-        OverlordError::Unexpected { .. } => "Unexpected",
+        OverlordError::Unavailable { .. } => OverlordAnswers::Unavailable,
+        OverlordError::NotAuthorized { .. } => OverlordAnswers::NotAuthorized,
+        OverlordError::Unexpected { .. } => OverlordAnswers::Unexpected,
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
         };
         answers.note("taskStatus", Some(&error));
         let now = Instant::now();
-        assert_eq!(answers.lately(now).unwrap().reason, "Unavailable");
+        assert_eq!(answers.lately(now).unwrap().reason, OverlordAnswers::Unavailable);
         assert_eq!(answers.lately(now + NEWS), None);
     }
 }

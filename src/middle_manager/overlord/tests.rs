@@ -80,7 +80,7 @@ async fn remembers_what_is_not_answered_until_it_is() {
         // Another question was answered.
         asking.leader().await.unwrap();
         let trouble = shared.trouble().unwrap();
-        assert_eq!(trouble.reason, "NotAuthorized");
+        assert_eq!(trouble.reason.as_str(), "NotAuthorized");
         assert!(trouble.message.contains("403"), "{}", trouble.message);
     }
     assert_eq!(looking.trouble(), None);

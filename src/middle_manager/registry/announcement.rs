@@ -10,7 +10,8 @@ use std::str::FromStr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, logs};
+use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED};
+use crate::api::reason::LogsArchived;
 use crate::api::{
     ANNOTATION_AVAILABILITY_GROUP, ANNOTATION_DATA_SOURCE, ANNOTATION_REQUIRED_CAPACITY, ANNOTATION_TASK_ID,
     ANNOTATION_TASK_TYPE, PeonTaskStatus,
@@ -157,8 +158,21 @@ impl Progress {
 /// Where nobody keeps logs the condition is not there at all. A log that nobody has begun to read may come long after: its
 /// place is behind other logs, which may be those of tasks that run for days.
 fn log_is_awaited(status: &PeonTaskStatus) -> bool {
-    conditions::find(&status.conditions, LOGS_ARCHIVED).is_some_and(|c| {
-        c.status != "True" && ![logs::GAVE_UP, logs::FOLLOWER_CAP].contains(&c.reason.as_str())
+    let condition = conditions::find(&status.conditions, LOGS_ARCHIVED);
+    condition.is_some_and(|c| {
+        c.status != "True"
+            && match LogsArchived::parse(&c.reason) {
+                Some(LogsArchived::GaveUp | LogsArchived::FollowerCap) => false,
+                Some(
+                    LogsArchived::Archived
+                    | LogsArchived::Gap
+                    | LogsArchived::NoLog
+                    | LogsArchived::IdConflict
+                    | LogsArchived::Collecting
+                    | LogsArchived::StoreFailed,
+                )
+                | None => true,
+            }
     })
 }
 

@@ -22,7 +22,7 @@ use super::run::pod::build::Attempt;
 use super::run::pod::grace;
 use super::run::pod::log_plan::LogPlan;
 use super::snapshot::{Snapshot, Template};
-use crate::api::conditions::accepted;
+use crate::api::reason::Acceptance;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
 use crate::digest::hex;
 use crate::druid::ingestion_memory;
@@ -61,8 +61,8 @@ struct Effective {
 /// A task that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// One of [`accepted`].
-    pub reason: &'static str,
+    /// The reason of `Accepted`.
+    pub reason: Acceptance,
     /// What to change.
     pub message: String,
     /// Whether the operator lacks a right: it waits as for any other fault of the API server.
@@ -70,7 +70,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(reason: &'static str, message: String) -> Self {
+    pub(super) fn new(reason: Acceptance, message: String) -> Self {
         Self {
             reason,
             message,
@@ -81,7 +81,7 @@ impl Refused {
     /// Whether nothing but another PeonTask can help: specs are immutable, templates are not.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self.reason, accepted::INVALID_TASK | accepted::NEEDS_OVERLORD)
+        self.reason.is_final()
     }
 }
 
@@ -200,7 +200,7 @@ pub fn chunked(
 ) -> Result<Arc<Payload>, Refused> {
     let parts = parts.map_err(|absent| Refused {
         is_forbidden: matches!(absent, Absent::Forbidden(_)),
-        ..Refused::new(accepted::PAYLOAD_INCOMPLETE, absent.to_string())
+        ..Refused::new(Acceptance::PayloadIncomplete, absent.to_string())
     })?;
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
     drop(parts);
@@ -209,7 +209,7 @@ pub fn chunked(
 }
 
 fn invalid(message: String) -> Refused {
-    Refused::new(accepted::INVALID_TASK, message)
+    Refused::new(Acceptance::InvalidTask, message)
 }
 
 /// What was accepted once stays as it is.
@@ -237,7 +237,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
         && !task.is_assigned()
     {
         return Err(Refused::new(
-            accepted::NOT_ASSIGNED,
+            Acceptance::NotAssigned,
             format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
         ));
     }
@@ -247,16 +247,16 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
              VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
-        return Err(Refused::new(accepted::NEEDS_OVERLORD, message));
+        return Err(Refused::new(Acceptance::NeedsOverlord, message));
     }
     let broadcast_mode = payload
         .broadcast_mode()
-        .map_err(|message| Refused::new(accepted::INVALID_TASK, message))?;
+        .map_err(|message| Refused::new(Acceptance::InvalidTask, message))?;
     let template = match &snapshot.template {
         Template::Found(template) => template,
         Template::Undecided => {
             return Err(Refused::new(
-                accepted::NO_TEMPLATE,
+                Acceptance::NoTemplate,
                 "the task names no PeonTemplate, and its payload has not been read yet".into(),
             ));
         }
@@ -267,16 +267,16 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
             };
             let message =
                 format!("there is no PeonTemplate {name} in this namespace{alternative}: create it");
-            return Err(Refused::new(accepted::NO_TEMPLATE, message));
+            return Err(Refused::new(Acceptance::NoTemplate, message));
         }
         Template::Undecodable { name, error } => {
             let message = format!("the PeonTemplate {name} cannot be read: {error}");
-            return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
+            return Err(Refused::new(Acceptance::InvalidTemplate, message));
         }
     };
     template_shape::check(template.spec.template.as_ref()).map_err(|e| {
         Refused::new(
-            accepted::INVALID_TEMPLATE,
+            Acceptance::InvalidTemplate,
             format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
         )
     })?;
@@ -325,11 +325,11 @@ fn effective(
              use a template with Payload",
             template.name_any()
         );
-        return Err(Refused::new(accepted::INVALID_TEMPLATE, message));
+        return Err(Refused::new(Acceptance::InvalidTemplate, message));
     }
     let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| {
         Refused::new(
-            accepted::INVALID_TASK,
+            Acceptance::InvalidTask,
             format!("the task cannot be read as JSON: {e}"),
         )
     })?;
@@ -345,9 +345,9 @@ fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
     match invalid.source {
         Source::Template | Source::Operator | Source::BuiltIn => {
             let message = format!("{message}; PeonTemplate {}", template.name_any());
-            Refused::new(accepted::INVALID_TEMPLATE, message)
+            Refused::new(Acceptance::InvalidTemplate, message)
         }
-        Source::Context | Source::Task => Refused::new(accepted::INVALID_TASK, message),
+        Source::Context | Source::Task => Refused::new(Acceptance::InvalidTask, message),
     }
 }
 
@@ -355,11 +355,11 @@ fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
     let name = template.name_any();
     match exceeded {
         Exceeded::Limit(message) => Refused::new(
-            accepted::LIMIT_EXCEEDED,
+            Acceptance::LimitExceeded,
             format!("{message}; PeonTemplate {name}"),
         ),
         Exceeded::Template(message) => Refused::new(
-            accepted::INVALID_TEMPLATE,
+            Acceptance::InvalidTemplate,
             format!("the PeonTemplate {name} cannot be used: {message}"),
         ),
     }
@@ -426,7 +426,7 @@ mod tests {
             json!({"overrides": {"maxMemory": "2Gi"}}),
         );
         let refused = accept(&snapshot).unwrap_err();
-        assert_eq!(refused.reason, accepted::LIMIT_EXCEEDED);
+        assert_eq!(refused.reason, Acceptance::LimitExceeded);
         assert!(!refused.is_final());
         assert!(
             refused.message.ends_with("PeonTemplate default"),
@@ -485,7 +485,7 @@ mod tests {
         task.spec.task_from = serde_json::from_value(chunks).unwrap();
         snapshot.task = Arc::new(task);
         let refused = accept(&snapshot).unwrap_err();
-        assert_eq!(refused.reason, accepted::INVALID_TEMPLATE);
+        assert_eq!(refused.reason, Acceptance::InvalidTemplate);
         assert!(refused.message.contains("taskFrom"), "{}", refused.message);
     }
 }

@@ -3,30 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::api::{MemoryLadder, Rerun, RetryPolicy};
 
 /// Seconds before the second attempt.
 const BACKOFF_SECONDS: u32 = 10;
 /// Seconds that no later attempt waits longer than, unless the second one does already.
 const LONGEST_BACKOFF_SECONDS: u32 = 600;
-
-/// How many attempts more a cause is worth. What befalls a task from outside costs it nothing of its own, and is
-/// bounded only against a cluster that does it for ever; what a second attempt seldom changes is worth few or none.
-const BUDGETS: [(&str, u32); 12] = [
-    (cause::DRAINED, 10),
-    (cause::PREEMPTED, 10),
-    (cause::NODE_SHUTDOWN, 10),
-    (cause::POD_REJECTED, 10),
-    (cause::OOM_KILLED, 4),
-    (cause::JAVA_OUT_OF_MEMORY, 4),
-    (cause::EVICTED, 3),
-    (cause::NODE_LOST, 3),
-    (cause::POD_DELETED, 3),
-    (cause::CONTAINER_START, 3),
-    (cause::NO_VERDICT, 1),
-    (cause::TASK_FAILED, 0),
-];
 
 /// The policy in force.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,14 +52,9 @@ impl Policy {
 
     /// How many attempts may follow those that this cause ended.
     #[must_use]
-    pub fn budget(&self, cause: &str) -> u32 {
-        let default = || {
-            BUDGETS
-                .iter()
-                .find(|(of, _)| *of == cause)
-                .map(|(_, budget)| *budget)
-        };
-        self.limits.get(cause).copied().or_else(default).unwrap_or(0)
+    pub fn budget(&self, cause: Cause) -> u32 {
+        let given = self.limits.get(cause.as_str()).copied();
+        given.or_else(|| cause.default_budget()).unwrap_or(0)
     }
 
     /// Which tasks are run again after their peon began.
@@ -122,12 +100,24 @@ mod tests {
 
     #[test]
     fn every_cause_that_is_retried_has_a_default() {
-        let listed: std::collections::BTreeSet<_> = BUDGETS.iter().map(|(cause, _)| *cause).collect();
-        assert_eq!(listed, cause::RETRIED.into());
         let defaults = Policy::effective(None, None);
-        assert_eq!(defaults.budget(cause::DRAINED), 10);
-        assert_eq!(defaults.budget(cause::TASK_FAILED), 0);
-        assert_eq!(defaults.budget(cause::CANCELLED), 0);
+        let budgets: Vec<(Cause, u32)> = Cause::retried().map(|c| (c, defaults.budget(c))).collect();
+        let expected = [
+            (Cause::TaskFailed, 0),
+            (Cause::OomKilled, 4),
+            (Cause::JavaOutOfMemory, 4),
+            (Cause::Evicted, 3),
+            (Cause::Drained, 10),
+            (Cause::Preempted, 10),
+            (Cause::NodeShutdown, 10),
+            (Cause::NodeLost, 3),
+            (Cause::PodRejected, 10),
+            (Cause::PodDeleted, 3),
+            (Cause::ContainerStart, 3),
+            (Cause::NoVerdict, 1),
+        ];
+        assert_eq!(budgets, expected);
+        assert_eq!(defaults.budget(Cause::Cancelled), 0);
         assert_eq!(
             (defaults.rerun(), defaults.after_node_loss()),
             (Rerun::Safe, false)
@@ -146,7 +136,13 @@ mod tests {
             "memory": {"factorPercent": 200, "max": "16Gi"}, "afterNodeLoss": true,
         }));
         let both = Policy::effective(Some(&task), Some(&template));
-        let budgets = ["TaskFailed", "OOMKilled", "Evicted", "Drained"].map(|cause| both.budget(cause));
+        let budgets = [
+            Cause::TaskFailed,
+            Cause::OomKilled,
+            Cause::Evicted,
+            Cause::Drained,
+        ]
+        .map(|cause| both.budget(cause));
         assert_eq!(budgets, [1, 0, 7, 10]);
         assert_eq!((both.rerun(), both.after_node_loss()), (Rerun::Always, false));
         assert_eq!(both.memory().factor_percent, Some(300));

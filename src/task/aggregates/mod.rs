@@ -14,7 +14,7 @@ use std::collections::HashSet;
 
 use kube::ResourceExt;
 
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
 use retention::Retention;
 use slots::{Slots, Who};
@@ -48,10 +48,11 @@ impl TaskAggregates {
                     .finished(&namespace, &task.name_any(), &uid, completed.0);
             }
             if let Some(key) = &status.subtask
-                && matches!(
-                    status.reason.as_deref(),
-                    Some(cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY)
-                )
+                && status
+                    .reason
+                    .as_deref()
+                    .and_then(Cause::parse)
+                    .is_some_and(Cause::needs_memory)
             {
                 let failed = status.memory_step.unwrap_or_default();
                 self.subtask_memory

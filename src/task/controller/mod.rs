@@ -25,7 +25,8 @@ use super::effects::act::{ActError, Actor};
 use super::run::pod::evidence::Evidence;
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
-use crate::api::conditions::{self, accepted};
+use crate::api::conditions;
+use crate::api::reason::Acceptance;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
@@ -444,13 +445,13 @@ impl Context {
         let since = unreadable.metadata.creation_timestamp.as_ref();
         let condition = |type_: &str, status: &str| {
             json!({
-                "type": type_, "status": status, "reason": accepted::INVALID_TASK,
+                "type": type_, "status": status, "reason": Acceptance::InvalidTask,
                 "message": crate::api::conditions::cut(&message, 1024), "lastTransitionTime": since,
             })
         };
         let status = json!({
             "phase": Phase::Pending,
-            "reason": accepted::INVALID_TASK,
+            "reason": Acceptance::InvalidTask,
             "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
         });
         self.actor.write_raw_status(&unreadable.metadata, &status).await?;

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::Context;
-use crate::api::conditions::accepted;
+use crate::api::reason::Acceptance;
 use crate::api::{LABEL_PAYLOAD, PeonTask};
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
@@ -317,7 +317,7 @@ async fn the_chunk_that_is_missing_is_asked_for_first() {
     );
     assert_eq!(
         operator.now(QUIET, "t")["status"]["reason"],
-        accepted::PAYLOAD_INCOMPLETE
+        Acceptance::PayloadIncomplete.as_str()
     );
     operator.wait(60);
     operator.pass(QUIET, "t").await.unwrap();

@@ -11,7 +11,8 @@ use super::plan::{Step, read_payload, settle, settle_until, task_id};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
-use crate::api::conditions::{cause, cut, logs};
+use crate::api::conditions::cut;
+use crate::api::reason::{Cause, LogsArchived};
 use crate::task::accept::accept;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Snapshot;
@@ -41,11 +42,11 @@ pub(crate) fn conclude(
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
         return end(draft, &verdict);
     };
-    if cause == cause::SUSPENDED {
+    if cause == Cause::Suspended {
         // It may have begun while the request to stop it was on its way.
         if !may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
             verdict.outcome = Outcome::Failed {
-                cause: cause::NO_VERDICT,
+                cause: Cause::NoVerdict,
                 message: format!(
                     "{message}, and the peon began before it was stopped: not run again, since it may have written \
                      something (retry.rerun)"
@@ -58,7 +59,7 @@ pub(crate) fn conclude(
     if snapshot.task.spec.cancel {
         return end(draft, &verdict);
     }
-    let climbs = matches!(cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
+    let climbs = cause.needs_memory();
     if climbs && snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
         return read_payload(snapshot);
     }
@@ -99,7 +100,7 @@ fn end(
         BeforeVerdict::First(step) => return step,
         BeforeVerdict::Say(word) => {
             draft.log(&word);
-            word.reason == logs::COLLECTING
+            word.reason == LogsArchived::Collecting
         }
         BeforeVerdict::Nothing => false,
     };
@@ -118,12 +119,9 @@ fn end(
 fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
     let message = &doubt.message;
     match verdict.outcome {
-        Outcome::Failed {
-            cause: cause::POD_DELETED | cause::NODE_LOST | cause::DRAINED | cause::EVICTED,
-            ..
-        } if doubt.node_lost => Verdict {
+        Outcome::Failed { cause, .. } if cause.may_be_node_loss() && doubt.node_lost => Verdict {
             outcome: Outcome::Failed {
-                cause: cause::NODE_LOST,
+                cause: Cause::NodeLost,
                 message: format!("{message}; segments may already be published"),
             },
             ..verdict
@@ -137,7 +135,7 @@ fn again(
     snapshot: &Snapshot,
     draft: Draft,
     verdict: &Verdict,
-    cause: &'static str,
+    cause: Cause,
     message: &str,
     climb: bool,
     proof: Result<Proof, Doubt>,
@@ -159,11 +157,11 @@ fn again(
     let retries = snapshot.task.status.as_ref().map_or(0, |s| {
         s.failures
             .iter()
-            .filter(|(c, _)| *c != cause::SUSPENDED)
+            .filter(|(c, _)| Cause::parse(c) != Some(Cause::Suspended))
             .map(|(_, n)| n)
             .sum()
     });
-    let not_before = if cause == cause::SUSPENDED {
+    let not_before = if cause == Cause::Suspended {
         now
     } else {
         let delay =

@@ -10,7 +10,8 @@ use kube::ResourceExt;
 use super::deadlines;
 use super::plan::{Action, Step, look_again, settle_until};
 use super::status::Draft;
-use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cut, record};
+use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cut};
+use crate::api::reason::Recording;
 use crate::api::{PeonTask, PeonTaskStatus, Phase};
 use crate::logs::format::record::{Entry, LastWord, LogRecord, Record, Recorded, VERSION};
 use crate::task::snapshot::Snapshot;
@@ -84,7 +85,7 @@ pub fn last_word(task: &PeonTask) -> LastWord {
 
 fn is_settled(status: &PeonTaskStatus) -> bool {
     conditions::find(&status.conditions, RECORDED)
-        .is_some_and(|c| c.status == "True" || c.reason == record::GAVE_UP)
+        .is_some_and(|c| c.status == "True" || Recording::parse(&c.reason) == Some(Recording::GaveUp))
 }
 
 fn put(task: &PeonTask, status: &PeonTaskStatus) -> Step {

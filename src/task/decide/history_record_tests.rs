@@ -3,7 +3,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::{find, is_true, logs};
+use crate::api::conditions::{find, is_true};
+use crate::api::reason::{LogsArchived, Recording};
 use crate::logs::format::state::{Kept, LogState};
 use crate::task::decide::plan::{Settlement, plan};
 use crate::task::fixtures::{
@@ -86,11 +87,11 @@ fn an_entry_is_what_the_status_says_and_comes_before_it() {
     assert_eq!((record.exit_code, record.attempt), (Some(0), Some(1)));
     assert_eq!(record.node.as_deref(), Some("node"));
     let log = record.log.as_ref().unwrap();
-    assert!(log.archived && log.reason == logs::ARCHIVED);
+    assert!(log.archived && log.reason == LogsArchived::Archived.as_str());
     // Then one write says verdict, log and history.
     let status = settled(&told(before, ENDED, Ok(())), ENDED + 1).status.unwrap();
     assert!(is_true(&status.conditions, COMPLETE) && is_true(&status.conditions, LOGS_ARCHIVED));
-    assert_eq!(said(&status), ("True", record::RECORDED));
+    assert_eq!(said(&status), ("True", Recording::Recorded.as_str()));
     assert!(!matches!(
         plan(&then(status), at(ENDED + 2)),
         Step::Act(Action::Record(_))
@@ -102,14 +103,14 @@ fn a_store_that_fails_holds_up_no_verdict() {
     let failed = told(ended_with(archived()), ENDED, Err("s3://bucket: no answer"));
     let status = settled(&failed, ENDED + 1).status.unwrap();
     assert!(is_true(&status.conditions, COMPLETE));
-    assert_eq!(said(&status), ("False", record::STORE_FAILED));
+    assert_eq!(said(&status), ("False", Recording::StoreFailed.as_str()));
     // It is tried again, and the status is not written again for it.
     let next = then(status.clone());
     entry_of(plan(&next, at(ENDED + 60)));
     let again = settled(&told(next.clone(), ENDED, Err("something else")), ENDED + 60);
     assert_eq!((again.status, again.requeue), (None, Some(LOOK_AGAIN)));
     let done = settled(&told(next, ENDED, Ok(())), ENDED + 120).status.unwrap();
-    assert_eq!(said(&done), ("True", record::RECORDED));
+    assert_eq!(said(&done), ("True", Recording::Recorded.as_str()));
     assert_eq!(done.completion_time, status.completion_time);
 }
 
@@ -134,7 +135,7 @@ fn a_log_that_comes_later_takes_its_entry_along() {
     assert!(entry.record.log.unwrap().archived);
     let status = settled(&told(later, ENDED, Ok(())), ENDED + 30).status.unwrap();
     assert!(is_true(&status.conditions, LOGS_ARCHIVED));
-    assert_eq!(said(&status), ("True", record::RECORDED));
+    assert_eq!(said(&status), ("True", Recording::Recorded.as_str()));
 }
 
 /// What is known is kept, though the log may never come.
@@ -144,7 +145,10 @@ fn a_log_that_a_store_refuses_is_recorded_as_that_and_once_more_when_it_comes() 
         message: "no bucket".into(),
     };
     let entry = entry_of(plan(&ended_with(failing.clone()), at(ENDED + 10)));
-    assert_eq!(entry.record.log.unwrap().reason, logs::STORE_FAILED);
+    assert_eq!(
+        entry.record.log.unwrap().reason,
+        LogsArchived::StoreFailed.as_str()
+    );
     let status = settled(&told(ended_with(failing), ENDED, Ok(())), ENDED + 10);
     let mut later = then(status.status.unwrap());
     later.log = Some(Kept {
@@ -177,7 +181,7 @@ fn a_task_that_was_refused_is_recorded_too() {
     assert_eq!(entry.record.reason.as_deref(), Some("NeedsOverlord"));
     assert_eq!(entry.record.log, None);
     let said_so = settled(&told(next, 50, Ok(())), 51).status.unwrap();
-    assert_eq!(said(&said_so), ("True", record::RECORDED));
+    assert_eq!(said(&said_so), ("True", Recording::Recorded.as_str()));
 }
 
 #[test]
@@ -216,7 +220,7 @@ fn no_task_is_deleted_before_the_history_has_it_but_for_a_store_that_never_takes
     let failing = settled(&told(old.clone(), ENDED, Err("why")), long_after);
     assert_eq!(
         said(failing.status.as_ref().unwrap()),
-        ("False", record::STORE_FAILED)
+        ("False", Recording::StoreFailed.as_str())
     );
     assert_eq!(failing.requeue, Some(LOOK_AGAIN));
 
@@ -226,7 +230,7 @@ fn no_task_is_deleted_before_the_history_has_it_but_for_a_store_that_never_takes
     failed.recorded = old.recorded;
     let given_up = settled(&told(failed, ENDED, Err("why")), after_a_day);
     let status = given_up.status.unwrap();
-    assert_eq!(said(&status), ("False", record::GAVE_UP));
+    assert_eq!(said(&status), ("False", Recording::GaveUp.as_str()));
     assert!(matches!(
         plan(&then(status), at(after_a_day)),
         Step::Act(Action::DeleteTask { .. })

@@ -9,7 +9,8 @@ use super::deadlines;
 use super::history_record::{self, With};
 use super::plan::{Action, Step, settle_until};
 use super::status::Draft;
-use crate::api::conditions::{self, LOGS_ARCHIVED, accepted, logs};
+use crate::api::conditions::{self, LOGS_ARCHIVED};
+use crate::api::reason::{Acceptance, LogsArchived};
 use crate::api::{Collect, PEON_CONTAINER, names};
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{KeepLog, LogState};
@@ -29,7 +30,7 @@ pub struct Word {
     /// Whether all that can be had of it is in the store.
     pub archived: bool,
     /// The reason.
-    pub reason: &'static str,
+    pub reason: LogsArchived,
     /// The message.
     pub message: String,
 }
@@ -39,27 +40,27 @@ impl Word {
         let (archived, reason, message) = match state {
             LogState::Queued => (
                 false,
-                logs::FOLLOWER_CAP,
+                LogsArchived::FollowerCap,
                 "as many logs are read as the operator reads at a time: this one is next in line".to_owned(),
             ),
             LogState::Collecting => (
                 false,
-                logs::COLLECTING,
+                LogsArchived::Collecting,
                 "the log is on its way to the store".to_owned(),
             ),
-            LogState::Failing { message } => (false, logs::STORE_FAILED, message.clone()),
+            LogState::Failing { message } => (false, LogsArchived::StoreFailed, message.clone()),
             LogState::Archived { url, gaps, conflict } => {
                 let missing = match gaps {
                     0 => String::new(),
                     gaps => format!(": something is missing in {gaps} places, which the log names"),
                 };
                 match conflict {
-                    Some(why) => (true, logs::ID_CONFLICT, format!("{url}{missing}; {why}")),
-                    None if missing.is_empty() => (true, logs::ARCHIVED, url.clone()),
-                    None => (true, logs::GAP, format!("{url}{missing}")),
+                    Some(why) => (true, LogsArchived::IdConflict, format!("{url}{missing}; {why}")),
+                    None if missing.is_empty() => (true, LogsArchived::Archived, url.clone()),
+                    None => (true, LogsArchived::Gap, format!("{url}{missing}")),
                 }
             }
-            LogState::Nothing => (true, logs::NO_LOG, "the peon wrote nothing".to_owned()),
+            LogState::Nothing => (true, LogsArchived::NoLog, "the peon wrote nothing".to_owned()),
         };
         Self {
             archived,
@@ -86,7 +87,7 @@ pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
         Some(Collect::Sidecar) => {
             let Some(image) = snapshot.operator.sidecar_image.clone() else {
                 return Err(Refused::new(
-                    accepted::INVALID_TEMPLATE,
+                    Acceptance::InvalidTemplate,
                     "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE"
                         .into(),
                 ));
@@ -194,13 +195,13 @@ pub(crate) fn before_verdict(
 pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
     let status = snapshot.task.status.as_ref()?;
     let said = conditions::find(&status.conditions, LOGS_ARCHIVED)?;
-    if said.status == "True" || said.reason == logs::GAVE_UP {
+    if said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp) {
         return None;
     }
     if deadlines::store_had_its_time(status, now) {
         let word = Word {
             archived: false,
-            reason: logs::GAVE_UP,
+            reason: LogsArchived::GaveUp,
             message: format!("given up after a day: {}", said.message),
         };
         return Some(say(snapshot, &word, None, now));
@@ -212,7 +213,9 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     };
     let word = Word::of(&kept.state);
     // What it waits for is said once, and not each time that it changes its mind.
-    let worth_it = word.archived || said.reason == logs::COLLECTING && word.reason != logs::COLLECTING;
+    let worth_it = word.archived
+        || LogsArchived::parse(&said.reason) == Some(LogsArchived::Collecting)
+            && word.reason != LogsArchived::Collecting;
     Some(if worth_it {
         say(snapshot, &word, (!word.archived).then_some(LOOK_AGAIN), now)
     } else {

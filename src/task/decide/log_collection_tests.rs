@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::PeonTaskStatus;
 use crate::api::conditions::{COMPLETE, find};
+use crate::api::reason::LogsArchived;
 use crate::logs::format::record::Recorded;
 use crate::logs::format::state::Kept;
 use crate::task::decide::plan::{Settlement, plan};
@@ -109,11 +110,17 @@ fn a_verdict_waits_a_moment_for_the_log() {
     let both = settled(&with(Some(success()), true, Some(archived())), ENDED + 1)
         .status
         .unwrap();
-    assert_eq!(said(&both), ("True".into(), logs::ARCHIVED.into()));
+    assert_eq!(
+        said(&both),
+        ("True".into(), LogsArchived::Archived.as_str().into())
+    );
     assert!(find(&both.conditions, COMPLETE).is_some());
     let alone = settled(&with(Some(success()), true, Some(LogState::Queued)), ENDED + 5);
     let status = alone.status.unwrap();
-    assert_eq!(said(&status), ("False".into(), logs::FOLLOWER_CAP.into()));
+    assert_eq!(
+        said(&status),
+        ("False".into(), LogsArchived::FollowerCap.as_str().into())
+    );
     assert!(find(&status.conditions, COMPLETE).is_some());
 }
 
@@ -154,7 +161,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
     let failing = settled(&task, long_after);
     assert_eq!(
         said(failing.status.as_ref().unwrap()),
-        ("False".into(), logs::STORE_FAILED.into())
+        ("False".into(), LogsArchived::StoreFailed.as_str().into())
     );
     assert!(failing.requeue.is_some());
     task.log = Some(Kept {
@@ -162,7 +169,10 @@ fn a_task_is_kept_until_its_log_is_archived() {
         state: archived(),
     });
     let done = settled(&task, long_after).status.unwrap();
-    assert_eq!(said(&done), ("True".into(), logs::ARCHIVED.into()));
+    assert_eq!(
+        said(&done),
+        ("True".into(), LogsArchived::Archived.as_str().into())
+    );
     // From then on its time counts.
     let mut next = finished(archived());
     next.log = None;
@@ -177,7 +187,10 @@ fn a_store_that_never_takes_the_log_keeps_no_task_for_ever() {
     let task = finished(LogState::Collecting);
     let after_a_day = ENDED + 25 * 3600;
     let status = settled(&task, after_a_day).status.unwrap();
-    assert_eq!(said(&status), ("False".into(), logs::GAVE_UP.into()));
+    assert_eq!(
+        said(&status),
+        ("False".into(), LogsArchived::GaveUp.as_str().into())
+    );
     let mut next = finished(archived());
     let mut given_up = (*next.task).clone();
     given_up.status = Some(status);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::death::Proof;
 use crate::api::Rerun;
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::task::accept::retry_policy::Policy;
 
 /// The number of an attempt that may be started: nobody has one without proof that the last peon is dead.
@@ -36,7 +36,7 @@ impl NextAttempt {
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// How the attempt failed.
-    pub cause: &'a str,
+    pub cause: Cause,
     /// Whether its peon may have begun.
     pub began: bool,
     /// What the task allows.
@@ -84,7 +84,7 @@ pub enum Why {
 impl Why {
     /// What is added to the message of the failure, if anything.
     #[must_use]
-    pub fn text(self, cause: &str) -> Option<String> {
+    pub fn text(self, cause: Cause) -> Option<String> {
         match self {
             Self::Cause | Self::Spent(0) => None,
             Self::Spent(many) => Some(format!("all {many} retries for {cause} are used")),
@@ -112,17 +112,22 @@ pub fn may_rerun(began: bool, nature: Nature, policy: &Policy) -> bool {
 /// Decides.
 #[must_use]
 pub fn decide(case: &Case<'_>, policy: &Policy) -> Decision {
-    if !cause::RETRIED.contains(&case.cause) {
+    if case.cause.default_budget().is_none() {
         return Decision::Final(Why::Cause);
     }
     let budget = policy.budget(case.cause);
-    if case.failures.get(case.cause).is_some_and(|n| *n >= budget) || budget == 0 {
+    if case
+        .failures
+        .get(case.cause.as_str())
+        .is_some_and(|n| *n >= budget)
+        || budget == 0
+    {
         return Decision::Final(Why::Spent(budget));
     }
     if !may_rerun(case.began, case.nature, policy) {
         return Decision::Final(Why::NotSafe);
     }
-    let climb = matches!(case.cause, cause::OOM_KILLED | cause::JAVA_OUT_OF_MEMORY);
+    let climb = case.cause.needs_memory();
     if climb && !case.can_climb {
         return Decision::Final(Why::LargestMemory);
     }

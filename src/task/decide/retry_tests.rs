@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::RetryPolicy;
+use crate::api::reason::Cause;
 
 fn policy(rerun: Rerun) -> Policy {
     let given = RetryPolicy {
@@ -23,7 +24,7 @@ const SUBTASK: Nature = Nature {
     subtask: true,
 };
 
-fn case<'a>(cause: &'a str, failures: &'a BTreeMap<String, u32>) -> Case<'a> {
+fn case(cause: Cause, failures: &BTreeMap<String, u32>) -> Case<'_> {
     Case {
         cause,
         began: true,
@@ -37,25 +38,25 @@ fn case<'a>(cause: &'a str, failures: &'a BTreeMap<String, u32>) -> Case<'a> {
 fn each_cause_has_its_own_budget() {
     let failures = [("Drained".to_owned(), 7), ("TaskFailed".to_owned(), 1)].into();
     let decide = |cause| decide(&case(cause, &failures), &policy(Rerun::Safe));
-    assert_eq!(decide(cause::TASK_FAILED), Decision::Again { climb: false });
+    assert_eq!(decide(Cause::TaskFailed), Decision::Again { climb: false });
     let spent = [("TaskFailed".to_owned(), 2)].into();
     assert_eq!(
-        super::decide(&case(cause::TASK_FAILED, &spent), &policy(Rerun::Safe)),
+        super::decide(&case(Cause::TaskFailed, &spent), &policy(Rerun::Safe)),
         Decision::Final(Why::Spent(2))
     );
-    assert_eq!(decide(cause::EVICTED), Decision::Again { climb: false });
+    assert_eq!(decide(Cause::Evicted), Decision::Again { climb: false });
 }
 
 #[test]
 fn what_the_user_did_or_wrote_is_never_retried() {
     let none = BTreeMap::new();
     for cause in [
-        cause::CANCELLED,
-        cause::DEADLINE,
-        cause::START_DEADLINE,
-        cause::POD_REFUSED,
-        cause::IMAGE_PULL,
-        cause::SUSPENDED,
+        Cause::Cancelled,
+        Cause::Deadline,
+        Cause::StartDeadline,
+        Cause::PodRefused,
+        Cause::ImagePull,
+        Cause::Suspended,
     ] {
         let decision = decide(&case(cause, &none), &policy(Rerun::Always));
         assert_eq!(decision, Decision::Final(Why::Cause), "{cause}");
@@ -84,7 +85,7 @@ fn a_task_that_may_have_written_is_run_again_only_where_that_is_allowed() {
         let case = Case {
             began,
             nature,
-            ..case(cause::DRAINED, &none)
+            ..case(Cause::Drained, &none)
         };
         let expected = if may {
             Decision::Again { climb: false }
@@ -102,7 +103,7 @@ fn a_task_that_may_have_written_is_run_again_only_where_that_is_allowed() {
 #[test]
 fn memory_climbs_until_it_is_at_its_largest() {
     let none = BTreeMap::new();
-    for cause in [cause::OOM_KILLED, cause::JAVA_OUT_OF_MEMORY] {
+    for cause in [Cause::OomKilled, Cause::JavaOutOfMemory] {
         let may = case(cause, &none);
         assert_eq!(
             decide(&may, &policy(Rerun::Safe)),
@@ -119,7 +120,7 @@ fn memory_climbs_until_it_is_at_its_largest() {
     }
     let other = Case {
         can_climb: false,
-        ..case(cause::EVICTED, &none)
+        ..case(Cause::Evicted, &none)
     };
     assert_eq!(
         decide(&other, &policy(Rerun::Safe)),
@@ -129,16 +130,16 @@ fn memory_climbs_until_it_is_at_its_largest() {
 
 #[test]
 fn the_reason_is_said_where_it_helps() {
-    assert_eq!(Why::Cause.text("Cancelled"), None);
-    assert_eq!(Why::Spent(0).text("TaskFailed"), None);
+    assert_eq!(Why::Cause.text(Cause::Cancelled), None);
+    assert_eq!(Why::Spent(0).text(Cause::TaskFailed), None);
     assert_eq!(
-        Why::Spent(3).text("Evicted").unwrap(),
+        Why::Spent(3).text(Cause::Evicted).unwrap(),
         "all 3 retries for Evicted are used"
     );
-    assert!(Why::NotSafe.text("Drained").unwrap().contains("retry.rerun"));
+    assert!(Why::NotSafe.text(Cause::Drained).unwrap().contains("retry.rerun"));
     assert!(
         Why::LargestMemory
-            .text("OOMKilled")
+            .text(Cause::OomKilled)
             .unwrap()
             .contains("retry.memory.max")
     );

@@ -3,20 +3,22 @@
 
 use super::plan::{Step, settle};
 use super::status::Draft;
-use crate::api::conditions::{accepted, cause};
+use crate::api::reason::{Acceptance, Cause};
 use crate::api::{PeonTask, Submission, SubmissionState};
 
 /// What the status says of a task that is not assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It waits, with this reason of `Accepted`.
-    Waits(&'static str, String),
+    Waits(Acceptance, String),
     /// Another worker runs it.
     Elsewhere(String),
     /// It ran elsewhere, and well.
     Succeeded(String),
+    /// It is not accepted, and never will be.
+    Refused(Acceptance, String),
     /// It failed, for this cause.
-    Failed(&'static str, String),
+    Failed(Cause, String),
 }
 
 impl Standing {
@@ -29,33 +31,33 @@ impl Standing {
             } else {
                 format!("the overlord has not assigned the task to the VirtualMiddleManager {manager} yet")
             };
-            return Self::Waits(accepted::NOT_ASSIGNED, message);
+            return Self::Waits(Acceptance::NotAssigned, message);
         };
         let said = |otherwise: &str| submission.message.clone().unwrap_or_else(|| otherwise.to_owned());
         match submission.state {
             SubmissionState::Disabled => Self::Waits(
-                accepted::SUBMISSIONS_DISABLED,
+                Acceptance::SubmissionsDisabled,
                 format!(
                     "the VirtualMiddleManager {manager} submits no tasks: its submissions.enabled has to be true"
                 ),
             ),
             SubmissionState::TypeNotListed => Self::Waits(
-                accepted::TYPE_NOT_LISTED,
+                Acceptance::TypeNotListed,
                 said("submissions.taskTypes of the VirtualMiddleManager does not have the task's type"),
             ),
             SubmissionState::Submitting => {
-                Self::Waits(accepted::NOT_ASSIGNED, "the task is being submitted".to_owned())
+                Self::Waits(Acceptance::NotAssigned, "the task is being submitted".to_owned())
             }
             SubmissionState::NotAuthorized => Self::Waits(
-                accepted::NOT_AUTHORIZED,
+                Acceptance::NotAuthorized,
                 said("the overlord does not let us submit the task"),
             ),
             SubmissionState::Unreachable => Self::Waits(
-                accepted::OVERLORD_UNREACHABLE,
+                Acceptance::OverlordUnreachable,
                 said("the overlord does not answer"),
             ),
             SubmissionState::Submitted | SubmissionState::Assigned => Self::Waits(
-                accepted::NOT_ASSIGNED,
+                Acceptance::NotAssigned,
                 format!(
                     "the overlord has the task as {}, and has not assigned it yet",
                     submission.task_id.as_deref().unwrap_or_default()
@@ -68,16 +70,16 @@ impl Standing {
                 Self::Succeeded("Druid reported SUCCESS; another worker ran the task".to_owned())
             }
             SubmissionState::Failed => Self::failed(task, submission),
-            SubmissionState::Refused => Self::Failed(
-                accepted::SUBMISSION_REFUSED,
+            SubmissionState::Refused => Self::Refused(
+                Acceptance::SubmissionRefused,
                 said("the overlord refuses the task"),
             ),
-            SubmissionState::IdConflict => Self::Failed(
-                accepted::ID_CONFLICT,
+            SubmissionState::IdConflict => Self::Refused(
+                Acceptance::IdConflict,
                 said("the overlord has another task of this id: create the PeonTask with another id"),
             ),
             SubmissionState::ShutDown => {
-                Self::Failed(cause::CANCELLED, said("the overlord has shut the task down"))
+                Self::Failed(Cause::Cancelled, said("the overlord has shut the task down"))
             }
         }
     }
@@ -88,9 +90,9 @@ impl Standing {
             .clone()
             .unwrap_or_else(|| "Druid reported FAILED".to_owned());
         let cause = if task.spec.cancel {
-            cause::CANCELLED
+            Cause::Cancelled
         } else {
-            cause::TASK_FAILED
+            Cause::TaskFailed
         };
         Self::Failed(cause, message)
     }
@@ -101,9 +103,7 @@ impl Standing {
             Self::Waits(reason, message) => draft.refuse(reason, &message),
             Self::Elsewhere(message) => draft.run_elsewhere(&message),
             Self::Succeeded(message) => draft.succeed_elsewhere(&message),
-            Self::Failed(reason @ (accepted::ID_CONFLICT | accepted::SUBMISSION_REFUSED), message) => {
-                draft.refuse_for_good(reason, &message)
-            }
+            Self::Refused(reason, message) => draft.refuse_for_good(reason, &message),
             Self::Failed(cause, message) => draft.fail(cause, &message),
         })
     }

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::{self, ACCEPTED, COMPLETE, FAILED, RUNS_ELSEWHERE, STARTED};
+use crate::api::conditions::{self, ACCEPTED, COMPLETE, FAILED, STARTED};
+use crate::api::reason::{Acceptance, Cause, Completion, Readiness};
 use crate::api::{LABEL_IDENTITY, PeonTaskStatus, Phase};
 use crate::task::accept::accept;
 use crate::task::decide::plan::{Action, plan};
@@ -32,19 +33,39 @@ fn settled(task: PeonTask) -> PeonTaskStatus {
 fn every_state_has_its_phase_and_reason() {
     use SubmissionState as S;
     let table = [
-        (S::Disabled, Phase::Pending, accepted::SUBMISSIONS_DISABLED),
-        (S::TypeNotListed, Phase::Pending, accepted::TYPE_NOT_LISTED),
-        (S::Submitting, Phase::Pending, accepted::NOT_ASSIGNED),
-        (S::NotAuthorized, Phase::Pending, accepted::NOT_AUTHORIZED),
-        (S::Unreachable, Phase::Pending, accepted::OVERLORD_UNREACHABLE),
-        (S::Submitted, Phase::Pending, accepted::NOT_ASSIGNED),
-        (S::Assigned, Phase::Pending, accepted::NOT_ASSIGNED),
-        (S::RunsElsewhere, Phase::Running, RUNS_ELSEWHERE),
-        (S::Succeeded, Phase::Succeeded, conditions::SUCCEEDED),
-        (S::Failed, Phase::Failed, cause::TASK_FAILED),
-        (S::Refused, Phase::Failed, accepted::SUBMISSION_REFUSED),
-        (S::IdConflict, Phase::Failed, accepted::ID_CONFLICT),
-        (S::ShutDown, Phase::Failed, cause::CANCELLED),
+        (
+            S::Disabled,
+            Phase::Pending,
+            Acceptance::SubmissionsDisabled.as_str(),
+        ),
+        (
+            S::TypeNotListed,
+            Phase::Pending,
+            Acceptance::TypeNotListed.as_str(),
+        ),
+        (S::Submitting, Phase::Pending, Acceptance::NotAssigned.as_str()),
+        (
+            S::NotAuthorized,
+            Phase::Pending,
+            Acceptance::NotAuthorized.as_str(),
+        ),
+        (
+            S::Unreachable,
+            Phase::Pending,
+            Acceptance::OverlordUnreachable.as_str(),
+        ),
+        (S::Submitted, Phase::Pending, Acceptance::NotAssigned.as_str()),
+        (S::Assigned, Phase::Pending, Acceptance::NotAssigned.as_str()),
+        (
+            S::RunsElsewhere,
+            Phase::Running,
+            Readiness::RunsElsewhere.as_str(),
+        ),
+        (S::Succeeded, Phase::Succeeded, Completion::Succeeded.as_str()),
+        (S::Failed, Phase::Failed, Cause::TaskFailed.as_str()),
+        (S::Refused, Phase::Failed, Acceptance::SubmissionRefused.as_str()),
+        (S::IdConflict, Phase::Failed, Acceptance::IdConflict.as_str()),
+        (S::ShutDown, Phase::Failed, Cause::Cancelled.as_str()),
     ];
     for (state, phase, reason) in table {
         let status = settled(submitted(state, None));
@@ -92,7 +113,7 @@ fn a_task_that_runs_elsewhere_ends_when_the_overlord_says_so() {
     assert_eq!(settled(elsewhere).phase, Some(Phase::Running));
     let mut failed = submitted(SubmissionState::Failed, Some("Shutdown request from user"));
     failed.spec.cancel = true;
-    assert_eq!(settled(failed).reason.as_deref(), Some(cause::CANCELLED));
+    assert_eq!(settled(failed).reason.as_deref(), Some(Cause::Cancelled.as_str()));
     let mut succeeded = submitted(SubmissionState::Succeeded, None);
     succeeded.spec.cancel = true;
     assert_eq!(
@@ -119,7 +140,7 @@ fn a_task_that_waits_at_the_overlord_is_cancelled_at_once() {
     };
     assert_eq!(
         settlement.status.unwrap().reason.as_deref(),
-        Some(cause::CANCELLED)
+        Some(Cause::Cancelled.as_str())
     );
 }
 
@@ -132,7 +153,7 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     status.task_hash = Some("sha256:of the submitted".to_owned());
     assert_eq!(
         accept(&snapshot(task.clone())).unwrap_err().reason,
-        accepted::INVALID_TASK,
+        Acceptance::InvalidTask,
         "not read"
     );
     assert!(matches!(
@@ -161,7 +182,7 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     };
     assert_eq!(
         accept(&with(task.clone())).unwrap_err().reason,
-        accepted::NOT_ASSIGNED
+        Acceptance::NotAssigned
     );
     task.metadata.labels = Some([(LABEL_IDENTITY.to_owned(), "0".to_owned())].into());
     let snapshot = with(task);

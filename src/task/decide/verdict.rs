@@ -13,18 +13,11 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::Stop;
-use crate::api::conditions::cause;
+use crate::api::reason::Cause;
 use crate::druid::task_status::{self, Report};
 use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
 use crate::task::run::pod::payload_volume;
 
-/// Why the operator itself stops attempts.
-const STOPS: [&str; 4] = [
-    cause::CANCELLED,
-    cause::SUSPENDED,
-    cause::START_DEADLINE,
-    cause::DEADLINE,
-];
 /// Said whenever the peon ran and did not tell how its task went.
 const MAYBE_PUBLISHED: &str = "segments may already be published";
 
@@ -44,8 +37,8 @@ pub enum Outcome {
     Succeeded,
     /// The task failed.
     Failed {
-        /// One of [`cause`].
-        cause: &'static str,
+        /// One of [`Cause`].
+        cause: Cause,
         /// For people.
         message: String,
     },
@@ -71,7 +64,7 @@ struct End<'a> {
     stop: Option<&'a Stop>,
 }
 
-fn failed(cause: &'static str, message: impl Into<String>) -> Outcome {
+fn failed(cause: Cause, message: impl Into<String>) -> Outcome {
     Outcome::Failed {
         cause,
         message: message.into(),
@@ -90,11 +83,11 @@ impl End<'_> {
                 failed(cause, format!("{message}{druid}"))
             }
             (Report::Failed { error_msg }, None) => failed(
-                cause::TASK_FAILED,
+                Cause::TaskFailed,
                 error_msg.unwrap_or_else(|| "Druid reported FAILED without a message".into()),
             ),
             (Report::OtherTask { id }, _) => failed(
-                cause::NO_VERDICT,
+                Cause::NoVerdict,
                 format!("the peon reported on another task, {id:?}; {MAYBE_PUBLISHED}"),
             ),
             (Report::None, disruption) => self.without_report(ended, disruption),
@@ -102,23 +95,23 @@ impl End<'_> {
     }
 
     /// The peon ended and did not say how its task went.
-    fn without_report(self, ended: &Terminated, disruption: Option<(&'static str, String)>) -> Outcome {
+    fn without_report(self, ended: &Terminated, disruption: Option<(Cause, String)>) -> Outcome {
         if let (Some(_), Some((cause, message))) = (self.stop, &disruption)
-            && STOPS.contains(cause)
+            && cause.is_stop()
         {
             return failed(
-                cause,
+                *cause,
                 format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
             );
         }
         if ended.reason == "OOMKilled" {
             let message =
                 format!("a process of the peon exceeded the memory limit and was killed; {MAYBE_PUBLISHED}");
-            return failed(cause::OOM_KILLED, message);
+            return failed(Cause::OomKilled, message);
         }
         if ended.exit_code == 3 {
             let message = format!("the JVM ran out of memory and exited with code 3; {MAYBE_PUBLISHED}");
-            return failed(cause::JAVA_OUT_OF_MEMORY, message);
+            return failed(Cause::JavaOutOfMemory, message);
         }
         if let Some((cause, message)) = disruption {
             return failed(
@@ -129,11 +122,11 @@ impl End<'_> {
         if ended.exit_code == payload_volume::REFUSED_CODE
             && let Some(at) = ended.message.find(payload_volume::REFUSED)
         {
-            return failed(cause::CONTAINER_START, ended.message[at..].trim());
+            return failed(Cause::ContainerStart, ended.message[at..].trim());
         }
         if NEVER_RAN.contains(&ended.reason.as_str()) {
             return failed(
-                cause::CONTAINER_START,
+                Cause::ContainerStart,
                 format!("the container could not be started: {}", ended.message.trim()),
             );
         }
@@ -145,7 +138,7 @@ impl End<'_> {
             ),
             code => format!("the peon exited with code {code} before it wrote a status: see its log"),
         };
-        failed(cause::NO_VERDICT, format!("{how}; {MAYBE_PUBLISHED}"))
+        failed(Cause::NoVerdict, format!("{how}; {MAYBE_PUBLISHED}"))
     }
 
     /// The pod came to its end and nothing is known of the peon's container.
@@ -166,7 +159,7 @@ impl End<'_> {
                 "the init container {name} exited with code {}{said}",
                 init.exit_code
             );
-            return failed(cause::CONTAINER_START, message);
+            return failed(Cause::ContainerStart, message);
         }
         // A pod that a kubelet refuses was never bound to a container: there is no start time and no status.
         if !reason.is_empty() {
@@ -174,10 +167,10 @@ impl End<'_> {
                 "" => format!("the kubelet refused the pod: {reason}"),
                 said => format!("the kubelet refused the pod: {reason}: {said}"),
             };
-            return failed(cause::POD_REJECTED, message);
+            return failed(Cause::PodRejected, message);
         }
         failed(
-            cause::NO_VERDICT,
+            Cause::NoVerdict,
             format!("the pod ended without saying why; {MAYBE_PUBLISHED}"),
         )
     }
@@ -200,7 +193,7 @@ impl End<'_> {
     }
 
     /// What took the pod away, if that was asked for no later than the peon ended.
-    fn disruption(self, finished: Option<Timestamp>) -> Option<(&'static str, String)> {
+    fn disruption(self, finished: Option<Timestamp>) -> Option<(Cause, String)> {
         let Self { evidence, stop } = self;
         let in_time = |since: &Timestamp| finished.is_none_or(|finished| *since <= finished);
         let detail = |text: &str, message: &str| match message.trim() {
@@ -208,20 +201,20 @@ impl End<'_> {
             message => format!("{text}: {message}"),
         };
         if let Some(stop) = stop.filter(|s| in_time(&s.time.0))
-            && let Some(cause) = STOPS.iter().find(|c| **c == stop.cause)
+            && let Some(cause) = Cause::parse(&stop.cause).filter(|cause| cause.is_stop())
         {
             return Some((cause, stop.message.clone()));
         }
         if let Some(d) = evidence.disruption.as_ref().filter(|d| in_time(&d.since)) {
             let by_reason = match d.reason.as_str() {
                 "EvictionByEvictionAPI" => {
-                    Some((cause::DRAINED, "the pod was evicted through the eviction API"))
+                    Some((Cause::Drained, "the pod was evicted through the eviction API"))
                 }
                 "PreemptionByScheduler" => {
-                    Some((cause::PREEMPTED, "a pod of higher priority took its place"))
+                    Some((Cause::Preempted, "a pod of higher priority took its place"))
                 }
                 "DeletionByTaintManager" | "DeletionByPodGC" => {
-                    Some((cause::NODE_LOST, "the pod's node was lost"))
+                    Some((Cause::NodeLost, "the pod's node was lost"))
                 }
                 _ => None,
             };
@@ -232,16 +225,16 @@ impl End<'_> {
         // The kubelet gives the reason no time; the condition that comes with it has one.
         let late = evidence.disruption.as_ref().is_some_and(|d| !in_time(&d.since));
         let by_pod = match evidence.reason.as_deref().filter(|_| !late) {
-            Some("Evicted") => Some((cause::EVICTED, "the kubelet evicted the pod")),
+            Some("Evicted") => Some((Cause::Evicted, "the kubelet evicted the pod")),
             Some("Preempting") => Some((
-                cause::PREEMPTED,
+                Cause::Preempted,
                 "the kubelet gave the pod's place to a critical pod",
             )),
             Some("Terminated" | "NodeShutdown" | "Shutdown") => {
-                Some((cause::NODE_SHUTDOWN, "the node shut down"))
+                Some((Cause::NodeShutdown, "the node shut down"))
             }
-            Some("NodeLost") => Some((cause::NODE_LOST, "the pod's node was lost")),
-            Some("DeadlineExceeded") => Some((cause::DEADLINE, "the pod's activeDeadlineSeconds passed")),
+            Some("NodeLost") => Some((Cause::NodeLost, "the pod's node was lost")),
+            Some("DeadlineExceeded") => Some((Cause::Deadline, "the pod's activeDeadlineSeconds passed")),
             _ => None,
         };
         if let Some((cause, text)) = by_pod {
@@ -249,7 +242,7 @@ impl End<'_> {
         }
         // The kubelet sets the condition some time before it sets the pod's reason.
         if let Some(d) = evidence.disruption.as_ref().filter(|d| in_time(&d.since)) {
-            return Some((cause::EVICTED, detail("the kubelet ended the pod", &d.message)));
+            return Some((Cause::Evicted, detail("the kubelet ended the pod", &d.message)));
         }
         evidence
             .deletion_requested
@@ -259,9 +252,9 @@ impl End<'_> {
     }
 }
 
-fn deleted() -> (&'static str, String) {
+fn deleted() -> (Cause, String) {
     (
-        cause::POD_DELETED,
+        Cause::PodDeleted,
         "the pod was deleted by somebody else".to_owned(),
     )
 }

@@ -2,6 +2,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::reason::Cause;
 use crate::task::fixtures::{ENDED, ID, at, disrupted, ended, evidence, in_state, running, task_status};
 use crate::task::run::pod::payload_volume::{REFUSED, REFUSED_CODE};
 
@@ -18,7 +19,7 @@ fn outcome(evidence: &Evidence) -> Outcome {
 }
 
 /// The cause and the message of a failure.
-fn cause_of(evidence: &Evidence) -> (&'static str, String) {
+fn cause_of(evidence: &Evidence) -> (Cause, String) {
     match outcome(evidence) {
         Outcome::Failed { cause, message } => (cause, message),
         Outcome::Succeeded => panic!("succeeded"),
@@ -77,10 +78,10 @@ fn success_of_a_peon_beside_running_sidecars_is_complete() {
 #[test]
 fn failed_is_task_failed_with_druids_message() {
     let failed = evidence(ended(0, "Completed", &failure()));
-    assert_eq!(cause_of(&failed), (cause::TASK_FAILED, "no segments".to_owned()));
+    assert_eq!(cause_of(&failed), (Cause::TaskFailed, "no segments".to_owned()));
     let silent = evidence(ended(0, "Completed", &task_status(ID, "FAILED", None)));
     let (cause, message) = cause_of(&silent);
-    assert_eq!(cause, cause::TASK_FAILED);
+    assert_eq!(cause, Cause::TaskFailed);
     assert!(!message.is_empty());
 }
 
@@ -88,7 +89,7 @@ fn failed_is_task_failed_with_druids_message() {
 fn failed_after_a_drain_is_drained() {
     let status = disrupted(ended(143, "Error", &failure()), "EvictionByEvictionAPI", 150);
     let (cause, message) = cause_of(&evidence(status));
-    assert_eq!(cause, cause::DRAINED);
+    assert_eq!(cause, Cause::Drained);
     assert!(
         message.contains("as was asked") && message.contains("no segments"),
         "{message}"
@@ -98,20 +99,20 @@ fn failed_after_a_drain_is_drained() {
 #[test]
 fn failed_after_a_preemption_is_preempted() {
     let status = disrupted(ended(143, "Error", &failure()), "PreemptionByScheduler", 150);
-    assert_eq!(cause_of(&evidence(status)).0, cause::PREEMPTED);
+    assert_eq!(cause_of(&evidence(status)).0, Cause::Preempted);
     let by_kubelet = disrupted(ended(143, "Error", &failure()), "TerminationByKubelet", 150);
     let status = with_reason(by_kubelet, "Preempting", "");
-    assert_eq!(cause_of(&evidence(status)).0, cause::PREEMPTED);
+    assert_eq!(cause_of(&evidence(status)).0, Cause::Preempted);
 }
 
 #[test]
 fn failed_after_the_node_was_lost_is_node_lost() {
     for reason in ["DeletionByTaintManager", "DeletionByPodGC"] {
         let status = disrupted(ended(143, "Error", &failure()), reason, 150);
-        assert_eq!(cause_of(&evidence(status)).0, cause::NODE_LOST, "{reason}");
+        assert_eq!(cause_of(&evidence(status)).0, Cause::NodeLost, "{reason}");
     }
     let status = with_reason(ended(143, "Error", &failure()), "NodeLost", "");
-    assert_eq!(cause_of(&evidence(status)).0, cause::NODE_LOST);
+    assert_eq!(cause_of(&evidence(status)).0, Cause::NodeLost);
 }
 
 #[test]
@@ -119,12 +120,12 @@ fn failed_after_the_kubelet_evicted_is_evicted() {
     let by_kubelet = disrupted(ended(143, "Error", &failure()), "TerminationByKubelet", 150);
     let status = with_reason(by_kubelet.clone(), "Evicted", "the node was low on memory");
     let (cause, message) = cause_of(&evidence(status));
-    assert_eq!(cause, cause::EVICTED);
+    assert_eq!(cause, Cause::Evicted);
     assert!(message.contains("low on memory"), "{message}");
     // The condition comes before the reason.
-    assert_eq!(cause_of(&evidence(by_kubelet)).0, cause::EVICTED);
+    assert_eq!(cause_of(&evidence(by_kubelet)).0, Cause::Evicted);
     let only_reason = with_reason(ended(143, "Error", &failure()), "Evicted", "");
-    assert_eq!(cause_of(&evidence(only_reason)).0, cause::EVICTED);
+    assert_eq!(cause_of(&evidence(only_reason)).0, Cause::Evicted);
 }
 
 #[test]
@@ -132,29 +133,26 @@ fn failed_after_the_node_shut_down_is_node_shutdown() {
     let by_kubelet = disrupted(ended(143, "Error", &failure()), "TerminationByKubelet", 150);
     for reason in ["Terminated", "NodeShutdown", "Shutdown"] {
         let status = with_reason(by_kubelet.clone(), reason, "imminent node shutdown");
-        assert_eq!(cause_of(&evidence(status)).0, cause::NODE_SHUTDOWN, "{reason}");
+        assert_eq!(cause_of(&evidence(status)).0, Cause::NodeShutdown, "{reason}");
     }
 }
 
 #[test]
 fn failed_after_a_deletion_is_pod_deleted() {
     let (cause, message) = cause_of(&deleted(ended(143, "Error", &failure()), 150));
-    assert_eq!(cause, cause::POD_DELETED);
+    assert_eq!(cause, Cause::PodDeleted);
     assert!(message.contains("no segments"), "{message}");
     // Seconds are all that the API server keeps.
     assert_eq!(
         cause_of(&deleted(ended(143, "Error", &failure()), ENDED)).0,
-        cause::POD_DELETED
+        Cause::PodDeleted
     );
 }
 
 #[test]
 fn failed_before_a_disruption_stays_task_failed() {
     let status = ended(0, "Completed", &failure());
-    assert_eq!(
-        cause_of(&deleted(status.clone(), ENDED + 1)).0,
-        cause::TASK_FAILED
-    );
+    assert_eq!(cause_of(&deleted(status.clone(), ENDED + 1)).0, Cause::TaskFailed);
     for reason in [
         "EvictionByEvictionAPI",
         "PreemptionByScheduler",
@@ -162,7 +160,7 @@ fn failed_before_a_disruption_stays_task_failed() {
         "TerminationByKubelet",
     ] {
         let late = evidence(disrupted(status.clone(), reason, ENDED + 1));
-        assert_eq!(cause_of(&late).0, cause::TASK_FAILED, "{reason}");
+        assert_eq!(cause_of(&late).0, Cause::TaskFailed, "{reason}");
     }
 }
 
@@ -176,7 +174,7 @@ fn failed_before_the_kubelet_evicted_the_sidecars_stays_task_failed() {
             ENDED + 1,
         );
         let late = evidence(with_reason(late, reason, ""));
-        assert_eq!(cause_of(&late).0, cause::TASK_FAILED, "{reason}");
+        assert_eq!(cause_of(&late).0, Cause::TaskFailed, "{reason}");
     }
 }
 
@@ -189,8 +187,8 @@ fn a_deletion_counts_from_its_request_not_from_the_end_of_its_grace() {
         pod.metadata.deletion_grace_period_seconds = Some(grace);
         Evidence::of(&pod)
     };
-    assert_eq!(cause_of(&pod(ENDED + 20, 30)).0, cause::POD_DELETED);
-    assert_eq!(cause_of(&pod(ENDED + 40, 30)).0, cause::TASK_FAILED);
+    assert_eq!(cause_of(&pod(ENDED + 20, 30)).0, Cause::PodDeleted);
+    assert_eq!(cause_of(&pod(ENDED + 40, 30)).0, Cause::TaskFailed);
 }
 
 #[test]
@@ -202,7 +200,7 @@ fn failed_after_the_deadline_is_deadline() {
             "was active too long",
         );
         let (cause, message) = cause_of(&evidence(status));
-        assert_eq!(cause, cause::DEADLINE, "{said}");
+        assert_eq!(cause, Cause::Deadline, "{said}");
         assert!(message.contains("activeDeadlineSeconds"), "{message}");
     }
 }
@@ -210,13 +208,13 @@ fn failed_after_the_deadline_is_deadline() {
 #[test]
 fn a_pod_past_its_deadline_without_statuses_is_deadline() {
     let status = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
-    assert_eq!(cause_of(&evidence(status)).0, cause::DEADLINE);
+    assert_eq!(cause_of(&evidence(status)).0, Cause::Deadline);
 }
 
 #[test]
 fn no_status_and_an_oom_kill_is_oom_killed() {
     let (cause, message) = cause_of(&evidence(ended(137, "OOMKilled", "")));
-    assert_eq!(cause, cause::OOM_KILLED);
+    assert_eq!(cause, Cause::OomKilled);
     assert!(message.contains(MAYBE_PUBLISHED), "{message}");
 }
 
@@ -224,7 +222,7 @@ fn no_status_and_an_oom_kill_is_oom_killed() {
 fn no_status_and_exit_code_3_is_java_out_of_memory() {
     let said = "Terminating due to java.lang.OutOfMemoryError: Java heap space";
     let (cause, message) = cause_of(&evidence(ended(3, "Error", said)));
-    assert_eq!(cause, cause::JAVA_OUT_OF_MEMORY);
+    assert_eq!(cause, Cause::JavaOutOfMemory);
     assert!(message.contains(MAYBE_PUBLISHED), "{message}");
 }
 
@@ -232,18 +230,18 @@ fn no_status_and_exit_code_3_is_java_out_of_memory() {
 fn no_status_after_a_disruption_is_the_disruption() {
     let drained = disrupted(ended(143, "Error", ""), "EvictionByEvictionAPI", 150);
     let (cause, message) = cause_of(&evidence(drained));
-    assert_eq!(cause, cause::DRAINED);
+    assert_eq!(cause, Cause::Drained);
     assert!(message.contains(MAYBE_PUBLISHED), "{message}");
     assert_eq!(
         cause_of(&deleted(ended(143, "Error", ""), 150)).0,
-        cause::POD_DELETED
+        Cause::PodDeleted
     );
 }
 
 #[test]
 fn exit_code_0_without_a_status_is_no_success() {
     let (cause, message) = cause_of(&evidence(ended(0, "Completed", "")));
-    assert_eq!(cause, cause::NO_VERDICT);
+    assert_eq!(cause, Cause::NoVerdict);
     assert!(
         message.contains("code 0") && message.contains(MAYBE_PUBLISHED),
         "{message}"
@@ -255,7 +253,7 @@ fn a_cut_status_without_its_head_is_no_success() {
     let said = success();
     let tail = &said[said.find("SUCCESS").unwrap()..];
     let peon = evidence(ended(0, "Completed", tail));
-    assert_eq!(cause_of(&peon).0, cause::NO_VERDICT);
+    assert_eq!(cause_of(&peon).0, Cause::NoVerdict);
 }
 
 #[test]
@@ -268,7 +266,7 @@ fn signals_and_exit_codes_are_named() {
         (255, "code 255"),
     ] {
         let (cause, message) = cause_of(&evidence(ended(code, "Error", "")));
-        assert_eq!(cause, cause::NO_VERDICT, "{code}");
+        assert_eq!(cause, Cause::NoVerdict, "{code}");
         assert!(message.contains(expected), "{message}");
         assert!(message.contains(MAYBE_PUBLISHED), "{message}");
     }
@@ -279,7 +277,7 @@ fn a_container_that_cannot_start_is_container_start() {
     for reason in ["StartError", "ContainerCannotRun"] {
         let said = "exec: \"/bin/sh\": no such file";
         let (cause, message) = cause_of(&evidence(ended(128, reason, said)));
-        assert_eq!(cause, cause::CONTAINER_START, "{reason}");
+        assert_eq!(cause, Cause::ContainerStart, "{reason}");
         assert!(message.contains("no such file"), "{message}");
         assert!(!message.contains(MAYBE_PUBLISHED), "it never ran: {message}");
     }
@@ -289,13 +287,13 @@ fn a_container_that_cannot_start_is_container_start() {
 fn a_payload_that_the_pod_refused_is_container_start() {
     let said = format!("a word of the runtime\n{REFUSED}it is not what was submitted\n");
     let (cause, message) = cause_of(&evidence(ended(REFUSED_CODE, "Error", &said)));
-    assert_eq!(cause, cause::CONTAINER_START);
+    assert_eq!(cause, Cause::ContainerStart);
     assert_eq!(message, said.trim_start_matches("a word of the runtime\n").trim());
     // A peon may say and exit with whatever it likes.
     for (code, said) in [(1, said.as_str()), (REFUSED_CODE, "something else")] {
         assert_eq!(
             cause_of(&evidence(ended(code, "Error", said))).0,
-            cause::NO_VERDICT,
+            Cause::NoVerdict,
             "{code} {said}"
         );
     }
@@ -306,7 +304,7 @@ fn a_status_of_another_task_is_no_verdict() {
     for status in ["SUCCESS", "FAILED"] {
         let other = evidence(ended(0, "Completed", &task_status("other", status, None)));
         let (cause, message) = cause_of(&other);
-        assert_eq!(cause, cause::NO_VERDICT);
+        assert_eq!(cause, Cause::NoVerdict);
         assert!(message.contains("\"other\""), "{message}");
     }
 }
@@ -317,7 +315,7 @@ fn a_pod_that_the_kubelet_refused_is_rejected() {
         let status =
             json!({"phase": "Failed", "reason": reason, "message": "why not", "containerStatuses": []});
         let (cause, message) = cause_of(&evidence(status));
-        assert_eq!(cause, cause::POD_REJECTED, "{reason}");
+        assert_eq!(cause, Cause::PodRejected, "{reason}");
         assert!(
             message.contains(reason) && message.contains("why not"),
             "{message}"
@@ -329,7 +327,7 @@ fn a_pod_that_the_kubelet_refused_is_rejected() {
 #[test]
 fn a_pod_evicted_before_its_peon_had_a_status_is_evicted() {
     let status = json!({"phase": "Failed", "reason": "Evicted", "message": "low on resource: memory"});
-    assert_eq!(cause_of(&evidence(status)).0, cause::EVICTED);
+    assert_eq!(cause_of(&evidence(status)).0, Cause::Evicted);
 }
 
 #[test]
@@ -344,7 +342,7 @@ fn a_failed_init_container_is_container_start() {
     assert_eq!(
         cause_of(&evidence(status)),
         (
-            cause::CONTAINER_START,
+            Cause::ContainerStart,
             "the init container fetch exited with code 7: no route".to_owned()
         )
     );
@@ -354,13 +352,13 @@ fn a_failed_init_container_is_container_start() {
 fn a_pod_that_ended_and_says_nothing_is_no_verdict() {
     for phase in ["Failed", "Succeeded"] {
         let (cause, _) = cause_of(&evidence(json!({"phase": phase})));
-        assert_eq!(cause, cause::NO_VERDICT, "{phase}");
+        assert_eq!(cause, Cause::NoVerdict, "{phase}");
     }
 }
 
-fn stopped(cause: &str, at_second: i64) -> Stop {
+fn stopped(cause: Cause, at_second: i64) -> Stop {
     Stop {
-        cause: cause.into(),
+        cause: cause.to_string(),
         message: "as was wished".into(),
         time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(at_second)),
     }
@@ -370,10 +368,10 @@ fn stopped(cause: &str, at_second: i64) -> Stop {
 #[test]
 fn our_own_kill_is_the_cause() {
     for own in [
-        cause::CANCELLED,
-        cause::SUSPENDED,
-        cause::START_DEADLINE,
-        cause::DEADLINE,
+        Cause::Cancelled,
+        Cause::Suspended,
+        Cause::StartDeadline,
+        Cause::Deadline,
     ] {
         let stop = stopped(own, 150);
         let ends = [
@@ -403,17 +401,17 @@ fn our_own_kill_is_the_cause() {
 
 #[test]
 fn a_task_that_failed_before_it_was_stopped_failed_by_itself() {
-    let stop = stopped(cause::CANCELLED, ENDED + 1);
+    let stop = stopped(Cause::Cancelled, ENDED + 1);
     let end = deleted(ended(0, "Completed", &failure()), ENDED + 1);
     let Outcome::Failed { cause, .. } = judge(&end, ID, Some(&stop)).outcome else {
         panic!("succeeded");
     };
-    assert_eq!(cause, cause::TASK_FAILED);
+    assert_eq!(cause, Cause::TaskFailed);
     let killed = deleted(ended(137, "OOMKilled", ""), ENDED + 1);
     let Outcome::Failed { cause, .. } = judge(&killed, ID, Some(&stop)).outcome else {
         panic!("succeeded");
     };
-    assert_eq!(cause, cause::OOM_KILLED);
+    assert_eq!(cause, Cause::OomKilled);
 }
 
 #[test]
@@ -438,13 +436,13 @@ fn a_pod_that_vanished_is_deleted_unless_something_else_took_it() {
         Outcome::Succeeded => panic!("succeeded"),
     };
     let (cause, message) = gone(&Evidence::default());
-    assert_eq!(cause, cause::POD_DELETED);
+    assert_eq!(cause, Cause::PodDeleted);
     assert!(message.contains(MAYBE_PUBLISHED), "{message}");
-    assert_eq!(gone(&evidence(running())).0, cause::POD_DELETED);
+    assert_eq!(gone(&evidence(running())).0, Cause::PodDeleted);
     let drained = disrupted(running(), "EvictionByEvictionAPI", 150);
-    assert_eq!(gone(&evidence(drained)).0, cause::DRAINED);
+    assert_eq!(gone(&evidence(drained)).0, Cause::Drained);
     let lost = disrupted(running(), "DeletionByTaintManager", 150);
-    assert_eq!(gone(&evidence(lost)).0, cause::NODE_LOST);
+    assert_eq!(gone(&evidence(lost)).0, Cause::NodeLost);
 }
 
 /// A runtime that lost track of a container reports its times as the start of the epoch.
@@ -455,7 +453,7 @@ fn an_unknown_end_lies_before_no_disruption() {
         "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "1970-01-01T00:00:00Z",
     }});
     let evidence = deleted(in_state("Failed", lost), 150);
-    assert_eq!(cause_of(&evidence).0, cause::POD_DELETED);
+    assert_eq!(cause_of(&evidence).0, Cause::PodDeleted);
     assert_eq!(judge(&evidence, ID, None).terminated.unwrap().finished, None);
 }
 

@@ -1,6 +1,6 @@
 //! Why a pod that exists does not run its peon yet (pure).
 
-use crate::api::conditions::{cause, waiting};
+use crate::api::reason::{Cause, Waiting};
 use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// A Warning about the pod from its Events, newest first.
@@ -24,17 +24,17 @@ pub enum Warnings {
 /// What the task waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// It goes its way, or somebody has to act: a reason of [`waiting`] and the exact cause.
+    /// It goes its way, or somebody has to act: a reason and the exact cause.
     For {
         /// The reason.
-        reason: &'static str,
+        reason: Waiting,
         /// The cause.
         message: String,
     },
-    /// Nobody but a new task can help: a [`cause`].
+    /// Nobody but a new task can help: a [`Cause`].
     Never {
         /// The cause.
-        cause: &'static str,
+        cause: Cause,
         /// For people.
         message: String,
     },
@@ -52,7 +52,7 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
         .as_ref()
         .filter(|_| evidence.node.is_none())
     {
-        return wait(waiting::UNSCHEDULABLE, message);
+        return wait(Waiting::Unschedulable, message);
     }
     let containers = evidence.init.iter().map(|(_, c)| c).chain([&evidence.peon]);
     for container in containers {
@@ -66,13 +66,13 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
         .iter()
         .find(|w| matches!(w.reason.as_str(), "FailedMount" | "FailedAttachVolume"));
     if let Some(warning) = mounts {
-        return wait(waiting::CONTAINER_CONFIG, &warning.message);
+        return wait(Waiting::ContainerConfig, &warning.message);
     }
     // What went wrong with a container itself is in the container's state, and old Events may tell of the past.
     if let Some(warning) = warnings.iter().find(|w| w.reason == "FailedCreatePodSandBox") {
-        return wait(waiting::CONTAINER_START, &warning.message);
+        return wait(Waiting::ContainerStart, &warning.message);
     }
-    wait(waiting::STARTING, "the pod was created; its node prepares it")
+    wait(Waiting::Starting, "the pod was created; its node prepares it")
 }
 
 /// Whether the kubelet is silent about a container that should have started: its Events know more.
@@ -82,7 +82,7 @@ pub fn is_silent(evidence: &Evidence) -> bool {
         && matches!(
             analyse(evidence, &[]),
             Wait::For {
-                reason: waiting::STARTING,
+                reason: Waiting::Starting,
                 ..
             }
         )
@@ -92,7 +92,7 @@ fn container_waits(reason: &str, message: &str) -> Option<Wait> {
     let wait = |reason, message: String| Some(Wait::For { reason, message });
     match reason {
         "InvalidImageName" => Some(Wait::Never {
-            cause: cause::IMAGE_PULL,
+            cause: Cause::ImagePull,
             message: format!("the image's name is not valid: {message}"),
         }),
         // The kubelet changes between the two, and its back-off message quotes the other: one reason, one message.
@@ -105,13 +105,13 @@ fn container_waits(reason: &str, message: &str) -> Option<Wait> {
                 .split_once("ErrImagePull: ")
                 .map_or(message, |(_, detail)| detail);
             wait(
-                waiting::IMAGE_PULL,
+                Waiting::ImagePull,
                 format!("the image cannot be pulled: {}", detail.trim()),
             )
         }
-        "CreateContainerConfigError" => wait(waiting::CONTAINER_CONFIG, message.to_owned()),
+        "CreateContainerConfigError" => wait(Waiting::ContainerConfig, message.to_owned()),
         "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" | "PostStartHookError" => {
-            wait(waiting::CONTAINER_START, format!("{reason}: {message}"))
+            wait(Waiting::ContainerStart, format!("{reason}: {message}"))
         }
         _ => None,
     }
@@ -133,10 +133,10 @@ mod tests {
         }
     }
 
-    fn reason(wait: &Wait) -> &'static str {
+    fn reason(wait: &Wait) -> Waiting {
         match wait {
-            Wait::For { reason, .. } => reason,
-            Wait::Never { cause, .. } => cause,
+            Wait::For { reason, .. } => *reason,
+            Wait::Never { cause, .. } => panic!("{cause}"),
         }
     }
 
@@ -145,17 +145,17 @@ mod tests {
         let first = analyse(&waiting_peon("ErrImagePull", "pull access denied"), &[]);
         let second = "Back-off pulling image \"x\": ErrImagePull: pull access denied";
         assert_eq!(analyse(&waiting_peon("ImagePullBackOff", second), &[]), first);
-        assert_eq!(reason(&first), waiting::IMAGE_PULL);
+        assert_eq!(reason(&first), Waiting::ImagePull);
     }
 
     #[test]
     fn every_state_of_the_kubelet_has_its_reason() {
         for (state, expected) in [
-            ("ContainerCreating", waiting::STARTING),
-            ("CreateContainerConfigError", waiting::CONTAINER_CONFIG),
-            ("CreateContainerError", waiting::CONTAINER_START),
-            ("RunContainerError", waiting::CONTAINER_START),
-            ("ErrImageNeverPull", waiting::IMAGE_PULL),
+            ("ContainerCreating", Waiting::Starting),
+            ("CreateContainerConfigError", Waiting::ContainerConfig),
+            ("CreateContainerError", Waiting::ContainerStart),
+            ("RunContainerError", Waiting::ContainerStart),
+            ("ErrImageNeverPull", Waiting::ImagePull),
         ] {
             assert_eq!(
                 reason(&analyse(&waiting_peon(state, "m"), &[])),
@@ -178,13 +178,13 @@ mod tests {
         let silent = waiting_peon("ContainerCreating", "");
         assert!(is_silent(&silent));
         let expected = Wait::For {
-            reason: waiting::CONTAINER_CONFIG,
+            reason: Waiting::ContainerConfig,
             message: mount.message.clone(),
         };
         assert_eq!(analyse(&silent, std::slice::from_ref(&mount)), expected);
         let pull = waiting_peon("ErrImagePull", "m");
         assert!(!is_silent(&pull));
-        assert_eq!(reason(&analyse(&pull, &[mount])), waiting::IMAGE_PULL);
+        assert_eq!(reason(&analyse(&pull, &[mount])), Waiting::ImagePull);
     }
 
     #[test]
@@ -197,10 +197,10 @@ mod tests {
         let scheduling = warning("FailedScheduling");
         assert_eq!(
             reason(&analyse(&silent, std::slice::from_ref(&scheduling))),
-            waiting::STARTING
+            Waiting::Starting
         );
         let both = [scheduling, warning("FailedCreatePodSandBox")];
-        assert_eq!(reason(&analyse(&silent, &both)), waiting::CONTAINER_START);
+        assert_eq!(reason(&analyse(&silent, &both)), Waiting::ContainerStart);
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
             ..Evidence::default()
         };
         let expected = Wait::For {
-            reason: waiting::UNSCHEDULABLE,
+            reason: Waiting::Unschedulable,
             message: "0/3 nodes".into(),
         };
         assert_eq!(analyse(&evidence, &[]), expected);
@@ -227,6 +227,6 @@ mod tests {
             init: Some(("i".into(), init)),
             ..waiting_peon("PodInitializing", "")
         };
-        assert_eq!(reason(&analyse(&evidence, &[])), waiting::IMAGE_PULL);
+        assert_eq!(reason(&analyse(&evidence, &[])), Waiting::ImagePull);
     }
 }

@@ -13,7 +13,8 @@ use super::status::Draft;
 use super::waiting::{Wait, Warnings, analyse, is_silent};
 use super::without_run::{until_deadline, what_it_waits_for};
 use super::{deadlines, log_collection};
-use crate::api::conditions::{self, READY, STARTED, cause, waiting};
+use crate::api::conditions::{self, READY, STARTED};
+use crate::api::reason::{Cause, Readiness, Waiting};
 use crate::api::{Phase, Stop};
 use crate::task::accept::accept;
 use crate::task::run::pod::evidence::{Container, Evidence};
@@ -49,7 +50,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     }
     let noticed = status
         .and_then(|s| conditions::find(&s.conditions, READY))
-        .filter(|c| c.reason == waiting::AWAITING_NODE_PROOF)
+        .filter(|c| Readiness::parse(&c.reason) == Some(Readiness::AwaitingNodeProof))
         .map(|c| c.last_transition_time.0);
     let scene = Scene {
         evidence,
@@ -97,7 +98,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
     let stop = if !restartable
         && evidence.deletion_requested.is_none()
-        && stop.is_some_and(|s| s.cause == cause::SUSPENDED)
+        && stop.is_some_and(|s| Cause::parse(&s.cause) == Some(Cause::Suspended))
     {
         // It began after it was decided that it had not.
         draft.withdraw_stop();
@@ -120,20 +121,20 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
     let active_deadline = deadlines::active(snapshot, evidence);
     let passed = |deadline: Option<Timestamp>| deadline.is_some_and(|d| deadlines::until(d, now).is_none());
     let why = if snapshot.task.spec.cancel {
-        Some((cause::CANCELLED, "spec.cancel was set".to_owned()))
+        Some((Cause::Cancelled, "spec.cancel was set".to_owned()))
     } else if snapshot.task.spec.suspend && restartable {
-        Some((cause::SUSPENDED, "spec.suspend was set".to_owned()))
+        Some((Cause::Suspended, "spec.suspend was set".to_owned()))
     } else if passed(start_deadline) {
         let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
-        Some((cause::START_DEADLINE, message))
+        Some((Cause::StartDeadline, message))
     } else if passed(active_deadline) {
-        Some((cause::DEADLINE, "activeDeadlineSeconds passed".to_owned()))
+        Some((Cause::Deadline, "activeDeadlineSeconds passed".to_owned()))
     } else {
         None
     };
     if let Some((cause, message)) = why {
         return settle(draft.stop(Stop {
-            cause: cause.to_owned(),
+            cause: cause.to_string(),
             message: conditions::cut(&message, 512),
             time: Time(now),
         }));
@@ -177,7 +178,7 @@ fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timesta
     };
     let begin = "the pod was created; its node prepares it";
     if silent < SILENCE {
-        return wait(waiting::STARTING, begin, SILENCE.saturating_sub(silent));
+        return wait(Waiting::Starting, begin, SILENCE.saturating_sub(silent));
     }
     let pause = (silent / 2).clamp(READINGS.0, READINGS.1);
     match &snapshot.warnings {
@@ -192,17 +193,26 @@ fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timesta
         // What they said last stands until they are read again.
         Some(Warnings::Later) => match told(snapshot) {
             Some((reason, message)) => wait(reason, &message, pause),
-            None => wait(waiting::STARTING, begin, pause),
+            None => wait(Waiting::Starting, begin, pause),
         },
     }
 }
 
 /// What the status has from the pod's Events, and keeps while they are not read.
-fn told(snapshot: &Snapshot) -> Option<(&'static str, String)> {
+fn told(snapshot: &Snapshot) -> Option<(Waiting, String)> {
     let status = snapshot.task.status.as_ref()?;
     let started = conditions::find(&status.conditions, STARTED)?;
-    let reason = [waiting::CONTAINER_CONFIG, waiting::CONTAINER_START]
-        .into_iter()
-        .find(|reason| *reason == started.reason)?;
-    Some((reason, started.message.clone()))
+    match Waiting::parse(&started.reason)? {
+        reason @ (Waiting::ContainerConfig | Waiting::ContainerStart) => {
+            Some((reason, started.message.clone()))
+        }
+        Waiting::Starting
+        | Waiting::Unschedulable
+        | Waiting::QuotaExceeded
+        | Waiting::ImagePull
+        | Waiting::NameConflict
+        | Waiting::NotCreated
+        | Waiting::Retrying
+        | Waiting::MaxRunning => None,
+    }
 }

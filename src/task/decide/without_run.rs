@@ -10,7 +10,8 @@ use super::plan::{
 };
 use super::status::Draft;
 use super::submission::Standing;
-use crate::api::conditions::{self, accepted, cause, waiting};
+use crate::api::conditions;
+use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
 use crate::api::{PeonTaskStatus, Phase, SubmissionState};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::{Accepted, Refused, accept, payload};
@@ -46,7 +47,7 @@ pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
         return give_up(
             snapshot,
             now,
-            cause::CANCELLED,
+            Cause::Cancelled,
             "spec.cancel was set before the peon started",
         );
     }
@@ -55,7 +56,7 @@ pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
         .flatten();
     if deadline.is_some_and(|d| deadlines::until(d, now).is_none()) {
         let message = format!("startDeadlineSeconds passed: {}", what_it_waits_for(snapshot));
-        return give_up(snapshot, now, cause::START_DEADLINE, &message);
+        return give_up(snapshot, now, Cause::StartDeadline, &message);
     }
     until_deadline(begin(snapshot, now), deadline, now)
 }
@@ -90,7 +91,7 @@ pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
 }
 
 /// Ends a task that has no pod: nobody may have created one unseen.
-fn give_up(snapshot: &Snapshot, now: Timestamp, cause: &'static str, message: &str) -> Step {
+fn give_up(snapshot: &Snapshot, now: Timestamp, cause: Cause, message: &str) -> Step {
     if snapshot.live.is_none() {
         return look_live(snapshot);
     }
@@ -108,7 +109,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     let draft = described(snapshot, accepted.as_ref(), now);
     let accepted = match accepted {
         Ok(accepted) => accepted,
-        Err(refused) if refused.reason == accepted::NOT_ASSIGNED => {
+        Err(refused) if refused.reason == Acceptance::NotAssigned => {
             let manager = snapshot.task.middle_manager().unwrap_or_default();
             return Standing::of(&snapshot.task, manager).settle(draft);
         }
@@ -141,7 +142,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
                     "as many tasks of the PeonTemplate {} run as its maxRunning of {max} allows",
                     accepted.template_name()
                 );
-                return settle(draft.wait(Phase::Pending, waiting::MAX_RUNNING, &message));
+                return settle(draft.wait(Phase::Pending, Waiting::MaxRunning, &message));
             }
         }
     }
@@ -159,13 +160,13 @@ fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
 }
 
 fn not_accepted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
-    if refused.is_final() {
-        return settle(draft.refuse_for_good(refused.reason, &refused.message));
+    match refused.reason.follows() {
+        Follows::End => settle(draft.refuse_for_good(refused.reason, &refused.message)),
+        Follows::ChangeOrEnd => incomplete(snapshot, draft, refused, now),
+        Follows::Change | Follows::Retry(_) | Follows::MoreMemory(_) | Follows::Resume => {
+            settle(draft.refuse(refused.reason, &refused.message))
+        }
     }
-    if refused.reason == accepted::PAYLOAD_INCOMPLETE {
-        return incomplete(snapshot, draft, refused, now);
-    }
-    settle(draft.refuse(refused.reason, &refused.message))
 }
 
 /// A chunk is missing, and there is no watch that tells when it comes: it is looked for less and less often, and not for
@@ -180,7 +181,7 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
     }
     let conditions = task.status.as_ref().map(|s| s.conditions.as_slice());
     let noticed = conditions::find(conditions.unwrap_or_default(), conditions::ACCEPTED)
-        .filter(|c| c.reason == accepted::PAYLOAD_INCOMPLETE)
+        .filter(|c| Acceptance::parse(&c.reason) == Some(Acceptance::PayloadIncomplete))
         .map_or(now, |c| c.last_transition_time.0);
     let (since, by) = if task.is_assigned() {
         (created.unwrap_or(noticed), "since the overlord assigned the task")
@@ -253,7 +254,7 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
             draft.pod(snapshot.attempt(), &attempt.name(), uid, None);
             settle(draft.wait(
                 Phase::Starting,
-                waiting::STARTING,
+                Waiting::Starting,
                 "the pod was created; its node prepares it",
             ))
         }
@@ -266,9 +267,9 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
 
 fn refused(draft: Draft, refusal: &Refusal) -> Step {
     let (reason, message) = match refusal {
-        Refusal::ForGood(message) => return settle(draft.fail(cause::POD_REFUSED, message)),
-        Refusal::Quota(message) => (waiting::QUOTA_EXCEEDED, message),
-        Refusal::ForNow(message) => (waiting::NOT_CREATED, message),
+        Refusal::ForGood(message) => return settle(draft.fail(Cause::PodRefused, message)),
+        Refusal::Quota(message) => (Waiting::QuotaExceeded, message),
+        Refusal::ForNow(message) => (Waiting::NotCreated, message),
     };
     Step::Settle(Box::new(Settlement {
         status: Some(draft.wait(Phase::Pending, reason, message)),
@@ -280,7 +281,7 @@ fn refused(draft: Draft, refusal: &Refusal) -> Step {
 pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
     let draft = described(snapshot, accept(snapshot).as_ref(), now);
     settle_until(
-        draft.wait(Phase::Pending, waiting::NAME_CONFLICT, message),
+        draft.wait(Phase::Pending, Waiting::NameConflict, message),
         Some(NAME_CONFLICT),
     )
 }

@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::api::conditions::{READY, find};
+use crate::api::reason::ManagerReady;
 use crate::middle_manager::controller::decide::objects::{PodParts, Surroundings};
-use crate::middle_manager::controller::decide::ready_condition::ready;
 
 fn surroundings() -> Surroundings {
     Surroundings {
@@ -150,14 +150,14 @@ fn some_passes_end_before_everything_is_applied() {
 #[test]
 fn a_name_conflict_is_looked_at_again_sooner() {
     for (seen, reason, requeue) in [
-        (Seen::Runs, ready::STARTING, 300),
-        (Seen::NoAddress, ready::NO_ADDRESS, 300),
-        (Seen::Failed("x".into()), ready::NOT_CREATED, 300),
-        (Seen::Conflict("x".into()), ready::NAME_CONFLICT, 15),
+        (Seen::Runs, ManagerReady::Starting, 300),
+        (Seen::NoAddress, ManagerReady::NoAddress, 300),
+        (Seen::Failed("x".into()), ManagerReady::NotCreated, 300),
+        (Seen::Conflict("x".into()), ManagerReady::NameConflict, 15),
     ] {
         let settlement = settle(&manager(), &seen, Timestamp::UNIX_EPOCH);
         assert_eq!(settlement.requeue, Duration::from_secs(requeue), "{seen:?}");
         let conditions = settlement.conditions.unwrap();
-        assert_eq!(find(&conditions, READY).unwrap().reason, reason);
+        assert_eq!(find(&conditions, READY).unwrap().reason, reason.as_str());
     }
 }

@@ -4,50 +4,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::conditions::{Conditions, READY, find, is_true};
+use crate::api::conditions::{ANNOUNCED, AUTHENTICATED, Conditions, OVERLORD_ANSWERS, READY, find, is_true};
+use crate::api::reason::{Authentication, ManagerReady, ReadyReason};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::apiserver::classify::decode::Unreadable;
 use crate::middle_manager::registry::drain;
-
-/// Condition that the pod writes: every identity stands in discovery and is asked for news.
-pub const ANNOUNCED: &str = "Announced";
-/// Whether the overlord answers what the pod asks: who leads, and what became of tasks. Written by the pod.
-pub const OVERLORD_ANSWERS: &str = "OverlordAnswers";
-
-/// Whether whoever calls the workers needs credentials. Written by the operator.
-pub const AUTHENTICATED: &str = "Authenticated";
-
-/// Reasons of `Authenticated`.
-pub mod authenticated {
-    /// Requests need the credentials of `spec.auth`.
-    pub const BASIC_AUTH: &str = "BasicAuth";
-    /// `spec.allowAnonymous`: whoever reaches the workers can run any task.
-    pub const ANONYMOUS_ALLOWED: &str = "AnonymousAllowed";
-    /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
-    pub const NO_AUTHENTICATION: &str = "NoAuthentication";
-}
-
-/// Reasons of `Ready`.
-pub mod ready {
-    /// Every identity is announced, and an overlord asks it for news.
-    pub const SERVING: &str = "Serving";
-    /// The pod that serves the identities does not run, or is not ready.
-    pub const NOT_RUNNING: &str = "NotRunning";
-    /// A pod with the last change is not ready; the one before it serves.
-    pub const UPDATING: &str = "Updating";
-    /// A Service has no address yet.
-    pub const NO_ADDRESS: &str = "NoAddress";
-    /// The API server refuses what is to be created; the message is its own.
-    pub const NOT_CREATED: &str = "NotCreated";
-    /// The pod runs and has said nothing yet.
-    pub const STARTING: &str = "Starting";
-    /// An object of a needed name belongs to somebody else; the message names it.
-    pub const NAME_CONFLICT: &str = "NameConflict";
-    /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
-    pub const NO_AUTHENTICATION: &str = super::authenticated::NO_AUTHENTICATION;
-    /// The object cannot be read by this version of the operator; the message says why.
-    pub const UNREADABLE: &str = "Unreadable";
-}
 
 /// What is missing in a spec that says nothing of authentication. The rule of the custom resource refuses such a spec; an
 /// object may be older than the rule.
@@ -136,7 +97,7 @@ pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Conditio
     );
     let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let mut conditions = Conditions::from(&[], unreadable.metadata.generation, since);
-    conditions.set(READY, false, ready::UNREADABLE, &message);
+    conditions.set(READY, false, &ManagerReady::Unreadable, &message);
     conditions.into_list()
 }
 
@@ -145,26 +106,23 @@ pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Conditio
 pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -> Option<Vec<Condition>> {
     let status = manager.status.clone().unwrap_or_default();
     let announced = find(&status.conditions, ANNOUNCED);
+    let own = |reason, message: &str| (false, ReadyReason::Own(reason), message.to_owned());
     let (is, reason, message) = match (seen, announced) {
-        (Seen::Failed(message), _) => (false, ready::NOT_CREATED, message.clone()),
-        (Seen::NoAuthentication(message), _) => (false, ready::NO_AUTHENTICATION, message.clone()),
-        (Seen::Conflict(message), _) => (false, ready::NAME_CONFLICT, message.clone()),
-        (Seen::NoAddress, _) => (
-            false,
-            ready::NO_ADDRESS,
-            "a Service has no address yet".to_owned(),
-        ),
-        (Seen::NotReady(message), _) => (false, ready::NOT_RUNNING, message.clone()),
-        (Seen::Updating(message), _) => (false, ready::UPDATING, message.clone()),
-        (Seen::Runs, None) => (
-            false,
-            ready::STARTING,
-            "the pod has not said anything yet".to_owned(),
-        ),
+        (Seen::Failed(message), _) => own(ManagerReady::NotCreated, message),
+        (Seen::NoAuthentication(message), _) => own(ManagerReady::NoAuthentication, message),
+        (Seen::Conflict(message), _) => own(ManagerReady::NameConflict, message),
+        (Seen::NoAddress, _) => own(ManagerReady::NoAddress, "a Service has no address yet"),
+        (Seen::NotReady(message), _) => own(ManagerReady::NotRunning, message),
+        (Seen::Updating(message), _) => own(ManagerReady::Updating, message),
+        (Seen::Runs, None) => own(ManagerReady::Starting, "the pod has not said anything yet"),
         (Seen::Runs, Some(announced)) if is_true(&status.conditions, ANNOUNCED) => {
-            (true, ready::SERVING, announced.message.clone())
+            let serving = ReadyReason::Own(ManagerReady::Serving);
+            (true, serving, announced.message.clone())
         }
-        (Seen::Runs, Some(announced)) => (false, announced.reason.as_str(), announced.message.clone()),
+        (Seen::Runs, Some(announced)) => {
+            let reason = ReadyReason::Announced(announced.reason.clone());
+            (false, reason, announced.message.clone())
+        }
     };
     let generation = manager.metadata.generation;
     let ours = [READY, AUTHENTICATED].into_iter();
@@ -172,21 +130,24 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
         .filter_map(|t| find(&status.conditions, t).cloned())
         .collect();
     let mut next = Conditions::from(&ours, generation, now);
-    next.set(READY, is, reason, &message);
+    next.set(READY, is, &reason, &message);
     let (is, reason, message) = authentication(&manager.spec);
-    next.set(AUTHENTICATED, is, reason, message);
+    next.set(AUTHENTICATED, is, &reason, message);
     let next = next.into_list();
     (next != ours || status.observed_generation != generation).then_some(next)
 }
 
-fn authentication(spec: &VirtualMiddleManagerSpec) -> (bool, &'static str, &'static str) {
-    use authenticated::{ANONYMOUS_ALLOWED, BASIC_AUTH, NO_AUTHENTICATION};
+fn authentication(spec: &VirtualMiddleManagerSpec) -> (bool, Authentication, &'static str) {
     match (lacks_authentication(spec), &spec.auth) {
-        (Some(missing), _) => (false, NO_AUTHENTICATION, missing),
-        (None, Some(_)) => (true, BASIC_AUTH, "requests need the credentials of spec.auth"),
+        (Some(missing), _) => (false, Authentication::NoAuthentication, missing),
+        (None, Some(_)) => (
+            true,
+            Authentication::BasicAuth,
+            "requests need the credentials of spec.auth",
+        ),
         (None, None) => (
             false,
-            ANONYMOUS_ALLOWED,
+            Authentication::AnonymousAllowed,
             "allowAnonymous: whoever reaches the workers' Services or pod can run any task here; a NetworkPolicy has to \
              keep all but the overlord away",
         ),
@@ -227,33 +188,43 @@ mod tests {
     #[test]
     fn it_is_ready_when_its_pod_runs_and_is_announced() {
         let cases = [
-            (Seen::Runs, announced("True"), "True", ready::SERVING),
+            (
+                Seen::Runs,
+                announced("True"),
+                "True",
+                ManagerReady::Serving.as_str(),
+            ),
             (Seen::Runs, announced("False"), "False", "NotAnnounced"),
-            (Seen::Runs, json!([]), "False", ready::STARTING),
+            (Seen::Runs, json!([]), "False", ManagerReady::Starting.as_str()),
             (
                 Seen::NotReady("x".into()),
                 announced("True"),
                 "False",
-                ready::NOT_RUNNING,
+                ManagerReady::NotRunning.as_str(),
             ),
-            (Seen::NoAddress, announced("True"), "False", ready::NO_ADDRESS),
+            (
+                Seen::NoAddress,
+                announced("True"),
+                "False",
+                ManagerReady::NoAddress.as_str(),
+            ),
             (
                 Seen::Failed("x".into()),
                 announced("True"),
                 "False",
-                ready::NOT_CREATED,
+                ManagerReady::NotCreated.as_str(),
             ),
             (
                 Seen::NoAuthentication("x".into()),
                 announced("True"),
                 "False",
-                ready::NO_AUTHENTICATION,
+                ManagerReady::NoAuthentication.as_str(),
             ),
             (
                 Seen::Conflict("x".into()),
                 announced("True"),
                 "False",
-                ready::NAME_CONFLICT,
+                ManagerReady::NameConflict.as_str(),
             ),
         ];
         for (seen, conditions, is, reason) in cases {
@@ -268,9 +239,9 @@ mod tests {
     #[test]
     fn a_condition_says_who_may_call_the_workers() {
         for (auth, anonymous, is, reason) in [
-            (true, false, "True", authenticated::BASIC_AUTH),
-            (false, true, "False", authenticated::ANONYMOUS_ALLOWED),
-            (false, false, "False", authenticated::NO_AUTHENTICATION),
+            (true, false, "True", Authentication::BasicAuth.as_str()),
+            (false, true, "False", Authentication::AnonymousAllowed.as_str()),
+            (false, false, "False", Authentication::NoAuthentication.as_str()),
         ] {
             let mut manager = manager(&announced("True"));
             manager.spec.auth = auth.then(|| SecretRef { name: "s".into() });
@@ -280,7 +251,7 @@ mod tests {
             assert_eq!((said.status.as_str(), said.reason.as_str()), (is, reason));
             assert_eq!(
                 lacks_authentication(&manager.spec).is_some(),
-                reason == authenticated::NO_AUTHENTICATION
+                reason == Authentication::NoAuthentication.as_str()
             );
         }
     }

@@ -1,5 +1,6 @@
 //! What an overlord says when it does not do what it was asked to.
 
+use crate::api::reason::OverlordAnswers;
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -42,8 +43,8 @@ pub enum OverlordError {
 /// What is wrong with the overlord.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// A word for it.
-    pub reason: &'static str,
+    /// The reason of `OverlordAnswers`.
+    pub reason: OverlordAnswers,
     /// What happened, and what to do.
     pub message: String,
 }

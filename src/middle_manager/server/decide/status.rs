@@ -6,33 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::VirtualMiddleManagerStatus;
-use crate::api::conditions::{Conditions, find};
+use crate::api::conditions::{ANNOUNCED, Conditions, OVERLORD_ANSWERS, find};
+use crate::api::reason::{Announcement, OverlordAnswers};
 use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
-use crate::middle_manager::controller::decide::ready_condition::{ANNOUNCED, OVERLORD_ANSWERS};
 use crate::middle_manager::overlord::decide::refusal::Trouble;
 
 /// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
 const SILENT: Duration = Duration::from_secs(4 * 60);
 /// The time of the last poll is written with other changes, and else when the one that stands is this old.
 const STALE: SignedDuration = SignedDuration::from_mins(5);
-
-/// Reasons of `Announced`.
-pub mod announced {
-    /// Every identity stands in discovery, and an overlord asks it for news.
-    pub const ANNOUNCED: &str = "Announced";
-    /// An identity does not stand in discovery; the message says why.
-    pub const NOT_ANNOUNCED: &str = "NotAnnounced";
-    /// An identity is announced, and no overlord asks it for news.
-    pub const NOT_POLLED: &str = "NotPolled";
-}
-
-/// Reasons of `OverlordAnswers`, beside those of [`Trouble`].
-mod answers {
-    /// The overlord says who leads, and answered what else it was asked.
-    pub const ANSWERS: &str = "Answers";
-    /// It answers, and nobody leads.
-    pub const NO_LEADER: &str = "NoLeader";
-}
 
 /// What is known of the overlord.
 #[derive(Debug, Clone, Default)]
@@ -76,12 +58,13 @@ pub fn status(
         .filter_map(|t| find(&before.conditions, t).cloned())
         .collect();
     let mut conditions = Conditions::from(&ours, None, now);
-    conditions.set(ANNOUNCED, is, reason, &message);
+    conditions.set(ANNOUNCED, is, &reason, &message);
     let (is, reason, message) = answers(overlord);
     // Words that change with every try say nothing new.
-    let said = find(&ours, OVERLORD_ANSWERS).filter(|c| (c.status == "True") == is && c.reason == reason);
+    let said =
+        find(&ours, OVERLORD_ANSWERS).filter(|c| (c.status == "True") == is && c.reason == reason.as_str());
     let message = said.map_or(message, |c| c.message.clone());
-    conditions.set(OVERLORD_ANSWERS, is, reason, &message);
+    conditions.set(OVERLORD_ANSWERS, is, &reason, &message);
     let next = VirtualMiddleManagerStatus {
         conditions: conditions.into_list(),
         leader: overlord.leader.clone(),
@@ -100,7 +83,7 @@ pub fn status(
     (changed || is_stale(&stands, &next)).then_some(next)
 }
 
-fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
+fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
     let draining = identities
         .iter()
         .filter(|i| i.drain == Some(Drain::Draining))
@@ -113,12 +96,12 @@ fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
     if let Some(identity) = identities.iter().find(|i| !i.announced) {
         let why = identity.error.as_deref().unwrap_or("it is about to be");
         let message = format!("{} is not announced: {why}", identity.address);
-        return (false, announced::NOT_ANNOUNCED, message);
+        return (false, Announcement::NotAnnounced, message);
     }
     let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
     if let Some(identity) = identities.iter().find(|i| !heard(i)) {
         let message = format!("no overlord asks {} for news", identity.address);
-        return (false, announced::NOT_POLLED, message);
+        return (false, Announcement::NotPolled, message);
     }
     let drain = match draining {
         0 => String::new(),
@@ -128,10 +111,10 @@ fn judge(identities: &[Facts]) -> (bool, &'static str, String) {
         "{} workers are announced, and asked for news{drain}",
         identities.len()
     );
-    (true, announced::ANNOUNCED, message)
+    (true, Announcement::Announced, message)
 }
 
-fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
+fn answers(overlord: &OverlordSeen) -> (bool, OverlordAnswers, String) {
     match overlord {
         OverlordSeen {
             trouble: Some(trouble),
@@ -139,11 +122,11 @@ fn answers(overlord: &OverlordSeen) -> (bool, &'static str, String) {
         } => (false, trouble.reason, trouble.message.clone()),
         OverlordSeen { leader: None, .. } => {
             let message = "the overlord answers that none leads: see its log".to_owned();
-            (false, answers::NO_LEADER, message)
+            (false, OverlordAnswers::NoLeader, message)
         }
         OverlordSeen { leader: Some(_), .. } => {
             let message = "the overlord answers what it is asked".to_owned();
-            (true, answers::ANSWERS, message)
+            (true, OverlordAnswers::Answers, message)
         }
     }
 }
@@ -246,11 +229,19 @@ mod tests {
             ..facts(1)
         };
         let cases = [
-            (vec![facts(1), absent.clone()], "False", announced::NOT_ANNOUNCED),
-            (vec![silent.clone(), absent], "False", announced::NOT_ANNOUNCED),
-            (vec![facts(1), silent], "False", announced::NOT_POLLED),
-            (vec![never], "False", announced::NOT_POLLED),
-            (vec![facts(1), facts(1)], "True", announced::ANNOUNCED),
+            (
+                vec![facts(1), absent.clone()],
+                "False",
+                Announcement::NotAnnounced.as_str(),
+            ),
+            (
+                vec![silent.clone(), absent],
+                "False",
+                Announcement::NotAnnounced.as_str(),
+            ),
+            (vec![facts(1), silent], "False", Announcement::NotPolled.as_str()),
+            (vec![never], "False", Announcement::NotPolled.as_str()),
+            (vec![facts(1), facts(1)], "True", Announcement::Announced.as_str()),
         ];
         for (identities, is, expected) in cases {
             assert_eq!(reason(&identities), (is.to_owned(), expected.to_owned()));
@@ -260,7 +251,7 @@ mod tests {
     #[test]
     fn an_overlord_that_does_not_answer_is_no_secret() {
         let trouble = Trouble {
-            reason: "NotAuthorized",
+            reason: OverlordAnswers::NotAuthorized,
             message: "403".into(),
         };
         let refusing = OverlordSeen {
@@ -270,9 +261,9 @@ mod tests {
         let nobody = OverlordSeen::default();
         let mut before = VirtualMiddleManagerStatus::default();
         for (seen, is, expected) in [
-            (overlord(), "True", answers::ANSWERS),
+            (overlord(), "True", OverlordAnswers::Answers.as_str()),
             (refusing, "False", "NotAuthorized"),
-            (nobody, "False", answers::NO_LEADER),
+            (nobody, "False", OverlordAnswers::NoLeader.as_str()),
         ] {
             before = status(&before, &[facts(1)], &seen, at(100)).unwrap();
             let condition = find(&before.conditions, OVERLORD_ANSWERS).unwrap();
@@ -298,7 +289,10 @@ mod tests {
             drain: Some(Drain::Draining),
             ..drained
         };
-        assert_eq!(reason(&[facts(1), draining.clone()]).1, announced::NOT_ANNOUNCED);
+        assert_eq!(
+            reason(&[facts(1), draining.clone()]).1,
+            Announcement::NotAnnounced.as_str()
+        );
         let draining = Facts {
             announced: true,
             ..draining

@@ -14,7 +14,8 @@ use super::finished::{after_verdict, end_strays};
 use super::status::Draft;
 use super::with_run::follow;
 use super::without_run::{name_conflict, start};
-use crate::api::conditions::{self, STARTED, waiting};
+use crate::api::conditions::{self, STARTED};
+use crate::api::reason::Waiting;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
 use crate::logs::format::record::Entry;
 use crate::logs::format::state::KeepLog;
@@ -324,7 +325,8 @@ pub fn ends_attempt(task: &PeonTask, new: &PeonTaskStatus) -> bool {
 pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(String, String)> {
     let reason = new.reason.as_deref()?;
     if old.and_then(|s| s.reason.as_deref()) == Some(reason)
-        || !(reason == waiting::RETRYING || conditions::is_true(&new.conditions, conditions::STALLED))
+        || !(Waiting::parse(reason) == Some(Waiting::Retrying)
+            || conditions::is_true(&new.conditions, conditions::STALLED))
     {
         return None;
     }

@@ -1,7 +1,7 @@
 //! What the plan makes of suspend, cancel, deadlines and failed attempts.
 
 use super::*;
-use crate::api::conditions::suspended;
+use crate::api::reason::{Acceptance, Cause, Readiness, Suspension, Waiting};
 use crate::api::{PeonTaskStatus, Stop};
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::death::NodeState;
@@ -45,8 +45,8 @@ fn deleting(pod: Evidence, since: i64) -> Evidence {
 fn cancel_is_written_down_before_the_pod_is_deleted_and_then_is_the_verdict() {
     let task = running_with(json!({"cancel": true}));
     let asked = status(&with_pod(task.clone(), evidence(running())), 150);
-    assert_eq!(stop_of(&asked).cause, cause::CANCELLED);
-    assert_eq!(reason_of(&asked, READY), waiting::STOPPING);
+    assert_eq!(stop_of(&asked).cause, Cause::Cancelled.as_str());
+    assert_eq!(reason_of(&asked, READY), Readiness::Stopping.as_str());
     let task = next(task, asked);
     let expected = Action::DeletePod {
         pod: POD.into(),
@@ -68,7 +68,7 @@ fn cancel_is_written_down_before_the_pod_is_deleted_and_then_is_the_verdict() {
         151,
     );
     let verdict = status(&with_pod(task.clone(), killed), 201);
-    assert_eq!(reason_of(&verdict, FAILED), cause::CANCELLED);
+    assert_eq!(reason_of(&verdict, FAILED), Cause::Cancelled.as_str());
     let published = deleting(
         evidence(ended(143, "Error", &task_status(ID, "SUCCESS", None))),
         151,
@@ -82,7 +82,7 @@ fn a_cancelled_task_is_not_run_again() {
     let task = running_with(json!({"cancel": true}));
     let lost = evidence(json!({"phase": "Failed", "reason": "Evicted"}));
     let verdict = status(&with_pod(task, lost), 150);
-    assert_eq!(reason_of(&verdict, FAILED), cause::EVICTED);
+    assert_eq!(reason_of(&verdict, FAILED), Cause::Evicted.as_str());
 }
 
 /// Somebody may have created a pod that no cache has.
@@ -95,12 +95,12 @@ fn a_task_without_a_pod_is_cancelled_after_a_look() {
         live: Some(live(None, None)),
         ..fresh.clone()
     };
-    assert_eq!(reason_of(&status(&none, 100), FAILED), cause::CANCELLED);
+    assert_eq!(reason_of(&status(&none, 100), FAILED), Cause::Cancelled.as_str());
     let unseen = Snapshot {
         live: Some(live(Some(TASK_UID), Some(evidence(running())))),
         ..fresh
     };
-    assert_eq!(stop_of(&status(&unseen, 100)).cause, cause::CANCELLED);
+    assert_eq!(stop_of(&status(&unseen, 100)).cause, Cause::Cancelled.as_str());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_suspended_task_gets_no_pod_until_it_is_resumed() {
     );
     let suspended = status(&looked, 100);
     assert_eq!(suspended.phase, Some(Phase::Suspended));
-    assert_eq!(reason_of(&suspended, conditions::SUSPENDED), suspended::SUSPENDED);
+    check_reason(&suspended, conditions::SUSPENDED, &Suspension::Suspended);
     let resumed = next(
         task(json!({"task": {"type": "noop", "id": ID}, "startDeadlineSeconds": 10})),
         suspended,
@@ -138,12 +138,12 @@ fn a_suspended_task_gets_no_pod_until_it_is_resumed() {
 fn suspending_a_running_task_stops_it_and_resuming_starts_another_attempt() {
     let task = running_with(json!({"suspend": true}));
     let asked = status(&with_pod(task.clone(), evidence(running())), 150);
-    assert_eq!(stop_of(&asked).cause, cause::SUSPENDED);
+    assert_eq!(stop_of(&asked).cause, Cause::Suspended.as_str());
     let task = next(task, asked);
     let ended = deleting(evidence(ended(143, "Error", "")), 151);
     let claimed = status(&with_pod(task.clone(), ended), 201);
     assert_eq!((claimed.attempt, claimed.pod_uid.as_deref()), (Some(2), None));
-    assert_eq!(claimed.attempts[0].cause, cause::SUSPENDED);
+    assert_eq!(claimed.attempts[0].cause, Cause::Suspended.as_str());
     assert_eq!(claimed.stop, None);
     let held = Snapshot {
         live: Some(live(None, None)),
@@ -158,10 +158,7 @@ fn a_task_that_may_have_written_is_not_suspended_while_it_runs() {
     task.status.as_mut().unwrap().safe_to_rerun = Some(false);
     let runs = status(&with_pod(task.clone(), evidence(running())), 150);
     assert_eq!(runs.phase, Some(Phase::Running));
-    assert_eq!(
-        reason_of(&runs, conditions::SUSPENDED),
-        suspended::NOT_RESTARTABLE
-    );
+    check_reason(&runs, conditions::SUSPENDED, &Suspension::NotRestartable);
     let mut resumed = next(task, runs);
     resumed.spec.suspend = false;
     let runs = status(&with_pod(resumed, evidence(running())), 160);
@@ -174,7 +171,7 @@ fn a_task_that_began_while_it_was_suspended_is_not_run_twice() {
     let mut task = running_with(json!({"suspend": true}));
     task.status.as_mut().unwrap().safe_to_rerun = Some(false);
     task.status.as_mut().unwrap().stop = Some(Stop {
-        cause: cause::SUSPENDED.into(),
+        cause: Cause::Suspended.as_str().into(),
         message: "spec.suspend was set".into(),
         time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(105)),
     });
@@ -183,7 +180,7 @@ fn a_task_that_began_while_it_was_suspended_is_not_run_twice() {
     assert_eq!(goes_on.phase, Some(Phase::Running));
     let killed = deleting(evidence(ended(143, "Error", "")), 112);
     let verdict = status(&with_pod(task, killed), 201);
-    assert_eq!(reason_of(&verdict, FAILED), cause::NO_VERDICT);
+    assert_eq!(reason_of(&verdict, FAILED), Cause::NoVerdict.as_str());
 }
 
 #[test]
@@ -202,7 +199,7 @@ fn the_start_deadline_ends_whatever_is_waited_for_and_says_what_it_was() {
         ..snapshot(late)
     };
     let verdict = status(&looked, 160);
-    assert_eq!(reason_of(&verdict, FAILED), cause::START_DEADLINE);
+    assert_eq!(reason_of(&verdict, FAILED), Cause::StartDeadline.as_str());
     let message = &conditions::find(&verdict.conditions, FAILED).unwrap().message;
     assert!(message.contains("QuotaExceeded: exceeded quota"), "{message}");
 
@@ -215,7 +212,7 @@ fn the_start_deadline_ends_whatever_is_waited_for_and_says_what_it_was() {
         "the deadline comes, and the kubelet is silent"
     );
     let stopped = status(&with_pod(created.clone(), creating()), 160);
-    assert_eq!(stop_of(&stopped).cause, cause::START_DEADLINE);
+    assert_eq!(stop_of(&stopped).cause, Cause::StartDeadline.as_str());
     let runs = status(&with_pod(created, evidence(running())), 160);
     assert_eq!(runs.phase, Some(Phase::Running), "it has started");
 }
@@ -230,7 +227,7 @@ fn the_active_deadline_counts_from_when_the_kubelet_took_the_pod() {
     let before = settled(&with_pod(task.clone(), pod.clone()), 159);
     assert_eq!(before.requeue, Some(Duration::from_secs(1)));
     let after = status(&with_pod(task, pod), 160);
-    assert_eq!(stop_of(&after).cause, cause::DEADLINE);
+    assert_eq!(stop_of(&after).cause, Cause::Deadline.as_str());
     // A task without deadlines, such as a streaming one, is never stopped.
     let without = with_pod(running_with(json!({})), evidence(running()));
     assert_eq!(settled(&without, 1_000_000_000).requeue, None);
@@ -241,11 +238,11 @@ fn an_attempt_that_failed_is_followed_by_another_one_after_a_while() {
     let rejected = evidence(json!({"phase": "Failed", "reason": "OutOfcpu"}));
     let claimed = status(&with_pod(recorded(), rejected), 200);
     assert_eq!(claimed.attempt, Some(2));
-    assert_eq!(claimed.reason.as_deref(), Some(waiting::RETRYING));
-    assert_eq!(claimed.failures, [(cause::POD_REJECTED.to_owned(), 1)].into());
+    assert_eq!(claimed.reason.as_deref(), Some(Waiting::Retrying.as_str()));
+    assert_eq!(claimed.failures, [(Cause::PodRejected.to_string(), 1)].into());
     assert_eq!(claimed.pending_since.as_ref().unwrap().0, at(210));
     let (reason, _) = warning(recorded().status.as_ref(), &claimed).unwrap();
-    assert_eq!(reason, waiting::RETRYING);
+    assert_eq!(reason, Waiting::Retrying.as_str());
     let task = next(noop(), claimed);
     let early = settled(&snapshot(task.clone()), 205);
     assert_eq!(
@@ -273,7 +270,7 @@ fn memory_grows_and_stays_grown() {
     let oom = status(&with_pod(recorded(), evidence(ended(137, "OOMKilled", ""))), 201);
     assert_eq!(
         (oom.memory_step, oom.attempts[0].cause.as_str()),
-        (Some(1), cause::OOM_KILLED)
+        (Some(1), Cause::OomKilled.as_str())
     );
     assert_eq!(oom.attempts[0].memory.as_deref(), Some("2G"));
     let task = next(noop(), oom);
@@ -295,7 +292,7 @@ fn memory_grows_and_stays_grown() {
 #[test]
 fn attempts_that_were_suspended_do_not_hold_back_the_next_one() {
     let mut task = recorded();
-    task.status.as_mut().unwrap().failures = [(cause::SUSPENDED.to_owned(), 5)].into();
+    task.status.as_mut().unwrap().failures = [(Cause::Suspended.to_string(), 5)].into();
     let rejected = evidence(json!({"phase": "Failed", "reason": "OutOfcpu"}));
     let claimed = status(&with_pod(task, rejected), 200);
     assert_eq!(claimed.pending_since.as_ref().unwrap().0, at(210));
@@ -322,7 +319,7 @@ fn memory_grows_though_the_template_is_missing_at_the_moment() {
     };
     assert_eq!(
         status(&snapshot, 300).reason.as_deref(),
-        Some(accepted::NO_TEMPLATE)
+        Some(Acceptance::NoTemplate.as_str())
     );
 }
 
@@ -338,7 +335,11 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
     };
     for node in [NodeState::NotReady, NodeState::Deleted, NodeState::OutOfService] {
         let waits = status(&lost(node.clone(), false), 1000);
-        assert_eq!(reason_of(&waits, READY), waiting::AWAITING_NODE_PROOF, "{node:?}");
+        assert_eq!(
+            reason_of(&waits, READY),
+            Readiness::AwaitingNodeProof.as_str(),
+            "{node:?}"
+        );
         assert_eq!(waits.attempt, Some(1));
     }
     assert_eq!(status(&lost(NodeState::Deleted, true), 1000).attempt, Some(2));
@@ -347,7 +348,7 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
     let mut task = recorded();
     task.status.as_mut().unwrap().safe_to_rerun = Some(false);
     unsafe_task.task = Arc::new(task);
-    assert_eq!(reason_of(&status(&unsafe_task, 1000), FAILED), cause::NODE_LOST);
+    check_reason(&status(&unsafe_task, 1000), FAILED, &Cause::NodeLost);
 }
 
 /// The node may come back, or the template may be changed to trust that it is off: neither wakes the task.
@@ -372,15 +373,15 @@ fn an_unknown_node_is_not_called_lost() {
             node: Some(node),
             ..snapshot(task)
         };
-        assert_eq!(reason_of(&status(&gone, 1000), FAILED), cause::POD_DELETED);
+        check_reason(&status(&gone, 1000), FAILED, &Cause::PodDeleted);
     }
 }
 
 #[test]
 fn a_pod_that_should_have_ended_says_that_its_node_is_silent() {
     let due = with_pod(recorded(), deleting(evidence(running()), 120));
-    assert_eq!(reason_of(&status(&due, 164), READY), waiting::STOPPING);
-    assert_eq!(reason_of(&status(&due, 165), READY), waiting::AWAITING_NODE_PROOF);
+    assert_eq!(reason_of(&status(&due, 164), READY), Readiness::Stopping.as_str());
+    check_reason(&status(&due, 165), READY, &Readiness::AwaitingNodeProof);
 }
 
 #[test]
@@ -398,7 +399,7 @@ fn a_task_waits_for_a_place_among_those_of_its_template() {
         slot: Some(Slot::Wait { running: 2, ahead: 0 }),
         ..limited.clone()
     };
-    assert_eq!(reason_of(&status(&full, 100), READY), waiting::MAX_RUNNING);
+    check_reason(&status(&full, 100), READY, &Waiting::MaxRunning);
     let free = Snapshot {
         slot: Some(Slot::Taken),
         ..limited
@@ -492,7 +493,7 @@ fn a_peon_that_was_seen_to_run_has_begun_whatever_its_pod_says_at_the_end() {
     evicted["reason"] = json!("Evicted");
     let verdict = status(&then(runs, evicted.clone()), 150);
     assert_eq!(verdict.phase, Some(Phase::Failed), "{verdict:?}");
-    assert_eq!(reason_of(&verdict, FAILED), cause::EVICTED);
+    assert_eq!(reason_of(&verdict, FAILED), Cause::Evicted.as_str());
     // One that was never seen to run is created where it has not been.
     let again = status(&then(before, evicted), 150);
     assert_eq!((again.phase, again.attempt), (Some(Phase::Pending), Some(2)));

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
+use crate::api::reason::{Acceptance, Cause, Readiness, Waiting};
 use crate::task::decide::death::NodeState;
 use crate::task::decide::waiting::{PodWarning, Warnings};
 
@@ -127,21 +128,21 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
     let settlement = settled(&told, 160);
     assert_eq!(settlement.requeue, Some(Duration::from_secs(30)));
     let said = settlement.status.unwrap();
-    assert_eq!(said.reason.as_deref(), Some(waiting::CONTAINER_CONFIG));
+    assert_eq!(said.reason.as_deref(), Some(Waiting::ContainerConfig.as_str()));
     let still_silent = Snapshot {
         warnings: Some(Warnings::Read(Vec::new())),
         ..silent.clone()
     };
     assert_eq!(
         status(&still_silent, 160).reason.as_deref(),
-        Some(waiting::STARTING)
+        Some(Waiting::Starting.as_str())
     );
     // What Events said stands where they may not be read now.
     for (before, expected) in [
-        (told.task.clone(), waiting::STARTING),
+        (told.task.clone(), Waiting::Starting.as_str()),
         (
             Arc::new(with_status((*told.task).clone(), said)),
-            waiting::CONTAINER_CONFIG,
+            Waiting::ContainerConfig.as_str(),
         ),
     ] {
         let later = Snapshot {
@@ -164,7 +165,10 @@ fn a_node_that_is_looked_up_later_leaves_what_was_said_of_it() {
     };
     let first = settled(&gone(recorded().status.unwrap(), NodeState::Later), 1000);
     let waits = first.status.unwrap();
-    assert_eq!(waits.reason.as_deref(), Some(waiting::AWAITING_NODE_PROOF));
+    assert_eq!(
+        waits.reason.as_deref(),
+        Some(Readiness::AwaitingNodeProof.as_str())
+    );
     let again = settled(&gone(waits, NodeState::Later), 1000);
     assert_eq!((again.status, again.requeue), (None, first.requeue));
     assert!(first.requeue.is_some());
@@ -180,7 +184,10 @@ fn an_image_with_an_invalid_name_fails_for_good() {
         cached: Some(evidence(pod)),
         ..snapshot(recorded())
     };
-    assert_eq!(reason_of(&status(&invalid, 101), FAILED), cause::IMAGE_PULL);
+    assert_eq!(
+        reason_of(&status(&invalid, 101), FAILED),
+        Cause::ImagePull.as_str()
+    );
 }
 
 #[test]
@@ -272,7 +279,7 @@ fn a_warning_is_given_once_for_each_new_trouble() {
     };
     let refused = status(&missing, 100);
     let (reason, message) = warning(None, &refused).unwrap();
-    assert_eq!(reason, accepted::NO_TEMPLATE);
+    assert_eq!(reason, Acceptance::NoTemplate.as_str());
     assert!(message.contains("PeonTemplate x"), "{message}");
     assert_eq!(warning(Some(&refused), &refused), None);
     assert_eq!(warning(Some(&refused), &recorded().status.unwrap()), None);

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED, accepted, cause};
+use crate::api::conditions::{ACCEPTED, COMPLETE, FAILED, READY, STALLED};
+use crate::api::reason::{Acceptance, Cause, Reason, Waiting};
 use crate::api::{PeonTask, Phase};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::decide::without_run::NAME_CONFLICT;
@@ -38,6 +39,10 @@ fn status(snapshot: &Snapshot, now: i64) -> PeonTaskStatus {
 
 fn reason_of<'a>(status: &'a PeonTaskStatus, condition: &str) -> &'a str {
     &conditions::find(&status.conditions, condition).unwrap().reason
+}
+
+fn check_reason(status: &PeonTaskStatus, condition: &str, reason: &impl Reason) {
+    assert_eq!(reason_of(status, condition), reason.name());
 }
 
 fn live(config_map_owner: Option<&str>, pod: Option<Evidence>) -> Live {
@@ -121,19 +126,19 @@ fn refusals_that_a_template_can_mend_wait() {
     };
     let found = |spec| Template::Found(Arc::new(template(spec)));
     for (template, reason) in [
-        (missing, accepted::NO_TEMPLATE),
-        (undecodable, accepted::INVALID_TEMPLATE),
+        (missing, Acceptance::NoTemplate.as_str()),
+        (undecodable, Acceptance::InvalidTemplate.as_str()),
         (
             found(json!({"template": {"spec": {"containers": {}}}})),
-            accepted::INVALID_TEMPLATE,
+            Acceptance::InvalidTemplate.as_str(),
         ),
         (
             found(json!({"resources": {"limits": {"memory": "16Mi"}}})),
-            accepted::INVALID_TEMPLATE,
+            Acceptance::InvalidTemplate.as_str(),
         ),
         (
             found(json!({"properties": {"druid.host": "x"}})),
-            accepted::INVALID_TEMPLATE,
+            Acceptance::InvalidTemplate.as_str(),
         ),
     ] {
         let refused = Snapshot {
@@ -164,25 +169,28 @@ fn a_task_that_cannot_run_fails_for_good() {
     for (spec, reason) in [
         (
             json!({"task": {"type": "index_parallel"}}),
-            accepted::NEEDS_OVERLORD,
+            Acceptance::NeedsOverlord.as_str(),
         ),
-        (json!({"task": {}}), accepted::INVALID_TASK),
+        (json!({"task": {}}), Acceptance::InvalidTask.as_str()),
         (
             json!({"task": {"type": "noop", "id": "a/b"}}),
-            accepted::INVALID_TASK,
+            Acceptance::InvalidTask.as_str(),
         ),
         (
             json!({"task": {"type": "noop", "context": {"druid.peon.pod.memory": "much"}}}),
-            accepted::INVALID_TASK,
+            Acceptance::InvalidTask.as_str(),
         ),
         (
             json!({"task": {"type": "noop", "context": {"broadcastDatasourceLoadingMode": "x"}}}),
-            accepted::INVALID_TASK,
+            Acceptance::InvalidTask.as_str(),
         ),
-        (noop(json!({"javaOpts": ["-Xmx9g"]})), accepted::INVALID_TASK),
+        (
+            noop(json!({"javaOpts": ["-Xmx9g"]})),
+            Acceptance::InvalidTask.as_str(),
+        ),
         (
             noop(json!({"resources": {"limits": {"memory": "16Mi"}}})),
-            accepted::INVALID_TASK,
+            Acceptance::InvalidTask.as_str(),
         ),
     ] {
         let status = status(&snapshot(task(spec)), 100);
@@ -208,15 +216,15 @@ fn a_task_that_changed_after_it_was_accepted_is_invalid() {
     changed.status = recorded().status.map(|s| PeonTaskStatus { pod_uid: None, ..s });
     assert_eq!(
         reason_of(&status(&snapshot(changed), 100), FAILED),
-        accepted::INVALID_TASK
+        Acceptance::InvalidTask.as_str()
     );
 }
 
 #[test]
 fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
     let cases = [
-        (Refusal::Quota("q".into()), waiting::QUOTA_EXCEEDED),
-        (Refusal::ForNow("n".into()), waiting::NOT_CREATED),
+        (Refusal::Quota("q".into()), Waiting::QuotaExceeded.as_str()),
+        (Refusal::ForNow("n".into()), Waiting::NotCreated.as_str()),
     ];
     for (refusal, reason) in cases {
         let refused = Some(Creation::Refused(refusal));
@@ -249,7 +257,10 @@ fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
     for snapshot in [of_map, of_pod] {
         let settlement = settled(&snapshot, 100);
         assert!(!settlement.refused_for_now);
-        assert_eq!(reason_of(&settlement.status.unwrap(), FAILED), cause::POD_REFUSED);
+        assert_eq!(
+            reason_of(&settlement.status.unwrap(), FAILED),
+            Cause::PodRefused.as_str()
+        );
     }
 }
 
@@ -378,7 +389,7 @@ fn names_that_belong_to_something_else_are_waited_for() {
         let settlement = settled(&snapshot, 100);
         assert_eq!(settlement.requeue, Some(NAME_CONFLICT));
         let status = settlement.status.unwrap();
-        assert_eq!(status.reason.as_deref(), Some(waiting::NAME_CONFLICT));
+        assert_eq!(status.reason.as_deref(), Some(Waiting::NameConflict.as_str()));
         assert_eq!(status.pod_uid, None);
         assert_eq!(status.phase, Some(Phase::Pending));
     }

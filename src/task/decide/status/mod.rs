@@ -9,8 +9,11 @@ use super::retry::{Nature, NextAttempt};
 use super::verdict::{Outcome, Verdict};
 use crate::api::attempts::MOST_RECORDS;
 use crate::api::conditions::{
-    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, RUNS_ELSEWHERE,
-    STALLED, STARTED, SUCCEEDED, SUSPENDED, accepted, cut, record, suspended, waiting,
+    ACCEPTED, COMPLETE, Conditions, FAILED, LOGS_ARCHIVED, READY, RECONCILING, RECORDED, STALLED, STARTED,
+    SUSPENDED, cut,
+};
+use crate::api::reason::{
+    Acceptance, Cause, Completion, Readiness, Reason, Recording, RunStart, Suspension, Waiting,
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
 use crate::druid::payload::Payload;
@@ -36,7 +39,7 @@ pub struct Ended<'a> {
     /// Its number.
     pub number: u32,
     /// A cause, or `Suspended`.
-    pub cause: &'a str,
+    pub cause: Cause,
     /// The verdict on it.
     pub verdict: &'a Verdict,
     /// Whether the next one gets more memory.
@@ -79,7 +82,7 @@ impl Draft {
         self.conditions.set(
             ACCEPTED,
             true,
-            accepted::VALID,
+            &Acceptance::Valid,
             "the task is valid and its settings fit",
         );
     }
@@ -128,7 +131,7 @@ impl Draft {
         let completed = terminated.and_then(|t| t.finished).unwrap_or(self.now);
         self.status.attempts.push(AttemptRecord {
             number: ended.number,
-            cause: ended.cause.to_owned(),
+            cause: ended.cause.to_string(),
             memory: self.status.memory.clone(),
             exit_code: terminated.map(|t| t.exit_code),
             start_time: terminated.and_then(|t| t.started).map(Time),
@@ -136,7 +139,7 @@ impl Draft {
         });
         let excess = self.status.attempts.len().saturating_sub(MOST_RECORDS);
         self.status.attempts.drain(..excess);
-        *self.status.failures.entry(ended.cause.to_owned()).or_default() += 1;
+        *self.status.failures.entry(ended.cause.to_string()).or_default() += 1;
         if ended.climb {
             self.status.memory_step = Some(self.status.memory_step.unwrap_or_default().saturating_add(1));
         }
@@ -147,7 +150,7 @@ impl Draft {
         self.status.start_time = None;
         self.status.stop = None;
         self.status.pending_since = Some(Time(ended.not_before));
-        self.wait(Phase::Pending, waiting::RETRYING, message)
+        self.wait(Phase::Pending, Waiting::Retrying, message)
     }
 
     /// The operator stops the attempt. Written before anything is done.
@@ -170,18 +173,18 @@ impl Draft {
             None => "the pod is being deleted".to_owned(),
         };
         let phase = self.status.phase.unwrap_or_default();
-        self.conditions.set(READY, false, waiting::STOPPING, &message);
+        self.conditions.set(READY, false, &Readiness::Stopping, &message);
         self.conditions
-            .set(RECONCILING, true, waiting::STOPPING, &message);
+            .set(RECONCILING, true, &Readiness::Stopping, &message);
         self.conditions.remove(STALLED);
-        self.finish(phase, waiting::STOPPING)
+        self.finish(phase, &Readiness::Stopping)
     }
 
     /// Nobody can tell whether the peon is dead.
     #[must_use]
     pub fn await_node(self, message: &str) -> PeonTaskStatus {
         let phase = self.status.phase.unwrap_or_default();
-        self.stalled(phase, waiting::AWAITING_NODE_PROOF, message)
+        self.stalled(phase, &Readiness::AwaitingNodeProof, message)
     }
 
     /// Held by the user, without a peon.
@@ -189,78 +192,84 @@ impl Draft {
     pub fn suspend(mut self) -> PeonTaskStatus {
         let message = "spec.suspend is set: no pod is created until it is unset";
         self.conditions
-            .set(SUSPENDED, true, suspended::SUSPENDED, message);
-        self.conditions.set(STARTED, false, suspended::SUSPENDED, message);
-        self.conditions.set(READY, false, suspended::SUSPENDED, message);
+            .set(SUSPENDED, true, &Suspension::Suspended, message);
+        self.conditions
+            .set(STARTED, false, &Suspension::Suspended, message);
+        self.conditions.set(READY, false, &Suspension::Suspended, message);
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
-        self.finish(Phase::Suspended, suspended::SUSPENDED)
+        self.finish(Phase::Suspended, &Suspension::Suspended)
     }
 
     /// The user let it go on.
     #[must_use]
     pub fn resume(mut self) -> PeonTaskStatus {
         let message = "spec.suspend was unset";
-        self.conditions.set(SUSPENDED, false, suspended::RESUMED, message);
+        self.conditions
+            .set(SUSPENDED, false, &Suspension::Resumed, message);
         self.status.pending_since = Some(Time(self.now));
-        self.wait(Phase::Pending, waiting::STARTING, message)
+        self.wait(Phase::Pending, Waiting::Starting, message)
     }
 
     /// Whether the user wants to hold a task whose peon runs and may not be run again.
     pub fn hold(&mut self, wanted: bool, why_not: &str) {
         if wanted {
             self.conditions
-                .set(SUSPENDED, false, suspended::NOT_RESTARTABLE, why_not);
-        } else if self.conditions.reason(SUSPENDED) == Some(suspended::NOT_RESTARTABLE) {
+                .set(SUSPENDED, false, &Suspension::NotRestartable, why_not);
+        } else if self.conditions.reason(SUSPENDED).and_then(Suspension::parse)
+            == Some(Suspension::NotRestartable)
+        {
             self.conditions.remove(SUSPENDED);
         }
     }
 
     /// The task is not accepted for now.
     #[must_use]
-    pub fn refuse(mut self, reason: &'static str, message: &str) -> PeonTaskStatus {
-        self.conditions.set(ACCEPTED, false, reason, message);
-        self.stalled(Phase::Pending, reason, message)
+    pub fn refuse(mut self, reason: Acceptance, message: &str) -> PeonTaskStatus {
+        self.conditions.set(ACCEPTED, false, &reason, message);
+        self.stalled(Phase::Pending, &reason, message)
     }
 
     /// The task is not accepted and never will be.
     #[must_use]
-    pub fn refuse_for_good(mut self, reason: &'static str, message: &str) -> PeonTaskStatus {
-        self.conditions.set(ACCEPTED, false, reason, message);
-        self.fail(reason, message)
+    pub fn refuse_for_good(mut self, reason: Acceptance, message: &str) -> PeonTaskStatus {
+        self.conditions.set(ACCEPTED, false, &reason, message);
+        self.failed(&reason, message)
     }
 
     /// The peon has not started.
     #[must_use]
-    pub fn wait(mut self, phase: Phase, reason: &'static str, message: &str) -> PeonTaskStatus {
-        self.conditions.set(STARTED, false, reason, message);
-        if reason != waiting::STARTING {
-            return self.stalled(phase, reason, message);
+    pub fn wait(mut self, phase: Phase, reason: Waiting, message: &str) -> PeonTaskStatus {
+        self.conditions.set(STARTED, false, &reason, message);
+        if !reason.is_reconciling() {
+            return self.stalled(phase, &reason, message);
         }
-        self.conditions.set(READY, false, reason, message);
-        self.conditions.set(RECONCILING, true, reason, message);
+        self.conditions.set(READY, false, &reason, message);
+        self.conditions.set(RECONCILING, true, &reason, message);
         self.conditions.remove(STALLED);
-        self.finish(phase, reason)
+        self.finish(phase, &reason)
     }
 
     /// The peon runs.
     #[must_use]
     pub fn run(mut self, since: Option<Timestamp>) -> PeonTaskStatus {
         self.started(since);
-        self.conditions.set(READY, true, "Running", "the peon runs");
+        self.conditions
+            .set(READY, true, &Readiness::Running, "the peon runs");
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
-        self.finish(Phase::Running, "Running")
+        self.finish(Phase::Running, &Readiness::Running)
     }
 
     /// Another worker of the overlord runs the task.
     #[must_use]
     pub fn run_elsewhere(mut self, message: &str) -> PeonTaskStatus {
         self.taken_elsewhere(message);
-        self.conditions.set(READY, true, RUNS_ELSEWHERE, message);
+        self.conditions
+            .set(READY, true, &Readiness::RunsElsewhere, message);
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
-        self.finish(Phase::Running, RUNS_ELSEWHERE)
+        self.finish(Phase::Running, &Readiness::RunsElsewhere)
     }
 
     /// Another worker of the overlord ran the task, and well.
@@ -271,9 +280,14 @@ impl Draft {
     }
 
     fn taken_elsewhere(&mut self, message: &str) {
+        self.conditions.set(
+            ACCEPTED,
+            true,
+            &Acceptance::Valid,
+            "the overlord has taken the task",
+        );
         self.conditions
-            .set(ACCEPTED, true, accepted::VALID, "the overlord has taken the task");
-        self.conditions.set(STARTED, true, RUNS_ELSEWHERE, message);
+            .set(STARTED, true, &Readiness::RunsElsewhere, message);
     }
 
     /// The verdict.
@@ -288,25 +302,31 @@ impl Draft {
         }
         match &verdict.outcome {
             Outcome::Succeeded => self.succeed("Druid reported SUCCESS"),
-            Outcome::Failed { cause, message } => self.fail(cause, message),
+            Outcome::Failed { cause, message } => self.fail(*cause, message),
         }
     }
 
     fn succeed(mut self, message: &str) -> PeonTaskStatus {
         self.complete();
-        self.conditions.set(COMPLETE, true, SUCCEEDED, message);
-        self.conditions.set(READY, true, SUCCEEDED, message);
+        self.conditions
+            .set(COMPLETE, true, &Completion::Succeeded, message);
+        self.conditions.set(READY, true, &Completion::Succeeded, message);
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
-        self.finish(Phase::Succeeded, SUCCEEDED)
+        self.finish(Phase::Succeeded, &Completion::Succeeded)
     }
 
     /// The task failed for good.
     #[must_use]
-    pub fn fail(mut self, cause: &'static str, message: &str) -> PeonTaskStatus {
+    pub fn fail(self, cause: Cause, message: &str) -> PeonTaskStatus {
+        self.failed(&cause, message)
+    }
+
+    /// It failed for this cause, or because it is not accepted.
+    fn failed(mut self, reason: &impl Reason, message: &str) -> PeonTaskStatus {
         self.complete();
-        self.conditions.set(FAILED, true, cause, message);
-        self.stalled(Phase::Failed, cause, message)
+        self.conditions.set(FAILED, true, reason, message);
+        self.stalled(Phase::Failed, reason, message)
     }
 
     /// What became of the log so far.
@@ -314,7 +334,7 @@ impl Draft {
         self.conditions.set(
             LOGS_ARCHIVED,
             word.archived,
-            word.reason,
+            &word.reason,
             &cut(&word.message, 512),
         );
     }
@@ -325,16 +345,16 @@ impl Draft {
         match &recorded.outcome {
             Ok(()) => {
                 let message = "the history has the task, and keeps it when it is deleted";
-                self.conditions.set(RECORDED, true, record::RECORDED, message);
+                self.conditions.set(RECORDED, true, &Recording::Recorded, message);
             }
             Err(message) if deadlines::store_had_its_time(&self.status, self.now) => {
                 let message = cut(&format!("given up after a day: {message}"), 256);
-                self.conditions.set(RECORDED, false, record::GAVE_UP, &message);
+                self.conditions.set(RECORDED, false, &Recording::GaveUp, &message);
             }
             Err(message) => {
                 let message = cut(message, 256);
                 self.conditions
-                    .set(RECORDED, false, record::STORE_FAILED, &message);
+                    .set(RECORDED, false, &Recording::StoreFailed, &message);
             }
         }
     }
@@ -350,7 +370,7 @@ impl Draft {
     fn started(&mut self, since: Option<Timestamp>) {
         self.status.start_time = since.map(Time).or(self.status.start_time.take());
         self.conditions
-            .set(STARTED, true, STARTED, "the peon's container started");
+            .set(STARTED, true, &RunStart::Started, "the peon's container started");
     }
 
     fn complete(&mut self) {
@@ -358,16 +378,16 @@ impl Draft {
         self.status.completion_time.get_or_insert(Time(completed));
     }
 
-    fn stalled(mut self, phase: Phase, reason: &'static str, message: &str) -> PeonTaskStatus {
+    fn stalled(mut self, phase: Phase, reason: &impl Reason, message: &str) -> PeonTaskStatus {
         self.conditions.set(READY, false, reason, message);
         self.conditions.set(STALLED, true, reason, message);
         self.conditions.remove(RECONCILING);
         self.finish(phase, reason)
     }
 
-    fn finish(mut self, phase: Phase, reason: &str) -> PeonTaskStatus {
+    fn finish(mut self, phase: Phase, reason: &impl Reason) -> PeonTaskStatus {
         self.status.phase = Some(phase);
-        self.status.reason = Some(reason.to_owned());
+        self.status.reason = Some(reason.name().to_owned());
         self.status.conditions = self.conditions.into_list();
         fit(&mut self.status);
         self.status

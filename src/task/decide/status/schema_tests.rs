@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::PeonTask;
+use crate::api::reason::Acceptance;
 use crate::apiserver::classify::refusal::Creation;
 use crate::task::decide::plan::{Step, plan};
 use crate::task::fixtures::{self, ID, at, in_state, snapshot, task, task_status, with_status};
@@ -229,7 +230,7 @@ fn what_is_too_long_for_a_status_is_no_task() {
         let status = written.last().unwrap();
         assert_eq!(
             status.reason.as_deref(),
-            Some(accepted::INVALID_TASK),
+            Some(Acceptance::InvalidTask.as_str()),
             "{status:?}"
         );
         assert!(status.conditions[0].message.contains(said), "{status:?}");

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::conditions::{cause, is_true};
+use crate::api::conditions::is_true;
+use crate::api::reason::{Acceptance, Cause, Waiting};
 use crate::api::status_patch::replacing;
 use crate::task::fixtures::{ID, at, noop, payload, task, with_status};
 use crate::task::run::pod::evidence::Terminated;
@@ -13,7 +14,7 @@ fn find<'a>(
     crate::api::conditions::find(&status.conditions, type_).unwrap()
 }
 
-fn failed(cause: &'static str) -> Verdict {
+fn failed(cause: Cause) -> Verdict {
     Verdict {
         outcome: Outcome::Failed {
             cause,
@@ -33,7 +34,7 @@ fn the_born_status_gives_way() {
         }],
     });
     let born = with_status(noop(), serde_json::from_value(born).unwrap());
-    let status = Draft::of(&born, at(10)).wait(Phase::Starting, waiting::STARTING, "m");
+    let status = Draft::of(&born, at(10)).wait(Phase::Starting, Waiting::Starting, "m");
     assert_eq!(find(&status, READY).status, "False");
     assert_eq!(find(&status, READY).last_transition_time, Time(at(10)));
     assert_eq!(status.observed_generation, Some(1));
@@ -41,14 +42,14 @@ fn the_born_status_gives_way() {
 
 #[test]
 fn starting_progresses_and_every_other_wait_is_stalled() {
-    let starting = Draft::of(&noop(), at(10)).wait(Phase::Starting, waiting::STARTING, "m");
+    let starting = Draft::of(&noop(), at(10)).wait(Phase::Starting, Waiting::Starting, "m");
     assert!(is_true(&starting.conditions, RECONCILING));
     assert!(!is_true(&starting.conditions, STALLED));
     let next = with_status(noop(), starting);
-    let stalled = Draft::of(&next, at(20)).wait(Phase::Starting, waiting::IMAGE_PULL, "m");
+    let stalled = Draft::of(&next, at(20)).wait(Phase::Starting, Waiting::ImagePull, "m");
     assert!(is_true(&stalled.conditions, STALLED));
     assert!(!is_true(&stalled.conditions, RECONCILING));
-    assert_eq!(find(&stalled, STARTED).reason, waiting::IMAGE_PULL);
+    assert_eq!(find(&stalled, STARTED).reason, Waiting::ImagePull.as_str());
     let next = with_status(noop(), stalled);
     let running = Draft::of(&next, at(30)).run(Some(at(25)));
     assert!(is_true(&running.conditions, STARTED) && is_true(&running.conditions, READY));
@@ -66,7 +67,7 @@ fn a_verdict_has_the_times_of_the_container() {
     };
     let verdict = Verdict {
         terminated: Some(ended),
-        ..failed(cause::OOM_KILLED)
+        ..failed(Cause::OomKilled)
     };
     let status = Draft::of(&noop(), at(20)).judge(&verdict);
     assert_eq!(status.exit_code, Some(137));
@@ -75,15 +76,15 @@ fn a_verdict_has_the_times_of_the_container() {
         (&Some(Time(at(5))), &Some(Time(at(9))))
     );
     assert!(is_true(&status.conditions, STARTED));
-    assert_eq!(find(&status, FAILED).reason, cause::OOM_KILLED);
+    assert_eq!(find(&status, FAILED).reason, Cause::OomKilled.as_str());
     assert_eq!(find(&status, STALLED).message, "why");
 }
 
 #[test]
 fn a_verdict_on_a_peon_that_never_ran_is_of_now() {
-    let starting = Draft::of(&noop(), at(10)).wait(Phase::Starting, waiting::STARTING, "m");
+    let starting = Draft::of(&noop(), at(10)).wait(Phase::Starting, Waiting::Starting, "m");
     let next = with_status(noop(), starting);
-    let status = Draft::of(&next, at(20)).judge(&failed(cause::POD_REJECTED));
+    let status = Draft::of(&next, at(20)).judge(&failed(Cause::PodRejected));
     assert_eq!((status.start_time, status.exit_code), (None, None));
     assert_eq!(status.completion_time, Some(Time(at(20))));
     assert!(!is_true(&status.conditions, STARTED));
@@ -112,12 +113,12 @@ fn the_largest_status_stays_below_4_kib() {
     let mut draft = Draft::of(&task(json!({"task": long})), at(10));
     draft.describe(&payload(long));
     draft.pod(1, &"p".repeat(63), &"u".repeat(36), None);
-    let waits = draft.wait(Phase::Pending, waiting::QUOTA_EXCEEDED, &message);
+    let waits = draft.wait(Phase::Pending, Waiting::QuotaExceeded, &message);
     let size = |status: &PeonTaskStatus| serde_json::to_string(status).unwrap().len();
     assert!(size(&waits) < 4096, "{}", size(&waits));
     let next = with_status(noop(), waits.clone());
-    let again = Draft::of(&next, at(20)).wait(Phase::Pending, waiting::QUOTA_EXCEEDED, &message);
-    let fails = Draft::of(&next, at(20)).refuse_for_good(accepted::INVALID_TASK, &message);
+    let again = Draft::of(&next, at(20)).wait(Phase::Pending, Waiting::QuotaExceeded, &message);
+    let fails = Draft::of(&next, at(20)).refuse_for_good(Acceptance::InvalidTask, &message);
     for status in [&again, &fails] {
         assert!(size(status) < 4096, "{}", size(status));
     }
@@ -132,7 +133,7 @@ fn the_largest_status_stays_below_4_kib() {
 #[test]
 fn a_message_of_common_length_is_kept_whole() {
     let message = "m".repeat(500);
-    let status = Draft::of(&noop(), at(10)).fail(cause::TASK_FAILED, &message);
+    let status = Draft::of(&noop(), at(10)).fail(Cause::TaskFailed, &message);
     assert_eq!(find(&status, FAILED).message, message);
     let mut draft = Draft::of(&noop(), at(10));
     draft.describe(&payload(json!({"type": "noop", "id": ID})));
