@@ -186,7 +186,7 @@ impl Module {
             .to_string_lossy()
             .into_owned();
         let is_test = stem.ends_with("tests")
-            || ["fixtures", "world", "model_api", "made_up_objects"].contains(&stem.as_str())
+            || ["fixtures", "world", "model_api", "object_fixtures"].contains(&stem.as_str())
             || file.starts_with("simulation/");
         Self {
             file: file.to_owned(),

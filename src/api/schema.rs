@@ -1,6 +1,6 @@
 //! Schemas that the derive cannot express.
 
-use crate::api::reason::Cause;
+use super::reason::Cause;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Characters of a task id that Druid 33.0.0 accepts (`IdUtils.validateId`), less NUL; `druid::task_id` has the

@@ -6,7 +6,7 @@
 //! * [`follower`]: the operator reads logs through the API server;
 //! * [`sidecar`]: the program beside the peon;
 //! * [`history`]: finished tasks, written and read; [`server`]: the archive over HTTP;
-//! * [`shares`]: what a process has only so much of, shared by namespaces.
+//! * [`fair_share`]: what a process has only so much of, shared by namespaces.
 //!
 //! `docs/logs.md` says the same to an administrator.
 
@@ -16,8 +16,8 @@ pub mod store;
 
 pub mod server;
 
+pub mod fair_share;
 pub mod follower;
-pub mod shares;
 pub mod sidecar;
 
 #[cfg(test)]

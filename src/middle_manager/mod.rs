@@ -18,9 +18,9 @@ pub mod controller;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod made_up_objects;
-#[cfg(test)]
 mod model_api;
+#[cfg(test)]
+mod object_fixtures;
 pub mod overlord;
 pub mod registry;
 pub mod submit;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 
-use super::chunks::consent::may_be_read;
+use super::chunks::access::may_be_read;
 use super::chunks::{self, Absent, Kind, MOST, Source};
 use crate::api::{TaskFrom, names};
 use crate::apiserver::request::{RequestError, request};

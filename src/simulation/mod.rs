@@ -18,12 +18,12 @@
 
 mod cluster;
 mod coverage;
-mod dice;
-mod happenings;
+mod events;
 mod invariants;
 pub(crate) mod model_api;
 mod process;
 mod rest;
+mod rng;
 mod wire;
 mod world;
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::coverage::Coverage;
-use super::dice::Dice;
 use super::model_api::{Kind, ModelApi, Request};
 use super::process::{Process, TASK};
+use super::rng::Dice;
 use crate::api::reason::Cause;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::task::accept::retry_policy::Policy;

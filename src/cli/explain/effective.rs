@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::verdicts::Choice;
+use super::findings::Choice;
 use crate::api::{PeonTask, PeonTemplateSpec, RetryPolicy};
 use crate::druid::properties::RuntimeProperties;
 use crate::quantity::mebibytes;

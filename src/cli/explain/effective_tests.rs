@@ -1,7 +1,7 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
 use super::*;
-use crate::cli::explain::verdicts::{choose, judge, payload};
+use crate::cli::explain::findings::{choose, judge, payload};
 use crate::cli::tasks::tests::{at, task};
 use serde_json::json;
 

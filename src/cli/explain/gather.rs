@@ -10,7 +10,7 @@ use crate::apiserver::classify::decode::Guarded;
 use crate::cli::complaint::is_forbidden;
 use crate::cli::connection::Cluster;
 use crate::cli::tasks;
-use crate::payload::chunks::consent::may_be_read;
+use crate::payload::chunks::access::may_be_read;
 
 /// Warnings of a pod that are shown.
 const WARNINGS: usize = 3;

@@ -2,9 +2,9 @@
 
 mod chain;
 mod effective;
+mod findings;
 mod gather;
 mod report;
-mod verdicts;
 
 use std::path::PathBuf;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Templates;
 use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
+use super::findings::{self, choose, judge};
 use super::gather::Gathered;
-use super::verdicts::{self, choose, judge};
 use crate::api::crds::BORN;
 use crate::api::{PeonTask, Phase};
 use crate::cli::advice::{self, Advice};
@@ -74,8 +74,8 @@ pub(super) fn live(
     } = gathered;
     let status = tasks::status(&task);
     let is_seen = task.task_from().is_none() || chunks.is_some();
-    let payload = match verdicts::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
-        Err(refused) if !is_seen => verdicts::unread(&task).ok_or(refused),
+    let payload = match findings::payload(&task, chunks.unwrap_or_else(|| Err(String::new()))) {
+        Err(refused) if !is_seen => findings::unread(&task).ok_or(refused),
         read => read,
     };
     let mut choice = choose(
@@ -154,7 +154,7 @@ pub(super) fn offline(
     now: Timestamp,
 ) -> Report {
     let mut notes = Vec::new();
-    let payload = verdicts::payload(task, Err("a chunk".into()));
+    let payload = findings::payload(task, Err("a chunk".into()));
     let choice = choose(task, payload.as_deref().ok(), templates);
     if task.task_from().is_some() {
         notes.push("the payload stands in objects of a cluster, which is not asked".into());

@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::sync::Notify;
 
-use super::decide::cut::GAP;
+use super::decide::kubelet_stream::GAP;
 use super::spool::Disk;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};

@@ -4,8 +4,8 @@ pub mod decide;
 
 mod buffer;
 pub mod collect;
-mod farewell;
 mod finish;
+mod last_word;
 pub mod source;
 pub mod spool;
 mod store_retry;
@@ -24,16 +24,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
-use self::farewell::Farewell;
+use self::last_word::Farewell;
 use self::source::Source;
 use self::store_retry::retry;
 use self::writers::{Writer, Writers};
+use super::fair_share::{Share, Shares};
 use super::format::claim::Claimant;
 use super::format::parts::PartName;
 use super::format::record::{Entry, Recorded};
 use super::format::state::{KeepLog, Kept, LogState};
 use super::history::writer::HistoryWriter;
-use super::shares::{Share, Shares};
 use super::store::archive::{Archive, ArchiveError};
 use super::store::ownership;
 use super::store::task_archive::TaskArchive;
@@ -495,4 +495,4 @@ mod tenants_tests;
 #[cfg(test)]
 #[path = "follower_tests.rs"]
 mod tests;
-use crate::logs::format::record::LastWord;
+use super::format::record::LastWord;

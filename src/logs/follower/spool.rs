@@ -16,8 +16,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use tokio::task::spawn_blocking;
 
 use super::decide::log_mark::LogMark;
+use crate::logs::fair_share::{Share, Shares};
 use crate::logs::format::report;
-use crate::logs::shares::{Share, Shares};
 
 /// A part ends at one of these, at the latest after so many bytes.
 const STEP: u64 = 4 << 20;

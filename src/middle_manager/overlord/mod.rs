@@ -5,9 +5,9 @@
 
 pub mod decide;
 
-mod answers;
 #[cfg(test)]
 mod fixtures;
+mod health;
 mod http_client;
 
 use decide::refusal;
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use self::answers::Answers;
+use self::health::Answers;
 use self::http_client::HttpClient;
 use super::http::credentials::Credentials;
 use super::sync::forget;

@@ -2,11 +2,11 @@ use serde_json::json;
 
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::made_up_objects::{self, at, failed, indexing, succeeded, view, with_log};
+use crate::middle_manager::object_fixtures::{self, at, failed, indexing, succeeded, view, with_log};
 
 fn progress(status: serde_json::Value) -> Progress {
     Progress::of(
-        view(crate::middle_manager::made_up_objects::task("a", "u", 1, status))
+        view(crate::middle_manager::object_fixtures::task("a", "u", 1, status))
             .status
             .as_ref(),
     )
@@ -91,7 +91,7 @@ fn what_a_task_says_of_itself_comes_back_from_its_annotations() {
 fn a_task_without_a_verdict_runs_whatever_it_waits_for() {
     assert_eq!(Progress::of(None), Progress::Running);
     assert_eq!(progress(json!({"phase": "Pending"})), Progress::Running);
-    assert_eq!(progress(made_up_objects::running()), Progress::Running);
+    assert_eq!(progress(object_fixtures::running()), Progress::Running);
     let mut undone = failed();
     undone["conditions"][0]["status"] = json!("False");
     assert_eq!(progress(undone), Progress::Running);
@@ -118,7 +118,7 @@ fn a_failure_says_why_with_its_reason() {
 
 #[test]
 fn the_end_waits_for_the_log_but_not_for_ever() {
-    for status in [succeeded(), made_up_objects::ended("Failed", "TaskFailed")] {
+    for status in [succeeded(), object_fixtures::ended("Failed", "TaskFailed")] {
         assert_eq!(
             end(progress(status.clone())).1,
             None,

@@ -1,4 +1,4 @@
-//! The entries of the book [`known`](crate::middle_manager::registry): PeonTasks and tasks (pure).
+//! The entries of the registry: PeonTasks and tasks (pure).
 
 use super::announcement::Progress;
 use super::history_items::{HistoryItem, Target};

@@ -21,7 +21,7 @@ pub(crate) mod suspects;
 pub(crate) mod tombstones;
 pub mod view;
 
-mod asked;
+mod queries;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::middle_manager::made_up_objects::{task, view};
+use crate::middle_manager::object_fixtures::{task, view};
 use crate::middle_manager::registry::announcement::Progress;
 use crate::middle_manager::registry::history_items::Target;
 use crate::middle_manager::registry::view::Seen;

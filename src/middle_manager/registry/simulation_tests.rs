@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::made_up_objects::{FIRST, at, failed, indexing, running, succeeded, with_log};
+use crate::middle_manager::object_fixtures::{FIRST, at, failed, indexing, running, succeeded, with_log};
 
 /// Tasks that a history is about.
 const IDS: usize = 4;

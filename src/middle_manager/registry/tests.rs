@@ -3,7 +3,7 @@ use serde_json::json;
 use super::history_items::Log;
 use super::*;
 use crate::druid::worker::TaskState;
-use crate::middle_manager::made_up_objects::{
+use crate::middle_manager::object_fixtures::{
     FIRST, at, ended, failed, indexing, ready, running, seen, succeeded, with_log,
 };
 

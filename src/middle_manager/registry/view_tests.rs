@@ -2,7 +2,7 @@ use crate::apiserver::classify::decode::Guarded;
 use serde_json::json;
 
 use super::*;
-use crate::middle_manager::made_up_objects::{at, pod, pod_view, running, seen, task, view};
+use crate::middle_manager::object_fixtures::{at, pod, pod_view, running, seen, task, view};
 
 fn pod_seen(pod: serde_json::Value) -> PodSeen {
     PodSeen::of(&pod_view(pod)).unwrap()

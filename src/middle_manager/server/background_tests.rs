@@ -5,8 +5,8 @@ use kube::runtime::watcher::Event;
 use super::*;
 use crate::druid::worker::TaskState;
 use crate::middle_manager::http::backend::Backend;
-use crate::middle_manager::made_up_objects::{running, succeeded, with_log};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
+use crate::middle_manager::object_fixtures::{running, succeeded, with_log};
 use crate::middle_manager::registry::DELETED;
 use crate::simulation::model_api::Kind;
 
@@ -102,7 +102,7 @@ async fn an_end_is_said_when_its_log_does_not_come() {
     let _running = start(&bench);
     bench.status(running());
     let mut status = with_log(succeeded(), false, "StoreFailed");
-    status["completionTime"] = serde_json::json!(crate::middle_manager::made_up_objects::at(1000));
+    status["completionTime"] = serde_json::json!(crate::middle_manager::object_fixtures::at(1000));
     bench.status(status);
     bench.watch();
     pass(&bench, 299).await;

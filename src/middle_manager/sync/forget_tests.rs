@@ -3,8 +3,8 @@ use parking_lot::Mutex;
 use super::*;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::middle_manager::http::backend::Backend;
-use crate::middle_manager::made_up_objects::{failed, succeeded};
 use crate::middle_manager::model_api::{Bench, FIRST, Fault, assigned};
+use crate::middle_manager::object_fixtures::{failed, succeeded};
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::simulation::model_api::Kind;
 
@@ -157,7 +157,7 @@ async fn many_are_asked_about_in_several_questions() {
         bench.assigner.tasks().tell(|known, now| {
             known.fail(
                 FIRST,
-                &crate::middle_manager::made_up_objects::indexing(&id),
+                &crate::middle_manager::object_fixtures::indexing(&id),
                 "no",
                 now,
             )

@@ -3,7 +3,7 @@
 //! Whoever submits a task creates the PeonTask first, with the list of chunks and the hash, then the chunks, which it
 //! owns. So nothing is ever left without an owner, and a submission that broke off is completed by repeating it.
 
-pub mod consent;
+pub mod access;
 pub mod new_task;
 
 use std::io::{Read, Write};

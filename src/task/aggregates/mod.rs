@@ -3,10 +3,10 @@
 //! It lives in memory, follows the watch of PeonTasks and is made anew whenever that lists. Keeping it up costs the
 //! same however many tasks there are.
 
+pub mod fair_share;
 pub mod payload_budget;
 pub mod ranked_set;
 pub mod retention;
-pub mod shares;
 pub mod slots;
 pub mod subtask_memory;
 

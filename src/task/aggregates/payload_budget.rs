@@ -1,6 +1,6 @@
 //! Room in memory for payloads that stand in chunks (pure).
 
-use super::shares::Limits;
+use super::fair_share::Limits;
 use crate::api::TaskFrom;
 
 /// In chunks: more of them are not in memory at the same time, and half of them for the tasks of one namespace.

@@ -18,16 +18,15 @@ use serde_json::json;
 
 use super::accept;
 use super::accept::template_choice::{self, Candidate};
-use super::aggregates::shares::{Limits, Shares, Wake};
+use super::aggregates::fair_share::{Limits, Shares, Wake};
 use super::aggregates::slots::Who;
 use super::decide::plan::{self, Settlement, Step, plan};
 use super::effects::act::{ActError, Actor};
 use super::run::pod::evidence::Evidence;
 use super::snapshot::{Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
-use crate::api::conditions;
 use crate::api::reason::Acceptance;
-use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
 use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::classify::own_writes::Written;

@@ -5,7 +5,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::cut::Cutter;
+use super::kubelet_stream::Cutter;
 use super::log_mark::LogMark;
 use crate::logs::format::report;
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::TemplateRef;
-use crate::middle_manager::made_up_objects::at;
+use crate::middle_manager::object_fixtures::at;
 
 fn maker(payload: PayloadPlace) -> Maker {
     Maker {
@@ -258,7 +258,7 @@ fn an_id_may_live_again_long_after_it_was_forgotten() {
     let judge = |existing: &PeonTask, now| Existing::of(existing, &wanted, &json, at(now));
     let same = Existing::Same(wanted.chunks.clone());
     assert_eq!(judge(&existing, 3600), same, "it has no verdict");
-    existing.status = serde_json::from_value(crate::middle_manager::made_up_objects::succeeded()).unwrap();
+    existing.status = serde_json::from_value(crate::middle_manager::object_fixtures::succeeded()).unwrap();
     assert_eq!(judge(&existing, 3600), Existing::Other("life of the task"));
     assert_eq!(
         judge(&existing, 599),

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::api::virtual_middle_manager::PayloadPlace;
 use crate::middle_manager::assign::decide::provenance::KEY;
-use crate::middle_manager::made_up_objects::{at, ended, indexing};
+use crate::middle_manager::object_fixtures::{at, ended, indexing};
 
 fn maker() -> Maker {
     Maker {

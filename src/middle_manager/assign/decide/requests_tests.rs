@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::middle_manager::made_up_objects::{running, task};
+use crate::middle_manager::object_fixtures::{running, task};
 
 fn assigned(json: &serde_json::Value) -> Assigned {
     Assigned {

@@ -1,4 +1,4 @@
-//! What the book is asked (pure).
+//! Questions to the registry (pure).
 
 use super::Registry;
 use super::entries::{Object, Task};

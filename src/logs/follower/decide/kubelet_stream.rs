@@ -326,5 +326,5 @@ fn fresh(time: String, nth: u32) -> LogMark {
 }
 
 #[cfg(test)]
-#[path = "cut_tests.rs"]
+#[path = "kubelet_stream_tests.rs"]
 mod tests;

@@ -219,5 +219,5 @@ impl Drop for Share {
 }
 
 #[cfg(test)]
-#[path = "shares_tests.rs"]
+#[path = "fair_share_tests.rs"]
 mod tests;
