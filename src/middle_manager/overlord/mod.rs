@@ -1,7 +1,7 @@
-//! Asks the overlord: what became of tasks, what was assigned, and to run or end one.
+//! Requests to the overlord: the state and payload of tasks, submitting and shutting down tasks.
 //!
-//! Every request goes to the address that was given. An overlord that does not lead redirects to the one that does, a
-//! router passes on; so nothing has to be remembered when the leader changes.
+//! Every request goes to the configured address. An overlord that does not lead redirects to the one that does, and a
+//! router forwards; so no state is needed when the leader changes.
 
 pub mod decide;
 
