@@ -82,8 +82,8 @@ pub struct PeonTaskSpec {
     #[schemars(length(min = 2, max = 102_400))]
     pub task_json: Option<String>,
 
-    /// The Druid task in ConfigMaps or Secrets, for tasks of up to 16 MiB and for tasks that contain secrets. `kubectl
-    /// peon submit` creates the chunks. Immutable.
+    /// The Druid task in ConfigMaps or Secrets, for tasks of up to 16 MiB and for tasks that contain secrets.
+    /// `kubectl peon submit` creates the chunks. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task_from")]
     pub task_from: Option<TaskFrom>,
@@ -97,8 +97,8 @@ pub struct PeonTaskSpec {
     /// Cpu and memory of the peon's container. If only the limit or only the request is given, the other one is the
     /// same. Memory in bytes as a Kubernetes quantity, cpu in cores. Default: the task context's
     /// `druid.peon.pod.memory` and `druid.peon.pod.cpu`, then the template, then the operator's
-    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Immutable. Example: `{limits: {memory: 4Gi,
-    /// cpu: "2"}}`.
+    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Immutable. Example:
+    /// `{limits: {memory: 4Gi, cpu: "2"}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,

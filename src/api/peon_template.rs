@@ -60,8 +60,8 @@ pub struct PeonTemplateSpec {
 
     /// A pod template that the peon's pod is merged into; containers, environment variables, volumes and mounts are
     /// merged by name. The peon is the container named `peon`, else the first one. Every field of a pod may be given;
-    /// the operator sets the peon's command, configuration, cpu and memory. Default: none. Example: `{spec:
-    /// {nodeSelector: {pool: ingestion}}}`.
+    /// the operator sets the peon's command, configuration, cpu and memory. Default: none. Example:
+    /// `{spec: {nodeSelector: {pool: ingestion}}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Map<String, serde_json::Value>>,
@@ -201,8 +201,8 @@ pub struct Match {
     #[schemars(length(max = 256))]
     pub data_sources: Vec<String>,
 
-    /// Allowed values of entries of `tags` in the task's context, by the entry's name. Default: any. Example: `{team:
-    /// [ads, search]}`.
+    /// Allowed values of entries of `tags` in the task's context, by the entry's name. Default: any. Example:
+    /// `{team: [ads, search]}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context_tags: BTreeMap<String, Vec<String>>,
 }

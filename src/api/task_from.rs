@@ -17,8 +17,8 @@ pub struct TaskFrom {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gzip: bool,
 
-    /// The chunks in ConfigMaps (`binaryData` or `data`), in order. Default: none. Example: `[{name: nightly.payload.0,
-    /// key: chunk}]`.
+    /// The chunks in ConfigMaps (`binaryData` or `data`), in order. Default: none. Example:
+    /// `[{name: nightly.payload.0, key: chunk}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub config_maps: Vec<Chunk>,

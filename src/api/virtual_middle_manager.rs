@@ -60,8 +60,8 @@ pub struct VirtualMiddleManagerSpec {
     #[schemars(schema_with = "schema::described::<Discovery>")]
     pub discovery: Discovery,
 
-    /// The overlord, which the workers ask about the state of tasks. No default. Example: `{url:
-    /// "http://overlord:8090"}`.
+    /// The overlord, which the workers ask about the state of tasks. No default. Example:
+    /// `{url: "http://overlord:8090"}`.
     #[schemars(schema_with = "schema::described::<Overlord>")]
     pub overlord: Overlord,
 

@@ -5,10 +5,10 @@
 //! (`-XX:VMOptionsFile=/peon-properties/runtime.properties` prints the file into the log), load code, run a command,
 //! write a file outside of the pod's scratch space, open a port, or print transmitted data.
 //!
-//! Options that are not known to be harmless are refused: the lists are those of Java 17, 21 and 25 (`java -X`, `java
-//! --help`, `-XX:+PrintFlagsFinal` with the diagnostic and experimental options unlocked), and a later Java may have
-//! more. `-XX` options with text values are those that name files and commands; the few harmless ones among them are
-//! listed here. For properties it is the other way round: names are arbitrary, so the harmful families are listed.
+//! Options that are not known to be harmless are refused: the lists are those of Java 17, 21 and 25 (`java -X`,
+//! `java --help`, `-XX:+PrintFlagsFinal` with the diagnostic and experimental options unlocked), and a later Java may
+//! have more. `-XX` options with text values are those that name files and commands; the few harmless ones among them
+//! are listed here. For properties it is the other way round: names are arbitrary, so the harmful families are listed.
 
 mod lists;
 
