@@ -193,7 +193,7 @@ mod tests {
         let json = r#"{"version": 9, "namespace": "a", "uid": "1", "more": 1}"#;
         let claim: Claim = serde_json::from_str(json).unwrap();
         assert_eq!((claim.namespace.as_str(), claim.uid.as_str()), ("a", "1"));
-        // One that nobody can read is somebody else's, whoever asks.
+        // A claim that cannot be read belongs to another task, whatever the claimant.
         let none = Claim::default();
         let judged = Claim::judge(Some(&none), &claimant("a", "1", Some(1)));
         assert_eq!(judged, Judgement::Theirs(Rival::Elsewhere));
