@@ -1,4 +1,4 @@
-//! The time: the system's, or the one that a test sets.
+//! The time: the system's, or one set by a test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

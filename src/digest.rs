@@ -1,4 +1,4 @@
-//! How digests are written.
+//! Text form of digests.
 
 /// Lower-case hexadecimal of `bytes`.
 #[must_use]

@@ -3,15 +3,15 @@
 //! The crate is split into rooms, each a module:
 //!
 //! * [`api`]: the custom resources, their conditions, reasons and names;
-//! * [`druid`]: what is known about Druid alone: task payloads, status files, properties;
-//! * [`apiserver`]: the client of the API server, how objects are decoded, what answers mean;
+//! * [`druid`]: knowledge about Druid alone: task payloads, status files, properties;
+//! * [`apiserver`]: the client of the API server, decoding of objects, meaning of answers;
 //! * [`payload`]: task payloads in one object or in chunks;
 //! * [`process`]: leader election, probes, shutdown, the log of a process;
-//! * [`logs`]: what a task's log and report go through, and where they are kept;
+//! * [`logs`]: collecting and archiving tasks' logs and reports;
 //! * [`task`]: the `PeonTask` controller;
-//! * [`middle_manager`]: the workers that an overlord takes PeonTasks for;
+//! * [`middle_manager`]: the workers that run an overlord's tasks as PeonTasks;
 //! * [`cli`]: `kubectl peon`;
-//! * [`app`]: how all this is put together to a process.
+//! * [`app`]: composition of all this to a process.
 //!
 //! `docs/architecture.md` draws the state machine and says which room may import which.
 

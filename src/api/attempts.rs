@@ -1,34 +1,34 @@
-//! What a status keeps of attempts.
+//! Records of attempts in a PeonTask's status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Most attempts that a status keeps.
+/// Most attempts recorded in a status.
 pub const MOST_RECORDS: usize = 10;
 
-/// An attempt that ended and was followed by another one.
+/// A record of an attempt that ended and was followed by another one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AttemptRecord {
-    /// Its number, from 1. Example: `1`.
+    /// Number of the attempt, from 1. Example: `1`.
     #[schemars(range(min = 1))]
     pub number: u32,
 
-    /// How it ended, as a reason of `Failed`, or `Suspended`. Example: `OOMKilled`.
+    /// How the attempt ended: a reason of `Failed`, or `Suspended`. Example: `OOMKilled`.
     #[schemars(length(max = 128))]
     pub cause: String,
 
-    /// Its memory limit, in bytes as a Kubernetes quantity. Example: `2G`.
+    /// Memory limit of the attempt, in bytes as a Kubernetes quantity. Example: `2G`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub memory: Option<String>,
 
-    /// Exit code of the peon's container, where it ran.
+    /// Exit code of the peon's container; absent where the container never ran. Example: `137`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
-    /// When the peon's container started, where it did.
+    /// When the peon's container started; absent where it never started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
@@ -37,18 +37,18 @@ pub struct AttemptRecord {
     pub completion_time: Option<Time>,
 }
 
-/// Why the operator stops an attempt: written before it does, so that a verdict on what it did itself is true after
-/// any crash.
+/// Why the operator stops an attempt. Written before the operator stops it, so that the verdict is right even after a
+/// crash in between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
-    /// `Cancelled`, `StartDeadline`, `Deadline` or `Suspended`.
+    /// Cause of the stop: `Cancelled`, `StartDeadline`, `Deadline` or `Suspended`. Example: `Cancelled`.
     #[schemars(length(max = 128))]
     pub cause: String,
 
-    /// The details, for people.
+    /// Details in words.
     #[schemars(length(max = 1024))]
     pub message: String,
 
-    /// When it was decided.
+    /// When the operator decided to stop the attempt.
     pub time: Time,
 }

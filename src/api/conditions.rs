@@ -13,28 +13,28 @@ pub const STARTED: &str = "Started";
 pub const COMPLETE: &str = "Complete";
 /// Final: the task failed; the reason is the cause.
 pub const FAILED: &str = "Failed";
-/// The log and the report are where a stock overlord reads them, and outlive the pod.
+/// The log and the report are stored where a stock overlord reads them, and outlive the pod.
 pub const LOGS_ARCHIVED: &str = "LogsArchived";
 /// The task is in the history, which outlives it.
 pub const RECORDED: &str = "Recorded";
-/// For kstatus (`kubectl wait`, Flux, Argo CD): running well, or complete.
+/// For kstatus (`kubectl wait`, Flux, Argo CD): the task runs, or is complete.
 pub const READY: &str = "Ready";
 /// Held by `spec.suspend`.
 pub const SUSPENDED: &str = "Suspended";
-/// For kstatus: progress is expected without anybody's help.
+/// For kstatus: progress is expected without intervention.
 pub const RECONCILING: &str = "Reconciling";
-/// For kstatus: failed, or waiting for somebody to act.
+/// For kstatus: failed, or waiting for intervention.
 pub const STALLED: &str = "Stalled";
 
-/// Of a VirtualMiddleManager, written by its pod: every identity stands in discovery and is asked for news.
+/// On a VirtualMiddleManager, written by its pod: every identity is announced in discovery and polled by an overlord.
 pub const ANNOUNCED: &str = "Announced";
-/// Of a VirtualMiddleManager, written by its pod: whether the overlord answers what the pod asks, which is who leads and
-/// what became of tasks.
+/// On a VirtualMiddleManager, written by its pod: whether the overlord answers the pod's requests (which overlord
+/// leads, and what became of tasks).
 pub const OVERLORD_ANSWERS: &str = "OverlordAnswers";
-/// Of a VirtualMiddleManager, written by the operator: whether clients of the workers need credentials.
+/// On a VirtualMiddleManager, written by the operator: whether clients of the workers need credentials.
 pub const AUTHENTICATED: &str = "Authenticated";
 
-/// Longest message kept in a condition, in bytes. The API allows 32 KiB; a large status shortens them further.
+/// Longest message stored in a condition, in bytes. The API allows 32 KiB; a large status shortens messages further.
 const LONGEST_MESSAGE: usize = 1024;
 
 /// Finds a condition by type.
@@ -49,8 +49,8 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|c| c.status == "True")
 }
 
-/// A list of conditions under construction: sets keep the transition time of what did not change, so that
-/// an unchanged status is equal to the old one and costs no write.
+/// A list of conditions under construction. Setting a condition to its old status and reason preserves its transition
+/// time, so that an unchanged status equals the old one and costs no write.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     list: Vec<Condition>,
@@ -59,7 +59,7 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Starts from the conditions in force.
+    /// Starts from the current conditions.
     #[must_use]
     pub fn from(list: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
         Self {
@@ -104,14 +104,14 @@ impl Conditions {
         find(&self.list, type_).map(|c| c.reason.as_str())
     }
 
-    /// The finished list.
+    /// The resulting list.
     #[must_use]
     pub fn into_list(self) -> Vec<Condition> {
         self.list
     }
 }
 
-/// Shortens `text` to at most `longest` bytes: head and tail stay, since causes stand at either end.
+/// Shortens `text` to at most `longest` bytes. Head and tail are preserved, since the cause may be at either end.
 #[must_use]
 pub fn cut(text: &str, longest: usize) -> String {
     const MARK: &str = " ... ";

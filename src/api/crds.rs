@@ -6,7 +6,7 @@ use kube::CustomResourceExt;
 use super::reason::Readiness;
 use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
 
-/// Reason of a status that no operator has written yet.
+/// Reason in a status that no operator has written yet.
 pub const BORN: &str = Readiness::WaitingForOperator.as_str();
 
 /// File name and manifest of every CRD.
@@ -18,7 +18,7 @@ pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
         .into_iter()
         .map(|crd| {
             let name = format!("{}.yaml", crd.spec.names.plural);
-            // Formats of Rust's integers that OpenAPI does not know; the bounds say the same.
+            // OpenAPI does not know Rust's integer formats; the schema's bounds say the same.
             let body = serde_yaml::to_string(&crd)?.replace("format: uint32", "format: int32");
             Ok((
                 name,
@@ -28,7 +28,7 @@ pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// `PeonTask`, born with a status: a tool that follows kstatus takes an object without `Ready` for finished.
+/// The CRD of `PeonTask`, with a default status: tools that follow kstatus take an object without `Ready` for finished.
 fn task() -> CustomResourceDefinition {
     let mut crd = PeonTask::crd();
     let born = serde_json::json!({

@@ -33,16 +33,16 @@ pub use virtual_middle_manager::{
     VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleManagerStatus,
 };
 
-/// API group of every resource of this project.
+/// API group of all custom resources of this project.
 pub const GROUP: &str = "peon.dev";
 
-/// Name under which the operator appears as controller of Events and in `app.kubernetes.io/managed-by`.
+/// Name of the operator as the reporting controller of Events and in `app.kubernetes.io/managed-by`.
 pub const OPERATOR: &str = "peon-operator";
 
-/// Label on everything that the operator creates, with the value [`OPERATOR`]; its watches select on it.
+/// Label on every object that the operator creates, with the value [`OPERATOR`]; the operator's watches select on it.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// Label with the name of the PeonTask (shortened as in [`names::label_value`] when above 63 characters).
+/// Label with the name of the PeonTask (shortened as in [`names::label_value`] when longer than 63 characters).
 pub const LABEL_TASK: &str = "peon.dev/task";
 
 /// Label with the uid of the PeonTask.
@@ -51,20 +51,20 @@ pub const LABEL_TASK_UID: &str = "peon.dev/task-uid";
 /// Label with the name of the VirtualMiddleManager (shortened as in [`names::label_value`]) on its PeonTasks and their pods.
 pub const LABEL_MIDDLE_MANAGER: &str = "peon.dev/middle-manager";
 
-/// Label on a ConfigMap or Secret that no PeonTask owns, with the value `true`: every PeonTask of the namespace may have it
-/// for its payload (`taskFrom`), and so may print it.
+/// Label, with the value `true`, on a ConfigMap or Secret that no PeonTask owns. Every PeonTask of the namespace may
+/// use such an object as its payload (`taskFrom`), and so may print it.
 pub const LABEL_PAYLOAD: &str = "peon.dev/payload";
 
 /// Label with the ordinal of the identity to which the overlord assigned a PeonTask.
 pub const LABEL_IDENTITY: &str = "peon.dev/identity";
 
-/// Annotation that says how far the overlord is with a finished PeonTask of a VirtualMiddleManager.
+/// Annotation on a finished PeonTask of a VirtualMiddleManager: whether the overlord is done with the task.
 pub const ANNOTATION_OVERLORD: &str = "peon.dev/overlord";
 
-/// Value of [`ANNOTATION_OVERLORD`]: the overlord knows the verdict, and is done with the task.
+/// Value of [`ANNOTATION_OVERLORD`]: the overlord knows the verdict and is done with the task.
 pub const FORGOTTEN: &str = "forgotten";
 
-/// Annotation with the true Druid task id, which may hold characters that no label or name may.
+/// Annotation with the exact Druid task id, which may contain characters that labels and names do not allow.
 pub const ANNOTATION_TASK_ID: &str = "peon.dev/task-id";
 
 /// Annotation with the Druid task type.
@@ -73,10 +73,11 @@ pub const ANNOTATION_TASK_TYPE: &str = "peon.dev/task-type";
 /// Annotation with the datasource of an assigned task.
 pub const ANNOTATION_DATA_SOURCE: &str = "peon.dev/data-source";
 
-/// Annotation with the availability group of an assigned task: the overlord puts no two tasks of a group on one worker.
+/// Annotation with the availability group of an assigned task: the overlord never puts two tasks of a group on one
+/// worker.
 pub const ANNOTATION_AVAILABILITY_GROUP: &str = "peon.dev/availability-group";
 
-/// Annotation with the slots that an assigned task takes of its worker.
+/// Annotation with the number of worker slots that an assigned task takes.
 pub const ANNOTATION_REQUIRED_CAPACITY: &str = "peon.dev/required-capacity";
 
 /// Annotation with the name of the peon's container; `kubectl logs` reads it too.
@@ -85,10 +86,10 @@ pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container"
 /// Name of the container that runs the peon, unless the template names another.
 pub const PEON_CONTAINER: &str = "peon";
 
-/// The labels of a PeonTask that are read from it.
+/// Labels of a PeonTask that the operator and the workers read.
 pub const LABELS_READ: [&str; 2] = [LABEL_MIDDLE_MANAGER, LABEL_IDENTITY];
 
-/// The annotations of a PeonTask that are read from it.
+/// Annotations of a PeonTask that the operator and the workers read.
 pub const ANNOTATIONS_READ: [&str; 6] = [
     ANNOTATION_OVERLORD,
     ANNOTATION_TASK_ID,

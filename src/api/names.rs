@@ -1,23 +1,24 @@
 //! Names of the objects that belong to a PeonTask (pure).
 //!
-//! The Druid task id never becomes part of a name: it may hold any character and 255 of them.
+//! The Druid task id never becomes part of a name: it may contain any character and be 255 characters long.
 
 use crate::digest::hex;
 use sha2::{Digest, Sha256};
 
-/// Longest pod name used. A pod may be named with up to 253 characters, but its host name ends at 63.
+/// Longest pod name used. Pod names may have up to 253 characters, but host names are cut at 63.
 const LONGEST: usize = 63;
 
-/// Name of attempt `attempt` (from 1) of the PeonTask `task`: its pod and its ConfigMap carry it.
+/// Name of the pod and the ConfigMap of attempt `attempt` (from 1) of the PeonTask `task`.
 ///
-/// `<task>-<attempt>`, or, where that is above 63 characters, the head of the task's name and a hash of all of it.
+/// `<task>-<attempt>`. Where that is longer than 63 characters: the head of the task's name and a hash of the whole
+/// name, followed by `-<attempt>`.
 #[must_use]
 pub fn attempt(task: &str, attempt: u32) -> String {
     let suffix = format!("-{attempt}");
     format!("{}{suffix}", shorten(task, LONGEST - suffix.len()))
 }
 
-/// A value for a label that stands for an object's name: label values end at 63 characters, names at 253.
+/// A label value made from an object's name: label values have at most 63 characters, names at most 253.
 #[must_use]
 pub fn label_value(name: &str) -> String {
     shorten(name, LONGEST)
@@ -34,7 +35,7 @@ fn shorten(name: &str, longest: usize) -> String {
     format!("{head}-{hash}")
 }
 
-/// Whether Kubernetes takes `name` as a DNS label, as containers and volumes are named.
+/// Whether Kubernetes accepts `name` as a DNS label, the format of container and volume names.
 #[must_use]
 pub fn is_dns_label(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -45,7 +46,7 @@ pub fn is_dns_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Whether Kubernetes takes `name` as the name of an object such as a ConfigMap: a DNS subdomain.
+/// Whether Kubernetes accepts `name` as the name of an object such as a ConfigMap: a DNS subdomain.
 #[must_use]
 pub fn is_object_name(name: &str) -> bool {
     let outer = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -58,7 +59,7 @@ pub fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_part)
 }
 
-/// Whether Kubernetes takes `value` as the value of a label.
+/// Whether Kubernetes accepts `value` as a label value.
 #[must_use]
 pub fn is_label_value(value: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -69,7 +70,7 @@ pub fn is_label_value(value: &str) -> bool {
         && ends(value.bytes().next_back())
 }
 
-/// Whether Kubernetes takes `key` as the key of a label or annotation: `name` or `domain/name`.
+/// Whether Kubernetes accepts `key` as the key of a label or annotation: `name` or `domain/name`.
 #[must_use]
 pub fn is_qualified_name(key: &str) -> bool {
     let (domain, name) = match key.split_once('/') {

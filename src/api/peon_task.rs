@@ -16,9 +16,9 @@ use super::submission::{Submission, SubmissionState};
 use super::task_from::TaskFrom;
 use super::task_object::TaskObject;
 
-/// One Apache Druid ingestion task. It becomes a ConfigMap and a pod of the same namespace with the cpu and
-/// memory that it asks for. A PeonTask runs once: to run a task again, create another one. Deleting it stops
-/// the peon.
+/// One Apache Druid ingestion task. The operator creates a ConfigMap and a pod for it in the same namespace, with the
+/// cpu and memory that the task asks for. A PeonTask runs once: to run a task again, create another one. Deleting it
+/// stops the peon.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "peon.dev",
@@ -67,79 +67,80 @@ use super::task_object::TaskObject;
         .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
 )]
 pub struct PeonTaskSpec {
-    /// The Druid task, as it would be sent to the overlord: a JSON object with a `type`. Its `id` is the task's
-    /// id; without one, the name of the PeonTask becomes the id, the only thing that is ever added (with
-    /// `middleManagerRef` the name and the uid, since an overlord takes an id once). At most 100 KiB and 64 levels of nesting. Whole numbers are exact up to 64 bits; others are kept as 64-bit floating point. Exactly one of
-    /// `task`, `taskJson` and `taskFrom` is given. Immutable. Example: `{type: noop, runTime: 1000}`.
+    /// The Druid task as sent to the overlord: a JSON object with a `type`. Its `id` is the Druid task id. Without an
+    /// `id` the operator adds one and changes nothing else: the name of the PeonTask or, with `middleManagerRef`, its
+    /// name and uid, since an overlord accepts an id only once. At most 100 KiB and 64 levels of nesting. Integers are
+    /// exact up to 64 bits; other numbers are stored as 64-bit floating point. Give exactly one of `task`, `taskJson`
+    /// and `taskFrom`. Immutable. Example: `{type: noop, runTime: 1000}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task")]
     pub task: Option<TaskObject>,
 
-    /// The Druid task as JSON text, kept to the byte: for tasks with numbers that a Kubernetes object would round.
-    /// At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
+    /// The Druid task as JSON text, preserved byte for byte: for tasks with numbers that a Kubernetes object would
+    /// round. At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 102_400))]
     pub task_json: Option<String>,
 
-    /// The Druid task in ConfigMaps or Secrets, for tasks of up to 16 MiB and for those that hold secrets.
-    /// `kubectl peon submit` makes the chunks. Immutable.
+    /// The Druid task in ConfigMaps or Secrets, for tasks of up to 16 MiB and for tasks that contain secrets.
+    /// `kubectl peon submit` creates the chunks. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task_from")]
     pub task_from: Option<TaskFrom>,
 
-    /// The PeonTemplate of the same namespace that gives the pod its image, Druid properties and defaults.
-    /// Default: the one of the highest `priority` whose `match` fits the task, else the one named `default`.
-    /// Immutable.
+    /// The PeonTemplate of the same namespace that provides the pod's image, Druid properties and defaults. Default:
+    /// the template with the highest `priority` whose `match` fits the task, else the template named `default`.
+    /// Immutable. Example: `{name: large}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<TemplateRef>,
 
-    /// The cpu and memory of the peon's container. Where only a limit or only a request is given, the other is
-    /// the same. Memory in bytes as a Kubernetes quantity, cpu in cores. Default: the task context's
+    /// Cpu and memory of the peon's container. If only the limit or only the request is given, the other one is the
+    /// same. Memory in bytes as a Kubernetes quantity, cpu in cores. Default: the task context's
     /// `druid.peon.pod.memory` and `druid.peon.pod.cpu`, then the template, then the operator's
-    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Immutable.
-    /// Example: `{limits: {memory: 4Gi, cpu: "2"}}`.
+    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Immutable. Example:
+    /// `{limits: {memory: 4Gi, cpu: "2"}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
 
-    /// Options of the peon's JVM, one per item, added after those of the operator, the template and the task's
-    /// context; the last one of a kind wins. Heap and direct memory are derived from the memory limit unless
-    /// given here. Default: none. Immutable. Example: `["-Xmx1g", "-Ddruid.processing.numThreads=2"]`.
+    /// Options of the peon's JVM, one per item, added after those of the operator, the template and the task's context;
+    /// of several options of one kind the last one wins. Heap and direct memory are derived from the memory limit
+    /// unless given here. Default: none. Immutable. Example: `["-Xmx1g", "-Ddruid.processing.numThreads=2"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::java_opts")]
     pub java_opts: Vec<String>,
 
-    /// Says that somebody else registered the task with its overlord. Every task but `noop` asks the overlord
-    /// for locks and would wait for ever if the overlord did not know it, so one without this is refused
-    /// with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
+    /// Declares that the task was registered with its overlord by other means. Every task but `noop` requests locks
+    /// from the overlord and would wait for ever if the overlord did not know the task; without this field such a task
+    /// is refused with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmanaged: bool,
 
-    /// The VirtualMiddleManager of the same namespace by which the task's overlord knows of it. It creates PeonTasks
-    /// itself for what the overlord assigns; one that somebody else creates is submitted to the overlord where its
-    /// `submissions` allow that. Default: none. Immutable. Example: `{name: ingestion}`.
+    /// The VirtualMiddleManager of the same namespace through which the overlord knows the task. A VirtualMiddleManager
+    /// creates a PeonTask for each task that the overlord assigns to it. It submits PeonTasks that others create to the
+    /// overlord if its `submissions` allow that. Default: none. Immutable. Example: `{name: ingestion}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub middle_manager_ref: Option<MiddleManagerRef>,
 
-    /// Holds the task: no pod is created, and one that runs is stopped where the task may be run again. Set it back
-    /// to go on, with a new attempt. Default: false. Example: `true`.
+    /// Suspends the task: no pod is created, and a running peon is stopped if the task may be run again. Set it to
+    /// false to resume with a new attempt. Default: false. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
 
-    /// Ends the task: its peon is asked to stop and, after the pod's grace period, killed. Cannot be taken back.
+    /// Cancels the task: its peon is asked to stop and is killed after the pod's grace period. Cannot be undone.
     /// Default: false. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
 
-    /// Seconds that an attempt may wait for its peon to start, whatever it waits for; the time that it is held by
-    /// `suspend` does not count. After it the task fails with the reason `StartDeadline`. At least 1. Default: the
-    /// template's, else none. Example: `3600`.
+    /// Seconds that an attempt may wait for its peon to start, whatever the cause; time suspended by `suspend` does not
+    /// count. Then the task fails with the reason `StartDeadline`. At least 1. Default: the template's, else none.
+    /// Example: `3600`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::seconds")]
     pub start_deadline_seconds: Option<u32>,
 
-    /// Seconds that an attempt's pod may be active, counted from when its node took it. After it the peon is stopped
-    /// and the task fails with the reason `Deadline`. A pod that exists already is not given more time, only less.
+    /// Seconds that an attempt's pod may be active, counted from when its node accepted it. Then the peon is stopped
+    /// and the task fails with the reason `Deadline`. For a pod that already exists this can be reduced, not extended.
     /// At least 1. Default: the template's, else none. Example: `14400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::seconds")]
@@ -151,13 +152,14 @@ pub struct PeonTaskSpec {
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<u32>,
 
-    /// When a failed attempt is followed by another one; what is not given here is the template's. Immutable.
+    /// When a failed attempt is followed by another one. Default of each field: the template's. Immutable. Example:
+    /// `{rerun: Always}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<RetryPolicy>")]
     pub retry: Option<RetryPolicy>,
 }
 
-/// A rule: the field of a spec does not change.
+/// A validation rule: the spec's field cannot change.
 fn immutable(field: &str) -> Rule {
     let rule = format!(
         "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
@@ -167,7 +169,7 @@ fn immutable(field: &str) -> Rule {
         .field_path(format!(".{field}"))
 }
 
-/// Names a PeonTemplate of the same namespace.
+/// Reference to a PeonTemplate of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateRef {
     /// Name of the PeonTemplate. No default. Example: `large`.
@@ -175,7 +177,7 @@ pub struct TemplateRef {
     pub name: String,
 }
 
-/// Names a VirtualMiddleManager of the same namespace.
+/// Reference to a VirtualMiddleManager of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MiddleManagerRef {
     /// Name of the VirtualMiddleManager. No default. Example: `ingestion`.
@@ -183,7 +185,7 @@ pub struct MiddleManagerRef {
     pub name: String,
 }
 
-/// What the operator observed of the task. The conditions are the truth, the phase is their summary.
+/// The task's state as observed by the operator. The conditions are authoritative, the phase is their summary.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -200,7 +202,7 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Reason of the condition that the phase stands for. Example: `OOMKilled`.
+    /// Reason of the condition that determines the phase. Example: `OOMKilled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub reason: Option<String>,
@@ -215,23 +217,23 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 255))]
     pub task_type: Option<String>,
 
-    /// The datasource that the task writes to; absent where the task names none. Example: `wikipedia`.
+    /// The datasource that the task writes to; absent if the task names none. Example: `wikipedia`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub data_source: Option<String>,
 
-    /// Hash of the task as it was accepted: `sha256:` and 64 hexadecimal digits. A task that does not match it
-    /// any more is refused with the reason `InvalidTask`.
+    /// Hash of the task at its acceptance: `sha256:` and 64 hexadecimal digits. A task that no longer matches it is
+    /// refused with the reason `InvalidTask`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub task_hash: Option<String>,
 
-    /// Hash of what the peon is given, where the template's `sizing.ingestionMemory: Bytes` changed the task.
+    /// Hash of the task that the peon is given, if the template's `sizing.ingestionMemory: Bytes` changed the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub effective_hash: Option<String>,
 
-    /// Name of the PeonTemplate that the current attempt was made with. Example: `default`.
+    /// Name of the PeonTemplate used for the current attempt. Example: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub template: Option<String>,
@@ -241,7 +243,7 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 64))]
     pub memory: Option<String>,
 
-    /// Cpu limit in force, in cores as a Kubernetes quantity. Example: `500m`.
+    /// Current cpu limit, in cores as a Kubernetes quantity. Example: `500m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cpu: Option<String>,
@@ -251,31 +253,31 @@ pub struct PeonTaskStatus {
     #[schemars(range(min = 1))]
     pub attempt: Option<u32>,
 
-    /// The last attempts that ended, at most ten, the current one not among them.
+    /// The last attempts that ended, at most ten, without the current one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::attempts")]
     pub attempts: Vec<AttemptRecord>,
 
-    /// How many attempts each cause has ended. Example: `{OOMKilled: 1}`.
+    /// Number of attempts that ended, by cause. Example: `{OOMKilled: 1}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, u32>,
 
-    /// How many steps of the memory ladder the current attempt stands above the first. Example: `1`.
+    /// Steps of the memory ladder that the current attempt is above the first one. Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub memory_step: Option<u32>,
 
-    /// Whether the task may be run again after its peon began without writing anything twice.
+    /// Whether the task can be run again after its peon began, without writing anything twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_to_rerun: Option<bool>,
 
-    /// Of a subtask: stands for its supervisor's id and its spec's id, by which later subtasks of the same spec find
-    /// out how much memory it took.
+    /// On a subtask: identifies its supervisor's id and its spec's id. Later subtasks of the same spec use it to find
+    /// out how much memory this one took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub subtask: Option<String>,
 
-    /// Since when the current attempt waits to be started; `startDeadlineSeconds` counts from here.
+    /// Since when the current attempt waits to start; `startDeadlineSeconds` counts from this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<Time>,
 
@@ -283,7 +285,7 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
 
-    /// Name of the current attempt's pod. Its log is read with `kubectl peon logs <peontask>`. Example: `nightly-1`.
+    /// Name of the current attempt's pod. Read its log with `kubectl peon logs <peontask>`. Example: `nightly-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pod_name: Option<String>,
@@ -298,7 +300,7 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 253))]
     pub node_name: Option<String>,
 
-    /// Exit code of the peon's container. It is no verdict: Druid exits with 0 for a failed task too.
+    /// Exit code of the peon's container. It is not the verdict: Druid exits with 0 for failed tasks too. Example: `0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
@@ -306,21 +308,21 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the peon's container ended, or, where it never ran, when the task was given up.
+    /// When the peon's container ended or, if it never ran, when the task failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// Of a task that a user created for a VirtualMiddleManager: how far it has come with the overlord.
+    /// Progress with the overlord of a task that a user created for a VirtualMiddleManager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Submission>")]
     pub submission: Option<Submission>,
 
-    /// The generation of the PeonTask that this status belongs to.
+    /// The generation of the PeonTask that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The truth about the task: `Accepted`, `Suspended`, `Started`, then `Complete` or `Failed`, which exclude each
-    /// other and are final; and `Ready`, `Reconciling` and `Stalled` for tools that follow kstatus.
+    /// The authoritative state of the task: `Accepted`, `Suspended`, `Started`, then `Complete` or `Failed`, which
+    /// exclude each other and are final; and `Ready`, `Reconciling` and `Stalled` for tools that follow kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -336,7 +338,7 @@ pub enum Phase {
     Starting,
     /// The peon runs.
     Running,
-    /// Held by `suspend`: there is no peon.
+    /// Suspended by `suspend`: there is no peon.
     Suspended,
     /// Druid reported SUCCESS. Final.
     Succeeded,
@@ -345,7 +347,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All of them.
+    /// All phases.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Starting,
@@ -355,7 +357,7 @@ impl Phase {
         Self::Failed,
     ];
 
-    /// The phase as it is written in a status and in metrics.
+    /// The phase's name in a status and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -370,13 +372,13 @@ impl Phase {
 }
 
 impl PeonTask {
-    /// The PeonTemplate that the task names.
+    /// Name of the PeonTemplate in the task's `templateRef`.
     #[must_use]
     pub fn template_name(&self) -> Option<&str> {
         self.spec.template_ref.as_ref().map(|r| r.name.as_str())
     }
 
-    /// The VirtualMiddleManager by which an overlord knows of the task.
+    /// Name of the VirtualMiddleManager in the task's `middleManagerRef`.
     #[must_use]
     pub fn middle_manager(&self) -> Option<&str> {
         self.spec.middle_manager_ref.as_ref().map(|r| r.name.as_str())
@@ -393,7 +395,7 @@ impl PeonTask {
                 .is_some_and(|l| l.contains_key(super::LABEL_IDENTITY))
     }
 
-    /// Whether an overlord has assigned the task and is not done with it: it may not know the verdict yet.
+    /// Whether an overlord has assigned the task and is not done with it: the overlord may not know the verdict yet.
     #[must_use]
     pub fn overlord_waits(&self) -> bool {
         let annotations = self.metadata.annotations.as_ref();
@@ -401,7 +403,7 @@ impl PeonTask {
         self.is_assigned() && said.is_none_or(|said| said != super::FORGOTTEN)
     }
 
-    /// How far the task has come with the overlord, where a user created it for a VirtualMiddleManager.
+    /// Progress with the overlord, if a user created the task for a VirtualMiddleManager.
     #[must_use]
     pub fn submission(&self) -> Option<&Submission> {
         self.status.as_ref().and_then(|s| s.submission.as_ref())
@@ -416,8 +418,8 @@ impl PeonTask {
                 .is_some_and(|s| s.state == SubmissionState::RunsElsewhere)
     }
 
-    /// The chunks that the peon's task stands in: of one that was submitted those that the overlord assigned, which only
-    /// who may write the status can name; else those of the spec.
+    /// The chunks that contain the task for the peon. For a submitted task: the chunks that the overlord assigned,
+    /// which only clients with access to the status can name. For any other task: those of the spec.
     #[must_use]
     pub fn task_from(&self) -> Option<&TaskFrom> {
         self.submission()
@@ -425,8 +427,8 @@ impl PeonTask {
             .or(self.spec.task_from.as_ref())
     }
 
-    /// The id of a task that has none. One that is submitted gets an id of its own each time it is created: an overlord
-    /// takes an id once.
+    /// The id of a task whose payload has none. A submitted task gets a new id each time it is created, since an
+    /// overlord accepts an id only once.
     #[must_use]
     pub fn default_task_id(&self) -> String {
         let name = self.metadata.name.as_deref().unwrap_or_default();
@@ -442,7 +444,7 @@ impl PeonTask {
         self.status.as_ref().and_then(|s| s.attempt).unwrap_or(1)
     }
 
-    /// Whether a verdict stands.
+    /// Whether the task has a verdict.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.status.as_ref().is_some_and(|s| {

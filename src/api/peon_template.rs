@@ -1,4 +1,4 @@
-//! `PeonTemplate`: what tasks of one kind have in common.
+//! `PeonTemplate`: common settings of one kind of tasks.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::retry::RetryPolicy;
 use super::schema;
 
-/// What the PeonTasks that name it have in common: image, Druid properties, defaults and pod template. A change
-/// applies to tasks that have no pod yet.
+/// Common settings of PeonTasks: image, Druid properties, defaults and pod template. A change applies to tasks that
+/// have no pod yet.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "peon.dev",
@@ -31,120 +31,122 @@ use super::schema;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PeonTemplateSpec {
-    /// The Druid image; it must hold Druid under `/opt/druid` and `java` and `sh` on the path, as the public
-    /// image does. Default: the image of the peon's container in `template`, then the operator's
-    /// `druid.indexer.image`, then `docker.io/apache/druid:33.0.0`. Example: `docker.io/apache/druid:33.0.0`.
+    /// The Druid image. It must contain Druid under `/opt/druid`, and `java` and `sh` on the path, as the public image
+    /// does. Default: the image of the peon's container in `template`, then the operator's `druid.indexer.image`, then
+    /// `docker.io/apache/druid:33.0.0`. Example: `docker.io/apache/druid:33.0.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
 
-    /// Cpu and memory of tasks that give none themselves or in their context. Memory in bytes as a Kubernetes
-    /// quantity, cpu in cores. Default: the resources of the peon's container in `template`, then the operator's
-    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`.
-    /// Example: `{limits: {memory: 4Gi, cpu: "2"}}`.
+    /// Cpu and memory of tasks that set none in their spec or context. Memory in bytes as a Kubernetes quantity, cpu in
+    /// cores. Default: the resources of the peon's container in `template`, then the operator's
+    /// `druid.indexer.default.pod.memory` and `.cpu`, then `2G` and `1`. Example: `{limits: {memory: 4Gi, cpu: "2"}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::resources")]
     pub resources: Option<ResourceRequirements>,
 
-    /// Options of the peon's JVM, one per item, added after the operator's and before those of the task's context
-    /// and of the PeonTask; the last one of a kind wins. Default: none. Example: `["-XX:+UseParallelGC"]`.
+    /// Options of the peon's JVM, one per item, added after the operator's and before those of the task's context and
+    /// of the PeonTask; of several options of one kind the last one wins. Default: none. Example:
+    /// `["-XX:+UseParallelGC"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::java_opts")]
     pub java_opts: Vec<String>,
 
-    /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are
-    /// overridden by the same keys in a task's context. They end up in a ConfigMap: secrets belong into
-    /// `propertiesFrom`. Default: none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
+    /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are overridden by
+    /// the same keys in a task's context. They are written to a ConfigMap: put secrets into `propertiesFrom`. Default:
+    /// none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
 
-    /// A pod template that the peon's pod is merged into: containers, environment variables, volumes and mounts by
-    /// name. The peon is the container named `peon`, else the first. Every field of a pod may be given; the
-    /// operator sets the peon's command, configuration and cpu and memory. Default: none.
-    /// Example: `{spec: {nodeSelector: {pool: ingestion}}}`.
+    /// A pod template that the peon's pod is merged into; containers, environment variables, volumes and mounts are
+    /// merged by name. The peon is the container named `peon`, else the first one. Every field of a pod may be given;
+    /// the operator sets the peon's command, configuration, cpu and memory. Default: none. Example:
+    /// `{spec: {nodeSelector: {pool: ingestion}}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Map<String, serde_json::Value>>,
 
-    /// More Druid properties, from ConfigMaps and Secrets: each key is a property. They reach the peon through a file
-    /// in its pod and no log, and are overridden by every other source. Later ones win. Default: none.
-    /// Example: `[{secretRef: {name: metadata-store}}]`.
+    /// Further Druid properties, from ConfigMaps and Secrets: each key is a property. The peon reads them from a file
+    /// in its pod; they appear in no log. Every other source overrides them. Later entries override earlier ones.
+    /// Default: none. Example: `[{secretRef: {name: metadata-store}}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::properties_from")]
     pub properties_from: Vec<PropertiesSource>,
 
-    /// Which tasks without `templateRef` this template is for; without it, only those that name it, and if its name
-    /// is `default` those that nothing else matches. Default: none. Example: `{types: [index_kafka]}`.
+    /// Which tasks without `templateRef` use this template. Without it: only tasks that name the template and, if it is
+    /// named `default`, tasks that no other template matches. Default: none. Example: `{types: [index_kafka]}`.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Match>")]
     pub matches: Option<Match>,
 
-    /// Among templates that match a task the one of the highest priority is used, of equals the first by name.
+    /// If several templates match a task, the one with the highest priority is used; among equals, the first by name.
     /// Default: 0. Example: `10`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
 
-    /// Most tasks of this template that have a pod at the same time; others wait, in the order of their creation.
-    /// At least 1. Default: no limit. Example: `20`.
+    /// Most tasks of this template that have a pod at the same time. Others wait, in the order of their creation. At
+    /// least 1. Default: no limit. Example: `20`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_running: Option<u32>,
 
-    /// How memory becomes a JVM and its buffers.
+    /// How the JVM and its buffers are sized from the memory limit. Example: `{ingestionMemory: Bytes}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Sizing>")]
     pub sizing: Option<Sizing>,
 
-    /// What tasks may not exceed or change.
+    /// Limits on what tasks may ask for or change. Example: `{maxMemory: 16Gi}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Overrides>")]
     pub overrides: Option<Overrides>,
 
-    /// What becomes of the peons' logs and reports.
+    /// Collection of the peons' logs and reports. Example: `{collect: Sidecar}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Logs>")]
     pub logs: Option<Logs>,
 
-    /// When a failed attempt is followed by another one.
+    /// When a failed attempt is followed by another one. Example: `{rerun: Always}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<RetryPolicy>")]
     pub retry: Option<RetryPolicy>,
 
-    /// `startDeadlineSeconds` of tasks that give none. Default: none, a task waits for ever. Example: `3600`.
+    /// `startDeadlineSeconds` of tasks that set none. In seconds. Default: none, a task waits for ever. Example:
+    /// `3600`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::seconds")]
     pub start_deadline_seconds: Option<u32>,
 
-    /// `activeDeadlineSeconds` of tasks that give none. Streaming tasks run until their supervisor ends them: leave it
-    /// out of their template. Default: none. Example: `14400`.
+    /// `activeDeadlineSeconds` of tasks that set none. In seconds. Streaming tasks run until their supervisor ends
+    /// them: leave the field out of their template. Default: none. Example: `14400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::seconds")]
     pub active_deadline_seconds: Option<u32>,
 
-    /// `ttlSecondsAfterFinished` of tasks that give none. Default: 3600. Example: `86400`.
+    /// `ttlSecondsAfterFinished` of tasks that set none. In seconds. Default: 3600. Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<u32>,
 }
 
-/// What becomes of the peons' logs and reports.
+/// Collection of the peons' logs and reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Logs {
-    /// How they reach the store that the operator's `druid.indexer.logs.*` name: `Follower`, read by the operator through
-    /// the API server; `Sidecar`, read in the pod; or `None`. Default: `Follower`. Example: `None`.
+    /// How logs and reports get to the store named by the operator's `druid.indexer.logs.*`. `Follower`: the operator
+    /// reads them through the API server. `Sidecar`: a container in the pod reads them. `None`: they are not stored.
+    /// Default: `Follower`. Example: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collect: Option<Collect>,
 
-    /// What the sidecar is told besides the operator's `druid.indexer.logs.*`, which override it: credentials of the store,
-    /// from Secrets, under Druid's names. The operator's own are never given to a pod. Default: none: the identity of the
-    /// pod. Example: `[{secretRef: {name: log-store}}]`.
+    /// Properties of the sidecar: the store's credentials, from Secrets, under Druid's names. The operator's
+    /// `druid.indexer.logs.*` override them. The operator's own credentials are never given to a pod. Default: none,
+    /// the sidecar uses the pod's identity. Example: `[{secretRef: {name: log-store}}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::properties_from")]
     pub properties_from: Vec<PropertiesSource>,
 }
 
-/// How logs and reports reach their store.
+/// How logs and reports get to their store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Collect {
     /// The operator reads them through the API server.
@@ -152,11 +154,11 @@ pub enum Collect {
     Follower,
     /// A container in the pod reads them.
     Sidecar,
-    /// They stay in the pod and go with it.
+    /// They stay in the pod and are deleted with it.
     None,
 }
 
-/// Properties in a ConfigMap or a Secret; exactly one is given.
+/// Properties in a ConfigMap or a Secret; give exactly one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PropertiesSource {
@@ -171,20 +173,21 @@ pub struct PropertiesSource {
     pub secret_ref: Option<SourceRef>,
 }
 
-/// Names a ConfigMap or Secret of the same namespace.
+/// Reference to a ConfigMap or Secret of the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRef {
-    /// Its name. No default. Example: `druid-common`.
+    /// Name of the ConfigMap or Secret. No default. Example: `druid-common`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Whether it may be missing. Default: false: the pod waits for it with the reason `ContainerConfig`.
+    /// Whether the object may be missing. Default: false: the pod waits for it with the reason `ContainerConfig`.
+    /// Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
 
-/// Which tasks a template is for: those that fit every list that is given.
+/// Which tasks a template is for: tasks that fit every list that is given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
@@ -198,55 +201,55 @@ pub struct Match {
     #[schemars(length(max = 256))]
     pub data_sources: Vec<String>,
 
-    /// Values that an entry of `tags` in the task's context may have, by its name. Default: any.
-    /// Example: `{team: [ads, search]}`.
+    /// Allowed values of entries of `tags` in the task's context, by the entry's name. Default: any. Example:
+    /// `{team: [ads, search]}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context_tags: BTreeMap<String, Vec<String>>,
 }
 
-/// How memory becomes a JVM and its buffers.
+/// How the JVM and its buffers are sized from the memory limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sizing {
-    /// `Payload` leaves the task's memory settings as they are given. `Bytes` lifts its limits in rows and sets
+    /// `Payload` leaves the task's memory settings unchanged. `Bytes` removes its limits in rows and sets
     /// `maxBytesInMemory` from the heap, so that a task with more memory spills less often. Default: `Payload`.
     /// Example: `Bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingestion_memory: Option<IngestionMemory>,
 
-    /// Whether a JVM that cannot fit the memory limit is refused. Default: true. Example: `false`.
+    /// Whether a task whose JVM cannot fit the memory limit is refused. Default: true. Example: `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforce: Option<bool>,
 }
 
-/// What bounds the rows that a task keeps in memory.
+/// The limit on the rows that a task keeps in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum IngestionMemory {
-    /// What the task says.
+    /// The limits in the task.
     #[default]
     Payload,
-    /// Bytes, as many as the heap allows.
+    /// A limit in bytes, derived from the heap.
     Bytes,
 }
 
-/// What tasks may not exceed or change.
+/// Limits on what tasks may ask for or change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overrides {
-    /// The largest memory limit that a task may ask for, itself or in its context, in bytes as a Kubernetes quantity;
-    /// retries do not exceed it either. Default: no limit. Example: `16Gi`.
+    /// The largest memory limit that a task may ask for in its spec or context, in bytes as a Kubernetes quantity.
+    /// Retries do not exceed it either. Default: no limit. Example: `16Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub max_memory: Option<Quantity>,
 
-    /// The largest cpu limit that a task may ask for, in cores as a Kubernetes quantity. Default: no limit.
-    /// Example: `"4"`.
+    /// The largest cpu limit that a task may ask for in its spec or context, in cores as a Kubernetes quantity.
+    /// Default: no limit. Example: `"4"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub max_cpu: Option<Quantity>,
 
-    /// Which JVM options and Druid properties tasks may give, themselves or in their context. Default: `Sizing` where
-    /// the template gives the peon a Secret or a service account token, else `Allow`. Example: `Deny`.
+    /// Which JVM options and Druid properties tasks may give in their spec or context. Default: `Sizing` where the
+    /// template gives the peon a Secret or a service account token, else `Allow`. Example: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub java_opts: Option<JavaOpts>,
 
@@ -255,18 +258,18 @@ pub struct Overrides {
     pub retry: Option<Permission>,
 }
 
-/// Which JVM options and Druid properties a task may give. What it may not give keeps it waiting with the reason
-/// `LimitExceeded`.
+/// Which JVM options and Druid properties a task may give. A task with an option that is not allowed waits with the
+/// reason `LimitExceeded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum JavaOpts {
-    /// All but those that read files, load code, run commands, write outside of `/tmp` and `/peon/tmp`, let others into the
-    /// JVM or print what is sent, and those that are not known.
+    /// All but unknown options and those that read files, load code, run commands, write outside of `/tmp` and
+    /// `/peon/tmp`, open the JVM to other processes, or print transmitted data.
     Allow,
-    /// Heap, direct memory, collector, threads, time zone, and `druid.processing.*`.
+    /// Only heap, direct memory, collector, threads, time zone, and `druid.processing.*`.
     Sizing,
     /// None.
     Deny,
-    /// Any: whoever may create tasks can read every file of the peon, the Secrets of the template among them.
+    /// Any. Users who may create tasks can then read every file of the peon, including the template's Secrets.
     Any,
 }
 

@@ -3,12 +3,12 @@
 use super::reason::Cause;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-/// Characters of a task id that Druid 33.0.0 accepts (`IdUtils.validateId`), less NUL; `druid::task_id` has the
-/// same rule in words.
+/// Characters of a task id that Druid 33.0.0 accepts (`IdUtils.validateId`), without NUL; `druid::task_id` implements
+/// the same rule in code.
 pub(super) const TASK_ID: &str =
     r"^[^\x00-\x1e\x80-\x9e\x{e000}-\x{f8fe}\x{fff1}-\x{fffe}\x{10000}-\x{10ffff}]+$";
 
-/// The Druid task: an object that is kept whole, of which the API server checks what every task must have.
+/// The Druid task: an object stored whole, of which the API server checks the fields that every task must have.
 pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -29,7 +29,7 @@ pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
                 "nullable": true,
                 "minLength": 1,
                 "maxLength": 255,
-                // Rules and no `pattern`: their messages are words.
+                // Rules instead of a `pattern`: rules have messages.
                 "x-kubernetes-validations": [
                     {
                         "rule": "!self.contains('/') && !self.startsWith('.')",
@@ -59,12 +59,12 @@ pub(super) fn task(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The schema of a type below a field, which keeps its description.
+/// The schema of a field's type; the field keeps its description.
 pub(super) fn described<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     T::json_schema(generator)
 }
 
-/// A payload in chunks: in ConfigMaps or in Secrets, not both, since their order is that of one list.
+/// A payload in chunks: in ConfigMaps or in Secrets, not both, since the order of chunks is that of one list.
 pub(super) fn task_from(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = described::<super::TaskFrom>(generator);
     schema.insert(
@@ -90,7 +90,7 @@ pub(super) fn properties_from(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 16, "items": item})
 }
 
-/// Budgets of attempts by cause.
+/// Budgets of retries by cause.
 pub(super) fn retry_limits(_: &mut SchemaGenerator) -> Schema {
     let causes: Vec<&str> = Cause::retried().map(Cause::as_str).collect();
     json_schema!({
@@ -181,7 +181,7 @@ pub(super) fn resources(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A pod template of any Kubernetes version: nothing in it is dropped.
+/// A pod template of any Kubernetes version: the API server drops no field.
 pub(super) fn pod_template(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -202,7 +202,7 @@ pub(super) fn pod_template(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// JVM options: bounded, so that a pod's argument file is.
+/// JVM options: bounded, and so is a pod's argument file.
 pub(super) fn java_opts(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -211,7 +211,7 @@ pub(super) fn java_opts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Conditions as in `metav1.Condition`: a list keyed by type, with bounds that keep the rules on it cheap.
+/// Conditions as in `metav1.Condition`: a list keyed by type, with bounds that limit the cost of its validation rules.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

@@ -1,10 +1,10 @@
-//! How a status is written (pure).
+//! Patches of a status (pure).
 
 use serde_json::Value;
 
 use super::PeonTaskStatus;
 
-/// The JSON merge patch that turns the status `old` into `new`: what `new` does not have is removed by a null.
+/// The JSON merge patch that turns the status `old` into `new`: fields that `new` does not have are removed by null.
 ///
 /// # Errors
 /// When a status cannot be written as JSON.
@@ -15,7 +15,7 @@ pub fn replacing(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> serde_js
     Ok(patch)
 }
 
-/// Adds to a merge patch a null for everything that `old` has and `patch` does not.
+/// Adds to a merge patch a null for every field that `old` has and `patch` does not.
 pub fn remove_missing(old: &Value, patch: &mut Value) {
     let (Value::Object(old), Value::Object(patch)) = (old, patch) else {
         return;

@@ -1,4 +1,4 @@
-//! `status.submission`: how far a PeonTask that a user created for a VirtualMiddleManager has come with its overlord.
+//! `status.submission`: progress with the overlord of a PeonTask that a user created for a VirtualMiddleManager.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::schema;
 use super::task_from::TaskFrom;
 
-/// How far a task that a user created has come with the overlord. The VirtualMiddleManager writes it, and nobody else; what
-/// is assigned by the overlord without anybody's PeonTask has none.
+/// Progress with the overlord of a task that a user created. Written by the VirtualMiddleManager only. Absent for tasks
+/// that the overlord assigned without a user's PeonTask.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -16,69 +16,70 @@ use super::task_from::TaskFrom;
         .message("what the overlord assigned is not exchanged")
 )]
 pub struct Submission {
-    /// How far it is.
+    /// State of the submission. Example: `Submitted`.
     pub state: SubmissionState,
 
-    /// What the overlord said, or what is missing.
+    /// The overlord's message, or what is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 
-    /// The id under which the task is submitted; written before it is.
+    /// The id under which the task is submitted; written before the submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub task_id: Option<String>,
 
-    /// Hash of the task with its id, as it is submitted: `sha256:` and 64 hexadecimal digits. Written before it is.
+    /// Hash of the submitted task with its id: `sha256:` and 64 hexadecimal digits. Written before the submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub task_hash: Option<String>,
 
-    /// Ordinal of the identity to which the overlord assigned it.
+    /// Ordinal of the identity to which the overlord assigned the task. Example: `0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 65535))]
     pub identity: Option<u16>,
 
-    /// The task as the overlord assigned it: this is what the peon runs.
+    /// The task as assigned by the overlord: the peon runs this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::task_from")]
     pub assigned: Option<TaskFrom>,
 }
 
-/// How far a submission is.
+/// State of a submission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SubmissionState {
-    /// The VirtualMiddleManager submits nothing.
+    /// The VirtualMiddleManager submits no tasks.
     #[default]
     Disabled,
-    /// It does not submit tasks of this type.
+    /// The VirtualMiddleManager does not submit tasks of this type.
     TypeNotListed,
-    /// It is about to be submitted, or was a moment ago.
+    /// The task is about to be submitted, or was just submitted.
     Submitting,
-    /// The overlord does not let the user of `submissions.auth` submit it. It is tried again.
+    /// The overlord does not let the user of `submissions.auth` submit the task. It is tried again.
     NotAuthorized,
     /// The overlord does not answer. It is tried again.
     Unreachable,
     /// The overlord has the task.
     Submitted,
-    /// The overlord assigned it to another worker.
+    /// The overlord assigned the task to another worker.
     RunsElsewhere,
-    /// The overlord assigned it here. Final: from now on it is as any assigned task.
+    /// The overlord assigned the task to this VirtualMiddleManager. Final: from now on it is treated as any assigned
+    /// task.
     Assigned,
-    /// It ran elsewhere, and well. Final.
+    /// The task succeeded on another worker. Final.
     Succeeded,
-    /// It ran elsewhere, or nowhere, and failed. Final.
+    /// The task failed, on another worker or before any worker ran it. Final.
     Failed,
-    /// The overlord refused it for good. Final.
+    /// The overlord refused the task for good. Final.
     Refused,
-    /// The overlord has another task of its id. Final.
+    /// The overlord has another task with this id. Final.
     IdConflict,
-    /// It was ended at the overlord before it was assigned. Final.
+    /// The task was ended at the overlord before it was assigned. Final.
     ShutDown,
 }
 
 impl SubmissionState {
-    /// Whether nothing is left to do.
+    /// Whether the state is final.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(

@@ -1,7 +1,7 @@
-//! The Druid task that stands in a PeonTask as an object (`spec.task`), kept as text (pure).
+//! The Druid task given as an object in a PeonTask (`spec.task`), stored as text (pure).
 //!
-//! A tree of values takes up to twenty times the memory of its text, and is dropped and copied by recursion. So what
-//! comes from an API server is measured first, without recursion, and only what is small and flat enough is parsed.
+//! A tree of values takes up to twenty times the memory of its text, and is dropped and copied by recursion. So the
+//! text from an API server is measured first, without recursion, and parsed only if it is small and flat enough.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use serde_json::{Map, Value};
 
 use crate::druid::payload::LARGEST_INLINE;
 
-/// Most levels of objects and arrays in `spec.task`, itself among them. Druid's own tasks have about ten; a deeper one
-/// may stand in `taskJson` or `taskFrom`, which are text.
+/// Most levels of objects and arrays in `spec.task`, including the task itself. Druid's own tasks have about ten
+/// levels. Deeper tasks can be given in `taskJson` or `taskFrom`, which are text.
 pub const DEEPEST: usize = 64;
 
 /// The Druid task of a PeonTask.
 #[derive(Clone, PartialEq)]
 pub struct TaskObject {
-    /// JSON with sorted keys and no spaces; as it came where it is beyond what is read.
+    /// JSON with sorted keys and no spaces; unchanged if it exceeds the limits.
     text: Arc<str>,
     beyond: Option<Beyond>,
 }
 
-/// Why a task is not read. Nothing of its content is said: it may be secret.
+/// Why a task is not parsed. The message contains nothing of the task, which may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Beyond {
-    /// It is too large.
+    /// The task is too large.
     #[error(
         "the task has {0} bytes of JSON, at most {LARGEST_INLINE} are allowed: use taskFrom, as `kubectl peon submit` does"
     )]
     Size(usize),
-    /// It is nested too deeply.
+    /// The task is nested too deeply.
     #[error("the task is nested {0} levels deep, at most {DEEPEST} are allowed: use taskJson or taskFrom")]
     Depth(usize),
-    /// It is JSON that cannot be represented, such as a number beyond all bounds.
+    /// The task is JSON that cannot be represented, such as a number out of range.
     #[error("the task cannot be read: use taskJson or taskFrom")]
     Unreadable,
 }
@@ -52,13 +52,13 @@ impl TaskObject {
         }
     }
 
-    /// The text as it was given, however large and deep; empty where it was [dropped](Self::drop_beyond).
+    /// The text as it was given, whatever its size and depth; empty if it was [dropped](Self::drop_beyond).
     #[must_use]
     pub fn given(&self) -> &str {
         &self.text
     }
 
-    /// Forgets the text of a task that is not run.
+    /// Drops the text of a task that cannot be run.
     pub fn drop_beyond(&mut self) {
         if self.beyond.is_some() {
             self.text = Arc::from("");
@@ -88,7 +88,7 @@ impl TaskObject {
     }
 }
 
-/// It may hold secrets.
+/// Prints no content: it may contain secrets.
 impl std::fmt::Debug for TaskObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TaskObject")
@@ -106,7 +106,7 @@ impl From<Map<String, Value>> for TaskObject {
 
 impl<'de> Deserialize<'de> for TaskObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Skipped over, not parsed: neither depth nor size costs anything but its copy.
+        // The text is scanned, not parsed: depth and size cost no more than a copy.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         let text = raw.get().trim();
         if !text.starts_with('{') {
@@ -119,17 +119,17 @@ impl<'de> Deserialize<'de> for TaskObject {
     }
 }
 
-/// What cannot be parsed, or was dropped, is written as an object without fields.
+/// A task that cannot be parsed, or was dropped, is serialized as an object without fields.
 impl Serialize for TaskObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // The parser goes down no more than 128 levels.
+        // serde_json's recursion limit is 128 levels.
         let task: Map<String, Value> = serde_json::from_str(&self.text).unwrap_or_default();
         task.serialize(serializer)
     }
 }
 
-/// How many bytes of compact JSON a JSON text is about, and how many levels of objects and arrays it has. An API server
-/// writes `<`, `>` and `&` as six characters each: they count as one.
+/// Approximate size of a JSON text in compact form, in bytes, and its number of levels of objects and arrays. An API
+/// server writes `<`, `>` and `&` as six characters each: they count as one.
 ///
 /// Iterative, in one pass over the text.
 #[must_use]
@@ -169,7 +169,7 @@ fn hex(digit: u8) -> u32 {
     char::from(digit).to_digit(16).unwrap_or_default()
 }
 
-/// Bytes of a UTF-16 unit that was escaped when it is written anew.
+/// Bytes that an escaped UTF-16 unit takes when it is serialized again.
 fn written(unit: u32) -> usize {
     match unit {
         0x08 | 0x09 | 0x0a | 0x0c | 0x0d | 0x22 | 0x5c => 2,
@@ -177,7 +177,7 @@ fn written(unit: u32) -> usize {
         unit if unit < 0x20 => 6,
         unit if unit < 0x80 => 1,
         unit if unit < 0x800 => 2,
-        // One of the two halves of a character of four bytes.
+        // A surrogate: half of a character of four bytes.
         0xd800..=0xdfff => 2,
         _ => 3,
     }

@@ -1,4 +1,4 @@
-//! `VirtualMiddleManager`: workers towards one overlord.
+//! `VirtualMiddleManager`: workers of one overlord.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-/// Most identities.
+/// Most identities of a VirtualMiddleManager.
 pub const MOST_IDENTITIES: u16 = 32;
 
-/// Workers that an overlord takes for MiddleManagers. Each task that it assigns to one of them becomes a PeonTask of the
-/// same namespace.
+/// Workers that an overlord takes for MiddleManagers. Each task that the overlord assigns to one of them becomes a
+/// PeonTask in the same namespace.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "peon.dev",
@@ -56,49 +56,54 @@ pub const MOST_IDENTITIES: u16 = 32;
         .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
-    /// Where the overlord looks for workers.
+    /// Where the overlord discovers workers. No default. Example: `{zookeeper: {hosts: "zookeeper:2181"}}`.
     #[schemars(schema_with = "schema::described::<Discovery>")]
     pub discovery: Discovery,
 
-    /// The overlord, which is asked what became of tasks.
+    /// The overlord, which the workers ask about the state of tasks. No default. Example:
+    /// `{url: "http://overlord:8090"}`.
     #[schemars(schema_with = "schema::described::<Overlord>")]
     pub overlord: Overlord,
 
-    /// Workers that the overlord sees, each with a host and port of its own. It puts no two replicas of a streaming task
-    /// on one worker: at least as many as the largest `replicas`. 1 to 32. Of fewer than before, the last ones take no
-    /// more tasks, and go when theirs have ended. Default: 2. Example: `3`.
+    /// Number of workers that the overlord sees, each with its own host and port. The overlord puts no two replicas of
+    /// a streaming task on one worker: use at least as many identities as the largest `replicas`. 1 to 32. When the
+    /// number is reduced, the last identities accept no more tasks and are withdrawn when their tasks have ended.
+    /// Default: 2. Example: `3`.
     #[serde(default = "two")]
     #[schemars(range(min = 1, max = MOST_IDENTITIES))]
     pub identities: u16,
 
-    /// Tasks that each identity takes at the same time. At least 1. Default: 10. Example: `50`.
+    /// Task slots of each identity. At least 1. Default: 10. Example: `50`.
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100_000))]
     pub capacity: u32,
 
-    /// Category of the workers, by which `selectStrategy` of the overlord chooses tasks for them.
-    /// Default: `_default_worker_category`. Example: `kubernetes`.
+    /// Category of the workers, by which the overlord's `selectStrategy` chooses tasks for them. Default:
+    /// `_default_worker_category`. Example: `kubernetes`.
     #[serde(default = "default_category")]
     #[schemars(length(min = 1, max = 255))]
     pub category: String,
 
     /// Version of the workers, which the overlord compares with `druid.indexer.runner.minWorkerVersion`. Default: `0`.
+    /// Example: `1`.
     #[serde(default = "zero")]
     #[schemars(length(min = 1, max = 63))]
     pub version: String,
 
-    /// The host by which the overlord calls the workers: `ServiceDNS`, the name of their Service, or `ClusterIP`, its
-    /// address, where the overlord resolves no names of the cluster. Default: `ServiceDNS`.
+    /// The host under which the overlord reaches the workers. `ServiceDNS`: the DNS name of their Service. `ClusterIP`:
+    /// the address of their Service, for overlords that cannot resolve the cluster's names. Default: `ServiceDNS`.
+    /// Example: `ClusterIP`.
     #[serde(default)]
     pub advertise: Advertise,
 
-    /// Where the payloads of assigned tasks are kept: `Secret`, since they may hold credentials, or `Inline` in the
-    /// PeonTask where they are small. Default: `Secret`.
+    /// Where payloads of assigned tasks are stored. `Secret`: in Secrets, since payloads may contain credentials.
+    /// `Inline`: in the PeonTask if they are small, else in ConfigMaps. Default: `Secret`. Example: `Inline`.
     #[serde(default)]
     pub payload: PayloadPlace,
 
-    /// Largest assignment that is taken, in bytes, as it is sent and as JSON; larger ones are answered with 413. What is
-    /// larger than a PeonTask can be, 16 MiB, is taken and fails at once. 1024 to 268435456. Default: 67108864 (64 MiB).
+    /// Largest assignment accepted, in bytes, both as sent and as JSON; larger ones are answered with 413. An
+    /// assignment larger than a PeonTask's limit of 16 MiB is accepted and fails at once. 1024 to 268435456. Default:
+    /// 67108864 (64 MiB). Example: `16777216`.
     #[serde(default = "task_bytes")]
     #[schemars(range(min = 1024, max = 268_435_456))]
     pub max_task_bytes: u32,
@@ -109,23 +114,24 @@ pub struct VirtualMiddleManagerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 
-    /// Whether requests without credentials are served. Whoever reaches the workers can then run any code with what the
-    /// PeonTemplates of the namespace give to tasks: keep all but the overlord away with a `NetworkPolicy`. Not
-    /// together with `auth`. Default: false. Example: `true`.
+    /// Whether requests without credentials are served. Any client that reaches the workers can then run any code with
+    /// the rights and Secrets that the namespace's PeonTemplates give to tasks: allow only the overlord with a
+    /// `NetworkPolicy`. Excludes `auth`. Default: false. Example: `true`.
     #[serde(default)]
     pub allow_anonymous: bool,
 
-    /// Certificate of the workers: a Secret of type `kubernetes.io/tls`. With it they are announced with TLS only. The
-    /// certificate must hold every host that is announced. Default: none.
+    /// Certificate of the workers: a Secret of type `kubernetes.io/tls`. With it the workers are announced with TLS
+    /// only. The certificate must be valid for every announced host. Default: none. Example: `{name: workers-tls}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<SecretRef>,
 
-    /// PeonTasks with `middleManagerRef` that somebody else created.
+    /// Submission of PeonTasks with `middleManagerRef` that users created. Default: none are submitted. Example:
+    /// `{enabled: true, taskTypes: [kill]}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Submissions>")]
     pub submissions: Option<Submissions>,
 
-    /// Labels of the PeonTasks that are created. Default: none. Example: `{team: ads}`.
+    /// Labels added to the PeonTasks that the VirtualMiddleManager creates. Default: none. Example: `{team: ads}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub task_labels: BTreeMap<String, String>,
 }
@@ -150,11 +156,11 @@ fn default_category() -> String {
     "_default_worker_category".to_owned()
 }
 
-/// Where the overlord looks for workers.
+/// Where the overlord discovers workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Discovery {
-    /// In ZooKeeper (`druid.discovery.type=curator`).
+    /// Discovery by ZooKeeper (`druid.discovery.type=curator`). No default. Example: `{hosts: "zookeeper:2181"}`.
     #[schemars(schema_with = "schema::described::<ZooKeeper>")]
     pub zookeeper: ZooKeeper,
 }
@@ -163,22 +169,23 @@ pub struct Discovery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ZooKeeper {
-    /// `druid.zk.service.host`: hosts and ports, separated by commas. Example: `zookeeper:2181`.
+    /// Hosts and ports, separated by commas: `druid.zk.service.host`. No default. Example: `zookeeper:2181`.
     #[schemars(length(min = 1, max = 2048))]
     pub hosts: String,
 
-    /// `druid.zk.paths.base`. Default: `/druid`.
+    /// Base path of Druid's nodes: `druid.zk.paths.base`. Default: `/druid`. Example: `/druid`.
     #[serde(default = "default_base", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub base_path: String,
 
-    /// Milliseconds after which a silent session ends, `druid.zk.service.sessionTimeoutMs`. Default: 30000.
+    /// Session timeout in milliseconds, 2000 to 600000: `druid.zk.service.sessionTimeoutMs`. Default: 30000. Example:
+    /// `60000`.
     #[serde(default = "default_session")]
     #[schemars(range(min = 2000, max = 600_000))]
     pub session_timeout_ms: u32,
 
-    /// Where Druid writes with ACLs (`druid.zk.service.acl=true`): a Secret with the `username` and `password` of its
-    /// digest. Default: none.
+    /// Digest credentials, for Druid clusters that use ACLs (`druid.zk.service.acl=true`): a Secret with the `username`
+    /// and `password`. Default: none. Example: `{name: zookeeper-digest}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 }
@@ -191,94 +198,97 @@ fn default_session() -> u32 {
     30_000
 }
 
-/// The overlord as it is called.
+/// Connection to the overlord.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overlord {
-    /// URL of an overlord, or of a Service or router before several; redirects to the leader are followed.
-    /// Example: `http://overlord:8090`.
+    /// URL of an overlord, or of a Service or router in front of several; redirects to the leader are followed. No
+    /// default. Example: `http://overlord:8090`.
     #[schemars(length(min = 8, max = 2048))]
     pub url: String,
 
-    /// Secret whose key `ca.crt` is trusted for `https`. Default: what the image trusts.
+    /// Secret whose key `ca.crt` holds the CA certificates trusted for `https`. Default: the image's CA certificates.
+    /// Example: `{name: overlord-ca}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<SecretRef>,
 }
 
-/// A Secret of the same namespace.
+/// Reference to a Secret of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
-    /// Its name.
+    /// Name of the Secret. No default. Example: `druid-escalator`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
 
-/// How workers are called.
+/// The host that is announced for workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Advertise {
-    /// By the DNS name of their Service.
+    /// The DNS name of their Service.
     #[default]
     #[serde(rename = "ServiceDNS")]
     ServiceDns,
-    /// By the address of their Service.
+    /// The address of their Service.
     #[serde(rename = "ClusterIP")]
     ClusterIp,
 }
 
-/// Where payloads are kept.
+/// Where payloads of assigned tasks are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PayloadPlace {
-    /// In Secrets that belong to the PeonTask.
+    /// In Secrets owned by the PeonTask.
     #[default]
     Secret,
-    /// In the PeonTask where it is small, else in ConfigMaps.
+    /// In the PeonTask if the payload is small, else in ConfigMaps.
     Inline,
 }
 
-/// PeonTasks that users create, and that are submitted to the overlord for them.
+/// Submission of PeonTasks that users create to the overlord.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Submissions {
-    /// Whether such tasks are submitted. Whoever may create a PeonTask here then has the rights of `auth` in Druid.
-    /// Default: false. Example: `true`.
+    /// Whether PeonTasks of users are submitted. Users who may create PeonTasks in this namespace then have the Druid
+    /// rights of `auth`. Default: false. Example: `true`.
     #[serde(default)]
     pub enabled: bool,
 
-    /// Types that are submitted. Default: none. Example: `[index_parallel, kill]`.
+    /// Task types that are submitted. Default: none. Example: `[index_parallel, kill]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub task_types: Vec<String>,
 
-    /// A Secret with the `username` and `password` of the Druid user that submits: not the escalator's. It needs
-    /// `DATASOURCE` `READ` and `WRITE`. Default: none, and tasks are submitted without any credentials.
+    /// A Secret with the `username` and `password` of the Druid user that submits; it must not be the escalator's. The
+    /// user needs `DATASOURCE` `READ` and `WRITE`. Default: none, tasks are submitted without credentials. Example:
+    /// `{name: druid-submitter}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<SecretRef>,
 }
 
-/// What the overlord sees.
+/// State of the workers as the overlord sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualMiddleManagerStatus {
-    /// `Ready`: every identity is announced and asked for news. Its reason says what is missing. `OverlordAnswers`: the
-    /// overlord answers what the workers ask it. `Authenticated`: whoever calls the workers needs credentials.
+    /// `Ready`: every identity is announced and polled by an overlord; its reason says what is missing.
+    /// `OverlordAnswers`: the overlord answers the workers' requests. `Authenticated`: clients of the workers need
+    /// credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// URL of the overlord that leads.
+    /// URL of the leading overlord. Example: `http://overlord:8090`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
 
-    /// Slots in use, of all identities.
+    /// Task slots in use, summed over all identities. Example: `7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u32>,
 
-    /// Each identity.
+    /// State of each identity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityStatus>,
 
-    /// The generation that was last looked at.
+    /// The generation of the VirtualMiddleManager that was last processed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -287,30 +297,30 @@ pub struct VirtualMiddleManagerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityStatus {
-    /// `host:port`, by which the overlord knows it.
+    /// `host:port` under which the overlord knows the identity.
     pub address: String,
-    /// Whether it stands in discovery.
+    /// Whether the identity is announced in discovery.
     pub announced: bool,
-    /// Whether it takes tasks.
+    /// Whether the identity is disabled: it then accepts no tasks.
     pub disabled: bool,
-    /// Slots in use.
+    /// Task slots in use. Example: `3`.
     pub used: u32,
-    /// How far it has come on its way out, being beyond `spec.identities`.
+    /// Drain state of an identity beyond `spec.identities`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
-    /// When an overlord last asked, to the minute.
+    /// When an overlord last polled the identity, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_poll_time: Option<Time>,
-    /// What went wrong last, while it is wrong.
+    /// The last error, while it persists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// How far an identity has drained that is not wanted any more.
+/// Drain state of an identity that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Drain {
-    /// It takes no tasks, and those that it has run to their end.
+    /// The identity accepts no tasks; those that it has run to their end.
     Draining,
-    /// They have ended, and the overlord knows: it is withdrawn.
+    /// Its tasks have ended and the overlord knows their verdicts: the identity is withdrawn.
     Drained,
 }

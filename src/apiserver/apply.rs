@@ -1,4 +1,4 @@
-//! Creates an object that belongs to another, or changes it to what it should be.
+//! Creates an object that another one owns, or changes it to its wanted state.
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -10,25 +10,25 @@ use super::classify::refusal::Posted;
 use super::request::{RequestError, TIMEOUT, create_within, request};
 use crate::api::OPERATOR;
 
-/// How often a change is tried while others change the object at the same time; then it is left to the next pass.
+/// How often a change is tried while others change the object at the same time; then the next pass tries again.
 const TRIES: usize = 3;
 
 /// Outcome of an apply.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Applied {
-    /// The object, as the API server has it.
+    /// The object, as returned by the API server.
     As(Box<DynamicObject>),
-    /// An object of its name belongs to something else, for this reason: it is left as it is.
+    /// An object with its name belongs to something else, for this reason: it is not changed.
     NameConflict(String),
 }
 
-/// An apply failed. It may be repeated later.
+/// An apply failed. It may be retried later.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// This process may not write any more.
+    /// This process may no longer write.
     #[error("this process may not write any more")]
     MayNotWrite,
-    /// What is to be applied is no object.
+    /// The value to apply is not an object.
     #[error("the object cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// The API server refuses the object.
@@ -49,8 +49,8 @@ pub enum ApplyError {
     },
 }
 
-/// Applies an object: created where there is none of its name, changed where it is the owner's, by its uid. `may_write` is
-/// asked before each write.
+/// Applies an object: creates it if none with its name exists, changes it if it is the owner's, by its uid. `may_write`
+/// is called before each write.
 ///
 /// The caller needs the rights to get, create and patch objects of that kind.
 ///
@@ -94,7 +94,8 @@ struct Applying<'a, F> {
 impl<F: Fn() -> bool> Applying<'_, F> {
     async fn run(&self, mut object: DynamicObject) -> Result<Applied, ApplyError> {
         let Some(found) = self.get().await? else {
-            // Others write a new object at once, as the Deployment controller does: it counts as applied in the next pass.
+            // Other controllers write a new object at once, as the Deployment controller does: the next pass makes it
+            // count as applied.
             return self.create(&object).await;
         };
         if let Some(why) = self.owner.conflict(&found, self.kind) {
@@ -103,7 +104,7 @@ impl<F: Fn() -> bool> Applying<'_, F> {
         if !self.count_as_applied(found.clone()).await? {
             return Ok(Applied::As(Box::new(found)));
         }
-        // Another one that has the name by now is not changed.
+        // If another object has the name by now, it is not changed.
         object.metadata.uid.clone_from(&found.metadata.uid);
         let params = PatchParams::apply(OPERATOR).force();
         let applied = self.patch(&params, &Patch::Apply(&object)).await?;
@@ -133,7 +134,7 @@ impl<F: Fn() -> bool> Applying<'_, F> {
         }
     }
 
-    /// Has what was created count as applied. Says whether it does: it does not, for now, where others write the object
+    /// Makes fields set at creation count as applied. Returns whether they do: not for now, if others write the object
     /// all the time.
     async fn count_as_applied(&self, mut found: DynamicObject) -> Result<bool, ApplyError> {
         for _ in 0..TRIES {

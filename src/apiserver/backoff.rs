@@ -1,4 +1,4 @@
-//! How long to hold an object back after failures in a row.
+//! Delays for objects after consecutive failures.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// From here on every new failure looks for old ones to forget.
+/// From this number on, every new failure first removes outdated ones.
 const MANY: usize = 4096;
 
-/// Failures in a row by object uid. Objects leave with their first success, or when they are gone.
+/// Consecutive failures by object uid. Objects are removed with their first success, or when they are gone.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: Mutex<HashMap<String, Failures>>,
@@ -23,12 +23,12 @@ struct Failures {
 }
 
 impl Backoff {
-    /// Records a failure and says for how long to hold the object back: twice as long each time, up to a minute,
-    /// spread by the uid so that objects which failed together do not come back together.
+    /// Records a failure and returns the object's delay: it doubles each time, up to a minute, and is spread by the uid
+    /// so that objects that failed together do not retry together.
     pub fn failed(&self, uid: &str, now: Instant) -> Duration {
         let mut failures = self.failures.lock();
         if failures.len() >= MANY {
-            // Objects that were deleted while they failed are not told to us.
+            // Objects that were deleted while they failed are not reported here.
             failures.retain(|_, f| f.until + LONGEST > now);
         }
         let entry = failures
@@ -42,14 +42,14 @@ impl Backoff {
         delay
     }
 
-    /// For how much longer the object is held back.
+    /// The remaining delay of the object.
     pub fn held(&self, uid: &str, now: Instant) -> Option<Duration> {
         let failures = self.failures.lock();
         let left = failures.get(uid)?.until.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
-    /// Forgets the object's failures.
+    /// Removes the object's failures.
     pub fn clear(&self, uid: &str) {
         self.failures.lock().remove(uid);
     }

@@ -12,19 +12,19 @@ use tower::{Layer, Service};
 
 use crate::metrics::Metrics;
 
-/// Name and version, by which an audit log tells the operator's requests from others.
+/// Name and version in the user agent, by which an audit log distinguishes the operator's requests from others.
 pub const NAME: &str = concat!("peon-operator/", env!("CARGO_PKG_VERSION"));
 
-/// A client for the cluster that the process runs in, or else that of the current kubeconfig.
+/// A client for the cluster that the process runs in, else for that of the current kubeconfig.
 ///
 /// # Errors
 /// When there is neither, or it cannot be used.
 pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
     let mut config = Config::infer().await?;
     config.headers.push((USER_AGENT, HeaderValue::from_static(NAME)));
-    // Retrying is the controller's: it knows what a repeated write means and reports what it waits for.
+    // The controller retries: it knows what a repeated write means and reports what it waits for.
     config.default_retry = false;
-    // A connection whose other end died says nothing for ever. Watches end by themselves after 290 s.
+    // A connection whose other end died is silent for ever. Watches end by themselves after 290 s.
     config.read_timeout = Some(Duration::from_secs(300));
     let layer = Count {
         metrics: metrics.clone(),
@@ -82,7 +82,7 @@ where
     }
 }
 
-/// The plural of the resource that a path is about, without names, so that the label's values are few.
+/// The plural of the resource in a path, without names, so that the label has few values.
 fn resource(path: &str) -> &str {
     let mut parts = path.trim_matches('/').split('/');
     let after = match parts.next() {

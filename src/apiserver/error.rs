@@ -1,8 +1,9 @@
-//! What an error says.
+//! Texts of errors.
 
 use super::classify::decode;
 
-/// An error with all of its causes in one line. What a parser quotes of an answer is left out: it may be secret.
+/// An error with all of its causes in one line. Values that a parser quotes from an answer are left out: they may be
+/// secret.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -21,7 +22,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What a panic said, in one line. Its place stands in the log already.
+/// The message of a panic, in one line. Its location is in the log already.
 #[must_use]
 pub fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
     let said = panic

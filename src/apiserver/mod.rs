@@ -1,4 +1,5 @@
-//! The API server as every controller and process uses it: client, requests, decoding, back-off, what its answers mean.
+//! Access to the API server for every controller and process: client, requests, decoding, back-off, meaning of its
+//! answers.
 
 pub mod classify;
 

@@ -9,14 +9,15 @@ use kube::core::Status;
 use super::classify::refusal::{self, Creation, Posted};
 use super::error::chain;
 
-/// A request that gets no answer within this time has failed.
+/// Time limit of a request; without an answer it has failed.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The limit of requests that an overlord waits for. It sends an assignment again after a minute: a request that hangs must
-/// leave time for others.
+/// Time limit of requests that an overlord waits for. It sends an assignment again after a minute: a request that hangs
+/// must leave time for others.
 pub const PROMPT: Duration = Duration::from_secs(10);
 
-/// The limit for the beginning of a log. The API server asks the kubelet for it, and a kubelet under load is slow to answer.
+/// Time limit for the beginning of a log. The API server asks the kubelet for it, and a kubelet under load is slow to
+/// answer.
 pub const LOG: Duration = Duration::from_secs(30);
 
 /// A request failed. It may be repeated later; whether it took effect is not known.
@@ -25,15 +26,15 @@ pub enum RequestError {
     /// The API server did not answer in time.
     #[error("{0}: no answer within {1:?}")]
     TimedOut(&'static str, Duration),
-    /// The object was changed by somebody else meanwhile.
+    /// The object was changed meanwhile.
     #[error("{0}: the object was changed meanwhile")]
     Conflict(&'static str, Box<Status>),
     /// The API server failed or cannot be reached.
     #[error("{verb}: {source}")]
     Api {
-        /// What was to be done.
+        /// The request.
         verb: &'static str,
-        /// Why it was not.
+        /// The cause.
         source: Box<kube::Error>,
     },
 }
@@ -69,7 +70,7 @@ impl RequestError {
         }
     }
 
-    /// Why it failed, without the verb: for a message that names the object itself.
+    /// The cause, without the verb: for a message that names the object itself.
     #[must_use]
     pub fn why(&self) -> String {
         match self {
@@ -97,7 +98,7 @@ pub fn request<T>(
     request_within(TIMEOUT, verb, request)
 }
 
-/// As [`request`], with another limit.
+/// As [`request`], with another time limit.
 ///
 /// # Errors
 /// When it fails, is refused, or is not answered in time.
@@ -114,7 +115,7 @@ pub async fn request_within<T>(
     }
 }
 
-/// As [`request_within`], for one that creates an object: that it exists already, or is refused, is an outcome and no
+/// As [`request_within`], for creating an object: that it exists already, or is refused, is an outcome and not an
 /// error.
 ///
 /// # Errors
@@ -136,7 +137,7 @@ pub async fn create_within<K>(
     }
 }
 
-/// As [`create_within`] with [`TIMEOUT`], where of the object only the uid is needed.
+/// As [`create_within`] with [`TIMEOUT`], if only the uid of the object is needed.
 ///
 /// # Errors
 /// When the answer says nothing about the object: the request is to be repeated.

@@ -1,4 +1,4 @@
-//! How objects are watched: the first list in small pages, each object behind a guard.
+//! Configuration of watches: the first list in small pages, each object guarded against decoding errors.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{self, Event};
@@ -6,13 +6,13 @@ use kube::runtime::watcher::{self, Event};
 use super::classify::decode::{Guarded, PAGE, Readable};
 use crate::metrics::Metrics;
 
-/// What every watch of ours begins with: a most recent list, in small pages.
+/// The configuration of all our watches, which begin with a most recent list in small pages.
 #[must_use]
 pub fn watching() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// Names and counts an object where it cannot be read.
+/// Logs and counts an object that cannot be read.
 pub fn report_object<K: Readable>(object: &Guarded<K>, metrics: &Metrics) {
     let Err(unreadable) = &object.0 else { return };
     let kind = K::kind(&());
@@ -26,14 +26,15 @@ pub fn report_object<K: Readable>(object: &Guarded<K>, metrics: &Metrics) {
     );
 }
 
-/// Names and counts what a watch tells of and cannot be read.
+/// Logs and counts objects of a watch event that cannot be read.
 pub fn report<K: Readable>(event: &Event<Guarded<K>>, metrics: &Metrics) {
     if let Event::Apply(object) | Event::InitApply(object) = event {
         report_object(object, metrics);
     }
 }
 
-/// What a watch tells of pods. One that cannot be read is a pod without a status: it may live, and nothing is known of it.
+/// Pods of a watch event. A pod that cannot be read counts as one without a status: it may live, and nothing is known
+/// of it.
 #[must_use]
 pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
     let pod = |pod: Guarded<Pod>| {
@@ -42,7 +43,7 @@ pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
                 metadata: unreadable.metadata,
                 ..Pod::default()
             };
-            // A pod has no bounds of its own.
+            // Pods have no size limits of their own.
             let _ = pod.keep();
             pod
         })

@@ -1,4 +1,4 @@
-//! `peon-operator` from start to end.
+//! The process of `peon-operator`, from start to end.
 
 use std::sync::Arc;
 use std::time::Duration;

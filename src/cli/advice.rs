@@ -1,4 +1,4 @@
-//! What to do about a reason (pure): the tables of `docs/reasons.md` themselves, so that there is one text.
+//! What to do about a reason (pure): read from the tables of `docs/reasons.md`, so that there is only one text.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! The archive, where what is gone from the cluster is read: through the operator, or in the store itself.
+//! Reads the archive for tasks that are gone from the cluster: through the operator, or directly from the store.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What the user is told when the API server refuses, or does not answer: what went wrong and what to do.
+//! Error messages if the API server refuses a request, or does not answer: what went wrong and what to do.
 
 use anyhow::anyhow;
 use kube::core::Status;

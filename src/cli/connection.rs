@@ -1,4 +1,4 @@
-//! The cluster and the namespace that a command works on.
+//! The cluster and the namespace of a command.
 
 use std::path::PathBuf;
 

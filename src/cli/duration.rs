@@ -1,4 +1,4 @@
-//! Spans of time, as users give them and as tables show them (pure).
+//! Durations, as users write them and as tables show them (pure).
 
 use std::time::Duration;
 

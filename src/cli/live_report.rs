@@ -1,7 +1,7 @@
-//! How far a running task is, as its peon reports it over HTTP.
+//! The progress of a running task, as its peon reports it over HTTP.
 //!
-//! Only the peon knows, and it is asked: through the API server's proxy, so that the user need not reach the pod.
-//! Tasks without such a report, and users without the right, simply see no rows.
+//! Only the peon knows it. The request goes through the API server's proxy, so that the user need not reach the pod.
+//! For tasks without such a report, and users without the right, there are no rows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `kubectl peon logs`: from the pod while it is there, else from the archive.
+//! `kubectl peon logs`: from the pod while it exists, else from the archive.
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;

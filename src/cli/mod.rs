@@ -1,4 +1,4 @@
-//! `kubectl peon`: what kubectl alone makes tedious.
+//! `kubectl peon`: commands for tasks that are tedious with kubectl alone.
 
 mod advice;
 mod archive;

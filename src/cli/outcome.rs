@@ -1,4 +1,4 @@
-//! How a command ends, for scripts.
+//! Exit codes of commands, for scripts.
 
 /// How a command ended that did what it was asked. Together with failures these are the exit codes, which are
 /// documented in `docs/cli.md`.

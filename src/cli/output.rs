@@ -1,8 +1,8 @@
-//! Printing: formats, tables, and a reader that goes away early.
+//! Printing: formats, tables, and readers that close the pipe early.
 //!
-//! Ids, names, messages and logs are written by whoever writes tasks. A terminal is shown none of their characters that
-//! would move its cursor, change its state or turn text around: each is replaced by its number, in a form that JSON reads
-//! as the same character.
+//! Ids, names, messages and logs are written by the authors of tasks. Characters that would move a terminal's cursor,
+//! change its state or reverse text are never sent to it: each is replaced by its number, in a form that JSON reads as
+//! the same character.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What is shown while a task is followed: one line that is made anew on a terminal, else a line for every change.
+//! Progress while a task is followed: on a terminal one line that is rewritten, else one line per change.
 
 use std::io::{self, IsTerminal, Write};
 

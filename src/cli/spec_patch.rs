@@ -1,4 +1,4 @@
-//! `kubectl peon cancel`, `suspend` and `resume`: what of a PeonTask may be changed.
+//! `kubectl peon cancel`, `suspend` and `resume`: the fields of a PeonTask that may be changed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What commands read off a PeonTask (pure).
+//! Fields of a PeonTask that commands read (pure).
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;

@@ -1,4 +1,4 @@
-//! HTTP to the operator's archive, through a port that the API server forwards.
+//! HTTP to the operator's archive, through a port forwarded by the API server.
 
 use std::time::Duration;
 

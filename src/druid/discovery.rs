@@ -1,8 +1,8 @@
-//! How a worker is announced to Druid: what is said of it, and where in ZooKeeper (pure).
+//! The announcement of a worker to Druid: its content, and its place in ZooKeeper (pure).
 //!
-//! An announcement is the JSON of Druid's `DiscoveryDruidNode`, and its node is called after the worker's `host:port`,
-//! by which Druid knows a worker everywhere. Druid ignores changes of an announcement: a worker with another capacity
-//! has to be taken away and announced again.
+//! An announcement is the JSON of Druid's `DiscoveryDruidNode`, and its node is named after the worker's `host:port`,
+//! by which Druid identifies a worker everywhere. Druid ignores changes of an announcement: to change a worker's
+//! capacity, the announcement has to be removed and created again.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
-//! A few fields of a JSON object, read from its text (pure).
+//! Reads a few fields of a JSON object from its text (pure).
 //!
-//! The rest of the object is checked for its syntax and not kept: neither its size nor its depth costs memory.
+//! The syntax of the rest of the object is checked, and the rest is dropped: neither its size nor its depth costs
+//! memory.
 
 use std::collections::BTreeMap;
 use std::fmt;

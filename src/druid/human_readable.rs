@@ -1,4 +1,4 @@
-//! Sizes as Druid's `HumanReadableBytes` reads them (pure).
+//! Sizes in the format of Druid's `HumanReadableBytes` (pure).
 
 /// Bytes of a text: digits and, in either case, `K M G T P` (powers of ten) or `Ki KiB …` (powers of two).
 #[must_use]

@@ -1,15 +1,15 @@
-//! Ingestion memory in bytes: a task's limits in rows are lifted, its limit in bytes follows from the heap (pure).
+//! Ingestion memory in bytes: a task's limits in rows are removed, its limit in bytes is derived from the heap (pure).
 //!
-//! A task keeps rows on the heap until there are `maxRowsInMemory` of them or they take `maxBytesInMemory`; then they
-//! are persisted, and at the end everything persisted is merged. Rows say nothing about memory, so the default of a
-//! million (150,000 for streaming tasks) leaves most of a large heap unused and breaks a small one.
+//! A task holds rows on the heap until there are `maxRowsInMemory` of them or they take `maxBytesInMemory`; then they
+//! are persisted, and at the end everything persisted is merged. A number of rows says nothing about memory, so the
+//! default of a million (150,000 for streaming tasks) leaves most of a large heap unused and exceeds a small one.
 //!
 //! The limit in bytes is a sixth of the heap, Druid's own default: while one part is persisted the next one fills up,
 //! so rows take a third, and the rest is for parsing, merging and queries. Less would not be safer: a task fails when
-//! what it must remember of its persisted parts exceeds this limit.
+//! its metadata of persisted parts exceeds this limit.
 //!
-//! What shapes data stays as it is: `maxRowsPerSegment`, `maxTotalRows`, `partitionsSpec`. The text is edited where it
-//! has to be and otherwise kept to the byte.
+//! Settings that shape data are not changed: `maxRowsPerSegment`, `maxTotalRows`, `partitionsSpec`. The text is edited
+//! only where necessary and otherwise preserved byte for byte.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What is known about Druid alone. Nothing here knows Kubernetes.
+//! Knowledge about Druid alone. Nothing here depends on Kubernetes.
 
 pub mod discovery;
 pub mod fields;

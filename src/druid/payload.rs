@@ -1,7 +1,7 @@
-//! A Druid task as far as whoever runs it must read it (pure).
+//! The fields of a Druid task that are needed to run it (pure).
 //!
-//! The payload is opaque: it is handed to the peon byte for byte as it came. Only the fields below are looked at, and
-//! a task of 16 MiB is not turned into a tree for it.
+//! The payload is opaque: it is passed to the peon byte for byte. Only the fields below are read, without parsing a
+//! task of 16 MiB into a tree.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};

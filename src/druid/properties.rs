@@ -1,7 +1,7 @@
 //! The operator's `runtime.properties`: the lowest level of settings (pure).
 //!
-//! The names are Druid's and those of the proposal for running peons as pods, so that an administrator finds
-//! what a MiddleManager's file holds.
+//! The names are Druid's and those of the proposal for running peons as pods, so that an administrator finds the
+//! properties known from a MiddleManager's file.
 
 use std::collections::BTreeMap;
 

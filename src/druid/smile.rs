@@ -1,9 +1,9 @@
-//! Smile, Jackson's binary JSON: what overlord and workers send each other (pure).
+//! Smile, Jackson's binary JSON, the format between overlord and workers (pure).
 //!
-//! A task is turned into JSON text as Druid itself would write it: 64-bit and larger integers and decimals to the last
+//! A task is converted to JSON text as Druid itself would write it: 64-bit and larger integers and decimals to the last
 //! digit, a float by the shortest text that gives the same float, NaN and the infinities as strings, binary as base64.
-//! Nothing is kept as a tree: the text is the only thing that grows, and it is bounded, since a few bytes of Smile
-//! may refer back to a long name any number of times.
+//! No tree is built: only the text grows, and it is limited, since a few bytes of Smile may refer back to a long name
+//! any number of times.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,8 @@
 //! Which task ids Druid accepts (pure).
 //!
-//! From Druid's `org.apache.druid.common.utils.IdUtils.validateId`, 33.0.0. The ranges are those that its
-//! ZooKeeper client refuses; they are compared as UTF-16 units there, which is why nothing outside the basic
-//! plane passes. NUL passes in Druid and is refused here: no file name and no argument can hold it.
+//! From Druid's `org.apache.druid.common.utils.IdUtils.validateId`, 33.0.0. The ranges are those that its ZooKeeper
+//! client refuses; they are compared as UTF-16 units there, so characters outside the basic plane are refused. Druid
+//! accepts NUL, which is refused here: neither file names nor arguments can contain it.
 
 /// Longest id in bytes: the id becomes a file name in the peon's scratch space.
 pub const LONGEST: usize = 255;

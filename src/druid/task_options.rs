@@ -1,15 +1,14 @@
 //! Which JVM options and Druid properties a task may give itself (pure).
 //!
-//! Whoever may create tasks is trusted less than whoever writes their template, whose Secrets the peon has. So a task may
-//! not give what reads a file into an option or a message (`-XX:VMOptionsFile=/peon-properties/runtime.properties` prints
-//! the file into the log), loads code, runs a command, writes a file outside of the pod's scratch space, opens a port, or
-//! prints what goes over a connection.
+//! Users who may create tasks are trusted less than those who write the template, whose Secrets the peon has. So a task
+//! must not give options that read a file into an option or a message
+//! (`-XX:VMOptionsFile=/peon-properties/runtime.properties` prints the file into the log), load code, run a command,
+//! write a file outside of the pod's scratch space, open a port, or print transmitted data.
 //!
-//! Options that are not known to be harmless are refused: the lists are those of Java 17, 21 and 25
-//! (`java -X`, `java --help`, `-XX:+PrintFlagsFinal` with the diagnostic and experimental options unlocked), and a later
-//! Java may have more. `-XX` options that take text are the ones that name files and commands; the few harmless ones
-//! among them are listed here. For properties it is the other way round: names are free, so the families that do harm are
-//! listed.
+//! Options that are not known to be harmless are refused: the lists are those of Java 17, 21 and 25 (`java -X`,
+//! `java --help`, `-XX:+PrintFlagsFinal` with the diagnostic and experimental options unlocked), and a later Java may
+//! have more. `-XX` options with text values are those that name files and commands; the few harmless ones among them
+//! are listed here. For properties it is the other way round: names are arbitrary, so the harmful families are listed.
 
 mod lists;
 

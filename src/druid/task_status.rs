@@ -1,9 +1,8 @@
-//! Druid's `TaskStatus` as the peon leaves it behind (pure).
+//! Druid's `TaskStatus`, as left by the peon (pure).
 //!
-//! The peon writes it to `status.json`, which is a link to the container's termination log. Of that file the
-//! kubelet keeps the last 4,096 bytes, and a pod's status keeps the first 12,288 divided by the number of its
-//! containers, so the object may arrive cut at either end; and the container runtime may put words of its own
-//! before it.
+//! The peon writes it to `status.json`, which is a link to the container's termination log. The kubelet keeps the last
+//! 4,096 bytes of that file, and a pod's status keeps the first 12,288 divided by the number of its containers, so the
+//! object may be cut at either end; and the container runtime may write text before it.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What an overlord and its workers tell each other: the JSON and Smile of Druid's worker protocol (pure).
+//! Messages between an overlord and its workers: the JSON and Smile of Druid's worker protocol (pure).
 //!
 //! The shapes are those of `ChangeRequestsSnapshot`, `WorkerHistoryItem` and `TaskAnnouncement` of Druid 33.0.0.
 //! Unknown fields are ignored, as Druid does.

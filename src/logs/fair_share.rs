@@ -1,16 +1,16 @@
-//! What there is only so much of, shared by namespaces: places of followers, uploads, bytes of the spool.
+//! Limited resources shared by namespaces: follower places, uploads, bytes of the spool.
 //!
-//! **The rule.** A namespace gets more only while it then holds no more than is left for all others. So one namespace has
-//! at most half of all there is, of two that want more each has a third, of *n* each has one part of *n* + 1, and
+//! **The rule.** A namespace gets more only while it then holds no more than is left for all others. So one namespace
+//! holds at most half of the total, two that want more hold a third each, *n* hold one part of *n* + 1 each, and
 //! something is always left for a namespace that comes later. Nothing that is held is taken away. This is the dynamic
-//! threshold of shared buffers in switches (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998), with a
-//! factor of one.
+//! threshold of shared buffers in switches (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998), with
+//! a factor of one.
 //!
-//! **Who is next.** Of the namespaces that wait, the one that holds the least; of those that hold the same, the one that
-//! waits longest. Within a namespace whoever came first.
+//! **Order.** Among waiting namespaces, the one that holds the least is next; among those that hold the same, the one
+//! that has waited longest. Within a namespace the order is first come, first served.
 //!
-//! **No deadlock.** A namespace that holds nothing gets something as soon as anything is free. One that holds something
-//! waits at the worst for what it holds itself.
+//! **No deadlock.** A namespace that holds nothing gets something as soon as anything is free. A namespace that holds
+//! something waits at worst for its own holdings.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub struct Shares(Arc<Mutex<State>>);
 struct State {
     total: u64,
     free: u64,
-    /// There is one namespace only: all of it is that one's.
+    /// There is only one namespace, which may hold everything.
     alone: bool,
     namespaces: BTreeMap<Arc<str>, Namespace>,
-    /// Number of those that have waited so far.
+    /// Number of waiters so far.
     waited: u64,
 }
 
-/// One that holds something, or waits.
+/// A namespace that holds something, or waits.
 #[derive(Debug, Default)]
 struct Namespace {
     held: u64,
@@ -54,7 +54,7 @@ impl Shares {
         Self::new(total, false)
     }
 
-    /// An amount of which one namespace may have all: for a process that serves no other.
+    /// An amount of which one namespace may hold everything: for a process that serves only one namespace.
     #[must_use]
     pub fn of_one(total: u64) -> Self {
         Self::new(total, true)
@@ -70,7 +70,7 @@ impl Shares {
         })))
     }
 
-    /// Takes so much, at most all there is; waits until this namespace may have it.
+    /// Takes `amount`, at most the total; waits until this namespace may hold it.
     pub async fn acquire(&self, namespace: &str, amount: u64) -> Share {
         let (answer, share) = oneshot::channel();
         {
@@ -89,12 +89,12 @@ impl Shares {
         self.dispatch();
         match share.await {
             Ok(share) => share,
-            // A waiter is answered or gone.
+            // A waiter was answered, or dropped its receiver.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Takes so much, if this namespace may have it now.
+    /// Takes `amount` if this namespace may hold it now.
     #[must_use]
     pub fn try_acquire(&self, namespace: &str, amount: u64) -> Option<Share> {
         let mut state = self.0.lock();
@@ -111,7 +111,7 @@ impl Shares {
         })
     }
 
-    /// What nobody holds.
+    /// The amount that no namespace holds.
     #[must_use]
     pub fn free(&self) -> u64 {
         self.0.lock().free
@@ -122,7 +122,7 @@ impl Shares {
         self.dispatch();
     }
 
-    /// Answers all that may have what they wait for.
+    /// Answers all waiters that may now hold what they wait for.
     fn dispatch(&self) {
         loop {
             let Some((namespace, waiter)) = self.0.lock().next() else {
@@ -134,7 +134,8 @@ impl Shares {
                 amount: waiter.amount,
             };
             if let Err(mut share) = waiter.answer.send(share) {
-                // It went meanwhile. Not dropped: that would end up here again.
+                // The receiver was dropped meanwhile. The share is not dropped here: that would recurse into this
+                // function.
                 let amount = std::mem::take(&mut share.amount);
                 self.0.lock().unbook(&share.namespace, amount);
             }
@@ -162,7 +163,7 @@ impl State {
         }
     }
 
-    /// Who is next, with what was booked for it.
+    /// The next waiter, with its amount already booked.
     fn next(&mut self) -> Option<(Arc<str>, Waiter)> {
         self.namespaces.retain(|_, of| {
             while of.waiting.front().is_some_and(|w| w.answer.is_closed()) {
@@ -191,18 +192,18 @@ pub struct Share {
 }
 
 impl Share {
-    /// How much it is.
+    /// The amount.
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.amount
     }
 
-    /// Holds this one, of the same amount and namespace, as well.
+    /// Merges another share of the same resource and namespace into this one.
     pub fn add(&mut self, mut other: Self) {
         self.amount += std::mem::take(&mut other.amount);
     }
 
-    /// Holds no more than so much from now on.
+    /// Reduces the share to at most `amount`.
     pub fn shrink_to(&mut self, amount: u64) {
         let back = self.amount.saturating_sub(amount);
         if back > 0 {

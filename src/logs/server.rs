@@ -1,8 +1,8 @@
-//! The archive over HTTP, to be read and not written: the history, logs and reports.
+//! The archive over HTTP, read-only: the history, logs and reports.
 //!
-//! It is served on the loopback of the operator's pod and nowhere else. Who may forward a port of that pod
-//! (`pods/portforward`) may read, of all namespaces; nobody on the pods' network can. A page in the browser of whoever
-//! forwards it cannot either: the Host of a request has to be this machine's.
+//! It is served only on the loopback interface of the operator's pod. Users who may forward a port of that pod
+//! (`pods/portforward`) may read the archive of all namespaces; clients on the pod network cannot reach it. Web pages
+//! in the browser of such a user cannot read it either: the Host of a request has to be this machine's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,20 +30,20 @@ use super::history::reader::{self, MOST};
 use super::store::archive::{Archive, ArchiveError};
 use crate::process::http_server::{self, Bounds, only_local_names};
 
-/// The port where nothing else is said.
+/// Default port.
 pub const PORT: u16 = 8081;
-/// Header of a history that has older entries which were not looked at.
+/// Header of a history with older entries that were not searched.
 pub const CUT: &str = "peon-history-cut";
-/// Requests that are answered at the same time; more are told to come again.
+/// Requests answered at the same time; further clients are told to try again.
 const PLACES: usize = 16;
-/// Tasks in a history where nobody says how many.
+/// Default number of tasks in a history.
 const DEFAULT_LIMIT: usize = 100;
-/// For how long a reader may take nothing before it is cut off: it keeps a place.
+/// How long a reader may accept no bytes before it is disconnected: it occupies a place.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Reports that are read at the same time: a report is in memory as a whole.
+/// Reports read at the same time: a report is held in memory as a whole.
 const REPORTS: usize = 2;
-/// Of its connections.
+/// Limits of its connections.
 const BOUNDS: Bounds = Bounds {
     connections: 64,
     head: Duration::from_secs(10),
@@ -86,7 +86,7 @@ pub fn routes(archive: Archive) -> Router {
         .layer(from_fn(only_local_names))
 }
 
-/// An error, as the reader is told.
+/// An error, as returned to the client.
 struct Refused {
     code: StatusCode,
     message: String,
@@ -135,16 +135,16 @@ struct Wanted {
     name: Option<String>,
 }
 
-/// Which task's log or report.
+/// The task whose log or report is requested.
 #[derive(Deserialize)]
 struct OfTask {
     id: String,
     uid: String,
-    /// From this byte on; below 0 so many from the end, as a stock overlord has it.
+    /// Offset of the first byte; if negative, the last bytes of the log, as in a stock overlord.
     offset: Option<i64>,
 }
 
-/// The finished tasks of a namespace, newest first: a line of JSON each.
+/// The finished tasks of a namespace, newest first, one line of JSON each.
 async fn tasks(
     State(served): State<Served>,
     Path(namespace): Path<String>,
@@ -178,7 +178,7 @@ async fn tasks(
     Ok(response)
 }
 
-/// A record on one line, whoever wrote it.
+/// A record on one line, regardless of its writer.
 fn line(record: Bytes) -> Bytes {
     let mut line: Vec<u8> = record.into();
     line.iter_mut()
@@ -227,7 +227,7 @@ async fn report(
         return Err(Refused::new(StatusCode::NOT_FOUND, said));
     };
     let length = report.len();
-    // The place is kept for as long as the report is.
+    // The place is held for as long as the report is.
     let mut response = Response::new(body(place, futures::stream::iter([Ok(report)]).boxed()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -255,8 +255,8 @@ enum Piece {
     End,
 }
 
-/// Some bytes at a time, for as long as somebody takes them. What is not whole ends with an error, which the reader sees
-/// as a connection that breaks off.
+/// Streams the bytes for as long as the client reads them. An incomplete body ends with an error, which the client sees
+/// as a broken connection.
 fn body(place: OwnedSemaphorePermit, mut bytes: BoxStream<'static, Result<Bytes, ArchiveError>>) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Prometheus metrics of the logs that are archived.
+//! Prometheus metrics of archived logs.
 
 use std::time::Duration;
 

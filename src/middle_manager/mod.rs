@@ -1,12 +1,12 @@
-//! The virtual MiddleManager: a process that an overlord takes for workers, and whose only act is to create PeonTasks.
+//! The virtual MiddleManager: a process that an overlord takes for workers, and that only creates PeonTasks.
 //!
-//! * [`controller`] is the operator's part: it makes the objects of each `VirtualMiddleManager`;
-//! * [`server`] is the process behind them: ports, mounted configuration, status;
-//! * [`http`] speaks Druid's worker protocol;
-//! * [`registry`] has the tasks of all identities, and what each has told of them (pure);
-//! * [`sync`] watches PeonTasks and pods, answers long polls, asks the overlord what it is done with;
-//! * [`assign`] makes PeonTasks of what an overlord assigns, [`submit`] submits PeonTasks that users created;
-//! * [`overlord`] sends requests to the overlord, [`discovery`] puts the workers where overlords look for them.
+//! * [`controller`]: the operator's part, which creates the objects of each `VirtualMiddleManager`;
+//! * [`server`]: the process: ports, mounted configuration, status;
+//! * [`http`]: Druid's worker protocol;
+//! * [`registry`]: the tasks of all identities, and what each has announced of them (pure);
+//! * [`sync`]: watches PeonTasks and pods, answers long polls, asks the overlord which tasks it is done with;
+//! * [`assign`]: creates PeonTasks for assigned tasks; [`submit`]: submits PeonTasks that users created;
+//! * [`overlord`]: requests to the overlord; [`discovery`]: announces the workers where overlords discover them.
 
 pub mod discovery;
 pub mod http;

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::chunks::Kind;
 
-/// What became of a chunk.
+/// Outcome of creating a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Made {
-    /// It was created.
+    /// The chunk was created.
     Created,
-    /// There is an object of its name: it itself, from an earlier try, or something else.
+    /// An object with its name exists: the chunk itself, from an earlier try, or something else.
     Exists,
 }
 
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// The owners of a chunk. Its content is not asked for.
+/// The owners of a chunk. Its content is not requested.
 ///
 /// The caller needs the right to get objects of that kind.
 ///

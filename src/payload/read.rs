@@ -13,16 +13,16 @@ use super::chunks::{self, Absent, Kind, MOST, Source};
 use crate::api::{TaskFrom, names};
 use crate::apiserver::request::{RequestError, request};
 
-/// How long reading all chunks of a payload may take.
+/// Time limit for reading all chunks of a payload.
 const READING: Duration = Duration::from_secs(60);
-/// More payloads than ever are incomplete at a time, unless somebody makes them so.
+/// More than the number of payloads that are incomplete at a time, unless a user causes it.
 const MANY_MISSING: usize = 4096;
 
-/// Reads the chunks of payloads. Clones share what they know to be missing.
+/// Reads the chunks of payloads. Clones share the record of missing chunks.
 #[derive(Clone)]
 pub struct PayloadReader {
     client: Client,
-    /// The object that a payload lacked when it was last read, by namespace and hash.
+    /// The object that was missing when a payload was last read, by namespace and hash.
     missing: Arc<Mutex<HashMap<(String, String), String>>>,
 }
 
@@ -34,9 +34,9 @@ impl PayloadReader {
         Self { client, missing }
     }
 
-    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them cannot be had. Each object is
-    /// read once. Where they are too large, no more of them than show it; where one was missing before, that one first. An
-    /// object that is not for this task is as good as missing.
+    /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them is not available. Each
+    /// object is read once. If the chunks are too large, reading stops once that is known; if a chunk was missing
+    /// before, it is read first. An object that is not for this task counts as missing.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
@@ -63,7 +63,7 @@ impl PayloadReader {
             }
             Err((absent, name)) => {
                 if missing.len() >= MANY_MISSING {
-                    // It costs some requests to find out again.
+                    // Finding out again costs some requests.
                     missing.clear();
                 }
                 missing.insert(payload, name);
@@ -72,7 +72,7 @@ impl PayloadReader {
         })
     }
 
-    /// With what is absent, the name of its object.
+    /// With an absent chunk it returns the name of its object.
     async fn read_sources(
         &self,
         namespace: &str,
@@ -85,7 +85,7 @@ impl PayloadReader {
         for Source { kind, name, entries } in chunks::sources(from, first) {
             let object = format!("the {kind} {name}");
             let absent = |absent| Ok(Err((absent, name.to_owned())));
-            // The name becomes a part of a path.
+            // The name becomes part of a URL path.
             if !names::is_object_name(name) {
                 return absent(Absent::Missing(object));
             }
@@ -109,7 +109,7 @@ impl PayloadReader {
         Ok(Ok(parts))
     }
 
-    /// The entries of an object; `None` where there is none of this name that is for this task.
+    /// The entries of an object; `None` if there is none with this name that is for this task.
     async fn read_source(
         &self,
         namespace: &str,

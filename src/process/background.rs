@@ -1,7 +1,7 @@
-//! What runs beside the main thread of a process, in one set: an end that nobody expected is noticed.
+//! Background tasks of a process, in one set: an unexpected end is noticed.
 //!
-//! A task of the runtime that panics is silent, and whatever it did is not done any more. So each is spawned here, under
-//! a name, and the process ends with an error as soon as one of them does: Kubernetes starts it anew.
+//! An async task that panics is silent, and its work is not done any more. So each is spawned here, under a name, and
+//! the process ends with an error as soon as one of them ends: Kubernetes restarts it.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use tokio::task::{Id, JoinSet};
 
 use crate::apiserver::error::panicked;
 
-/// Tasks of the runtime that are to run for as long as the process. Dropped, it ends them.
+/// Async tasks that should run as long as the process. Dropping it ends them.
 #[derive(Debug, Default)]
 pub struct Background {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
-/// One of them ended.
+/// One of the tasks ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part of the process ended, and so does the process: {name}: {how}")]
 pub struct Ended {
@@ -25,13 +25,13 @@ pub struct Ended {
 }
 
 impl Background {
-    /// Runs `task` from now on; `name` says what it does.
+    /// Spawns `task`; `name` describes it.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.tasks.spawn(task);
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until one of them ends, which none should. May be dropped and asked again.
+    /// Waits until one of the tasks ends, which none should. Cancel-safe.
     pub async fn ended(&mut self) -> Ended {
         let Some(ended) = self.tasks.join_next_with_id().await else {
             return std::future::pending().await;

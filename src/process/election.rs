@@ -1,4 +1,4 @@
-//! The election: reads and writes the Lease, extends the proof of leadership.
+//! Leader election: reads and writes the Lease, and extends the proof of leadership.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use kube::{Api, Client};
 use super::decide::lease::{Decision, Leadership, Observed, decide, proven_until};
 use crate::apiserver::request::request_within;
 
-/// The limit for giving the lease up: the process is about to end, and the lease lapses without it.
+/// Time limit for releasing the lease: the process is about to end, and the lease lapses without it.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// Where a candidate stands after a look at the lease.
+/// State of a candidate after checking the lease.
 enum Standing {
-    /// It wrote the lease.
+    /// This candidate wrote the lease.
     Leads,
-    /// Another holds it.
+    /// Another candidate holds it.
     Follows,
-    /// Somebody wrote it between reading and writing: the next look tells who.
+    /// Another candidate wrote it between reading and writing: the next check tells which one.
     Outrun,
 }
 
@@ -35,7 +35,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate named `identity`, which must be its own for as long as the process lives, for the Lease `name`.
+    /// A candidate for the Lease `name`. Its `identity` must be unique for as long as the process lives.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str, duration: Duration) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Candidate {
         }
     }
 
-    /// The proof of leadership, to be asked before each write.
+    /// The proof of leadership, to be checked before each write.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         self.leadership.clone()
@@ -81,7 +81,7 @@ impl Candidate {
         loop {
             tokio::time::sleep(self.duration / 5).await;
             if self.leadership.check().is_err() {
-                // The proof lapsed, as after a stop of the process: others may have led meanwhile.
+                // The proof lapsed, for example while the process was stopped: others may have led meanwhile.
                 self.leadership.end();
                 return;
             }
@@ -109,7 +109,7 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease up, so that another process leads at once.
+    /// Releases the lease, so that another process leads at once.
     pub async fn release(&mut self) {
         if self.leadership.check().is_err() {
             return;
@@ -134,13 +134,13 @@ impl Candidate {
         }
     }
 
-    /// The limit of one look at the lease, reading and writing together. A request that hangs must leave a leader time for
-    /// other renewals before its proof lapses, and must not keep a standby from leading.
+    /// Time limit of one check of the lease, reading and writing together. A request that hangs must leave a leader
+    /// time for other renewals before its proof lapses, and must not prevent a standby from leading.
     fn limit(&self) -> Duration {
         self.duration / 5
     }
 
-    /// One look at the lease.
+    /// One check of the lease.
     async fn step(&mut self) -> kube::Result<Standing> {
         let began = Instant::now();
         let current = self.api.get_opt(&self.name).await?;

@@ -1,11 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`.
 //!
-//! Live: the runtime still gets around to its timers; one that does not is to be restarted. Ready: the custom
-//! resources exist and every cache is complete, so that this process could lead at once; the body of a 503 says
-//! what is missing.
+//! Live: the runtime still runs its timers; a process whose runtime does not should be restarted. Ready: the custom
+//! resources exist and every cache is complete, so that this process could lead at once; the body of a 503 says what is
+//! missing.
 //!
-//! The metrics are put together once a second at the most, whoever asks, so that nobody who asks all the time keeps the
-//! process from its work.
+//! The metrics are rendered at most once a second, so that a client that requests them continuously does not slow the
+//! process down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,19 +22,19 @@ use crate::metrics::Metrics;
 
 const BEAT: Duration = Duration::from_secs(2);
 const SILENT: Duration = Duration::from_secs(30);
-/// For so long the same metrics are told.
+/// How long rendered metrics are reused.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What a process waits for before it is ready, and counts when its metrics are asked for.
+/// The caches that a process waits for before it is ready, and measures for its metrics.
 pub trait Caches: Send + Sync {
-    /// What is not complete yet, a line each.
+    /// Caches that are not complete yet, one line each.
     fn pending(&self) -> Vec<String>;
 
-    /// Sets the metrics that are not kept up to date by events.
+    /// Sets the metrics that events do not update.
     fn measure(&self, metrics: &Metrics);
 }
 
-/// State of the process as its probes see it.
+/// State of the process for its probes.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -43,12 +43,12 @@ struct Inner {
     missing: Mutex<Vec<String>>,
     caches: Mutex<Option<Arc<dyn Caches>>>,
     metrics: Metrics,
-    /// The metrics as they were told last, and when.
+    /// The metrics last rendered, and when.
     told: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Health {
-    /// A process that is live and not ready.
+    /// A process that is live but not ready.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         Self(Arc::new(Inner {
@@ -60,18 +60,18 @@ impl Health {
         }))
     }
 
-    /// Says what is missing before the caches can be filled.
+    /// Sets what is missing before the caches can be filled.
     pub fn missing(&self, what: Vec<String>) {
         *self.0.missing.lock() = what;
     }
 
-    /// From now on readiness is that of the caches.
+    /// From now on readiness depends on the caches.
     pub fn caches(&self, caches: impl Caches + 'static) {
         *self.0.caches.lock() = Some(Arc::new(caches));
         self.0.missing.lock().clear();
     }
 
-    /// Beats for as long as the runtime works.
+    /// Runs the heartbeat for as long as the runtime works.
     pub async fn beat(self) {
         let mut ticks = tokio::time::interval(BEAT);
         loop {

@@ -1,8 +1,9 @@
-//! Serves small answers over HTTP on a port that others reach: a bounded number of connections, each with bounds in time,
-//! and no bodies of requests.
+//! Serves small answers over HTTP on a port that others can reach: with a limited number of connections, time limits
+//! for each, and no request bodies.
 //!
-//! Where all connections are taken, a new one takes the place of the oldest of the address that has the most. So whoever
-//! opens many loses their own, and a kubelet, which opens one for each probe and asks at once, is answered.
+//! If all connections are in use, a new one replaces the oldest one of the address that has the most. So a client that
+//! opens many connections loses its own, and a kubelet, which opens one for each probe and sends its request at once,
+//! is answered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -27,19 +28,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep};
 
-/// After a failure to accept that has nothing to do with a client, such as too many open files.
+/// Delay after a failure to accept that no client caused, such as too many open files.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Bytes of the head of a request, and of what is buffered of an answer.
+/// Buffer size in bytes for the head of a request and for an answer.
 const BUFFER: usize = 16 * 1024;
 
-/// What bounds the connections of a port.
+/// Limits of the connections of a port.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// How many there are at the same time.
+    /// Most connections at the same time.
     pub connections: usize,
-    /// How long the head of a request may take, from the end of the one before, and so how long one may be idle.
+    /// Time limit for the head of a request, counted from the end of the previous one, and so for an idle connection.
     pub head: Duration,
-    /// For how long a reader may take nothing of an answer.
+    /// How long a reader may accept no bytes of an answer.
     pub stalled: Duration,
 }
 
@@ -79,7 +80,8 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
         let mut open = open.0.lock();
         // It cannot end before it is entered.
         let handle = connections.spawn(async move {
-            // Made here: what is dropped before it began, while the entry is being made, must not take it out.
+            // Created here: a task that is dropped before it starts, while the entry is being made, must not remove the
+            // entry.
             let _entered = Entered { open: entry, number };
             answer(stream, routes, bounds).await;
         });
@@ -87,7 +89,7 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
     }
 }
 
-/// Whether an error of accepting is about the connection that was to be accepted.
+/// Whether an error of accepting concerns only the connection that was to be accepted.
 fn of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
@@ -96,12 +98,12 @@ fn of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// The connections by their numbers, of which the oldest is the least.
+/// The connections by number; the oldest has the lowest.
 #[derive(Clone, Default)]
 struct Open(Arc<Mutex<BTreeMap<u64, (IpAddr, AbortHandle)>>>);
 
 impl Open {
-    /// Ends a connection where there are so many.
+    /// Ends a connection if there are `most` of them.
     fn make_room(&self, most: usize) {
         let mut open = self.0.lock();
         if open.len() < most {
@@ -118,7 +120,7 @@ impl Open {
     }
 }
 
-/// Takes a connection out when it ends, even by a panic.
+/// Removes a connection when it ends, even by a panic.
 struct Entered {
     open: Open,
     number: u64,
@@ -130,7 +132,7 @@ impl Drop for Entered {
     }
 }
 
-/// The least number of the address that has the most.
+/// The lowest number of the address that has the most connections.
 fn oldest_of_the_most(open: impl Iterator<Item = (u64, IpAddr)>) -> Option<u64> {
     let mut of: HashMap<IpAddr, (usize, u64)> = HashMap::new();
     for (number, peer) in open {
@@ -149,7 +151,7 @@ async fn answer(stream: TcpStream, routes: Router, bounds: Bounds) {
         stalled: bounds.stalled,
         timer: None,
     };
-    // The timer of a request's head runs from the end of the last one, and so ends idle connections, too.
+    // The timer of a request's head starts at the end of the previous request, and so ends idle connections, too.
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
@@ -160,7 +162,7 @@ async fn answer(stream: TcpStream, routes: Router, bounds: Bounds) {
     }
 }
 
-/// Nothing is read but heads.
+/// Request bodies are not read.
 async fn without_body(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -169,8 +171,8 @@ async fn without_body(request: Request, next: Next) -> Response {
     (StatusCode::PAYLOAD_TOO_LARGE, close, "a body is not taken here\n").into_response()
 }
 
-/// Refuses who was sent here under another name than that of this machine: a page in a browser whose own name was made
-/// to point here.
+/// Refuses requests whose Host is not a name of this machine: a web page in a browser whose own name resolves to this
+/// address.
 pub async fn only_local_names(request: Request<Body>, next: Next) -> Response {
     let host = request.headers().get(header::HOST);
     if host.and_then(|host| host.to_str().ok()).is_some_and(is_local) {
@@ -197,7 +199,7 @@ fn is_local(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
 }
 
-/// A connection whose reader has to take something now and then.
+/// A connection whose reader has to accept bytes from time to time.
 struct Timed {
     stream: TcpStream,
     stalled: Duration,
@@ -205,7 +207,7 @@ struct Timed {
 }
 
 impl Timed {
-    /// What became of writing, or that it took too long.
+    /// Result of a write, or an error if it took too long.
     fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.timer = None;

@@ -1,4 +1,4 @@
-//! What every process has: leader election, probes and metrics over HTTP, shutdown, its own log.
+//! Parts of every process: leader election, probes and metrics over HTTP, shutdown, the log of the process.
 
 pub mod background;
 pub mod decide;

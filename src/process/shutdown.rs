@@ -1,9 +1,9 @@
-//! Clean shutdown: the first signal asks, the second one insists.
+//! Clean shutdown: the first signal requests it, the second one ends the process at once.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A request to shut down that everybody can wait for.
+/// A request to shut down that any code can wait for.
 #[derive(Clone)]
 pub(crate) struct Shutdown(CancellationToken);
 
@@ -14,7 +14,7 @@ impl Shutdown {
     /// When signals cannot be listened for.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let token = CancellationToken::new();
-        // Should this task end without a signal, the process shuts down as well.
+        // If this task ends without a signal, the process shuts down as well.
         let mut first = Some(token.clone().drop_guard());
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

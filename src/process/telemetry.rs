@@ -1,4 +1,4 @@
-//! The log.
+//! The log of the process.
 
 use std::io::IsTerminal;
 
@@ -9,14 +9,14 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Lines of text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Libraries that write what the API server answers into the log, bodies with other people's tasks among it: `kube_client`
-/// whole bodies that it cannot decode, from `warn` on; `kube_runtime` what a parser quotes of them, from `debug` on.
+/// Libraries that log answers of the API server, including bodies with other users' tasks: `kube_client` logs whole
+/// bodies that it cannot decode, from `warn` on; `kube_runtime` logs excerpts from parser errors, from `debug` on.
 const QUIET: [(&str, &str); 2] = [
     ("kube_client", "kube_client=error"),
     ("kube_runtime", "kube_runtime=warn"),
@@ -40,7 +40,7 @@ pub(crate) fn start(given: &str, format: LogFormat) -> anyhow::Result<()> {
     .map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
 }
 
-/// The filter that is given, and nothing of the libraries that log bodies, unless it names them.
+/// The given filter, extended so that libraries that log bodies are silent unless it names them.
 ///
 /// # Errors
 /// When it cannot be read.

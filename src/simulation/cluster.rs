@@ -1,4 +1,4 @@
-//! What scheduler, kubelets, machines and the control plane do to pods and JVMs.
+//! Effects of scheduler, kubelets, machines and the control plane on pods and JVMs.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! How often what was reached.
+//! Counts how often each case was reached.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};

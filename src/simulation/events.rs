@@ -1,4 +1,4 @@
-//! What may happen, and how often.
+//! The possible events, and their frequencies.
 
 use crate::api::reason::Cause;
 use serde_json::json;

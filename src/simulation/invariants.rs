@@ -1,4 +1,4 @@
-//! What holds whatever happens.
+//! Invariants that hold in every history.
 
 use serde_json::Value;
 

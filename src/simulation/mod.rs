@@ -1,17 +1,16 @@
-//! Random histories that drive the real passes: caches, plan, actor and looks, against a model of the cluster.
+//! Random histories that drive the real passes (caches, plan, actor and live reads) against a model of the cluster.
 //!
-//! A history is a sequence of happenings: two processes of the operator with caches of their own that lag, lose and
-//! repeat what their watches tell; requests that fail before or after they take effect, or arrive after their sender
-//! died; a leader that is stopped and deposed; users, kubelets, machines and the control plane. JVMs are kept apart
-//! from pods: they live on machines, so "two at the same time" means two processes and not two objects. After every
-//! happening and every request the [`invariants`] are checked, and at the end, with all faults over, whether the task
-//! comes to [`rest`].
+//! A history is a sequence of events: two processes of the operator, each with caches that lag, lose and repeat watch
+//! events; requests that fail before or after they take effect, or arrive after their sender died; a leader that is
+//! stopped and deposed; users, kubelets, machines and the control plane. JVMs are modelled apart from pods: they live
+//! on machines, so "two at the same time" means two processes and not two objects. After every event and every request
+//! the [`invariants`] are checked and, at the end, with all faults over, whether the task comes to [`rest`].
 //!
-//! Two things are counted and tolerated, since no client of the API server can rule them out: a pod made by a request
+//! Two cases are counted and tolerated, since no client of the API server can rule them out: a pod created by a request
 //! that a process sent before it was deposed and that arrives when its attempt is over (it is deleted on sight), and a
-//! pod that somebody removes by force before any process recorded it.
+//! pod that is removed by force before any process recorded it.
 //!
-//! That the histories find what they are for is tested with planted bugs: plans that decide wrongly in one respect.
+//! Planted bugs test that the histories find errors: plans that decide wrongly in one respect.
 //!
 //! `HISTORY_SEED=<seed>` replays one history and prints it; `HISTORIES=<n>` sets how many are tried. The coverage is
 //! printed (`--nocapture`) and written to `histories.txt` in the target directory.

@@ -1,4 +1,4 @@
-//! The API server, as far as the operator asks it: objects, versions, preconditions, and a log of changes for watches.
+//! Model of the API server as the operator uses it: objects, versions, preconditions, and a log of changes for watches.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! A process of the operator: the real caches, actor and passes, and a client whose requests wait until the history
-//! says what becomes of them.
+//! decides their outcome.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The faults stop: every task comes to rest.
+//! The end of a history: without faults every task comes to rest.
 
 use super::cluster::name_of;
 use super::model_api::Kind;

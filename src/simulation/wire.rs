@@ -1,4 +1,4 @@
-//! What becomes of the operator's requests: served, refused, lost before or after they took effect, late.
+//! Outcomes of the operator's requests: served, refused, lost before or after they took effect, late.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Everything that there is: the API server, machines, JVMs, processes of the operator, and what is true of them.
+//! The whole model: the API server, machines, JVMs, processes of the operator, and their true state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

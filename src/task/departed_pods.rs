@@ -1,7 +1,7 @@
 //! The last state of pods that are gone.
 //!
-//! The kubelet reports how a container ended and removes the pod a moment later. The pass over the task may run
-//! after both, and the cache has forgotten the pod by then; so the watch keeps what it saw last.
+//! The kubelet reports how a container ended and removes the pod a moment later. The pass over the task may run after
+//! both, when the cache no longer has the pod; so the watch remembers its last state.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 
 use super::run::pod::evidence::Evidence;
 
-/// Most pods kept. A task is passed over within moments of its pod's end; only a stalled operator gets near.
+/// Most pods remembered. A pass runs within moments of its pod's end; only a stalled operator gets near this number.
 const MOST: usize = 4096;
 
-/// Last states by namespace and pod name. Where there are too many, the namespace that has most of them loses its oldest:
-/// nobody's verdicts are lost by how many pods of others go.
+/// Last states by namespace and pod name. If there are too many, the oldest of the namespace with the most is removed:
+/// deleted pods of one namespace do not cost another one its verdicts.
 #[derive(Debug, Default)]
 pub struct DepartedPods(Mutex<Inner>);
 
@@ -26,13 +26,13 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    /// By name, with their place in the order.
+    /// By name, with their position in the order.
     pods: HashMap<String, (u64, Evidence)>,
     order: BTreeMap<u64, String>,
 }
 
 impl DepartedPods {
-    /// Keeps the last state of a pod.
+    /// Records the last state of a pod.
     pub fn keep(&self, namespace: &str, evidence: Evidence) {
         let inner = &mut *self.0.lock();
         inner.remove(namespace, &evidence.pod_name);
@@ -55,7 +55,7 @@ impl DepartedPods {
         Some(evidence.clone())
     }
 
-    /// Forgets a pod: its task has a verdict.
+    /// Removes a pod: its task has a verdict.
     pub fn forget(&self, namespace: &str, pod: &str) {
         self.0.lock().remove(namespace, pod);
     }
@@ -76,7 +76,7 @@ impl Inner {
         }
     }
 
-    /// The oldest of the namespace that has most.
+    /// Removes the oldest pod of the namespace with the most.
     fn remove_one(&mut self) {
         let most = self.namespaces.iter().max_by_key(|(_, of)| of.pods.len());
         let oldest = most.and_then(|(name, of)| Some((name.clone(), of.order.first_key_value()?.1.clone())));

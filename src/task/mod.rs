@@ -1,6 +1,6 @@
 //! The PeonTask controller.
 //!
-//! A pass over a task: [`controller`] observes the caches into a [`snapshot`], [`decide`] says the next step,
+//! A pass over a task: [`controller`] copies the caches into a [`snapshot`], [`decide`] returns the next step,
 //! [`effects`] performs it and puts the outcome into the snapshot, until nothing is left to do; then the status is
 //! written if it differs. [`accept`], [`decide`], [`run`] and [`aggregates`] are pure.
 

@@ -1,4 +1,4 @@
-//! What one pass over a PeonTask knows: the input of the plan (data only).
+//! Everything that one pass knows of a PeonTask: the input of the plan (data only).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::record::Recorded;
 use crate::logs::format::state::Kept;
 
-/// Everything that is known of a task. The first part comes from the caches; the second is empty at first and
-/// is filled with the outcomes of this pass' actions, after each of which the plan is made anew.
+/// Everything that is known of a task. The first part comes from the caches. The second part is empty at first and is
+/// filled with the outcomes of this pass's actions; after each action the plan is made anew.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The task.
@@ -26,48 +26,48 @@ pub struct Snapshot {
     pub template: Template,
     /// The operator's properties.
     pub operator: Arc<RuntimeProperties>,
-    /// The pod that bears the name of the task's current attempt, as the cache has it.
+    /// The pod with the name of the task's current attempt, from the cache.
     pub cached: Option<Evidence>,
-    /// The task's other pods, as the cache has them.
+    /// The task's other pods, from the cache.
     pub others: Vec<Evidence>,
-    /// The last state of a pod of this task that the watch saw go.
+    /// The last state of a pod of this task whose deletion the watch saw.
     pub departed: Option<Evidence>,
     /// Whether the operator archives logs.
     pub keeps_logs: bool,
-    /// For how long creating objects is held back after the API server refused it.
+    /// How long creating objects is delayed after the API server refused it.
     pub held: Option<Duration>,
 
-    /// The payload that stands in the task itself, once it has been parsed: no part of a pass parses it again.
+    /// The payload in the task itself, once it has been parsed: a pass parses it only once.
     pub inline: OnceLock<Result<Arc<Payload>, Refused>>,
-    /// Outcome of reading a payload that stands in ConfigMaps or Secrets, where there was no room for it: the task is woken
+    /// Whether a payload in ConfigMaps or Secrets was not read because there was no memory budget: the task is woken
     /// when there is.
     pub waits_for_room: bool,
-    /// Outcome of reading a payload that stands in ConfigMaps or Secrets.
+    /// Outcome of reading a payload in ConfigMaps or Secrets.
     pub payload: Option<Result<Arc<Payload>, Refused>>,
     /// Outcome of creating the ConfigMap.
     pub claim: Option<Creation>,
-    /// Outcome of looking at the API server itself.
+    /// Outcome of reading from the API server itself.
     pub live: Option<Live>,
     /// Outcome of creating the pod.
     pub creation: Option<Creation>,
     /// Outcome of reading the pod's Events.
     pub warnings: Option<Warnings>,
-    /// Outcome of looking at the pod's node.
+    /// Outcome of reading the pod's node.
     pub node: Option<NodeState>,
-    /// Outcome of asking for a place among the running tasks of the template.
+    /// Outcome of asking for one of the template's slots.
     pub slot: Option<Slot>,
-    /// How many steps of the memory ladder a subtask of this kind begins above the first.
+    /// Memory step that a subtask of this kind begins with.
     pub rung: Option<u32>,
-    /// Outcome of asking for the log.
+    /// Outcome of requesting the log.
     pub log: Option<Kept>,
-    /// Outcome of putting the task into the history.
+    /// Outcome of writing the task to the history.
     pub recorded: Option<Recorded>,
     /// Names of the pods that this pass ended.
     pub ended: Vec<String>,
 }
 
 impl Snapshot {
-    /// The template's spec, where there is one.
+    /// The template's spec, if there is one.
     #[must_use]
     pub fn template_spec(&self) -> Option<&PeonTemplateSpec> {
         match &self.template {
@@ -82,7 +82,7 @@ impl Snapshot {
         self.task.attempt()
     }
 
-    /// How many steps of the memory ladder the current attempt stands above the first.
+    /// Steps of the memory ladder that the current attempt is above the first one.
     #[must_use]
     pub fn memory_step(&self) -> u32 {
         let recorded = self.task.status.as_ref().and_then(|s| s.memory_step);
@@ -100,28 +100,28 @@ impl Snapshot {
 /// The template that a task names, or the one that was chosen for it.
 #[derive(Debug, Clone)]
 pub enum Template {
-    /// It exists.
+    /// The template exists.
     Found(Arc<PeonTemplate>),
-    /// There is none of that name.
+    /// There is no template with that name.
     Missing {
-        /// The name; `default` for a task that names none and that nothing matches.
+        /// The name; `default` for a task that names none and that no template matches.
         name: String,
     },
-    /// The task names none, and its payload, by which one is chosen, has not been read.
+    /// The task names none, and its payload, which decides on one, has not been read.
     Undecided,
-    /// It exists and cannot be read.
+    /// The template exists and cannot be read.
     Undecodable {
         /// The name.
         name: String,
-        /// Why not.
+        /// The cause.
         error: String,
     },
 }
 
-/// What the API server itself has, past all caches.
+/// The state of the API server itself, past all caches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Live {
-    /// Uid of the ConfigMap's owner; `None` when there is no ConfigMap, or nobody controls it.
+    /// Uid of the ConfigMap's owner; `None` if there is no ConfigMap, or it has no controller.
     pub config_map_owner: Option<String>,
     /// The pod.
     pub pod: Option<Evidence>,

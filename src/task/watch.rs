@@ -1,7 +1,6 @@
-//! The caches: watches of PeonTasks, PeonTemplates and pods, and what they wake.
+//! The caches: watches of PeonTasks, PeonTemplates and pods, and the tasks that they wake.
 //!
-//! Every replica watches; only the leader has somebody to wake. One object that cannot be read is an object
-//! that cannot be read, not the end of a watch.
+//! Every replica watches; only the leader has tasks to wake. An object that cannot be read does not end a watch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,33 +28,33 @@ use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
 use crate::process::health;
 
-/// A PeonTask as it comes from the watch.
+/// A PeonTask from the watch.
 pub type GuardedTask = Guarded<PeonTask>;
-/// A PeonTemplate as it comes from the watch.
+/// A PeonTemplate from the watch.
 pub type GuardedTemplate = Guarded<PeonTemplate>;
 
 /// The caches and their state.
 #[derive(Clone)]
 pub struct Caches {
-    /// PeonTasks; of finished ones the payload is not kept.
+    /// PeonTasks; finished ones without their payload.
     pub tasks: Store<GuardedTask>,
     /// PeonTemplates.
     pub templates: Store<GuardedTemplate>,
-    /// The operator's pods, as far as [`Evidence`] reads them.
+    /// The operator's pods, with the fields that [`Evidence`] reads.
     pub pods: Store<Pod>,
     /// Pods that are gone.
     pub departed: Arc<DepartedPods>,
-    /// While pods are listed anew: those that had ended before.
+    /// While pods are listed again: those that had ended before.
     ended: Arc<Mutex<Vec<Arc<Pod>>>>,
-    /// What is known of all tasks together.
+    /// Indexes over all tasks.
     pub aggregates: Arc<TaskAggregates>,
-    /// Who reads logs, where logs are archived.
+    /// The followers that read logs, if logs are archived.
     pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
 }
 
-/// What fills the caches.
+/// The writers of the caches.
 pub(crate) struct Writers {
     pub(crate) tasks: Writer<GuardedTask>,
     pub(crate) templates: Writer<GuardedTemplate>,
@@ -161,7 +160,8 @@ impl Caches {
         );
     }
 
-    /// The stream of tasks to pass over, beginning with all that have no verdict. A second call ends the first.
+    /// The stream of tasks that need a pass, beginning with all that have no verdict. A second call ends the first
+    /// stream.
     pub fn wakes(&self) -> impl Stream<Item = ObjectRef<GuardedTask>> + Send + 'static {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.wake.lock() = Some(sender);
@@ -178,21 +178,20 @@ impl Caches {
         }
     }
 
-    /// Has the task of this name looked at, if there still is one.
+    /// Requests a pass over the task with this name, if it still exists.
     pub fn wake_named(&self, namespace: &str, name: &str) {
         self.wake(ObjectRef::new(name).within(namespace));
     }
 
-    /// Every task: those that have a verdict are deleted when their time has come.
+    /// Wakes every task: those that have a verdict are deleted when their time has come.
     fn wake_all(&self) {
         for task in self.tasks.state() {
             self.wake(ObjectRef::from_obj(&*task));
         }
     }
 
-    // While a list comes in, the cache still is what it was before: whoever is woken would see the past. Hence
-    // nobody is woken by an item of a list, and all are at its end. What is gone since the last list, after a break
-    // of the watch, is told by nobody anyhow.
+    // While a list is received, the cache still has its old content, which a woken task would see. So items of a list
+    // wake no task, and all are woken at its end. Objects that went while the watch was broken are not reported anyway.
 
     pub(crate) fn task_event(&self, event: Event<GuardedTask>) {
         match event {
@@ -205,11 +204,12 @@ impl Caches {
             Event::Delete(task) => {
                 let last_word = task.0.as_ref().map_or(LastWord::None, last_word);
                 self.wake_these(self.gone(&task.uid().unwrap_or_default(), last_word));
-                // The controller does not find it, or finds what has its name now, and gives back what is set aside for it.
+                // The controller does not find it, or finds the new task with its name, and releases what is reserved
+                // for it.
                 self.wake(ObjectRef::from_obj(&task));
             }
             Event::InitDone => {
-                // What went while the watch was broken is told by nobody.
+                // No event reports tasks that went while the watch was broken.
                 let tasks = self.tasks.state();
                 let uids = tasks.iter().filter_map(|t| t.uid()).collect();
                 if let Some(logs) = self.logs.get() {
@@ -225,7 +225,7 @@ impl Caches {
         }
     }
 
-    /// A task is gone, and this is known of it. Names the tasks that may go on because of it.
+    /// A task is gone, with its last known state. Returns the tasks that may continue because of it.
     fn gone(&self, uid: &str, last_word: LastWord) -> Vec<Who> {
         if let Some(logs) = self.logs.get() {
             logs.gone(uid, last_word);
@@ -233,8 +233,8 @@ impl Caches {
         self.aggregates.gone(uid)
     }
 
-    /// A pass has ended whose task is gone, and was said to be or will be in a moment. Names the tasks that may go on
-    /// because of it.
+    /// A pass has ended whose task is gone, which was reported or will be in a moment. Returns the tasks that may
+    /// continue because of it.
     pub(crate) fn outlived(&self, uid: &str) -> Vec<Who> {
         if let Some(logs) = self.logs.get() {
             logs.abandon(uid);
@@ -265,8 +265,8 @@ impl Caches {
                 self.wake_owner(&pod);
             }
             Event::Init => {
-                // The cache still is what it was. A pod that had ended does not change any more; of others that are
-                // gone after the list nobody knows what became of them.
+                // The cache still has its old content. A pod that had ended does not change any more; what became of
+                // other pods that are gone after the list is unknown.
                 *self.ended.lock() = self.pods.state_filter(|p| !Evidence::of(p).may_live());
             }
             Event::InitDone => {
@@ -282,11 +282,12 @@ impl Caches {
         }
     }
 
-    /// A template that came or changed may be what tasks of its namespace wait for: those that name it, and those that
-    /// name none, which it may match now or not any more.
+    /// Tasks of its namespace may wait for a template that was created or changed: those that name it, and those that
+    /// name none, which it may now match or no longer match.
     fn wake_waiting_for(&self, template: &GuardedTemplate) {
         let (namespace, name) = (template.namespace(), template.name_any());
-        // By what the task names and not by its reason: the status in the cache may be older than this event.
+        // Selected by the template's name in the task and not by the reason: the status in the cache may be older than
+        // this event.
         let waits = |task: &GuardedTask| {
             let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
             let names = |t: &PeonTask| {
@@ -315,7 +316,7 @@ impl Caches {
 }
 
 impl health::Caches for Caches {
-    /// What keeps the caches from being complete, for the readiness probe; empty when nothing does.
+    /// Why the caches are not complete, for the readiness probe; empty if they are.
     fn pending(&self) -> Vec<String> {
         let waits = |watch: &Arc<Watch>| {
             if watch.synced.load(Ordering::Acquire) {
@@ -331,7 +332,7 @@ impl health::Caches for Caches {
         self.watches.iter().filter_map(waits).collect()
     }
 
-    /// Counted when somebody asks, so that no pass over a task has to.
+    /// Counted on request, so that no pass has to do it.
     fn measure(&self, metrics: &Metrics) {
         metrics.tasks(|| {
             let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
@@ -349,7 +350,7 @@ impl health::Caches for Caches {
 }
 
 impl Watch {
-    /// Hands every event to `handle`. A failed watch is repeated, by the stream, less and less often.
+    /// Passes every event to `handle`. The stream retries a failed watch with increasing delays.
     async fn run<K>(
         self: Arc<Self>,
         stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,

@@ -45,9 +45,9 @@ reasons! {
 }
 
 impl Cause {
-    /// How many attempts may follow those that it ended, where `retry.limits` does not say; `None` where none ever does.
-    /// What befalls a task from outside costs it nothing of its own, and is bounded only against a cluster that does it for
-    /// ever; what a second attempt seldom changes is worth few or none.
+    /// Default number of attempts that may follow those ended by this cause, if `retry.limits` does not set one; `None`
+    /// if no attempt ever follows. Causes outside of the task have high budgets, which only protect against a cluster
+    /// that causes them for ever. Causes that another attempt seldom changes have a low budget or none.
     #[must_use]
     pub const fn default_budget(self) -> Option<u32> {
         match self.follows() {

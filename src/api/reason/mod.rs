@@ -1,12 +1,12 @@
 //! Reasons of conditions: documented API (`docs/reasons.md`, `docs/middle-manager.md`), never renamed.
 //!
-//! Each condition has an enum of its reasons, and each enum is a table: what the reason means, its name in the API, the
-//! condition that it is a reason of, and what follows from it. Several names stand under two conditions: an image that
-//! cannot be pulled is waited for (`Started`), one whose name is not valid has failed (`Failed`), and both are
-//! `ImagePull`.
+//! Each condition has an enum of its reasons, and each enum is generated from a table: the reason's meaning, its name
+//! in the API, its condition, and what follows from it. Several names are used under two conditions. For example,
+//! `ImagePull` is a reason of `Started` while an image cannot be pulled, and a reason of `Failed` if the image's name
+//! is not valid.
 //!
-//! A name from the API is parsed where it is read. One that no enum has was written by a newer version: it is kept, and
-//! shown as it is.
+//! Code parses a name where it reads it from the API. A name that no enum has was written by a newer version: it is
+//! preserved and shown unchanged.
 
 mod cause;
 mod peon_task;
@@ -20,10 +20,10 @@ pub use peon_task::{
 pub use task_reason::TaskReason;
 pub use virtual_middle_manager::{Announcement, Authentication, ManagerReady, OverlordAnswers, ReadyReason};
 
-/// In the history only, in the place of a verdict's reason: the PeonTask was deleted before it had one.
+/// In the history only, in place of a verdict's reason: the PeonTask was deleted before it had a verdict.
 pub const DELETED: &str = "Deleted";
 
-/// What may stand in the reason of a condition.
+/// A type that can be written as the reason of a condition.
 pub trait Reason {
     /// Its name in the API.
     fn name(&self) -> &str;
@@ -32,11 +32,11 @@ pub trait Reason {
 /// Status of the condition that a reason is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It holds.
+    /// The condition is true.
     True,
-    /// It does not hold.
+    /// The condition is false.
     False,
-    /// It is not known yet.
+    /// The condition is not known yet.
     Unknown,
 }
 
@@ -55,22 +55,23 @@ impl Status {
 /// What follows from a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
-    /// Another reason: by itself, or when somebody acts.
+    /// Another reason follows, with or without intervention.
     Change,
-    /// Another reason; or the failure of the task, when that has not come for a time.
+    /// Another reason follows or, if none does for a time, the failure of the task.
     ChangeOrEnd,
-    /// Nothing: it is final.
+    /// Nothing follows: the reason is final.
     End,
-    /// Of a failed attempt: as many others as its budget allows, which is this one by default. Then it is final.
+    /// On a failed attempt: further attempts up to the cause's budget, whose default this is. Then the reason is final.
     Retry(u32),
-    /// As `Retry`, and each with more memory, one step up the memory ladder.
+    /// As `Retry`, each attempt with more memory: one step up the memory ladder.
     MoreMemory(u32),
-    /// Of a stopped attempt, never of a task: another one when the task is resumed.
+    /// On a stopped attempt, never on a task: another attempt when the task is resumed.
     Resume,
 }
 
-/// An enum of reasons from a table of them: what each means, its name in the API, its condition with the status of that,
-/// and what follows from it. The condition is the one under which it is documented; others repeat it.
+/// Generates an enum of reasons from a table: the meaning of each reason, its name in the API, its condition with the
+/// condition's status, and what follows from it. The condition is the one under which the reason is documented; other
+/// conditions may repeat it.
 macro_rules! reasons {
     ($(#[$about:meta])* $table:ident {
         $($(#[doc = $meaning:literal])+
@@ -83,7 +84,7 @@ macro_rules! reasons {
         }
 
         impl $table {
-            /// All of them.
+            /// All reasons of the table.
             pub const ALL: &'static [Self] = &[$(Self::$reason,)+];
 
             /// Its name in the API.
@@ -94,7 +95,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// The reason of this name; `None` for one of another condition or of a newer version.
+            /// The reason with this name; `None` for a name of another condition or of a newer version.
             #[must_use]
             pub fn parse(name: &str) -> Option<Self> {
                 match name {
@@ -103,7 +104,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// The condition that it is a reason of.
+            /// The condition that the reason belongs to, and its status.
             #[must_use]
             pub const fn condition(self) -> (&'static str, $crate::api::reason::Status) {
                 match self {
@@ -122,7 +123,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Whether nothing but another object, or another attempt, changes it.
+            /// Whether only another object, or another attempt, changes it.
             #[must_use]
             pub const fn is_final(self) -> bool {
                 use $crate::api::reason::Follows;
@@ -132,7 +133,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means, in a sentence.
+            /// The reason's meaning, in one sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self {

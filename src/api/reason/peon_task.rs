@@ -1,4 +1,4 @@
-//! Reasons of the conditions of a PeonTask, but for the causes of its failure.
+//! Reasons of the conditions of a PeonTask, except for the causes of its failure.
 
 use super::reasons;
 

@@ -2,27 +2,27 @@
 
 use super::{Acceptance, Cause, Completion, Readiness, Suspension, Waiting};
 
-/// The reason of a PeonTask's phase (`status.reason`), which is that of `Ready`: one of any condition that says why a task
-/// is where it is.
+/// The reason of a PeonTask's phase (`status.reason`), which equals the reason of `Ready`. It may be a reason of any
+/// condition that explains the task's phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskReason {
-    /// It is not accepted.
+    /// The task is not accepted.
     Accepted(Acceptance),
-    /// It has no peon yet.
+    /// The task has no peon yet.
     Waits(Waiting),
-    /// It is seen to, runs, or is being stopped.
+    /// The operator works on the task, or the peon runs or is being stopped.
     Ready(Readiness),
-    /// It is held.
+    /// The task is suspended.
     Suspended(Suspension),
-    /// It has succeeded.
+    /// The task has succeeded.
     Complete(Completion),
-    /// It has failed, or an attempt has.
+    /// The task, or an attempt of it, has failed.
     Failed(Cause),
 }
 
 impl TaskReason {
-    /// The reason of this name; `None` for one of a newer version. Some names stand both for a cause and for something that
-    /// is waited for: of a task that has `failed` they are the cause.
+    /// The reason with this name; `None` for a name of a newer version. Some names are both a cause and a reason of
+    /// waiting: for a task that has `failed` the result is the cause.
     #[must_use]
     pub fn parse(name: &str, failed: bool) -> Option<Self> {
         let cause = || Cause::parse(name).map(Self::Failed);

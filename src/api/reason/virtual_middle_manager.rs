@@ -66,12 +66,12 @@ reasons! {
     }
 }
 
-/// What stands in the reason of a VirtualMiddleManager's `Ready`.
+/// The reason of a VirtualMiddleManager's `Ready`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadyReason {
-    /// One of its own.
+    /// A reason of `Ready` itself.
     Own(ManagerReady),
-    /// That of `Announced`, as the pod wrote it, which may be of a newer version.
+    /// The reason of `Announced`, as written by the pod, which may be of a newer version.
     Announced(String),
 }
 

@@ -1,9 +1,9 @@
-//! Objects decoded one by one: one that cannot be read costs only itself.
+//! Decodes objects one by one: an object that cannot be read does not affect others.
 //!
-//! Kubernetes returns lists of 500 objects in one body, and a parser that fails in one of them fails for all: any tenant
-//! could stop every reader with an object that its API server takes and our types do not, such as one nested 200 levels
-//! deep. So each object is first skipped over as text, without recursion, and then decoded on its own. Of one that
-//! cannot be decoded the metadata is left, and why.
+//! Kubernetes returns lists of 500 objects in one body, and a parser that fails on one of them fails for all. So any
+//! tenant could stop every reader with an object that its API server accepts and our types do not, such as one nested
+//! 200 levels deep. Therefore each object is first skipped as text, without recursion, and then decoded on its own. If
+//! it cannot be decoded, its metadata and the error remain.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,20 +21,20 @@ use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATIONS_READ, LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
 };
 
-/// Objects in one answer to a list. An API server takes objects of about 1.5 MB each: a page of the usual 500 would be
+/// Objects in one page of a list. An API server accepts objects of about 1.5 MB each: a page of the usual 500 would be
 /// 750 MB in one body.
 pub const PAGE: u32 = 32;
-/// Most bytes of JSON of a PeonTemplate. Each is kept in memory as long as it exists.
+/// Most bytes of JSON of a PeonTemplate. Each is held in memory as long as it exists.
 const LARGEST_TEMPLATE: usize = 256 << 10;
 /// Most bytes of all JVM options of a PeonTask together.
 const LARGEST_OPTIONS: usize = 256 << 10;
-/// Annotation in which kubectl keeps the whole object.
+/// Annotation in which kubectl stores the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Most bytes of the value of a label or annotation that is kept: a datasource of 255 characters may have 1020, and an
-/// availability group that is made of one a few more.
+/// Most bytes of the value of a label or annotation that is retained: a datasource of 255 characters may have 1020, and
+/// an availability group made from one a few more.
 const LONGEST_VALUE: usize = 2048;
-/// Most bytes of all names in a reference to an owner. No name of an object has more than 253.
+/// Most bytes of all names in an owner reference. An object's name has at most 253.
 const LONGEST_OWNER: usize = 1024;
 
 /// A kind of object that is decoded behind a guard.
@@ -42,13 +42,13 @@ pub trait Readable: Resource<DynamicType = ()> + DeserializeOwned {
     /// Most bytes of JSON that are decoded.
     const LARGEST: usize = usize::MAX;
 
-    /// Drops what nobody reads of its metadata, which anybody who may write the object can make as large as the API server
-    /// takes it. Of an object that cannot be read this is what is kept.
+    /// Drops unused metadata, which any user who may write the object can make as large as the API server accepts. Of
+    /// an object that cannot be read this metadata is retained.
     fn prune(metadata: &mut ObjectMeta) {
         drop_unread(metadata);
     }
 
-    /// Drops what nobody reads, as soon as the object is decoded: no page of whole objects is ever in memory.
+    /// Drops unused fields as soon as the object is decoded: no page of whole objects is ever in memory.
     ///
     /// # Errors
     /// What of the object is beyond its bounds, so that it is not kept.
@@ -66,7 +66,7 @@ fn drop_unread(metadata: &mut ObjectMeta) {
     }
 }
 
-/// Leaves what identifies the object, its times, and these labels and annotations.
+/// Retains the object's identity, its times, and these labels and annotations.
 fn reduce(metadata: &mut ObjectMeta, labels: &[&str], annotations: &[&str]) {
     let only = |map: Option<BTreeMap<String, String>>, names: &[&str]| {
         let mut map = map?;
@@ -89,12 +89,12 @@ fn reduce(metadata: &mut ObjectMeta, labels: &[&str], annotations: &[&str]) {
     };
 }
 
-/// Leaves of a PeonTask's metadata what is read.
+/// Retains the parts of a PeonTask's metadata that are read.
 pub fn reduce_task(metadata: &mut ObjectMeta) {
     reduce(metadata, &LABELS_READ, &ANNOTATIONS_READ);
 }
 
-/// Leaves of a pod's metadata what is read, and with it the owner that controls it.
+/// Retains the parts of a pod's metadata that are read, including its controlling owner.
 pub fn reduce_pod(metadata: &mut ObjectMeta) {
     let owners = metadata.owner_references.take();
     reduce(metadata, &[], &[ANNOTATION_CONTAINER]);
@@ -117,7 +117,7 @@ impl Readable for PeonTask {
         if let Some(task) = &mut self.spec.task {
             task.drop_beyond();
         }
-        // A finished task needs its payload no more, and there may be very many of them.
+        // A finished task no longer needs its payload, and there may be very many finished tasks.
         if self.is_final() {
             self.spec.task = None;
             self.spec.task_json = None;
@@ -160,7 +160,7 @@ impl Readable for Pod {
         reduce_pod(metadata);
     }
 
-    /// Keeps what the evidence about a pod is read from.
+    /// Retains the fields that the evidence about a pod is read from.
     fn keep(&mut self) -> Result<(), String> {
         Self::prune(&mut self.metadata);
         self.spec = self.spec.take().map(|spec| PodSpec {
@@ -173,18 +173,18 @@ impl Readable for Pod {
     }
 }
 
-/// An object as it comes over the wire, or why it cannot be read.
+/// An object from the API server, or why it cannot be read.
 #[derive(Debug, Clone)]
 pub struct Guarded<K>(pub Result<K, Unreadable>);
 
 /// An object that cannot be read.
 #[derive(Debug, Clone, Default)]
 pub struct Unreadable {
-    /// Why. No value of the object is quoted: it may be secret.
+    /// The cause. No value of the object is quoted: it may be secret.
     pub error: String,
-    /// What is read of its metadata; only name, namespace, uid and version where not even that can be read.
+    /// The metadata that is read; only name, namespace, uid and version if the metadata itself cannot be read.
     pub metadata: ObjectMeta,
-    /// Its `status.reason`, where there is one.
+    /// Its `status.reason`, if it has one.
     pub reason: Option<String>,
 }
 
@@ -267,8 +267,8 @@ impl Unreadable {
     }
 }
 
-/// An object of which only the metadata is read. Nothing else of it is parsed: unknown fields are skipped without
-/// recursion, and so are `managedFields`, which are as deep as the object.
+/// An object of which only the metadata is read. Nothing else is parsed: unknown fields are skipped without recursion,
+/// and so are `managedFields`, which are as deep as the object.
 #[derive(Deserialize)]
 struct Whole {
     metadata: Known,
@@ -344,7 +344,7 @@ impl From<Identity> for ObjectMeta {
     }
 }
 
-/// What a parser says, without the value that it quotes.
+/// A parser's error message, without the value that it quotes.
 #[must_use]
 pub fn why(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -354,7 +354,7 @@ pub fn why(error: &serde_json::Error) -> String {
     };
     let said = text.strip_suffix(&place).unwrap_or(&text);
     if !error.is_data() {
-        // Syntax, depth, an end that came too early: nothing is quoted.
+        // Syntax, depth, premature end: nothing is quoted.
         return text;
     }
     let quotes_nothing = [

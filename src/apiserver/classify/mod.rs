@@ -1,4 +1,4 @@
-//! What answers of the API server mean (pure).
+//! Meaning of the API server's answers (pure).
 
 pub mod decode;
 

@@ -1,18 +1,17 @@
-//! The operator's own writes that its cache has not seen yet.
+//! The operator's own writes that its cache has not received yet.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-/// More writes than are ever on their way at once.
+/// More writes than are ever under way at once.
 const MANY: usize = 16_384;
 
 /// Resource versions of own status writes, by object uid, until the watch delivers them.
 ///
-/// A pass over an object whose cached copy is older than the operator's own last write would decide on what it
-/// already changed, and its write would be refused as a conflict: one request for nothing.
-/// Resource versions are compared as numbers, which Kubernetes has documented since 1.35 and done for ever;
-/// one that is no number is never waited for.
+/// A pass over an object whose cached copy is older than the operator's last write would decide on outdated state, and
+/// its write would be refused as a conflict: a wasted request. Resource versions are compared as numbers, which
+/// Kubernetes has documented since 1.35 and always supported; a version that is not a number is never waited for.
 #[derive(Debug, Default)]
 pub struct Written {
     versions: Mutex<HashMap<String, u64>>,
@@ -24,15 +23,15 @@ impl Written {
         if let Some(version) = resource_version.and_then(|v| v.parse().ok()) {
             let mut versions = self.versions.lock();
             if versions.len() >= MANY {
-                // Left by objects that were deleted before their last write was seen. Forgetting a live one costs
-                // at most one refused write.
+                // Left by objects that were deleted before their last write was received. Removing a live one costs at
+                // most one refused write.
                 versions.clear();
             }
             versions.insert(uid.to_owned(), version);
         }
     }
 
-    /// Whether the copy with this version is older than the last write. Forgets the write otherwise.
+    /// Whether the last write is newer than the copy with this version. Removes the write otherwise.
     pub fn is_ahead_of(&self, uid: &str, resource_version: Option<&str>) -> bool {
         let mut versions = self.versions.lock();
         let Some(written) = versions.get(uid) else {
@@ -47,7 +46,7 @@ impl Written {
         ahead
     }
 
-    /// Forgets the object, whose copy was fetched anew or which is gone.
+    /// Removes the object, whose copy was fetched anew or which is gone.
     pub fn clear(&self, uid: &str) {
         self.versions.lock().remove(uid);
     }

@@ -1,7 +1,7 @@
-//! Whether an object that has a needed name belongs to the object that needs it (pure).
+//! Whether an existing object with a needed name belongs to the object that needs it (pure).
 //!
-//! Names are made of that of the owner, and anybody may have used one before. What belongs to something else is neither
-//! changed nor taken: its owner would lose it, and it would be deleted with the new one.
+//! Names are derived from that of the owner, and any user may have used one before. An object that belongs to something
+//! else is neither changed nor adopted: its owner would lose it, and it would be deleted with the new owner.
 
 use kube::core::DynamicObject;
 use kube::{Resource, ResourceExt};
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::api::OPERATOR;
 
-/// The object that others belong to.
+/// The owner of other objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// Its kind.
+    /// Kind of the owner.
     pub kind: String,
-    /// Its name.
+    /// Name of the owner.
     pub name: String,
-    /// Its uid, by which alone it is recognised.
+    /// Uid of the owner, by which alone it is recognised.
     pub uid: Option<String>,
 }
 
@@ -31,14 +31,14 @@ impl Owner {
         }
     }
 
-    /// Whether an object belongs to it.
+    /// Whether it owns an object.
     #[must_use]
     pub fn owns<K: Resource>(&self, object: &K) -> bool {
         let mut owners = object.owner_references().iter();
         owners.any(|owner| Some(&owner.uid) == self.uid.as_ref())
     }
 
-    /// Why an object is not that owner's to write; `None` where it is. `kind` is the object's kind.
+    /// Why an object must not be written for that owner; `None` if it may be. `kind` is the object's kind.
     #[must_use]
     pub fn conflict<K: Resource>(&self, found: &K, kind: &str) -> Option<String> {
         if self.owns(found) {
@@ -63,8 +63,8 @@ impl Owner {
     }
 }
 
-/// The merge patch after which fields that were set by creating an object count as applied, so that a later apply can also
-/// remove them; `None` where that is so. As `csaupgrade` of client-go.
+/// The merge patch after which fields that were set by creating an object count as applied, so that a later apply can
+/// also remove them; `None` if they do already. As `csaupgrade` of client-go.
 #[must_use]
 pub fn as_applied(found: &DynamicObject) -> Option<Value> {
     let fields = found.metadata.managed_fields.as_ref()?;

@@ -1,29 +1,29 @@
-//! What an API server's refusal means for the object that was to be created (pure).
+//! Meaning of an API server's refusal for the object to be created (pure).
 
 use kube::core::Status;
 
 /// Outcome of creating an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Creation {
-    /// It was created.
+    /// The object was created.
     Created {
-        /// Its uid.
+        /// Uid of the object.
         uid: String,
     },
-    /// An object of this name exists.
+    /// An object with this name exists.
     Exists,
-    /// The API server refuses it.
+    /// The API server refuses the object.
     Refused(Refusal),
 }
 
 /// Outcome of creating an object, with the object.
 #[derive(Debug)]
 pub enum Posted<K> {
-    /// It was created, as the API server stored it.
+    /// The object was created; this is its stored form.
     Created(K),
-    /// An object of this name exists.
+    /// An object with this name exists.
     Exists,
-    /// The API server refuses it.
+    /// The API server refuses the object.
     Refused(Refusal),
 }
 
@@ -34,12 +34,12 @@ pub enum Refusal {
     ForGood(String),
     /// A quota is exhausted.
     Quota(String),
-    /// For now, as far as anybody knows.
+    /// For now, as far as can be known.
     ForNow(String),
 }
 
 impl Refusal {
-    /// What the API server says.
+    /// The API server's message.
     #[must_use]
     pub fn message(&self) -> &str {
         let (Self::ForGood(message) | Self::Quota(message) | Self::ForNow(message)) = self;
@@ -47,11 +47,11 @@ impl Refusal {
     }
 }
 
-/// Reads the answer to a create request. `None` for failures that have nothing to do with the object: the
-/// request is to be repeated.
+/// Interprets the answer to a create request. `None` for failures that have nothing to do with the object: repeat the
+/// request.
 ///
-/// Fatal at once are an object that is invalid (400, 413, 422) and one that Pod Security forbids; every other
-/// refusal may end without anybody touching the task.
+/// Fatal at once are an object that is invalid (400, 413, 422) and one that Pod Security forbids; every other refusal
+/// may end without a change of the task.
 #[must_use]
 pub fn creation(status: &Status) -> Option<Creation> {
     let message = status.message.trim();
@@ -68,8 +68,8 @@ pub fn creation(status: &Status) -> Option<Creation> {
     }
 }
 
-/// Takes the part `used: …` out of a quota's message: it changes with every other task and a status is to be
-/// written only when something changed for its own.
+/// Removes the part `used: …` from a quota's message: it changes with every other task, and a status is written only if
+/// something about its own task changed.
 fn without_usage(message: &str) -> String {
     match (message.find(", used: "), message.find(", limited: ")) {
         (Some(used), Some(limited)) if used < limited => {

@@ -1,4 +1,4 @@
-//! The one chain from an accepted task to its end, up to where it stands (pure).
+//! The chain of steps from an accepted task to its end, up to the current one (pure).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;

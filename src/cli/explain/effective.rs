@@ -1,4 +1,4 @@
-//! Every setting of a task, its value and where that comes from (pure). Nothing that looks like a secret is shown.
+//! Every setting of a task, with its value and source (pure). Values that look like secrets are not shown.
 
 use std::fmt;
 

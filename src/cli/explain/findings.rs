@@ -1,6 +1,6 @@
-//! What the operator itself would say of a task, asked of the same pure code (pure).
+//! What the operator would decide about a task, computed by the same pure code (pure).
 //!
-//! Everything that `explain` takes from the controller goes through here.
+//! All uses of the controller's code by `explain` go through here.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the cluster knows of a task, as far as the user may see it.
+//! Reads what the cluster knows of a task, as far as the user has the rights.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;

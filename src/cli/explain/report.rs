@@ -1,4 +1,4 @@
-//! The explanation of a task, and how it is printed (pure).
+//! The explanation of a task, and its printed form (pure).
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;

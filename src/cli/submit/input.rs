@@ -1,4 +1,4 @@
-//! Files that users give: PeonTasks, templates and plain Druid tasks (pure).
+//! Input files of users: PeonTasks, templates and plain Druid tasks (pure).
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! The PeonTask that a payload becomes, its name and its chunks (pure).
+//! The PeonTask created for a payload, with its name and its chunks (pure).
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;

@@ -1,7 +1,8 @@
-//! The lists: which options and properties are refused, why, and which are known to do no harm (data only).
+//! The lists: which options and properties are refused, why, and which are known to be harmless (data only).
 //!
-//! Those of Java 17, 21 and 25 (`java -X`, `java --help`, `-XX:+PrintFlagsFinal` with the diagnostic and experimental
-//! options unlocked), and of Druid 33 (`org.apache.druid.guice`, its configuration reference).
+//! The options are those of Java 17, 21 and 25 (`java -X`, `java --help`, `-XX:+PrintFlagsFinal` with the diagnostic
+//! and experimental options unlocked), the properties those of Druid 33 (`org.apache.druid.guice`, its configuration
+//! reference).
 
 pub(super) const READS: &str = "reads a file, whose content may end in the log";
 pub(super) const LOADS: &str = "loads code";

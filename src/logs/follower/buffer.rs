@@ -1,4 +1,4 @@
-//! What was read of a log and is not in its store yet.
+//! Bytes of a log that were read and are not in the store yet.
 
 use std::time::Instant;
 
@@ -14,20 +14,20 @@ pub(super) struct Log {
     pub(super) spool: Spool,
     pub(super) parts: Vec<PartName>,
     pub(super) bytes: u64,
-    /// Bytes that came in all streams, or more: what a process before this one read of the log counts.
+    /// Bytes received in all streams, or more: bytes that an earlier process read of the log count.
     pub(super) came: u64,
-    /// Bytes that were left out because the log is too long.
+    /// Bytes omitted because the log is too long.
     pub(super) excess: u64,
-    /// Gaps that a process before this one found.
+    /// Gaps found by an earlier process.
     pub(super) gaps: u32,
-    /// Whether the store has said which parts there are. Until then reading begins anew, since a log may be rotated away
-    /// before the store answers, and nothing is written.
+    /// Whether the store has answered which parts exist. Until then reading starts from the beginning, since a log may
+    /// be rotated away before the store answers, and nothing is written.
     pub(super) sure: bool,
-    /// When a part was begun last: streams may break more often than parts are due.
+    /// When the last part was begun: streams may break more often than parts are due.
     pub(super) flushed: Instant,
 }
 
-/// What the name of the next part rests on.
+/// What the name of the next part is made from.
 pub(super) struct Next {
     pub(super) before: Option<PartName>,
     pub(super) sequence: u32,
@@ -35,7 +35,7 @@ pub(super) struct Next {
 }
 
 impl Log {
-    /// A log that goes on behind what is known.
+    /// A log that continues behind the parts that are known.
     pub(super) async fn behind(known: Vec<Part>, disk: &Disk, namespace: &str) -> std::io::Result<Self> {
         let end = known.last().and_then(|p| attempt_parts::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
@@ -56,7 +56,7 @@ impl Log {
     pub(super) fn next(&self) -> Next {
         Next {
             before: self.parts.last().cloned(),
-            // One before it may be gone: parts are numbered by the last one, and not counted.
+            // An earlier part may be gone: the next number follows from the last part, not from their count.
             sequence: self
                 .parts
                 .last()
@@ -65,13 +65,13 @@ impl Log {
         }
     }
 
-    /// A part of so many bytes is in the store.
+    /// A part of `length` bytes is in the store.
     pub(super) async fn done(&mut self, (length, name): (u64, PartName)) -> std::io::Result<()> {
         self.parts.push(name);
         self.spool.release(length).await
     }
 
-    /// Takes what came in a stream.
+    /// Adds bytes received in a stream.
     pub(super) async fn take(&mut self, stream: &[u8], limits: &Limits) -> std::io::Result<()> {
         self.came += stream.len() as u64;
         let mut text = Vec::new();
@@ -79,11 +79,11 @@ impl Log {
         self.keep(&text, limits).await
     }
 
-    /// Keeps what the reader gave out: the log's bytes, and behind them those that may be the report.
+    /// Stores the reader's output: the log's bytes, and behind them those that may be the report.
     async fn keep(&mut self, text: &[u8], limits: &Limits) -> std::io::Result<()> {
         let (before, held) = (self.spool.held(), self.reader.held());
         let came = text.len() as u64;
-        // Bytes that are the log's from now on: some that were held, and a first part of the text.
+        // Bytes that now belong to the log: some that were held, and the beginning of the text.
         let log = (before + came).saturating_sub(held);
         let kept = log.min(limits.most.saturating_sub(self.bytes));
         let of_text = usize::try_from(kept.saturating_sub(before)).unwrap_or(usize::MAX);
@@ -105,13 +105,13 @@ impl Log {
         self.spool.append(&text[behind..]).await
     }
 
-    /// What may be the report is the log's: there is no room to wait until it turns out what it is.
+    /// The held bytes, which may be the report, become part of the log: there is no room to wait until this is decided.
     pub(super) async fn let_go(&mut self, limits: &Limits) -> std::io::Result<()> {
         self.reader.let_go();
         self.keep(&[], limits).await
     }
 
-    /// The log ended for good: the rest of it, and the report.
+    /// The log ended for good: its rest, and the report.
     pub(super) async fn end(&mut self, limits: &Limits) -> std::io::Result<Option<Report>> {
         let mut text = Vec::new();
         let whole = self.reader.finish(&mut text);

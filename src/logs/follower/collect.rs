@@ -1,4 +1,4 @@
-//! Reads the log of one attempt to its end, and writes it as parts.
+//! Reads the log of one attempt to its end and writes it as parts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,58 +22,59 @@ use crate::logs::store::archive::ArchiveError;
 use crate::logs::store::task_archive::TaskArchive;
 use crate::metrics::logs::LogMetrics;
 
-/// How much of a stream is read at a time.
+/// Bytes of a stream read at a time.
 const CHUNK: usize = 64 * 1024;
-/// A part is written at the latest when so much of it has come.
+/// A part is written at the latest when this many bytes were read.
 const LARGE: u64 = 8 << 20;
-/// The end of a log that is no longer than this is not worth a part: it waits in memory until the log is composed.
+/// The end of a log gets no part if it is no longer than this: it waits in memory until the log is composed.
 const SHORT: u64 = 256 * 1024;
-/// A stream that says nothing for so long is asked for again: whoever stands between may have forgotten it.
+/// A stream without data for this long is requested again: an intermediary may have dropped it.
 const SILENCE: Duration = Duration::from_secs(240);
-/// Between two attempts to open a stream, doubled each time that there is no answer, up to the second.
+/// Delay between attempts to open a stream; doubled after each attempt without an answer, up to the second value.
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
-/// A stream that ended no longer than this before its container was known to have ended has come to its end; one that
-/// ended earlier was cut, and is asked for again.
+/// A stream that ended at most this long before its container was known to have ended is complete; one that ended
+/// earlier was cut and is requested again.
 const END: Duration = Duration::from_secs(3);
-/// A log that is shorter was not rotated: kubelets do so at 10 MiB, unless they are told otherwise, and few are told so
-/// little.
+/// A shorter log was not rotated: kubelets rotate at 10 MiB unless configured otherwise, and few are configured for
+/// less than this.
 const ONE_FILE: u64 = 512 * 1024;
-/// A node that has not answered for so long since the container is known to have ended will not.
+/// A node that has not answered for this long since the container was known to have ended will not answer.
 const UNANSWERED: Duration = Duration::from_secs(60);
-/// No pod is deleted, made anew under its name, and its container begun within this time of having been seen.
+/// No pod is deleted, recreated under its name, and its container started within this time of having been seen.
 const JUST_NOW: Duration = Duration::from_secs(2);
-/// A deleted task's log that found no room for so long is read no further: its place and its room are others'.
+/// Reading a deleted task's log ends when it has found no room for this long: its place and its share are freed for
+/// others.
 const CROWDED: Duration = Duration::from_secs(10);
-/// What the log says where its end may be missing.
+/// Text in the log where its end may be missing.
 const DELETED: &str =
     "[peon-operator] the end of the log may be missing: the pod was deleted before it was read\n";
 const NO_ANSWER: &str = "[peon-operator] the end of the log may be missing: the pod's node does not answer\n";
 
-/// What all followers share.
+/// Limits shared by all followers.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How often what was read is written to the store.
+    /// How often the bytes read are written to the store.
     pub flush: Duration,
-    /// Most bytes of a log; what comes after them is left out, and the log says so.
+    /// Most bytes of a log; later bytes are omitted, and the log says so.
     pub most: u64,
-    /// Where what was read waits for the store.
+    /// Where bytes wait for the store.
     pub disk: Disk,
-    /// How many parts, logs that are put together and reports are in memory at the same time.
+    /// How many parts, logs being composed and reports may be in memory at the same time.
     pub uploads: Shares,
-    /// Where it is counted.
+    /// Metrics.
     pub metrics: LogMetrics,
 }
 
-/// How far a task is, as the controller sees it.
+/// The task's progress, as the controller sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Goal {
     /// Its attempts.
     pub attempts: BTreeMap<u32, KeepLog>,
-    /// When the pod of an attempt was seen, for those that were.
+    /// When the pod of an attempt was seen, for the attempts whose pod was.
     pub seen: BTreeMap<u32, Instant>,
     /// Whether no attempt follows.
     pub last: bool,
-    /// Whether its PeonTask is gone: what there is is archived, and no more is waited for.
+    /// Whether its PeonTask is gone: what exists of the log is archived, and nothing more is waited for.
     pub abandoned: bool,
 }
 
@@ -85,45 +86,45 @@ impl Goal {
     }
 }
 
-/// What was read of an attempt.
+/// The result of reading an attempt.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// Its parts in the store, in order.
     pub parts: Vec<PartName>,
-    /// What is not in the store, and need not be there as a part.
+    /// Bytes that are not in the store and need no part.
     pub rest: Vec<u8>,
-    /// The report, where the log ended with one.
+    /// The report, if the log ended with one.
     pub report: Option<Report>,
-    /// How many times something is missing.
+    /// Number of gaps.
     pub gaps: u32,
-    /// The place in the log behind it all.
+    /// The position in the log behind the last byte read.
     pub mark: Option<LogMark>,
 }
 
 /// Reads one attempt.
 pub struct Collector<'a> {
-    /// Where its log is read.
+    /// Where the log is read.
     pub source: Source,
-    /// Where it is written.
+    /// Where the log is written.
     pub archive: &'a TaskArchive,
-    /// Its number.
+    /// Number of the attempt.
     pub attempt: u32,
     /// See [`Limits`].
     pub limits: &'a Limits,
-    /// How far it is.
+    /// The task's progress.
     pub goal: watch::Receiver<Goal>,
-    /// Whom the state of the store is told.
+    /// Callback for the state of the store.
     pub tell: Tell<'a>,
 }
 
 /// How reading a stream ended.
 enum Ended {
-    /// It came to its end by itself.
+    /// The stream ended by itself.
     End,
-    /// It broke.
+    /// The stream broke.
     Broken,
-    /// The store has answered: a process before this one read a part of the log. What was read here is read again from
-    /// its end on.
+    /// The store has answered: an earlier process read a part of the log. The log is read again from the end of that
+    /// part.
     Before(Vec<Part>),
 }
 
@@ -148,7 +149,7 @@ impl Collector<'_> {
         let mut seen = self.seen();
         let mut unanswered = None;
         let mut pause = REOPEN.0;
-        // Whether the log came to its end, and is asked for once more.
+        // Whether the log came to its end and is requested once more.
         let mut confirming = false;
         let mut upload = Upload::default();
         let missing = loop {
@@ -171,9 +172,9 @@ impl Collector<'_> {
                         }
                     }
                 }
-                // Its end was read, and who knows better is gone.
+                // The end was read, and the pod that could tell more is gone.
                 Err(Closed::Gone) if confirming => break None,
-                // Of a container that never ran there is no log.
+                // A container that never ran has no log.
                 Err(Closed::Gone) => break log.reader.mark().is_some().then_some(DELETED),
                 Err(Closed::NotStarted) if ended_before => break None,
                 Err(Closed::NotStarted) => {
@@ -193,15 +194,15 @@ impl Collector<'_> {
             };
             if eof && (ended_before || self.ends_now().await) {
                 if confirming {
-                    // The container went with its log in between.
+                    // The container and its log were removed in between.
                     log.reader.ignore_complaint();
                     break None;
                 }
                 if log.came < ONE_FILE || log.reader.complaint().is_some() {
                     break None;
                 }
-                // A kubelet that is at the end of a rotated file when the container has ended says nothing of the file
-                // after it.
+                // A kubelet that is at the end of a rotated file when the container has ended does not say that another
+                // file follows.
                 confirming = true;
                 continue;
             }
@@ -251,8 +252,8 @@ impl Collector<'_> {
         matches!(tokio::time::timeout(END, ended).await, Ok(Ok(_)))
     }
 
-    /// Reads a stream; says how it ended. A part that is being written then goes on: a store that
-    /// is down keeps nobody from reading on.
+    /// Reads a stream and returns how it ended. A part that is being written then continues: a store that is down does
+    /// not block reading.
     async fn stream<'s>(
         &'s self,
         mut stream: impl futures::AsyncBufRead + Unpin,
@@ -265,7 +266,8 @@ impl Collector<'_> {
         let mut heard = opened;
         let mut due = false;
         let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;
-        // Waited for: room on disk to read into, and a place to upload from. Both give way to nobody in their queues.
+        // Waits for room on disk to read into, and for a place to upload from. Both keep their position in their
+        // queues.
         let mut room: Option<BoxFuture<'_, Share>> = None;
         let mut full_since = None;
         let mut place: Option<BoxFuture<'_, Share>> = None;
@@ -280,7 +282,7 @@ impl Collector<'_> {
                 full_since = None;
             }
             if full && log.spool.pending() == 0 {
-                // The store would take nothing that makes room here.
+                // The store would accept nothing that makes room here.
                 log.let_go(self.limits).await?;
             }
             if full && room.is_none() && !log.spool.is_full() {
@@ -331,7 +333,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Waits until the task is deleted and its log has found no room for long.
+    /// Waits until the task is deleted and its log has found no room for long (`CROWDED`).
     async fn crowded_out(&self, full_since: Option<Instant>) {
         let Some(since) = full_since else {
             return std::future::pending().await;
@@ -389,13 +391,13 @@ impl Collector<'_> {
         })
     }
 
-    /// Writes a part, however long it takes; that of a deleted task until the store has taken nothing for a day.
+    /// Writes a part, however long it takes; for a deleted task, until the store has failed for a day.
     async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
         let cursor = attempt_parts::cursor(next.before.as_ref(), next.gaps, &slice.mark);
         let bytes = Bytes::from(slice.bytes);
         loop {
-            // A mark's letters are those of a cursor: this does not fail.
+            // A mark contains only characters allowed in a cursor: this does not fail.
             if let Ok(name) = PartName::new(self.attempt, next.sequence, &cursor) {
                 let put = self.retry(|| self.archive.put_part(&name, bytes.clone())).await;
                 if put.is_ok() || self.goal.borrow().abandoned {
@@ -408,7 +410,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Repeats until it works, also for a deleted task: nobody has what was read of its log but this process.
+    /// Repeats until it succeeds, also for a deleted task: only this process has the bytes read of its log.
     async fn retry<T, F>(&self, action: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
@@ -417,7 +419,7 @@ impl Collector<'_> {
     }
 }
 
-/// What the store says, if it was asked; nothing comes where it was not.
+/// The store's answer, if it was asked; never resolves otherwise.
 async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
     let Some(answer) = asked.as_mut() else {
         return std::future::pending().await;
@@ -427,17 +429,17 @@ async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
     answer
 }
 
-/// A part that is being written, if any is.
+/// A part that is being written, if any.
 #[derive(Default)]
 struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
 
 impl Upload<'_> {
-    /// Its end; none comes where none is written.
+    /// The end of the upload; never resolves if none is under way.
     async fn next(&mut self) -> (u64, PartName) {
         answer(&mut self.0).await
     }
 
-    /// Goes on with it while something else happens.
+    /// Continues the upload while `other` runs.
     async fn meanwhile(&mut self, log: &mut Log, other: impl Future<Output = ()>) -> std::io::Result<()> {
         let mut other = std::pin::pin!(other);
         loop {

@@ -1,4 +1,4 @@
-//! What a follower does at the end: the report and the whole log, in their place, and a word for the history.
+//! The end of a follower's work: stores the report and the whole log, and writes the history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,10 +27,10 @@ use crate::logs::store::archive::ArchiveError;
 use crate::logs::store::ownership::Ownership;
 
 impl Follower {
-    /// Writes report and log; says how it stands with the log then.
+    /// Writes report and log; returns the log's state.
     pub(super) async fn archive(&self, mut read: Vec<(u32, Collected)>) -> LogState {
         if let Some(report) = read.last_mut().and_then(|(_, c)| c.report.take()) {
-            // It is said where it fails, and the log is not held up by a report that no repetition helps.
+            // A failure is reported where it happens. A report that no retry can save does not hold up the log.
             let _ = self.retry(|| self.put_report(&report)).await;
         }
         let mut gone = BTreeSet::new();
@@ -41,7 +41,8 @@ impl Follower {
                     let read: u32 = read.iter().map(|(_, c)| c.gaps).sum();
                     return self.archived(read + missing, &place);
                 }
-                // Somebody else composed, or it was removed for its age: what is left is looked at. Others go with it.
+                // Another process composed the log, or the log was removed by age: continue with the parts that are
+                // left.
                 Err(ArchiveError::PartGone(name)) => {
                     tracing::warn!(part = %name, "a part of a log is gone from the store");
                     gone.insert(name);
@@ -52,7 +53,7 @@ impl Follower {
         }
     }
 
-    /// Puts a report into the store, with at most as many in memory as there are uploads.
+    /// Stores a report; at most as many are in memory as there are uploads.
     async fn put_report(&self, report: &Report) -> Result<(), ArchiveError> {
         let _share = self.upload().await;
         match report.read().await {
@@ -68,7 +69,7 @@ impl Follower {
         }
     }
 
-    /// How it stands with a log that is whole.
+    /// State of a log that is complete.
     pub(super) fn archived(&self, gaps: u32, place: &Ownership) -> LogState {
         LogState::Archived {
             url: self.archive.log_url_in(place),
@@ -80,8 +81,8 @@ impl Follower {
         }
     }
 
-    /// Where this task's log belongs: an earlier one of the namespace that has ended leaves it the keys of the id. Asked
-    /// before each try to write, as a later one may take them over between two.
+    /// Where this task's log belongs: an earlier task of the namespace that has ended gives up the keys of the id.
+    /// Determined before each attempt to write, as a later task may take the keys over in between.
     pub(super) async fn place(&self) -> Result<Ownership, ArchiveError> {
         let ended = |claim: Claim| -> BoxFuture<'_, bool> { self.has_ended(claim).boxed() };
         self.archive.place(&ended).await
@@ -89,19 +90,19 @@ impl Follower {
 
     async fn has_ended(&self, claim: Claim) -> bool {
         if self.goal.borrow().abandoned {
-            // The one that is there now has more right to them.
+            // The task that is there now has precedence.
             return false;
         }
         if self.shared.writers.contains(&claim.uid) {
-            // Its object may be gone, and its log still be written.
+            // Its object may be gone while its log is still being written.
             return false;
         }
-        // A name is one task's at a time, and this one has it.
+        // Only one task at a time has a name, and this one has it.
         claim.name == self.owner.name || has_ended(&self.shared, &self.owner, &claim).await
     }
 
-    /// Composes the log of what is in the store and of what this process has; says in how many places parts are gone, and
-    /// where the log is.
+    /// Composes the log from the parts in the store and the bytes in this process. Returns in how many places parts are
+    /// gone, and where the log is.
     async fn compose(
         &self,
         read: &[(u32, Collected)],
@@ -131,12 +132,12 @@ impl Follower {
                 pieces.push(Piece::Text(Bytes::copy_from_slice(rest)));
             }
         }
-        // It has some MiB of the log in memory, and all tasks of a namespace may end at once.
+        // Composing holds some MiB of the log in memory, and all tasks of a namespace may end at once.
         let _share = self.upload().await;
         let place = self.place().await?;
         let composed = self.archive.compose(&pieces, &place).await?;
         if matches!(composed, Composed::Before(_)) {
-            // The log that is there has what was missing here: the parts are being removed after it.
+            // The log that is there contains what was missing here: its parts are being removed.
             missing = 0;
         }
         Ok((composed, missing, place))
@@ -149,7 +150,7 @@ fn failing(error: &ArchiveError) -> LogState {
     }
 }
 
-/// Whether the task of a claim ended, log and all, before this one was created, or is gone.
+/// Whether the task of a claim ended, including its log, before this one was created, or is gone.
 ///
 /// # Access control
 /// peontasks: get.
@@ -157,7 +158,7 @@ async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
     let api: Api<Guarded<PeonTask>> = Api::namespaced(shared.client.clone(), &claim.namespace);
     let found = match request("get peontask", api.get_opt(&claim.name)).await {
         Ok(found) => found,
-        // Who has the keys of the id keeps them.
+        // The task that has the keys of the id keeps them.
         Err(error) => {
             tracing::debug!(%error, "the PeonTask that has the keys of an id cannot be read");
             return false;
@@ -179,9 +180,9 @@ async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
             .is_some_and(|(ended, created)| ended <= created)
 }
 
-/// What the history is told of a task that was deleted while its log was being read.
+/// History entry of a task that was deleted while its log was being read.
 pub(super) fn deleted(owner: &Owner, now: Timestamp) -> Entry {
-    // As the API server writes times.
+    // In the format of the API server.
     let completed = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Entry {
         completed,
@@ -200,8 +201,8 @@ pub(super) fn deleted(owner: &Owner, now: Timestamp) -> Entry {
     }
 }
 
-/// Puts a task whose object is gone into the history. Nobody else knows of it: a store that fails is asked again, for a
-/// day.
+/// Writes a task whose object is gone to the history. Only this process knows the task: a store that fails is tried
+/// again for a day.
 pub(super) async fn record_gone(shared: &Shared, mut entry: Entry, log: &LogState) {
     let archived = matches!(log, LogState::Archived { .. } | LogState::Nothing);
     let reason = match log {

@@ -1,4 +1,4 @@
-//! What the history is told of a task that is gone, and by whom.
+//! Which history entry a task that is gone gets, and who writes it.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::{Follower, Owner, finish};
 use crate::logs::format::record::{Entry, LastWord};
 use crate::logs::format::state::LogState;
 
-/// After a follower panicked. It may do so again.
+/// Delay after a follower panicked, as it may panic again.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// Who of the two that may end a job last tells the history of a task that is gone.
+/// Coordinates the two parties that may end a job: the last one writes the history of a task that is gone.
 #[derive(Debug, Default)]
 pub(super) struct Farewell {
-    /// What is known of the task, once it is gone.
+    /// What is known of the task once it is gone.
     pub(super) word: Option<LastWord>,
-    /// What the history was given of the task, without its log or with it.
+    /// The history entry that was written for the task, with or without its log.
     pub(super) recorded: Option<Entry>,
-    /// The follower has done its work.
+    /// The follower has finished.
     pub(super) over: bool,
 }
 
 impl Farewell {
-    /// What the history is to have of a task that is gone when its log is archived; `None` where it has it, or the task is
+    /// The history entry of a task that is gone when its log is archived; `None` if the history has it, or the task is
     /// not gone.
     pub(super) fn entry(&self, owner: &Owner) -> Option<Entry> {
         let deleted = || finish::deleted(owner, Timestamp::now());
@@ -31,15 +31,15 @@ impl Farewell {
             LastWord::Recorded => None,
             LastWord::NoVerdict => Some(deleted()),
             LastWord::Final(entry) => Some(*entry),
-            // Its verdict may be known all the same: the history is not told another one.
+            // Its verdict may be known all the same: the history does not get a different one.
             LastWord::None => Some(self.recorded.clone().unwrap_or_else(deleted)),
         }
     }
 }
 
 impl LastWord {
-    /// The entry of a task whose log was archived before its object went; `None` where the history has it, or is likely
-    /// to.
+    /// The entry of a task whose log was archived before its object went; `None` if the history has it, or probably has
+    /// it.
     pub(super) fn entry(self, owner: &Owner) -> Option<Entry> {
         match self {
             Self::None | Self::Recorded => None,
@@ -50,8 +50,7 @@ impl LastWord {
 }
 
 impl Drop for Follower {
-    /// A panic is the end of the work, too: the history hears of a task that is gone, and one that is there is looked at
-    /// again.
+    /// A panic ends the work, too: a task that is gone is written to the history, and one that exists is tried again.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;

@@ -1,4 +1,4 @@
-//! The operator's followers: who reads which log, and how it stands.
+//! The operator's followers: which follower reads which log, and its state.
 
 pub mod decide;
 
@@ -38,37 +38,37 @@ use super::store::archive::{Archive, ArchiveError};
 use super::store::ownership;
 use super::store::task_archive::TaskArchive;
 
-/// How long an attempt whose log was read may take to be followed by another one or to be the last.
+/// How long it may take, after an attempt's log was read, until another attempt follows or the attempt is the last.
 const UNDECIDED: Duration = Duration::from_secs(2);
-/// After a spool failed.
+/// Delay after a spool failed.
 const SPOOL_RETRY: Duration = Duration::from_secs(10);
-/// How many tasks that had ended before are looked for in the store at the same time, after a start.
+/// How many tasks that ended earlier are looked up in the store at the same time after a start.
 const LOOKS: u64 = 32;
-/// What the log says at its end where the sidecar did not say that it was all.
+/// Text at the end of a log whose sidecar did not report it complete.
 const UNSAID: &str =
     "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
-/// What the log says where the operator's disk failed until the task was deleted.
+/// Text in the log if the operator's disk failed until the task was deleted.
 const UNREAD: &str = "\n[peon-operator] the end of the log is missing: it could not be kept on disk\n";
 
-/// Called with namespace and name of a task whose log stands differently.
+/// Called with namespace and name of a task whose log's state changed.
 pub type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Whose log it is.
+/// The owner of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Namespace of the PeonTask.
     pub namespace: String,
-    /// Its name.
+    /// Name of the PeonTask.
     pub name: String,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: String,
     /// Id of the Druid task.
     pub task_id: String,
-    /// When it was created.
+    /// When the PeonTask was created.
     pub created: Option<Timestamp>,
 }
 
-/// Everybody who reads logs in this process.
+/// All followers of this process.
 #[derive(Clone)]
 pub struct Followers(Arc<Shared>);
 
@@ -78,7 +78,7 @@ struct Shared {
     journal: HistoryWriter,
     limits: Limits,
     places: Shares,
-    /// Of those who ask the store whether a log was archived before this process began.
+    /// Places for lookups of logs that were archived before this process started.
     looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
     writers: Writers,
@@ -93,7 +93,7 @@ struct Job {
 }
 
 impl Job {
-    /// Whether nobody reads or writes the log any more, whatever it said last.
+    /// Whether the log is no longer read or written, whatever its last state.
     fn is_over(&self) -> bool {
         self.goal.is_closed()
     }
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Followers {
 }
 
 impl Followers {
-    /// Followers that read through this client, as many at a time as there are places, and write to this archive.
+    /// Followers that read through `client`, as many at a time as there are `places`, and write to `archive`.
     #[must_use]
     pub fn new(client: Client, archive: Archive, limits: Limits, places: Shares, wake: Wake) -> Self {
         Self(Arc::new(Shared {
@@ -126,7 +126,7 @@ impl Followers {
         }))
     }
 
-    /// Asks for the log of an attempt, or says more of one that was asked for. Says how it stands with the task's log.
+    /// Requests the log of an attempt, or updates an earlier request. Returns the state of the task's log.
     #[must_use]
     pub fn keep(&self, owner: &Owner, ask: &KeepLog) -> Kept {
         let last = ask.last;
@@ -135,7 +135,7 @@ impl Followers {
             .entry(owner.uid.clone())
             .or_insert_with(|| begin(&self.0, owner.clone()));
         if job.is_over() && !job.is_settled() {
-            // It ended before the log was there: it is begun again.
+            // The follower ended before the log was there: start another one.
             *job = begin(&self.0, owner.clone());
         }
         job.goal.send_if_modified(|goal| {
@@ -153,7 +153,7 @@ impl Followers {
         Kept { last, state }
     }
 
-    /// Puts a finished task into the history; fast, whatever the store does.
+    /// Writes a finished task to the history; returns quickly, whatever the store does.
     pub async fn record(&self, entry: Entry) -> Recorded {
         if let Some(job) = self.0.jobs.lock().get(&entry.record.uid) {
             job.farewell.lock().recorded = Some(entry.clone());
@@ -173,8 +173,8 @@ impl Followers {
             .is_some_and(|job| !job.is_over() && !job.is_settled())
     }
 
-    /// The PeonTask is gone: what there is of its log is archived, and the history gets what is known of the task, so that
-    /// something leads to the log.
+    /// The PeonTask is gone: what exists of its log is archived, and the history gets what is known of the task, so
+    /// that the log can be found.
     pub fn gone(&self, uid: &str, word: LastWord) {
         let Some(job) = self.0.jobs.lock().remove(uid) else {
             return;
@@ -191,15 +191,15 @@ impl Followers {
         }
     }
 
-    /// A pass has ended whose PeonTask is gone: nobody will say more of its log. What the history gets of the task is said to
-    /// [`gone`](Self::gone), before this or after.
+    /// A pass ended whose PeonTask is gone: the log gets no further updates. The history entry is passed to
+    /// [`gone`](Self::gone), before or after this call.
     pub fn abandon(&self, uid: &str) {
         if let Some(job) = self.0.jobs.lock().get(uid) {
             job.goal.send_modify(|goal| goal.abandoned = true);
         }
     }
 
-    /// Only these PeonTasks are left.
+    /// Only these PeonTasks still exist.
     pub fn keep_only(&self, uids: &HashSet<String>) {
         let gone: Vec<String> = self
             .0
@@ -253,7 +253,7 @@ fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
     }
 }
 
-/// One task's.
+/// The follower of one task.
 struct Follower {
     shared: Arc<Shared>,
     state: Arc<Mutex<LogState>>,
@@ -261,7 +261,7 @@ struct Follower {
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
-    /// Until its log is written: the keys of its id are not taken over before.
+    /// Held until the log is written: the keys of its id are not taken over before.
     writer: Option<Writer>,
 }
 
@@ -272,7 +272,7 @@ impl Follower {
         if self.goal.wait_for(|g| !g.attempts.is_empty()).await.is_err() {
             return;
         }
-        // A process before this one may have archived it, and not have lived to say so.
+        // An earlier process may have archived the log and died before it reported so.
         if self.goal.borrow().last && self.is_archived().await {
             let state = match self.retry(|| self.place()).await {
                 Ok(place) => self.archived(0, &place),
@@ -283,7 +283,7 @@ impl Follower {
             return self.end(state).await;
         }
         let claiming = self.claim();
-        // Kept until the last log is archived: what is left of it is in memory.
+        // Held until the last log is archived: its rest is in memory.
         let mut reading = None;
         loop {
             let next = loop {
@@ -293,13 +293,13 @@ impl Follower {
                 if next.is_some() || goal.last || goal.abandoned {
                     break next;
                 }
-                // The first ask is on its way.
+                // The first request is on its way.
                 if self.goal.changed().await.is_err() {
                     return;
                 }
             };
             let Some((number, ask)) = next else { break };
-            // The report is the last attempt's, and those before it keep room that this one may wait for.
+            // The report is the last attempt's; those of earlier attempts hold room that this one may wait for.
             for (_, before) in &mut read {
                 before.report = None;
             }
@@ -328,7 +328,7 @@ impl Follower {
                 return;
             }
         }
-        // What it moves, it must not move when the log is there.
+        // Its changes must not continue once the log is there.
         let _ = claiming.await;
         let state = self.archive(read).await;
         drop(reading);
@@ -348,8 +348,8 @@ impl Follower {
         }
     }
 
-    /// Claims the keys of the id, if nobody has them, while the log is being read: of several tasks of one id the first
-    /// one gets them. A store that fails is asked again at the end.
+    /// Claims the keys of the id, if no task has them, while the log is being read: of several tasks with one id the
+    /// first one gets them. If the store fails, the claim is tried again at the end.
     fn claim(&self) -> JoinHandle<()> {
         let archive = self.archive.clone();
         tokio::spawn(async move {
@@ -359,7 +359,7 @@ impl Follower {
         })
     }
 
-    /// A place to read from, as soon as its namespace may have one.
+    /// A reading place, as soon as the namespace may have one.
     async fn reading_place(&self) -> Share {
         let share = self.shared.places.acquire(&self.owner.namespace, 1).await;
         self.say(LogState::Collecting);
@@ -419,7 +419,7 @@ impl Follower {
         }
     }
 
-    /// What a sidecar read is in the store when its pod has ended.
+    /// Waits for the sidecar: the log it read is in the store when its pod has ended.
     async fn await_sidecar(&mut self, attempt: u32) -> Option<Collected> {
         let ended = |g: &Goal| g.abandoned || g.ended(attempt);
         let goal = self.goal.wait_for(ended).await.ok()?;
@@ -432,16 +432,16 @@ impl Follower {
         Some(collected)
     }
 
-    /// Whether no attempt follows this one: that is decided in a moment.
+    /// Whether no attempt follows this one. Waits a moment for that decision.
     async fn is_last(&mut self, attempt: u32) -> bool {
         let decided = |g: &Goal| g.last || g.abandoned || g.attempts.keys().any(|n| *n > attempt);
-        // Undecided after that time, it waits in the store.
+        // If undecided after that time, the log waits in the store.
         let _ = tokio::time::timeout(UNDECIDED, self.goal.wait_for(decided)).await;
         let goal = self.goal.borrow();
         (goal.last || goal.abandoned) && !goal.attempts.keys().any(|n| *n > attempt)
     }
 
-    /// What is left of an attempt becomes its last part.
+    /// The rest of an attempt becomes its last part.
     async fn make_part(&self, attempt: u32, collected: &mut Collected) {
         let (Some(mark), false) = (&collected.mark, collected.rest.is_empty()) else {
             return;

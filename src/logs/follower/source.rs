@@ -1,4 +1,4 @@
-//! Where a follower reads: `pods/log`.
+//! The source of a follower's log: `pods/log`.
 
 use futures::io::AsyncBufRead;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,7 +17,7 @@ pub struct Source {
     pub namespace: String,
     /// Name of the pod.
     pub pod: String,
-    /// Its uid, as far as it is known.
+    /// Uid of the pod, if known.
     pub pod_uid: String,
     /// Uid of the PeonTask that owns it.
     pub owner_uid: String,
@@ -39,19 +39,19 @@ pub enum Closed {
     Failed(String),
 }
 
-/// Whose a pod's name is.
+/// Owner of a pod's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
-    /// The pod's that is meant.
+    /// The pod itself.
     It,
-    /// Another one's, which came later.
+    /// Another pod, created later.
     Another,
-    /// Nobody's any more.
+    /// No pod any more.
     Nobody,
 }
 
 impl Source {
-    /// Whose the name of the pod is: a log is asked for by name only.
+    /// Which pod has the name: logs are requested by name only.
     async fn named(&self) -> Result<Named, Closed> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         let found = request_within(LOG, "get pod", pods.get_metadata_opt(&self.pod)).await;
@@ -67,9 +67,9 @@ impl Source {
         Ok(if is_the_one { Named::It } else { Named::Another })
     }
 
-    /// Opens the stream as [`Self::open`] does, of this pod and no other that got its name. Where the pod was seen just now
-    /// (`seen`) it is not asked for: no other one's container runs under its name that soon. Else it is looked at before
-    /// and after, which takes two small requests.
+    /// Opens the stream as [`Self::open`] does, of this pod and not of another one with its name. If the pod was just
+    /// seen (`seen`), its uid is not checked: no other pod's container can run under its name that soon. Otherwise the
+    /// pod is read before and after, which takes two small requests.
     ///
     /// # Access control
     /// pods: get. pods/log: get.
@@ -85,14 +85,14 @@ impl Source {
             return Err(Closed::Gone);
         }
         let stream = self.open(since).await?;
-        // One that went in between took no time to go: it was its log still.
+        // A pod that was deleted in between was still the source of this log.
         if !seen && self.named().await? == Named::Another {
             return Err(Closed::Gone);
         }
         Ok(stream)
     }
 
-    /// Opens the stream, from this time on, until the container ends.
+    /// Opens the stream, from the time `since` on, until the container ends.
     ///
     /// # Access control
     /// pods/log: get.

@@ -1,8 +1,8 @@
-//! What was read of a log and is not in the store yet: a file, so that a slow store neither holds up the stream nor fills
-//! the memory. Its last bytes are in memory only, as nobody reads the file after this process.
+//! Bytes of a log that were read and are not in the store yet: a file, so that a slow store neither blocks the stream
+//! nor fills the memory. The last bytes are in memory only, as no other process reads the file.
 //!
-//! Behind what is the log's stands what may be the report, until it turns out what it is. A file has no name, so nobody
-//! else counts it: each takes what it needs of the disk from a [budget](Shares) of the whole process.
+//! Behind the log's bytes are those that may be the report, until this is decided. The files have no name, so nothing
+//! else accounts for their size: each takes its share of the disk from a [budget](Shares) of the whole process.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,60 +19,60 @@ use super::decide::log_mark::LogMark;
 use crate::logs::fair_share::{Share, Shares};
 use crate::logs::format::report;
 
-/// A part ends at one of these, at the latest after so many bytes.
+/// A part ends at one of these positions, which are at most this many bytes apart.
 const STEP: u64 = 4 << 20;
-/// So much is written to the file at a time: the kubelet sends every line by itself, and a write of each would cost more
-/// than all else that is done with it.
+/// Bytes written to the file at a time: the kubelet sends every line separately, and a write for each would cost more
+/// than all other work on it.
 const WRITE: usize = 64 * 1024;
-/// So much of the budget is taken at a time.
+/// Bytes taken from the budget at a time.
 pub const PIECE: u64 = 512 * 1024;
-/// A log that is read has no less of the budget than a piece, and no more than two where nothing of it waits.
+/// A log that is being read holds at least one piece of the budget, and at most two if none of its bytes wait.
 pub const IDLE: u64 = 2 * PIECE;
-/// Room for what one reading of the stream adds at most: what was read, the line that it ends, and a line of our own.
+/// Most bytes that one read of the stream adds: the bytes read, the line that they end, and a line of our own.
 const READING: u64 = 192 * 1024;
-/// Only whole blocks of the file system are given back.
+/// Only whole blocks of the file system can be freed.
 const BLOCK: u64 = 4096;
 
-/// Where files are made, and how much they may take.
+/// Where files are created, and their limits.
 #[derive(Debug, Clone)]
 pub struct Disk {
     /// The folder.
     pub folder: PathBuf,
     /// Most bytes of one file.
     pub most: u64,
-    /// Bytes of all files together, for whom.
+    /// Budget of all files together, shared by namespaces.
     pub budget: Shares,
 }
 
-/// A file without a name: whatever ends the process, nothing is left behind.
+/// A file without a name: nothing is left behind, however the process ends.
 #[derive(Debug)]
 pub struct Spool {
     file: Arc<File>,
     namespace: String,
     most: u64,
     budget: Shares,
-    /// What of the budget it has.
+    /// Share of the budget.
     share: Option<Share>,
-    /// The file takes no space before this byte.
+    /// The file takes no space before this offset.
     freed: u64,
     can_free: bool,
-    /// Bytes before this one are in the store.
+    /// Bytes before this offset are in the store.
     start: u64,
-    /// Bytes before this one are the log's; those behind it may be the report.
+    /// Bytes before this offset belong to the log; those behind it may be the report.
     log: u64,
     end: u64,
-    /// The last bytes before the end, which are not in the file yet.
+    /// The last bytes, which are not in the file yet.
     tail: Vec<u8>,
-    /// Where parts may end: a place in the file and the place in the log.
+    /// Where parts may end: offset in the file and position in the log.
     stops: VecDeque<(u64, LogMark)>,
 }
 
-/// Bytes for a part, and the place in the log behind them.
+/// Bytes for a part, and the position in the log behind them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// The place behind them.
+    /// The position behind them.
     pub mark: LogMark,
 }
 
@@ -112,25 +112,25 @@ impl Spool {
         self.end - self.log
     }
 
-    /// What it takes of the disk.
+    /// Bytes of the disk that it takes.
     fn used(&self) -> u64 {
         self.end - self.freed
     }
 
-    /// Whether the stream may be read: there is room for what comes.
+    /// Whether the stream may be read: there is room for its bytes.
     #[must_use]
     pub fn has_room(&self) -> bool {
         let has = self.share.as_ref().map_or(0, Share::amount);
         !self.is_full() && has >= self.used() + READING
     }
 
-    /// Whether it takes no more, whatever the budget: reading has to wait for the store.
+    /// Whether it accepts nothing more, whatever the budget: reading has to wait for the store.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.used() >= self.most
     }
 
-    /// Takes room from the budget, if its namespace may have it now; says whether there is some.
+    /// Takes room from the budget if the namespace may have it now; returns whether there is room.
     pub fn try_grow(&mut self) -> bool {
         while !self.has_room() && !self.is_full() {
             match self.budget.try_acquire(&self.namespace, PIECE) {
@@ -141,13 +141,13 @@ impl Spool {
         self.has_room()
     }
 
-    /// Waits for room, which is then to be [added](Self::grow).
+    /// Waits for room, which the caller then [adds](Self::grow).
     pub fn room(&self) -> impl Future<Output = Share> + Send + use<> {
         let (budget, namespace) = (self.budget.clone(), self.namespace.clone());
         async move { budget.acquire(&namespace, PIECE).await }
     }
 
-    /// Has more room.
+    /// Adds room.
     pub fn grow(&mut self, more: Share) {
         match &mut self.share {
             Some(share) => share.add(more),
@@ -155,7 +155,7 @@ impl Spool {
         }
     }
 
-    /// Adds bytes. They are not the log's before they are [counted](Self::count) to it.
+    /// Adds bytes. They belong to the log only once they are [counted](Self::count).
     ///
     /// # Errors
     /// When the disk is full or broken: the spool is of no use then.
@@ -168,33 +168,33 @@ impl Spool {
         self.write().await
     }
 
-    /// So many of the bytes behind the log are the log's, too, and end at this place in it.
+    /// The next `bytes` behind the log belong to the log, too, and end at the position `mark`.
     pub fn count(&mut self, bytes: u64, mark: &LogMark) {
         self.log = (self.log + bytes).min(self.end);
         let begun = self.stops.iter().rev().nth(1).map_or(self.start, |(at, _)| *at);
         match self.stops.back_mut() {
-            // The last stop moves until it is a step away from the one before.
+            // The last stop moves until it is one step away from the previous one.
             Some(last) if last.0 - begun < STEP => *last = (self.log, mark.clone()),
             _ => self.stops.push_back((self.log, mark.clone())),
         }
     }
 
-    /// Forgets the bytes behind the log, but for the first so many.
+    /// Drops the bytes behind the log, except for the first `held`.
     pub fn cut(&mut self, held: u64) {
         let end = (self.log + held).min(self.end);
         let written = self.end - self.tail.len() as u64;
-        // What is in the file behind the end is written over.
+        // Bytes in the file behind the end are overwritten.
         let left = usize::try_from(end.saturating_sub(written)).unwrap_or(usize::MAX);
         self.tail.truncate(left);
         self.end = end;
     }
 
-    /// Everything is in the file.
+    /// Writes all bytes to the file.
     async fn write(&mut self) -> io::Result<()> {
         if self.tail.is_empty() {
             return Ok(());
         }
-        // Not kept for the next bytes: most logs are silent most of the time.
+        // The buffer is not retained: most logs are silent most of the time.
         let tail = std::mem::take(&mut self.tail);
         let (file, at) = (self.file.clone(), self.end - tail.len() as u64);
         spawn_blocking(move || file.write_all_at(&tail, at)).await?
@@ -219,7 +219,7 @@ impl Spool {
         Ok(Some(Slice { bytes, mark }))
     }
 
-    /// A part of so many bytes is in the store: its space is given back.
+    /// A part of `length` bytes is in the store: its space is freed.
     ///
     /// # Errors
     /// When the file cannot be shortened.
@@ -243,7 +243,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Has the file take no space for what is in the store. On a file system that cannot, it does so when all is there.
+    /// Frees the file's space for bytes that are in the store. On a file system that cannot do this, space is freed
+    /// once all bytes are in the store.
     async fn free(&mut self) -> io::Result<()> {
         let until = self.start / BLOCK * BLOCK;
         if !self.can_free || until <= self.freed {
@@ -261,7 +262,7 @@ impl Spool {
         Ok(())
     }
 
-    /// What is behind the log, if it is a report. Without it, the spool goes on.
+    /// The bytes behind the log, if they are a report. Otherwise the spool continues.
     ///
     /// # Errors
     /// When the file cannot be written or read.
@@ -283,7 +284,7 @@ impl Spool {
         }))
     }
 
-    /// Ends: what is left of it is this report, whose space is all it holds.
+    /// Ends the spool; only the space of this report is retained.
     pub fn end_with(mut self, report: &mut Report) {
         let used = self.used();
         if let Some(share) = &mut self.share {
@@ -293,11 +294,11 @@ impl Spool {
     }
 }
 
-/// A report, as the block that it came in, on disk until it is dropped.
+/// A report, as the block that it was received in, on disk until it is dropped.
 #[derive(Debug)]
 pub struct Report {
     block: Section,
-    /// What it has of the budget until it is dropped.
+    /// Share of the budget until it is dropped.
     share: Option<Share>,
 }
 
@@ -316,7 +317,7 @@ impl Report {
     }
 }
 
-/// A part of a file.
+/// A section of a file.
 #[derive(Debug, Clone)]
 struct Section {
     file: Arc<File>,

@@ -1,19 +1,19 @@
-//! Reaching a store that may be down.
+//! Retries for a store that may be down.
 
 use std::time::Duration;
 
 use crate::logs::store::archive::ArchiveError;
 
-/// Between attempts to reach a store, doubled each time up to the second.
+/// Delay between attempts to reach a store; doubled each time, up to the second value.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// A store that fails for so long is not asked again: by then the task's status says that it was given up.
+/// A store that has failed for this long is not tried again: by then the task's status says `GaveUp`.
 pub(super) const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Says that the store fails, or works again.
+/// Reports that the store fails, or works again.
 pub type Tell<'a> = &'a (dyn Fn(Result<(), String>) + Send + Sync);
 
-/// Repeats what a store refuses, less and less often, until it works, at most for a day.
+/// Retries a failed request to a store with increasing delays until it succeeds, for at most a day.
 ///
 /// # Errors
 /// The last one, after a day, or when no repetition helps.

@@ -1,15 +1,15 @@
-//! Whose logs this process reads or writes.
+//! The tasks whose logs this process reads or writes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// The uids of all tasks that have a follower, of deleted ones too. Cheap to clone.
+/// The uids of all tasks that have a follower, including deleted ones. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Writers(Arc<Mutex<HashMap<String, usize>>>);
 
-/// One follower's, until it is dropped.
+/// Registration of one follower, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
     of: Writers,
@@ -18,7 +18,7 @@ pub(super) struct Writer {
 
 impl Writers {
     pub(super) fn begin(&self, uid: &str) -> Writer {
-        // A task may have two for a moment: one that was given up, and the next one.
+        // A task may have two for a moment: a follower that was given up, and the next one.
         *self.0.lock().entry(uid.to_owned()).or_default() += 1;
         Writer {
             of: self.clone(),

@@ -1,28 +1,28 @@
 //! Which parts of a follower's log belong together (pure).
 //!
-//! Two processes may both believe to be the one that reads a log, for a moment: both then wrote a part that begins where
-//! the last common one ended. So each part's cursor says which part it follows, and of the ways through the parts the
-//! longest is the log.
+//! For a moment two processes may both believe that they are the one that reads a log. Both then write a part that
+//! begins where the last common one ended. So each part's cursor names the part that it follows, and the log is the
+//! longest path through the parts.
 
 use super::parts::{Part, PartName};
 use crate::logs::follower::decide::log_mark::{Hash, LogMark};
 
-/// The part that nothing comes before.
+/// Predecessor of a part that no part comes before.
 const FIRST: u64 = 0;
 
-/// The cursor of a part that follows `before` and ends at this place of the log, up to which something is missing in so
-/// many places.
+/// The cursor of a part that follows `before` and ends at the position `mark` of the log; `gaps` is the number of gaps
+/// up to there.
 #[must_use]
 pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &LogMark) -> String {
     format!("{:08x}-{gaps}.{mark}", id(before))
 }
 
 fn id(part: Option<&PartName>) -> u64 {
-    // Half of the hash is enough: it only has to tell apart a handful.
+    // Half of the hash is enough: it only has to distinguish a few parts.
     part.map_or(FIRST, |p| Hash::default().and(p.to_string().as_bytes()).0 >> 32)
 }
 
-/// The part that a part follows, and the rest of its cursor.
+/// The predecessor of a part, and the rest of its cursor.
 fn read(part: &PartName) -> Option<(u64, End)> {
     let (head, mark) = part.cursor().split_once('.')?;
     let (before, gaps) = head.split_once('-')?;
@@ -36,9 +36,9 @@ fn read(part: &PartName) -> Option<(u64, End)> {
 /// Where a part ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// The place of the log.
+    /// The position in the log.
     pub mark: LogMark,
-    /// In how many places something is missing up to there.
+    /// Number of gaps up to there.
     pub gaps: u32,
 }
 
@@ -48,19 +48,19 @@ pub fn end(part: &PartName) -> Option<End> {
     read(part).map(|(_, end)| end)
 }
 
-/// Whether a part comes right behind this one, or first where there is none.
+/// Whether a part directly follows `before`, or is the first one if that is `None`.
 #[must_use]
 pub fn follows(part: &PartName, before: Option<&PartName>) -> bool {
     read(part).is_some_and(|(follows, _)| follows == id(before))
 }
 
-/// The parts of an attempt that follow each other: the longest way, of several that are equally long the one that comes
-/// first by name. Where a part is gone it goes on with the next one that is there.
+/// The parts of an attempt that follow each other: the longest path; of several equally long ones, the first by name.
+/// Where a part is gone, the path continues with the next part that exists.
 #[must_use]
 pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
     let of = |part: &&Part| part.name.attempt() == attempt && read(&part.name).is_some();
     let all: Vec<&Part> = parts.iter().filter(of).collect();
-    // Ways to the parts of one sequence number; there are hardly ever two.
+    // Paths to the parts of one sequence number; there are hardly ever two.
     let mut ways: Vec<Vec<&Part>> = vec![Vec::new()];
     let mut next = 0;
     loop {
@@ -74,7 +74,7 @@ pub fn chain(parts: &[Part], attempt: u32) -> Vec<Part> {
             }
         }
         if longer.is_empty() {
-            // What comes next is gone, unless this is the end.
+            // The next part is gone, unless this is the end.
             let behind = all.iter().filter(|p| p.name.sequence() >= next);
             let Some(found) = behind.map(|p| p.name.sequence()).min() else {
                 break;

@@ -1,46 +1,46 @@
-//! Whose log and report stand under a Druid id (pure).
+//! Which task owns the log and the report stored under a Druid id (pure).
 //!
-//! The layout is Druid's and knows ids alone, and two PeonTasks may have one id: in two namespaces, one after the other
-//! in one, or both at once. So beside the log there is a claim, which says whose it is. Everybody else writes below
-//! `.peon`, by uid.
+//! The layout is Druid's and uses only ids, and two PeonTasks may have the same id: in two namespaces, or one after the
+//! other in one namespace, or both at once. So a claim beside the log names the owner. All other tasks with the id
+//! write below `.peon`, by uid.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The version that is written. A later one only adds.
+/// Version of the format written. Later versions only add fields.
 pub const VERSION: u32 = 1;
 
-/// Who asks for the keys of an id.
+/// A task that requests the keys of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimant {
     /// Namespace of the `PeonTask`.
     pub namespace: String,
-    /// Its name.
+    /// Name of the `PeonTask`.
     pub name: String,
-    /// Its uid.
+    /// Uid of the `PeonTask`.
     pub uid: String,
-    /// When it was created. Who does not know takes no claim over.
+    /// When the `PeonTask` was created. Without it the claimant takes no claim over.
     pub created: Option<Timestamp>,
 }
 
-/// The claim as it stands in the store.
+/// A claim as stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Claim {
-    /// The version of this form.
+    /// Version of the format.
     pub version: u32,
     /// Namespace of the owner's `PeonTask`.
     pub namespace: String,
-    /// Its name.
+    /// Name of the owner's `PeonTask`.
     pub name: String,
-    /// Its uid.
+    /// Uid of the owner's `PeonTask`.
     pub uid: String,
-    /// Its Druid id.
+    /// Druid id of the owner.
     pub task_id: String,
-    /// When it was created, as far as who claimed knew.
+    /// When the owner was created, if the claimant knew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,
-    /// What stands under the id is still of this uid: the owner puts it aside before it writes anything.
+    /// The objects under the id still belong to this uid: the owner puts them aside before it writes anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
@@ -48,31 +48,31 @@ pub struct Claim {
 /// What to do about the claim of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// There is none: make one.
+    /// There is no claim: create one.
     Free,
-    /// It is the claimant's.
+    /// The claim is the claimant's.
     Ours,
-    /// It is the claimant's, once what stands under the id is put aside for this uid.
+    /// The claim is the claimant's, once the objects under the id are put aside for this uid.
     OursAfter(String),
-    /// It is that of an earlier task of the namespace: it may be taken over when that one has ended.
+    /// The claim belongs to an earlier task of the namespace: it may be taken over when that task has ended.
     Earlier,
-    /// It is somebody else's.
+    /// The claim belongs to another task.
     Theirs(Rival),
 }
 
-/// Whose the keys of an id are, for whoever does not get them.
+/// The owner of an id's keys, as shown to a task that does not get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rival {
-    /// This `PeonTask` of the same namespace has them.
+    /// This `PeonTask` of the same namespace.
     Here(String),
-    /// A task of another namespace: which one is nobody's business here.
+    /// A task of another namespace, which is not named here.
     Elsewhere,
-    /// Nobody knows for whom they would be.
+    /// Unknown.
     Unknown,
 }
 
 impl Claim {
-    /// The claim of this task.
+    /// The claim for this task.
     #[must_use]
     pub fn of(claimant: &Claimant, task_id: &str, after: Option<String>) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl Claim {
         }
     }
 
-    /// Judges what was found.
+    /// Decides what to do about the claim that was found.
     ///
     /// Only a later task takes a claim over, and only one of the same namespace: a process that still believes in a task
     /// that was deleted must not take it back, and no tenant takes the log of another one away.
@@ -111,7 +111,7 @@ impl Claim {
         }
     }
 
-    /// Whether what stands under the id is of the task of this uid.
+    /// Whether the objects under the id belong to the task with this uid.
     #[must_use]
     pub fn covers(&self, uid: &str) -> bool {
         match &self.after {
@@ -193,7 +193,7 @@ mod tests {
         let json = r#"{"version": 9, "namespace": "a", "uid": "1", "more": 1}"#;
         let claim: Claim = serde_json::from_str(json).unwrap();
         assert_eq!((claim.namespace.as_str(), claim.uid.as_str()), ("a", "1"));
-        // One that nobody can read is somebody else's, whoever asks.
+        // A claim that cannot be read belongs to another task, whatever the claimant.
         let none = Claim::default();
         let judged = Claim::judge(Some(&none), &claimant("a", "1", Some(1)));
         assert_eq!(judged, Judgement::Theirs(Rival::Elsewhere));

@@ -1,7 +1,7 @@
-//! The keys of everything that is kept for a task (pure).
+//! The keys of all objects stored for a task (pure).
 //!
-//! Log and report are where a stock overlord reads them; Druid writes task ids into keys as they are, so no key is
-//! percent-encoded here. All else stands below `.peon`, which no task id can be: none begins with a dot.
+//! Log and report are where a stock overlord reads them. Druid writes task ids into keys unchanged, so no key is
+//! percent-encoded here. All other objects are below `.peon`, which cannot be a task id: none begins with a dot.
 
 use jiff::Timestamp;
 use object_store::path::Path;
@@ -12,20 +12,20 @@ use crate::digest::hex;
 use super::location::Location;
 use super::parts::PartName;
 
-/// Longest task id in bytes whose report has a file name of at most 255 bytes.
+/// Longest task id, in bytes, whose report has a file name of at most 255 bytes.
 pub const LONGEST_IN_DIRECTORY: usize = 243;
 
 const OWN: &str = ".peon";
 
-/// Something that cannot be a part of a key.
+/// Why something cannot be part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// The task's id.
+    /// The task id.
     #[error("the log of the task {id:?} cannot be archived: {reason}")]
     TaskId {
         /// The id.
         id: String,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
     /// A uid, or a namespace.
@@ -98,7 +98,7 @@ impl Layout {
         self.own(&format!("parts/{}/{part}", name(uid)?))
     }
 
-    /// The note that a task's log is whole; it stays, so that nothing shorter ever takes the log's place.
+    /// The marker that a task's log is complete. It remains, so that no shorter log ever replaces the log.
     ///
     /// # Errors
     /// As [`Self::parts`].
@@ -106,9 +106,9 @@ impl Layout {
         self.own(&format!("composed/{}", name(uid)?))
     }
 
-    /// Where something is written before it gets its final name: what takes several requests, since no store finishes
-    /// those on condition; and in a directory everything, since others would see it grow there and a temporary name
-    /// beside a long one would be too long.
+    /// Where an object is written before it gets its final name. Used for objects that take several requests, since no
+    /// store finishes those conditionally. In a directory used for everything, since readers would see a file grow
+    /// there, and a temporary name beside a long one would be too long.
     ///
     /// # Errors
     /// As [`Self::parts`].
@@ -116,13 +116,13 @@ impl Layout {
         self.own(&format!("staged/{}.{what}", name(uid)?))
     }
 
-    /// Whether nothing is written under its final name at once: in a directory.
+    /// Whether every object is staged before it gets its final name: in a directory.
     #[must_use]
     pub fn stages_all(&self) -> bool {
         self.kind == Kind::File
     }
 
-    /// The log (`log`) or the report (`report.json`) of a task that does not have the keys of its id, by its
+    /// The log (`log`) or the report (`report.json`) of a task that does not own the keys of its id, by its
     /// `PeonTask`'s uid.
     ///
     /// # Errors
@@ -131,7 +131,8 @@ impl Layout {
         self.own(&format!("tasks/{}/{what}", name(uid)?))
     }
 
-    /// The claim on log and report of an id: by a hash of their keys, since in Google several ids may have the same.
+    /// The claim on log and report of an id: by a hash of their keys, since in Google several ids may have the same
+    /// keys.
     ///
     /// # Errors
     /// As [`Self::log`].
@@ -145,15 +146,15 @@ impl Layout {
         self.own(&format!("claims/{}", hex(&Sha256::digest(key))))
     }
 
-    /// Whether claims are folders of numbered files: where nothing is replaced on condition, in a directory.
+    /// Whether claims are folders of numbered files: in a directory, which has no conditional replace.
     #[must_use]
     pub fn numbers_claims(&self) -> bool {
         self.kind == Kind::File
     }
 
-    /// A file that is written with every part and every entry of the history, only in a directory. There a stock overlord
-    /// that removes old logs (`druid.indexer.logs.kill.enabled`) removes whole folders by their own age, and that of
-    /// `.peon` is renewed by this file alone.
+    /// A file written with every part and every history entry, only in a directory. There a stock overlord that removes
+    /// old logs (`druid.indexer.logs.kill.enabled`) removes whole folders by the folder's own age, and only this file
+    /// renews that of `.peon`.
     #[must_use]
     pub fn in_use(&self) -> Option<Path> {
         match self.kind {
@@ -162,7 +163,7 @@ impl Layout {
         }
     }
 
-    /// The folder of a namespace's finished tasks: in it a folder a day (UTC), `2026-11-21`.
+    /// The folder of a namespace's finished tasks, with one folder per day (UTC), `2026-11-21`.
     ///
     /// # Errors
     /// When the namespace is none.
@@ -215,13 +216,13 @@ impl Layout {
     }
 }
 
-/// The day of a time, as the folders of the history are called.
+/// Name of a day's folder in the history.
 #[must_use]
 pub fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// When and which task an entry of the history is of; `None` for what is no entry.
+/// Time and task of a history entry; `None` for a key that is no entry.
 #[must_use]
 pub fn read_history_key(key: &Path) -> Option<(Timestamp, String)> {
     let (time, uid) = key.filename()?.strip_suffix(".json")?.split_once('-')?;

@@ -8,18 +8,18 @@ use object_store::path::Path;
 
 use super::properties;
 
-/// A value that is never shown: neither in errors nor by `{:?}`.
+/// A value that is never printed: neither in errors nor by `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a value from being shown.
+    /// Wraps a value so that it is not printed.
     #[must_use]
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The value, for whoever has to send it.
+    /// The value, for the code that has to send it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -43,14 +43,14 @@ pub struct S3Keys {
     pub session_token: Option<Secret>,
 }
 
-/// How S3 is to encrypt what it keeps: `druid.storage.sse.type`.
+/// How S3 encrypts stored objects: `druid.storage.sse.type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum S3Encryption {
-    /// As the bucket says.
+    /// As configured in the bucket.
     Bucket,
     /// With S3's own keys (`s3`).
     S3,
-    /// With a key of KMS (`kms`): `druid.storage.sse.kms.keyId`, else the account's default key.
+    /// With a KMS key (`kms`): `druid.storage.sse.kms.keyId`, else the account's default key.
     Kms(Option<String>),
 }
 
@@ -63,7 +63,7 @@ pub enum AzureCredentials {
     SharedAccess(Secret),
 }
 
-/// A store, and the place in it. Credentials are there where the properties give them.
+/// A store and the location in it, with the credentials that the properties contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A directory that the overlord sees too: a shared volume.
@@ -77,7 +77,7 @@ pub enum Location {
         bucket: String,
         /// `druid.indexer.logs.s3Prefix`, never empty, without slashes at its ends.
         prefix: String,
-        /// `druid.s3.endpoint.url` with its scheme; Amazon's for the region where there is none.
+        /// `druid.s3.endpoint.url` with its scheme; default: Amazon's endpoint of the region.
         endpoint: Option<String>,
         /// `druid.s3.endpoint.signingRegion`.
         region: Option<String>,
@@ -85,7 +85,7 @@ pub enum Location {
         path_style: bool,
         /// `druid.storage.sse.type`.
         encryption: S3Encryption,
-        /// `druid.s3.accessKey` and its company.
+        /// `druid.s3.accessKey` and the related keys.
         keys: Option<S3Keys>,
     },
     /// Google Cloud Storage.
@@ -94,7 +94,7 @@ pub enum Location {
         bucket: String,
         /// `druid.indexer.logs.prefix`, never empty, without slashes at its ends.
         prefix: String,
-        /// `peon.google.serviceAccount`: the JSON text that `GOOGLE_APPLICATION_CREDENTIALS` would name the file of.
+        /// `peon.google.serviceAccount`: the JSON text of the file that `GOOGLE_APPLICATION_CREDENTIALS` would name.
         service_account: Option<Secret>,
     },
     /// Azure Blob Storage.
@@ -112,15 +112,15 @@ pub enum Location {
     },
 }
 
-/// Why properties say no location.
+/// Why properties define no location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLocation {
-    /// `druid.indexer.logs.type` is one that cannot be archived to.
+    /// Logs cannot be archived to this `druid.indexer.logs.type`.
     #[error(
         "druid.indexer.logs.type is {0:?}: logs can be archived to file, s3, google and azure, or not at all (noop)"
     )]
     Type(String),
-    /// A property that this type needs is not there.
+    /// A property that this type needs is missing.
     #[error("druid.indexer.logs.type is {type_}, which needs the property {name}")]
     Missing {
         /// The type.
@@ -128,21 +128,21 @@ pub enum InvalidLocation {
         /// The property's name.
         name: &'static str,
     },
-    /// A property cannot be used. Its value is not repeated: it may be a secret.
+    /// A property is not valid. Its value is not repeated: it may be secret.
     #[error("the property {name} cannot be used: {reason}")]
     Value {
         /// The property's name.
         name: &'static str,
-        /// What it must be.
+        /// The valid values.
         reason: String,
     },
 }
 
 impl Location {
-    /// Reads the properties of an overlord. Those that say nothing about logs are passed over, so its whole
-    /// `runtime.properties` will do. `None` where nothing is archived: no `druid.indexer.logs.type`, or `noop`.
+    /// Reads the properties of an overlord. Other properties are ignored, so the whole `runtime.properties` may be
+    /// passed. `None` if nothing is archived: no `druid.indexer.logs.type`, or `noop`.
     ///
-    /// Druid's own default, the directory `log` of the overlord's container, is not assumed: nobody else sees it.
+    /// Druid's own default, the directory `log` of the overlord's container, is not assumed: no other process sees it.
     ///
     /// # Errors
     /// [`InvalidLocation`] names the property and says what it must be.
@@ -150,8 +150,8 @@ impl Location {
         properties::read(properties)
     }
 
-    /// Where the object of this key is, for people: `s3://bucket/key`, `gs://bucket/key`,
-    /// `azure://container/key`, or the path of a file. It holds no secret.
+    /// URL of the object with this key: `s3://bucket/key`, `gs://bucket/key`, `azure://container/key`, or the path of a
+    /// file. It contains no secret.
     #[must_use]
     pub fn url(&self, key: &Path) -> String {
         match self {
@@ -162,7 +162,7 @@ impl Location {
         }
     }
 
-    /// Whether the properties give credentials. A directory needs none.
+    /// Whether the properties contain credentials. A directory needs none.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         match self {
@@ -173,7 +173,7 @@ impl Location {
         }
     }
 
-    /// The properties that would give credentials, for messages.
+    /// The properties that contain credentials, for messages.
     #[must_use]
     pub fn credential_properties(&self) -> &'static str {
         match self {
@@ -185,7 +185,7 @@ impl Location {
     }
 }
 
-/// The store and the place in it, without credentials.
+/// The store and the location in it, without credentials.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

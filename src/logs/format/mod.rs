@@ -1,4 +1,4 @@
-//! What is written and read: names of objects in the store, parts, claims, reports, records (pure).
+//! Formats of everything stored: names of objects in the store, parts, claims, reports, records (pure).
 
 pub mod attempt_parts;
 

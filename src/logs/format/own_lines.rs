@@ -1,25 +1,25 @@
-//! Our own lines in an archived log (pure).
+//! The operator's own lines in an archived log (pure).
 //!
-//! They begin with `[peon-operator]`, and no line that a task wrote does: such a line gets a backslash in front when the
-//! log is archived, and so does one that has backslashes there already. So whoever reads a log, with whatever program,
-//! knows a gap from the claim of one, and what the task wrote can be told to the byte.
+//! They begin with `[peon-operator]`, and no line written by a task does: when the log is archived, such a line is
+//! prefixed with a backslash, and so is one that already begins with backslashes before that text. So every reader,
+//! with any program, can tell a real gap line from a forged one, and can restore the task's output byte for byte.
 
 use bytes::Bytes;
 
-/// What our lines begin with, as far as it takes to know them.
+/// The beginning of our lines that is enough to recognise them.
 const MARK: &[u8] = b"[peon-operator";
 const ESCAPE: u8 = b'\\';
-/// A line that has so many backslashes at its beginning is not one of ours made over.
+/// A line with more backslashes at its beginning is not an escaped line.
 const MOST_ESCAPES: usize = 1024;
 
-/// What the beginning of a line tells.
+/// What is known about a line from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// It begins like ours.
+    /// The line begins like ours.
     Like,
-    /// It does not.
+    /// The line does not begin like ours.
     Unlike,
-    /// Nothing yet.
+    /// Not decided yet.
     More,
 }
 
@@ -37,23 +37,23 @@ fn classify(beginning: &[u8]) -> Line {
     }
 }
 
-/// Whether a line, of which these are the first bytes, has to get a backslash.
+/// Whether a line with these first bytes needs a backslash.
 #[must_use]
 pub fn needs_escape(line: &[u8]) -> bool {
     classify(line) == Line::Like
 }
 
-/// Puts backslashes into what comes piece by piece, cut anywhere.
+/// Escapes lines in a stream of pieces that may be cut anywhere.
 #[derive(Debug, Default)]
 pub struct Escaper {
-    /// Within a line that is known.
+    /// Within a line that was decided.
     within: bool,
-    /// The beginning of a line that is not known yet.
+    /// The beginning of a line that is not decided yet.
     held: Vec<u8>,
 }
 
 impl Escaper {
-    /// Takes the next piece; what can be given out goes to `out`.
+    /// Takes the next piece; output goes to `out`.
     pub fn push(&mut self, piece: &Bytes, out: &mut Vec<Bytes>) {
         let mut given = 0;
         let mut at = 0;
@@ -89,7 +89,7 @@ impl Escaper {
         give(out, piece.slice(given..));
     }
 
-    /// Nothing follows, or something of ours, which begins a line: what was held.
+    /// Returns the bytes held: the stream ends, or one of our own lines follows.
     pub fn end(&mut self) -> Bytes {
         self.within = false;
         std::mem::take(&mut self.held).into()

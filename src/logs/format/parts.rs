@@ -1,4 +1,4 @@
-//! The pieces of a log that is still written (pure).
+//! The parts of a log that is still being written (pure).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,9 @@ use bytes::Bytes;
 /// Most characters of a cursor.
 pub const LONGEST_CURSOR: usize = 100;
 
-/// The name of a part: what it is the part of, and where the next one begins.
+/// The name of a part: its attempt, its sequence number, and where the next part begins.
 ///
-/// Names sort as their parts follow each other: by attempt, sequence and cursor. Written as
+/// Names sort in the order of their parts: by attempt, sequence and cursor. Written as
 /// `<attempt:04>-<sequence:08>-<cursor>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartName {
@@ -25,8 +25,9 @@ pub struct PartName {
 pub struct InvalidCursor(pub String);
 
 impl PartName {
-    /// Names a part: of which attempt (from 1), the how manieth of it (from 0), and the writer's own word on where it
-    /// ends: at most 100 of `A-Z a-z 0-9 _ - .`, with no dot at its end, which Azure would drop.
+    /// Names a part: its attempt (from 1), its number within the attempt (from 0), and the writer's cursor, which says
+    /// where the part ends: at most 100 characters of `A-Z a-z 0-9 _ - .`, without a dot at the end, which Azure would
+    /// drop.
     ///
     /// # Errors
     /// When the cursor has anything else.
@@ -52,13 +53,13 @@ impl PartName {
         self.attempt
     }
 
-    /// Which part of the attempt, from 0.
+    /// Number of the part within the attempt, from 0.
     #[must_use]
     pub fn sequence(&self) -> u32 {
         self.sequence
     }
 
-    /// The writer's word on where the part ends.
+    /// The writer's cursor, which says where the part ends.
     #[must_use]
     pub fn cursor(&self) -> &str {
         &self.cursor
@@ -71,7 +72,7 @@ impl fmt::Display for PartName {
     }
 }
 
-/// Not the name of a part.
+/// A text that is not the name of a part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name of a part of a log")]
 pub struct NoPart(pub String);
@@ -79,7 +80,7 @@ pub struct NoPart(pub String);
 impl FromStr for PartName {
     type Err = NoPart;
 
-    /// Reads what [`fmt::Display`] wrote, and nothing else.
+    /// Parses only the output of [`fmt::Display`].
     fn from_str(text: &str) -> Result<Self, NoPart> {
         let no_part = || NoPart(text.to_owned());
         let mut fields = text.splitn(3, '-');
@@ -98,40 +99,40 @@ impl FromStr for PartName {
 /// A part that is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its name.
+    /// Name of the part.
     pub name: PartName,
-    /// Its size in bytes.
+    /// Size of the part in bytes.
     pub bytes: u64,
 }
 
-/// What a log is composed of.
+/// A piece that a log is composed of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// A part that is in the store.
     Part(PartName),
-    /// Text of ours: a header, a line between attempts, a word on a gap.
+    /// Text of the operator: a header, a line between attempts, a line about a gap.
     Text(Bytes),
 }
 
-/// How composing a log went.
+/// Result of composing a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Composed {
-    /// The log was written and verified; so many bytes.
+    /// The log was written and verified; its size in bytes.
     Written(u64),
-    /// It had been composed before, with so many bytes; nothing was written.
+    /// The log had been composed before; its size in bytes. Nothing was written.
     Before(u64),
-    /// There is not one byte of it; nothing was written, as an empty object breaks Druid's reading of ranges.
+    /// The log has no bytes. Nothing was written, as an empty object breaks Druid's range reads.
     Nothing,
 }
 
 /// Which bytes of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogRange {
-    /// All.
+    /// The whole log.
     All,
-    /// From this offset on, in bytes from 0; nothing where the log is shorter.
+    /// From this offset on, in bytes from 0; nothing if the log is shorter.
     From(u64),
-    /// The last bytes, or all where there are fewer.
+    /// The last bytes, or the whole log if it is shorter.
     Last(u64),
 }
 

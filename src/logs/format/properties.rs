@@ -1,4 +1,4 @@
-//! How a location is read from an overlord's properties (pure).
+//! Parses the location of logs from an overlord's properties (pure).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::location::{AzureCredentials, InvalidLocation, Location, S3Encryption, S3Keys, Secret};
 
-/// Our own: the JSON text of a Google service account's key. Druid takes it from a file that an environment variable
-/// names.
+/// Our own property: the JSON text of a Google service account's key. Druid reads it from a file named by an
+/// environment variable.
 pub const GOOGLE_SERVICE_ACCOUNT: &str = "peon.google.serviceAccount";
-/// Our own: the URL of an Azure storage account that has another form than
-/// `<protocol>://<account>.<suffix>`, such as an emulator's.
+/// Our own property: the URL of an Azure storage account that does not have the form `<protocol>://<account>.<suffix>`,
+/// such as an emulator's.
 pub const AZURE_ENDPOINT: &str = "peon.azure.endpoint";
 
 const TYPE: &str = "druid.indexer.logs.type";
@@ -39,7 +39,7 @@ const AZURE_SUFFIX: &str = "druid.azure.storageAccountEndpointSuffix";
 /// The older name: the suffix without `blob.`.
 const AZURE_OLD_SUFFIX: &str = "druid.azure.endpointSuffix";
 
-/// What [`Location::from_properties`] gives.
+/// Implements [`Location::from_properties`].
 pub(crate) fn read(properties: &BTreeMap<String, String>) -> Result<Option<Location>, InvalidLocation> {
     let given = Given(properties);
     let Some(type_) = given.get(TYPE) else {
@@ -199,7 +199,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Druid joins prefix and task id with a slash, whatever the prefix is; only some of what that gives is a key that
+    /// Druid joins prefix and task id with a slash, whatever the prefix is; only some of the results are keys that
     /// other programs can address.
     fn prefix(self, type_: &'static str, name: &'static str) -> Result<String, InvalidLocation> {
         let prefix = self.get(name).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What a log is made of, from the parts that are in its store (pure).
+//! The pieces that a log is composed of, from the parts in its store (pure).
 //!
-//! A part may be gone: somebody removes what is old in the store, ours too. Then the log says so at that place, and the
-//! rest of it is kept.
+//! A part may be gone: others remove old objects from the store, including ours. Then the log says so at that place and
+//! continues after it.
 
 use bytes::Bytes;
 
@@ -9,21 +9,21 @@ use super::attempt_parts::{chain, follows};
 use super::parts::{Part, PartName, Piece};
 use super::sidecar_parts::Chain;
 
-/// What the log says where a part is gone.
+/// Text in the log where a part is gone.
 const LOST: &str = "\n[peon-operator] a part of the log is missing here: it had been archived, and is not in the store any more\n";
 
 /// The pieces of one attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Its parts, and a word in each place where one is gone.
+    /// The parts, and a text in each place where one is gone.
     pub pieces: Vec<Piece>,
-    /// In how many places.
+    /// The number of such places.
     pub missing: u32,
 }
 
 impl Rebuilt {
-    /// From the parts that the store has. `known` are those that this process wrote or went on from, in order: empty
-    /// where another process or a sidecar read the attempt.
+    /// Built from the parts in the store. `known` are those that this process wrote or continued from, in order: empty
+    /// if another process or a sidecar read the attempt.
     #[must_use]
     pub fn of(listed: &[Part], attempt: u32, known: &[PartName]) -> Self {
         let row = if known.is_empty() {

@@ -1,7 +1,7 @@
-//! A finished task as the history keeps it (data only).
+//! The history record of a finished task (data only).
 //!
-//! It outlives its `PeonTask` and the versions of this program: a reader passes over what it does not know, and takes
-//! what is not there for not known. It has nothing of the payload, of contexts or of secrets.
+//! It outlives its `PeonTask` and versions of this program: a reader ignores fields that it does not know, and treats
+//! missing fields as unknown. A record contains nothing of the payload, of contexts or of secrets.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::AttemptRecord;
 
-/// The version that is written. A later one only adds.
+/// Version of the format written. Later versions only add fields.
 pub const VERSION: u32 = 1;
 
-/// What is kept of a finished task, below 4 KiB of JSON.
+/// The record of a finished task: less than 4 KiB of JSON.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Record {
-    /// The version of this form.
+    /// Version of the format.
     pub version: u32,
     /// Namespace of the `PeonTask`.
     pub namespace: String,
-    /// Its name.
+    /// Name of the `PeonTask`.
     pub name: String,
-    /// Its uid: two tasks of one name have two.
+    /// Uid of the `PeonTask`, which distinguishes tasks with the same name.
     pub uid: String,
-    /// Id of the Druid task, where it was read before the end.
+    /// Id of the Druid task, if it was read before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// Type of the Druid task.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub task_type: Option<String>,
-    /// The datasource that it writes to.
+    /// The datasource that the task writes to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_source: Option<String>,
-    /// The PeonTemplate of its last attempt.
+    /// The PeonTemplate of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// `Succeeded` or `Failed`.
@@ -50,19 +50,19 @@ pub struct Record {
     /// When the `PeonTask` was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_time: Option<Time>,
-    /// When the last attempt's peon began, where one did.
+    /// When the last attempt's peon began, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When the task was complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
-    /// Number of the last attempt, from 1; absent where there was none.
+    /// Number of the last attempt, from 1; absent if there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// The attempts before it, the last ten of them.
+    /// The earlier attempts, at most the last ten.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
-    /// How many attempts each cause has ended that were followed by another one.
+    /// Number of attempts that ended and were followed by another one, by cause.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub retries: BTreeMap<String, u32>,
     /// Exit code of the last peon.
@@ -74,10 +74,10 @@ pub struct Record {
     /// Memory limit of the last attempt, in bytes as a Kubernetes quantity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
-    /// Its cpu limit, in cores as a Kubernetes quantity.
+    /// Cpu limit of the last attempt, in cores as a Kubernetes quantity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// What became of the log, where somebody kept it.
+    /// State of the log, if it was collected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<LogRecord>,
     /// Where the report is, if the peon wrote one.
@@ -85,39 +85,39 @@ pub struct Record {
     pub report_url: Option<String>,
 }
 
-/// What became of a log.
+/// State of a log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogRecord {
-    /// Whether all that can be had of it is in the store.
+    /// Whether everything obtainable of the log is in the store.
     pub archived: bool,
-    /// The reason of `LogsArchived`: `Gap` where something is missing.
+    /// The reason of `LogsArchived`: `Gap` if something is missing.
     pub reason: String,
-    /// Where it is.
+    /// URL of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
-/// A record and its place in the history.
+/// A record and its position in the history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// When the task was complete, in whole seconds as a status keeps it.
+    /// When the task was complete, in whole seconds as in a status.
     pub completed: Timestamp,
-    /// What is written.
+    /// The record.
     pub record: Record,
 }
 
-/// What came of writing an entry.
+/// Result of writing an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// The entry's time of completion.
     pub completed: Timestamp,
-    /// Nothing, or why it was not written and what to do.
+    /// Success, or why the entry was not written and what to do.
     pub outcome: Result<(), String>,
 }
 
 impl Record {
-    /// Whether the task is called so: by the name of its `PeonTask`, or by its Druid id.
+    /// Whether `name` is the name of the `PeonTask` or the Druid id.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.task_id.as_deref() == Some(name)
@@ -127,14 +127,14 @@ impl Record {
 /// What is known of a task when its object is gone.
 #[derive(Debug, Clone, Default)]
 pub enum LastWord {
-    /// Nothing: nobody saw it go.
+    /// Nothing: no process saw its deletion.
     #[default]
     None,
-    /// It has no verdict.
+    /// The task had no verdict.
     NoVerdict,
-    /// It has one, and the history is to have this of it.
+    /// The task had a verdict; this is its history entry.
     Final(Box<Entry>),
-    /// The history has it, log and all.
+    /// The history has the task, including its log.
     Recorded,
 }
 

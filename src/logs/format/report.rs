@@ -10,8 +10,9 @@
 //! -----END PEON REPORT <sha256>-----
 //! ```
 //!
-//! The line break before it belongs to it: a log may end in the middle of a line. Only a block that is whole, matches
-//! its hash and has nothing behind it is a report. Everything else is the log's, whatever it looks like.
+//! The line break before the block belongs to the block: a log may end in the middle of a line. Only a block that is
+//! complete, matches its hash and has nothing behind it is a report. Everything else belongs to the log, whatever it
+//! looks like.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
@@ -24,16 +25,16 @@ use crate::digest::hex;
 
 /// Most bytes of a report; the peon's script says in the log that a larger one was left out.
 pub const MAX_REPORT: usize = 8 << 20;
-/// No block is longer: base64 of what does not compress, line breaks and the two marks.
+/// Longest block: base64 of incompressible data, line breaks and the two marks.
 pub const MAX_BLOCK: usize = MAX_REPORT / 3 * 4 + MAX_REPORT / 32;
 
 const BEGIN: &[u8] = b"\n-----BEGIN PEON REPORT ";
 const END: &[u8] = b"-----END PEON REPORT ";
 const DASHES: &str = "-----";
-/// Of a line of base64, and of a mark.
+/// Longest line of base64, and longest mark.
 const LONGEST_LINE: usize = 160;
 
-/// The part of the peon's script that prints the block. It may not fail: the exit code is Java's.
+/// The part of the peon's script that prints the block. It must not fail: the exit code is Java's.
 pub const SCRIPT: &str = r#"print_report() {
   report=/peon/task/attempt/1/report.json
   [ -f "$report" ] && [ -s "$report" ] || return 0
@@ -50,10 +51,10 @@ pub const SCRIPT: &str = r#"print_report() {
 }
 "#;
 
-/// A log with what may be a report at its end.
+/// A log, and the report at its end if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
-    /// The first so many bytes are the log.
+    /// Length of the log in bytes.
     pub log: usize,
     /// The report behind it.
     pub report: Option<Vec<u8>>,
@@ -66,7 +67,7 @@ pub fn split(stream: &[u8]) -> Split {
         log: stream.len(),
         report: None,
     };
-    // From the end to the first line that is no base64: it has to be the mark of the beginning.
+    // From the end back to the first line that is not base64, which has to be the beginning mark.
     let Some(lines) = stream.strip_suffix(b"\n") else {
         return none;
     };
@@ -109,8 +110,9 @@ fn read(block: &[u8]) -> Option<Vec<u8>> {
     whole.is_ok_and(|whole| whole).then_some(report)
 }
 
-/// Decodes a block that begins with the line of its mark, in a few KiB of memory. Says whether it is a report: whole, of
-/// the size and the hash that it says, and with nothing behind it. What was written `into` counts only then.
+/// Decodes a block that begins with the line of its mark, in a few KiB of memory. Returns whether it is a report:
+/// complete, of the size and hash that the mark states, and with nothing behind it. The bytes written `into` are valid
+/// only then.
 ///
 /// # Errors
 /// When `block` cannot be read, or `into` not be written.
@@ -123,7 +125,7 @@ pub fn decode(block: impl BufRead, mut into: impl Write) -> io::Result<bool> {
     let mut hasher = Sha256::new();
     let mut found = 0;
     {
-        // One byte more than it may have, so that what is too long is seen.
+        // One byte more than allowed, to detect a report that is too long.
         let decoder = MultiGzDecoder::new(DecoderReader::new(&mut body, &STANDARD));
         let mut decoder = decoder.take(bytes + 1);
         let mut some = vec![0; 16 * 1024];
@@ -142,7 +144,7 @@ pub fn decode(block: impl BufRead, mut into: impl Write) -> io::Result<bool> {
     Ok(found == bytes && body.ends_with(&hash)? && hex(&hasher.finalize()) == hash)
 }
 
-/// Size and hash that the line of the mark says.
+/// Size and hash in the line of the mark.
 fn begin(line: &[u8]) -> Option<(u64, String)> {
     let said = std::str::from_utf8(line.strip_prefix(&BEGIN[1..])?).ok()?;
     let (bytes, hash) = said.strip_suffix(DASHES)?.split_once(' ')?;
@@ -154,9 +156,9 @@ fn begin(line: &[u8]) -> Option<(u64, String)> {
 struct Body<R> {
     block: R,
     line: Vec<u8>,
-    /// Bytes of the line that were read.
+    /// Bytes of the line already consumed.
     at: usize,
-    /// The line behind the base64 has come.
+    /// The line behind the base64 was read.
     ended: bool,
     /// Why the block could not be read.
     failed: Option<io::Error>,
@@ -173,7 +175,7 @@ impl<R: BufRead> Body<R> {
         }
     }
 
-    /// The next line, without its line break; `None` where there is none that may be a block's.
+    /// The next line, without its line break; `None` if there is none that a block may contain.
     fn line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let most = LONGEST_LINE as u64 + 1;
@@ -181,7 +183,7 @@ impl<R: BufRead> Body<R> {
         Ok(self.line.strip_suffix(b"\n"))
     }
 
-    /// Whether the line behind the base64 is the mark of the end, with this hash, and the last one.
+    /// Whether the line behind the base64 is the end mark, with this hash, and the last line.
     fn ends_with(&mut self, hash: &str) -> io::Result<bool> {
         let end = self
             .line
@@ -221,19 +223,20 @@ impl<R: BufRead> Read for Body<R> {
     }
 }
 
-/// Tells of lines that come one after the other whether they may be a block, and keeps no more of them than a line.
+/// Decides of lines in sequence whether they may be a block, and buffers at most one line.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
     bytes: usize,
     lines: usize,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
     /// The last line of the block was seen.
     ended: bool,
 }
 
 impl Shape {
-    /// Takes what follows, in the beginning the line of the mark; says whether all of it may be, or become, a block.
+    /// Takes the next bytes, beginning with the line of the mark; returns whether everything so far may be, or become,
+    /// a block.
     pub fn push(&mut self, text: &[u8]) -> bool {
         text.split_inclusive(|b| *b == b'\n')
             .all(|piece| self.piece(piece))
@@ -260,28 +263,28 @@ impl Shape {
             }
     }
 
-    /// Whether the last line has come.
+    /// Whether the last line of the block was seen.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.ended
     }
 }
 
-/// Cuts the report off a log that comes piece by piece: what may be the block is held back, and nothing else.
+/// Cuts the report off a log that arrives in pieces: only bytes that may be the block are held back.
 #[derive(Debug, Clone, Default)]
 pub struct Cutter {
     held: Vec<u8>,
-    /// `held` begins with the mark, and its lines are those of a block as far as here.
+    /// `held` begins with the mark, and up to here its lines are those of a block.
     checked: usize,
     /// The last line of the block was seen.
     ended: bool,
 }
 
 impl Cutter {
-    /// Takes the next piece and adds to `log` what cannot be part of a report.
+    /// Takes the next piece and appends to `log` what cannot be part of a report.
     pub fn push(&mut self, piece: &[u8], log: &mut Vec<u8>) {
         self.held.extend_from_slice(piece);
-        // Bytes before this one are the log's; they are taken off once, at the end.
+        // Bytes before this index belong to the log; they are removed once, at the end.
         let mut released = 0;
         loop {
             if self.checked == 0 {
@@ -297,14 +300,14 @@ impl Cutter {
             if self.is_block(released) {
                 break;
             }
-            // No report: its line break is the log's, and another one may begin behind it.
+            // No report: its line break belongs to the log, and another report may begin behind it.
             released += 1;
             self.checked = 0;
         }
         log.extend(self.held.drain(..released));
     }
 
-    /// Whether what is held from `start` on may be, or become, a block.
+    /// Whether the held bytes from `start` on may be, or become, a block.
     fn is_block(&mut self, start: usize) -> bool {
         let held = &self.held[start..];
         while let Some(length) = held[self.checked..].iter().position(|b| *b == b'\n') {
@@ -336,7 +339,7 @@ fn position(of: &[u8], what: &[u8]) -> Option<usize> {
     of.windows(what.len()).position(|window| window == what)
 }
 
-/// Length of the longest end of `of` that [`BEGIN`] begins with.
+/// Length of the longest suffix of `of` that is a prefix of [`BEGIN`].
 fn beginning(of: &[u8]) -> usize {
     let longest = of.len().min(BEGIN.len() - 1);
     (0..=longest)

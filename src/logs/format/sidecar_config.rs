@@ -1,6 +1,6 @@
-//! What the sidecar is told, as a file of the attempt's ConfigMap (pure).
+//! The sidecar's configuration, a file of the attempt's ConfigMap (pure).
 //!
-//! A task id may hold what no argument and no environment variable may, so neither has it.
+//! It is a file, since a task id may contain characters that arguments and environment variables cannot.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the file.
 pub const FILE: &str = "log.json";
-/// Where the sidecar has it.
+/// Where the file is mounted in the sidecar.
 pub const DIR: &str = "/etc/peon-log";
-/// Where the sources of the location's properties are mounted, one directory a source, in their order.
+/// Where the sources of the location's properties are mounted, one directory per source, in their order.
 pub const SOURCES_DIR: &str = "/etc/peon-log-properties";
-/// Where the volume is mounted that the peon and the sidecar share.
+/// Mount path of the volume shared by the peon and the sidecar.
 pub const SHARED_DIR: &str = "/peon-log";
-/// The log in it.
+/// The log's file in it.
 pub const LOG_FILE: &str = "log";
-/// How many of the log's bytes were copied to the container's own log.
+/// File with the number of the log's bytes that were copied to the container's own log.
 pub const SHOWN_FILE: &str = "shown";
-/// Most bytes of memory that the peon's container had, page cache included, as its cgroup counts them.
+/// File with the peak memory of the peon's container in bytes, including page cache, as its cgroup counts it.
 pub const PEAK_FILE: &str = "peak-memory";
-/// Seconds between two parts, unless told otherwise.
+/// Default number of seconds between two parts.
 pub const FLUSH_SECONDS: u32 = 30;
-/// Most bytes of a log that are kept, unless told otherwise.
+/// Default limit of a log in bytes.
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// The file's content.
@@ -31,10 +31,10 @@ pub const MAX_BYTES: u64 = 1 << 30;
 pub struct SidecarConfig {
     /// The task's id in Druid.
     pub task_id: String,
-    /// The uid of its `PeonTask`, by which the archive keeps parts.
+    /// The uid of its `PeonTask`, under which the archive stores parts.
     pub task_uid: String,
-    /// Namespace and name of its `PeonTask`, for which the keys of its id are claimed. Without them its report is put
-    /// where only we read it.
+    /// Namespace and name of its `PeonTask`, for which the keys of its id are claimed. Without them the report is
+    /// stored where only peon-operator reads it.
     #[serde(default)]
     pub namespace: String,
     /// See [`Self::namespace`].
@@ -42,17 +42,17 @@ pub struct SidecarConfig {
     pub task_name: String,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// Whether to make the parts one log at the end. Not where the task may be tried again: once the log is whole,
-    /// nothing is added to it.
+    /// Whether to compose the parts into one log at the end. False if the task may be tried again: once the log is
+    /// composed, nothing is added to it.
     #[serde(default)]
     pub compose: bool,
-    /// Seconds after which what was written is archived, even if it is little.
+    /// Seconds after which new bytes are archived, even if there are few.
     #[serde(default = "flush_seconds")]
     pub flush_seconds: u32,
-    /// Most bytes of the log that are kept.
+    /// Limit of the log in bytes.
     #[serde(default = "max_bytes")]
     pub max_bytes: u64,
-    /// Druid's properties of where logs are kept. They override those of the mounted sources.
+    /// Druid's properties of the log location. They override those of the mounted sources.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -66,8 +66,8 @@ fn max_bytes() -> u64 {
 }
 
 impl SidecarConfig {
-    /// All properties: those of the sources, later ones over earlier ones, and over them the file's own. Of a source's
-    /// value the line break at its end is not a part, as for the peon.
+    /// All properties: those of the sources, later ones overriding earlier ones, then those of this file overriding
+    /// both. As for the peon, a source's value does not include the line break at its end.
     #[must_use]
     pub fn properties(&self, sources: Vec<BTreeMap<String, String>>) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();

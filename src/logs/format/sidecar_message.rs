@@ -1,32 +1,32 @@
-//! What the sidecar says at its end (pure): one line of JSON, its container's termination message.
+//! The sidecar's result (pure): one line of JSON, its container's termination message.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of the log. It is written anew with every step, so that a sidecar that is killed has said how far it came.
+/// State of the log. It is rewritten with every step, so that a sidecar that is killed has reported its progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogVerdict {
-    /// Bytes of the log that are kept, as parts or as a whole.
+    /// Bytes of the log in the store, as parts or as a whole.
     pub log_bytes: u64,
-    /// All that the peon wrote is kept, but for what is beyond the limit.
+    /// Whether everything that the peon wrote is stored, except for bytes beyond the limit.
     #[serde(default)]
     pub complete: bool,
-    /// The whole log is in its place, and was found there.
+    /// Whether the whole log was stored in its place and verified.
     pub archived: bool,
-    /// The report is too.
+    /// Whether the report was, too.
     pub report: bool,
-    /// Most bytes of memory of the peon's container, as its cgroup counts them: the page cache is in it.
+    /// Peak memory of the peon's container in bytes, as its cgroup counts it, including the page cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
-    /// What went wrong, or is worth knowing.
+    /// An error or a notice.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// What is worth knowing as long as nothing goes wrong: then it is the message.
+    /// A notice, which is the message as long as there is no error.
     #[serde(skip)]
     pub notice: Option<String>,
 }
 
-/// Longest message, in bytes: the pod's status holds 12,288 bytes of them divided by the number of its containers.
+/// Longest message, in bytes: the pod's status holds 12,288 bytes of messages, divided by the number of its containers.
 const LONGEST: usize = 500;
 
 impl LogVerdict {
@@ -47,7 +47,7 @@ impl LogVerdict {
         }
         let end = (0..=LONGEST).rev().find(|at| said.message.is_char_boundary(*at));
         said.message.truncate(end.unwrap_or_default());
-        // Numbers, truth values and a string always are JSON.
+        // Numbers, booleans and a string are always valid JSON.
         serde_json::to_string(&said).unwrap_or_default()
     }
 }

@@ -1,14 +1,15 @@
 //! The parts that a sidecar made of a log (pure).
 //!
-//! The cursor of a part is `b` and the offset in the log at which it ends, of a line of ours `n` and that. A part whose writer died before it had an
-//! answer may be there beside the one that its successor made from the same place, of another length: what bytes a part
-//! has follows from where it begins and ends, so any parts that join are the log, and the longest such row is taken.
+//! The cursor of a part is `b` and the offset in the log at which the part ends; of one of our own lines it is `n` and
+//! that offset. A part whose writer died before it had an answer may exist beside the one that its successor wrote from
+//! the same offset, with another length. A part's bytes follow from where it begins and ends, so any sequence of
+//! adjoining parts is the log, and the longest one is used.
 
 use std::collections::BTreeMap;
 
 use super::parts::{InvalidCursor, Part, PartName};
 
-/// The rows of a log's parts.
+/// A sequence of a log's parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain {
     /// The parts, in order and without a gap.
@@ -18,8 +19,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The longest row of this attempt's parts; where one is gone it goes on with the next one that is there. Of parts
-    /// that are not a sidecar's nothing is said.
+    /// The longest sequence of this attempt's parts; where one is gone it continues with the next one that exists.
+    /// Parts that no sidecar wrote are ignored.
     #[must_use]
     pub fn of(parts: &[Part], attempt: u32) -> Self {
         let ranges = Self::ranges(parts, attempt);
@@ -29,7 +30,7 @@ impl Chain {
         }
     }
 
-    /// The same row, each part with where it begins and ends.
+    /// The same sequence, each part with its begin and end.
     #[must_use]
     pub fn ranges(parts: &[Part], attempt: u32) -> Vec<(u64, u64, PartName)> {
         let range = |part: &Part| {
@@ -40,15 +41,15 @@ impl Chain {
         };
         let mut ranges: Vec<_> = parts.iter().filter_map(range).collect();
         ranges.sort();
-        // By where it ends, the part with which a row may come there, and where that part's row went on from; none is as
-        // long as nothing.
+        // By end offset: the part with which a sequence may get there, and where that part's sequence continued from;
+        // none counts as length zero.
         let mut reached: BTreeMap<u64, Option<(u64, PartName, u64)>> = BTreeMap::from([(0, None)]);
         for (start, end, name) in ranges {
             let furthest = reached.last_key_value().map_or(0, |(end, _)| *end);
             let from = if reached.contains_key(&start) {
                 start
             } else if start > furthest {
-                // They come in order: nothing that is there joins the two.
+                // The parts are sorted: no existing part joins the two.
                 furthest
             } else {
                 continue;
@@ -65,7 +66,7 @@ impl Chain {
         row
     }
 
-    /// The name of the next part, if it has so many bytes.
+    /// The name of the next part, if it has `bytes` bytes.
     ///
     /// # Errors
     /// Never: a number is a cursor.
@@ -74,7 +75,7 @@ impl Chain {
         PartName::new(attempt, sequence, &format!("b{}", self.end + bytes))
     }
 
-    /// The name of the next part, if it is a line of ours of so many bytes.
+    /// The name of the next part, if it is one of our own lines of `bytes` bytes.
     ///
     /// # Errors
     /// Never: a number is a cursor.
@@ -83,14 +84,14 @@ impl Chain {
         PartName::new(attempt, sequence, &format!("n{}", self.end + bytes))
     }
 
-    /// Whether a part has what the task wrote, as it wrote it.
+    /// Whether a part contains the task's own output.
     #[must_use]
     pub fn is_raw(part: &PartName) -> bool {
         let end = part.cursor().strip_prefix('b');
         end.is_some_and(|end| end.parse::<u64>().is_ok())
     }
 
-    /// Adds a part that was written.
+    /// Appends a part that was written.
     pub fn push(&mut self, name: PartName, bytes: u64) {
         self.parts.push(name);
         self.end += bytes;

@@ -1,58 +1,58 @@
-//! What is asked of those who keep logs, and what they say (data only).
+//! Requests to the components that archive logs, and their answers (data only).
 
-/// Asks for the log of one attempt. Asking twice changes nothing.
+/// Requests the log of one attempt. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Each says something else of the attempt.
 pub struct KeepLog {
     /// Number of the attempt.
     pub attempt: u32,
-    /// Name of its pod.
+    /// Name of the attempt's pod.
     pub pod: String,
-    /// Uid of that pod, as far as it is known.
+    /// Uid of that pod, if known.
     pub pod_uid: String,
-    /// Whether the pod was seen just now.
+    /// Whether the pod was just seen.
     pub seen: bool,
     /// The peon's container.
     pub container: String,
-    /// Whether a sidecar reads it, and parts are all that is expected of it.
+    /// Whether a sidecar reads the log, and is expected to produce parts only.
     pub sidecar: bool,
-    /// Whether the container has ended; of a pod with a sidecar, whether both have.
+    /// Whether the container has ended; for a pod with a sidecar, whether both have.
     pub ended: bool,
-    /// Whether the sidecar said that all of it is kept.
+    /// Whether the sidecar reported the log as complete.
     pub complete: bool,
-    /// Whether no attempt follows: the log can be put together.
+    /// Whether no attempt follows: the log can be composed.
     pub last: bool,
 }
 
-/// What was asked, and how it stands.
+/// A request and the log's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Whether the log was asked for as a whole.
+    /// Whether the whole log was requested.
     pub last: bool,
-    /// How it stands.
+    /// State of the log.
     pub state: LogState,
 }
 
-/// How it stands with a task's log.
+/// State of a task's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum LogState {
-    /// As many logs are read as may be at a time.
+    /// Waiting: as many logs are being read as the operator reads at a time.
     #[default]
     Queued,
-    /// It is being read, and what was read is being written.
+    /// The log is being read, and the bytes read are being written.
     Collecting,
-    /// The store refuses, or does not answer.
+    /// The store refuses requests, or does not answer.
     Failing {
         /// What to do about it.
         message: String,
     },
-    /// It is in the store, as a whole.
+    /// The whole log is in the store.
     Archived {
-        /// Where.
+        /// URL of the log.
         url: String,
-        /// How many times something is missing.
+        /// Number of gaps.
         gaps: u32,
-        /// Why it is not where an overlord reads it, where somebody else has the keys of its id.
+        /// Why the log is not where an overlord reads it, if another task has the keys of its id.
         conflict: Option<String>,
     },
     /// The peon wrote nothing.

@@ -7,36 +7,36 @@ use jiff::Timestamp;
 use crate::logs::format::record::Record;
 use crate::logs::store::archive::{Archive, ArchiveError};
 
-/// Most tasks of one answer.
+/// Most tasks in one answer.
 pub const MOST: usize = 1000;
-/// Most entries that are looked at for a name, which stands in them and not in their keys.
+/// Most entries searched for a name, which is in the entries and not in their keys.
 pub const MOST_SEARCHED: usize = 5000;
-/// Entries that are read at the same time.
+/// Entries read at the same time.
 const AT_ONCE: usize = 16;
 
-/// Which finished tasks are wanted.
+/// Selects finished tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Their namespace.
+    /// Namespace of the tasks.
     pub namespace: String,
-    /// Complete then or later.
+    /// Tasks complete at this time or later.
     pub since: Timestamp,
-    /// No more than these, at most [`MOST`].
+    /// At most this many tasks, and at most [`MOST`].
     pub limit: usize,
-    /// Only those with this name or Druid id.
+    /// Only tasks with this name or Druid id.
     pub name: Option<String>,
 }
 
-/// What was found.
+/// Result of a query.
 pub struct Found {
-    /// The records as they were written, newest first.
+    /// The records as written, newest first.
     pub records: BoxStream<'static, Result<Bytes, ArchiveError>>,
-    /// Whether there are so many entries that the oldest are not looked at for the name.
+    /// Whether there are so many entries that the oldest were not searched for the name.
     pub cut: bool,
 }
 
 impl Archive {
-    /// Finished tasks. Memory is bounded: of the entries the keys are, and 16 of them.
+    /// Finished tasks. Memory is bounded: it holds the keys of the entries, and 16 entries.
     ///
     /// # Errors
     /// When the namespace is none, or the store fails; also in the stream.

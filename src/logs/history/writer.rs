@@ -11,21 +11,21 @@ use crate::logs::store::archive::{Archive, ArchiveError};
 
 use crate::logs::format::record::{Entry, Record, Recorded};
 
-/// How long a store may take for an entry: a verdict waits for it.
+/// How long a store may take to write an entry: a verdict waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// For how long a store that failed is not asked again, by any task.
+/// How long a store that failed is not tried again, for any task.
 const REST: Duration = Duration::from_secs(30);
 
-/// Puts finished tasks into the history of an archive.
+/// Writes finished tasks to the history of an archive.
 #[derive(Debug)]
 pub struct HistoryWriter {
     archive: Archive,
-    /// Until when the store is left alone, and what it said.
+    /// Until when the store is not tried, and its error.
     resting: Mutex<Option<(Instant, String)>>,
 }
 
 impl HistoryWriter {
-    /// The journal of this archive.
+    /// The history writer of this archive.
     #[must_use]
     pub fn new(archive: Archive) -> Self {
         Self {
@@ -34,8 +34,8 @@ impl HistoryWriter {
         }
     }
 
-    /// Puts a task into the history, in the place of what was there of it. A store that does not answer has failed after
-    /// 3 s; after a failure all tasks are told so at once, without asking the store, for 30 s.
+    /// Writes a task to the history, replacing its earlier entry. A store that does not answer has failed after 3 s;
+    /// after a failure all writes fail at once with that error, without a request to the store, for 30 s.
     pub async fn put(&self, entry: Entry) -> Recorded {
         let completed = entry.completed;
         let outcome = match self.rest() {
@@ -65,7 +65,7 @@ impl HistoryWriter {
             .put_history(&record.namespace, completed, &record.uid, Bytes::from(json));
         let said = match timeout(PATIENCE, put).await {
             Ok(Ok(())) => return Ok(()),
-            // It is this task's fault, and not the store's.
+            // The task is at fault, not the store.
             Ok(Err(error @ ArchiveError::Key(_))) => return Err(error.to_string()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!(
@@ -78,7 +78,7 @@ impl HistoryWriter {
         Err(said)
     }
 
-    /// With where log and report are.
+    /// Adds the URLs of log and report.
     fn placed(&self, mut record: Record) -> Record {
         let id = record.task_id.as_deref();
         let task = id.and_then(|id| self.archive.of_task(id, &record.uid).ok());

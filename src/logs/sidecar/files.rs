@@ -1,4 +1,4 @@
-//! What the sidecar finds in its container.
+//! The files that the sidecar reads and writes in its container.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -14,13 +14,13 @@ use crate::logs::format::sidecar_config::{
 };
 use crate::logs::format::sidecar_message::LogVerdict;
 
-/// Below the volume that the peon works in.
+/// Path of the report below the volume that the peon works in.
 const REPORT: [&str; 4] = ["task", "attempt", "1", "report.json"];
 
-/// Where the sidecar finds what it needs; the defaults are where the pod has it.
+/// Paths of the sidecar's files; the defaults are those in the pod.
 #[derive(Debug, Clone, Args)]
 pub struct Files {
-    /// What it is told.
+    /// The configuration.
     #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(DIR).join(FILE))]
     pub config: PathBuf,
     /// Directory with a directory for each source of the store's properties.
@@ -32,13 +32,13 @@ pub struct Files {
     /// Directory that the peon works in.
     #[arg(long, value_name = "DIR", default_value = "/peon")]
     pub scratch: PathBuf,
-    /// Where the verdict is written.
+    /// Where the result is written.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     pub verdict: PathBuf,
 }
 
 impl Files {
-    /// What the sidecar is told, and the properties of the store.
+    /// The configuration, and the properties of the store.
     ///
     /// # Errors
     /// Names what cannot be read.
@@ -50,19 +50,19 @@ impl Files {
         Ok((config, properties))
     }
 
-    /// How much of the log was copied to the container's own.
+    /// How many of the log's bytes were copied to the container's own log.
     #[must_use]
     pub fn shown(&self) -> u64 {
         plain_file::number(&self.shared, SHOWN_FILE).unwrap_or(0)
     }
 
-    /// Most memory of the peon's container, in bytes.
+    /// Peak memory of the peon's container, in bytes.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
         plain_file::number(&self.shared, PEAK_FILE)
     }
 
-    /// The peon's report, where it wrote one.
+    /// The peon's report, if it wrote one.
     ///
     /// # Errors
     /// When it cannot be read, is too large, or is no regular file.
@@ -80,7 +80,7 @@ impl Files {
         Ok((!report.is_empty()).then_some(report))
     }
 
-    /// Writes the verdict.
+    /// Writes the result.
     pub fn say(&self, verdict: &LogVerdict) {
         if let Err(error) = std::fs::write(&self.verdict, verdict.line() + "\n") {
             tracing::warn!(%error, "the verdict cannot be written");
@@ -88,7 +88,7 @@ impl Files {
     }
 }
 
-/// The properties in the files of each directory below this one.
+/// The properties in the files of each directory below `dir`.
 fn sources(dir: &Path) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
     let mut sources = Vec::new();
     for source in entries(dir)? {
@@ -107,7 +107,7 @@ fn sources(dir: &Path) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
     Ok(sources)
 }
 
-/// What is in a directory, in order; nothing where there is none.
+/// The entries of a directory, sorted; empty if it does not exist.
 fn entries(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let name = || dir.display().to_string();
     let found = match std::fs::read_dir(dir) {

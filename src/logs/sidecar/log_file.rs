@@ -1,4 +1,4 @@
-//! The file that a peon writes its log into.
+//! The file that a peon writes its log to.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::plain_file;
 
-/// The log in the volume that peon and sidecar share.
+/// The log in the volume shared by peon and sidecar.
 #[derive(Debug)]
 pub struct Spool {
     dir: PathBuf,
@@ -21,7 +21,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// The file of this name in this directory, which need not be there yet.
+    /// The file with this name in this directory; it need not exist yet.
     #[must_use]
     pub fn new(dir: &Path, name: &'static str) -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Spool {
 
     fn file(&mut self) -> io::Result<Option<&File>> {
         if self.file.is_none() {
-            // Freeing is writing.
+            // Freeing space needs write access.
             self.file = match plain_file::open(&self.dir, &[self.name], true) {
                 Ok(file) => Some(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -45,7 +45,7 @@ impl Spool {
         Ok(self.file.as_ref())
     }
 
-    /// Bytes that were written so far.
+    /// Bytes written so far.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
@@ -70,8 +70,8 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// Gives the space of the bytes before `until` back; the file keeps its length. A file system that cannot is not
-    /// asked again.
+    /// Frees the space of the bytes before `until`; the file keeps its length. If the file system does not support
+    /// this, it is not tried again.
     pub fn free(&mut self, until: u64) {
         if !self.can_free || until <= self.freed {
             return;

@@ -1,10 +1,10 @@
-//! `peon-operator log-sidecar`: keeps the log and the report of the peon beside it.
+//! `peon-operator log-sidecar`: archives the log and the report of the peon beside it.
 //!
-//! It reads the file that the peon writes, archives what is new as parts, and frees it. The parts in the archive are its
-//! only memory: after a restart it goes on where they end. The kubelet asks it to stop when the peon has ended; then it
-//! archives the rest, makes the parts one log, and adds the report. A store that does not answer is asked again until
-//! the kubelet loses patience; what is in it by then stays there. The verdict is written anew with every step, because
-//! nobody knows which one is the last.
+//! It reads the file that the peon writes, archives new bytes as parts, and frees them. The parts in the archive are
+//! its only state: after a restart it continues where they end. The kubelet asks it to stop when the peon has ended;
+//! then it archives the rest, composes the parts into one log, and adds the report. A store that does not answer is
+//! tried again until the kubelet kills the container; bytes stored until then remain. The result is rewritten with
+//! every step, because any step may be the last one.
 
 pub mod decide;
 pub mod files;
@@ -35,16 +35,16 @@ use decide::flush_policy::{self, FlushPolicy, Seen, Step};
 pub use files::Files;
 use log_file::Spool;
 
-/// How often to look for new bytes.
+/// How often to check for new bytes.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs the sidecar until it is asked to stop and has done what it can.
+/// Runs the sidecar until it is asked to stop and has archived what it can.
 ///
 /// # Errors
 /// When it cannot listen for the request to stop.
 pub async fn run(files: &Files) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    // An error says that somebody logs already.
+    // An error means that logging was started before.
     let _ = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(false)
@@ -53,7 +53,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     let mut verdict = LogVerdict::default();
     let mut failures = 0;
     loop {
-        // Asked to stop, it tries once more.
+        // When asked to stop, it tries once more.
         let last = stop.asked;
         match open(files) {
             Ok((config, archive)) => {
@@ -74,7 +74,8 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
                 sidecar.run().await;
                 return Ok(());
             }
-            // Ending now would be a restart, and a task is not to fail for its log. A Secret may still be mended.
+            // Exiting now would cause a restart, and a task must not fail because of its log. The Secret may still be
+            // corrected.
             Err(error) => {
                 failures += 1;
                 verdict.message = format!("the log is not archived: {error:#}");
@@ -90,11 +91,11 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
     }
 }
 
-/// What the sidecar is told, and where its log goes.
+/// The sidecar's configuration, and the archive of its log.
 fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
     let (config, properties) = files.read()?;
     let location = Location::from_properties(&properties)?.context("there is no druid.indexer.logs.type")?;
-    // What the pod may do, its owner may do.
+    // The pod's owner may do whatever the pod may do.
     let archive = Archive::open(location, Identity::Ambient)?;
     let archive = if config.namespace.is_empty() {
         archive.of_task(&config.task_id, &config.task_uid)?
@@ -103,7 +104,7 @@ fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
             namespace: config.namespace.clone(),
             name: config.task_name.clone(),
             uid: config.task_uid.clone(),
-            // It cannot tell whether a task before this one has ended.
+            // The sidecar cannot tell whether an earlier task has ended.
             created: None,
         };
         archive.of_claimant(&config.task_id, claimant)?
@@ -111,13 +112,13 @@ fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
     Ok((config, archive))
 }
 
-/// The log of one attempt on its way.
+/// The log of one attempt while it is being archived.
 struct Sidecar<'a> {
     files: &'a Files,
     config: SidecarConfig,
     pace: FlushPolicy,
     archive: TaskArchive,
-    /// What the archive has of it.
+    /// The archived parts.
     chain: Chain,
     spool: Spool,
     stop: Stop,
@@ -182,7 +183,7 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Archives the next part: what the peon wrote, or a line of ours.
+    /// Archives the next part: the peon's output, or one of our own lines.
     async fn add(&mut self, bytes: Vec<u8>, is_ours: bool) -> bool {
         let length = bytes.len() as u64;
         let name = if is_ours {
@@ -224,7 +225,7 @@ impl Sidecar<'_> {
         self.say();
     }
 
-    /// Makes one log of what earlier attempts left and of this one.
+    /// Composes one log of the parts of earlier attempts and of this one.
     async fn compose(&mut self) {
         let mut first = true;
         loop {
@@ -245,7 +246,7 @@ impl Sidecar<'_> {
                 }
                 Some(Composed::Nothing) => self.verdict.notice = Some("nothing was written".to_owned()),
                 None => {
-                    // It may have been done all the same.
+                    // It may have succeeded all the same.
                     first = false;
                     continue;
                 }
@@ -263,7 +264,7 @@ impl Sidecar<'_> {
         self.archive.compose(&pieces, &place).await
     }
 
-    /// What came of it; after a failure the store is left alone for a while.
+    /// Records the outcome; after a failure waits before the next request to the store.
     async fn succeeded<T, E: Into<anyhow::Error>>(
         &mut self,
         doing: &str,
@@ -286,7 +287,7 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Writes the verdict as it stands, before there is a whole log.
+    /// Writes the current result, before there is a whole log.
     fn say(&mut self) {
         self.verdict.log_bytes = self.chain.end;
         self.tell();
@@ -315,13 +316,13 @@ impl Stop {
         self.asked = true;
     }
 
-    /// Waits so long, or until it is asked for the first time.
+    /// Waits for `time`, or until the first request to stop.
     async fn wait(&mut self, time: Duration) {
         if self.asked {
             tokio::time::sleep(time).await;
             return;
         }
-        // Its end is the end of the time.
+        // Once it was asked to stop, the wait ends with the time.
         let _ = tokio::time::timeout(time, self.asked()).await;
     }
 }

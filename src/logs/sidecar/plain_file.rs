@@ -1,7 +1,8 @@
-//! Files that a task may have put something else in place of.
+//! Reads files that a task may have replaced.
 //!
-//! The sidecar holds keys of the store that the peon has not. What it reads of the peon's volumes is a regular file and
-//! nothing that a link leads to, lest a task archives those keys as its report; and a pipe may not hold it up.
+//! The sidecar has keys of the store that the peon does not have. So it reads only regular files from the peon's
+//! volumes and follows no links: otherwise a task could have those keys archived as its report. A pipe must not block
+//! it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-/// Opens the regular file `path` below the directory `root`, following no link below it.
+/// Opens the regular file `path` below the directory `root`, following no link below `root`.
 ///
 /// # Errors
 /// When there is none, or it is something else.
@@ -41,7 +42,7 @@ pub fn number(root: &Path, name: &str) -> Option<u64> {
     let mut text = String::new();
     let file = open(root, &[name], false).ok()?;
     file.take(32).read_to_string(&mut text).ok()?;
-    // Without its line break it may be half of one.
+    // Without its line break the number may be incomplete.
     text.strip_suffix('\n')?.parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! What is done with a store for all tasks; for one of them see [`TaskArchive`].
+//! Operations on a store for all tasks; for one task see [`TaskArchive`].
 
 use std::sync::Arc;
 
@@ -15,42 +15,42 @@ use crate::logs::format::layout::{self, InvalidKey, Layout};
 use crate::logs::format::location::Location;
 use crate::logs::format::parts::PartName;
 
-/// Most characters of what a store said that are repeated in an error.
+/// Most characters of a store's error message that are repeated in an error.
 const SAID: usize = 400;
-/// Keys in memory beyond those that are asked for.
+/// Keys in memory beyond the requested number.
 const LISTED: usize = 1000;
 
-/// Why something could not be read or written. Whatever it is, the same call may be made again.
+/// Why something could not be read or written. In every case the same call may be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Id, uid or namespace cannot be in a key: no repetition helps.
+    /// Id, uid or namespace cannot be part of a key: no retry helps.
     #[error(transparent)]
     Key(#[from] InvalidKey),
-    /// There is nothing to write: an empty object breaks Druid's reading of ranges.
+    /// There is nothing to write: an empty object breaks Druid's range reads.
     #[error("nothing was written to {0}: there is not one byte")]
     Empty(String),
-    /// The store does not take the credentials, or they do not allow this.
+    /// The store does not accept the credentials, or they do not permit the request.
     #[error("{url} is refused: check {properties}, and what they allow ({said})")]
     Refused {
         /// The object.
         url: String,
         /// Where the credentials come from.
         properties: &'static str,
-        /// What the store said.
+        /// The store's error message.
         said: String,
     },
-    /// The bucket, container or directory is not there.
+    /// The bucket, container or directory does not exist.
     #[error("{url} cannot be written: create the bucket or container first ({said})")]
     NoBucket {
         /// The object.
         url: String,
-        /// What the store said.
+        /// The store's error message.
         said: String,
     },
-    /// A part is not there any more: somebody else composes the log. List the parts again.
+    /// A part no longer exists: another process composes the log. List the parts again.
     #[error("the part {0} of the log is gone: somebody else may have composed it")]
     PartGone(PartName),
-    /// The log that the store has is not the one that was written.
+    /// The log in the store is not the one that was written.
     #[error("{url} was written with {written} bytes, and the store has {found:?}")]
     Unverified {
         /// The log.
@@ -60,7 +60,7 @@ pub enum ArchiveError {
         /// Bytes there.
         found: Option<u64>,
     },
-    /// Others replace the same claim again and again.
+    /// Other processes replace the same claim again and again.
     #[error("{0}: the claim on the keys of the id changes too often: it is tried again later")]
     Contended(String),
     /// The store cannot be reached, or fails.
@@ -76,14 +76,14 @@ pub enum ArchiveError {
 /// A finished task in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// When it was complete, to the millisecond.
+    /// When the task was complete, to the millisecond.
     pub completed: Timestamp,
     /// The uid of its `PeonTask`.
     pub uid: String,
     pub(crate) key: Path,
 }
 
-/// The newest so many, newest first.
+/// Reduces `entries` to the newest `limit`, newest first.
 fn newest(entries: &mut Vec<HistoryEntry>, limit: usize) {
     entries.sort_by(|a, b| b.key.cmp(&a.key));
     entries.truncate(limit);
@@ -98,7 +98,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens the archive; nothing is sent yet.
+    /// Opens the archive; no request is sent yet.
     ///
     /// # Errors
     /// As [`client::open`].
@@ -107,7 +107,7 @@ impl Archive {
         Ok(Self::over(store, location))
     }
 
-    /// An archive in a store that is open: one with faults, for tests.
+    /// An archive over an opened store: for tests, one with faults.
     #[must_use]
     pub fn over(store: Arc<dyn ObjectStore>, location: Location) -> Self {
         let layout = Arc::new(Layout::of(&location));
@@ -118,14 +118,14 @@ impl Archive {
         }
     }
 
-    /// Where it is.
+    /// Its location.
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// What is kept for one task: by its Druid id, and by the uid of its `PeonTask`. To be read: who writes says for whom
-    /// ([`Self::of_claimant`]).
+    /// The archive of one task, by its Druid id and the uid of its `PeonTask`. For reading: writers have to name the
+    /// claimant ([`Self::of_claimant`]).
     ///
     /// # Errors
     /// When the id cannot be in a key of this store, or the uid is none.
@@ -133,7 +133,7 @@ impl Archive {
         TaskArchive::new(self.clone(), task_id, uid, None)
     }
 
-    /// What is kept for one task, which claims the keys of its id when it writes.
+    /// The archive of one task, which claims the keys of its id when it writes.
     ///
     /// # Errors
     /// As [`Self::of_task`].
@@ -142,7 +142,7 @@ impl Archive {
         TaskArchive::new(self.clone(), task_id, &uid, Some(claimant))
     }
 
-    /// Puts a finished task into the history of its namespace; again, with the same words, for the same task.
+    /// Writes a finished task to the history of its namespace. Idempotent with the same content for the same task.
     ///
     /// # Errors
     /// When it cannot be written, or is empty.
@@ -175,7 +175,7 @@ impl Archive {
         days.retain(|day| day.filename().is_some_and(|day| *day >= *first));
         days.sort();
         let mut entries = Vec::new();
-        // A day at a time: of a long history only the end is listed.
+        // One day at a time: of a long history only the end is listed.
         for day in days.into_iter().rev() {
             let mut of_day = Vec::new();
             let mut found = self.store.list(Some(&day));
@@ -188,7 +188,7 @@ impl Archive {
                     let key = meta.location;
                     of_day.push(HistoryEntry { completed, uid, key });
                 }
-                // Stores list the oldest first: there may be very many before those that are wanted.
+                // Stores list the oldest first: very many keys may precede those that are wanted.
                 if of_day.len() >= limit.saturating_mul(2).saturating_add(LISTED) {
                     newest(&mut of_day, limit);
                 }
@@ -203,7 +203,7 @@ impl Archive {
         Ok(entries)
     }
 
-    /// What was put into the history; `None` when it is gone.
+    /// The content of a history entry; `None` if it is gone.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -211,7 +211,7 @@ impl Archive {
         self.get(&entry.key).await
     }
 
-    /// Keeps a stock overlord from removing all that is ours for its age.
+    /// Prevents a stock overlord from removing our folder by its age.
     pub(crate) async fn renew(&self) -> Result<(), ArchiveError> {
         match self.layout.in_use() {
             Some(key) => self.put(&key, Bytes::from_static(b"peon-operator\n")).await,
@@ -243,7 +243,7 @@ impl Archive {
         self.unless_missing(key, size)
     }
 
-    /// Removes objects; those that are gone are fine.
+    /// Removes objects; objects that do not exist are no error.
     pub(crate) async fn remove(&self, keys: Vec<Path>) -> Result<(), ArchiveError> {
         let Some(first) = keys.first().cloned() else {
             return Ok(());
@@ -264,7 +264,7 @@ impl Archive {
         }
     }
 
-    /// What an error of the store means.
+    /// Classifies an error of the store.
     pub(crate) fn failed(&self, key: &Path, error: &object_store::Error) -> ArchiveError {
         let url = self.location.url(key);
         let text = error.to_string();

@@ -1,8 +1,8 @@
-//! Claims in a store: read, made, and replaced by whoever has read the last one.
+//! Claims in a store: read, created, and replaced only by a process that has read the latest one.
 //!
 //! S3, Google and Azure replace an object on condition that it is the one that was read. A directory cannot: there a
-//! claim is a folder of numbered files, the highest number counts, and each is created only if it is not there. So of
-//! two that read the same claim one replaces it, in every store.
+//! claim is a folder of numbered files, of which the highest number counts, and each file is created only if it does
+//! not exist. So if two processes read the same claim, only one of them replaces it, in every store.
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -44,7 +44,7 @@ impl Archive {
             }),
         };
         let json = got.bytes().await.map_err(|e| self.failed(&key, &e))?;
-        // One that cannot be read is nobody's, and nobody takes it over.
+        // A claim that cannot be read belongs to no task, and no task takes it over.
         let claim = serde_json::from_slice(&json).unwrap_or_default();
         Ok(Some(Held { claim, version }))
     }
@@ -63,14 +63,14 @@ impl Archive {
         Ok(keys.filter(|key| number(key).is_some()).max())
     }
 
-    /// Makes a claim, or replaces the one that was read. `false` where somebody else was faster.
+    /// Creates a claim, or replaces the one that was read. `false` if another process was faster.
     pub(crate) async fn put_claim(
         &self,
         key: &Path,
         claim: &Claim,
         over: Option<&Held>,
     ) -> Result<bool, ArchiveError> {
-        // Texts and numbers always are JSON.
+        // Texts and numbers are always valid JSON.
         let json = Bytes::from(serde_json::to_vec(claim).unwrap_or_default());
         let (key, mode) = match over.map(|held| &held.version) {
             None if self.layout.numbers_claims() => (numbered(key, 1), PutMode::Create),
@@ -90,7 +90,7 @@ impl Archive {
     }
 }
 
-/// Numbers sort as they count.
+/// Names sort in the order of their numbers.
 fn numbered(folder: &Path, number: u32) -> Path {
     folder.clone().join(format!("{number:010}.json"))
 }

@@ -11,24 +11,24 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::logs::format::location::{AzureCredentials, Location, S3Encryption, S3Keys, Secret};
 
-/// For how long a connection may take to come about.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// For how long a store may be silent. Not the whole request's: a long log may be read slowly.
+/// How long a store may send nothing. This does not limit the whole request: a long log may be read slowly.
 const SILENCE: Duration = Duration::from_secs(20);
-/// After this time no request is tried again, so that a call to a store that is down fails within about 30 s.
+/// No request is retried after this time, so that a call to a store that is down fails within about 30 s.
 const RETRY_WITHIN: Duration = Duration::from_secs(9);
 const RETRIES: usize = 4;
-/// What Amazon's and most other servers take for the region of a request that names none.
+/// The region that Amazon and most other servers assume for requests that name none.
 const REGION: &str = "us-east-1";
 
 /// Whose credentials a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
-    /// Only those in the location. Neither the process's environment nor the machine's identity is looked at, so a
+    /// Only the credentials in the location. The process's environment and the machine's identity are ignored, so a
     /// template cannot borrow the operator's rights.
     Explicit,
-    /// Those in the location; where it has none, the process's own: its environment, the workload identity of its pod
-    /// or the machine's.
+    /// The credentials in the location; without them, those of the process: its environment, the workload identity of
+    /// its pod or the machine's identity.
     Ambient,
 }
 
@@ -38,33 +38,33 @@ pub enum StoreError {
     /// The location has no credentials, and may not use the process's.
     #[error("{location} has no credentials: give {properties}")]
     NoCredentials {
-        /// The place.
+        /// The location.
         location: String,
-        /// The properties that would give them.
+        /// The properties that would contain them.
         properties: &'static str,
     },
-    /// The directory is not there. It is not created: it is to be a volume that the overlord sees too.
+    /// The directory does not exist. It is not created: it should be a volume that the overlord sees too.
     #[error("{directory} cannot be used ({source}): mount the volume where the overlord reads logs")]
     Directory {
         /// The directory.
         directory: String,
-        /// Why not.
+        /// The cause.
         source: object_store::Error,
     },
-    /// The credentials or the endpoint have no usable form.
+    /// The credentials or the endpoint are malformed.
     #[error("{location} cannot be used with these properties: {source}")]
     Properties {
-        /// The place.
+        /// The location.
         location: String,
-        /// What the client says.
+        /// The client's error message.
         source: object_store::Error,
     },
 }
 
-/// A client of the store of this location. Nothing is sent yet.
+/// A client of the store of this location. No request is sent yet.
 ///
-/// A call that fails is tried again for up to 9 s, and a store that does not answer fails it within about 30 s; the
-/// caller tries again later.
+/// A call that fails is retried for up to 9 s, and fails within about 30 s if the store does not answer; the caller
+/// tries again later.
 ///
 /// # Errors
 /// When the directory is not there or the properties have no usable form.
@@ -79,7 +79,7 @@ pub fn open(location: &Location, identity: Identity) -> Result<Arc<dyn ObjectSto
     }
     let opened = match location {
         Location::File { directory } => {
-            // The last folder only, as Druid makes it; what is above it is a mount, and nobody's to make.
+            // Only the last folder, as Druid does; the folders above it are a mount, which is not created here.
             let _ = std::fs::create_dir(directory);
             let opened = LocalFileSystem::new_with_prefix(directory);
             let opened = opened.map(|store| store.with_automatic_cleanup(true).with_fsync(true));
@@ -228,7 +228,8 @@ fn retry() -> RetryConfig {
     }
 }
 
-/// The endpoint with the bucket in its host name; `None` where that names no host: an address, a bucket with dots.
+/// The endpoint with the bucket in its host name; `None` if that is not possible: the endpoint is an address, or the
+/// bucket contains dots.
 fn virtual_host(endpoint: &str, bucket: &str) -> Option<String> {
     let (scheme, host) = endpoint.split_once("://")?;
     let name = host.split(['/', ':']).next()?;
@@ -237,7 +238,7 @@ fn virtual_host(endpoint: &str, bucket: &str) -> Option<String> {
         .then(|| format!("{scheme}://{bucket}.{host}"))
 }
 
-/// Where a service account's key says that the store is: emulators and private endpoints.
+/// The store's URL in a service account's key: for emulators and private endpoints.
 fn base_url(key: &str) -> Option<String> {
     let key: serde_json::Value = serde_json::from_str(key).ok()?;
     Some(key.get("gcs_base_url")?.as_str()?.to_owned())

@@ -1,4 +1,4 @@
-//! The store of logs: its client, who owns what is under an id, and what is done for one task or for all.
+//! The store of logs: its client, ownership of the objects under an id, and operations on one task or on all.
 
 pub mod archive;
 pub(crate) mod claims;

@@ -1,5 +1,5 @@
-//! Where log and report of a task are: under its Druid id, where an overlord reads them, if the id is its own; else
-//! below `.peon`, by its uid.
+//! Where log and report of a task are stored: under its Druid id, where an overlord reads them, if the task owns the
+//! id; else below `.peon`, by its uid.
 
 use futures::future::BoxFuture;
 use object_store::ObjectStoreExt;
@@ -9,7 +9,7 @@ use super::archive::ArchiveError;
 use super::task_archive::TaskArchive;
 use crate::logs::format::claim::{Claim, Judgement, Rival};
 
-/// How often a claim that others replace meanwhile is looked at.
+/// How often a claim that others replace meanwhile is read again.
 const TRIES: usize = 8;
 
 /// Where a task's log and report are written.
@@ -17,25 +17,26 @@ const TRIES: usize = 8;
 pub enum Ownership {
     /// Under the task's id, where an overlord reads them.
     Druids,
-    /// By its uid: somebody else has the id.
+    /// Under the task's uid: another task has the id.
     Aside(Rival),
 }
 
-/// Asked whether the task of a claim has ended, so that a later one of its namespace may have the keys.
+/// Returns whether the task of a claim has ended, so that a later one of its namespace may have the keys.
 pub type HasEnded<'a> = &'a (dyn Fn(Claim) -> BoxFuture<'a, bool> + Send + Sync);
 
-/// Nobody's claim is taken over.
+/// No claim is taken over.
 #[must_use]
 pub fn never(_: Claim) -> BoxFuture<'static, bool> {
     Box::pin(std::future::ready(false))
 }
 
 impl TaskArchive {
-    /// Where this task's log and report belong. The keys of its id are claimed if nobody has them, and taken over from an
-    /// earlier task of the namespace that has ended: its log and report are put aside first, so nothing is lost.
+    /// Where this task's log and report belong. The keys of its id are claimed if no task has them, and taken over from
+    /// an earlier task of the namespace that has ended: that task's log and report are put aside first, so nothing is
+    /// lost.
     ///
-    /// Costs a small request where the claim is its own; reading four keys that are not there, and writing a small
-    /// object, where it is the first.
+    /// Costs one small request if the task owns the claim. For the first task with an id: four reads of keys that do
+    /// not exist, and writing a small object.
     ///
     /// # Errors
     /// When the store fails; what was begun is completed by the next call.
@@ -60,7 +61,7 @@ impl TaskArchive {
                     let earlier = found.cloned().unwrap_or_default();
                     let rival = Rival::Here(earlier.name.clone());
                     let before = earlier.uid.clone();
-                    // One that has not put aside what was before it, never will: that is done for both.
+                    // A task that has not put aside its predecessor's objects never will: put both aside.
                     let before = earlier.after.clone().unwrap_or(before);
                     if !has_ended(earlier).await {
                         return Ok(Ownership::Aside(rival));
@@ -76,23 +77,24 @@ impl TaskArchive {
         Err(ArchiveError::Contended(self.log_url()))
     }
 
-    /// Whether the keys of the id are this task's now, and free to be written.
+    /// Whether this task now owns the keys of the id, and they are free to be written.
     pub(crate) async fn has_the_keys(&self) -> Result<bool, ArchiveError> {
         let held = self.archive.read_claim(&self.claim).await?;
         Ok(held.is_some_and(|held| held.claim.uid == self.uid && held.claim.after.is_none()))
     }
 
-    /// What stands there was written by nobody who claimed it: an operator before claims, or a worker of Druid's own.
+    /// Whether the objects under the id were written without a claim: by an older version of the operator, or by one of
+    /// Druid's own workers.
     async fn is_in_the_way(&self) -> Result<bool, ArchiveError> {
         if self.is_noted().await? {
-            // Its own, from before claims.
+            // This task's own log, from before claims.
             return Ok(false);
         }
         Ok(self.archive.size(&self.log).await?.is_some() || self.archive.size(&self.report).await?.is_some())
     }
 
-    /// Whether the note of this task's log has the size of the log under the id: of two tasks of one id the later one's
-    /// was there before there were claims, and each note has the size of its own.
+    /// Whether the marker of this task's log has the size of the log under the id. Before claims existed, the log of
+    /// the later of two tasks with one id was there, and each marker has the size of its own log.
     async fn is_noted(&self) -> Result<bool, ArchiveError> {
         let Some(note) = self.archive.get(&self.composed).await? else {
             return Ok(false);
@@ -103,13 +105,14 @@ impl TaskArchive {
         Ok(noted.is_some() && self.archive.size(&self.log).await? == noted)
     }
 
-    /// Where that is put.
+    /// Where such objects are put.
     fn unclaimed(&self) -> String {
         format!("before-{}", self.uid)
     }
 
-    /// Moves log and report from under the id to where those of this uid are. Only the owner of the claim may, and it may
-    /// be repeated: also by two at once, of whom one may be done, and have written its own log there, before the other.
+    /// Moves log and report from under the id to the keys of this uid. Only the owner of the claim may do so.
+    /// Idempotent: also if two processes do it at once, of which one may have finished, and written its own log there,
+    /// before the other.
     async fn put_aside(&self, uid: &str) -> Result<(), ArchiveError> {
         for (what, key) in [("log", &self.log), ("report.json", &self.report)] {
             let aside = self.archive.layout.aside(uid, what)?;
@@ -127,14 +130,14 @@ impl TaskArchive {
         Ok(())
     }
 
-    /// A sidecar cannot take the keys over, and may have written its report before the operator did.
+    /// A sidecar cannot take the keys over, and may have written its report before the operator took them over.
     async fn bring_report(&self) -> Result<(), ArchiveError> {
         self.copy(&self.report_aside, &self.report).await.map(drop)
     }
 
-    /// Within the store. `false` where there is nothing to copy.
+    /// Copies an object within the store. `false` if the source does not exist.
     async fn copy(&self, from: &Path, to: &Path) -> Result<bool, ArchiveError> {
-        // Not every store tells what is not there from what went wrong.
+        // Not every store distinguishes a missing object from other errors.
         if self.archive.size(from).await?.is_none() {
             return Ok(false);
         }
@@ -142,7 +145,7 @@ impl TaskArchive {
         copied.map(|()| true).map_err(|e| self.archive.failed(to, &e))
     }
 
-    /// Within the store, unless something is there already. `false` where there is nothing to copy.
+    /// Copies an object within the store, unless the target exists. `false` if the source does not exist.
     async fn copy_once(&self, from: &Path, to: &Path) -> Result<bool, ArchiveError> {
         if self.archive.size(from).await?.is_none() {
             return Ok(false);
@@ -162,7 +165,7 @@ impl TaskArchive {
         }
     }
 
-    /// Moves what stands under a key of this task's, and is not what it wrote, out of the way.
+    /// Moves an object under a key of this task away if this task did not write it.
     pub(crate) async fn displace(&self, key: &Path, size: u64) -> Result<(), ArchiveError> {
         let aside = format!("{}-{size}", self.unclaimed());
         let aside = self.archive.layout.aside(&aside, "log")?;
@@ -177,7 +180,7 @@ impl TaskArchive {
         Ok(())
     }
 
-    /// Where the log is, or will be, for people.
+    /// URL of the log, now or later.
     #[must_use]
     pub fn log_url_in(&self, place: &Ownership) -> String {
         self.archive.location.url(self.log_key(place))
@@ -202,7 +205,7 @@ impl TaskArchive {
         if let Some(held) = self.archive.read_claim(&self.claim).await? {
             return Ok(held.claim.covers(&self.uid));
         }
-        // From before there were claims, or nobody's who is known.
+        // Written before claims existed, or owner unknown.
         self.is_noted().await
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept for one task: parts while its log grows, then the log, and its report.
+//! The archive of one task: parts while its log grows, then the log, and its report.
 
 use std::ops::Range;
 
@@ -17,23 +17,23 @@ use crate::logs::format::own_lines::Escaper;
 use crate::logs::format::parts::{Composed, LogRange, Part, PartName, Piece};
 use crate::logs::format::sidecar_parts::Chain;
 
-/// How often a log is written while others write under the same key.
+/// How often writing a log is tried while others write under the same key.
 const TRIES: usize = 3;
-/// How often a reader looks for a log that is moved meanwhile.
+/// How often a reader looks for a log that is being moved.
 const LOOKS: usize = 3;
-/// By so many bytes at its beginning one log is told from another.
+/// Number of bytes at the beginning by which logs are distinguished.
 const BEGINNING: usize = 4096;
 
 /// The archive of one task. Cheap to clone.
 ///
-/// A log grows as parts ([`put_part`](Self::put_part)), which nobody else reads. At the end they are composed into the
-/// log ([`compose`](Self::compose)), which a stock overlord reads.
+/// A log grows as parts ([`put_part`](Self::put_part)), which only peon-operator reads. At the end they are composed
+/// into the log ([`compose`](Self::compose)), which a stock overlord reads.
 #[derive(Debug, Clone)]
 pub struct TaskArchive {
     pub(crate) archive: Archive,
     pub(crate) task_id: String,
     pub(crate) uid: String,
-    /// For whom the keys of the id are claimed.
+    /// The task for which the keys of the id are claimed.
     pub(crate) claimant: Option<Claimant>,
     pub(crate) claim: Path,
     pub(crate) log: Path,
@@ -46,11 +46,11 @@ pub struct TaskArchive {
     staged_report: Path,
 }
 
-/// Some bytes of a log, on their way.
+/// A stream of some bytes of a log.
 pub struct LogContent {
     /// The size of the whole log in bytes.
     pub size: u64,
-    /// Which bytes of it these are.
+    /// The range of these bytes.
     pub range: Range<u64>,
     /// The bytes, in order.
     pub bytes: BoxStream<'static, Result<Bytes, ArchiveError>>,
@@ -81,34 +81,34 @@ impl TaskArchive {
         })
     }
 
-    /// Where the log is or will be, for people, if the id is its own.
+    /// URL of the log, now or later, if the task owns its id.
     #[must_use]
     pub fn log_url(&self) -> String {
         self.archive.location.url(&self.log)
     }
 
-    /// Where the report is or will be, for people, if the id is its own.
+    /// URL of the report, now or later, if the task owns its id.
     #[must_use]
     pub fn report_url(&self) -> String {
         self.archive.location.url(&self.report)
     }
 
-    /// Where the log is of a task whose id is somebody else's, for people.
+    /// URL of the log if another task owns the id.
     #[must_use]
     pub fn log_url_aside(&self) -> String {
         self.archive.location.url(&self.log_aside)
     }
 
-    /// Where the report is of a task whose id is somebody else's, for people.
+    /// URL of the report if another task owns the id.
     #[must_use]
     pub fn report_url_aside(&self) -> String {
         self.archive.location.url(&self.report_aside)
     }
 
-    /// The parts that are there, in order. Whatever else is in their folder is passed over.
+    /// The existing parts, in order. Other objects in their folder are ignored.
     ///
-    /// Two processes that both believed to be the one that follows the task may have written two parts of the same
-    /// attempt and sequence, with different cursors: which of them to take is the caller's to decide.
+    /// Two processes that both believed to follow the task may have written two parts with the same attempt and
+    /// sequence, and different cursors: the caller decides which of them to use.
     ///
     /// # Errors
     /// When the store cannot be listed.
@@ -135,8 +135,8 @@ impl TaskArchive {
         Ok(parts)
     }
 
-    /// Writes a part; again, with the same bytes, under the same name. Memory is the caller's: a few MiB are a good
-    /// size, and many small parts cost a request each at the end.
+    /// Writes a part. Idempotent with the same bytes and name. The caller controls the memory: a few MiB are a good
+    /// size, and each part costs a request at the end.
     ///
     /// # Errors
     /// When it cannot be written, or is empty.
@@ -146,7 +146,7 @@ impl TaskArchive {
         self.archive.renew().await
     }
 
-    /// The bytes of a part; `None` when it is gone.
+    /// The bytes of a part; `None` if it is gone.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -157,11 +157,11 @@ impl TaskArchive {
 
     /// Composes the log of these pieces, in their order, and removes all parts.
     ///
-    /// The pieces are streamed, with at most about 16 MiB in memory. Nobody sees the log before it is whole. It gets its
-    /// name on condition that nothing has it, is verified, a note is left that it is whole, and only then are the parts
-    /// removed. Whoever finds that note writes nothing any more: so it may be called again after a crash at any point,
-    /// and with any pieces, and never puts a shorter log in the place of a whole one. What stands under the name and is
-    /// another log is put aside first.
+    /// The pieces are streamed, with at most about 16 MiB in memory. The log is not visible before it is complete. It
+    /// gets its name on condition that no object has it, is verified, a marker is written that it is complete, and only
+    /// then are the parts removed. A process that finds the marker writes nothing. So it may be called again after a
+    /// crash at any point, and with any pieces, and never replaces a complete log by a shorter one. An object under the
+    /// name that is another log is put aside first.
     ///
     /// # Errors
     /// When the store fails, or a part is gone because somebody else composes, or for its age: call it again, with the
@@ -172,7 +172,7 @@ impl TaskArchive {
         }
         let mut upload = Upload::new(&self.archive, &self.staged_log);
         let filled = self.fill(&mut upload, pieces).await;
-        // Somebody else may have been faster; what they composed may be more than what we know of.
+        // Another process may have been faster, and may have composed more parts than are known here.
         let filled = match filled {
             Ok(()) => self.archive.size(&self.composed).await,
             Err(error) => Err(error),
@@ -212,10 +212,10 @@ impl TaskArchive {
         Ok(Composed::Written(written))
     }
 
-    /// Gives the log its name, unless something has it; says how many bytes are there.
+    /// Gives the log its name, unless an object has it; returns the number of bytes there.
     ///
-    /// A later task may have taken the keys of the id over since they were this one's. What stands there is then that
-    /// task's, and is left alone; what was written there too late, it puts aside.
+    /// A later task may have taken over the keys of the id meanwhile. The object there is then that task's and is not
+    /// changed; that task puts aside what was written there too late.
     async fn publish_log(
         &self,
         whole: &Whole,
@@ -237,8 +237,8 @@ impl TaskArchive {
             let Some(size) = self.archive.size(key).await? else {
                 continue;
             };
-            // This task's, which a process before this one wrote, or one beside it: they begin alike. What is longer has
-            // more of it.
+            // This task's log, written by an earlier process or a concurrent one: both begin alike. The longer one is
+            // more complete.
             if size >= bytes && self.begins_with(key, beginning).await? {
                 self.archive.remove(vec![self.staged_log.clone()]).await?;
                 return Ok(size);
@@ -248,7 +248,7 @@ impl TaskArchive {
         Err(ArchiveError::Contended(self.archive.location.url(key)))
     }
 
-    /// Writes under this key what has no name yet. `false` where something has the name.
+    /// Writes an object under this key if it does not exist. `false` if it does.
     async fn create(&self, whole: &Whole, key: &Path) -> Result<bool, ArchiveError> {
         let store = &self.archive.store;
         let staged = &self.staged_log;
@@ -281,8 +281,8 @@ impl TaskArchive {
         }
     }
 
-    /// Removes what is kept for the task beside log, report and history: parts, and the note that its log is whole. For
-    /// when its `PeonTask` is deleted; nothing may be composed for it afterwards.
+    /// Removes the task's objects other than log, report and history: the parts, and the marker that its log is
+    /// complete. For when its `PeonTask` is deleted; the log must not be composed afterwards.
     ///
     /// # Errors
     /// When the store fails.
@@ -291,7 +291,7 @@ impl TaskArchive {
         self.archive.remove(vec![self.composed.clone()]).await
     }
 
-    /// Writes the report, as the peon wrote it; the last one stays.
+    /// Writes the report, as the peon wrote it; the last one replaces earlier ones.
     ///
     /// # Errors
     /// When it cannot be written, or is empty.
@@ -305,7 +305,7 @@ impl TaskArchive {
         renamed.map_err(|e| self.archive.failed(key, &e))
     }
 
-    /// The report; `None` when there is none of this task's.
+    /// The report; `None` if there is none of this task.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -313,7 +313,7 @@ impl TaskArchive {
         for _ in 0..LOOKS {
             if self.is_under_its_id().await? {
                 let report = self.archive.get(&self.report).await?;
-                // It may have been moved meanwhile, and another task's be there.
+                // It may have been moved meanwhile, and another task's report be there.
                 if report.is_some() && self.is_under_its_id().await? {
                     return Ok(report);
                 }
@@ -326,7 +326,7 @@ impl TaskArchive {
         Ok(None)
     }
 
-    /// Bytes of the log; `None` when there is none of this task's yet. Parts are not looked at.
+    /// Bytes of the log; `None` if there is none of this task yet. Parts are not read.
     ///
     /// # Errors
     /// When it cannot be read; also in the stream, when the store fails later.
@@ -334,7 +334,7 @@ impl TaskArchive {
         for _ in 0..LOOKS {
             if self.is_under_its_id().await? {
                 let log = self.open_log(&self.log, range).await?;
-                // It may have been moved meanwhile, and another task's be there.
+                // It may have been moved meanwhile, and another task's log be there.
                 if log.is_some() && self.is_under_its_id().await? {
                     return Ok(log);
                 }
@@ -353,7 +353,7 @@ impl TaskArchive {
         };
         let range = range.within(size);
         if range.is_empty() {
-            // No store answers a request for no bytes.
+            // No store answers a request for zero bytes.
             let bytes = futures::stream::empty().boxed();
             return Ok(Some(LogContent { size, range, bytes }));
         }
@@ -374,7 +374,7 @@ impl TaskArchive {
         Ok(Some(LogContent { size, range, bytes }))
     }
 
-    /// Whether the log was composed before: nothing is written any more.
+    /// Whether the log was composed before: nothing more is written.
     ///
     /// # Errors
     /// When the store fails.
@@ -382,7 +382,7 @@ impl TaskArchive {
         Ok(self.archive.size(&self.composed).await?.is_some())
     }
 
-    /// What remains to be done when the log was composed before.
+    /// Finishes what remains to be done if the log was composed before.
     async fn before(&self, place: &Ownership) -> Result<Option<Composed>, ArchiveError> {
         if !self.is_composed().await? {
             return Ok(None);
@@ -400,7 +400,7 @@ impl TaskArchive {
                     self.add_part(upload, name, Some(&mut escaper)).await?;
                     continue;
                 }
-                // A line of the task's that has no end, before one of ours.
+                // One of our own lines follows a task's line without an end.
                 _ => upload.add(escaper.end()).await?,
             }
             match piece {

@@ -1,4 +1,4 @@
-//! An object that is written piece by piece, with a bounded part of it in memory.
+//! Uploads an object in chunks, with a bounded part of it in memory.
 
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
@@ -6,16 +6,16 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::archive::{Archive, ArchiveError};
 
-/// Bytes of one request. S3 takes no less than 5 MiB and at most 10,000 of them, so a log may have 78 GiB.
+/// Bytes of one request. S3 requires at least 5 MiB and allows at most 10,000 requests, so a log may have 78 GiB.
 const CHUNK: usize = 8 * 1024 * 1024;
-/// Of the first request so many bytes are kept to know it by.
+/// Bytes of the first request that are retained to identify the object.
 const KEPT: usize = 64 * 1024;
 
-/// What was uploaded.
+/// An uploaded object.
 pub(crate) enum Whole {
-    /// It fits into one request, and nothing was sent yet.
+    /// The object fits into one request, and nothing was sent yet.
     Small(Bytes),
-    /// It is under the key of the upload; so many bytes.
+    /// The object is under the key of the upload; its size in bytes.
     Staged(u64),
 }
 
@@ -28,7 +28,7 @@ impl Whole {
     }
 }
 
-/// An upload. Nothing can be seen of it until it is finished; an object that fits into one request is one request.
+/// An upload. Nothing is visible until it is finished; an object that fits into one request takes one request.
 pub(crate) struct Upload<'a> {
     archive: &'a Archive,
     key: &'a Path,
@@ -51,12 +51,12 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Adds bytes, and sends what makes a whole chunk.
+    /// Adds bytes, and sends whole chunks.
     pub(crate) async fn add(&mut self, mut bytes: Bytes) -> Result<(), ArchiveError> {
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.rest.len() == CHUNK {
-                // Only now: a whole chunk may be the last one, and all there is.
+                // Sent only now: a whole chunk may be the last one, and the only one.
                 let chunk = self.rest.split().freeze();
                 self.send(chunk).await?;
             }
@@ -80,7 +80,7 @@ impl<'a> Upload<'a> {
         sent.map_err(|e| self.failed(&e))
     }
 
-    /// The first bytes, at most so many, and not more than 64 KiB.
+    /// The first bytes, at most `most`, and at most 64 KiB.
     pub(crate) fn beginning(&self, most: usize) -> Bytes {
         let of: &[u8] = if self.begun.is_some() {
             &self.first
@@ -90,7 +90,7 @@ impl<'a> Upload<'a> {
         Bytes::copy_from_slice(&of[..of.len().min(most)])
     }
 
-    /// Makes the object visible, where it takes more than one request; what takes only one is the caller's to send.
+    /// Makes the object visible if it takes more than one request; the caller sends an object of one request.
     pub(crate) async fn finish(mut self) -> Result<Whole, ArchiveError> {
         let rest = self.rest.split().freeze();
         if self.begun.is_none() {
@@ -109,7 +109,7 @@ impl<'a> Upload<'a> {
         Ok(Whole::Staged(self.bytes))
     }
 
-    /// Gives it up. A store that cannot be told keeps what was sent until its own rules remove it.
+    /// Aborts the upload. If that fails, the store keeps the chunks until its own rules remove them.
     pub(crate) async fn abort(&mut self) {
         if let Some(mut begun) = self.begun.take() {
             let _ = begun.abort().await;

@@ -16,7 +16,7 @@ use crate::middle_manager::registry::identity::Ordinal;
 use crate::payload::chunks::new_task::New;
 use crate::payload::create::{self, Made};
 
-/// A task on its way.
+/// The storing of one task.
 pub(crate) struct Attempt<'a> {
     client: &'a Client,
     maker: &'a Maker,
@@ -26,7 +26,7 @@ pub(crate) struct Attempt<'a> {
     json: &'a str,
     task_reader: TaskReader,
     progress: Progress<'a>,
-    /// The PeonTask that there is and whose chunks could not all be created.
+    /// The PeonTask that exists and whose chunks could not all be created.
     incomplete: Option<New>,
 }
 
@@ -52,12 +52,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The PeonTask that there is and whose payload could not be completed.
+    /// The PeonTask that exists and whose payload could not be completed.
     pub(crate) fn incomplete(self) -> Option<New> {
         self.incomplete
     }
 
-    /// Does what is left to do. Saying it again completes what is missing.
+    /// Performs the remaining steps. Repeating it completes what is missing.
     ///
     /// # Access control
     /// peontasks: create, get, patch. peontasks/status: patch. secrets, configmaps: create, get.
@@ -91,7 +91,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Creates a PeonTask and its chunks; `None` where its name belongs to another one.
+    /// Creates a PeonTask and its chunks; `None` if its name belongs to another one.
     async fn store(&mut self, new: &New) -> Result<Option<Kept>, NotNow> {
         let name = new.task.name_any();
         let mut step = self.create(&name, new).await?;
@@ -135,7 +135,7 @@ impl<'a> Attempt<'a> {
         self.progress.read(name, new, existing, self.clock.wall())
     }
 
-    /// Creates the chunks that are missing.
+    /// Creates the missing chunks.
     async fn create_chunks(&mut self, new: &New) -> Result<(), NotNow> {
         let Some((_, kind)) = new.chunks else {
             return Ok(());

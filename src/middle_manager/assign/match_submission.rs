@@ -1,8 +1,9 @@
 //! Gives an assignment to the PeonTask that it was submitted for.
 //!
-//! First the chunks of what was assigned, which the PeonTask owns; then `status.submission`, which users may not write, and
-//! which is the decision; then labels and annotations, by which the task is found from then on. Whoever died in between is
-//! followed by one who goes on: with the next try of the overlord, or, once it is decided, without it.
+//! It first writes the chunks of the assigned task, which the PeonTask owns; then `status.submission`, which users
+//! cannot write and which is the decision; then labels and annotations, by which the task is found from then on. If the
+//! process dies in between, another one continues: with the overlord's next try or, once the decision is written,
+//! without it.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -21,7 +22,7 @@ use crate::middle_manager::registry::identity::{Assigned, Ordinal};
 use crate::middle_manager::submit::decide::submission;
 use crate::payload::create;
 
-/// An assignment that says for which PeonTask it was submitted.
+/// An assignment that names the PeonTask for which it was submitted.
 pub(crate) struct SubmissionMatch<'a> {
     pub(crate) client: &'a Client,
     pub(crate) maker: &'a Maker,
@@ -33,7 +34,7 @@ pub(crate) struct SubmissionMatch<'a> {
 }
 
 impl SubmissionMatch<'_> {
-    /// Does all of it. Saying it again completes what is missing.
+    /// Performs all steps. Repeating it completes what is missing.
     ///
     /// # Access control
     /// peontasks: get, patch. peontasks/status: patch. secrets, configmaps: get, create.
@@ -62,7 +63,7 @@ impl SubmissionMatch<'_> {
         Ok(Matched::As(Box::new(labelled)))
     }
 
-    /// The assignment is another task's, which gets a PeonTask of its own; this one never gets its id.
+    /// The assignment belongs to another task, which gets its own PeonTask; this PeonTask never gets the id.
     async fn refuse(&self, task: &PeonTask, why: &str) -> Result<Matched, NotNow> {
         let name = task.name_any();
         tracing::warn!(
@@ -77,7 +78,7 @@ impl SubmissionMatch<'_> {
         Ok(Matched::Other)
     }
 
-    /// Stores the assigned task and records that it is this PeonTask's.
+    /// Stores the assigned task and records that it belongs to this PeonTask.
     async fn assign(&self, task: &PeonTask) -> Result<PeonTask, NotNow> {
         let assignment = Assignment::of(task, self.json, self.maker.payload, self.identity)
             .map_err(|e| NotNow(format!("the assigned task cannot be kept: {e}")))?;
@@ -105,7 +106,7 @@ impl SubmissionMatch<'_> {
     }
 }
 
-/// Completes what was decided before, by this process or another one.
+/// Completes what this process or another one decided before.
 ///
 /// # Access control
 /// peontasks: patch. secrets, configmaps: get.
@@ -127,7 +128,7 @@ pub(crate) async fn finish(
     let facts = match task_reader.text(task, from).await {
         Ok(json) => assignment::read(&Assigned { id, json }).0,
         Err(Unread::Unavailable(why)) => return Err(NotNow(why)),
-        // What the operator read says nearly as much.
+        // The operator's reading of the task is nearly as complete.
         Err(_) => {
             let status = task.status.clone().unwrap_or_default();
             let task_type = status.task_type.unwrap_or_default();
@@ -139,7 +140,7 @@ pub(crate) async fn finish(
         .map(Some)
 }
 
-/// Labels and annotations of an assigned task, on the one that a user created.
+/// Writes labels and annotations of an assigned task to a PeonTask that a user created.
 async fn label(
     client: &Client,
     maker: &Maker,

@@ -1,4 +1,4 @@
-//! What stands behind the routes of a virtual MiddleManager: each assignment becomes a PeonTask, durably, before it is
+//! The backend of a virtual MiddleManager's routes: each assignment is stored durably as a PeonTask before it is
 //! acknowledged.
 
 pub mod decide;
@@ -38,14 +38,14 @@ use ensure_task::Attempt;
 use repair_payload::PayloadRepair;
 use task_reader::TaskReader;
 
-/// How long an assignment is tried. The overlord waits for a minute before it sends it again.
+/// How long storing an assignment is tried. The overlord waits for a minute before it sends it again.
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);
-/// How long one list may take, all pages of it: there may be thousands of PeonTasks.
+/// Time limit of one list, including all pages: there may be thousands of PeonTasks.
 const LIST: Duration = Duration::from_secs(60);
 /// PeonTasks that are cancelled at the same time.
 const CANCELS: usize = 8;
 
-/// Stands behind the routes.
+/// The backend of the routes.
 pub struct Assigner<L> {
     client: Client,
     maker: Maker,
@@ -53,14 +53,14 @@ pub struct Assigner<L> {
     lists: Lists,
     completion: PayloadRepair,
     logs: TaskLogs,
-    /// Failures of looking at suspects, by uid.
+    /// Failures of verifying suspects, by uid.
     suspects: Backoff,
     /// Failures of cancelling, by uid.
     refused_cancels: Backoff,
 }
 
 impl<L: Announce> Assigner<L> {
-    /// What `tasks` are, the assigner adds to.
+    /// An assigner that adds to `tasks`.
     #[must_use]
     pub fn new(client: Client, maker: Maker, tasks: Arc<Tasks<L>>) -> Self {
         let logs = TaskLogs::new(client.clone(), &maker.namespace);
@@ -95,7 +95,7 @@ impl<L: Announce> Assigner<L> {
         &self.maker
     }
 
-    /// Completes what was decided before: that an assignment is this PeonTask's.
+    /// Completes an earlier decision that an assignment belongs to this PeonTask.
     ///
     /// # Access control
     /// peontasks: patch. secrets, configmaps: get.
@@ -124,7 +124,7 @@ impl<L: Announce> Assigner<L> {
         Api::namespaced(self.client.clone(), &self.maker.namespace)
     }
 
-    /// Lists the PeonTasks of all identities, as they are now, and says on the lines what is new.
+    /// Lists the current PeonTasks of all identities, and announces changes on the identities' long polls.
     ///
     /// # Access control
     /// peontasks: list.
@@ -143,7 +143,7 @@ impl<L: Announce> Assigner<L> {
     }
 
     async fn pages(&self) -> kube::Result<Listing> {
-        // Without a resource version the API server answers with what is the most recent.
+        // Without a resource version the API server answers with the most recent state.
         let mut params = ListParams::default()
             .labels(&self.maker.selector())
             .limit(decode::PAGE);
@@ -156,7 +156,7 @@ impl<L: Announce> Assigner<L> {
         }
     }
 
-    /// Has a PeonTask end. Saying it again changes nothing.
+    /// Cancels a PeonTask. Idempotent.
     ///
     /// # Access control
     /// peontasks: patch.
@@ -168,7 +168,7 @@ impl<L: Announce> Assigner<L> {
         self.patch(target, patch).await
     }
 
-    /// A merge patch of exactly this PeonTask; what comes of it is taken note of.
+    /// Applies a merge patch to exactly this PeonTask and records the result.
     ///
     /// # Access control
     /// peontasks: patch.
@@ -190,14 +190,15 @@ impl<L: Announce> Assigner<L> {
         }
     }
 
-    /// Cancels what is to be cancelled and is not yet. One that is refused, or not answered, keeps no other from it.
+    /// Cancels all PeonTasks that are due to be cancelled. A request that is refused, or not answered, does not delay
+    /// the others.
     pub(super) async fn cancel_all(&self) {
         let now = self.tasks.clock().instant();
         let mut targets = self.tasks.ask(|known, _| known.to_cancel());
         targets.retain(|target| self.refused_cancels.held(&target.uid, now).is_none());
         futures::stream::iter(targets)
             .for_each_concurrent(CANCELS, |target| async move {
-                // Nobody has to hear of each that the API server is away.
+                // The outage is not logged for each task.
                 if !self.tasks.gate(|gate, now| gate.is_lost(now)) {
                     self.try_cancel(&target).await;
                 }
@@ -222,7 +223,7 @@ impl<L: Announce> Assigner<L> {
             .tell(|known, now| known.fail(identity, facts, message, now));
     }
 
-    /// Keeps a task, and tries for as long as the overlord waits.
+    /// Stores a task, and tries for as long as the overlord waits.
     async fn keep(&self, identity: Ordinal, facts: &TaskFacts, json: &str) -> Result<Kept, Refused> {
         let clock: &Clock = self.tasks.clock();
         let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
@@ -277,7 +278,7 @@ impl<L: Announce> Backend for Assigner<L> {
             Kept::As(task) => {
                 let uid = task.uid().unwrap_or_default();
                 self.acknowledge(*task);
-                // It may have been shut down meanwhile. Other tasks are no reason to let the overlord wait.
+                // The task may have been shut down meanwhile. The overlord need not wait for other tasks.
                 let own = self.tasks.ask(|known, _| known.to_cancel());
                 if let Some(own) = own.iter().find(|target| target.uid == uid) {
                     self.try_cancel(own).await;

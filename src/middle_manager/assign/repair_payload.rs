@@ -1,7 +1,8 @@
-//! Completes the payload of a task that the overlord has been told to have, or that it sends no more.
+//! Completes the payload of a task that was acknowledged to the overlord, or that the overlord no longer sends.
 //!
-//! Its PeonTask stands and is RUNNING to the overlord, and a chunk was refused for as long as the overlord waited: by a
-//! quota, by a webhook that was down. Nobody sends the task again, and only this process has its payload.
+//! Its PeonTask exists and is RUNNING for the overlord, but a chunk was refused for as long as the overlord waited: by
+//! a quota, or by a webhook that was down. The overlord does not send the task again, and only this process has its
+//! payload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,14 @@ use crate::apiserver::request::{PROMPT, request_within};
 use crate::payload::chunks::new_task::New;
 use crate::payload::create;
 
-/// For so long it is tried: the operator fails the task then.
+/// How long it is tried: then the operator fails the task.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
-/// Between two tries.
+/// Delay between two tries.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Payloads that are held for it at the same time, each of up to 16 MiB.
+/// Payloads held for repair at the same time, each of up to 16 MiB.
 const PLACES: usize = 4;
 
-/// Completes payloads behind everybody's back.
+/// Completes payloads in the background.
 pub(crate) struct PayloadRepair {
     client: Client,
     namespace: String,
@@ -39,7 +40,7 @@ impl PayloadRepair {
         }
     }
 
-    /// Goes on with a PeonTask that stands, as `new` says it, and its chunks.
+    /// Continues with an existing PeonTask, which `new` describes, and its chunks.
     ///
     /// # Access control
     /// peontasks: get. secrets, configmaps: create.
@@ -73,7 +74,7 @@ impl PayloadRepair {
     }
 }
 
-/// One try; says why there is nothing left to do.
+/// One try; returns why there is nothing left to do.
 async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'static str> {
     let Some((_, kind)) = new.chunks else {
         return Ok("has no chunks");

@@ -1,4 +1,4 @@
-//! Reads PeonTasks and their payloads, as they are now.
+//! Reads PeonTasks and their payloads from the API server.
 
 use kube::{Api, Client, ResourceExt};
 
@@ -19,7 +19,7 @@ pub struct TaskReader {
 }
 
 impl TaskReader {
-    /// Those of this namespace.
+    /// A reader for this namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl TaskReader {
         }
     }
 
-    /// The PeonTask of this name and uid, as it is now; `None` where there is none.
+    /// The current PeonTask with this name and uid; `None` if there is none.
     ///
     /// # Access control
     /// peontasks: get.
@@ -42,7 +42,7 @@ impl TaskReader {
         Ok(found.filter(|task| task.metadata.uid.as_deref() == Some(uid)))
     }
 
-    /// What a user wants to have run.
+    /// The task that a user wants to run.
     ///
     /// # Access control
     /// configmaps, secrets: get.
@@ -67,7 +67,7 @@ impl TaskReader {
         Ok(Document::read(&json, &task.default_task_id())?)
     }
 
-    /// The text that stands in chunks of this task.
+    /// The text in chunks of this task.
     ///
     /// # Access control
     /// configmaps, secrets: get.

@@ -1,4 +1,4 @@
-//! Does what was decided for a `VirtualMiddleManager`.
+//! Performs the steps that were decided for a `VirtualMiddleManager`.
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -16,7 +16,7 @@ use crate::apiserver::classify::owned::Owner;
 use crate::apiserver::request::{RequestError, request};
 use crate::process::decide::lease::{Leadership, NotLeader};
 
-/// An effect failed, and is repeated.
+/// An effect failed and is retried.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EffectError {
     #[error("this process is not the leader")]
@@ -77,7 +77,7 @@ impl Effects {
         }
     }
 
-    /// Deletes the Service of this uid. One that is gone by now, or is another one, is left.
+    /// Deletes the Service with this uid. If it is gone or was replaced by another one, nothing is done.
     async fn delete_service(
         &self,
         manager: &VirtualMiddleManager,

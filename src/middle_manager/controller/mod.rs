@@ -1,8 +1,8 @@
-//! Keeps the objects of every `VirtualMiddleManager` as they should be, and says in its status whether it is served.
+//! Reconciles the objects of every `VirtualMiddleManager` and writes in its status whether it is served.
 //!
-//! A pass begins with a [`Snapshot`]. [`plan`] says the next step, `Effects` performs it and puts its
-//! outcome into the snapshot, until the plan settles; then the status is written if it differs. What the overlord sees is
-//! said by the pod that it sees, in other fields of the same status.
+//! A pass begins with a [`Snapshot`]. [`plan`] returns the next step, `Effects` performs it and puts its outcome into
+//! the snapshot, until the plan settles; then the status is written if it differs. The pod writes what the overlord
+//! sees of it in other fields of the same status.
 
 pub mod decide;
 
@@ -29,10 +29,10 @@ use decide::ready_condition::{self, Seen};
 use decide::snapshot::Snapshot;
 use effects::{EffectError, Effects};
 
-/// An effect that failed is repeated after so long.
+/// Delay before an effect that failed is retried.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// A pass failed, and is repeated.
+/// A pass failed and is repeated.
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error("{0}")]
@@ -73,7 +73,7 @@ pub async fn run(
         .run(reconcile, on_error, Arc::new(context))
         .for_each(|ended| async move {
             match ended {
-                // A failure is logged where it is: `on_error`.
+                // A failure is logged where it occurs: `on_error`.
                 Ok(_) | Err(Unreconciled::ObjectNotFound(_) | Unreconciled::ReconcilerFailed(..)) => {}
                 Err(broken) => tracing::warn!(
                     error = error::chain(&broken),
@@ -97,7 +97,7 @@ fn on_error(manager: Arc<GuardedManager>, error: &ReconcileError, _: Arc<Context
 
 async fn reconcile(manager: Arc<GuardedManager>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     match &manager.0 {
-        // A fault that one object finds must not end the process for all.
+        // A fault triggered by one object must not end the process for all.
         Ok(manager) => match AssertUnwindSafe(context.pass(manager)).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(ReconcileError::Panicked(error::panicked(&*panic))),
@@ -130,7 +130,7 @@ impl Context {
         }
     }
 
-    /// Says of an object that cannot be read that it cannot. The objects that it has are left as they are.
+    /// Reports an object that cannot be read in its status. The objects that it owns are not changed.
     async fn report_unreadable(&self, unreadable: &Unreadable) -> Result<Action, ReconcileError> {
         let meta = &unreadable.metadata;
         if meta.name.is_some() && meta.deletion_timestamp.is_none() {

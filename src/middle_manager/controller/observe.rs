@@ -1,4 +1,4 @@
-//! What is watched of VirtualMiddleManagers, and what is read of them in a pass.
+//! Watches VirtualMiddleManagers, and reads their objects in a pass.
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,10 +19,10 @@ use crate::apiserver::request::{RequestError, request};
 use crate::apiserver::watch::{report, watching};
 use crate::metrics::Metrics;
 
-/// Why a watch has no next object.
+/// Why a watch yields no next object.
 type Broken = watcher::Error;
 
-/// The VirtualMiddleManagers: a cache of them, and those of which something changed that is looked at.
+/// The VirtualMiddleManagers: a cache of them, and those with a change that needs a pass.
 ///
 /// # Access control
 /// virtualmiddlemanagers: list, watch.
@@ -61,7 +61,7 @@ pub(super) fn deployments(
         .touched_objects()
 }
 
-/// The Services that belong to a `VirtualMiddleManager`, as they are now.
+/// The Services that a `VirtualMiddleManager` owns, from the API server.
 ///
 /// # Access control
 /// services: list.
@@ -86,7 +86,7 @@ pub(super) async fn owned_services(
     Ok(services.collect())
 }
 
-/// See [`ready_condition::looked_at`]; one that cannot be read is looked at whenever it changes.
+/// See [`ready_condition::looked_at`]; an object that cannot be read gets a pass at every change.
 fn looked_at(manager: &GuardedManager) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     match &manager.0 {

@@ -1,8 +1,8 @@
-//! Announces the identities where the overlord looks for workers, and says how that stands.
+//! Announces the identities where the overlord discovers workers, and reports their state.
 //!
-//! What is wanted is a map of identities; a [`Discovery`] makes it so and keeps it so, whatever happens to connections
-//! and to what others do there. It never ends by itself and never fails: what it cannot do stands in the states, and is
-//! tried again.
+//! The input is a map of identities; a [`Discovery`] makes the announcements match it, whatever happens to connections
+//! and to nodes of others. It never ends by itself and never fails: errors are reported in the states, and it tries
+//! again.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -20,57 +20,59 @@ use crate::middle_manager::registry::identity::Ordinal;
 /// How long withdrawing may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// The workers that are to be announced.
+/// The workers to announce.
 pub type Wanted = BTreeMap<Ordinal, Worker>;
 
-/// How each of them stands.
+/// The state of each of them.
 pub type States = BTreeMap<Ordinal, AnnouncementState>;
 
-/// How an identity stands in discovery.
+/// State of an identity in discovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnouncementState {
-    /// What is known to stand there.
+    /// What is known to be announced.
     pub presence: Presence,
-    /// What is wrong, while it is wrong, and what to do about it.
+    /// The current error, if any, and what to do about it.
     pub error: Option<String>,
 }
 
 impl AnnouncementState {
-    /// Whether the overlord finds the identity by our announcement.
+    /// Whether the overlord finds the identity by this process's announcement.
     #[must_use]
     pub fn announced(&self) -> bool {
         self.presence == Presence::Announced
     }
 }
 
-/// What stands in discovery under an identity's name.
+/// What is announced in discovery under an identity's name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Presence {
-    /// Nothing of ours.
+    /// Nothing of this process.
     #[default]
     Absent,
-    /// Our announcement. While the connection is lost it stands as long as the session does.
+    /// This process's announcement. While the connection is lost it remains as long as the session lives.
     Announced,
-    /// That of a younger process, which has the identity now. Ours follows when it goes.
+    /// The announcement of a younger process, which has the identity now. This process announces it again when that one
+    /// goes.
     Superseded {
-        /// How that process is called.
+        /// Name of that process.
         by: String,
     },
 }
 
-/// Where identities are announced: ZooKeeper.
+/// A discovery service where identities are announced: ZooKeeper.
 pub trait Discovery: Send + 'static {
-    /// Keeps announced what is wanted, and nothing else. An announcement whose worker changed is taken away and made
-    /// again, since Druid ignores changes. Ends when the sender of `wanted` is gone, after having withdrawn everything.
+    /// Makes the announcements match `wanted` for as long as it runs. An announcement whose worker changed is removed
+    /// and made again, since Druid ignores changes. Ends when the sender of `wanted` is gone, after having withdrawn
+    /// everything.
     fn keep(self, wanted: watch::Receiver<Wanted>, board: Board) -> impl Future<Output = ()> + Send;
 }
 
-/// Where a [`Discovery`] writes how things stand.
+/// Where a [`Discovery`] writes the states.
 #[derive(Debug, Clone)]
 pub struct Board(watch::Sender<States>);
 
 impl Board {
-    /// What is known to stand there, and nothing is wrong.
+    /// Sets what is announced, and clears the error.
     pub fn set(&self, identity: Ordinal, presence: Presence) {
         self.change(identity, |state| {
             *state = AnnouncementState {
@@ -80,12 +82,12 @@ impl Board {
         });
     }
 
-    /// Something is wrong with one identity; what stands there is as it was.
+    /// Sets an error of one identity; what is announced is unchanged.
     pub fn wrong(&self, identity: Ordinal, error: &str) {
         self.change(identity, |state| state.error = Some(error.to_owned()));
     }
 
-    /// Something is wrong with all identities. With `gone`, nothing of ours stands any more.
+    /// Sets an error of all identities. With `gone`, nothing of this process is announced any more.
     pub fn all_wrong(&self, wanted: &Wanted, gone: bool, error: &str) {
         let of = |before: Option<&AnnouncementState>| AnnouncementState {
             presence: match before {
@@ -102,7 +104,7 @@ impl Board {
         });
     }
 
-    /// The identity is not wanted any more, and nothing of ours stands there.
+    /// The identity is no longer wanted, and nothing of this process is announced for it.
     pub fn withdrawn(&self, identity: Ordinal) {
         self.0
             .send_if_modified(|states| states.remove(&identity).is_some());
@@ -128,7 +130,7 @@ pub struct Announcer {
     keeping: JoinHandle<()>,
 }
 
-/// The process ends and its announcements may still stand.
+/// The process ends and its announcements may remain.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the workers may still be announced, until their session ends by itself: {0}. Tasks that are assigned meanwhile wait"
@@ -136,7 +138,7 @@ pub struct Announcer {
 pub struct StillAnnounced(String);
 
 impl Announcer {
-    /// Begins to keep announced what is wanted; nothing is yet.
+    /// Starts without any identities to announce.
     #[must_use]
     pub fn start(discovery: impl Discovery) -> Self {
         let (wanted, of_wanted) = watch::channel(Wanted::new());
@@ -149,7 +151,7 @@ impl Announcer {
         }
     }
 
-    /// Announces an identity, or announces it anew where the worker is another one than before.
+    /// Announces an identity; announces it anew if the worker changed.
     pub fn announce(&self, identity: Ordinal, worker: Worker) {
         self.wanted.send_if_modified(|wanted| {
             let new = wanted.get(&identity) != Some(&worker);
@@ -158,13 +160,13 @@ impl Announcer {
         });
     }
 
-    /// Withdraws an identity. It leaves the states when it is withdrawn.
+    /// Withdraws an identity. It is removed from the states once it is withdrawn.
     pub fn withdraw(&self, identity: Ordinal) {
         self.wanted
             .send_if_modified(|wanted| wanted.remove(&identity).is_some());
     }
 
-    /// How the identities stand, now and later. An identity of which nothing is known yet is missing.
+    /// The current and later states of the identities. An identity of which nothing is known yet is missing.
     #[must_use]
     pub fn states(&self) -> watch::Receiver<States> {
         self.states.clone()
@@ -203,8 +205,8 @@ impl Announcer {
     }
 }
 
-/// This process, beginning now. `name` says which one it is to whoever reads it, for example the pod's name; it gets a
-/// random end, since a container that starts again has the same.
+/// A description of this process, with now as its start. `name` identifies it in announcements, for example the pod's
+/// name; a random suffix is added, since a restarted container has the same name.
 #[must_use]
 pub fn this_process(name: &str) -> Process {
     let random = RandomState::new().hash_one(name);

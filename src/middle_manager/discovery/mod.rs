@@ -1,4 +1,4 @@
-//! How an overlord finds the workers.
+//! Announces the workers where an overlord discovers them.
 
 pub mod announce;
 pub mod zookeeper;

@@ -1,4 +1,4 @@
-//! What stands in requests and answers of the worker protocol: Smile or JSON, packed or not.
+//! Bodies of requests and answers of the worker protocol: Smile or JSON, compressed or not.
 
 use std::io::Write;
 
@@ -14,10 +14,10 @@ use crate::middle_manager::registry::identity::Assigned;
 
 const SMILE: &str = "application/x-jackson-smile";
 const JSON: &str = "application/json";
-/// Answers below this size, in bytes, are not packed: nothing would be won.
+/// Answers below this size, in bytes, are not compressed: it would gain nothing.
 const WORTH_PACKING: usize = 256;
 
-/// The two forms of one thing.
+/// The two formats of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Smile,
@@ -25,7 +25,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What an answer is to be. As with a real worker, only one `Accept` asks for Smile, to the letter.
+    /// The format of an answer. As with a real worker, only one exact `Accept` value requests Smile.
     pub(crate) fn of_answer(request: &HeaderMap) -> Self {
         match request.get(header::ACCEPT) {
             Some(accept) if accept == SMILE => Self::Smile,
@@ -33,7 +33,7 @@ impl Format {
         }
     }
 
-    /// What a body is; `None` for anything but the two.
+    /// The format of a request body; `None` for any other format.
     pub(crate) fn of_body(request: &HeaderMap) -> Option<Self> {
         let content_type = request.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// Why an assignment cannot be read. Nothing of its content is said: it may be secret.
+/// Why an assignment cannot be read. The message contains nothing of it: it may be secret.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidAssignment {
     #[error("the task cannot be read: {0}")]
@@ -90,14 +90,14 @@ pub(crate) enum Unwritable {
     Gzip(#[from] std::io::Error),
 }
 
-/// An answer as it is sent.
+/// A serialized answer.
 pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
-    /// Whether it is packed by gzip.
+    /// Whether it is compressed with gzip.
     pub(crate) packed: bool,
 }
 
-/// Writes an answer; packs it where the client can unpack it and there is something to be won.
+/// Serializes an answer; compresses it if the client accepts gzip and compression is worthwhile.
 pub(crate) fn write(answer: &Answer, format: Format, gzip: bool) -> Result<Written, Unwritable> {
     let bytes = match format {
         Format::Smile => smile::encode(answer)?,
@@ -114,7 +114,7 @@ pub(crate) fn write(answer: &Answer, format: Format, gzip: bool) -> Result<Writt
     })
 }
 
-/// Whether the client can unpack gzip.
+/// Whether the client accepts gzip.
 pub(crate) fn takes_gzip(request: &HeaderMap) -> bool {
     let values = request.get_all(header::ACCEPT_ENCODING).iter();
     values

@@ -1,8 +1,8 @@
-//! A budget for bodies that are read at the same time, over all identities of a process.
+//! A budget for request bodies that are read at the same time, over all identities of a process.
 //!
-//! Bodies are of three kinds, each with a budget of its own, so that none keeps the others out: those of a task as most
-//! are, those that are large, and those that do not say how large they are. Each takes all that it may need before it is
-//! read, since two that wait for each other would never end; and each has to come without a pause.
+//! There are three kinds of bodies, each with its own budget, so that none blocks the others: bodies of typical size,
+//! large ones, and those of unknown size. Each reserves all that it may need before it is read, since two that wait for
+//! each other would never end; and each has to arrive without a pause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::http_error::{HttpError, broken};
 
-/// Bytes are counted in pieces of this size.
+/// Unit of the budget, in bytes.
 const PIECE: usize = 1 << 10;
-/// For so long room is waited for, and then a body: the overlord itself gives up then.
+/// How long to wait for permits, and then for a body: after that the overlord itself gives up.
 const READING: Duration = Duration::from_secs(60);
-/// For so long nothing of a body may arrive. An overlord sends a task from its memory.
+/// How long a body may pause. An overlord sends a task from its memory.
 const STALLED: Duration = Duration::from_secs(5);
-/// What is no larger counts as small, and what does not say its size may have so much, whatever the largest is.
+/// Largest small body, and largest body of unknown size, whatever the limit is.
 const SMALL: usize = 64 << 10;
 
-/// Permits for one body of the largest size, and beside it for many that are small, and for some of unknown size. Whoever has
-/// none waits for it.
+/// Permits for one body of the largest size and, beside it, for many small ones and for some of unknown size. A request
+/// without permits waits.
 #[derive(Debug)]
 pub struct BodyBudget {
     /// Most bytes of a body.
@@ -38,7 +38,8 @@ pub struct BodyBudget {
 }
 
 impl BodyBudget {
-    /// For bodies of at most so many bytes. All that are read together have at most eleven eighths of that.
+    /// A budget for bodies of at most `most` bytes. All bodies that are read at the same time have at most eleven
+    /// eighths of that.
     #[must_use]
     pub fn new(most: usize) -> Self {
         let budget = |bytes: usize| {
@@ -61,7 +62,7 @@ impl BodyBudget {
         self.most
     }
 
-    /// Reads a body, with its place, which is to be kept for as long as the body is.
+    /// Reads a body, with its permit, which must be held for as long as the body is.
     pub(crate) async fn read(&self, mut body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), HttpError> {
         let said = body.size_hint().exact();
         let (budget, bytes) = match said.map(|n| usize::try_from(n).unwrap_or(usize::MAX)) {
@@ -84,8 +85,8 @@ impl BodyBudget {
         Err(too_large(bytes, "without a Content-Length "))
     }
 
-    /// The bytes, of which none is in memory twice; so many, where it is known how many. `None` where there are more, which
-    /// the protocol lets through only where it was not said how many.
+    /// Reads the bytes, none of which is in memory twice; `known` of them, if the size is known. `None` if there are
+    /// more, which the protocol permits only for bodies of unknown size.
     async fn received(&self, body: &mut Body, known: Option<usize>) -> Result<Option<Vec<u8>>, HttpError> {
         let deadline = Instant::now() + READING;
         let most = known.unwrap_or(self.share);
@@ -111,10 +112,11 @@ impl BodyBudget {
     }
 }
 
-/// Reads on and keeps nothing: a client that still sends when the connection is closed loses the answer.
+/// Reads and discards the rest: if the connection were closed while the client still sends, the client would lose the
+/// answer.
 async fn discard(mut body: Body) {
     let rest = async { while let Ok(Some(Ok(_))) = timeout(STALLED, body.frame()).await {} };
-    // Whoever sends for longer is cut off.
+    // A client that sends for longer is disconnected.
     let _ = timeout(READING, rest).await;
 }
 
@@ -132,7 +134,7 @@ fn late(what: &str) -> HttpError {
     HttpError::new(StatusCode::REQUEST_TIMEOUT, said)
 }
 
-/// So many pieces it takes to read so many bytes.
+/// Permits needed for a body of `bytes`.
 fn pieces(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(PIECE).max(1)).unwrap_or(u32::MAX)
 }

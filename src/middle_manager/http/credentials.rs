@@ -1,6 +1,6 @@
 //! User and password between overlord and workers: HTTP basic authentication, both ways.
 //!
-//! Druid's escalator sends them with every request, before it is asked (`druid.escalator.type=basic`).
+//! Druid's escalator sends them with every request, without waiting for a challenge (`druid.escalator.type=basic`).
 
 use std::fmt;
 
@@ -11,22 +11,22 @@ use base64::{Engine as _, alphabet};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// What a client is told that is refused.
+/// The challenge in the answer to a refused client.
 pub const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"druid\"");
 
-/// Reads with and without the padding, as other servers do.
+/// Accepts base64 with and without padding, as other servers do.
 const READER: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why credentials cannot be used.
+/// Why credentials are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCredentials {
-    /// There is no user.
+    /// The user is empty.
     #[error("`username` is empty: give that of `druid.escalator.internalClientUsername`")]
     NoUser,
-    /// A colon ends the user on the wire.
+    /// The user contains a colon, which would end it in the header.
     #[error("`username` contains a colon, which basic authentication cannot carry")]
     Colon,
 }
@@ -71,14 +71,14 @@ impl Credentials {
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
         let text = format!("Basic {}", STANDARD.encode(&self.pair));
-        // Base64 is made of nothing that a header could not hold.
+        // Base64 contains only characters that are valid in a header.
         let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Basic"));
         value.set_sensitive(true);
         value
     }
 
-    /// Whether a request carries these credentials. It takes the same time wherever they differ, and however long those of
-    /// the request are: hashes are compared.
+    /// Whether a request has these credentials. Takes the same time wherever they differ, and whatever the length of
+    /// the request's credentials: hashes are compared.
     #[must_use]
     pub fn accept(&self, request: &HeaderMap) -> bool {
         let mut values = request.get_all(header::AUTHORIZATION).iter();
@@ -102,7 +102,7 @@ fn pair(value: &HeaderValue) -> Option<Vec<u8>> {
     READER.decode(rest.trim_matches(' ')).ok()
 }
 
-/// Neither is printed: a user may be half a secret.
+/// Neither user nor password is printed: the user may be confidential too.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("Credentials(..)")

@@ -1,4 +1,4 @@
-//! What whoever calls a worker is told where it does not get what it asked for.
+//! Error answers of the worker protocol.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,7 +9,7 @@ use super::backend::{Refused, Unavailable};
 use super::body::InvalidAssignment;
 use crate::druid::smile::SmileError;
 
-/// An error, as a real worker words it.
+/// An error, in the format of a real worker.
 pub(crate) struct HttpError {
     code: StatusCode,
     message: String,
@@ -26,7 +26,7 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = (self.code, json_body(&json!({"error": self.message}))).into_response();
         if self.code == StatusCode::SERVICE_UNAVAILABLE {
-            // A client that keeps its connections would come back to this process, even when another one can do better.
+            // A client that reuses connections would come back to this process, even when another one can serve it.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -72,12 +72,12 @@ impl From<InvalidAssignment> for HttpError {
     }
 }
 
-/// JSON as an answer.
+/// A JSON answer.
 pub(crate) fn json_body(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-/// What goes wrong here, by no fault of whoever asked.
+/// An internal error, which the client did not cause.
 pub(crate) fn broken(error: impl std::fmt::Display) -> HttpError {
     tracing::error!(%error, "a request could not be answered");
     HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())

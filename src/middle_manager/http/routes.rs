@@ -24,37 +24,38 @@ use crate::druid::worker::{Answer, Counter};
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::sync::long_poll::LongPoll;
 
-/// Largest assignment in bytes, as it is sent and as JSON, where nothing else is said.
+/// Default of the largest assignment in bytes, as sent and as JSON.
 pub const BODY_LIMIT: usize = 64 << 20;
-/// For so long the cluster is waited for before a complete state is answered, where the poll does not end sooner.
+/// How long to wait for the cluster before a complete state is answered, if the poll does not end sooner.
 const REFRESHING: Duration = Duration::from_secs(60);
-/// Answers of more changes, and assignments of more bytes, are written and read where nobody waits for it.
+/// Answers with more changes, and assignments with more bytes, are processed on a blocking thread.
 const MANY_CHANGES: usize = 1000;
 const MANY_BYTES: usize = 64 << 10;
 
-/// What is served at one identity.
+/// An identity and what serves it.
 pub struct Served<B> {
-    /// Which identity.
+    /// Ordinal of the identity.
     pub identity: Ordinal,
-    /// Its `host:port`, as it is announced.
+    /// `host:port`, as announced.
     pub address: String,
-    /// What it has to tell.
+    /// Its long poll.
     pub line: Arc<LongPoll>,
-    /// What stands behind it.
+    /// The code behind its routes.
     pub backend: Arc<B>,
-    /// Who may call it; everybody where there are none.
+    /// Credentials that callers need; without them, everybody may call.
     pub credentials: Option<Credentials>,
-    /// Where assignments are read; the largest that it takes is the largest as JSON, too. See [`BODY_LIMIT`].
+    /// Budget for reading assignments; its largest size is also the limit as JSON. See [`BODY_LIMIT`].
     pub room: Arc<BodyBudget>,
-    /// Whether the identity stands in discovery. Whoever announces it says so.
+    /// Whether the identity is announced in discovery; set by the announcer.
     pub discovered: Arc<AtomicBool>,
 }
 
 type Shared<B> = State<Arc<Served<B>>>;
 
-/// The routes of one identity. All but `/status/health` and `/status/ready`, which probes ask, want the credentials.
+/// The routes of one identity. All but `/status/health` and `/status/ready`, which probes call, require the
+/// credentials.
 ///
-/// What a client orders is carried out even if the client goes away meanwhile.
+/// A client's order is carried out even if the client disconnects meanwhile.
 pub fn routes<B: Backend>(served: Served<B>) -> Router {
     let worker = Arc::new(served);
     let guarded = Router::new()
@@ -94,26 +95,26 @@ async fn authenticate<B: Backend>(State(worker): Shared<B>, request: Request, ne
     next.run(request).await
 }
 
-/// Does what must be done to its end, whether or not the client still waits for it.
+/// Runs work to its end, whether or not the client still waits.
 async fn see_through<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, HttpError> {
     tokio::spawn(work).await.map_err(broken)
 }
 
-/// Does what takes its time where nobody else waits for it.
+/// Runs slow work where it blocks no other request.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HttpError> {
     tokio::task::spawn_blocking(work).await.map_err(broken)
 }
 
-/// A poll. A real worker takes a counter or hash that is not given for 0.
+/// A poll. As a real worker, it reads a missing counter or hash as 0.
 #[derive(Deserialize)]
 struct Asked {
     #[serde(default)]
     counter: i64,
     #[serde(default)]
     hash: i64,
-    /// Milliseconds.
+    /// In milliseconds.
     timeout: Option<i64>,
 }
 
@@ -132,7 +133,7 @@ async fn poll<B: Backend>(
         hash: asked.hash,
     };
     if asked.counter < 0 {
-        // Tasks that are not in the answer are failed by the overlord.
+        // The overlord fails tasks that are missing in the answer.
         let refresh = worker.backend.refresh(worker.identity);
         let refreshed = tokio::time::timeout(timeout.min(REFRESHING), refresh).await;
         refreshed.map_err(|_| Unavailable("the cluster does not say in time what it knows".into()))??;
@@ -172,7 +173,7 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
     let task = if aside_better { aside(read).await? } else { read() }?;
     see_through(async move {
         let assigned = worker.backend.assign(worker.identity, task).await;
-        // Its payload is held until it is kept.
+        // The payload is held until it is stored.
         drop(place);
         assigned
     })
@@ -215,13 +216,13 @@ async fn tasks<B: Backend>(State(worker): Shared<B>) -> Response {
 
 #[derive(Deserialize)]
 struct Portion {
-    /// As in Druid: 0 for the whole, else from there, or below 0 so many bytes from the end.
+    /// As in Druid: 0 for the whole log, positive for an offset, negative for the last bytes.
     #[serde(default)]
     offset: i64,
 }
 
-/// The log as it comes, neither packed nor collected: somebody may be watching it. The overlord hands the body to the
-/// user whatever the status says, so that a task that is not here has none.
+/// Streams the log, neither compressed nor buffered: a user may be following it. The overlord passes the body to the
+/// user whatever the status is, so the answer for a task that is not here has no body.
 async fn log<B: Backend>(
     State(worker): Shared<B>,
     id: Result<Path<String>, PathRejection>,

@@ -1,4 +1,4 @@
-//! Whether the overlord answers what it is asked again and again.
+//! Whether the overlord answers the periodic requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::api::reason::OverlordAnswers;
 
 use super::decide::refusal::{OverlordError, Trouble};
 
-/// A question that was not answered is asked again within half a minute, unless there is nothing to ask any more: then what
-/// it came to is old news.
+/// A failed request is repeated within half a minute, unless there is nothing to ask any more: then its failure is
+/// outdated.
 const NEWS: Duration = Duration::from_secs(120);
 
-/// What the last of each kind of question came to; all clones know the same.
+/// The last result of each kind of request; shared by all clones.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answers(Arc<Mutex<BTreeMap<&'static str, (Trouble, Instant)>>>);
 
 impl Answers {
-    /// A question was answered, or was not.
+    /// Records the result of a request.
     pub(super) fn note(&self, question: &'static str, error: Option<&OverlordError>) {
         let mut troubles = self.0.lock();
         match error {
@@ -34,7 +34,7 @@ impl Answers {
         }
     }
 
-    /// The first of what is wrong.
+    /// The first problem.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.lately(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! The way to an overlord: redirects, credentials, bounds, and what an answer's status means.
+//! HTTP client for an overlord: redirects, credentials, limits, and the meaning of status codes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,28 +15,28 @@ use super::decide::refusal::OverlordError;
 use super::{InvalidSettings, Settings};
 use crate::middle_manager::http::credentials::Credentials;
 
-/// For a connection to be made.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(10);
-/// For a question with all its redirects and the whole answer.
+/// Time limit for a request with all its redirects and the whole answer.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Most of an answer that is read; a task's payload can have megabytes.
+/// Most bytes of an answer that are read; a task's payload may have megabytes.
 const MOST: usize = 64 << 20;
-/// Most of an answer that says who leads.
+/// Most bytes of an answer that names the leader.
 const MOST_OF_A_NAME: usize = 16 << 10;
-/// Redirects that are followed: to the leader, and once more when that has just changed.
+/// Most redirects followed: to the leader, and once more if that has just changed.
 const REDIRECTS: usize = 4;
 
-/// A client, the address, and whom to be.
+/// A client with the overlord's address and credentials.
 #[derive(Debug, Clone)]
 pub(super) struct HttpClient {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
-    /// For [`HttpClient::confirm`], and only to the address that was given.
+    /// For [`HttpClient::confirm`], and sent only to the configured address.
     observer: Option<HeaderValue>,
 }
 
-/// What was answered, by whom.
+/// An answer, and the URL that it came from.
 pub(super) struct Answer {
     url: Url,
     pub(super) status: StatusCode,
@@ -46,13 +46,13 @@ pub(super) struct Answer {
 impl HttpClient {
     pub(super) fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         let url = address(&settings.url)?;
-        // The client asks for the process' provider. One that is there already is the same.
+        // The client needs the process's crypto provider. An existing one is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = Client::builder()
             .connect_timeout(CONNECT)
-            // The overlord is on the cluster's network, where a proxy of the environment does not lead.
+            // The overlord is on the cluster's network, which a proxy from the environment does not reach.
             .no_proxy()
-            // A redirect must keep the credentials, which this client would drop.
+            // Redirects must keep the credentials, which this client would drop.
             .redirect(redirect::Policy::none());
         if let Some(pem) = &settings.ca {
             let ca = Certificate::from_pem_bundle(pem).map_err(|e| InvalidSettings::Ca(causes(&e)))?;
@@ -72,7 +72,7 @@ impl HttpClient {
         })
     }
 
-    /// Asks, whoever it takes.
+    /// Sends a request and follows redirects.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -106,7 +106,7 @@ impl HttpClient {
             match response.status() {
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
                     let to = redirected(&url, response.headers().get(LOCATION))?;
-                    // Whoever answers could send the credentials and the task anywhere.
+                    // Otherwise the answering server could send credentials and task to any host.
                     if to.host() != url.host() && to.host() != self.url.host() {
                         self.confirm(&to).await?;
                     }
@@ -121,7 +121,7 @@ impl HttpClient {
         ))
     }
 
-    /// Makes sure that another host is the leader's, as the address that was given says.
+    /// Confirms with the configured address that another host is the leader's.
     async fn confirm(&self, to: &Url) -> Result<(), OverlordError> {
         let url = self.url_of("leader");
         let mut request = self.http.get(url.clone());
@@ -168,7 +168,7 @@ impl HttpClient {
 }
 
 impl Answer {
-    /// This answer, if it is one of success.
+    /// This answer, if it is a success.
     pub(super) fn success(self) -> Result<Self, OverlordError> {
         let (status, url) = (self.status, shown(&self.url));
         if status.is_success() {
@@ -194,12 +194,12 @@ impl Answer {
         })
     }
 
-    /// Whether we are not let.
+    /// Whether the status means missing rights.
     fn is_of_rights(&self) -> bool {
         matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
     }
 
-    /// Whether it says that what was asked for will never be done, and not that it cannot be done now or by us.
+    /// Whether the request will never be accepted, as opposed to not now or not with these rights.
     pub(super) fn is_final_refusal(&self) -> bool {
         self.status.is_client_error() && !self.is_of_rights() && !is_temporary(self.status)
     }
@@ -216,8 +216,8 @@ impl Answer {
     }
 }
 
-/// Where a redirect leads. Whether it is followed to another host, [`HttpClient::confirm`] says. Never from `https` to `http`: neither the credentials nor a task's payload are for everybody
-/// on the way.
+/// Target of a redirect. [`HttpClient::confirm`] decides whether it may be another host. Never from `https` to `http`:
+/// that would expose the credentials and a task's payload on the network.
 fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, OverlordError> {
     let unexpected = |why: String| {
         let url = shown(from);
@@ -236,7 +236,7 @@ fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, Overlor
     }
 }
 
-/// Whether another time may be better.
+/// Whether a later request may succeed.
 fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
@@ -245,7 +245,7 @@ fn is_temporary(status: StatusCode) -> bool {
         )
 }
 
-/// Reads an answer, up to a bound.
+/// Reads an answer of at most `most` bytes.
 async fn read(url: Url, mut response: Response, most: usize) -> Result<Answer, OverlordError> {
     let status = response.status();
     let mut body = BytesMut::new();
@@ -272,12 +272,12 @@ fn unavailable(url: &Url, why: &str) -> OverlordError {
     }
 }
 
-/// An address for messages: it may come from others, and end up in a status.
+/// A URL for messages: it may come from other servers, and be written to a status.
 fn shown(url: &Url) -> String {
     refusal::shortened(url.as_str())
 }
 
-/// An error with what is behind it, and without its address, which is said already.
+/// An error with its causes, without its URL, which the message already has.
 fn causes(error: &reqwest::Error) -> String {
     let mut text = if error.is_connect() {
         "no connection"
@@ -293,7 +293,7 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
-/// Reads the address of an overlord.
+/// Parses the URL of an overlord.
 fn address(text: &str) -> Result<Url, InvalidSettings> {
     let invalid = |why: &str| InvalidSettings::Url {
         url: text.to_owned(),

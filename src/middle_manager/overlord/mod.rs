@@ -1,7 +1,7 @@
-//! Asks the overlord: what became of tasks, what was assigned, and to run or end one.
+//! Requests to the overlord: the state and payload of tasks, submitting and shutting down tasks.
 //!
-//! Every request goes to the address that was given. An overlord that does not lead redirects to the one that does, a
-//! router passes on; so nothing has to be remembered when the leader changes.
+//! Every request goes to the configured address. An overlord that does not lead redirects to the one that does, and a
+//! router forwards; so no state is needed when the leader changes.
 
 pub mod decide;
 
@@ -30,31 +30,32 @@ use super::sync::forget;
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
 use decide::refusal::{OverlordError, Trouble};
 
-/// Who leads is said at once, or it is a failure.
+/// Time limit for asking which overlord leads.
 const PROMPTLY: Duration = Duration::from_secs(10);
 
-/// How the overlord is reached.
+/// Connection settings of the overlord.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `http` or `https`, host, port, and where a proxy wants one a path: an overlord, a Service or router before it.
+    /// `http` or `https`, host, port and, if a proxy requires one, a path: an overlord, or a Service or router in front
+    /// of it.
     pub url: String,
     /// Certificates in PEM that are trusted instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// Whom to be. Needs `STATE` `READ` and `WRITE`, and to submit, read or end tasks `DATASOURCE` `WRITE`.
+    /// Credentials. The user needs `STATE` `READ` and `WRITE` and, to submit, read or end tasks, `DATASOURCE` `WRITE`.
     pub credentials: Option<Credentials>,
-    /// Who asks the given address which overlord leads, where that is not whom to be. Needs `STATE` `READ`.
+    /// Credentials for asking the given address which overlord leads, if they differ. The user needs `STATE` `READ`.
     pub observer: Option<Credentials>,
 }
 
-/// Settings that cannot be right.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
     /// The address.
     #[error("spec.overlord.url {url:?}: {why}")]
     Url {
-        /// As it was given.
+        /// The given value.
         url: String,
-        /// What is wrong, and how it should be.
+        /// The error, and the expected form.
         why: String,
     },
     /// The certificates.
@@ -62,27 +63,27 @@ pub enum InvalidSettings {
     Ca(String),
 }
 
-/// A task that was not submitted.
+/// Why a task was not submitted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// There is a task of that id, perhaps this one: read its payload.
+    /// A task with that id exists, perhaps this one: read its payload.
     #[error("{0}")]
     AlreadyExists(String),
-    /// The overlord will never take it.
+    /// The overlord will never accept the task.
     #[error("the overlord refuses the task: {0}")]
     Refused(String),
-    /// It does not let us.
+    /// The overlord denies access.
     #[error(transparent)]
     NotAuthorized(OverlordError),
-    /// It may or may not have been submitted: try again.
+    /// The task may or may not have been submitted: try again.
     #[error(transparent)]
     Unavailable(OverlordError),
 }
 
-/// A task that the overlord has taken.
+/// A task that the overlord has accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Submitted {
-    /// Its id, which Druid made up unless the task had one.
+    /// Id of the task, which Druid generated unless the task had one.
     #[serde(rename = "task")]
     pub id: String,
 }
@@ -91,22 +92,22 @@ pub struct Submitted {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskReport {
-    /// Its id.
+    /// Id of the task.
     pub id: String,
-    /// Its state.
+    /// State of the task.
     #[serde(rename = "statusCode")]
     pub state: TaskState,
-    /// What the runner does with it: `WAITING`, `PENDING`, `RUNNING` or `NONE`.
+    /// State of the task in the runner: `WAITING`, `PENDING`, `RUNNING` or `NONE`.
     pub runner_status_code: Option<String>,
-    /// Milliseconds that it ran; -1 while it runs.
+    /// Duration in milliseconds; -1 while the task runs.
     pub duration: Option<i64>,
-    /// Where it is.
+    /// Location of the task.
     pub location: Option<TaskLocation>,
-    /// Why it failed.
+    /// Why the task failed.
     pub error_msg: Option<String>,
 }
 
-/// Asks the overlord.
+/// Client of the overlord.
 #[derive(Debug, Clone)]
 pub struct Overlord {
     way: HttpClient,
@@ -114,7 +115,7 @@ pub struct Overlord {
 }
 
 impl Overlord {
-    /// Asks the overlord at that address; nothing is connected yet.
+    /// A client of the overlord at that address; it does not connect yet.
     ///
     /// # Errors
     /// When the address or the certificates cannot be read.
@@ -125,14 +126,14 @@ impl Overlord {
         })
     }
 
-    /// What keeps the overlord, or a clone of this value, from answering what it is asked again and again: who leads, and
-    /// what became of tasks. `None` where it answered the last time, or was not asked yet.
+    /// The error, if this value or a clone of it got no answer to its last periodic request: which overlord leads, or
+    /// the state of tasks. `None` if the last one was answered, or there was none yet.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         self.answers.trouble()
     }
 
-    /// The address of the overlord that leads; `None` while none does.
+    /// The address of the leading overlord; `None` while none leads.
     ///
     /// # Errors
     /// When nobody says.
@@ -156,14 +157,14 @@ impl Overlord {
         }
     }
 
-    /// The states of those tasks. One that is missing is unknown to the overlord, and may be forgotten; so are all where
-    /// it knows nothing of such questions (404).
+    /// The states of these tasks. A missing task is unknown to the overlord, and may be forgotten; so are all tasks if
+    /// the overlord does not know the request (404).
     ///
     /// # Errors
     /// When the overlord does not say.
     pub async fn task_status(&self, ids: &[String]) -> Result<BTreeMap<String, TaskStatus>, OverlordError> {
         if ids.is_empty() {
-            // Druid refuses this question.
+            // Druid refuses an empty list.
             return Ok(BTreeMap::new());
         }
         let states = self.ask_for_states(ids).await;
@@ -188,7 +189,7 @@ impl Overlord {
         let body = Bytes::copy_from_slice(task.as_bytes());
         let answer = self.way.ask(Method::POST, "task", Some(body)).await?;
         if answer.is_final_refusal() {
-            // Another's refusal is not in these words, and says nothing of the task.
+            // A refusal by another server is not in this format, and says nothing about the task.
             match refusal::Refusal::read(&answer.body) {
                 Some(said) if said.already_exists() => return Err(SubmitError::AlreadyExists(said.message)),
                 Some(said) => return Err(SubmitError::Refused(said.message)),
@@ -198,7 +199,7 @@ impl Overlord {
         Ok(answer.success()?.json()?)
     }
 
-    /// The task of that id as the overlord has it, as JSON with every number as it was; `None` where there is none.
+    /// The overlord's payload of the task with that id, as JSON with unchanged numbers; `None` if there is none.
     ///
     /// # Errors
     /// When the overlord does not say.
@@ -213,7 +214,7 @@ impl Overlord {
             .map(|payload| payload.get().to_owned()))
     }
 
-    /// What the overlord knows of a task; `None` where there is none.
+    /// The overlord's status of a task; `None` if there is none.
     ///
     /// # Errors
     /// When the overlord does not say.
@@ -226,7 +227,7 @@ impl Overlord {
         Ok(held.and_then(|held| held.status))
     }
 
-    /// Ends a task. Says whether there is one of that id.
+    /// Ends a task. Returns whether a task with that id exists.
     ///
     /// # Errors
     /// When it may not have been ended.
@@ -276,8 +277,8 @@ impl From<OverlordError> for SubmitError {
     }
 }
 
-/// An id as a part of a path. Everything that could mean something there is encoded: Druid takes `;` for the beginning
-/// of a parameter.
+/// An id as a segment of a URL path. All characters with a special meaning are encoded: Druid takes `;` for the
+/// beginning of a parameter.
 fn encoded(id: &str) -> String {
     id.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -1,8 +1,8 @@
-//! What is said of a task to the overlord (pure).
+//! Announcements of a task to the overlord (pure).
 //!
-//! A task is RUNNING from its assignment on, whether its peon runs or waits for a node. Where it can be called is said
-//! once its pod was ready. Its end is said when verdict and log are durable: the overlord then reads the log where it
-//! was archived, and no more here.
+//! A task is RUNNING from its assignment on, whether its peon runs or waits for a node. Its location is announced once
+//! its pod was ready. Its end is announced when verdict and log are durable: from then on the overlord reads the log
+//! from the archive, and no longer here.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,17 +18,17 @@ use crate::api::{
 };
 use crate::druid::worker::{End, TaskAnnouncement, TaskFacts, TaskLocation, TaskResource};
 
-/// How long the end of a task is held back, counted from its completion, while a store does not take its log. After it
-/// the overlord is told, since whoever waits for the task needs its data more than its log.
+/// How long the end of a task is held back, counted from its completion, while a store does not accept its log. After
+/// that the end is announced, since clients that wait for the task need its data more than its log.
 pub const LOG_PATIENCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// A task that ran for nobody knows how long.
+/// Duration of a task whose running time is unknown.
 const NO_DURATION: i64 = -1;
 
-/// What Druid's own noop task calls its datasource, for tasks that name none.
+/// Datasource for tasks that name none; Druid's own noop task uses it.
 const NO_DATA_SOURCE: &str = "none";
 
-/// What is known of a task that says no more than this of itself.
+/// Facts about a task of which only these are known.
 #[must_use]
 pub fn facts(id: &str, task_type: &str, data_source: Option<&str>) -> TaskFacts {
     TaskFacts {
@@ -39,8 +39,8 @@ pub fn facts(id: &str, task_type: &str, data_source: Option<&str>) -> TaskFacts 
     }
 }
 
-/// What stays the same of a task, from the annotations of its PeonTask; so no payload has to be read for it again.
-/// `None` for one that has no task id, which nobody assigned.
+/// The constant facts about a task, from the annotations of its PeonTask, so that its payload need not be read again.
+/// `None` for a PeonTask without a task id, which was not assigned.
 #[must_use]
 pub fn facts_of(metadata: &ObjectMeta) -> Option<TaskFacts> {
     let annotations = metadata.annotations.as_ref()?;
@@ -59,7 +59,7 @@ pub fn facts_of(metadata: &ObjectMeta) -> Option<TaskFacts> {
     Some(facts)
 }
 
-/// The annotations that [`facts_of`] reads.
+/// The annotations read by [`facts_of`].
 #[must_use]
 pub fn annotations(facts: &TaskFacts) -> BTreeMap<String, String> {
     let capacity = facts.resource.required_capacity.to_string();
@@ -75,14 +75,14 @@ pub fn annotations(facts: &TaskFacts) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The task runs, or will.
+/// Announcement of a task that runs, or will run.
 #[must_use]
 pub fn running(facts: &TaskFacts, location: Option<&TaskLocation>) -> TaskAnnouncement {
     let location = location.cloned().unwrap_or_else(TaskLocation::unknown);
     TaskAnnouncement::running(facts.clone(), location)
 }
 
-/// The task has ended.
+/// Announcement of a task that has ended.
 #[must_use]
 pub fn ended(facts: &TaskFacts, location: Option<&TaskLocation>, ended: &Ended) -> TaskAnnouncement {
     let location = location.cloned().unwrap_or_else(TaskLocation::unknown);
@@ -92,14 +92,14 @@ pub fn ended(facts: &TaskFacts, location: Option<&TaskLocation>, ended: &Ended) 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// Well or badly.
+    /// Success or failure.
     pub end: End,
-    /// Milliseconds that it ran; -1 where it never did.
+    /// Duration in milliseconds; -1 if the task never ran.
     pub duration: i64,
 }
 
 impl Ended {
-    /// A task that failed by what happened here, having run since then.
+    /// A task that failed for a reason outside of it, having run since `since`.
     #[must_use]
     pub fn failed(message: &str, since: Option<Timestamp>, now: Timestamp) -> Self {
         Self {
@@ -109,17 +109,17 @@ impl Ended {
     }
 }
 
-/// How far a task has come.
+/// Progress of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// It has no verdict.
+    /// The task has no verdict.
     Running,
-    /// It has one.
+    /// The task has a verdict.
     Ended {
         /// How it ended.
         ended: Ended,
-        /// The end is not announced before this time, since its log is on its way; `None`: at once. When the log has come the
-        /// status says so, and this is `None`, too.
+        /// The end is not announced before this time, since its log is still being archived; `None`: announce at once.
+        /// When the log is archived the status says so, and this is `None`, too.
         not_before: Option<Timestamp>,
     },
 }
@@ -155,8 +155,8 @@ impl Progress {
     }
 }
 
-/// Where nobody keeps logs the condition is not there at all. A log that nobody has begun to read may come long after: its
-/// place is behind other logs, which may be those of tasks that run for days.
+/// Without log collection the condition is absent. A log whose reading has not begun may be archived much later: it
+/// queues behind other logs, which may belong to tasks that run for days.
 fn log_is_awaited(status: &PeonTaskStatus) -> bool {
     let condition = conditions::find(&status.conditions, LOGS_ARCHIVED);
     condition.is_some_and(|c| {

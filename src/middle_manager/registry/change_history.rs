@@ -1,26 +1,26 @@
-//! What one identity has told its pollers, and what it has to tell each of them next (pure).
+//! The changes that one identity has sent to its pollers, and those to send to each of them next (pure).
 //!
-//! As Druid's `ChangeRequestHistory`: changes are counted, and whoever polls says up to which change it knows. One hash
-//! stands for the whole process, so that a counter of an earlier one is never taken for ours.
+//! As Druid's `ChangeRequestHistory`: changes are numbered, and each poll names the last change that its sender knows.
+//! One hash identifies the process, so that a counter of an earlier process is never mistaken for one of this process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::druid::worker::{Answer, Change, Counter, TaskAnnouncement, TaskState};
 
-/// So many changes are remembered; whoever is further behind asks for everything.
+/// Number of changes remembered; pollers that are further behind request the complete state.
 pub const REMEMBERED: usize = 1024;
 
-/// What to do with a poll.
+/// How to answer a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Answer it at once.
+    /// Answer at once.
     Now(Answer),
-    /// There is nothing to tell: hold it until there is.
+    /// There is nothing new: hold the poll until there is.
     Hold,
 }
 
-/// A task and the number of the change that announced it as it is.
+/// A task, and the number of the change that last announced it.
 #[derive(Debug, Clone)]
 struct Announced {
     at: i64,
@@ -31,19 +31,19 @@ struct Announced {
 #[derive(Debug)]
 pub struct ChangeHistory {
     hash: i64,
-    /// Number of the newest change; 0 for the state in which a process starts.
+    /// Number of the newest change; 0 is the initial state of a process.
     newest: i64,
-    /// The newest change that somebody has shown to know; -1 for none.
+    /// The newest change that a poller has confirmed; -1 for none.
     confirmed: i64,
     disabled: bool,
     tasks: BTreeMap<String, Announced>,
-    /// The last changes, the newest at the end.
+    /// The last changes, oldest first.
     changes: VecDeque<Change>,
 }
 
 impl ChangeHistory {
-    /// The history of a process that starts: no tasks, and tasks are taken. `hash` is one that no earlier process of
-    /// this identity had.
+    /// The history of a process that starts: no tasks, and tasks are accepted. `hash` must differ from those of all
+    /// earlier processes of this identity.
     #[must_use]
     pub fn new(hash: i64) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl ChangeHistory {
         }
     }
 
-    /// Says what there is to say of a task. True where that is news.
+    /// Records the announcement of a task. True if it differs from the last one.
     pub fn announce(&mut self, announcement: TaskAnnouncement) -> bool {
         let known = self.tasks.get(&announcement.id);
         if known.is_some_and(|known| *known.announcement == announcement) {
@@ -71,8 +71,8 @@ impl ChangeHistory {
         true
     }
 
-    /// Forgets a task. True where it was announced. To be called when [`Self::delivered`] says that its end is known:
-    /// the overlord fails a task that it believes to run and that is gone.
+    /// Removes a task. True if it was announced. Call it only when [`Self::delivered`] says that its end is known: the
+    /// overlord fails a task that it believes to run and that is gone.
     pub fn remove(&mut self, task_id: &str) -> bool {
         let known = self.tasks.remove(task_id).is_some();
         if known {
@@ -83,7 +83,7 @@ impl ChangeHistory {
         known
     }
 
-    /// Says whether no tasks are taken. True where that is news.
+    /// Records whether the identity is disabled. True if that changed.
     pub fn disable(&mut self, disabled: bool) -> bool {
         let news = self.disabled != disabled;
         if news {
@@ -102,10 +102,10 @@ impl ChangeHistory {
         self.newest
     }
 
-    /// What whoever knows the changes up to `asked` is to be told; a negative counter knows nothing.
+    /// The answer to a poller that knows the changes up to `asked`; a negative counter knows nothing.
     ///
-    /// That somebody asks from a change on is the proof that it was delivered, with all before it: by changes or by a
-    /// complete state.
+    /// A poll from a change on proves that this change and all earlier ones were delivered, as changes or as a complete
+    /// state.
     pub fn answer(&mut self, asked: Counter) -> Reply {
         if asked.counter < 0 {
             return Reply::Now(self.everything());
@@ -150,7 +150,7 @@ impl ChangeHistory {
         Answer::changes(self.counter(), std::iter::once(metadata).chain(tasks).collect())
     }
 
-    /// What a poll is told that was held for long enough. Not Druid's 204: after a failure the overlord goes on to wait
+    /// The answer to a poll that was held long enough. Not Druid's 204: after a failure the overlord keeps its delay
     /// between polls until an answer has a body.
     #[must_use]
     pub fn nothing_new(&self) -> Answer {
@@ -164,16 +164,16 @@ impl ChangeHistory {
         }
     }
 
-    /// What was last announced of a task; `None` for one that was not, or that was removed.
+    /// The last announcement of a task; `None` if it was not announced, or was removed.
     #[must_use]
     pub fn announced(&self, task_id: &str) -> Option<Arc<TaskAnnouncement>> {
         self.tasks.get(task_id).map(|task| task.announcement.clone())
     }
 
-    /// Whether somebody knows what was last announced of a task; false for one that is not announced.
+    /// Whether a poller knows the last announcement of a task; false if the task is not announced.
     ///
-    /// Of two overlords that poll at the same time, it may be the one that no longer leads. Since each gets the changes
-    /// in their order, neither sees a removal before the end; and whoever removes asks the leader first.
+    /// If two overlords poll at the same time, it may be the one that no longer leads. Since each gets the changes in
+    /// their order, neither sees a removal before the end; and the leader is asked before a removal.
     #[must_use]
     pub fn delivered(&self, task_id: &str) -> bool {
         self.tasks
@@ -187,13 +187,13 @@ impl ChangeHistory {
         self.newest
     }
 
-    /// The newest change that somebody knows, and with it all before it; -1 for none.
+    /// The newest change that a poller has confirmed, and with it all earlier ones; -1 for none.
     #[must_use]
     pub fn confirmed(&self) -> i64 {
         self.confirmed
     }
 
-    /// Whether no tasks are taken.
+    /// Whether the identity is disabled.
     #[must_use]
     pub fn disabled(&self) -> bool {
         self.disabled
@@ -205,7 +205,7 @@ impl ChangeHistory {
         all.filter(|task| task.status == TaskState::Running)
     }
 
-    /// Slots that the running tasks take, as the overlord counts them.
+    /// Slots used by the running tasks, as the overlord counts them.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.running().fold(0, |sum: u32, task| {
@@ -214,7 +214,7 @@ impl ChangeHistory {
     }
 }
 
-/// A counter in the words of Druid, in whose log they end up.
+/// A counter in Druid's format, which appears in Druid's log.
 fn plain(Counter { counter, hash }: Counter) -> String {
     format!("Counter{{counter={counter}, hash={hash}}}")
 }

@@ -1,13 +1,13 @@
-//! Identities beyond what is wanted, until their tasks have ended (pure).
+//! Identities beyond the wanted number, until their tasks have ended (pure).
 //!
-//! An identity that went at once would leave its tasks to nobody: no overlord would hear of their end. So it takes no
-//! more tasks, is served on until the last has ended and the overlord knows, and then goes.
+//! If such an identity were withdrawn at once, no overlord would learn the end of its tasks. So it accepts no more
+//! tasks, is served until the last one has ended and the overlord knows, and is then withdrawn.
 
 use crate::api::VirtualMiddleManager;
 use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES};
 
-/// How many identities are served: as many as are wanted, and those beyond of which the pod has not said that they have
-/// drained.
+/// How many identities are served: the wanted ones, and those beyond that have not drained according to the pod's
+/// status.
 #[must_use]
 pub fn served(manager: &VirtualMiddleManager) -> u16 {
     let wanted = manager.spec.identities;
@@ -20,8 +20,8 @@ pub fn served(manager: &VirtualMiddleManager) -> u16 {
     wanted.max(kept.unwrap_or(0))
 }
 
-/// How far an identity has drained, of so many that are wanted; `None` for one of those. `free` says that none of its
-/// slots is in use, and `told` that an overlord has heard everything of it, that it takes no tasks above all.
+/// Drain state of an identity, if `wanted` identities are wanted; `None` for one of these. `free`: none of its slots is
+/// in use. `told`: an overlord has received all its changes, above all that it is disabled.
 #[must_use]
 pub fn state(ordinal: u16, wanted: u16, free: bool, told: bool) -> Option<Drain> {
     (ordinal >= wanted).then_some(if free && told {

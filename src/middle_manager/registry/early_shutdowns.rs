@@ -1,7 +1,7 @@
-//! Shutdowns of tasks that are not known (pure).
+//! Shutdowns of unknown tasks (pure).
 //!
-//! An overlord may order a task's end before the task is assigned, or before it was seen here. The order stands for a
-//! while, so that the task does not run.
+//! An overlord may order a task's end before the task is assigned, or before it was seen here. The order remains in
+//! force for a while, so that the task does not run.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,14 +9,14 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::identity::Ordinal;
 
-/// How long an order stands: an assignment that was on its way comes within minutes.
+/// How long an order remains in force: an assignment under way arrives within minutes.
 pub const STANDS: SignedDuration = SignedDuration::from_hours(1);
-/// How many are remembered; beyond it the oldest is dropped.
+/// Most orders remembered; beyond that the oldest is dropped.
 pub const MOST: usize = 4096;
 
 type Key = (Ordinal, String);
 
-/// The orders that stand.
+/// The orders in force.
 #[derive(Debug, Default)]
 pub struct EarlyShutdowns {
     given: HashMap<Key, u64>,
@@ -25,7 +25,7 @@ pub struct EarlyShutdowns {
 }
 
 impl EarlyShutdowns {
-    /// An order is given, or given again.
+    /// Records an order, or renews it.
     pub fn give(&mut self, identity: Ordinal, id: &str, now: Timestamp) {
         self.expire(now);
         self.take_back(identity, id);
@@ -40,13 +40,13 @@ impl EarlyShutdowns {
         self.next += 1;
     }
 
-    /// Whether an order for this task stands.
+    /// Whether an order for this task is in force.
     pub fn stands(&mut self, identity: Ordinal, id: &str, now: Timestamp) -> bool {
         self.expire(now);
         self.given.contains_key(&(identity, id.to_owned()))
     }
 
-    /// The order is carried out.
+    /// Removes an order that was carried out.
     pub fn take_back(&mut self, identity: Ordinal, id: &str) {
         if let Some(number) = self.given.remove(&(identity, id.to_owned())) {
             self.by_age.remove(&number);
@@ -56,7 +56,7 @@ impl EarlyShutdowns {
     fn expire(&mut self, now: Timestamp) {
         while let Some(oldest) = self.by_age.first_entry() {
             let (given, _) = oldest.get();
-            // A clock that was set back keeps an order for longer.
+            // If the clock is set back, an order remains longer.
             if now.duration_since(*given) < STANDS {
                 return;
             }

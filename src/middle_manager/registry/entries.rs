@@ -7,11 +7,11 @@ use super::view::{PodSeen, Seen};
 use crate::api::names;
 use crate::druid::worker::{TaskAnnouncement, TaskLocation, TaskState};
 
-/// A PeonTask.
+/// A PeonTask in the registry.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) seen: Seen,
-    /// The attempt whose pod was ready last, and where it is.
+    /// The last attempt whose pod was ready, and its location.
     pub(crate) place: Option<(u32, TaskLocation)>,
 }
 
@@ -31,7 +31,7 @@ impl Object {
         *self.progress() != Progress::Running
     }
 
-    /// The overlord wants nothing of it any more.
+    /// Whether the overlord no longer needs it.
     pub(crate) fn is_over(&self) -> bool {
         self.seen.forgotten && self.has_verdict()
     }
@@ -45,7 +45,7 @@ impl Object {
         names::attempt(&self.seen.name, self.attempt())
     }
 
-    /// Takes the place of that pod once it was ready, and keeps it until the next attempt.
+    /// Records the location of that pod once it was ready, until the next attempt.
     pub(crate) fn locate(&mut self, pod: Option<&PodSeen>) {
         let attempt = self.attempt();
         if self.place.as_ref().is_some_and(|(of, _)| *of != attempt) {
@@ -65,13 +65,13 @@ impl Object {
     }
 }
 
-/// A task id.
+/// A task id in the registry.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) identity: Ordinal,
-    /// The PeonTask that counts; `None` where there is none (any more).
+    /// The PeonTask that counts for the id; `None` if there is none (any more).
     pub(crate) uid: Option<String>,
-    /// Whether this process saw to it that the task and its payload are kept.
+    /// Whether this process stored the task and its payload.
     pub(crate) kept: bool,
     pub(crate) said: Option<TaskAnnouncement>,
 }

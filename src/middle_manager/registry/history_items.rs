@@ -1,16 +1,16 @@
-//! What follows from news of a task (data only).
+//! Results of updates to the registry (data only).
 
 use super::identity::Ordinal;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts};
 
-/// What is to be said on the line of an identity.
+/// A change to send on the long poll of an identity.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HistoryItem {
-    /// This, of a task.
+    /// This announcement of a task.
     Announce(Ordinal, Box<TaskAnnouncement>),
-    /// That the task is forgotten.
+    /// The task is forgotten.
     Remove(Ordinal, String),
-    /// Nothing: a second PeonTask has the id of a task. It is left alone.
+    /// No announcement: a second PeonTask has the id of a task. It is left alone.
     Clash {
         /// The task.
         id: String,
@@ -19,58 +19,58 @@ pub enum HistoryItem {
     },
 }
 
-/// A PeonTask that is to be written to.
+/// A PeonTask to write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Its name.
+    /// Name of the PeonTask.
     pub name: String,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: String,
-    /// Whether it says already that the overlord has forgotten it.
+    /// Whether it is already marked as forgotten by the overlord.
     pub forgotten: bool,
 }
 
-/// A PeonTask that seems to be gone, or that somebody took its marks from, while its task runs.
+/// A PeonTask that seems to be gone, or whose labels were removed, while its task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {
     /// The PeonTask.
     pub target: Target,
     /// The identity that its task was assigned to.
     pub identity: Ordinal,
-    /// What the task says of itself.
+    /// Facts about the task.
     pub facts: TaskFacts,
-    /// Which doubt it is: another one may come while this one is looked into.
+    /// Number of the suspicion: another one may arise while this one is verified.
     pub number: u64,
 }
 
-/// What an assignment finds.
+/// State found by an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// Nothing that is sure: the task is to be kept.
+    /// Nothing certain: store the task.
     New,
-    /// The task: it was kept before, or has ended.
+    /// The task: it was stored before, or has ended.
     Taken,
-    /// An order to end it.
+    /// An order to shut the task down.
     ShutDown,
 }
 
-/// What a shutdown finds.
+/// State found by a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing is to be done: the task has ended, is about to, or is another identity's.
+    /// Nothing to do: the task has ended, is ending, or belongs to another identity.
     Nothing,
-    /// This PeonTask is to be cancelled.
+    /// Cancel this PeonTask.
     Cancel(Target),
-    /// No such task. The order stands.
+    /// No such task. The order remains in force.
     Unknown,
 }
 
-/// Where the log of a task is.
+/// Where a task's log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Log {
     /// Not here: the task is unknown, or has ended and its log is in the archive.
     Elsewhere,
-    /// Nowhere yet.
+    /// There is none yet.
     NotBegun,
     /// In the container of a pod.
     Pod {

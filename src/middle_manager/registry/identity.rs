@@ -1,14 +1,14 @@
-//! Identities of a `VirtualMiddleManager`, and what is assigned to them (data only).
+//! Identities of a `VirtualMiddleManager`, and assigned tasks (data only).
 
-/// Which of a `VirtualMiddleManager`'s identities: counted from 0.
+/// Ordinal of one of a `VirtualMiddleManager`'s identities, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u16);
 
 /// A task that the overlord assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
-    /// Its id.
+    /// Id of the task.
     pub id: String,
-    /// The task as JSON text, with every number as it was sent.
+    /// The task as JSON text, with all numbers as sent.
     pub json: String,
 }

@@ -1,12 +1,13 @@
-//! What one process knows of the tasks that were assigned to it, and what it has said of them (pure).
+//! What one process knows of the tasks assigned to it, and what it has announced of them (pure).
 //!
-//! News comes from a watch that lags, from lists, and from the answers to own writes, in any order: resource versions say
-//! what is newer. Of each task id one PeonTask counts. Whatever is said of a task follows from it, with three rules:
+//! Updates come from a watch that lags, from lists, and from the answers to own writes, in any order: resource versions
+//! say which is newer. For each task id one PeonTask counts. All announcements of a task follow from it, with three
+//! rules:
 //!
-//! * what was acknowledged is said until the overlord has forgotten it: a list that is older than the acknowledgement
-//!   takes nothing back, and a PeonTask that was deleted leaves its end behind;
-//! * after a task's end nothing else is said of it;
-//! * a task is removed by [`Registry::forget`] and by nothing else.
+//! * an acknowledged task is announced until the overlord has forgotten it: a list that is older than the
+//!   acknowledgement retracts nothing, and a deleted PeonTask leaves its task's end behind;
+//! * after a task's end nothing else is announced of it;
+//! * a task is removed only by [`Registry::forget`].
 
 pub mod announcement;
 pub mod change_history;
@@ -38,31 +39,31 @@ use suspects::Suspects;
 use tombstones::Tombstones;
 use view::{PodSeen, Seen};
 
-/// Why a task failed whose PeonTask is gone.
+/// Failure message of a task whose PeonTask is gone.
 pub const DELETED: &str = "the PeonTask was deleted";
-/// Why a task failed that was to end before it began.
+/// Failure message of a task that was shut down before it began.
 pub const SHUT_DOWN: &str = "the overlord shut the task down before it was assigned";
 
-/// The book.
+/// The tasks of all identities of one process.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// PeonTasks by uid.
     objects: HashMap<String, Object>,
     /// Tasks by id.
     tasks: HashMap<String, Task>,
-    /// By id the uids of PeonTasks that do not count for it, since another one does or did.
+    /// By task id, the uids of PeonTasks that do not count for it, since another one does or did.
     others: HashMap<String, BTreeSet<String>>,
     pods: Pods,
     orders: EarlyShutdowns,
     /// PeonTasks to cancel, by uid.
     cancels: BTreeSet<String>,
-    /// Ends that are held back until then, by uid.
+    /// When to announce ends that are held back, by uid.
     late: BTreeSet<(Timestamp, String)>,
     departed: Tombstones,
     doubts: Suspects,
-    /// Version of the newest list: what it did not have and is not newer does not exist.
+    /// Version of the newest list: a PeonTask that is not in it and not newer does not exist.
     floor: Option<u64>,
-    /// Uids of the list that a watch begins with, while it comes in.
+    /// Uids of a watch's initial list, while it is received.
     listing: Option<HashSet<String>>,
 }
 
@@ -80,7 +81,7 @@ impl Registry {
         if let Some(known) = self.objects.get(&uid).map(|o| o.seen.identity)
             && known != seen.identity
         {
-            // Somebody moved it to an identity that was not assigned it.
+            // A user moved it to an identity to which it was not assigned.
             seen.identity = known;
             self.doubts.add(&uid, None);
         }
@@ -89,14 +90,14 @@ impl Registry {
         moves
     }
 
-    /// This process saw to it that a task and its payload are kept, as this PeonTask.
+    /// This process stored a task and its payload as this PeonTask.
     pub fn acknowledge(&mut self, seen: Seen, now: Timestamp) -> Vec<HistoryItem> {
         let (uid, facts) = (seen.uid.clone(), seen.facts.clone());
         let mut moves = self.see(seen.clone(), now);
         match self.tasks.get_mut(&facts.id) {
             Some(task) if task.uid.as_ref() == Some(&uid) => task.kept = true,
             Some(task) if !task.has_ended() && !task.kept && self.objects.contains_key(&uid) => {
-                // Another one was taken for it.
+                // Another PeonTask was taken for it.
                 let others = self.others.entry(facts.id).or_default();
                 others.remove(&uid);
                 others.extend(task.uid.replace(uid.clone()));
@@ -105,7 +106,7 @@ impl Registry {
             }
             Some(_) => {}
             None if self.objects.contains_key(&uid) => {}
-            // A watch or a list that was ahead of the answer did not have it.
+            // A watch or a list that was ahead of the answer did not contain it.
             None => {
                 self.departed.forget(&uid);
                 self.store(seen);
@@ -116,7 +117,7 @@ impl Registry {
         moves
     }
 
-    /// A task has failed without a PeonTask.
+    /// A task failed without a PeonTask.
     pub fn fail(
         &mut self,
         identity: Ordinal,
@@ -138,12 +139,12 @@ impl Registry {
         moves
     }
 
-    /// A PeonTask is not told of any more, or without what marks it as ours; `last` is what it was. Where that would fail
-    /// its task, it is to be looked at first.
+    /// A PeonTask disappeared from the watch, or lost the labels that identify it as ours; `last` is its last state. If
+    /// that would fail its task, the PeonTask is verified first.
     pub fn vanished(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<HistoryItem> {
         let seen = self.objects.get(uid).and_then(|o| o.seen.version);
         if last.as_ref().is_some_and(|l| l.version < seen) {
-            // It was seen later than that: a watch lags, and somebody has put its label back.
+            // It was seen later than that: a watch lags, and the label was restored.
             self.doubts.add(uid, None);
             return Vec::new();
         }
@@ -155,7 +156,7 @@ impl Registry {
         self.gone(uid, last, now)
     }
 
-    /// A PeonTask was seen of which nothing can be read that marks it as ours.
+    /// A PeonTask was seen without readable labels that identify it as ours.
     pub fn unmarked(&mut self, uid: &str) {
         if self.counts(uid) {
             self.doubts.add(uid, None);
@@ -169,12 +170,12 @@ impl Registry {
         task.is_some_and(|t| t.uid.as_deref() == Some(uid) && !t.has_ended())
     }
 
-    /// The PeonTask is there, with everything that marks it as ours.
+    /// The PeonTask exists, with all labels that identify it as ours.
     pub fn refute(&mut self, doubt: &Suspect) {
         self.doubts.refute(doubt);
     }
 
-    /// A PeonTask is gone; `last` is what it was.
+    /// A PeonTask is gone; `last` is its last state.
     pub fn gone(&mut self, uid: &str, last: Option<Seen>, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         self.departed.add(uid, last.as_ref().and_then(|l| l.version), now);
@@ -216,14 +217,15 @@ impl Registry {
         moves
     }
 
-    /// A list of all PeonTasks, the most recent when it was asked for; of some nothing but their uid may be known.
+    /// A list of all PeonTasks, which was the most recent state when it was requested; of some only the uid may be
+    /// known.
     pub fn listed(
         &mut self,
         mut list: Vec<(String, Option<Seen>)>,
         version: Option<u64>,
         now: Timestamp,
     ) -> Vec<HistoryItem> {
-        // Of several of one id the oldest counts.
+        // Of several with one id the oldest counts.
         list.sort_by_cached_key(|(_, seen)| seen.as_ref().map(|s| (s.created, s.name.clone())));
         let mut listed = HashSet::with_capacity(list.len());
         let mut moves = Vec::new();
@@ -260,7 +262,7 @@ impl Registry {
         moves
     }
 
-    /// The pods. That one is gone changes nothing of what was said of where it was, until the next attempt.
+    /// The pods. A pod that is gone does not change the announced location until the next attempt.
     pub fn pods(&mut self) -> &mut Pods {
         &mut self.pods
     }
@@ -270,7 +272,7 @@ impl Registry {
         self.listing = Some(HashSet::new());
     }
 
-    /// That list is complete. Says whether something is not in it: it may be gone, or younger than the list.
+    /// That list is complete. Returns whether a PeonTask is not in it: it may be gone, or younger than the list.
     pub fn list_ends(&mut self) -> bool {
         let Some(listing) = self.listing.take() else {
             return false;
@@ -278,7 +280,7 @@ impl Registry {
         self.objects.keys().any(|uid| !listing.contains(uid))
     }
 
-    /// Says the ends that were held back long enough.
+    /// Announces the ends that were held back long enough.
     pub fn due(&mut self, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
         while self.late.first().is_some_and(|(then, _)| *then <= now) {
@@ -289,7 +291,7 @@ impl Registry {
         moves
     }
 
-    /// What an assignment finds.
+    /// State found by an assignment.
     pub fn before(&mut self, identity: Ordinal, id: &str, now: Timestamp) -> Before {
         let object = |task: &Task| self.objects.get(task.uid.as_ref()?);
         match self.tasks.get(id) {
@@ -300,7 +302,7 @@ impl Registry {
         }
     }
 
-    /// A task is to end.
+    /// Orders the end of a task.
     pub fn order(&mut self, identity: Ordinal, id: &str, now: Timestamp) -> Order {
         let Some(task) = self.tasks.get(id) else {
             self.orders.give(identity, id, now);
@@ -316,7 +318,7 @@ impl Registry {
         }
     }
 
-    /// The PeonTasks that are to be cancelled and are not yet.
+    /// The PeonTasks that are due to be cancelled and are not cancelled yet.
     pub fn to_cancel(&mut self) -> Vec<Target> {
         let objects = &self.objects;
         let due = |uid: &String| {
@@ -329,7 +331,7 @@ impl Registry {
         self.cancels.iter().filter_map(due).collect()
     }
 
-    /// The overlord has forgotten a task whose end it has heard. Another life of it may begin.
+    /// The overlord has forgotten a task whose end it received. The id may be assigned again.
     pub fn forget(&mut self, id: &str, now: Timestamp) -> Vec<HistoryItem> {
         if !self.tasks.get(id).is_some_and(Task::has_ended) {
             return Vec::new();
@@ -368,7 +370,7 @@ impl Registry {
     fn store(&mut self, mut seen: Seen) {
         let old = self.objects.remove(&seen.uid);
         let place = old.and_then(|old| {
-            // The status cannot be read by this version: it is what it was.
+            // This version cannot read the status: the last known one remains.
             seen.state = seen.state.take().or(old.seen.state);
             seen.forgotten |= old.seen.forgotten;
             seen.cancel |= old.seen.cancel;
@@ -377,7 +379,7 @@ impl Registry {
         self.objects.insert(seen.uid.clone(), Object { seen, place });
     }
 
-    /// What follows from a PeonTask as it is known now.
+    /// Updates everything that depends on a PeonTask's current state.
     fn follow(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<HistoryItem>) {
         self.bind(uid, moves);
         self.locate(uid);
@@ -385,7 +387,7 @@ impl Registry {
         self.tell(uid, now, moves);
     }
 
-    /// Lets a PeonTask count for its id, where none does.
+    /// Lets a PeonTask count for its id, if none does.
     fn bind(&mut self, uid: &str, moves: &mut Vec<HistoryItem>) {
         let Some(object) = self.objects.get(uid) else {
             return;
@@ -427,7 +429,7 @@ impl Registry {
         }
     }
 
-    /// Takes the place of the current attempt's pod once that was ready, and keeps it until the next attempt.
+    /// Records the location of the current attempt's pod once it was ready, until the next attempt.
     fn locate(&mut self, uid: &str) {
         let Some(object) = self.objects.get_mut(uid) else {
             return;
@@ -436,7 +438,7 @@ impl Registry {
         object.locate(pod);
     }
 
-    /// Has a task cancelled that was shut down before it was known.
+    /// Cancels a task that was shut down before it was known.
     fn obey(&mut self, uid: &str, now: Timestamp) {
         let Some(object) = self.objects.get(uid) else {
             return;
@@ -451,7 +453,7 @@ impl Registry {
         }
     }
 
-    /// Says what is new of the task that this PeonTask counts for.
+    /// Announces the changes of the task that this PeonTask counts for.
     fn tell(&mut self, uid: &str, now: Timestamp, moves: &mut Vec<HistoryItem>) {
         let Some(object) = self.objects.get(uid) else {
             return;

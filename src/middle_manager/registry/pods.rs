@@ -1,4 +1,4 @@
-//! The pods of the PeonTasks that are known (pure).
+//! The known pods of PeonTasks (pure).
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::view::PodSeen;
 #[derive(Debug, Default)]
 pub struct Pods {
     by_owner: HashMap<String, HashMap<String, PodSeen>>,
-    /// Uids of the list that a watch begins with, while it comes in.
+    /// Uids of a watch's initial list, while it is received.
     listing: Option<HashSet<String>>,
 }
 
@@ -37,7 +37,7 @@ impl Pods {
         self.listing = Some(HashSet::new());
     }
 
-    /// That list is complete: what is not in it is gone.
+    /// That list is complete: pods that are not in it are gone.
     pub fn list_ends(&mut self) {
         let Some(listing) = self.listing.take() else {
             return;
@@ -48,7 +48,7 @@ impl Pods {
         });
     }
 
-    /// The pods of a PeonTask that is gone.
+    /// Removes the pods of a PeonTask that is gone.
     pub(crate) fn forget(&mut self, owner: &str) {
         self.by_owner.remove(owner);
     }

@@ -1,4 +1,4 @@
-//! Questions to the registry (pure).
+//! Queries of the registry (pure).
 
 use super::Registry;
 use super::entries::{Object, Task};
@@ -7,7 +7,7 @@ use super::identity::Ordinal;
 use crate::druid::worker::TaskAnnouncement;
 
 impl Registry {
-    /// The tasks of an identity whose end was said.
+    /// The tasks of an identity whose end was announced.
     #[must_use]
     pub fn ended(&self, identity: Ordinal) -> Vec<String> {
         let ended = |(_, task): &(&String, &Task)| task.identity == identity && task.has_ended();
@@ -18,14 +18,14 @@ impl Registry {
             .collect()
     }
 
-    /// The last identity of which a task runs.
+    /// The last identity with a running task.
     #[must_use]
     pub fn last_busy(&self) -> Option<Ordinal> {
         let busy = self.tasks.values().filter(|t| t.said.is_some() && !t.has_ended());
         busy.map(|t| t.identity).max()
     }
 
-    /// Whether a task of this id is assigned here, or was and is not forgotten.
+    /// Whether a task with this id is assigned here, or was and is not forgotten.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
         self.tasks.contains_key(id)
@@ -62,14 +62,14 @@ impl Registry {
         }
     }
 
-    /// All that is said on the line of an identity.
+    /// All current announcements of an identity.
     pub fn said(&self, identity: Ordinal) -> impl Iterator<Item = &TaskAnnouncement> {
         let tasks = self.tasks.values().filter(move |t| t.identity == identity);
         tasks.filter_map(|t| t.said.as_ref())
     }
 
-    /// The PeonTasks that are to be looked at: who is not there is [`gone`](Self::gone), of others the doubt is
-    /// [refuted](Self::refute).
+    /// The PeonTasks to verify: for one that does not exist call [`gone`](Self::gone), for others
+    /// [refute](Self::refute) the suspicion.
     #[must_use]
     pub fn doubts(&self) -> Vec<Suspect> {
         let doubt = |(uid, number): (&String, u64)| {
@@ -84,7 +84,7 @@ impl Registry {
         self.doubts.all().filter_map(doubt).collect()
     }
 
-    /// Whether something is to be looked at.
+    /// Whether a PeonTask has to be verified.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         !self.doubts.is_empty()

@@ -1,36 +1,36 @@
-//! Whether identities take tasks (pure).
+//! Whether identities accept tasks (pure).
 //!
-//! An assignment cannot be refused: an overlord takes a worker that answers it with an error for one that has the task,
-//! and fails the task minutes later. What it heeds is a worker that said beforehand that it takes none. So a worker
-//! whose tasks could not be kept says so.
+//! An assignment cannot be refused: if a worker answers with an error, the overlord assumes that the worker has the
+//! task, and fails the task minutes later. But it heeds a worker that was disabled beforehand. So a worker that could
+//! not store tasks disables itself.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::identity::Ordinal;
 
-/// How long the API server may be silent, or refuse PeonTasks, before it is said.
+/// How long the API server may be silent, or refuse PeonTasks, before the worker is disabled.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long nothing is assigned after a task could not be kept. Then one is let through, to see.
+/// How long no task is accepted after a task could not be stored. Then one is accepted as a test.
 pub const HOLD: Duration = Duration::from_secs(60);
 
-/// Why identities take no tasks.
+/// The causes that disable identities.
 #[derive(Debug)]
 pub struct Gate {
     by_hand: BTreeSet<Ordinal>,
     draining: bool,
-    /// How many identities are wanted; later ones take no tasks, whoever enables them.
+    /// Number of wanted identities; later ones accept no tasks, even if an administrator enables them.
     wanted: u16,
-    /// When the API server answered last.
+    /// When the API server last answered.
     answered: Instant,
-    /// It did not, since then.
+    /// Since when it has not answered.
     silent: bool,
-    /// When the first and the last task could not be kept, none having been kept in between.
+    /// When the first and the last task could not be stored, with none stored in between.
     not_kept: Option<(Instant, Instant)>,
 }
 
 impl Gate {
-    /// Everything is well.
+    /// No cause is present.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -43,24 +43,24 @@ impl Gate {
         }
     }
 
-    /// The API server answers. Says whether it had been lost.
+    /// The API server answered. Returns whether it had been lost.
     pub fn answered(&mut self, now: Instant) -> bool {
         let was_lost = self.is_lost(now);
         (self.answered, self.silent) = (now, false);
         was_lost
     }
 
-    /// The API server does not answer.
+    /// The API server did not answer.
     pub fn silent(&mut self) {
         self.silent = true;
     }
 
-    /// A task was kept.
+    /// A task was stored.
     pub fn kept(&mut self) {
         self.not_kept = None;
     }
 
-    /// A task cannot be kept for now.
+    /// A task cannot be stored for now.
     pub fn not_kept(&mut self, now: Instant) {
         let since = self
             .not_kept
@@ -78,7 +78,7 @@ impl Gate {
         }
     }
 
-    /// So many identities are wanted, the first.
+    /// Sets the number of wanted identities, which are the first ones.
     pub fn want(&mut self, identities: u16) {
         self.wanted = identities;
     }
@@ -94,7 +94,7 @@ impl Gate {
         self.silent && now.duration_since(self.answered) > PATIENCE
     }
 
-    /// Whether an identity takes no tasks.
+    /// Whether an identity is disabled.
     #[must_use]
     pub fn is_disabled(&self, identity: Ordinal, now: Instant) -> bool {
         let refuses = |(since, last): (Instant, Instant)| last > since + PATIENCE && now < last + HOLD;

@@ -1,14 +1,14 @@
 //! PeonTasks that seem to be gone while their tasks run (pure).
 //!
-//! A watch that selects by label tells of an object that lost its label as of one that was deleted, and so does a list.
-//! So whoever would fail a task for it looks first, past all caches, whether its PeonTask is there.
+//! For a watch that selects by label, an object that lost its label looks deleted, and so it does in a list. So before
+//! a task is failed for this, its PeonTask is read from the API server, past all caches.
 
 use std::collections::BTreeMap;
 
 use super::history_items::Suspect;
 use super::view::Seen;
 
-/// What is to be looked at, by uid.
+/// PeonTasks to verify, by uid.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     of: BTreeMap<String, (u64, Option<Seen>)>,
@@ -16,7 +16,7 @@ pub(crate) struct Suspects {
 }
 
 impl Suspects {
-    /// There is a reason to look, and what the PeonTask was last. One that comes while somebody looks counts anew.
+    /// Adds a suspicion, with the PeonTask's last state. One that is added during verification gets a new number.
     pub(crate) fn add(&mut self, uid: &str, last: Option<Seen>) {
         let number = self.next;
         self.next += 1;
@@ -24,17 +24,17 @@ impl Suspects {
         *known = (number, last.or(known.1.take()));
     }
 
-    /// Nothing is to be looked at.
+    /// Whether there is nothing to verify.
     pub(crate) fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
 
-    /// All of them, with their numbers.
+    /// All suspects, with their numbers.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&String, u64)> {
         self.of.iter().map(|(uid, (number, _))| (uid, *number))
     }
 
-    /// It is there, as was seen when the doubt had this number.
+    /// The PeonTask existed when the suspicion had this number.
     pub(crate) fn refute(&mut self, doubt: &Suspect) {
         let is_same = |(number, _): &(u64, _)| *number == doubt.number;
         if self.of.get(&doubt.target.uid).is_some_and(is_same) {
@@ -42,7 +42,7 @@ impl Suspects {
         }
     }
 
-    /// It is gone; what it was last.
+    /// The PeonTask is gone; returns its last state.
     pub(crate) fn confirm(&mut self, uid: &str) -> Option<Seen> {
         self.of.remove(uid).and_then(|(_, last)| last)
     }

@@ -1,24 +1,24 @@
-//! PeonTasks that are gone, so that old news does not bring them back (pure).
+//! PeonTasks that are gone, so that outdated updates do not restore them (pure).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-/// Longer than any list that was asked for before is on its way, or any watch lags behind it.
+/// Longer than any earlier list is under way, or any watch lags behind.
 const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
 
 /// Uids of the last minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Tombstones {
-    /// With the version of the word of it; the highest where somebody looked and found nothing.
+    /// With the version of the deletion; the highest version if a read found nothing.
     uids: HashMap<String, u64>,
     by_age: VecDeque<(Timestamp, String)>,
 }
 
 impl Tombstones {
-    /// It is gone; the version that says so, where one does. Nothing newer comes of what is gone, only of what had lost
-    /// its label and has it again.
+    /// Records that it is gone, with the version of its deletion if known. A deleted object has no newer versions; only
+    /// one that had lost its label and has it again does.
     pub(crate) fn add(&mut self, uid: &str, version: Option<u64>, now: Timestamp) {
         self.expire(now);
         let version = version.unwrap_or(u64::MAX);
@@ -37,14 +37,14 @@ impl Tombstones {
         self.uids.contains_key(uid)
     }
 
-    /// Whether this version of it is from before it went.
+    /// Whether this version precedes its deletion.
     pub(crate) fn has_version(&mut self, uid: &str, version: Option<u64>, now: Timestamp) -> bool {
         self.expire(now);
         let gone = self.uids.get(uid);
         gone.is_some_and(|gone| version.is_none_or(|v| v <= *gone))
     }
 
-    /// It may not be gone after all.
+    /// Removes the record: it may exist after all.
     pub(crate) fn forget(&mut self, uid: &str) {
         if self.uids.remove(uid).is_some() {
             self.by_age.retain(|(_, departed)| departed != uid);

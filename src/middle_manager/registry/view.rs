@@ -1,6 +1,6 @@
-//! PeonTasks and pods as far as the virtual MiddleManager looks at them (pure).
+//! The fields of PeonTasks and pods that the virtual MiddleManager reads (pure).
 //!
-//! What is not named here is dropped while it is read: neither payloads nor pod specs are kept.
+//! All other fields are dropped during decoding: neither payloads nor pod specs are held in memory.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,21 +24,21 @@ use crate::druid::worker::{TaskFacts, TaskLocation};
 pub struct TaskView {
     /// Name, labels, annotations.
     pub metadata: ObjectMeta,
-    /// What is wanted of it.
+    /// The spec.
     #[serde(default)]
     pub spec: SpecView,
-    /// What the operator says of it.
+    /// The status, written by the operator.
     #[serde(default)]
     pub status: Option<PeonTaskStatus>,
 }
 
-/// The spec of a PeonTask as far as it is looked at.
+/// The fields of a PeonTask's spec that are read.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct SpecView {
-    /// It is to end.
+    /// Whether the task is cancelled.
     #[serde(default)]
     pub cancel: bool,
-    /// It is held.
+    /// Whether the task is suspended.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -74,47 +74,47 @@ impl From<PeonTask> for TaskView {
 pub struct PodView {
     /// Name, owner, annotations.
     pub metadata: ObjectMeta,
-    /// What the kubelet says of it.
+    /// The status, written by the kubelet.
     #[serde(default)]
     pub status: Option<PodStatusView>,
 }
 
-/// The status of a pod as far as it is looked at.
+/// The fields of a pod's status that are read.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatusView {
-    /// Its address.
+    /// Address of the pod.
     #[serde(default, rename = "podIP")]
     pub pod_ip: Option<String>,
-    /// Its conditions.
+    /// Conditions of the pod.
     #[serde(default)]
     pub conditions: Vec<PodCondition>,
-    /// Its containers.
+    /// Containers of the pod.
     #[serde(default)]
     pub container_statuses: Vec<ContainerStatus>,
 }
 
-/// A PeonTask of this VirtualMiddleManager as it was seen.
+/// A PeonTask of this VirtualMiddleManager, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Its name.
+    /// Name of the PeonTask.
     pub name: String,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: String,
-    /// Its resource version. They are compared as numbers, which Kubernetes documents since 1.35 and has done for ever;
-    /// `None` for one that is no number.
+    /// Resource version of the PeonTask. Versions are compared as numbers, which Kubernetes documents since 1.35 and
+    /// has always supported; `None` if it is not a number.
     pub version: Option<u64>,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// The identity that it was assigned to.
     pub identity: Ordinal,
-    /// What the task says of itself.
+    /// Facts about the task.
     pub facts: TaskFacts,
-    /// Whether it is to end.
+    /// Whether the task is cancelled.
     pub cancel: bool,
-    /// Whether the overlord has heard of its end and asks no more.
+    /// Whether the overlord knows the task's end and no longer asks about it.
     pub forgotten: bool,
-    /// What its status says; `None` for one that cannot be read.
+    /// State in its status; `None` if it cannot be read.
     pub state: Option<State>,
 }
 
@@ -125,7 +125,7 @@ pub struct State {
     pub attempt: u32,
     /// When its peon started.
     pub started: Option<Timestamp>,
-    /// How far it has come.
+    /// Progress of the task.
     pub progress: Progress,
 }
 
@@ -142,7 +142,7 @@ impl Seen {
         Self::of_meta(&task.metadata, task.spec.cancel, Some(state))
     }
 
-    /// Reads a PeonTask as it comes from a watch: one that cannot be read as a whole is there all the same.
+    /// Reads a PeonTask from a watch: one that cannot be decoded as a whole exists all the same.
     #[must_use]
     pub fn guarded(task: &Guarded<TaskView>) -> Option<Self> {
         match &task.0 {
@@ -169,20 +169,20 @@ impl Seen {
     }
 }
 
-/// The pod of an attempt as it was seen.
+/// The pod of an attempt, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSeen {
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// Its uid.
+    /// Uid of the pod.
     pub uid: String,
     /// Uid of its PeonTask.
     pub owner: String,
     /// The peon's container.
     pub container: String,
-    /// Whether that container has begun: it has a log.
+    /// Whether that container has started, and so has a log.
     pub begun: bool,
-    /// Where its peon is called, once it was ready.
+    /// Location of the peon, once the pod was ready.
     pub location: Option<TaskLocation>,
 }
 
@@ -210,17 +210,17 @@ impl PodSeen {
     }
 }
 
-/// Where a peon is called. Its pod's name would stand in the console for its address, and means nothing outside the
-/// cluster; Druid 33 is not known to send one.
+/// Location of a peon. The pod's name is left out: Druid's console would show it in place of the address, and it means
+/// nothing outside of the cluster; Druid 33 is not known to send one.
 fn location(status: &PodStatusView) -> Option<TaskLocation> {
     was_ready(status).then_some(())?;
     let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
     Some(TaskLocation::http(address, PEON_PORT))
 }
 
-/// Whether a pod is ready, or was. A condition that went to False after a container had started was True before: it is
-/// False from the beginning, and its time is that of its last change. So a peon that is silent for a moment keeps its
-/// location when this process is another one.
+/// Whether a pod is ready, or was. The condition is False from the beginning, and its time is that of its last change.
+/// So if it became False after a container had started, it was True before. A peon that is unready for a moment thus
+/// keeps its location after a restart of this process.
 fn was_ready(status: &PodStatusView) -> bool {
     let Some(ready) = status.conditions.iter().find(|c| c.type_ == "Ready") else {
         return false;
@@ -233,12 +233,12 @@ fn was_ready(status: &PodStatusView) -> bool {
     matches!((first, changed), (Some(first), Some(changed)) if changed > first)
 }
 
-/// When a container began, whatever it does now.
+/// When a container started, whatever its current state.
 fn started(container: &ContainerStatus) -> Option<Timestamp> {
     let state = container.state.as_ref()?;
     let running = state.running.as_ref().and_then(|r| r.started_at.as_ref());
     let terminated = state.terminated.as_ref().and_then(|t| t.started_at.as_ref());
-    // Of a container that never started the runtime says the beginning of all time.
+    // For a container that never started the runtime reports the zero time.
     let at = running.or(terminated).map(|t| t.0);
     at.filter(|at| *at > Timestamp::UNIX_EPOCH)
 }

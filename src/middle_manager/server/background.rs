@@ -1,4 +1,4 @@
-//! What is done now and then, whoever asks for what.
+//! Periodic work of the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use crate::middle_manager::http::backend::Announce;
 use crate::middle_manager::registry::Registry;
 use crate::middle_manager::registry::reachability::Gate;
 
-/// How often it is looked for what is due.
+/// How often due work is looked for.
 const TICK: Duration = Duration::from_secs(1);
-/// How often tasks that could not be cancelled are tried again.
+/// How often cancelling tasks is retried.
 const CANCELS: Duration = Duration::from_secs(5);
-/// How often the API server is asked whether it is there.
+/// How often the API server is probed.
 const PROBE: Duration = Duration::from_secs(2);
-/// The limit of that question: no tasks are to be taken soon after the API server has gone silent.
+/// Time limit of that probe: tasks must be refused soon after the API server has become silent.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Says ends that were held back for a log that does not come, cancels what could not be cancelled before, lists anew
-/// what a watch leaves in doubt, looks at what seems to be gone, and takes no tasks while the API server is silent. For ever.
+/// Announces ends whose log did not arrive in time, retries cancellations, lists again when a watch is inconclusive,
+/// verifies PeonTasks that seem to be gone, and disables the identities while the API server is silent. Never returns.
 ///
 /// # Access control
 /// peontasks: get, list, patch.
@@ -71,14 +71,14 @@ async fn list_in_doubt<L: Announce>(assigner: &Assigner<L>) {
 async fn verify_what_is_in_doubt<L: Announce>(assigner: &Assigner<L>) {
     loop {
         assigner.tasks().to_be_looked_at().await;
-        // Each is held back by itself: what comes meanwhile is looked at without waiting for those that failed.
+        // Each is delayed separately: new suspects are verified without waiting for those that failed.
         while assigner.verify().await.is_err() {
             tokio::time::sleep(TICK).await;
         }
     }
 }
 
-/// Asks the API server whether it is there. What its watches did not tell meanwhile is asked for when it is back.
+/// Probes the API server. When it is back, requests a list of what the watches missed.
 async fn probe<L: Announce>(assigner: &Assigner<L>) {
     let answers = answers(assigner.client()).await;
     let tasks = assigner.tasks();
@@ -96,7 +96,7 @@ async fn answers(client: &kube::Client) -> bool {
     };
     match request_within(SILENCE, "get readyz", client.request_text(request)).await {
         Ok(_) => true,
-        // An API server that refuses answers.
+        // An API server that refuses a request has answered.
         Err(error) => error.code().is_some_and(|code| code < 500),
     }
 }

@@ -1,5 +1,5 @@
-//! One port per identity, over which its [routes](crate::middle_manager::http::routes) are served: plain or TLS, a bounded number of
-//! connections, and an end that lets go of nobody in the middle of an answer.
+//! One port per identity, which serves its [routes](crate::middle_manager::http::routes): plain or TLS, a limited
+//! number of connections, and a shutdown that interrupts no answer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,22 +23,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-/// For so long a connection may be idle, and for so long the head of a request may take. An overlord keeps connections
-/// for 4 minutes (`druid.global.http.unusedConnectionTimeout`): one that we closed sooner would be closed under a request
-/// that is on its way. Druid's own servers wait for 5.
+/// Time limit for an idle connection, and for the head of a request. An overlord keeps connections for 4 minutes
+/// (`druid.global.http.unusedConnectionTimeout`): if we closed one sooner, a request might be under way on it. Druid's
+/// own servers wait for 5.
 pub const IDLE: Duration = Duration::from_secs(6 * 60);
 const _: () = assert!(
     IDLE.as_secs() > 4 * 60,
     "an overlord keeps connections for 4 minutes"
 );
-/// Connections to one identity at the same time; more wait to be accepted. An overlord has at most 20.
+/// Most connections to one identity at the same time; further ones wait to be accepted. An overlord has at most 20.
 pub const CONNECTIONS: usize = 256;
-/// Connections of one client address to one identity. More are closed at once, so that nobody can keep the overlord out: what
-/// comes over them is not looked at before they count.
+/// Most connections from one client address to one identity. Further ones are closed at once, so that no client can
+/// keep the overlord out: connections count before anything received over them is examined.
 pub const PER_CLIENT: usize = CONNECTIONS / 2;
-/// For so long the first byte of a connection may take, and TLS to be agreed on.
+/// Time limit for the first byte of a connection, and for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// After a failure to accept that has nothing to do with a client, such as too many open files.
+/// Delay after a failure to accept that no client caused, such as too many open files.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a port cannot be served.
@@ -49,7 +49,7 @@ pub enum ServeError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         error: std::io::Error,
     },
     /// A file of the certificate cannot be read.
@@ -57,24 +57,24 @@ pub enum ServeError {
     File {
         /// The file.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The certificates are no PEM, or there are none.
+    /// The certificates are not PEM, or there are none.
     #[error("the certificate (`tls.crt`) must be PEM, that of the worker first: {0}")]
     Certificate(String),
-    /// The key is no PEM, or there is none.
+    /// The key is not PEM, or there is none.
     #[error("the key (`tls.key`) must be PEM: {0}")]
     Key(String),
-    /// Certificate and key do not go together.
+    /// Certificate and key do not match.
     #[error("certificate and key (`tls.crt`, `tls.key`) cannot be used together: {0}")]
     Pair(rustls::Error),
 }
 
-/// TLS with the certificate chain and key in two PEM texts, as a Secret of type `kubernetes.io/tls` holds them.
+/// TLS with the certificate chain and key in two PEM texts, as in a Secret of type `kubernetes.io/tls`.
 ///
-/// TLS 1.2 is spoken too: Druid's clients do not go beyond it where `druid.client.https.protocol` says nothing. Clients
-/// are not asked for certificates. A certificate that is renewed needs a new process.
+/// TLS 1.2 is supported too: Druid's clients use no later version unless `druid.client.https.protocol` says so. Clients
+/// are not asked for certificates. A renewed certificate needs a new process.
 ///
 /// # Errors
 /// [`ServeError`], which says what of the two cannot be used.
@@ -112,7 +112,7 @@ pub fn tls_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig
     tls(&read(certificate)?, &read(key)?)
 }
 
-/// Binds an address; that of all interfaces also where the kernel has no IPv6.
+/// Binds an address; the address of all interfaces is also supported where the kernel has no IPv6.
 ///
 /// # Errors
 /// When it cannot be bound.
@@ -126,12 +126,12 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 fn lacks_ipv6(error: &std::io::Error) -> bool {
-    // EAFNOSUPPORT has no kind of its own.
+    // EAFNOSUPPORT has no `ErrorKind`.
     const NO_SUCH_FAMILY: i32 = 97;
     error.kind() == std::io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_SUCH_FAMILY)
 }
 
-/// A port that is bound. Until it is served, clients wait.
+/// A bound port. Until it is served, clients wait.
 #[derive(Debug)]
 pub struct Port {
     listener: TcpListener,
@@ -140,7 +140,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Binds a port, for TLS where there is a certificate. Port 0 is any that is free.
+    /// Binds a port, with TLS if there is a certificate. Port 0 is any free port.
     ///
     /// # Errors
     /// [`ServeError::Bind`].
@@ -155,14 +155,15 @@ impl Port {
         })
     }
 
-    /// What is bound.
+    /// The bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop`; then takes no connection any more, ends those that are idle, and waits for the answers of the
-    /// others, but not longer than `grace`. Polls are held for minutes: [close](crate::middle_manager::sync::long_poll::LongPoll::close) their line.
+    /// Serves until `stop`; then accepts no more connections, closes idle ones, and waits for the answers of the
+    /// others, but not longer than `grace`. Polls are held for minutes:
+    /// [close](crate::middle_manager::sync::long_poll::LongPoll::close) their long poll.
     pub async fn serve(self, routes: Router, stop: impl Future<Output = ()>, grace: Duration) {
         let ending = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -200,7 +201,7 @@ impl Port {
             if places.available_permits() == 0 {
                 tracing::warn!(port, "{CONNECTIONS} connections are open: others wait");
             }
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             let Ok(place) = places.clone().acquire_owned().await else {
                 return std::future::pending().await;
             };
@@ -227,7 +228,7 @@ struct Client {
 }
 
 impl Clients {
-    /// Counts one more; `None` where the client has as many as it may.
+    /// Counts one more connection; `None` if the client has as many as it may.
     fn accept(&self, address: IpAddr) -> Option<Client> {
         let mut clients = self.0.lock();
         let count = clients.entry(address).or_default();
@@ -263,11 +264,11 @@ fn of_the_client(error: &std::io::Error) -> bool {
 }
 
 async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Router, watcher: Watcher) {
-    // News are small and must not wait to be sent along with more.
+    // Answers are small and must not be delayed to be sent together with more data.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection sends late");
     }
-    // A connection that says nothing has no place here: there are so many, and an overlord asks at once.
+    // A silent connection gives up its place: places are limited, and an overlord sends its request at once.
     let mut first = [0];
     if !matches!(
         tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await,
@@ -289,8 +290,8 @@ async fn requests<S>(stream: S, routes: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // The timer of a request's head runs from the end of the last one, and so ends idle connections, too. Nothing limits
-    // how long an answer takes.
+    // The timer of a request's head starts at the end of the previous request, and so ends idle connections, too.
+    // Nothing limits how long an answer takes.
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)

@@ -1,4 +1,4 @@
-//! What the pod of a `VirtualMiddleManager` works with, from its object and the Secrets that are mounted.
+//! The configuration of a `VirtualMiddleManager`'s pod, from its object and the mounted Secrets.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::middle_manager::discovery::zookeeper;
 use crate::middle_manager::http::credentials::Credentials;
 use crate::middle_manager::overlord;
 
-/// Credentials in a folder that a Secret of type `kubernetes.io/basic-auth` is mounted at.
+/// Credentials in a folder where a Secret of type `kubernetes.io/basic-auth` is mounted.
 fn credentials(folder: &str) -> anyhow::Result<Credentials> {
     let [username, password] = ["username", "password"].map(|key| {
         let file = Path::new(folder).join(key);
@@ -30,7 +30,7 @@ fn credentials(folder: &str) -> anyhow::Result<Credentials> {
             )
         })
     });
-    // Whoever makes a Secret from a file leaves the end of its line in it.
+    // A Secret made from a file may end with the file's line break.
     let (username, password) = (username?, password?);
     Credentials::new(
         username.trim_end_matches(['\r', '\n']),
@@ -39,7 +39,7 @@ fn credentials(folder: &str) -> anyhow::Result<Credentials> {
     .with_context(|| format!("the credentials in {folder} cannot be used"))
 }
 
-/// Whom the overlord has to be, and whom it is called as.
+/// The credentials between overlord and workers, in both directions.
 ///
 /// # Errors
 /// When the Secret is not as it should be.
@@ -57,7 +57,7 @@ pub fn tls(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Arc<ServerC
     spec.tls.as_ref().map(read).transpose().context("spec.tls")
 }
 
-/// How the overlord is reached.
+/// Connection settings of the overlord.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
@@ -72,15 +72,15 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
     })
 }
 
-/// The Secret of the user who submits the tasks of users, where it is mounted.
+/// The Secret of the user who submits users' tasks, if it is mounted.
 #[must_use]
 pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
     let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
     submissions.and_then(|s| s.auth.as_ref())
 }
 
-/// The same overlord, called as the user who submits the tasks of users: nobody, where none is given. Which overlord leads
-/// is asked as the user of `auth`, since the other one need not know.
+/// Connection settings of the same overlord for the user who submits users' tasks; without a Secret, no credentials are
+/// sent. The user of `auth` asks which overlord leads, since the submitting user may lack that right.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
@@ -93,7 +93,7 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
     })
 }
 
-/// How ZooKeeper is reached.
+/// Connection settings of ZooKeeper.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
@@ -111,7 +111,7 @@ pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::S
     })
 }
 
-/// Whether everything that is read from mounted Secrets can be used.
+/// Whether all values read from mounted Secrets are valid.
 ///
 /// # Errors
 /// The first that cannot.
@@ -138,7 +138,7 @@ pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
     }
 }
 
-/// What its PeonTasks have in common.
+/// Common fields of its PeonTasks.
 #[must_use]
 pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
     Maker {

@@ -1,8 +1,8 @@
-//! The Secrets that are mounted into the pod, and whether they are still what they were.
+//! The Secrets mounted into the pod, and whether they have changed.
 //!
-//! The kubelet puts another content into the folder, a minute or so after the Secret has changed. A process that begins
-//! anew reads it: that is cheap here and loses nothing, and no part of a password or certificate is ever mixed with
-//! another.
+//! The kubelet replaces the content of the folder a minute or so after the Secret has changed. A process that restarts
+//! reads the new content: a restart is cheap here and loses nothing, and no part of an old password or certificate is
+//! ever mixed with a new one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::middle_manager::controller::decide::objects::{
     AUTH_DIR, OVERLORD_CA_DIR, SUBMISSIONS_DIR, TLS_DIR, ZOOKEEPER_DIR,
 };
 
-/// How often the files are looked at: they are few and small.
+/// How often the files are read: they are few and small.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What the folders held when the process began.
+/// A hash of the folders' content when the process started.
 #[derive(Debug, Clone)]
 pub struct SecretWatch {
     folders: Vec<PathBuf>,
@@ -24,7 +24,7 @@ pub struct SecretWatch {
 }
 
 impl SecretWatch {
-    /// The folders of all Secrets that a `VirtualMiddleManager` can name.
+    /// Reads the folders of all Secrets that a `VirtualMiddleManager` can name.
     #[must_use]
     pub fn now() -> Self {
         let folders = [AUTH_DIR, TLS_DIR, OVERLORD_CA_DIR, ZOOKEEPER_DIR, SUBMISSIONS_DIR];
@@ -36,8 +36,8 @@ impl SecretWatch {
         Self { folders, content }
     }
 
-    /// Ends once they have changed into something that can be used: a process that cannot begin anew with it had better
-    /// stay. `check` says what is wrong.
+    /// Ends once they have changed to valid content: a process that could not start with the new content should
+    /// continue. `check` returns what is invalid.
     pub async fn changed(&self, check: impl Fn() -> anyhow::Result<()>) {
         let mut look = tokio::time::interval(LOOK);
         let mut refused = self.content;
@@ -46,7 +46,7 @@ impl SecretWatch {
             match self.differs(&check) {
                 None => {}
                 Some((_, Ok(()))) => return,
-                // Said once.
+                // Logged once.
                 Some((content, Err(_))) if content == refused => {}
                 Some((content, Err(error))) => {
                     tracing::error!(
@@ -59,19 +59,19 @@ impl SecretWatch {
         }
     }
 
-    /// The other content, and whether it can be used.
+    /// The changed content, and whether it is valid.
     fn differs(&self, check: impl Fn() -> anyhow::Result<()>) -> Option<([u8; 32], anyhow::Result<()>)> {
         let now = content(&self.folders);
         if now == self.content {
             return None;
         }
         let checked = check();
-        // It may have been exchanged while it was checked.
+        // It may have been replaced while it was checked.
         (content(&self.folders) == now).then_some((now, checked))
     }
 }
 
-/// A hash of all files of the folders; one that is not there or cannot be read counts as empty.
+/// A hash of all files of the folders; a file that does not exist or cannot be read counts as empty.
 fn content(folders: &[PathBuf]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for folder in folders {
@@ -83,7 +83,8 @@ fn content(folders: &[PathBuf]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The files that are seen there, in order. The kubelet's own, which begin with two dots, are where it exchanges them.
+/// The visible files of a folder, in order. The kubelet's own files, which begin with two dots, are used for
+/// replacement.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let is_own = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b"..");

@@ -1,4 +1,4 @@
-//! Keeps announced what the object wants, and says in its status how things stand.
+//! Reconciles the announcements with the spec and writes `.status`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,20 +32,20 @@ use crate::middle_manager::submit::decide::submission::Policy;
 use crate::middle_manager::sync::long_poll::LongPoll;
 use crate::middle_manager::sync::tasks::Tasks;
 
-/// Fields of the status that are the pod's carry this owner.
+/// Field manager of the pod's fields in the status.
 const OWNER: &str = "peon-operator-middle-manager";
-/// How often it is looked whether the status still stands, at most.
+/// Shortest interval between checks of the status.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often it is asked who leads.
+/// How often the overlord is asked which one leads.
 const LEADER: Duration = Duration::from_secs(30);
 
-/// The object as it was seen last.
+/// The object as last seen.
 struct SeenObject {
     spec: VirtualMiddleManagerSpec,
     status: VirtualMiddleManagerStatus,
 }
 
-/// How the identities stand.
+/// State needed to write the status of the identities.
 pub(crate) struct StatusWriter {
     api: Api<Guarded<VirtualMiddleManager>>,
     name: String,
@@ -56,7 +56,7 @@ pub(crate) struct StatusWriter {
     overlord: Overlord,
     leader: Mutex<Option<String>>,
     policy: watch::Sender<Policy>,
-    /// As whom this process submits.
+    /// The Secret of the user as whom this process submits.
     submitter: Option<SecretRef>,
     metrics: Metrics,
 }
@@ -91,10 +91,10 @@ impl StatusWriter {
         }
     }
 
-    /// For as long as it is not dropped. Ends when the object cannot be watched any more.
+    /// Runs until it is dropped, or until the object can no longer be watched.
     ///
-    /// What is announced waits for nobody: neither for the overlord that does not say who leads, nor for the API server that
-    /// does not take the status.
+    /// Announcements wait neither for an overlord that does not say which one leads, nor for an API server that does
+    /// not accept the status.
     pub(crate) async fn keep(self, announcer: &Announcer, discovered: &[Arc<AtomicBool>]) {
         self.announce(announcer);
         tokio::select! {
@@ -114,7 +114,7 @@ impl StatusWriter {
         let mut objects = std::pin::pin!(stream);
         loop {
             match objects.next().await {
-                // What it last wanted stands.
+                // The last spec remains in force.
                 Some(Ok(object @ Guarded(Err(_)))) => {
                     crate::apiserver::watch::report_object(&object, &self.metrics);
                 }
@@ -175,7 +175,7 @@ impl StatusWriter {
         }
     }
 
-    /// A change of what is announced is made by the announcer; of what the Deployment says, by another pod.
+    /// Changes of announced values are made by the announcer; changes of the Deployment need another pod.
     fn announce(&self, announcer: &Announcer) {
         let spec = self.object.lock().spec.clone();
         for ((ordinal, host), line) in (0_u16..).zip(&self.hosts).zip(&self.lines) {
@@ -193,7 +193,7 @@ impl StatusWriter {
         drain::state(identity.0, spec.identities, free, line.told_all())
     }
 
-    /// Another user needs another pod, which is on its way.
+    /// Another submitting user needs another pod, which is being created.
     fn tell_policy(&self, spec: &VirtualMiddleManagerSpec) {
         if mounted_config::submitter_secret(spec) == self.submitter.as_ref() {
             self.policy.send_replace(Policy::of(spec.submissions.as_ref()));
@@ -205,7 +205,7 @@ impl StatusWriter {
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ask.tick().await;
-            // Why nobody says so is in the status.
+            // The reason is in the status.
             let leader = self.overlord.leader().await.unwrap_or_default();
             *self.leader.lock() = leader;
         }
@@ -217,7 +217,7 @@ impl StatusWriter {
             let state = states.get(&identity).cloned().unwrap_or_default();
             Facts {
                 address: mounted_config::worker(spec, host).address(),
-                // A younger process of the same identity serves it as well.
+                // A younger process of the same identity also serves it.
                 announced: state.presence != announce::Presence::Absent,
                 error: state.error,
                 disabled: self.tasks.is_disabled(identity),
@@ -230,7 +230,7 @@ impl StatusWriter {
         here.chain(self.unserved()).collect()
     }
 
-    /// Identities that have tasks and are not served here, nor by anybody: they are, once the operator knows.
+    /// Identities that have tasks and are served by no process: they will be, once the operator knows.
     fn unserved(&self) -> impl Iterator<Item = Facts> {
         let served = u16::try_from(self.hosts.len()).unwrap_or(u16::MAX);
         let last = self.tasks.last_busy().map_or(0, |last| last.0.saturating_add(1));
@@ -246,7 +246,7 @@ impl StatusWriter {
     }
 
     async fn say(&self, states: &States) {
-        // What a younger process sees, that says itself.
+        // A younger process reports itself what it sees.
         let superseded =
             |state: &AnnouncementState| matches!(state.presence, announce::Presence::Superseded { .. });
         if states.values().any(superseded) {

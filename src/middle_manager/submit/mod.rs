@@ -1,7 +1,7 @@
-//! Submits PeonTasks that users created, and mirrors what becomes of them elsewhere.
+//! Submits PeonTasks that users created, and copies the state of those that other workers run.
 //!
-//! Each step ends with what it recorded in `status.submission`, if nobody changed the object meanwhile; so two processes,
-//! or one that died, do nothing twice. [`submission`] decides, [`Backlog`] says when.
+//! Each step ends with writing its result to `status.submission`, on condition that the object is unchanged; so two
+//! processes, or one that died, do nothing twice. [`submission`] decides, [`Backlog`] schedules.
 
 pub mod decide;
 pub mod task_queue;
@@ -40,28 +40,28 @@ use decide::backlog::{Backlog, Due};
 use decide::submission::{self, Held, Policy, Step};
 use task_queue::TaskQueue;
 
-/// How often it is looked for what is due.
+/// How often due work is looked for.
 const TICK: Duration = Duration::from_millis(500);
-/// PeonTasks that are looked after at the same time.
+/// PeonTasks processed at the same time.
 const WORKERS: usize = 16;
-/// For so long one may take for a step, whoever does not answer: an overlord and each read of the API server have bounds of
-/// their own, and there are few in a step.
+/// Time limit of a step: requests to the overlord and reads from the API server have their own limits, and a step has
+/// few of them.
 const STEP: Duration = Duration::from_secs(180);
-/// Steps that follow each other for one PeonTask at once.
+/// Most consecutive steps for one PeonTask.
 const STEPS: usize = 4;
 
-/// Looks after the PeonTasks of one VirtualMiddleManager until they are assigned.
+/// Processes the PeonTasks of one VirtualMiddleManager until they are assigned.
 pub struct Submitter<L, Q> {
     assigner: Arc<Assigner<L>>,
     queue: Q,
     task_reader: TaskReader,
     policy: watch::Receiver<Policy>,
     backlog: Mutex<Backlog>,
-    /// Uids of those that are being looked after.
+    /// Uids of the PeonTasks being processed.
     busy: Mutex<HashSet<String>>,
 }
 
-/// A step failed, and is tried again later.
+/// A step failed, and is retried later.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("{0}")]
@@ -74,18 +74,18 @@ enum Failed {
     Late,
 }
 
-/// What came of a step.
+/// Outcome of a step.
 enum Outcome {
-    /// There may be another one.
+    /// Another step may follow.
     GoOn,
     /// Nothing more for now.
     Rest,
-    /// It is to be looked at later.
+    /// Try again later.
     Later,
 }
 
 impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
-    /// Looks after those of the VirtualMiddleManager that `assigner` binds for.
+    /// A submitter for the VirtualMiddleManager of `assigner`.
     #[must_use]
     pub fn new(assigner: Arc<Assigner<L>>, queue: Q, policy: watch::Receiver<Policy>) -> Self {
         let namespace = &assigner.maker().namespace;
@@ -99,7 +99,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// For ever.
+    /// Never returns.
     ///
     /// # Access control
     /// peontasks: get, list, watch, patch. peontasks/status: patch. secrets, configmaps: get.
@@ -144,9 +144,9 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// Looks after each for itself: whatever takes its time, at the overlord or elsewhere, keeps one place of [`WORKERS`] and
-    /// no other PeonTask from going on. Places that become free are taken at once, by others: each is looked after once a
-    /// tick at most, since the watch may be behind.
+    /// Processes each PeonTask separately: slow work, at the overlord or elsewhere, occupies one of [`WORKERS`] places
+    /// and delays no other PeonTask. Places that become free are used at once, by others: each PeonTask is processed at
+    /// most once per tick, since the watch may lag.
     async fn work(&self) {
         let mut busy = FuturesUnordered::new();
         let mut rested: Vec<String> = Vec::new();
@@ -168,7 +168,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// They may be looked after again.
+    /// Allows them to be processed again.
     fn rest(&self, rested: &mut Vec<String>) {
         let mut busy = self.busy.lock();
         for uid in rested.drain(..) {
@@ -176,7 +176,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// So many of those that are due, at most; they count as being looked after from now on.
+    /// At most `most` of those that are due; they count as being processed from now on.
     fn due(&self, most: usize) -> Vec<(Applied, Due)> {
         if most == 0 {
             return Vec::new();
@@ -192,7 +192,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         due
     }
 
-    /// Does what is due, and waits for all of it.
+    /// Does all due work, and waits for it.
     #[cfg(test)]
     pub(super) async fn round(&self) {
         futures::stream::iter(self.due(usize::MAX))
@@ -246,7 +246,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// A PeonTask that the watch has no more has an identity, or is gone.
+    /// Reads a PeonTask that the watch no longer has: it has an identity, or is gone.
     async fn verify(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let found = self.task_reader.task(&applied.name, &applied.uid).await?;
         let mut backlog = self.backlog.lock();
@@ -255,7 +255,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 backlog.deleted(&applied.uid);
                 Ok(Outcome::GoOn)
             }
-            // The watch was behind.
+            // The watch lagged.
             Some(Some(there)) => {
                 backlog.see(there);
                 Ok(Outcome::Rest)
@@ -282,7 +282,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// It is gone, and what the overlord may have of it is to end.
+    /// The PeonTask is gone, and the task that the overlord may have of it has to be ended.
     fn gone(&self, applied: &Applied) -> Outcome {
         self.backlog.lock().deleted(&applied.uid);
         Outcome::GoOn
@@ -298,7 +298,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 let refused = submission::next(None, SubmissionState::Refused, Some(&why));
                 return self.say(applied, &refused).await;
             }
-            // The operator says what is missing.
+            // The operator reports what is missing.
             Err(Unread::Deficient(_)) => return Ok(Outcome::Later),
             Err(Unread::Forbidden(why)) => return self.may_not_read(applied, &why).await,
             Err(error) => return Err(error.into()),
@@ -307,7 +307,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         if !policy.lists(&document.task_type) {
             let not_listed = submission::not_listed(&policy, &document.task_type);
             if applied.submission.as_ref() == Some(&not_listed) {
-                // The operator has not said yet what type it is.
+                // The operator has not reported its type yet.
                 return Ok(Outcome::Later);
             }
             return self.say(applied, &not_listed).await;
@@ -361,7 +361,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// Says that the overlord cannot be asked, once, and tries later.
+    /// Records, once, that the overlord cannot be asked, and tries later.
     async fn in_trouble(
         &self,
         applied: &Applied,
@@ -374,7 +374,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         Err(error.into())
     }
 
-    /// What was recorded, and what the overlord has of it.
+    /// The record, and the task that the overlord has.
     async fn held(&self, applied: &Applied) -> Result<Option<(Submission, Held)>, Failed> {
         let Some(current) = applied.submission.clone() else {
             return Ok(None);
@@ -393,7 +393,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             self.queue.shutdown(id).await?;
             tracing::info!(task = applied.name, task_id = id, "shut down at the overlord");
         }
-        // Of one that was deleted nothing can be said.
+        // A deleted PeonTask has no status to write.
         let is_deleted = self.backlog.lock().is_deleted(&applied.uid);
         if is_deleted
             || self
@@ -406,7 +406,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
             return Ok(Outcome::Rest);
         }
         if current.state == SubmissionState::RunsElsewhere && held == Held::Ours {
-            // How it ended is what the overlord says.
+            // The overlord decides how it ended.
             return Ok(Outcome::Later);
         }
         let ended = submission::next(Some(&current), SubmissionState::ShutDown, None);
@@ -416,7 +416,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
     async fn finish(&self, applied: &Applied) -> Result<Outcome, Failed> {
         let Some(task) = self.task_reader.task(&applied.name, &applied.uid).await? else {
             self.backlog.lock().deleted(&applied.uid);
-            // There is nothing more to finish.
+            // Nothing is left to finish.
             return Ok(Outcome::Rest);
         };
         let finished = self.assigner.finish(&task, &self.task_reader).await;
@@ -424,7 +424,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         Ok(Outcome::Rest)
     }
 
-    /// Records how far a PeonTask is, unless somebody changed it meanwhile.
+    /// Records the state of a PeonTask, unless it was changed meanwhile.
     async fn say(&self, applied: &Applied, next: &Submission) -> Result<Outcome, Failed> {
         let (uid, version) = (Some(applied.uid.as_str()), Some(applied.version.as_str()));
         let patch = submission::record(uid, version, applied.submission.as_ref(), next)
@@ -440,7 +440,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 }
                 Ok(Outcome::GoOn)
             }
-            // The watch tells how it is now.
+            // The watch delivers its current state.
             Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(Outcome::Rest),
             Err(error) => Err(Failed::Write(error.why())),
         }

@@ -1,4 +1,4 @@
-//! Asks the overlord what became of what was submitted.
+//! Asks the overlord about the state of submitted tasks.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::task_queue::TaskQueue;
 use crate::apiserver::error::chain;
 use crate::middle_manager::http::backend::Announce;
 
-/// How often the overlord is asked about all tasks that it has and that are not assigned here.
+/// How often the overlord is asked about all submitted tasks that are not assigned here.
 const POLL: Duration = Duration::from_secs(5);
-/// Tasks in one question.
+/// Tasks per request.
 pub(super) const MOST: usize = 1000;
-/// Questions to the overlord at the same time.
+/// Concurrent requests to the overlord.
 const QUESTIONS: usize = 4;
-/// PeonTasks whose state is written at the same time, of one question.
+/// Concurrent status writes for the answer to one request.
 const WRITES: usize = 8;
 
 impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
@@ -27,8 +27,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         }
     }
 
-    /// Asks the overlord about all tasks that it has and that are not assigned here, many at a time. A question that is not
-    /// answered keeps no other from being asked.
+    /// Asks the overlord about all submitted tasks that are not assigned here, many at a time. A request that fails
+    /// does not prevent the others.
     pub(super) async fn ask(&self) {
         let asked = self.backlog.lock().asked();
         futures::stream::iter(asked.chunks(MOST))
@@ -50,7 +50,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         };
         let news = some.iter().filter_map(|(uid, id)| {
             let applied = self.backlog.lock().get(uid).cloned()?;
-            // It was assigned here, and the watch is behind.
+            // It was assigned here, and the watch lags.
             let target = self.assigner.tasks().ask(|known, _| known.target(id));
             let is_here = target.is_some_and(|target| target.uid == *uid);
             let next = submission::polled(applied.submission.as_ref()?, states.get(id))?;

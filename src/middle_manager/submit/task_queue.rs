@@ -1,4 +1,4 @@
-//! The overlord's queue of tasks, as far as PeonTasks of users are put into it.
+//! The overlord's requests that submitting needs.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,31 @@ use crate::druid::worker::TaskStatus;
 use crate::middle_manager::overlord::decide::refusal::OverlordError;
 use crate::middle_manager::overlord::{Overlord, SubmitError};
 
-/// What an overlord is asked for submitted tasks.
+/// Requests to an overlord about submitted tasks.
 pub trait TaskQueue: Send + Sync + 'static {
     /// Submits a task, as JSON.
     fn submit(&self, task: &str) -> impl Future<Output = Result<(), SubmitError>> + Send;
 
-    /// The task of that id as the overlord has it; `None` where there is none.
+    /// The overlord's payload of the task with that id; `None` if there is none.
     fn payload(&self, id: &str) -> impl Future<Output = Result<Option<String>, OverlordError>> + Send;
 
-    /// Ends a task, where there is one.
+    /// Ends a task, if it exists.
     fn shutdown(&self, id: &str) -> impl Future<Output = Result<(), OverlordError>> + Send;
 
-    /// What became of tasks. Those that it does not know are absent.
+    /// The state of tasks. Unknown tasks are absent.
     fn states(
         &self,
         ids: &[String],
     ) -> impl Future<Output = Result<BTreeMap<String, TaskStatus>, OverlordError>> + Send;
 }
 
-/// The overlord as two users.
+/// The overlord, called as two users.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// As the user of `submissions.auth`, who needs `DATASOURCE` `READ` and `WRITE` on what the tasks name; nobody where
-    /// there is none.
+    /// Called as the user of `submissions.auth`, who needs `DATASOURCE` `READ` and `WRITE` on the tasks' datasources;
+    /// without it no credentials are sent.
     pub submitter: Overlord,
-    /// As the user of `auth`: it reads states, which needs `STATE` and no right on any data.
+    /// Called as the user of `auth`: it reads states, which needs `STATE` and no right on any data.
     pub observer: Overlord,
 }
 

@@ -1,8 +1,9 @@
 //! Finished tasks, until the overlord has forgotten them.
 //!
-//! A worker repeats the end of a task to every overlord that asks for its complete state, until the overlord says that it
-//! knows. So now and then it is asked about those whose end it has received, as real MiddleManagers do; what it does not
-//! call running is told no more, and its PeonTask says so: only then may it be deleted for its age.
+//! A worker includes the end of a task in every complete state until the overlord is known to have processed it. So the
+//! overlord is asked periodically about tasks whose end it has received, as real MiddleManagers do. Tasks that it does
+//! not call running are removed from the announcements, and their PeonTasks are annotated: only then may they be
+//! deleted by age.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,31 +18,31 @@ use crate::druid::worker::TaskState;
 use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::http::backend::Announce;
 
-/// How long after its start the overlord is asked for the first time.
+/// Delay between the start and the first request to the overlord.
 const FIRST: Duration = Duration::from_secs(60);
-/// How often it is asked, about.
+/// Approximate interval between requests.
 const PERIOD: Duration = Duration::from_secs(300);
-/// How soon it is asked again where it did not answer.
+/// Delay before a request that was not answered is repeated.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Tasks in one question.
+/// Tasks per request.
 const MOST: usize = 1000;
-/// PeonTasks that are written to at the same time.
+/// Concurrent writes to PeonTasks.
 const WRITES: usize = 8;
 
-/// The overlord, as far as it is asked about tasks.
+/// The overlord's request about tasks.
 pub trait Overlord: Send + Sync + 'static {
     /// Why there is no answer.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// What became of tasks: `POST /druid/indexer/v1/taskStatus`. Those that it does not know are absent. `None` where it
-    /// does not know the question (404), which means that all may be forgotten.
+    /// The state of tasks: `POST /druid/indexer/v1/taskStatus`. Unknown tasks are absent. `None` if the overlord does
+    /// not know the request (404), which means that all tasks may be forgotten.
     fn task_status(
         &self,
         ids: &[String],
     ) -> impl Future<Output = Result<Option<BTreeMap<String, TaskState>>, Self::Error>> + Send;
 }
 
-/// Asks the overlord now and then, for ever.
+/// Asks the overlord periodically. Never returns.
 ///
 /// # Access control
 /// peontasks: patch.
@@ -53,13 +54,13 @@ pub async fn run<L: Announce>(assigner: Arc<Assigner<L>>, overlord: impl Overlor
     }
 }
 
-/// Several processes that were started together do not ask together.
+/// Varies the interval, so that processes started together do not ask together.
 fn jittered(period: Duration) -> Duration {
     period.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
-/// Asks about all tasks whose end the overlord has received; says whether it answered each time. A question that is not
-/// answered keeps no other from being asked.
+/// Asks about all tasks whose end the overlord has received; returns whether it answered each time. A request that
+/// fails does not prevent the others.
 pub(crate) async fn round<L: Announce>(assigner: &Assigner<L>, overlord: &impl Overlord) -> bool {
     let delivered = delivered(assigner);
     let mut answered = true;
@@ -97,7 +98,7 @@ fn delivered<L: Announce>(assigner: &Assigner<L>) -> Vec<String> {
     tasks.identities().flat_map(of).collect()
 }
 
-/// The PeonTask first: should this process die in between, the next one does not begin anew.
+/// Annotates the PeonTask first: if this process dies in between, the next one need not start over.
 async fn forget<L: Announce>(assigner: &Assigner<L>, id: &str) {
     let tasks = assigner.tasks();
     let target = tasks.ask(|known, _| known.target(id));

@@ -1,19 +1,20 @@
-//! One list for all who ask at the same time.
+//! Shares one list between concurrent callers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// Lists one after the other. Whoever asks gets one that began after it asked, if need be the one that another waits for.
+/// Runs lists one after the other. A caller gets one that began after its call, possibly the one that another caller
+/// waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     begun: AtomicU64,
-    /// Number of the last one that went well.
+    /// Number of the last successful list.
     done: Mutex<u64>,
 }
 
 impl Lists {
-    /// Waits for a list that begins from now on: this one, or another's, and then this one never begins.
+    /// Waits for a list that begins from now on: `list` or another caller's, in which case `list` never begins.
     pub(crate) async fn one_from_now<E>(&self, list: impl Future<Output = Result<(), E>>) -> Result<(), E> {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
         let mut done = self.done.lock().await;

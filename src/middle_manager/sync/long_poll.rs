@@ -1,4 +1,4 @@
-//! The line between one identity and whoever polls it: a [`ChangeHistory`] that several may change and poll at once.
+//! The long poll of one identity: a [`ChangeHistory`] that several tasks may change and poll concurrently.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,18 +12,18 @@ use tokio::sync::{oneshot, watch};
 use crate::druid::worker::{Answer, Counter, TaskAnnouncement};
 use crate::middle_manager::registry::change_history::{ChangeHistory, Reply};
 
-/// So many polls are held at the same time; the oldest is answered for one more. An overlord has one open, and two
+/// Most polls held at the same time; a further one causes the oldest to be answered. An overlord has one open, and two
 /// overlords overlap when the leader changes.
 pub const HELD: usize = 64;
-/// For so long a poll is held at most, whatever it says. An overlord says 3 minutes.
+/// Longest time that a poll is held, whatever it requests. An overlord requests 3 minutes.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(15 * 60);
 
 /// When an identity was last polled.
 #[derive(Debug, Clone, Copy)]
 pub struct Polled {
-    /// By the clock on the wall, for people.
+    /// By the system clock, for display.
     pub at: Timestamp,
-    /// How long ago, whatever became of that clock.
+    /// How long ago, by a monotonic clock.
     pub ago: Duration,
 }
 
@@ -37,7 +37,7 @@ pub struct LongPoll {
 #[derive(Debug)]
 struct State {
     history: ChangeHistory,
-    /// The polls that are held, the oldest first. Each waits for its sender to be dropped.
+    /// The held polls, oldest first. Each waits for its sender to be dropped.
     held: VecDeque<(u64, oneshot::Sender<Infallible>)>,
     next: u64,
     polled: Option<(Timestamp, Instant)>,
@@ -45,8 +45,8 @@ struct State {
 }
 
 impl LongPoll {
-    /// The line of a process that starts. `hash` is one that no earlier process of this identity had: a random number,
-    /// or the time.
+    /// The long poll of a process that starts. `hash` must differ from those of all earlier processes of this identity:
+    /// a random number, or the time.
     #[must_use]
     pub fn new(hash: i64) -> Self {
         let history = ChangeHistory::new(hash);
@@ -62,17 +62,17 @@ impl LongPoll {
         }
     }
 
-    /// Says what there is to say of a task. Polls that are held are answered with it at once. True where it is news.
+    /// Records the announcement of a task and answers held polls with it at once. True if it differs from the last one.
     pub fn announce(&self, announcement: TaskAnnouncement) -> bool {
         self.change(|history| history.announce(announcement))
     }
 
-    /// Forgets a task, whose end was [delivered](Self::delivered). True where it was announced.
+    /// Removes a task whose end was [delivered](Self::delivered). True if it was announced.
     pub fn remove(&self, task_id: &str) -> bool {
         self.change(|history| history.remove(task_id))
     }
 
-    /// Says whether no tasks are taken. True where it is news.
+    /// Records whether the identity is disabled. True if that changed.
     pub fn disable(&self, disabled: bool) -> bool {
         self.change(|history| history.disable(disabled))
     }
@@ -86,8 +86,8 @@ impl LongPoll {
         news
     }
 
-    /// Answers a poll: at once where there is something to tell, else as soon as there is, or with nothing new after
-    /// `timeout`. It may be dropped at any time.
+    /// Answers a poll: at once if there is something new, else as soon as there is, or with nothing new after
+    /// `timeout`. Cancel-safe.
     pub async fn poll(&self, asked: Counter, timeout: Duration) -> Answer {
         let (number, released) = match self.start(asked) {
             Ok(answer) => return answer,
@@ -96,11 +96,11 @@ impl LongPoll {
         // Leaves the queue however the poll ends.
         let _held = Held { line: self, number };
         let released = async {
-            // Nothing can be sent, so what comes is that the sender is gone.
+            // Nothing is ever sent: it resolves when the sender is dropped.
             let Err(_) = released.await;
         };
         let timeout = timeout.min(LONGEST_HOLD);
-        // Which of the two it was is no matter: the history says what there is.
+        // Either way, the history has the answer.
         let _ = tokio::time::timeout(timeout, released).await;
         let mut state = self.state.lock();
         match state.history.answer(asked) {
@@ -109,7 +109,7 @@ impl LongPoll {
         }
     }
 
-    /// The answer, or a place among the polls that are held.
+    /// The answer, or a place among the held polls.
     fn start(&self, asked: Counter) -> Result<Answer, (u64, oneshot::Receiver<Infallible>)> {
         let mut state = self.state.lock();
         state.polled = Some((Timestamp::now(), Instant::now()));
@@ -133,47 +133,47 @@ impl LongPoll {
         }
     }
 
-    /// Answers every poll that is held, and holds none from now on: the process ends.
+    /// Answers all held polls, and holds none from now on: the process ends.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         state.held.clear();
     }
 
-    /// What was last announced of a task; `None` for one that was not, or that was removed.
+    /// The last announcement of a task; `None` if it was not announced, or was removed.
     #[must_use]
     pub fn announced(&self, task_id: &str) -> Option<Arc<TaskAnnouncement>> {
         self.state.lock().history.announced(task_id)
     }
 
-    /// Whether a poller knows what was last announced of a task; false for one that is not announced.
+    /// Whether a poller knows the last announcement of a task; false if it is not announced.
     #[must_use]
     pub fn delivered(&self, task_id: &str) -> bool {
         self.state.lock().history.delivered(task_id)
     }
 
-    /// Whether a poller knows everything that was said until now.
+    /// Whether a poller knows all changes so far.
     #[must_use]
     pub fn told_all(&self) -> bool {
         let state = self.state.lock();
         state.history.confirmed() >= state.history.newest()
     }
 
-    /// Waits until a poller knows everything that was said until now. For ever, where nobody polls.
+    /// Waits until a poller knows all changes so far. Never resolves if there is no poller.
     pub async fn delivered_all(&self) {
         let newest = self.state.lock().history.newest();
         let mut confirmed = self.confirmed.subscribe();
-        // The sender lives as long as the line, so there is no other way out.
+        // The sender lives as long as the long poll, so this cannot fail.
         let _ = confirmed.wait_for(|confirmed| *confirmed >= newest).await;
     }
 
-    /// What pollers have shown to know, to be told when it grows: then something may have been delivered.
+    /// The newest confirmed change; when it grows, something may have been delivered.
     #[must_use]
     pub fn deliveries(&self) -> watch::Receiver<i64> {
         self.confirmed.subscribe()
     }
 
-    /// Slots that running tasks take.
+    /// Slots used by running tasks.
     #[must_use]
     pub fn used(&self) -> u32 {
         self.state.lock().history.used()
@@ -186,19 +186,19 @@ impl LongPoll {
         state.history.running().map(|task| task.id.clone()).collect()
     }
 
-    /// Whether no tasks are taken.
+    /// Whether the identity is disabled.
     #[must_use]
     pub fn disabled(&self) -> bool {
         self.state.lock().history.disabled()
     }
 
-    /// How many polls are held now. One that is held says more than [`Self::last_poll`]: somebody listens.
+    /// Number of polls held now. A held poll proves more than [`Self::last_poll`]: a poller is connected.
     #[must_use]
     pub fn held(&self) -> usize {
         self.state.lock().held.len()
     }
 
-    /// When somebody last began to poll; `None` where nobody has.
+    /// When the last poll began; `None` if there was none.
     #[must_use]
     pub fn last_poll(&self) -> Option<Polled> {
         let polled = self.state.lock().polled;
@@ -209,7 +209,7 @@ impl LongPoll {
     }
 }
 
-/// The place of a poll among those that are held.
+/// The place of a poll among the held ones.
 struct Held<'a> {
     line: &'a LongPoll,
     number: u64,

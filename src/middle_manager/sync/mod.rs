@@ -1,4 +1,4 @@
-//! Watches, long polls and the overlord kept in step with the registry.
+//! Watches, long polls and requests to the overlord that synchronise the registry.
 
 pub mod forget;
 pub(crate) mod lists;

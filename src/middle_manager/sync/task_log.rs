@@ -1,6 +1,6 @@
-//! The log of a task that runs, read through the API server for whoever asks the overlord for it.
+//! The log of a running task, read through the API server for clients that request it from the overlord.
 //!
-//! Of a task that has ended the overlord reads the log where it was archived.
+//! The log of a task that has ended is read by the overlord from the archive.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::apiserver::request::{LOG, request_within};
 use crate::middle_manager::registry::history_items::Log;
 
-/// How long a reader may take for all of it.
+/// Time limit for reading a log.
 const READING: Duration = Duration::from_secs(900);
-/// Logs that are read at the same time.
+/// Concurrent readers.
 const PLACES: usize = 32;
-/// Readers of the same log at the same time: one task takes no more of the places.
+/// Concurrent readers of the same log: one task takes no more of the places.
 const PER_LOG: usize = 8;
-/// Most bytes of the end of a log: they are held in memory, since nobody knows beforehand where the end begins.
+/// Most bytes of the end of a log: they are held in memory, since it is not known beforehand where the end begins.
 pub const MOST_TAIL: usize = 8 << 20;
-/// Bytes of all ends of logs that are held at the same time. The console of Druid asks for 50,000.
+/// Bytes of all ends of logs held at the same time. Druid's console requests 50,000.
 const TAILS: usize = 24 << 20;
-/// How long whoever asked for the end of a log may take to fetch it.
+/// Time limit for a client to fetch the end of a log.
 const FETCHING: Duration = Duration::from_secs(60);
-/// Bytes are counted in pieces of this size, and held in blocks of it.
+/// Unit of the budget, and size of the blocks held, in bytes.
 const BLOCK: usize = 64 << 10;
-/// Bytes of a line, about.
+/// Approximate bytes per line.
 const LINE: usize = 64;
 
-/// Reads logs.
+/// Reads logs of running tasks.
 #[derive(Clone)]
 pub struct TaskLogs {
     pods: Api<Pod>,
     places: Arc<Semaphore>,
-    /// For the ends of logs, in blocks.
+    /// Budget for the ends of logs, in blocks.
     tails: Arc<Semaphore>,
     /// Readers by pod.
     readers: Arc<Mutex<HashMap<String, usize>>>,
 }
 
-/// A place among the readers, and among those of one log.
+/// A place among all readers, and among those of one log.
 struct Place {
     _permit: OwnedSemaphorePermit,
     pod: String,
@@ -67,7 +67,7 @@ impl Drop for Place {
 }
 
 impl TaskLogs {
-    /// Of pods in this namespace.
+    /// A reader for pods in this namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
         Self {
@@ -78,10 +78,10 @@ impl TaskLogs {
         }
     }
 
-    /// The log from `offset` on: 0 is all of it, a negative one so many bytes of its end, at most [`MOST_TAIL`]. It is
-    /// that of the current attempt, as far as the kubelet still has it. `None` for one that is not here.
+    /// The log from `offset` on: 0 for the whole log, negative for the last bytes, at most [`MOST_TAIL`]. It is the log
+    /// of the current attempt, as far as the kubelet still has it. `None` for a task that is not here.
     ///
-    /// The overlord hands on what it gets, whatever its code: so what goes wrong is said in place of the log.
+    /// The overlord passes the answer on, whatever its status: so errors are written in place of the log.
     ///
     /// # Access control
     /// pods/log: get.
@@ -120,7 +120,7 @@ impl TaskLogs {
         })
     }
 
-    /// What comes after so many bytes.
+    /// The bytes from `offset` on.
     async fn from(
         &self,
         pod: &str,
@@ -142,8 +142,9 @@ impl TaskLogs {
         Ok(Body::from_stream(pieces))
     }
 
-    /// So many bytes of the end. The API server counts lines only: at first as many are asked for as are likely to hold
-    /// them, then as many as surely do. The bytes count until whoever asked has fetched them.
+    /// The last bytes. The API server counts only lines: the first request asks for as many lines as probably contain
+    /// the bytes, the next one for as many as surely do. The bytes count against the budget until the client has
+    /// fetched them.
     async fn last(
         &self,
         pod: &str,
@@ -185,7 +186,7 @@ impl TaskLogs {
         Ok(Body::from_stream(pieces.take_until(tokio::time::sleep(FETCHING))))
     }
 
-    /// Opens the log, `None` where the container has none (yet, or any more).
+    /// Opens the log; `None` if the container has none (yet, or any more).
     async fn open(
         &self,
         pod: &str,
@@ -212,12 +213,12 @@ async fn piece(reader: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Opti
     Ok((!some.is_empty()).then_some(some))
 }
 
-/// Words in place of a log.
+/// A message in place of a log.
 fn said(why: &str) -> Body {
     Body::from(format!("[peon-operator] the log cannot be read now: {why}\n"))
 }
 
-/// The end of what comes in, in blocks: never more of them than [`Tail::most_blocks`].
+/// The end of a stream, in blocks: never more of them than [`Tail::most_blocks`].
 #[derive(Debug)]
 struct Tail {
     most: usize,
@@ -236,7 +237,7 @@ impl Tail {
         }
     }
 
-    /// How many blocks are held at most: those that are full, the first of which is needed in part, and the last.
+    /// Most blocks held: the full ones, of which the first is needed in part, and the last.
     fn most_blocks(&self) -> usize {
         self.most.div_ceil(BLOCK) + 1
     }
@@ -245,7 +246,7 @@ impl Tail {
         self.lines += memchr::memchr_iter(b'\n', some).count();
         while !some.is_empty() {
             if self.blocks.back().is_none_or(|last| last.len() >= BLOCK) {
-                // Short ends are held in little.
+                // Short ends use small blocks.
                 self.blocks
                     .push_back(Vec::with_capacity(BLOCK.min(self.most.max(1))));
             }
@@ -260,7 +261,7 @@ impl Tail {
         }
     }
 
-    /// Drops the blocks of which nothing is needed.
+    /// Drops blocks that are no longer needed.
     fn cut(&mut self) {
         while let Some(first) = self.blocks.front().map(Vec::len)
             && self.bytes - first >= self.most

@@ -1,7 +1,7 @@
-//! The tasks of a VirtualMiddleManager: what the watches tell of them is said on the lines of its identities.
+//! The tasks of a VirtualMiddleManager: announces events of the watches on the long polls of its identities.
 //!
-//! One watch of PeonTasks and one of their pods serve all identities. Each event costs the same, however many tasks there
-//! are.
+//! One watch of PeonTasks and one of their pods serve all identities. Each event costs the same, whatever the number of
+//! tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +25,15 @@ use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::registry::reachability::Gate;
 use crate::middle_manager::registry::view::{PodSeen, PodView, Seen, TaskView};
 
-/// How long the pods may take to be listed.
+/// Time limit for the list of pods.
 const PODS: Duration = Duration::from_secs(30);
 
-/// A PeonTask as it comes over the wire.
+/// A PeonTask, guarded against decoding errors.
 pub type GuardedTask = Guarded<TaskView>;
-/// A pod as it comes over the wire.
+/// A pod, guarded against decoding errors.
 pub type GuardedPod = Guarded<PodView>;
 
-/// What is known of the tasks of all identities, and the lines on which it is said.
+/// The registry of all identities' tasks, and the long polls on which they are announced.
 pub struct Tasks<L> {
     /// By ordinal.
     lines: Vec<L>,
@@ -42,20 +42,20 @@ pub struct Tasks<L> {
     clock: Clock,
     /// Whether the pods were listed once.
     pods: watch::Sender<bool>,
-    /// Something is to be listed anew.
+    /// Requests a new list.
     doubt: Notify,
-    /// A PeonTask is to be looked at.
+    /// Requests that a PeonTask is verified.
     look: Notify,
 }
 
-/// The gate, and what was said of it on each line.
+/// The gate, and what was last announced of it on each long poll.
 struct Doors {
     gate: Gate,
     disabled: Vec<Option<bool>>,
 }
 
 impl<L: Announce> Tasks<L> {
-    /// Nothing is known yet. `lines` are those of the identities, by ordinal.
+    /// An empty registry. `lines` are the long polls of the identities, by ordinal.
     #[must_use]
     pub fn new(lines: Vec<L>, clock: Clock) -> Self {
         let doors = Doors {
@@ -135,7 +135,7 @@ impl<L: Announce> Tasks<L> {
         }
     }
 
-    /// Hears news, and says what follows from it. Whoever has older news says nothing in between.
+    /// Applies an update to the registry and announces the results. No older update is announced in between.
     pub(crate) fn tell(&self, news: impl FnOnce(&mut Registry, Timestamp) -> Vec<HistoryItem>) {
         let mut known = self.known.lock();
         let moves = news(&mut known, self.clock.wall());
@@ -170,12 +170,12 @@ impl<L: Announce> Tasks<L> {
         }
     }
 
-    /// Asks the book.
+    /// Queries the registry.
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&mut Registry, Timestamp) -> T) -> T {
         question(&mut self.known.lock(), self.clock.wall())
     }
 
-    /// Changes the gate, or only looks at it, and says on each line whether its identity takes tasks.
+    /// Changes or reads the gate, and announces on each long poll whether its identity accepts tasks.
     pub(crate) fn gate<T>(&self, change: impl FnOnce(&mut Gate, std::time::Instant) -> T) -> T {
         let mut doors = self.gate.lock();
         let now = self.clock.instant();
@@ -192,7 +192,7 @@ impl<L: Announce> Tasks<L> {
         outcome
     }
 
-    /// The line of an identity; `None` for one that is not served any more.
+    /// The long poll of an identity; `None` if it is no longer served.
     pub(crate) fn line(&self, identity: Ordinal) -> Option<&L> {
         self.lines.get(usize::from(identity.0))
     }
@@ -202,7 +202,7 @@ impl<L: Announce> Tasks<L> {
         (0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX)).map(Ordinal)
     }
 
-    /// Waits until the pods were listed once: before it nobody knows where tasks are.
+    /// Waits until the pods were listed once: before that the locations of tasks are unknown.
     pub(crate) async fn pods_listed(&self) -> Result<(), Unavailable> {
         let mut pods = self.pods.subscribe();
         let listed = tokio::time::timeout(PODS, pods.wait_for(|listed| *listed)).await;
@@ -212,17 +212,17 @@ impl<L: Announce> Tasks<L> {
         }
     }
 
-    /// Has everything listed anew, soon.
+    /// Requests a new list of everything.
     pub(crate) fn list_anew(&self) {
         self.doubt.notify_one();
     }
 
-    /// Waits until something is to be listed anew.
+    /// Waits until a new list is requested.
     pub(crate) async fn in_doubt(&self) {
         self.doubt.notified().await;
     }
 
-    /// Waits until a PeonTask is to be looked at.
+    /// Waits until a PeonTask has to be verified.
     pub(crate) async fn to_be_looked_at(&self) {
         self.look.notified().await;
     }
@@ -248,24 +248,24 @@ impl<L: Announce> Tasks<L> {
         self.known.lock().last_busy()
     }
 
-    /// So many identities are wanted: the others take no tasks.
+    /// Sets the number of wanted identities: the others accept no tasks.
     pub fn want(&self, identities: u16) {
         self.gate(|gate, _| gate.want(identities));
     }
 
-    /// Whether an identity takes no tasks.
+    /// Whether an identity is disabled.
     #[must_use]
     pub fn is_disabled(&self, identity: Ordinal) -> bool {
         self.gate(|gate, now| gate.is_disabled(identity, now))
     }
 
-    /// The process is about to end: no identity takes tasks any more.
+    /// The process is about to end: no identity accepts tasks any more.
     pub fn drain(&self) {
         self.gate(|gate, _| gate.drain());
     }
 }
 
-/// Hands every event to `handle`. A failed watch is repeated, by the stream, less and less often.
+/// Passes every event to `handle`. The stream retries a failed watch with increasing delays.
 async fn run<K: Readable>(
     plural: &'static str,
     stream: impl Stream<Item = watcher::Result<Event<Guarded<K>>>>,

@@ -1,7 +1,7 @@
-//! Looks at PeonTasks that seem to be gone, before their tasks are failed for it.
+//! Verifies PeonTasks that seem to be gone, before their tasks are failed.
 //!
-//! Who takes a label away makes an object vanish for whoever watches by it. Its pod runs on, and so does the task: the
-//! marks are put back.
+//! If a label is removed from an object, the object disappears for watches that select by it. Its pod runs on, and so
+//! does the task: the labels are restored.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,17 +16,17 @@ use crate::middle_manager::http::backend::{Announce, Unavailable};
 use crate::middle_manager::registry::history_items::Suspect;
 use crate::middle_manager::registry::view::{Seen, TaskView};
 
-/// PeonTasks that are looked at at the same time.
+/// PeonTasks verified at the same time.
 const LOOKS: usize = 8;
 
-/// Some PeonTasks could not be looked at, or are held back after a failure.
+/// Some PeonTasks could not be verified, or are delayed after a failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} PeonTasks are still to be looked at")]
 pub(crate) struct StillInDoubt(usize);
 
 impl<L: Announce> Assigner<L> {
-    /// Looks at everything that is in doubt, past all caches. One that fails is held back by itself, for up to a minute, and
-    /// keeps no other from being looked at.
+    /// Verifies all suspects past all caches. One that fails is delayed separately, for up to a minute, and does not
+    /// delay the others.
     ///
     /// # Access control
     /// peontasks: get, patch.
@@ -84,7 +84,7 @@ impl<L: Announce> Assigner<L> {
             "somebody took from a PeonTask what marks it as an assigned task: it is put back, and the task runs on"
         );
         let patch = self.maker().label(Some(&target.uid), doubt.identity, facts);
-        // What comes of it is seen, or the PeonTask is gone.
+        // The resulting state is recorded, or the PeonTask is gone.
         self.patch(target, patch).await?;
         self.tasks().tell(|known, _| {
             known.refute(doubt);

@@ -1,16 +1,17 @@
-//! Whether a ConfigMap or Secret may be taken for a part of a task's payload (pure).
+//! Whether a ConfigMap or Secret may be used as a part of a task's payload (pure).
 //!
-//! Whoever may create PeonTasks can name any object of the namespace in `taskFrom`, and a pod with it prints what it holds.
-//! The hash is no key: it stands in the PeonTask that has the object for its payload, for everybody who may read that. So
-//! the object itself has to say so: by an owner reference to this very PeonTask, which is what everything that submits
-//! tasks writes, or by a label, with which its author gives it to every task of the namespace.
+//! Users who may create PeonTasks can name any object of the namespace in `taskFrom`, and a pod with it prints its
+//! content. The hash does not protect the object: it is in the PeonTask that uses the object, for everybody who may
+//! read that PeonTask. So the object itself has to permit the use: by an owner reference to this very PeonTask, which
+//! everything that submits tasks writes, or by a label, with which its author permits it to every task of the
+//! namespace.
 
 use kube::core::ObjectMeta;
 
 use crate::api::{GROUP, LABEL_PAYLOAD};
 
-/// Whether an object with this metadata may be read for the PeonTask with this uid. Names do not count: another PeonTask
-/// may have had the same.
+/// Whether an object with this metadata may be read for the PeonTask with this uid. Names do not count: another
+/// PeonTask may have had the same one.
 #[must_use]
 pub fn may_be_read(metadata: &ObjectMeta, task_uid: Option<&str>) -> bool {
     let labels = metadata.labels.as_ref();

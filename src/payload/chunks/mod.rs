@@ -1,7 +1,7 @@
-//! Payloads in ConfigMaps or Secrets: how they are cut into chunks, and put together again (pure).
+//! Payloads in ConfigMaps or Secrets: splitting them into chunks, and assembling them (pure).
 //!
-//! Whoever submits a task creates the PeonTask first, with the list of chunks and the hash, then the chunks, which it
-//! owns. So nothing is ever left without an owner, and a submission that broke off is completed by repeating it.
+//! A client that submits a task first creates the PeonTask, with the list of chunks and the hash, then the chunks,
+//! which the PeonTask owns. So every object has an owner, and an interrupted submission is completed by repeating it.
 
 pub mod access;
 pub mod new_task;
@@ -20,19 +20,19 @@ use crate::api::{Chunk, LABEL_MANAGED_BY, LABEL_TASK, LABEL_TASK_UID, OPERATOR, 
 use crate::digest::hex;
 use crate::druid::payload::LARGEST;
 
-/// Most bytes of one chunk: an object of Kubernetes ends at 1 MiB, and a ConfigMap's bytes travel in base 64.
+/// Most bytes of one chunk: a Kubernetes object has at most 1 MiB, and a ConfigMap's bytes are sent in base64.
 const CHUNK: usize = 700 * 1024;
 /// Largest payload that is not compressed.
 const PLAIN: usize = CHUNK;
 /// Key of the entry in each object.
 const KEY: &str = "chunk";
 
-/// Where chunks stand.
+/// Kind of the objects that contain chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// In ConfigMaps.
+    /// ConfigMaps.
     ConfigMap,
-    /// In Secrets.
+    /// Secrets.
     Secret,
 }
 
@@ -45,13 +45,13 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// Most bytes that the chunks of a payload take together: gzip makes noise a little larger.
+/// Most bytes of all chunks of a payload: gzip makes random data slightly larger.
 pub const MOST: usize = LARGEST + LARGEST / 64;
 
-/// Why a chunk cannot be had. More may come, and rights may be given.
+/// Why a chunk is not available. It may be created later, or rights may be granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Absent {
-    /// There is no such object, or no such key in it, or it is not for this task: who may not read it is not told which.
+    /// The object or its key does not exist, or the object is not for this task: the difference is not disclosed.
     #[error(
         "{0} of the payload is not there, or neither belongs to this PeonTask nor has the label peon.dev/payload: \"true\": \
          create it, label it, or submit the task again"
@@ -62,7 +62,7 @@ pub enum Absent {
     Forbidden(String),
 }
 
-/// A payload that is larger than any may be.
+/// The size of a payload that exceeds the limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the task has {0} bytes of JSON, at most {LARGEST} are allowed")]
 pub struct TooLarge(pub usize);
@@ -93,7 +93,7 @@ impl Chunks {
         })
     }
 
-    /// What the PeonTask of this name says of its payload.
+    /// The `taskFrom` of the PeonTask with this name.
     #[must_use]
     pub fn task_from(&self, task: &str, kind: Kind) -> TaskFrom {
         let chunk = |at| Chunk {
@@ -113,13 +113,14 @@ impl Chunks {
         }
     }
 
-    /// The objects, owned by the PeonTask that exists by now. They cannot be changed.
+    /// The objects, owned by the created PeonTask. They are immutable.
     #[must_use]
     pub fn objects(&self, task: &PeonTask, kind: Kind) -> Vec<Value> {
         self.objects_named(&task.name_any(), task, kind)
     }
 
-    /// The same, named as [`task_from`](Self::task_from) names them for this name, whatever that of the PeonTask is.
+    /// The same objects, named as [`task_from`](Self::task_from) names them for `prefix`, whatever the name of the
+    /// PeonTask is.
     #[must_use]
     pub fn objects_named(&self, prefix: &str, task: &PeonTask, kind: Kind) -> Vec<Value> {
         let (name, uid) = (task.name_any(), task.uid().unwrap_or_default());
@@ -158,32 +159,32 @@ impl std::fmt::Debug for Chunks {
     }
 }
 
-/// `<task>.payload.<at>`; task names may be long. No attempt of any task is called so: theirs end with a hyphen and a
+/// `<task>.payload.<at>`; task names may be long. No attempt of any task has such a name: those end with a hyphen and a
 /// number.
 fn object_name(task: &str, at: usize) -> String {
     format!("{}.payload.{at}", label_value(task))
 }
 
-/// `None` when memory is short, which is no reason to fail: the payload goes as it is.
+/// `None` if memory is short, which is no reason to fail: the payload is stored uncompressed.
 fn gzip(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).ok()?;
     encoder.finish().ok()
 }
 
-/// An object in which chunks stand.
+/// An object that contains chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source<'a> {
-    /// What it is.
+    /// Kind of the object.
     pub kind: Kind,
-    /// Its name.
+    /// Name of the object.
     pub name: &'a str,
-    /// Its entries that are chunks: the place of each in the payload, and its key.
+    /// Its entries that are chunks: the position of each in the payload, and its key.
     pub entries: Vec<(usize, &'a str)>,
 }
 
-/// The objects in which the chunks of a payload stand, each once, in the order of the payload; the one called `first`, if it
-/// is among them, before the others.
+/// The objects that contain the chunks of a payload, each once, in the order of the payload; `first`, if it is among
+/// them, comes before the others.
 #[must_use]
 pub fn sources<'a>(from: &'a TaskFrom, first: Option<&str>) -> Vec<Source<'a>> {
     let mut sources: Vec<Source<'a>> = Vec::new();
@@ -226,7 +227,7 @@ fn listed(from: &TaskFrom) -> impl Iterator<Item = (Kind, &Chunk)> {
     config_maps.chain(from.secrets.iter().map(|c| (Kind::Secret, c)))
 }
 
-/// Puts chunks together again, in the order of the task.
+/// Assembles the chunks in the order of the task.
 ///
 /// # Errors
 /// What is wrong with them: nothing but another PeonTask can help.
@@ -238,7 +239,7 @@ pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
     let bytes = parts.concat();
     let json = if from.gzip {
         let mut json = Vec::new();
-        // A small file may inflate to anything.
+        // A small file may decompress to any size.
         let most = LARGEST as u64 + 1;
         MultiGzDecoder::new(&bytes[..])
             .take(most)
@@ -254,7 +255,8 @@ pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
     let found = hex(&Sha256::digest(&json));
     if found != from.sha256 {
         if !from.secrets.is_empty() {
-            // Whoever may create tasks may not be one who may read Secrets, and a short one can be found by its hash.
+            // Users who may create tasks need not be allowed to read Secrets, and a short payload can be guessed from
+            // its hash.
             return Err(format!(
                 "the payload's SHA-256 is not the one that taskFrom says, {}",
                 from.sha256

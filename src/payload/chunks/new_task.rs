@@ -1,6 +1,6 @@
-//! A PeonTask that somebody is about to create, with the chunks of its payload (pure).
+//! A PeonTask that is about to be created, with the chunks of its payload (pure).
 //!
-//! Both `kubectl peon submit` and the virtual MiddleManager make them.
+//! Both `kubectl peon submit` and the virtual MiddleManager create such tasks.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ use crate::api::{PeonTask, PeonTaskSpec};
 use crate::digest::hex;
 use crate::druid::payload::LARGEST_INLINE;
 
-/// A PeonTask to create, and the chunks of its payload where that does not stand in it.
+/// A PeonTask to create, and the chunks of its payload if the PeonTask itself does not contain it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct New {
     /// The PeonTask: created first.
@@ -20,7 +20,7 @@ pub struct New {
 }
 
 impl New {
-    /// The chunks as objects of this kind, owned by the task as it was created.
+    /// The chunks as objects of this kind, owned by the created task.
     #[must_use]
     pub fn objects(&self, created: &PeonTask) -> Vec<Value> {
         let chunks = self.chunks.as_ref();
@@ -28,7 +28,7 @@ impl New {
     }
 }
 
-/// A spec that says nothing, not even what the task is.
+/// An empty spec, without a task.
 #[must_use]
 pub fn empty_spec() -> PeonTaskSpec {
     PeonTaskSpec {
@@ -49,8 +49,8 @@ pub fn empty_spec() -> PeonTaskSpec {
     }
 }
 
-/// Puts the text of a payload where it belongs: into the spec of the PeonTask `name` where it is small, else, or where it
-/// is `secret`, into chunks, which the spec then names.
+/// Stores the text of a payload: in the spec of the PeonTask `name` if it is small, else, or if it is `secret`, in
+/// chunks, which the spec then names.
 ///
 /// # Errors
 /// When it is larger than any payload may be.
@@ -71,7 +71,8 @@ pub fn place(
     Ok(Some((chunks, kind)))
 }
 
-/// SHA-256 of a payload that is kept to the byte, in hexadecimal; `None` for `spec.task`, which an API server rewrites.
+/// SHA-256 of a payload that is preserved byte for byte, in hexadecimal; `None` for `spec.task`, which an API server
+/// rewrites.
 #[must_use]
 pub fn payload_hash(spec: &PeonTaskSpec) -> Option<String> {
     let of_text = spec
@@ -81,8 +82,8 @@ pub fn payload_hash(spec: &PeonTaskSpec) -> Option<String> {
     of_text.or_else(|| spec.task_from.as_ref().map(|from| from.sha256.clone()))
 }
 
-/// The readable part of a made name: lower-case letters and digits of `text`, and a hyphen for what is between them; at
-/// most `longest` characters, `task` where nothing is left.
+/// The readable part of a generated name: lower-case letters and digits of `text`, with hyphens for the characters
+/// between them; at most `longest` characters, `task` if nothing is left.
 #[must_use]
 pub fn readable(text: &str, longest: usize) -> String {
     let mut head = String::new();

@@ -1,8 +1,8 @@
 //! Who leads, decided from a Lease (pure), and the proof of it that every write asks for.
 //!
-//! The rules are those of client-go's leader election: a candidate takes a lease over only after *it* saw the
-//! lease unchanged for the whole duration, so clocks of different machines are never compared; every write names
-//! the resource version that it replaces, so of two candidates one loses.
+//! The rules are those of client-go's leader election: a candidate takes a lease over only after *it* saw the lease
+//! unchanged for the whole duration, so clocks of different machines are never compared; every write names the resource
+//! version that it replaces, so one of two candidates loses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 #[error("this process is not the leader")]
 pub struct NotLeader;
 
-/// Proof of leadership with an end: it lapses by itself when the lease is not renewed in time, whatever the
-/// process does meanwhile. Time that the process was stopped for counts; that of a suspended machine does not.
+/// Proof of leadership that expires: it lapses by itself when the lease is not renewed in time, whatever the process
+/// does meanwhile. Time during which the process was stopped counts; time during which the machine was suspended does
+/// not.
 #[derive(Debug, Clone, Default)]
 pub struct Leadership(Arc<Mutex<Option<Instant>>>);
 
@@ -28,7 +29,7 @@ impl Leadership {
         *self.0.lock() = Some(deadline);
     }
 
-    /// Leads no more.
+    /// Ends leadership.
     pub fn end(&self) {
         *self.0.lock() = None;
     }
@@ -45,7 +46,7 @@ impl Leadership {
     }
 }
 
-/// What a candidate saw of the lease: the version, and since when it is that one.
+/// The lease as observed by a candidate: its version, and since when it has had that version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// Resource version of the Lease.
@@ -57,9 +58,9 @@ pub struct Observed {
 /// What a candidate does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Write this; whoever succeeds leads.
+    /// Write this Lease; the process whose write succeeds leads.
     Write(Box<LeaseSpec>),
-    /// Somebody else leads: look again.
+    /// Another process leads: check again.
     Wait,
 }
 
@@ -101,7 +102,7 @@ pub fn decide(
     }))
 }
 
-/// For how long a lease written at `began` proves leadership: a fifth less than its duration, since others count
+/// How long a lease written at `began` proves leadership: a fifth less than its duration, since other candidates count
 /// from when they saw it.
 #[must_use]
 pub fn proven_until(began: Instant, duration: Duration) -> Instant {

@@ -8,7 +8,7 @@ use crate::druid::{human_readable, java_options};
 use crate::quantity;
 use crate::task::run::pod::build;
 
-/// What Druid needs of Java 11 and later; `bin/run-java` of a Druid distribution adds the same.
+/// Options that Druid needs with Java 11 and later, as set by `bin/run-java` of a Druid distribution.
 const MODULES: [&str; 8] = [
     "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
@@ -20,7 +20,7 @@ const MODULES: [&str; 8] = [
     "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
 ];
 
-/// How a heap is given; of these and [`HEAP_PERCENTAGE`] a JVM's options have one.
+/// Options that set the heap; a JVM's options have one of these or [`HEAP_PERCENTAGE`].
 const HEAP: [&str; 2] = ["-Xmx", "-XX:MaxHeapSize="];
 const HEAP_PERCENTAGE: &str = "-XX:MaxRAMPercentage=";
 const INITIAL_HEAP: [&str; 3] = ["-Xms", "-XX:InitialHeapSize=", "-XX:MinHeapSize="];
@@ -32,8 +32,8 @@ const BUFFER: &str = "druid.processing.buffer.sizeBytes";
 const THREADS: &str = "druid.processing.numThreads";
 const MERGE_BUFFERS: &str = "druid.processing.numMergeBuffers";
 
-/// Sizes the JVM from the settings. What the user gives of heap, direct memory and buffers is what the first attempt
-/// has, and grows with the limit.
+/// Sizes the JVM from the settings. Heap, direct memory and buffers given by the user are those of the first attempt,
+/// and grow with the limit.
 ///
 /// # Errors
 /// A size that cannot be read, or the arithmetic of what does not fit.
@@ -58,7 +58,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
         None => percentage(settings, memory)?,
         given => given,
     };
-    // Druid has room for no larger buffer than 2 GiB less one byte.
+    // Druid's buffers have at most 2 GiB less one byte.
     let buffer = property(settings, BUFFER)?.map(|(bytes, source)| {
         (
             settings.growth.apply(bytes).min(LARGEST_BUFFER.max(bytes)),
@@ -70,7 +70,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
         cpu_milli: limit(&settings.cpu.0, "cpu", settings.cpu.1)?,
         heap: note(heap),
         initial_heap: note(bytes(settings, &INITIAL_HEAP)?),
-        // To a JVM 0 is the same as none.
+        // For a JVM 0 is the same as no value.
         direct: note(
             bytes(settings, &[DIRECT])?
                 .filter(|(bytes, _)| *bytes > 0)
@@ -89,7 +89,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
             None => String::new(),
         };
         InvalidSetting {
-            // Whoever gave the highest of the sizes in play is the one to change it.
+            // The error names the highest level among the sizes involved, which is the one to change.
             source: sources.iter().copied().max().unwrap_or(Source::BuiltIn),
             message: format!(
                 "{arithmetic}; the limit {} comes from {}{hint}",
@@ -99,7 +99,7 @@ pub fn size(settings: &Settings) -> Result<Sizing, InvalidSetting> {
     })
 }
 
-/// The last option with one of these prefixes: its prefix, its value and its source.
+/// The last option with one of these prefixes: prefix, value and source.
 fn last<'a>(settings: &'a Settings, prefixes: &[&'a str]) -> Option<(&'a str, &'a str, Source)> {
     settings.java_opts.iter().rev().find_map(|(option, source)| {
         prefixes
@@ -108,7 +108,7 @@ fn last<'a>(settings: &'a Settings, prefixes: &[&'a str]) -> Option<(&'a str, &'
     })
 }
 
-/// A JVM memory size, however it is written.
+/// A JVM memory size, in any notation.
 fn bytes(settings: &Settings, prefixes: &[&str]) -> Result<Option<(u64, Source)>, InvalidSetting> {
     let Some((prefix, text, source)) = last(settings, prefixes) else {
         return Ok(None);
@@ -120,7 +120,7 @@ fn bytes(settings: &Settings, prefixes: &[&str]) -> Result<Option<(u64, Source)>
     Ok(Some((size, source)))
 }
 
-/// `-XX:MaxRAMPercentage`, of the memory in force.
+/// `-XX:MaxRAMPercentage`, of the current memory limit.
 fn percentage(settings: &Settings, memory: u64) -> Result<Option<(u64, Source)>, InvalidSetting> {
     let Some((prefix, text, source)) = last(settings, &[HEAP_PERCENTAGE]) else {
         return Ok(None);
@@ -137,7 +137,7 @@ fn percentage(settings: &Settings, memory: u64) -> Result<Option<(u64, Source)>,
     Ok(Some((u64::try_from(heap).unwrap_or(memory), source)))
 }
 
-/// A property that is a number or a size.
+/// A property with a number or a size.
 fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, InvalidSetting> {
     let prefix = format!("-D{name}=");
     let Some((_, text, source)) = last(settings, &[&prefix]) else {
@@ -145,7 +145,7 @@ fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, In
     };
     match text.trim() {
         "" => Ok(None),
-        // Druid also takes `auto` for the buffer's size, which is the same as none here.
+        // Druid also accepts `auto` for the buffer's size, which here equals no value.
         auto if auto.eq_ignore_ascii_case("auto") => Ok(None),
         text => {
             let value = human_readable::bytes(text).ok_or_else(|| InvalidSetting {
@@ -159,7 +159,7 @@ fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, In
     }
 }
 
-/// The argument file: everything after `java` but the pod's address, which only the pod knows.
+/// The argument file: all arguments of `java` except for the pod's address, which only the pod knows.
 #[must_use]
 pub fn argument_file(
     settings: &Settings,
@@ -176,7 +176,7 @@ pub fn argument_file(
         ("java.io.tmpdir", build::TMP_DIR),
         ("log4j.configurationFile", build::LOG4J_FILE),
         ("druid.service", "druid/peon"),
-        // No MiddleManager stands beside the pod to serve intermediate data.
+        // The pod has no MiddleManager that serves intermediate data.
         ("druid.processing.intermediaryData.storage.type", "deepstore"),
         ("druid.metrics.emitter.dimension.taskId", &payload.id),
         ("druid.metrics.emitter.dimension.taskType", &payload.type_),
@@ -192,7 +192,7 @@ pub fn argument_file(
     for option in settings.options() {
         add(option.to_owned());
     }
-    // What the user gives of these went into the sizing.
+    // Values that the user gave for these are part of the sizing.
     add(format!("-Xmx{}", sizing.heap));
     add(format!("{DIRECT}{}", sizing.direct));
     for (name, value) in [
@@ -208,7 +208,7 @@ pub fn argument_file(
     {
         add(format!("-D{name}={value}"));
     }
-    // Without this a JVM out of heap may live on, broken, and hold its locks for ever.
+    // Without this option a JVM out of heap may stay alive, unusable, and hold its locks for ever.
     add("-XX:+ExitOnOutOfMemoryError".to_owned());
     let options = java_options::last_of_each_kind(options);
     let command = [

@@ -5,15 +5,15 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::api::MemoryLadder;
 use crate::quantity::{self, MIB};
 
-/// The next limit in hundredths of the last one, where the policy gives none.
+/// Default factor from one limit to the next, in percent.
 const FACTOR_PERCENT: u32 = 150;
-/// The largest limit as a multiple of the first, where the policy gives none.
+/// Default cap, as a multiple of the first limit.
 const CAP_FACTOR: u128 = 4;
 
-/// The memory limit of step `step` above a first limit of `first`; step 0 is the first as it was written. Each step
-/// is the one before times the factor, rounded up to whole MiB, and none is above the cap: the policy's `max`, else
-/// four times the first, and in any case the template's `overrides.maxMemory`. A cap below the first limit does not
-/// lower it.
+/// The memory limit of step `step` above a first limit of `first`; step 0 is the first limit as written. Each step is
+/// the previous one times the factor, rounded up to whole MiB, and at most the cap: the policy's `max`, else four times
+/// the first limit, and in any case the template's `overrides.maxMemory`. A cap below the first limit does not lower
+/// it.
 ///
 /// # Errors
 /// A quantity that cannot be read.
@@ -27,14 +27,14 @@ pub fn limit(
     Ok(climbed.map_or_else(|| first.to_owned(), |mib| format!("{mib}Mi")))
 }
 
-/// Whether step `step` has one above it with a larger limit. Quantities that cannot be read cannot climb.
+/// Whether a step with a larger limit follows `step`. False for quantities that cannot be parsed.
 #[must_use]
 pub fn can_climb(first: &str, step: u32, policy: &MemoryLadder, template_max: Option<&Quantity>) -> bool {
     Climb::new(first, policy, template_max)
         .is_ok_and(|climb| climb.at(step.saturating_add(1)) > climb.at(step))
 }
 
-/// How much larger a limit is than the first one: everything that is part of it grows alike.
+/// The ratio of a limit to the first one: all parts of the limit grow by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Growth {
     from: u64,
@@ -42,7 +42,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// From the first limit to the one in force.
+    /// The growth from the first limit to the current one.
     ///
     /// # Errors
     /// A quantity that cannot be read.
@@ -53,7 +53,7 @@ impl Growth {
         })
     }
 
-    /// A part of the first limit as a part of the one in force. Rounded down, so that parts which fitted still do.
+    /// Scales a part of the first limit to the current one. Rounded down, so that parts which fitted still fit.
     #[must_use]
     pub fn apply(self, bytes: u64) -> u64 {
         let grown = u128::from(bytes) * u128::from(self.to) / u128::from(self.from);
@@ -92,7 +92,7 @@ impl Climb {
         })
     }
 
-    /// The limit of a step in MiB; `None` where it is the first, which need not be whole MiB.
+    /// The limit of a step in MiB; `None` for the first one, which need not be whole MiB.
     fn at(&self, step: u32) -> Option<u128> {
         let mib = u128::from(MIB);
         if self.cap_mib * mib <= self.first {

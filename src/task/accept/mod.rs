@@ -1,4 +1,4 @@
-//! Whether a task can be run, and everything that its objects are built from (pure).
+//! Whether a task can run, and everything that its objects are built from (pure).
 
 pub mod jvm;
 pub mod ladder;
@@ -36,13 +36,13 @@ use settings::{InvalidSetting, Levels, Settings, Source};
 /// A task that can be run.
 #[derive(Debug, Clone)]
 pub struct Accepted<'a> {
-    /// Its payload.
+    /// Payload of the task.
     pub payload: Arc<Payload>,
-    /// Its settings, at the memory step of the current attempt.
+    /// Settings of the task, at the memory step of the current attempt.
     pub settings: Settings,
     /// When a failed attempt is followed by another one.
     pub retry: Policy,
-    /// What the peon is given in place of its payload, where the template says so.
+    /// The task that the peon is given in place of its payload, if the template requires that.
     effective: Option<Effective>,
     arguments: String,
     grace_seconds: u32,
@@ -51,7 +51,7 @@ pub struct Accepted<'a> {
     template: &'a PeonTemplate,
 }
 
-/// A task whose limits in rows were lifted.
+/// A task without its limits in rows.
 #[derive(Debug, Clone)]
 struct Effective {
     json: String,
@@ -65,7 +65,7 @@ pub struct Refused {
     pub reason: Acceptance,
     /// What to change.
     pub message: String,
-    /// Whether the operator lacks a right: it waits as for any other fault of the API server.
+    /// Whether the operator lacks a right: handled as any other failure of the API server.
     pub is_forbidden: bool,
 }
 
@@ -78,7 +78,7 @@ impl Refused {
         }
     }
 
-    /// Whether nothing but another PeonTask can help: specs are immutable, templates are not.
+    /// Whether only another PeonTask can help: specs are immutable, templates are not.
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.reason.is_final()
@@ -106,13 +106,13 @@ impl Accepted<'_> {
         }
     }
 
-    /// Name of the template that the task is made with.
+    /// Name of the template used for the task.
     #[must_use]
     pub fn template_name(&self) -> &str {
         self.template.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Hash of what the peon is given, where that is not the payload; for `status.effectiveHash`.
+    /// Hash of the task that the peon is given, if that is not the payload; for `status.effectiveHash`.
     #[must_use]
     pub fn effective_hash(&self) -> Option<&str> {
         self.effective.as_ref().map(|e| e.hash.as_str())
@@ -124,7 +124,7 @@ impl Accepted<'_> {
         self.template
     }
 
-    /// Whether an attempt `step` steps up the memory ladder can be followed by one with more memory.
+    /// Whether an attempt at memory step `step` can be followed by one with more memory.
     #[must_use]
     pub fn can_climb(&self, step: u32) -> bool {
         let overrides = self.template.spec.overrides.as_ref();
@@ -132,7 +132,7 @@ impl Accepted<'_> {
         ladder::can_climb(&self.settings.first_memory, step, self.retry.memory(), max)
     }
 
-    /// The names that an attempt carries.
+    /// The names used in the objects of an attempt.
     #[must_use]
     pub fn names(&self) -> Names {
         Names {
@@ -151,7 +151,7 @@ pub struct Names {
     uid: String,
 }
 
-/// The payload of a task. It is parsed once in a pass.
+/// The payload of a task. It is parsed once per pass.
 ///
 /// # Errors
 /// `InvalidTask` with what to change, or `PayloadIncomplete`.
@@ -162,7 +162,7 @@ pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
     snapshot.inline.get_or_init(|| inline(&snapshot.task)).clone()
 }
 
-/// The payload that stands in the task itself.
+/// The payload in the task itself.
 fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
     #[cfg(test)]
     tests::PARSED.with(|parsed| parsed.set(parsed.get() + 1));
@@ -181,7 +181,7 @@ fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
 
-/// Checks the list of chunks that a task names, before any of them is read.
+/// Checks the list of chunks in a task, before any of them is read.
 ///
 /// # Errors
 /// `InvalidTask` with what to change.
@@ -189,7 +189,7 @@ pub fn chunk_list(from: &TaskFrom) -> Result<(), Refused> {
     chunks::check(from).map_err(invalid)
 }
 
-/// The payload of a task that stands in chunks; `parts` are they, or why one of them cannot be had.
+/// The payload of a task in chunks; `parts` are the chunks, or why one of them is not available.
 ///
 /// # Errors
 /// As [`payload`].
@@ -212,9 +212,9 @@ fn invalid(message: String) -> Refused {
     Refused::new(Acceptance::InvalidTask, message)
 }
 
-/// What was accepted once stays as it is.
+/// A payload that was accepted must not change.
 fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Refused> {
-    // What an overlord assigned takes the place of what was submitted, and its hash was checked with its chunks.
+    // An assigned task replaces the submitted one, and its hash was checked with its chunks.
     let is_exchanged = task.submission().is_some_and(|s| s.assigned.is_some());
     let accepted = task.status.as_ref().and_then(|s| s.task_hash.as_ref());
     let accepted = accepted.filter(|_| !is_exchanged);
@@ -226,7 +226,7 @@ fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Re
     Ok(Arc::new(payload))
 }
 
-/// Admits a task, or says why not.
+/// Accepts a task, or returns why not.
 ///
 /// # Errors
 /// The first reason why it cannot run.
@@ -308,7 +308,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     })
 }
 
-/// What the peon is given in place of the payload, where the template wants ingestion memory in bytes.
+/// The task that the peon is given in place of the payload, if the template limits ingestion memory in bytes.
 fn effective(
     task: &PeonTask,
     payload: &Payload,
@@ -339,7 +339,7 @@ fn effective(
     }))
 }
 
-/// The template can be mended, the task cannot.
+/// The template can be corrected, the task cannot.
 fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
     let message = format!("{} (from {})", invalid.message, invalid.source);
     match invalid.source {

@@ -1,5 +1,5 @@
-//! What a template lets tasks ask for (pure). Only what a task says itself or in its context is limited: the template
-//! and the operator's properties are written by those who set the limits.
+//! What a template allows tasks to ask for (pure). Only values from the task's spec or context are limited: the
+//! template and the operator's properties are written by those who set the limits.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -13,9 +13,9 @@ use crate::quantity;
 /// Why a task may not run with its template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exceeded {
-    /// The task asks for too much: what, by which source, and what is allowed.
+    /// The task asks for too much: the setting, its source, and the limit.
     Limit(String),
-    /// The limit itself cannot be read.
+    /// The limit itself cannot be parsed.
     Template(String),
 }
 
@@ -44,7 +44,7 @@ pub fn check(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
     Ok(())
 }
 
-/// Checks the JVM options and Druid properties that the task gives and that are in force.
+/// Checks the JVM options and Druid properties that the task gives and that are used.
 fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
     let given = levels.template.overrides.as_ref().and_then(|o| o.java_opts);
     let secret = template_secrets::given_to_the_peon(levels.template);
@@ -97,7 +97,7 @@ fn largest(
         return Ok(());
     };
     let allowed = quantity::milli(max).map_err(|e| Exceeded::Template(format!("{field}: {e}")))?;
-    // What was asked for has been read before.
+    // The requested value has been parsed before.
     if quantity::milli(asked).is_ok_and(|asked| asked > allowed) {
         let message = format!("{source} asks for a {name} limit of {asked}, and {field} is {max}");
         return Err(Exceeded::Limit(message));

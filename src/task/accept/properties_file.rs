@@ -1,9 +1,9 @@
 //! `propertiesFrom`: Druid properties from ConfigMaps and Secrets (pure).
 //!
-//! The sources are mounted, and a script in the pod writes their keys into one file of Java properties, in memory, since
-//! it holds secrets. Nothing of them is in a ConfigMap of ours, an argument, an environment variable or a log. Druid
-//! reads the file that `druid.properties.file` names when its class path has no `runtime.properties` of its own, as
-//! here, and takes every `-D` before it (`org.apache.druid.guice.PropertiesModule`).
+//! The sources are mounted, and a script in the pod writes their keys into one Java properties file, in memory, since
+//! it contains secrets. None of their values appears in the operator's ConfigMap, an argument, an environment variable
+//! or a log. Druid reads the file named by `druid.properties.file` if its class path has no `runtime.properties`, as
+//! here, and every `-D` takes precedence (`org.apache.druid.guice.PropertiesModule`).
 
 use serde_json::{Value, json};
 
@@ -11,12 +11,12 @@ use crate::api::PropertiesSource;
 
 const VOLUME: &str = "peon-properties";
 const DIR: &str = "/peon-properties";
-/// One directory a source, in their order.
+/// One directory per source, in their order.
 const SOURCES: &str = "/etc/peon-properties";
 
-/// Writes the properties in the files of the directories in `$1`: the file's name is the property's, and what it holds
-/// is the value, less one line break at the end. Java's syntax takes a backslash as the mark of an escape, a line
-/// break for the end, and white space at the beginning for none of the value.
+/// Writes the properties in the files of the directories in `$1`: the file's name is the property's name, and its
+/// content is the value, without one line break at the end. In Java's syntax a backslash begins an escape, a line break
+/// ends the value, and leading white space is not part of the value.
 macro_rules! write_properties {
     () => {
         r#"write_properties() {
@@ -32,7 +32,7 @@ macro_rules! write_properties {
     };
 }
 
-/// What the peon's script does where there are sources.
+/// The part of the peon's script for tasks with sources.
 pub const SCRIPT: &str = concat!(
     write_properties!(),
     "(umask 077; write_properties /etc/peon-properties >/peon-properties/runtime.properties)\n"
@@ -62,7 +62,7 @@ pub fn volumes(sources: &[PropertiesSource]) -> Vec<Value> {
     volumes
 }
 
-/// Where the peon's container has them. No other container does.
+/// Where the sources are mounted in the peon's container. No other container has them.
 #[must_use]
 pub fn mounts(sources: &[PropertiesSource]) -> Vec<Value> {
     if sources.is_empty() {
@@ -76,7 +76,7 @@ pub fn mounts(sources: &[PropertiesSource]) -> Vec<Value> {
     mounts
 }
 
-/// The properties by which Druid finds the file, and does not log what is in it. Nobody may give others.
+/// The properties by which Druid finds the file, and does not log its content. Users cannot set them to other values.
 #[must_use]
 pub fn properties(sources: &[PropertiesSource]) -> Vec<(&'static str, &'static str)> {
     let mut properties = Vec::new();
@@ -84,7 +84,7 @@ pub fn properties(sources: &[PropertiesSource]) -> Vec<(&'static str, &'static s
         properties.push(("druid.properties.file", "/peon-properties/runtime.properties"));
     }
     if sources.iter().any(|source| source.secret_ref.is_some()) {
-        // It would mask names with "password" or "secret" in them alone.
+        // Druid would mask only names with "password" or "secret" in them.
         properties.push(("druid.startup.logging.logProperties", "false"));
     }
     properties

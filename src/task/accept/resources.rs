@@ -19,10 +19,10 @@ const CONTEXT_CPU: &str = "druid.peon.pod.cpu";
 const DEFAULT_MEMORY: &str = "2G";
 const DEFAULT_CPU: &str = "1";
 
-/// The resources in force.
+/// The resources used.
 #[derive(Debug)]
 pub struct Resources {
-    /// Requests and limits, cpu and memory always among them.
+    /// Requests and limits, which always include cpu and memory.
     pub requirements: ResourceRequirements,
     /// The memory.
     pub memory: Chosen,
@@ -41,7 +41,7 @@ pub struct Chosen {
     pub request: String,
     /// The limit.
     pub limit: String,
-    /// The level that gives them.
+    /// The level that sets them.
     pub source: Source,
 }
 
@@ -107,7 +107,7 @@ fn climb(levels: &Levels<'_>, first: &Chosen) -> Result<(Chosen, Growth), Invali
     Ok((grown, growth))
 }
 
-/// Request and limit of one resource, from the highest level that says anything about it.
+/// Request and limit of one resource, from the highest level that sets either.
 fn choose(
     levels: &Levels<'_>,
     name: &'static str,
@@ -175,15 +175,15 @@ fn choose(
     Ok(chosen)
 }
 
-/// The resources of the peon's container in the template's pod template. What does not decode is none: the API
-/// server refuses the pod with the exact field then.
+/// The resources of the peon's container in the template's pod template. Resources that do not decode count as none:
+/// the API server then refuses the pod and names the field.
 fn container_resources(levels: &Levels<'_>) -> Option<ResourceRequirements> {
     let container = template::peon_container(levels.template.template.as_ref())?;
     serde_json::from_value(container.get("resources")?.clone()).ok()
 }
 
-/// Requests and limits of everything but cpu and memory: of each resource both from the highest level that names
-/// it, since the API server refuses a limit below the request.
+/// Requests and limits of everything but cpu and memory. Both values of a resource come from the highest level that
+/// names it, since the API server refuses a limit below the request.
 fn others(levels: &Levels<'_>) -> ResourceRequirements {
     let container = container_resources(levels);
     let mut requests = BTreeMap::new();

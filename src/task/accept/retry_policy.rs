@@ -1,4 +1,4 @@
-//! The retry policy in force for a task: its own, field by field over its template's, over the defaults (pure).
+//! The retry policy used for a task: its own fields, else its template's, else the defaults (pure).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::api::{MemoryLadder, Rerun, RetryPolicy};
 
 /// Seconds before the second attempt.
 const BACKOFF_SECONDS: u32 = 10;
-/// Seconds that no later attempt waits longer than, unless the second one does already.
+/// Longest delay before a later attempt in seconds, unless that before the second one is longer.
 const LONGEST_BACKOFF_SECONDS: u32 = 600;
 
-/// The policy in force.
+/// The policy used for a task.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     rerun: Rerun,
@@ -22,7 +22,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of a task: what it gives itself, else what its template gives. Limits are merged by cause.
+    /// The policy of a task: its own fields, else its template's. Limits are merged by cause.
     #[must_use]
     pub fn effective(task: Option<&RetryPolicy>, template: Option<&RetryPolicy>) -> Self {
         let nothing = RetryPolicy::default();
@@ -69,7 +69,7 @@ impl Policy {
         self.after_node_loss
     }
 
-    /// How long to wait before an attempt: `retry_index` is 0 for the second attempt, 1 for the third.
+    /// Delay before an attempt: `retry_index` is 0 for the second attempt, 1 for the third.
     #[must_use]
     pub fn backoff(&self, retry_index: u32) -> Duration {
         let base = self.backoff_seconds.unwrap_or(BACKOFF_SECONDS);

@@ -1,4 +1,4 @@
-//! The settings in force for one task, and where each comes from (pure).
+//! The settings used for one task, and the source of each (pure).
 //!
 //! Precedence, highest first: the PeonTask's spec, the task's context, the PeonTemplate, the operator's
 //! `runtime.properties`, built-in defaults.
@@ -21,10 +21,10 @@ use crate::task::run::pod::template;
 /// JVM options in the context, from the proposal for running peons as pods.
 pub const CONTEXT_JAVA_OPTS: &str = "druid.peon.javaOpts";
 
-/// The built-in image.
+/// The default image.
 const DEFAULT_IMAGE: &str = "docker.io/apache/druid:33.0.0";
 
-/// Properties that the operator sets itself; another value would break how it runs and follows the peon.
+/// Properties set by the operator itself; other values would break how it runs and observes the peon.
 pub const RESERVED: [(&str, &str); 4] = [
     ("druid.indexer.runner.type", "k8s"),
     (
@@ -62,25 +62,25 @@ impl fmt::Display for Source {
     }
 }
 
-/// A setting cannot be used.
+/// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSetting {
-    /// Where it comes from: decides whether the task or its template is to be changed.
+    /// The source of the setting: decides whether the task or its template has to be changed.
     pub source: Source,
-    /// What is wrong with it.
+    /// The error.
     pub message: String,
 }
 
-/// The settings in force.
+/// The settings used for a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The image.
     pub image: String,
-    /// Requests and limits of the peon's container, cpu and memory always among them.
+    /// Requests and limits of the peon's container, which always include cpu and memory.
     pub resources: ResourceRequirements,
-    /// The memory limit, as it was written, and its source.
+    /// The memory limit, as written, and its source.
     pub memory: (String, Source),
-    /// The cpu limit, as it was written, and its source.
+    /// The cpu limit, as written, and its source.
     pub cpu: (String, Source),
     /// The memory limit of the first attempt.
     pub first_memory: String,
@@ -90,13 +90,13 @@ pub struct Settings {
     pub enforce: bool,
     /// Seconds that the attempt's pod may be active.
     pub active_deadline_seconds: Option<u32>,
-    /// Where more properties come from.
+    /// Sources of further properties.
     pub properties_from: Vec<PropertiesSource>,
-    /// JVM options of all levels, lowest first, replaced ones dropped. Druid properties are among them as `-D`.
+    /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
 }
 
-/// Everything that settings come from.
+/// All sources of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Levels<'a> {
     /// The PeonTask's spec.
@@ -107,14 +107,14 @@ pub struct Levels<'a> {
     pub template: &'a PeonTemplateSpec,
     /// The operator's properties.
     pub operator: &'a RuntimeProperties,
-    /// How many steps of the memory ladder the attempt stands above the first.
+    /// Steps of the memory ladder that the attempt is above the first one.
     pub memory_step: u32,
     /// The ladder.
     pub ladder: &'a MemoryLadder,
 }
 
 impl<'a> Levels<'a> {
-    /// What the template allows tasks to ask for.
+    /// The largest memory limit that the template allows.
     #[must_use]
     pub fn max_memory(&self) -> Option<&'a Quantity> {
         self.template.overrides.as_ref()?.max_memory.as_ref()
@@ -157,13 +157,13 @@ impl Settings {
         })
     }
 
-    /// The options alone, lowest level first.
+    /// The options without their sources, lowest level first.
     #[must_use]
     pub fn options(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.java_opts.iter().map(|(option, _)| option.as_str())
     }
 
-    /// A Druid property as the peon sees it, unless it comes from `propertiesFrom`.
+    /// The value of a Druid property in the peon, unless it comes from `propertiesFrom`.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&str> {
         self.property_with_source(name).map(|(value, _)| value)
@@ -194,8 +194,8 @@ fn image(levels: &Levels<'_>) -> String {
         .unwrap_or_else(|| DEFAULT_IMAGE.to_owned())
 }
 
-/// Properties and options of every level, lowest first. A property is one setting, however it is written: as a
-/// `-D` it takes its level's place, where an option beats a property.
+/// Properties and options of all levels, lowest first. A property is one setting in either notation: as a `-D` it has
+/// the precedence of its level, where an option overrides a property.
 fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSetting> {
     let invalid = |message| InvalidSetting {
         source: Source::Context,
@@ -224,8 +224,8 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
     Ok(java_options::last_of_each_kind(all.collect()))
 }
 
-/// What a task of this type needs because its peon is a pod. Partitions that subtasks make for each other lie on the
-/// disk of a `MiddleManager` unless Druid is told otherwise, and there is none.
+/// Options that a task of this type needs because its peon is a pod. By default Druid stores partitions that subtasks
+/// exchange on the disk of a `MiddleManager`, and there is none.
 fn built_in(task_type: &str) -> Vec<String> {
     let shuffles = matches!(task_type, "index_parallel" | "compact") || task_type.starts_with("partial_");
     let property = "-Ddruid.processing.intermediaryData.storage.type=deepstore".to_owned();
@@ -252,7 +252,7 @@ fn context_properties(context: &Map<String, Value>) -> Result<Vec<String>, Strin
     Ok(all)
 }
 
-/// JVM options in the context: an array, a string that is one in JSON, as Druid's properties have it, or one that is
+/// JVM options in the context: an array, a string with a JSON array, as in Druid's properties, or a string that is
 /// split.
 fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
     let error = |value: &Value| format!("{key} is {value}, it must be a string or an array of strings");
@@ -269,7 +269,7 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
     }
 }
 
-/// Nobody may set what the operator sets, unless to the same value.
+/// Refuses options that set reserved properties to another value.
 fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> Result<(), InvalidSetting> {
     for (option, source) in options {
         let Some(definition) = option.strip_prefix("-D") else {

@@ -7,44 +7,44 @@
 
 use crate::quantity::{MIB, mebibytes};
 
-/// What the rest of a peon needs at the very least: metaspace and code cache of Druid's classes, and stacks.
-/// A small `index_parallel` was measured at 92 MiB above its heap.
+/// Least memory of the rest: metaspace and code cache of Druid's classes, and stacks. A small `index_parallel` was
+/// measured at 92 MiB above its heap.
 const LEAST_REST: u64 = 96 * MIB;
-/// The rest where nothing else is known: a fifth of the limit, within these bounds.
+/// Default of the rest: a fifth of the limit, within these bounds.
 const REST: std::ops::RangeInclusive<u64> = 128 * MIB..=1024 * MIB;
-/// Direct memory where nothing else is known: an eighth of the limit, within these bounds.
+/// Default of direct memory: an eighth of the limit, within these bounds.
 const DIRECT: std::ops::RangeInclusive<u64> = 32 * MIB..=4096 * MIB;
-/// Direct memory that is not in processing buffers: column decompression and network.
+/// Direct memory outside of processing buffers: column decompression and network.
 const DIRECT_SPARE: u64 = 8 * MIB;
-/// The smallest heap that a peon is given; 32 MiB is where index tasks were seen to fail.
+/// The smallest heap of a peon; with 32 MiB index tasks were seen to fail.
 const LEAST_HEAP: u64 = 64 * MIB;
-/// The largest processing buffer that Druid uses by itself.
+/// The largest processing buffer that Druid chooses by default.
 const LARGEST_BUFFER: u64 = 1024 * MIB;
 
-/// What a peon is sized from. Bytes, unless said otherwise.
+/// Input of the sizing. In bytes, unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Given {
     /// Memory limit of the container.
     pub memory: u64,
     /// Cpu limit of the container in thousandths of a core.
     pub cpu_milli: u128,
-    /// `-Xmx`, where the user gives it.
+    /// `-Xmx`, if the user gives it.
     pub heap: Option<u64>,
-    /// `-Xms`, where the user gives it.
+    /// `-Xms`, if the user gives it.
     pub initial_heap: Option<u64>,
-    /// `-XX:MaxDirectMemorySize`, where the user gives it.
+    /// `-XX:MaxDirectMemorySize`, if the user gives it.
     pub direct: Option<u64>,
-    /// `druid.processing.buffer.sizeBytes`, where the user gives it.
+    /// `druid.processing.buffer.sizeBytes`, if the user gives it.
     pub buffer: Option<u64>,
-    /// `druid.processing.numThreads`, where the user gives it.
+    /// `druid.processing.numThreads`, if the user gives it.
     pub threads: Option<u64>,
-    /// `druid.processing.numMergeBuffers`, where the user gives it.
+    /// `druid.processing.numMergeBuffers`, if the user gives it.
     pub merge_buffers: Option<u64>,
-    /// Whether what does not fit the limit is let through.
+    /// Whether sizes that do not fit the limit are accepted.
     pub lenient: bool,
 }
 
-/// The sizes of a peon's JVM. Bytes, unless said otherwise.
+/// The sizes of a peon's JVM. In bytes, unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizing {
     /// Heap.
@@ -119,7 +119,7 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
     }
     let heap = heap.max(least);
     if let Some(initial) = given.initial_heap.filter(|initial| *initial > heap) {
-        // Whatever the limit: no JVM starts with these.
+        // Whatever the limit: no JVM starts with these values.
         return Err(format!(
             "-Xms {} is above the heap of {}{}",
             mebibytes(initial),

@@ -1,17 +1,17 @@
-//! Which template a task has that names none (pure).
+//! Chooses the template of a task that names none (pure).
 
 use serde_json::Value;
 
 use crate::api::Match;
 use crate::druid::payload::Payload;
 
-/// The template of tasks that nothing else matches.
+/// Name of the template for tasks that no other template matches.
 pub const DEFAULT: &str = "default";
 
-/// A template as far as it is chosen by.
+/// The fields of a template that the choice depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
-    /// Its name.
+    /// Name of the template.
     pub name: &'a str,
     /// Which tasks it is for.
     pub matches: Option<&'a Match>,
@@ -22,13 +22,13 @@ pub struct Candidate<'a> {
 /// The template that was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// Its name.
+    /// Name of the template.
     pub name: String,
-    /// The names of the others that match with the same priority, in their order.
+    /// The names of the other matching templates with the same priority, in order.
     pub tied: Vec<String>,
 }
 
-/// The template of a task: of those that match it the one of the highest priority, of equals the first by name.
+/// The template of a task: of the matching ones, the one with the highest priority; among equals, the first by name.
 #[must_use]
 pub fn select<'a>(payload: &Payload, templates: impl IntoIterator<Item = Candidate<'a>>) -> Option<Chosen> {
     let mut best: Vec<Candidate<'a>> = Vec::new();
@@ -61,7 +61,7 @@ fn fits(matches: &Match, payload: &Payload) -> bool {
         && listed(&matches.data_sources, payload.data_source.as_deref())
         && matches.context_tags.iter().all(|(name, values)| {
             let tag = tag(payload, name);
-            // An empty list is any value, of a tag that is there.
+            // An empty list matches any value of a tag that exists.
             tag.is_some() && listed(values, tag.as_deref())
         })
 }

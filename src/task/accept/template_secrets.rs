@@ -1,12 +1,12 @@
-//! Which secret a template gives to the peon (pure): where it gives one, its tasks may set less themselves.
+//! Which secret a template gives to the peon (pure): if it gives one, its tasks may set fewer options themselves.
 //!
-//! What is put into a pod by its annotations or by its service account's cloud identity cannot be seen here.
+//! Secrets that reach a pod through its annotations or its service account's cloud identity are not visible here.
 
 use serde_json::Value;
 
 use crate::api::PeonTemplateSpec;
 
-/// The first Secret or token that containers of the pod are given, for a message: `the Secret store`.
+/// The first Secret or token that the pod's containers are given, for a message: `the Secret store`.
 #[must_use]
 pub fn given_to_the_peon(template: &PeonTemplateSpec) -> Option<String> {
     let properties = template.properties_from.iter();

@@ -1,7 +1,7 @@
 //! Whether the pod template of a PeonTemplate has the shape that a pod is built from (pure).
 //!
-//! The API server would refuse the pod too, but then it is the task that fails; here it is the template that is at
-//! fault, and the task waits for somebody to mend it. What is not checked here is left to the API server.
+//! The API server would refuse the pod too, but then the task would fail. Here the template is reported as invalid, and
+//! the task waits until it is corrected. The API server checks the rest.
 
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ pub fn check(template: Option<&Map<String, Value>>) -> Result<(), String> {
     Ok(())
 }
 
-/// The field `name`, which is an object where it is given.
+/// The field `name`, which has to be an object if it is given.
 fn object<'a>(
     of: &'a Map<String, Value>,
     path: &str,
@@ -88,7 +88,7 @@ fn text<'a>(of: &'a Map<String, Value>, path: &str, name: &str) -> Result<&'a st
     given.ok_or_else(|| format!("{path} has no {name}"))
 }
 
-/// An item whose name no other one has.
+/// An item with a unique name.
 fn unique<'a>(item: &'a Map<String, Value>, path: &str, seen: &mut HashSet<&'a str>) -> Result<(), String> {
     let name = text(item, path, "name")?;
     if !names::is_dns_label(name) {
@@ -110,7 +110,7 @@ fn strings(
 ) -> Result<(), String> {
     let path = "template.metadata";
     for (key, value) in object(metadata, path, name)?.into_iter().flatten() {
-        // Kubernetes takes capitals in the domain of an annotation and not in that of a label.
+        // Kubernetes accepts capitals in the domain of an annotation but not in that of a label.
         let key_of_kind = if name == "labels" {
             key.clone()
         } else {

@@ -1,8 +1,8 @@
-//! What all tasks use together, in shares: so much at a time, and of that so much for the tasks of one namespace.
+//! Resources shared by all tasks: a total, and a limit for the tasks of one namespace.
 //!
-//! Nobody blocks. A task that finds nothing free stands in line and is woken once its share has been set aside for it.
-//! Next is the namespace that has least, and in it the task that has waited longest; so a namespace with ten thousand
-//! tasks in line delays the first one of another namespace by no more than the end of one share.
+//! Nothing blocks. A task for which nothing is free is queued and is woken once its share has been reserved. Next is
+//! the namespace that holds least, and in it the task that has waited longest; so a namespace with ten thousand queued
+//! tasks delays the first task of another namespace by no more than the end of one share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 
 use super::slots::Who;
 
-/// Has the task of this namespace and name passed over.
+/// Requests a pass over the task with this namespace and name.
 pub type Wake = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// How much there is.
+/// Limits of a resource.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// For all namespaces together.
@@ -23,7 +23,7 @@ pub struct Limits {
     pub namespace: u32,
 }
 
-/// Something of which there is so much. Cheap to clone.
+/// A limited resource. Cheap to clone.
 #[derive(Clone)]
 pub struct Shares(Arc<Inner>);
 
@@ -32,7 +32,7 @@ struct Inner {
     wake: Wake,
 }
 
-/// A share that a task has, until this is dropped.
+/// A share held by a task until this is dropped.
 #[must_use]
 pub struct Share {
     of: Shares,
@@ -42,10 +42,10 @@ pub struct Share {
 
 struct State {
     limits: Limits,
-    /// Held or set aside.
+    /// Held or reserved.
     used: u32,
     namespaces: HashMap<String, Namespace>,
-    /// Of tasks that stand in line, or whose share is set aside.
+    /// Tickets of tasks that are queued, or for which a share is reserved.
     tickets: HashMap<Who, Ticket>,
     next: u64,
 }
@@ -64,7 +64,7 @@ enum Ticket {
 }
 
 impl Shares {
-    /// So much of it; whoever stands in line is woken so.
+    /// A resource with these limits; `wake` wakes queued tasks.
     #[must_use]
     pub fn new(limits: Limits, wake: Wake) -> Self {
         let state = State {
@@ -80,8 +80,9 @@ impl Shares {
         }))
     }
 
-    /// A share of `amount`, 1 to the limit of a namespace (more is taken for that). `None`: the task stands in line and is
-    /// woken when it may ask again. Whoever does not want it any more has to [`leave`](Self::leave).
+    /// Takes a share of `amount`, from 1 to the limit of a namespace (larger amounts count as that limit). `None`: the
+    /// task is queued and is woken when it may ask again. A task that no longer wants the share has to
+    /// [`leave`](Self::leave).
     #[must_use]
     pub fn take(&self, who: &Who, amount: u32) -> Option<Share> {
         let (taken, woken) = {
@@ -96,7 +97,7 @@ impl Shares {
         })
     }
 
-    /// The task leaves the line, or what was set aside for it: it is gone, or wants something else by now.
+    /// Removes the task from the queue, or releases its reserved share: it is gone, or wants something else by now.
     pub fn leave(&self, who: &Who) {
         let woken = self.0.state.lock().leave(who);
         self.wake(&woken);
@@ -121,7 +122,7 @@ impl Drop for Share {
 }
 
 impl State {
-    /// How much the task has now, and who else may ask.
+    /// The amount that the task gets now, and which other tasks may ask.
     fn take(&mut self, who: &Who, amount: u32) -> (Option<u32>, Vec<Who>) {
         let amount = amount.clamp(1, self.limits.namespace);
         match self.tickets.get(who) {
@@ -163,7 +164,7 @@ impl State {
             }
             Some(Ticket::SetAside(amount)) => self.release(&who.0, amount),
         }
-        // Whoever stood behind it may want less.
+        // Tasks behind it in the queue may want less.
         self.grant()
     }
 
@@ -182,8 +183,8 @@ impl State {
         }
     }
 
-    /// Sets shares aside for those who are next, as many as there are. Nobody is overtaken who is next and wants more than
-    /// is free.
+    /// Reserves as many shares as are free, in the order of the queue. A task whose amount is not free yet is not
+    /// overtaken.
     fn grant(&mut self) -> Vec<Who> {
         let mut granted = Vec::new();
         while let Some((namespace, number)) = self.next_in_line() {
@@ -206,7 +207,7 @@ impl State {
         granted
     }
 
-    /// The first in line of the namespace that has least, among those that may have more.
+    /// The first queued task of the namespace that holds least, among those that may hold more.
     fn next_in_line(&self) -> Option<(String, u64)> {
         let first = |(name, of): (&String, &Namespace)| {
             let (number, (_, amount)) = of.line.first_key_value()?;

@@ -1,7 +1,7 @@
-//! What is kept about all tasks together, so that a pass over one need not look at the others.
+//! Indexes over all tasks, so that a pass over one task need not read the others.
 //!
-//! It lives in memory, follows the watch of PeonTasks and is made anew whenever that lists. Keeping it up costs the
-//! same however many tasks there are.
+//! They are in memory, follow the watch of PeonTasks and are rebuilt whenever the watch lists. Updating them costs the
+//! same whatever the number of tasks.
 
 pub mod fair_share;
 pub mod payload_budget;
@@ -23,16 +23,16 @@ use subtask_memory::SubtaskMemory;
 /// The indexes.
 #[derive(Debug, Default)]
 pub struct TaskAggregates {
-    /// Who of a template's tasks may have a pod.
+    /// Which of a template's tasks may have a pod.
     pub slots: Slots,
     /// Finished tasks, oldest first.
     pub retention: Retention,
-    /// How much memory subtasks took.
+    /// How much memory subtasks needed.
     pub subtask_memory: SubtaskMemory,
 }
 
 impl TaskAggregates {
-    /// Takes down what a task is now. Names the tasks that may go on because of it.
+    /// Records a task's current state. Returns the tasks that may continue because of it.
     pub fn observe(&self, task: &PeonTask) -> Vec<Who> {
         let (Some(uid), Some(namespace)) = (task.uid(), task.namespace()) else {
             return Vec::new();
@@ -69,7 +69,7 @@ impl TaskAggregates {
         Vec::new()
     }
 
-    /// Forgets every task that is not among these.
+    /// Removes every task that is not among these.
     pub fn keep_only(&self, uids: &HashSet<String>) {
         for uid in self.slots.uids().into_iter().chain(self.retention.uids()) {
             if !uids.contains(&uid) {
@@ -78,7 +78,7 @@ impl TaskAggregates {
         }
     }
 
-    /// A task is gone. Names the tasks that may go on because of it.
+    /// A task is gone. Returns the tasks that may continue because of it.
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
         self.slots.forget(uid)

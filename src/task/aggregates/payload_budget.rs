@@ -1,17 +1,18 @@
-//! Room in memory for payloads that stand in chunks (pure).
+//! Memory budget for payloads in chunks (pure).
 
 use super::fair_share::Limits;
 use crate::api::TaskFrom;
 
-/// In chunks: more of them are not in memory at the same time, and half of them for the tasks of one namespace.
+/// In chunks: the most in memory at the same time, and half of it for the tasks of one namespace.
 pub const LIMITS: Limits = Limits {
     total: 64,
     namespace: LARGEST,
 };
-/// For the largest payload there is, whatever the number of its chunks: nothing is read beyond 16 MiB.
+/// Chunks of the largest payload, whatever their number: at most 16 MiB are read.
 const LARGEST: u32 = 32;
 
-/// How much of it a payload takes, by the number of its chunks. A small one that is compressed may be a large one.
+/// How many chunks of the budget a payload needs, by the number of its chunks. A small compressed payload may be a
+/// large one.
 #[must_use]
 pub fn needed(from: &TaskFrom) -> u32 {
     let chunks = u32::try_from(from.config_maps.len() + from.secrets.len()).unwrap_or(LARGEST);

@@ -1,7 +1,7 @@
-//! An ordered set that knows at which place an item stands (pure).
+//! An ordered set that knows the rank of an item (pure).
 //!
-//! A sorted list in pieces: finding the piece is a binary search, the place is a sum over the pieces before, of which
-//! there are few hundred even for hundreds of thousands of items.
+//! A sorted list in pieces: the piece is found by binary search, and the rank is a sum over the pieces before it. There
+//! are only a few hundred pieces for hundreds of thousands of items.
 
 /// Items in a piece before it is split.
 const PIECE: usize = 1024;
@@ -9,7 +9,7 @@ const PIECE: usize = 1024;
 /// Items in their order.
 #[derive(Debug)]
 pub struct RankedSet<T> {
-    /// None is empty.
+    /// No piece is empty.
     pieces: Vec<Vec<T>>,
 }
 
@@ -20,7 +20,7 @@ impl<T> Default for RankedSet<T> {
 }
 
 impl<T: Ord> RankedSet<T> {
-    /// Puts an item at its place; false when it stands there already.
+    /// Inserts an item; false if it is there already.
     pub fn insert(&mut self, item: T) -> bool {
         let at = self.piece(&item).min(self.pieces.len().saturating_sub(1));
         let Some(piece) = self.pieces.get_mut(at) else {
@@ -38,7 +38,7 @@ impl<T: Ord> RankedSet<T> {
         true
     }
 
-    /// Takes an item out; false when it is not there.
+    /// Removes an item; false if it is not there.
     pub fn remove(&mut self, item: &T) -> bool {
         let at = self.piece(item);
         let Some(piece) = self.pieces.get_mut(at) else {
@@ -54,7 +54,7 @@ impl<T: Ord> RankedSet<T> {
         true
     }
 
-    /// How many items stand before this one, which need not be there itself.
+    /// The number of items before this one, which need not be in the set.
     #[must_use]
     pub fn before(&self, item: &T) -> usize {
         let at = self.piece(item);

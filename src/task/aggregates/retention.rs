@@ -19,7 +19,7 @@ struct Inner {
 type Age = (Timestamp, String);
 
 impl Retention {
-    /// A task is finished. Saying it again changes nothing.
+    /// Records a finished task. Idempotent.
     pub fn finished(&self, namespace: &str, name: &str, uid: &str, completed: Timestamp) {
         let age = (completed, name.to_owned());
         let inner = &mut *self.0.lock();
@@ -28,7 +28,7 @@ impl Retention {
         }
         inner.remove(uid);
         let of = inner.namespaces.entry(namespace.to_owned()).or_default();
-        // A task of the same name: the former one is gone.
+        // A task with the same name: the earlier one is gone.
         if let Some(former) = of.insert(age.clone(), uid.to_owned()) {
             inner.by_uid.remove(&former);
         }
@@ -47,7 +47,7 @@ impl Retention {
     }
 
     /// Name and uid of the oldest finished tasks of a namespace beyond the `keep` newest, oldest first. They are
-    /// named until they are [`gone`](Self::gone).
+    /// returned until they are [`gone`](Self::gone).
     #[must_use]
     pub fn excess(&self, namespace: &str, keep: usize) -> Vec<(String, String)> {
         let inner = self.0.lock();

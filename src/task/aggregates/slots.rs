@@ -1,7 +1,7 @@
-//! Who of a template's tasks may have a pod: `maxRunning` (pure).
+//! Which of a template's tasks may have a pod: `maxRunning` (pure).
 //!
-//! The index lives in memory and is made anew after a restart: tasks that have a pod [`Slots::hold`] theirs, the
-//! others ask again. Places are given in the order of creation, and nobody is overtaken who waits.
+//! The index is in memory and is rebuilt after a restart: tasks that have a pod [`Slots::hold`] theirs, the others ask
+//! again. Slots are given in the order of creation, and no waiting task is overtaken.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,13 +20,13 @@ pub type Who = (String, String);
 /// Answer to a task that wants a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// It has one.
+    /// The task has a slot.
     Taken,
-    /// It waits for one.
+    /// The task waits for a slot.
     Wait {
-        /// How many have one.
+        /// How many tasks have one.
         running: u32,
-        /// How many wait before it.
+        /// How many tasks wait before it.
         ahead: u32,
     },
 }
@@ -34,13 +34,13 @@ pub enum Slot {
 #[derive(Debug, Default)]
 struct Inner {
     templates: HashMap<Key, Template>,
-    /// Where each task stands, by uid.
+    /// The template of each task, by uid.
     places: HashMap<String, Place>,
 }
 
 /// Namespace and name of a template.
 type Key = (String, String);
-/// Creation time, name and uid: the order of those who wait.
+/// Creation time, name and uid: the order of waiting tasks.
 type Turn = (Timestamp, String, String);
 
 #[derive(Debug)]
@@ -67,11 +67,12 @@ impl Template {
 }
 
 impl Slots {
-    /// Asks for a slot among the `max` of a template, for a task of this uid, creation time and name. A task that has
-    /// one keeps it; one that has to wait stands in line from now on, and is among those that
-    /// [`release`](Self::release), [`forget`](Self::forget) and [`waiting`](Self::waiting) name when it may ask again.
+    /// Asks for a slot among the `max` of a template, for a task with this uid, creation time and name. A task that has
+    /// one keeps it. A task that has to wait is queued, and is among those that [`release`](Self::release),
+    /// [`forget`](Self::forget) and [`waiting`](Self::waiting) return when it may ask again.
     ///
-    /// A task that stands with another template leaves it; [`leave_other`](Self::leave_other) says who may go then.
+    /// A task that is registered with another template leaves that one; [`leave_other`](Self::leave_other) returns
+    /// which tasks may ask there then.
     #[must_use]
     pub fn take(
         &self,
@@ -93,7 +94,7 @@ impl Slots {
         }
         let turn = (created, name.to_owned(), task_uid.to_owned());
         let ahead = of.waiting.before(&turn);
-        // Whoever stands before it and was not woken yet still finds a slot.
+        // Tasks queued before it that were not woken yet still find a slot.
         let waits = if ahead < of.free() {
             of.waiting.remove(&turn);
             of.holders.insert(task_uid.to_owned());
@@ -114,7 +115,7 @@ impl Slots {
         slot
     }
 
-    /// A task that has a pod has a slot, whatever the limit says.
+    /// Records that a task with a pod has a slot, whatever the limit.
     pub fn hold(&self, namespace: &str, template: &str, task_uid: &str) {
         let key = (namespace.to_owned(), template.to_owned());
         let inner = &mut *self.0.lock();
@@ -137,8 +138,8 @@ impl Slots {
             .insert(task_uid.to_owned(), Place { key, waits: None });
     }
 
-    /// A task gives its slot back and may ask for one again. Who may ask now, in their order; a task that waits stays
-    /// in line.
+    /// A task gives its slot back and may ask for one again. Returns the tasks that may ask now, in order; a waiting
+    /// task remains queued.
     pub fn release(&self, task_uid: &str) -> Vec<Who> {
         let inner = &mut *self.0.lock();
         if inner.places.get(task_uid).is_none_or(|p| p.waits.is_some()) {
@@ -147,13 +148,13 @@ impl Slots {
         inner.leave(task_uid)
     }
 
-    /// A task is finished, deleted, held by its owner, or has no template any more: it has no slot and waits for none.
-    /// Who may ask now, in their order.
+    /// A task is finished, deleted, suspended, or no longer has a template: it has no slot and waits for none. Returns
+    /// the tasks that may ask now, in order.
     pub fn forget(&self, task_uid: &str) -> Vec<Who> {
         self.0.lock().leave(task_uid)
     }
 
-    /// A task leaves the line or the slot that it has with any template but this one. Who may ask there now.
+    /// Removes a task from the queue and slots of all templates but this one. Returns the tasks that may ask there now.
     pub fn leave_other(&self, namespace: &str, template: &str, task_uid: &str) -> Vec<Who> {
         let key = (namespace.to_owned(), template.to_owned());
         self.0.lock().leave_other(&key, task_uid)
@@ -165,7 +166,7 @@ impl Slots {
         self.0.lock().places.keys().cloned().collect()
     }
 
-    /// All that wait for a slot of this template, in their order: they ask again when its limit changed.
+    /// All tasks that wait for a slot of this template, in order: they ask again when its limit changes.
     #[must_use]
     pub fn waiting(&self, namespace: &str, template: &str) -> Vec<Who> {
         let key = (namespace.to_owned(), template.to_owned());
@@ -188,7 +189,7 @@ impl Inner {
         self.leave(task_uid)
     }
 
-    /// Takes a task out; who may ask now.
+    /// Removes a task; returns the tasks that may ask now.
     fn leave(&mut self, task_uid: &str) -> Vec<Who> {
         let Some(place) = self.places.remove(task_uid) else {
             return Vec::new();

@@ -1,13 +1,13 @@
 //! How much memory the subtasks of one spec needed (pure).
 //!
-//! A subtask that ran out of memory is never run again under its id: its supervisor makes another one of the same
-//! spec. That one begins where the last one would have gone on.
+//! A subtask that ran out of memory is never run again under its id: its supervisor creates another one of the same
+//! spec, which begins at the memory step that the failed one would have continued with.
 
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
 
-/// Most specs kept; of the namespace that has most of them, the one that was used longest ago leaves first.
+/// Most specs remembered; beyond that, the least recently used one of the namespace with the most is removed.
 const MOST: usize = 4096;
 
 /// Steps of the memory ladder by namespace and subtask key.
@@ -26,7 +26,7 @@ struct Inner {
 type Key = (String, String);
 
 impl SubtaskMemory {
-    /// A subtask of this spec needs at least this step; a lower one than known changes nothing.
+    /// Records that a subtask of this spec needs at least this step; a step lower than the known one changes nothing.
     pub fn learned(&self, namespace: &str, subtask_key: &str, step: u32) {
         if step == 0 {
             return;
@@ -40,7 +40,7 @@ impl SubtaskMemory {
         }
     }
 
-    /// The step that subtasks of this spec begin with; 0 where nothing is known.
+    /// The step that subtasks of this spec begin with; 0 if nothing is known.
     #[must_use]
     pub fn step(&self, namespace: &str, subtask_key: &str) -> u32 {
         let key = (namespace.to_owned(), subtask_key.to_owned());
@@ -62,7 +62,7 @@ impl Inner {
         }
     }
 
-    /// What one namespace learns is not forgotten for what another one does.
+    /// One namespace's entries do not displace those of another.
     fn remove_one(&mut self) {
         let mut specs: HashMap<&str, usize> = HashMap::new();
         for (namespace, _) in self.steps.keys() {

@@ -38,27 +38,27 @@ use crate::metrics::Metrics;
 
 mod retain;
 
-/// Passes at the same time, over different tasks. One namespace has no more than two thirds of them, so that a tenant whose
-/// passes are slow leaves others theirs.
+/// Most concurrent passes, over different tasks. One namespace has at most two thirds of them, so that a tenant with
+/// slow passes leaves some to others.
 const PASSES: Limits = Limits {
     total: 48,
     namespace: 32,
 };
-/// More than there are passes: a task that has to wait for one is put in line by whoever is free, and not where the
-/// controller keeps what is due, in no order.
+/// More than the number of concurrent passes: a task that has to wait for a pass should wait in the queue of the
+/// shares, and not in the controller's schedule, which has no order.
 const CONCURRENCY: u16 = 96;
-/// More actions than any pass needs, but for the pods of former attempts that it ends.
+/// More actions than any pass needs, apart from the pods of former attempts that it ends.
 const MOST_ACTIONS: usize = 10;
-/// How soon to look again for an own write that the watch has not delivered.
+/// Delay before checking again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
 
-/// Reason of the Event about a template that was chosen among equals.
+/// Reason of the Event about a template that was chosen among several with the same priority.
 const TEMPLATE_TIE: &str = "TemplateTie";
 
-/// What decides: the plan, or what a test puts in its place.
+/// The decision function: the plan, or a test's replacement.
 pub(crate) type Plan = fn(&Snapshot, Timestamp) -> Step;
 
-/// Everything that a pass uses.
+/// The context of all passes.
 pub struct Context {
     caches: Caches,
     actor: Actor,
@@ -68,7 +68,7 @@ pub struct Context {
     backoff: Backoff,
     written: Written,
     retain_finished: Option<usize>,
-    /// Namespaces of which a pass deletes finished tasks now.
+    /// Namespaces in which a pass is deleting finished tasks.
     retaining: Mutex<HashSet<String>>,
     clock: Clock,
     plan: Plan,
@@ -97,14 +97,14 @@ impl Context {
 }
 
 impl Context {
-    /// Keeps no more than so many finished tasks in a namespace.
+    /// Retains at most this many finished tasks in a namespace.
     #[must_use]
     pub fn retain_finished(mut self, most: Option<usize>) -> Self {
         self.retain_finished = most;
         self
     }
 
-    /// Reads the time from this clock and asks this plan.
+    /// Sets the clock and the plan.
     #[cfg(test)]
     pub(crate) fn under(mut self, clock: Clock, plan: Plan) -> Self {
         (self.clock, self.plan) = (clock, plan);
@@ -112,7 +112,7 @@ impl Context {
     }
 }
 
-/// Passes over tasks until `shutdown`, then finishes the passes that have begun.
+/// Runs passes over tasks until `shutdown`, then finishes the passes that have begun.
 pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
     let caches = context.caches.clone();
     caches.complete().await;
@@ -127,7 +127,7 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
                 if let controller::Error::ObjectNotFound(task) = &error {
                     absent.leave(&(task.namespace.clone().unwrap_or_default(), task.name.clone()));
                 }
-                // Failed passes are logged where they fail; what is left is about the queue.
+                // Failed passes are logged where they fail; other errors concern the queue.
                 tracing::debug!(error = crate::apiserver::error::chain(&error), "not reconciled");
             }
             futures::future::ready(())
@@ -147,18 +147,18 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
         match &task.0 {
             Ok(task) => context.pass(task).await,
             Err(invalid) => {
-                // What had this name before may have stood in line.
+                // The previous task with this name may have been queued.
                 context.actor.leave_room(&who);
                 context.undecodable(invalid).await
             }
         }
     };
-    // A fault that one object finds must not end the process for all.
+    // A fault triggered by one object must not end the process for all.
     let result = AssertUnwindSafe(pass)
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| {
-            // It may have stood in line, and will not come back soon.
+            // It may have been queued, and will not come back soon.
             context.actor.leave_room(&who);
             Err(ActError::Panicked(panicked(&*panic)))
         });
@@ -176,7 +176,7 @@ fn is_accepted(status: &PeonTaskStatus) -> bool {
     conditions::is_true(&status.conditions, conditions::ACCEPTED)
 }
 
-/// A failed effect is repeated; objects that fail again and again less and less often.
+/// A failed effect is retried; for objects that fail again and again the delay grows.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
     let delay = context.failed(&task.uid().unwrap_or_default());
@@ -199,20 +199,21 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
 }
 
 impl Context {
-    /// A pass failed: how long until it is repeated.
+    /// Records a failed pass and returns the delay before the next one.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
         self.written.clear(uid);
         self.backoff.failed(uid, self.clock.instant())
     }
 
-    /// There is no task of this name any more: what was set aside for it is others'.
+    /// There is no longer a task with this name: its reservations are released.
     fn leave(&self, who: &Who) {
         self.passes.leave(who);
         self.actor.leave_room(who);
     }
 
-    /// A pass has ended. Its task may have gone meanwhile, before the pass took what the event of its deletion would have
-    /// given back. The cache is told before that event is handled, so that one of the two sees it in any case.
+    /// A pass has ended. If its task went meanwhile, the pass may have reserved something after the deletion event
+    /// released the task's reservations. The cache is updated before that event is handled, so that one of the two
+    /// releases them in any case.
     fn outlived(&self, task: &GuardedTask) {
         let uid = task.uid().unwrap_or_default();
         let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
@@ -221,7 +222,7 @@ impl Context {
         }
     }
 
-    /// One pass. Says whether it wrote anything, and when to look again.
+    /// One pass. Returns whether it wrote anything, and when the next one is due.
     pub(crate) async fn pass(&self, task: &PeonTask) -> Result<(bool, Option<Duration>), ActError> {
         let uid = task.uid().unwrap_or_default();
         if self
@@ -243,7 +244,7 @@ impl Context {
         outcome
     }
 
-    /// Acts until the plan settles.
+    /// Performs actions until the plan settles.
     async fn steps(
         &self,
         task: &PeonTask,
@@ -289,7 +290,7 @@ impl Context {
             template: Template::Undecided,
             operator: self.operator.clone(),
             cached: pod(current),
-            // As many as there were attempts, which budgets bound.
+            // As many as there were attempts, whose number the budgets limit.
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
             held: self
@@ -312,11 +313,11 @@ impl Context {
         }
     }
 
-    /// The task's template, and the names of those that match as well as the chosen one.
+    /// The task's template, and the names of other templates that match with the same priority.
     fn template(&self, snapshot: &Snapshot) -> (Template, Vec<String>) {
         let task = &*snapshot.task;
         let namespace = task.namespace().unwrap_or_default();
-        // Of a finished task the payload, by which it was chosen, is not kept.
+        // A finished task no longer has the payload by which the template was chosen.
         let in_force = task
             .status
             .as_ref()
@@ -362,7 +363,8 @@ impl Context {
         }
     }
 
-    /// Says once, when the task is accepted, that its template was chosen among equals.
+    /// Publishes an Event once, when the task is accepted, if its template was chosen among several with the same
+    /// priority.
     async fn warn_of_tie(&self, task: &PeonTask, snapshot: &Snapshot, tied: &[String]) {
         let Template::Found(template) = &snapshot.template else {
             return;
@@ -395,7 +397,7 @@ impl Context {
                 Some(self.backoff.failed(uid, self.clock.instant())),
             ));
         }
-        // A task that is held back and was only looked at stays held back.
+        // A pass that changes no status does not clear the task's delay.
         if changed.is_some() {
             self.backoff.clear(uid);
         }
@@ -416,7 +418,7 @@ impl Context {
             self.actor.warn(task, reason, &message).await;
         }
         let is_final = matches!(status.phase, Some(Phase::Succeeded | Phase::Failed));
-        // What is said later of its log is no verdict.
+        // Later changes of its log are no verdict.
         if is_final && !task.is_final() {
             self.metrics.verdict(status.reason.as_deref().unwrap_or_default());
         }
@@ -429,18 +431,18 @@ impl Context {
         Ok(())
     }
 
-    /// An object that passed the API server and cannot be read: the CRD in the cluster is another version's, or it is
-    /// beyond what the operator reads.
+    /// An object that the API server accepted and that cannot be read: the CRD in the cluster is of another version, or
+    /// the object exceeds the operator's limits.
     async fn undecodable(&self, unreadable: &Unreadable) -> Result<(bool, Option<Duration>), ActError> {
         if unreadable.reason.as_deref() != Some(crate::api::crds::BORN) {
-            // A verdict stands, or a pod runs, of a version that could read it; or this was said before.
+            // The task has a verdict or a running pod from a version that could read it; or this was reported before.
             return Ok((false, None));
         }
         let message = format!(
             "the PeonTask cannot be read by this version of the operator: {}",
             unreadable.error
         );
-        // The same each time, so that writing it again changes nothing.
+        // Deterministic, so that writing it again changes nothing.
         let since = unreadable.metadata.creation_timestamp.as_ref();
         let condition = |type_: &str, status: &str| {
             json!({

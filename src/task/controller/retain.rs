@@ -1,4 +1,4 @@
-//! `--retain-finished`: the oldest finished tasks of a namespace are deleted.
+//! `--retain-finished`: deletes the oldest finished tasks of a namespace.
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -9,10 +9,10 @@ use crate::task::decide::history_record;
 use crate::task::effects::act::ActError;
 use crate::task::watch::GuardedTask;
 
-/// A namespace of which a pass deletes finished tasks, until this is dropped, be it by a panic.
+/// A namespace in which a pass deletes finished tasks, until this is dropped, even by a panic.
 struct Retaining<'a> {
     context: &'a Context,
-    /// `None` once it is said.
+    /// `None` once it was released.
     namespace: Option<String>,
 }
 
@@ -25,8 +25,8 @@ impl Drop for Retaining<'_> {
 }
 
 impl Context {
-    /// Deletes the oldest finished tasks of the namespace beyond those that are to be kept. One pass of a namespace does so
-    /// at a time, and does not end before it has done so for all of them.
+    /// Deletes the oldest finished tasks of the namespace beyond the retained number. Only one pass per namespace does
+    /// so at a time, and it ends only when none is left.
     pub(super) async fn retain(&self, task: &PeonTask) -> Result<(), ActError> {
         let Some(keep) = self.retain_finished else {
             return Ok(());
@@ -44,7 +44,7 @@ impl Context {
                 let mut retaining = self.retaining.lock();
                 let excess = self.excess(&namespace, keep);
                 if excess.is_empty() {
-                    // Under the lock: whoever found it taken has said before what is to be found here.
+                    // Under the lock: a pass that found the namespace taken has recorded its task before this check.
                     retaining.remove(&namespace);
                     guard.namespace = None;
                     return Ok(());
@@ -56,7 +56,7 @@ impl Context {
                 self.actor
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())
                     .await?;
-                // The watch will say so, too.
+                // The watch will report it, too.
                 self.caches.aggregates.retention.gone(&uid);
             }
         }
@@ -66,7 +66,7 @@ impl Context {
     fn excess(&self, namespace: &str, keep: usize) -> Vec<(String, String)> {
         let aggregates = &self.caches.aggregates;
         let mut excess = aggregates.retention.excess(namespace, keep);
-        // Others are passed over again when their log has come, and when the history has them.
+        // Other tasks get another pass when their log has been archived, and when they are in the history.
         excess.retain(|(name, uid)| {
             self.caches
                 .logs

@@ -1,4 +1,4 @@
-//! An attempt has ended: the task's verdict, or another attempt (pure).
+//! The end of an attempt: the task's verdict, or another attempt (pure).
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::task::accept::accept;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Snapshot;
 
-/// How often a task looks again that waits for proof from a node that was written off.
+/// How often a task checks again that waits for proof from a node that was written off.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Judges an attempt whose peon is dead; or, with the reason why nobody can be sure, one whose node was written off.
-/// The latter may end the task and is never followed by another attempt.
+/// Decides on an attempt whose peon is dead, or on one whose node was written off, with the reason for the doubt. The
+/// latter may end the task and is never followed by another attempt.
 pub(crate) fn conclude(
     snapshot: &Snapshot,
     evidence: &Evidence,
@@ -43,7 +43,7 @@ pub(crate) fn conclude(
         return end(draft, &verdict);
     };
     if cause == Cause::Suspended {
-        // It may have begun while the request to stop it was on its way.
+        // The peon may have begun while the request to stop it was under way.
         if !may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
             verdict.outcome = Outcome::Failed {
                 cause: Cause::NoVerdict,
@@ -70,7 +70,7 @@ pub(crate) fn conclude(
         began: evidence.may_have_begun(),
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
-        // A template or a chunk that is missing now keeps the next attempt waiting, and is no reason to have none.
+        // A missing template or chunk makes the next attempt wait, and is no reason to have none.
         can_climb: accept(snapshot).map_or_else(
             |refused| !refused.is_final(),
             |a| a.can_climb(snapshot.memory_step()),
@@ -87,7 +87,7 @@ pub(crate) fn conclude(
     }
 }
 
-/// The verdict, what became of the log, and whether the history has it: one write says all of it.
+/// The verdict, the state of the log, and whether the history has the task: one write contains all of it.
 fn end(
     snapshot: &Snapshot,
     evidence: &Evidence,
@@ -104,7 +104,7 @@ fn end(
         }
         BeforeVerdict::Nothing => false,
     };
-    // What is still on its way is recorded with what comes of it.
+    // The entry contains the final state of what is still pending.
     if !log_comes_later {
         match history_record::with(snapshot, || draft.clone().judge(verdict)) {
             With::First(step) => return step,
@@ -115,7 +115,7 @@ fn end(
     settle(draft.judge(verdict))
 }
 
-/// A node that was written off is the cause, one of which nothing is known is not, unless the operator stopped the attempt itself.
+/// A node that was written off is the cause, an unknown node is not, unless the operator stopped the attempt itself.
 fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
     let message = &doubt.message;
     match verdict.outcome {
@@ -148,7 +148,7 @@ fn again(
                 "{why}: the peon may still live, and another attempt is started only if the template's retry.afterNodeLoss is \
                  true"
             );
-            // A node may come back, or be promised to be off: nobody tells.
+            // A node may come back, or be declared off: there is no event for either.
             return settle_until(draft.await_node(&message), Some(LOOK_AGAIN));
         }
     };

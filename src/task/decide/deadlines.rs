@@ -1,4 +1,4 @@
-//! When a task's time is up (pure).
+//! Deadlines of a task (pure).
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::api::{PeonTask, PeonTaskStatus};
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Snapshot;
 
-/// How long a finished task is kept where nobody says otherwise.
+/// Seconds until a finished task is deleted, by default.
 const DEFAULT_TTL: u32 = 3600;
-/// How long a task is kept, whatever its TTL, while a store does not take its log or its entry in the history, or the
+/// How long a task is not deleted, whatever its TTL, while a store does not accept its log or its history entry, or the
 /// overlord that assigned it does not know its verdict.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -21,7 +21,7 @@ pub fn waiting_since(task: &PeonTask) -> Option<Timestamp> {
     pending.or(task.metadata.creation_timestamp.as_ref()).map(|t| t.0)
 }
 
-/// When the current attempt has waited long enough for its peon to start.
+/// When the start deadline of the current attempt passes.
 #[must_use]
 pub fn start(snapshot: &Snapshot) -> Option<Timestamp> {
     let seconds = snapshot
@@ -32,7 +32,7 @@ pub fn start(snapshot: &Snapshot) -> Option<Timestamp> {
     after(waiting_since(&snapshot.task)?, seconds)
 }
 
-/// When the current attempt's pod has been active long enough.
+/// When the active deadline of the current attempt's pod passes.
 #[must_use]
 pub fn active(snapshot: &Snapshot, evidence: &Evidence) -> Option<Timestamp> {
     let given = snapshot
@@ -43,7 +43,7 @@ pub fn active(snapshot: &Snapshot, evidence: &Evidence) -> Option<Timestamp> {
     after(evidence.taken?, given)
 }
 
-/// When a finished task is to be deleted.
+/// When a finished task is deleted.
 #[must_use]
 pub fn deletion(snapshot: &Snapshot) -> Option<Timestamp> {
     let seconds = snapshot
@@ -65,7 +65,7 @@ pub fn deletion(snapshot: &Snapshot) -> Option<Timestamp> {
     Some(then)
 }
 
-/// Whether a store had all the time that it is given, since the task was complete.
+/// Whether a store's time limit has passed since the task was complete.
 #[must_use]
 pub fn store_had_its_time(status: &PeonTaskStatus, now: Timestamp) -> bool {
     status
@@ -81,7 +81,7 @@ fn after(since: Timestamp, seconds: u32) -> Option<Timestamp> {
         .ok()
 }
 
-/// How long it is until then, at least a moment; `None` when it has come.
+/// The time until `then`, at least a moment; `None` if it has passed.
 #[must_use]
 pub fn until(then: Timestamp, now: Timestamp) -> Option<Duration> {
     let left = Duration::try_from(then.duration_since(now)).ok()?;

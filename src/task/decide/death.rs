@@ -11,8 +11,8 @@
 //! | the node does not answer | no: its containers run on |
 //! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
 //!
-//! The garbage collector of pods marks pods of nodes that are gone or out of service as `Failed`. It never saw the node:
-//! that is none of the kubelet's reports.
+//! The pod garbage collector marks pods of nodes that are gone or out of service as `Failed`. It never saw the node, so
+//! this is not a report of the kubelet.
 
 use std::time::Duration;
 
@@ -20,37 +20,37 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::task::run::pod::evidence::{Container, Evidence};
 
-/// What a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut off for
-/// less than the controller manager's patience (50 s) is Ready all the time, and a kubelet that was cut off was seen to
-/// take half a minute to notice what had gone meanwhile: its watches come back with a delay of their own.
+/// Time that a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut
+/// off for less than the controller manager's patience (50 s) is Ready all the time, and a kubelet that was cut off was
+/// seen to take half a minute to notice what had gone meanwhile: its watches reconnect with a delay of their own.
 const MARGIN: SignedDuration = SignedDuration::from_secs(120);
-/// What a kubelet that answers needs beyond the grace period to report an end.
+/// Time that a responsive kubelet needs beyond the grace period to report an end.
 const REPORT: SignedDuration = SignedDuration::from_secs(15);
-/// The grace period of a pod that nobody has seen.
+/// The grace period of a pod that was never seen.
 const UNKNOWN_GRACE: i64 = 330;
-/// How often a node that does not answer is looked at.
+/// How often a node that does not answer is checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// That the peon of an attempt is dead. It cannot be made outside this module.
+/// Proof that the peon of an attempt is dead. Only this module can create one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof(());
 
-/// What is known of a node.
+/// State of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeState {
-    /// It is Ready, since this time.
+    /// The node is Ready, since this time.
     Ready(Timestamp),
-    /// It is not Ready: its containers may run.
+    /// The node is not Ready: its containers may run.
     NotReady,
-    /// It bears the taint `node.kubernetes.io/out-of-service`.
+    /// The node has the taint `node.kubernetes.io/out-of-service`.
     OutOfService,
-    /// There is no node of this name any more.
+    /// There is no longer a node with this name.
     Deleted,
     /// The pod never had a node.
     NeverBound,
-    /// Nobody knows which node it was.
+    /// It is unknown which node it was.
     Unknown,
-    /// Which node it was has to be looked up in Events, which were listed often enough for now.
+    /// The node's name has to be looked up in Events, which cannot be listed again yet.
     Later,
     /// The operator may not read nodes.
     Forbidden,
@@ -63,7 +63,7 @@ pub struct Scene<'a> {
     pub evidence: &'a Evidence,
     /// Whether the object is gone.
     pub gone: bool,
-    /// Its node, where it was looked at in this pass.
+    /// Its node, if it was read in this pass.
     pub node: Option<&'a NodeState>,
     /// Since when the task waits for proof.
     pub noticed: Option<Timestamp>,
@@ -71,38 +71,38 @@ pub struct Scene<'a> {
     pub after_node_loss: bool,
 }
 
-/// Whether the peon is dead.
+/// Result of the check whether the peon is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Death {
-    /// Its pod exists and has not ended.
+    /// Alive: its pod exists and has not ended.
     No,
-    /// It is.
+    /// Dead.
     Proven(Proof),
-    /// The node knows.
+    /// Unknown: read the node.
     AskNode,
-    /// Nobody can tell: what it takes to find out, and when to look again.
+    /// Unknown: what proof is missing, and when to check again.
     Awaiting {
-        /// For people.
+        /// Details in words.
         message: String,
-        /// When to look again.
+        /// When to check again.
         look_again: Duration,
     },
-    /// The node knows, and which it is will be looked up after this time.
+    /// Unknown: read the node, whose name will be looked up after this time.
     AskLater(Duration),
-    /// The node was written off, which is no proof here.
+    /// The node was written off, which is not accepted as proof here.
     WrittenOff(Doubt),
 }
 
-/// Why nobody can be sure that a peon is dead, and nobody ever will.
+/// Why it cannot be known, now or later, whether a peon is dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
-    /// For people.
+    /// Details in words.
     pub message: String,
     /// Whether its node was lost; else nothing is known of the node.
     pub node_lost: bool,
 }
 
-/// Judges whether the peon is dead.
+/// Checks whether the peon is dead.
 #[must_use]
 pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
     let evidence = scene.evidence;
@@ -160,8 +160,8 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
     }
 }
 
-/// Whether the end of the pod is the kubelet's report. The garbage collector of pods writes the phase alone and leaves the
-/// containers as they were; the kubelet ends its containers first, and where there are none it says why.
+/// Whether the kubelet reported the end of the pod. The pod garbage collector sets only the phase and does not change
+/// the containers; the kubelet ends the containers first, and if there are none it sets a reason.
 fn ended_by_kubelet(evidence: &Evidence) -> bool {
     let reason = evidence.reason.as_deref().unwrap_or_default();
     let collected = evidence
@@ -181,7 +181,7 @@ fn written_off(message: String, node_lost: bool) -> Death {
     Death::WrittenOff(Doubt { message, node_lost })
 }
 
-/// When a pod whose deletion was asked for should have ended by, for a kubelet that answers.
+/// When a pod whose deletion was requested should have ended, if its kubelet is responsive.
 #[must_use]
 pub fn overdue(evidence: &Evidence) -> Option<Timestamp> {
     evidence.deletion_due.and_then(|t| t.checked_add(REPORT).ok())

@@ -1,19 +1,20 @@
-//! How often Events are listed (pure).
+//! Rate limit for lists of Events (pure).
 //!
-//! A list of Events reads all that the cluster keeps in a namespace, whatever its selector: Events have no index and, in an
-//! API server as it is shipped, no cache. So lists do not follow the number of pods that wait.
+//! A list of Events reads all Events that the cluster has in a namespace, whatever its selector: Events have no index
+//! and, in an API server with default settings, no cache. So the number of lists must not follow the number of waiting
+//! pods.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long it is from one list to the next.
+/// Interval from one list to the next.
 #[derive(Debug, Clone, Copy)]
 pub struct Pause {
     /// For the process.
     pub process: Duration,
-    /// For pods of one namespace; several times that of the process, so that others have theirs.
+    /// For pods of one namespace; several times that of the process, so that other namespaces get their turn.
     pub namespace: Duration,
 }
 
@@ -31,7 +32,7 @@ struct State {
 }
 
 impl EventBudget {
-    /// With these pauses.
+    /// A budget with these pauses.
     #[must_use]
     pub fn new(pause: Pause) -> Self {
         Self {
@@ -40,7 +41,7 @@ impl EventBudget {
         }
     }
 
-    /// Whether Events of this namespace may be listed now, once.
+    /// Takes the right to list the Events of this namespace once, if they may be listed now.
     pub fn take(&self, namespace: &str, now: Instant) -> bool {
         let state = &mut *self.state.lock();
         if state.next.is_some_and(|next| now < next) {

@@ -1,4 +1,4 @@
-//! What is left to do for pods that should not be, and for tasks that have their verdict (pure).
+//! Remaining work on pods that must not run, and on tasks that have their verdict (pure).
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -8,9 +8,9 @@ use super::{deadlines, history_record, log_collection};
 use crate::task::run::pod::evidence::{Container, Evidence};
 use crate::task::snapshot::Snapshot;
 
-/// A pod of the task that is not its current attempt's, or of a task that has a verdict, was started by somebody who
-/// did not know better: it must not run. One whose peon has ended and whose sidecars run on is ended without being
-/// deleted. The cache may lag behind the task: the API server is asked first.
+/// A pod that is not of the current attempt, or whose task has a verdict, must not run: it was created from outdated
+/// knowledge. If its peon has ended and only sidecars run, it is ended without being deleted. The cache may lag behind
+/// the task: the API server is asked first.
 pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
     let is_final = snapshot.task.is_final();
     let current = snapshot.cached.iter().filter(|_| is_final);
@@ -27,7 +27,7 @@ pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
         if lags(snapshot) {
             return is_final.then(|| look_again(None));
         }
-        // It may have ended meanwhile, and its log is not to be lost.
+        // It may have ended meanwhile, and its log must not be lost.
         let is_current = snapshot.cached.as_ref() == Some(stray);
         let lives =
             |p: &Evidence| p.pod_uid == stray.pod_uid && p.may_live() && p.deletion_requested.is_none();
@@ -51,16 +51,16 @@ fn is_ours(snapshot: &Snapshot, evidence: &Evidence) -> bool {
     evidence.owner_uid.is_some() && evidence.owner_uid == snapshot.task.uid()
 }
 
-/// Native sidecars are ended by the kubelet; ordinary ones may run for ever.
+/// The kubelet ends native sidecars; ordinary ones may run for ever.
 fn sidecars_run_on(evidence: &Evidence) -> bool {
     matches!(evidence.peon, Container::Terminated(_))
         && evidence.sidecars
         && !evidence.pod_ended()
-        // The operator has seen to it before.
+        // The operator has ended it before.
         && evidence.active_deadline != Some(1)
 }
 
-/// A task with a verdict is kept for a while.
+/// A task with a verdict is retained for a while.
 pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Step {
     if let Some(step) = log_collection::after_verdict(snapshot, now) {
         return step;

@@ -1,6 +1,6 @@
-//! When a finished task is put into the history, and as what (pure).
+//! When a finished task is written to the history, and with which content (pure).
 //!
-//! The entry is written before the status that says so: who reads `Recorded=True` finds it there.
+//! The entry is written before the status that says so: clients that read `Recorded=True` find the entry.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::api::{PeonTask, PeonTaskStatus, Phase};
 use crate::logs::format::record::{Entry, LastWord, LogRecord, Record, Recorded, VERSION};
 use crate::task::snapshot::Snapshot;
 
-/// How often a store that refused an entry is asked again.
+/// Interval of retries after a store refused an entry.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Most bytes of a verdict's message that are kept.
+/// Most bytes of a verdict's message that are recorded.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// What comes of the history before a final status is written.
+/// The history step before a final status is written.
 #[derive(Debug)]
 pub(crate) enum With {
-    /// Nobody keeps one.
+    /// There is no history.
     Nothing,
-    /// This first.
+    /// Do this first.
     First(Step),
-    /// The status can be written, and this of the history.
+    /// The status can be written, with this result of the history.
     Say(Recorded),
 }
 
-/// A final status is about to be written: the history is told of it first.
+/// Before a final status is written, the history entry is written.
 pub(crate) fn with(snapshot: &Snapshot, status: impl FnOnce() -> PeonTaskStatus) -> With {
     match &snapshot.recorded {
         _ if !snapshot.keeps_logs => With::Nothing,
@@ -41,8 +41,8 @@ pub(crate) fn with(snapshot: &Snapshot, status: impl FnOnce() -> PeonTaskStatus)
     }
 }
 
-/// A task that has its verdict, whose log waits for nothing any more, and that the history does not have: what to do
-/// about it, unless it may go.
+/// The next step for a task that has its verdict, whose log is no longer pending, and that is not in the history,
+/// unless it may be deleted.
 pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
     let status = snapshot.task.status.as_ref()?;
     if !snapshot.keeps_logs || is_settled(status) {
@@ -56,21 +56,21 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     let failing = recorded.outcome.is_err() && !deadlines::store_had_its_time(status, now);
     let said = conditions::find(&status.conditions, RECORDED).is_some();
     Some(if failing && said {
-        // That it fails is said once, and not each time that the store says something else.
+        // The failure is reported once, and not again for each new error message of the store.
         look_again(Some(LOOK_AGAIN))
     } else {
         settle_until(draft.as_it_is(), failing.then_some(LOOK_AGAIN))
     })
 }
 
-/// Whether a finished task may not be deleted yet, for the history does not have it.
+/// Whether a finished task must not be deleted yet because it is not in the history.
 #[must_use]
 pub fn is_awaited(task: &PeonTask, now: Timestamp) -> bool {
     let status = task.status.as_ref();
     status.is_some_and(|s| !is_settled(s) && !deadlines::store_had_its_time(s, now))
 }
 
-/// What the history is to be told of a task whose object is gone, where its log was being read.
+/// The history entry for a task whose object is gone while its log was being read.
 #[must_use]
 pub fn last_word(task: &PeonTask) -> LastWord {
     let Some(status) = task.status.as_ref().filter(|_| task.is_final()) else {
@@ -91,12 +91,12 @@ fn is_settled(status: &PeonTaskStatus) -> bool {
 fn put(task: &PeonTask, status: &PeonTaskStatus) -> Step {
     match entry(task, status) {
         Some(entry) => Step::Act(Action::Record(Box::new(entry))),
-        // A status that another version wrote: there is no time by which the history could have it.
+        // Another version wrote the status: the history cannot have it without a time.
         None => look_again(None),
     }
 }
 
-/// The entry of a task with this status; `None` where it is not complete.
+/// The entry of a task with this status; `None` if it is not complete.
 fn entry(task: &PeonTask, status: &PeonTaskStatus) -> Option<Entry> {
     let completed = status.completion_time.as_ref()?.0;
     let find = |type_| conditions::find(&status.conditions, type_);
@@ -135,7 +135,7 @@ fn entry(task: &PeonTask, status: &PeonTaskStatus) -> Option<Entry> {
         report_url: None,
     };
     Some(Entry {
-        // As the API server will give it back: the key is made from it, and must be the same each time.
+        // As the API server will return it: the key is made from it, and must be the same each time.
         completed: Timestamp::from_second(completed.as_second()).unwrap_or(completed),
         record,
     })

@@ -1,4 +1,4 @@
-//! When a task's log is asked for, and what its status says of it (pure).
+//! When a task's log is requested, and what its status says about it (pure).
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use crate::task::snapshot::Snapshot;
 
 /// How long a verdict waits for the log, so that both are written at once.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(5);
-/// How often a log that is on its way is looked at, should nobody tell that it has come.
+/// How often the state of a pending log is checked, in case no event reports it.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What the status says of a log: status, reason and message of the condition.
+/// The state of a log in the status: status, reason and message of the condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// Whether all that can be had of it is in the store.
+    /// Whether everything obtainable of the log is in the store.
     pub archived: bool,
     /// The reason.
     pub reason: LogsArchived,
@@ -70,13 +70,13 @@ impl Word {
     }
 }
 
-/// Who reads the task's log; `None` where it is not archived.
+/// Which component reads the task's log; `None` if it is not archived.
 fn reader(snapshot: &Snapshot) -> Option<Collect> {
     let collect = snapshot.template_spec().and_then(|t| t.logs.as_ref()?.collect);
     Some(collect.unwrap_or_default()).filter(|c| snapshot.keeps_logs && *c != Collect::None)
 }
 
-/// What the pod of an attempt has to do for its log.
+/// How the pod of an attempt takes part in log collection.
 ///
 /// # Errors
 /// `InvalidTemplate`, where the operator cannot make the sidecar that the template wants.
@@ -134,7 +134,7 @@ fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool
     }))
 }
 
-/// The peon runs, or ran: its log is read from now on.
+/// While the peon runs, and after it ran: requests its log.
 pub(crate) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
     let begun = matches!(
         evidence.peon,
@@ -150,18 +150,18 @@ pub(crate) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence, gone: bool) -
         .then(|| ask(snapshot, Some(evidence).filter(|_| !gone), true, false))
 }
 
-/// What comes of the log before the verdict is written.
+/// The log step before the verdict is written.
 pub(crate) enum BeforeVerdict {
-    /// Nobody keeps it.
+    /// The log is not archived.
     Nothing,
-    /// This first.
+    /// Do this first.
     First(Step),
-    /// The verdict can be written, and this of the log.
+    /// The verdict can be written, with this state of the log.
     Say(Word),
 }
 
-/// The verdict is known: it waits a moment for the log. A pod that is about to go takes with it what the verdict rests
-/// on: it waits for nothing.
+/// The verdict is known: it waits a moment for the log. A pod that is about to be deleted takes the evidence for the
+/// verdict with it: then the verdict does not wait.
 pub(crate) fn before_verdict(
     snapshot: &Snapshot,
     evidence: &Evidence,
@@ -191,7 +191,7 @@ pub(crate) fn before_verdict(
     BeforeVerdict::Say(word)
 }
 
-/// A task that has its verdict and whose log is on its way: what to do about it, unless it may go.
+/// The next step for a task that has its verdict and whose log is pending, unless the task may be deleted.
 pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
     let status = snapshot.task.status.as_ref()?;
     let said = conditions::find(&status.conditions, LOGS_ARCHIVED)?;
@@ -206,13 +206,13 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
         };
         return Some(say(snapshot, &word, None, now));
     }
-    // A store that was taken away from the operator may come back.
+    // The operator may get access to the store again.
     reader(snapshot)?;
     let Some(kept) = &snapshot.log else {
         return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
     };
     let word = Word::of(&kept.state);
-    // What it waits for is said once, and not each time that it changes its mind.
+    // The cause of waiting is written once, and not again whenever it changes.
     let worth_it = word.archived
         || LogsArchived::parse(&said.reason) == Some(LogsArchived::Collecting)
             && word.reason != LogsArchived::Collecting;
@@ -223,7 +223,7 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     })
 }
 
-/// Says it of a task that has its verdict. The history is told first, so that one write says both.
+/// Writes it to a task that has its verdict. The history is written first, so that one status write contains both.
 fn say(snapshot: &Snapshot, word: &Word, requeue: Option<Duration>, now: Timestamp) -> Step {
     let mut draft = Draft::of(&snapshot.task, now);
     draft.log(word);

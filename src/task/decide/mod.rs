@@ -1,4 +1,4 @@
-//! Decisions about a task (pure): what is next, the verdict on an attempt, proof of its end, another attempt, the status.
+//! Decisions about a task (pure): the next step, the verdict on an attempt, proof of death, retries, the status.
 
 pub(crate) mod conclude;
 pub mod deadlines;

@@ -14,7 +14,7 @@ use crate::api::Rerun;
 use crate::api::reason::Cause;
 use crate::task::accept::retry_policy::Policy;
 
-/// The number of an attempt that may be started: nobody has one without proof that the last peon is dead.
+/// The number of an attempt that may be started: it cannot be created without proof that the last peon is dead.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NextAttempt(u32);
 
@@ -25,21 +25,21 @@ impl NextAttempt {
         Self(number.saturating_add(1))
     }
 
-    /// Its number.
+    /// The number.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.0
     }
 }
 
-/// What a decision rests on.
+/// Input of the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// How the attempt failed.
     pub cause: Cause,
     /// Whether its peon may have begun.
     pub began: bool,
-    /// What the task allows.
+    /// Properties of the task.
     pub nature: Nature,
     /// Attempts that ended before, by cause.
     pub failures: &'a BTreeMap<String, u32>,
@@ -47,10 +47,10 @@ pub struct Case<'a> {
     pub can_climb: bool,
 }
 
-/// What a task is, as far as running it twice goes.
+/// Properties of a task that decide whether it may run twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Nature {
-    /// Whether it writes nothing twice.
+    /// Whether a second run writes nothing twice.
     pub safe: bool,
     /// Whether it is a subtask of another task.
     pub subtask: bool,
@@ -59,30 +59,30 @@ pub struct Nature {
 /// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Another attempt.
+    /// Another attempt follows.
     Again {
-        /// With more memory.
+        /// Whether it gets more memory.
         climb: bool,
     },
-    /// None.
+    /// No attempt follows.
     Final(Why),
 }
 
-/// Why there is no other attempt.
+/// Why no attempt follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// This cause never has one.
+    /// No attempt ever follows this cause.
     Cause,
-    /// The budget of this cause is spent: how many there were.
+    /// The budget of this cause is used up: its size.
     Spent(u32),
-    /// The task may have written something.
+    /// The task may have written data.
     NotSafe,
-    /// The memory is at its largest.
+    /// The memory cannot grow further.
     LargestMemory,
 }
 
 impl Why {
-    /// What is added to the message of the failure, if anything.
+    /// Text appended to the failure's message, if any.
     #[must_use]
     pub fn text(self, cause: Cause) -> Option<String> {
         match self {
@@ -109,7 +109,7 @@ pub fn may_rerun(began: bool, nature: Nature, policy: &Policy) -> bool {
     }
 }
 
-/// Decides.
+/// Decides whether another attempt follows.
 #[must_use]
 pub fn decide(case: &Case<'_>, policy: &Policy) -> Decision {
     if case.cause.default_budget().is_none() {

@@ -1,28 +1,28 @@
-//! A task that a user created for a VirtualMiddleManager, until its overlord has assigned it here (pure): the status says
-//! how far it has come there.
+//! A task that a user created for a VirtualMiddleManager, until its overlord has assigned it here (pure): the status
+//! shows its progress with the overlord.
 
 use super::plan::{Step, settle};
 use super::status::Draft;
 use crate::api::reason::{Acceptance, Cause};
 use crate::api::{PeonTask, Submission, SubmissionState};
 
-/// What the status says of a task that is not assigned.
+/// State of a task that is not assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It waits, with this reason of `Accepted`.
+    /// The task waits, with this reason of `Accepted`.
     Waits(Acceptance, String),
-    /// Another worker runs it.
+    /// Another worker runs the task.
     Elsewhere(String),
-    /// It ran elsewhere, and well.
+    /// The task succeeded on another worker.
     Succeeded(String),
-    /// It is not accepted, and never will be.
+    /// The task is not accepted, and never will be.
     Refused(Acceptance, String),
-    /// It failed, for this cause.
+    /// The task failed, for this cause.
     Failed(Cause, String),
 }
 
 impl Standing {
-    /// Reads what the VirtualMiddleManager of this name says of the task.
+    /// Reads the submission recorded by the VirtualMiddleManager with this name.
     #[must_use]
     pub fn of(task: &PeonTask, manager: &str) -> Self {
         let Some(submission) = task.submission() else {
@@ -97,7 +97,7 @@ impl Standing {
         Self::Failed(cause, message)
     }
 
-    /// The next step of a pass that finds a task so.
+    /// The next step for a task in this state.
     pub(crate) fn settle(self, draft: Draft) -> Step {
         settle(match self {
             Self::Waits(reason, message) => draft.refuse(reason, &message),

@@ -18,7 +18,7 @@ use crate::druid::task_status::{self, Report};
 use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
 use crate::task::run::pod::payload_volume;
 
-/// Said whenever the peon ran and did not tell how its task went.
+/// Added to the message whenever the peon ran and did not report its task's result.
 const MAYBE_PUBLISHED: &str = "segments may already be published";
 
 /// How the attempt ended.
@@ -26,7 +26,7 @@ const MAYBE_PUBLISHED: &str = "segments may already be published";
 pub struct Verdict {
     /// Success, or the cause of the failure.
     pub outcome: Outcome,
-    /// How the peon's container ended, where it ran.
+    /// How the peon's container ended, if it ran.
     pub terminated: Option<Terminated>,
 }
 
@@ -39,13 +39,12 @@ pub enum Outcome {
     Failed {
         /// One of [`Cause`].
         cause: Cause,
-        /// For people.
+        /// Details in words.
         message: String,
     },
 }
 
-/// Judges what is known of a pod whose peon is dead, or whose node was written off. `stop` is why the operator itself
-/// stopped it.
+/// Decides on a pod whose peon is dead, or whose node was written off. `stop` is why the operator itself stopped it.
 #[must_use]
 pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict {
     let end = End { evidence, stop };
@@ -57,7 +56,7 @@ pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict
     Verdict { outcome, terminated }
 }
 
-/// How an attempt came to its end.
+/// How an attempt ended.
 #[derive(Clone, Copy)]
 struct End<'a> {
     evidence: &'a Evidence,
@@ -94,7 +93,7 @@ impl End<'_> {
         }
     }
 
-    /// The peon ended and did not say how its task went.
+    /// The peon ended and did not report its task's result.
     fn without_report(self, ended: &Terminated, disruption: Option<(Cause, String)>) -> Outcome {
         if let (Some(_), Some((cause, message))) = (self.stop, &disruption)
             && cause.is_stop()
@@ -141,7 +140,7 @@ impl End<'_> {
         failed(Cause::NoVerdict, format!("{how}; {MAYBE_PUBLISHED}"))
     }
 
-    /// The pod came to its end and nothing is known of the peon's container.
+    /// The pod ended and nothing is known of the peon's container.
     fn of_pod(self) -> Outcome {
         let evidence = self.evidence;
         let reason = evidence.reason.as_deref().unwrap_or_default();
@@ -161,7 +160,7 @@ impl End<'_> {
             );
             return failed(Cause::ContainerStart, message);
         }
-        // A pod that a kubelet refuses was never bound to a container: there is no start time and no status.
+        // A pod refused by the kubelet never had containers: there is neither a start time nor a status.
         if !reason.is_empty() {
             let message = match evidence.message.trim() {
                 "" => format!("the kubelet refused the pod: {reason}"),
@@ -192,7 +191,7 @@ impl End<'_> {
         }
     }
 
-    /// What took the pod away, if that was asked for no later than the peon ended.
+    /// The disruption of the pod, if it was requested no later than the peon ended.
     fn disruption(self, finished: Option<Timestamp>) -> Option<(Cause, String)> {
         let Self { evidence, stop } = self;
         let in_time = |since: &Timestamp| finished.is_none_or(|finished| *since <= finished);
@@ -222,7 +221,7 @@ impl End<'_> {
                 return Some((cause, detail(text, &d.message)));
             }
         }
-        // The kubelet gives the reason no time; the condition that comes with it has one.
+        // The kubelet's reason has no time; the condition that comes with it has one.
         let late = evidence.disruption.as_ref().is_some_and(|d| !in_time(&d.since));
         let by_pod = match evidence.reason.as_deref().filter(|_| !late) {
             Some("Evicted") => Some((Cause::Evicted, "the kubelet evicted the pod")),

@@ -17,30 +17,30 @@ pub struct PodWarning {
 pub enum Warnings {
     /// Its Warnings.
     Read(Vec<PodWarning>),
-    /// They were not read: Events were listed often enough for now, or cannot be listed.
+    /// The Events were not read: they cannot be listed again yet, or at all.
     Later,
 }
 
 /// What the task waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wait {
-    /// It goes its way, or somebody has to act: a reason and the exact cause.
+    /// The pod makes progress, or needs intervention: a reason and the exact cause.
     For {
         /// The reason.
         reason: Waiting,
         /// The cause.
         message: String,
     },
-    /// Nobody but a new task can help: a [`Cause`].
+    /// Only a new task can help: a [`Cause`].
     Never {
         /// The cause.
         cause: Cause,
-        /// For people.
+        /// Details in words.
         message: String,
     },
 }
 
-/// Names what the pod waits for. `warnings` are its Events, where they had to be read.
+/// Determines what the pod waits for. `warnings` are its Events, if they had to be read.
 #[must_use]
 pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
     let wait = |reason, message: &str| Wait::For {
@@ -68,14 +68,14 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
     if let Some(warning) = mounts {
         return wait(Waiting::ContainerConfig, &warning.message);
     }
-    // What went wrong with a container itself is in the container's state, and old Events may tell of the past.
+    // A container's own errors are in its state, and old Events may describe the past.
     if let Some(warning) = warnings.iter().find(|w| w.reason == "FailedCreatePodSandBox") {
         return wait(Waiting::ContainerStart, &warning.message);
     }
     wait(Waiting::Starting, "the pod was created; its node prepares it")
 }
 
-/// Whether the kubelet is silent about a container that should have started: its Events know more.
+/// Whether the kubelet reports nothing about a container that should have started: its Events say more.
 #[must_use]
 pub fn is_silent(evidence: &Evidence) -> bool {
     evidence.node.is_some()
@@ -95,7 +95,7 @@ fn container_waits(reason: &str, message: &str) -> Option<Wait> {
             cause: Cause::ImagePull,
             message: format!("the image's name is not valid: {message}"),
         }),
-        // The kubelet changes between the two, and its back-off message quotes the other: one reason, one message.
+        // The kubelet alternates between the two, and its back-off message quotes the other: one reason, one message.
         "ErrImagePull"
         | "ImagePullBackOff"
         | "ErrImageNeverPull"

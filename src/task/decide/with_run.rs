@@ -1,4 +1,4 @@
-//! A task that has a pod: its state is the task's (pure).
+//! A task that has a pod: the pod's state is the task's (pure).
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ use crate::task::accept::accept;
 use crate::task::run::pod::evidence::{Container, Evidence};
 use crate::task::snapshot::Snapshot;
 
-/// How long the kubelet may be silent about a container before the pod's Events are read: longer than a busy node needs to
-/// come to it.
+/// How long the kubelet may report nothing about a container before the pod's Events are read: longer than a busy node
+/// needs to get to it.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Least and most time between two readings; in between, half the time that the kubelet was silent.
+/// Least and most time between two readings; in between, half the time that the kubelet has been silent.
 const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
-/// Said where `suspend` cannot stop a peon.
+/// Message if `suspend` cannot stop a peon.
 const NOT_RESTARTABLE: &str =
     "the peon runs on: the task may have written something and is not run again (retry.rerun)";
 
-/// The task has a pod; `gone` says that the object does not exist any more.
+/// The task has a pod; `gone` says that the object no longer exists.
 pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
     let evidence = &with_record(snapshot, evidence);
-    // After a restart the pod may exist while the status does not say so. Once it does, the settings that the pod
-    // was made with are there, and the template may have others by now.
+    // After a restart the pod may exist while the status does not say so. Once the status does, it has the settings
+    // that the pod was made with, and the template may have others by now.
     let status = snapshot.task.status.as_ref();
     let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
         Draft::of(&snapshot.task, now)
@@ -43,7 +43,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
         described(snapshot, accept(snapshot).as_ref(), now)
     };
     if !evidence.pod_uid.is_empty() {
-        // While it starts, a write for the node alone is not worth it.
+        // While the pod starts, a write for the node alone is not worth it.
         let starts = matches!(evidence.peon, Container::Waiting { .. } | Container::Unknown);
         let node = evidence.node.as_deref().filter(|_| !starts);
         draft.pod(snapshot.attempt(), &evidence.pod_name, &evidence.pod_uid, node);
@@ -65,7 +65,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
             node: evidence.node.clone(),
             pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
         }),
-        // What was said of the node before stands until more is known.
+        // The earlier message about the node remains until more is known.
         Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
         Death::AskLater(pause) => {
             let message = "the pod is gone, and it is looked up on which node it ran";
@@ -77,7 +77,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     }
 }
 
-/// What the status knows of the attempt and the pod does not say, or does not say any more.
+/// Adds what the status records of the attempt and the pod does not show, or no longer shows.
 fn with_record(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
     let mut evidence = evidence.clone();
     let Some(status) = &snapshot.task.status else {
@@ -147,7 +147,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
     until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)
 }
 
-/// The pod is being deleted, by the operator or by somebody else.
+/// The pod is being deleted, by the operator or by others.
 fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
     let Some(due) = overdue(evidence) else {
         return settle(draft.stopping());
@@ -190,7 +190,7 @@ fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timesta
             Wait::Never { cause, message } => settle(draft.fail(cause, &message)),
             Wait::For { reason, message } => wait(reason, &message, pause),
         },
-        // What they said last stands until they are read again.
+        // The result of the last reading remains until they are read again.
         Some(Warnings::Later) => match told(snapshot) {
             Some((reason, message)) => wait(reason, &message, pause),
             None => wait(Waiting::Starting, begin, pause),
@@ -198,7 +198,7 @@ fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timesta
     }
 }
 
-/// What the status has from the pod's Events, and keeps while they are not read.
+/// The result of the pod's Events in the status, which is preserved while they are not read.
 fn told(snapshot: &Snapshot) -> Option<(Waiting, String)> {
     let status = snapshot.task.status.as_ref()?;
     let started = conditions::find(&status.conditions, STARTED)?;

@@ -1,4 +1,4 @@
-//! A task without a pod: what keeps it from having one, and how it gets one (pure).
+//! A task without a pod: what prevents a pod, and how it gets one (pure).
 
 use std::time::Duration;
 
@@ -19,24 +19,25 @@ use crate::task::aggregates::slots::Slot;
 use crate::task::snapshot::{Live, Snapshot};
 use kube::ResourceExt;
 
-/// How often a task that waits for a name to become free looks again.
+/// How often a task that waits for a name to become free checks again.
 pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 
-/// Chunks are created after their PeonTask. One as young as this waits for them without a write; dates are whole seconds.
+/// Chunks are created after their PeonTask. A task younger than this waits for them without a write; timestamps are
+/// whole seconds.
 const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
-/// When such a one is looked at again.
+/// When such a task is checked again.
 const SOON: Duration = Duration::from_millis(200);
-/// How long a payload may be incomplete before nobody is expected to complete it any more, generously. An overlord tries an
-/// assignment three times, for a minute each, and gives up what is not announced within
+/// How long a payload may be incomplete before it is no longer expected to be completed, generously. An overlord tries
+/// an assignment three times, for a minute each, and gives up a task that is not announced within
 /// `druid.indexer.runner.taskAssignmentTimeout`, five minutes; a client that creates chunks needs seconds.
 const INCOMPLETE: SignedDuration = SignedDuration::from_mins(10);
-/// Least and most time between two looks at a payload that is incomplete.
+/// Least and most time between two reads of an incomplete payload.
 const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// The current attempt has no pod and never had one, as far as is known.
 pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.runs_elsewhere() {
-        // Its end is what the overlord says, who is told of a cancellation.
+        // The overlord, which is told of a cancellation, decides how it ended.
         return begin(snapshot, now);
     }
     let ended_elsewhere = snapshot
@@ -61,7 +62,7 @@ pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
     until_deadline(begin(snapshot, now), deadline, now)
 }
 
-/// Looks again no later than when the deadline comes.
+/// Schedules the next pass no later than the deadline.
 pub(crate) fn until_deadline(step: Step, deadline: Option<Timestamp>, now: Timestamp) -> Step {
     let Some(left) = deadline.map(|d| deadlines::until(d, now).unwrap_or(Duration::from_millis(100))) else {
         return step;
@@ -79,7 +80,7 @@ fn is_final(status: Option<&PeonTaskStatus>) -> bool {
     status.is_some_and(|s| matches!(s.phase, Some(Phase::Succeeded | Phase::Failed)))
 }
 
-/// What the status says that the task waits for.
+/// What the task waits for according to its status.
 pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
     let status = snapshot.task.status.as_ref();
     status
@@ -90,7 +91,7 @@ pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
         )
 }
 
-/// Ends a task that has no pod: nobody may have created one unseen.
+/// Ends a task that has no pod: it first checks that no pod was created unseen.
 fn give_up(snapshot: &Snapshot, now: Timestamp, cause: Cause, message: &str) -> Step {
     if snapshot.live.is_none() {
         return look_live(snapshot);
@@ -118,7 +119,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
     if snapshot.task.spec.suspend {
         return if snapshot.live.is_none() && !suspended {
-            // Somebody may have created a pod unseen.
+            // A pod may have been created unseen.
             look_live(snapshot)
         } else {
             settle(draft.suspend())
@@ -149,7 +150,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     create(snapshot, &accepted, draft, now)
 }
 
-/// A subtask is never run again under its id: what the ones before it took is remembered for it.
+/// A subtask is never run again under its id: the memory that earlier ones needed is looked up.
 fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
     let recorded = snapshot.task.status.as_ref().and_then(|s| s.memory_step);
     if recorded.or(snapshot.rung).is_some() {
@@ -169,9 +170,9 @@ fn not_accepted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Times
     }
 }
 
-/// A chunk is missing, and there is no watch that tells when it comes: it is looked for less and less often, and not for
-/// ever. Who creates the chunks may be dead. One that the operator may not read may well be there: the administrator is to
-/// give the right, and the task waits.
+/// A chunk is missing, and no watch reports when it is created: it is looked for with growing intervals, and not for
+/// ever, since the client that creates the chunks may be dead. A chunk that the operator may not read may well exist:
+/// the task waits until the administrator grants the right.
 fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
     let task = &snapshot.task;
     let created = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
@@ -188,7 +189,7 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
     } else {
         (noticed, "for ten minutes")
     };
-    // A deadline that somebody gave is theirs; a task that is held has none.
+    // A user's deadline takes precedence; a suspended task has none.
     let is_bounded = deadlines::start(snapshot).is_some() && !task.spec.suspend && !task.is_assigned();
     let has_end = !is_bounded && !refused.is_forbidden;
     let end = since.checked_add(INCOMPLETE).ok().filter(|_| has_end);
@@ -209,7 +210,7 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
     settle_until(draft.refuse(refused.reason, &refused.message), Some(pause))
 }
 
-/// How long the next attempt is held back.
+/// The remaining delay before the next attempt.
 fn backoff(snapshot: &Snapshot, now: Timestamp) -> Option<Duration> {
     let status = snapshot.task.status.as_ref()?;
     if status.attempt? == 1 {
@@ -226,7 +227,7 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
         },
         Some(Creation::Refused(refusal)) => refused(draft, refusal),
         Some(Creation::Created { .. }) => create_pod(snapshot, accepted, draft),
-        // Somebody claimed the attempt before: an earlier life of this operator, or something else altogether.
+        // The attempt was claimed before: by this operator before a restart, or by something else altogether.
         Some(Creation::Exists) => match &snapshot.live {
             None => look_live(snapshot),
             Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
@@ -259,7 +260,7 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
             ))
         }
         Some(Creation::Exists) if snapshot.live.is_none() => look_live(snapshot),
-        // It was not there a moment ago: the next pass sees what it is.
+        // It did not exist a moment ago: the next pass sees what it is.
         Some(Creation::Exists) => look_again(Some(Duration::from_secs(1))),
         Some(Creation::Refused(refusal)) => refused(draft, refusal),
     }

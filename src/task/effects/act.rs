@@ -37,7 +37,7 @@ mod read;
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
-    /// This process does not lead any more: nothing was done.
+    /// This process no longer leads: nothing was done.
     #[error("this process is not the leader")]
     NotLeader,
     /// A request failed.
@@ -98,33 +98,33 @@ impl Actor {
             client,
             recorder,
             leadership,
-            // Nobody else to wake yet.
+            // There are no other tasks to wake yet.
             room: Shares::new(payload_budget::LIMITS, Arc::new(|_, _| {})),
         }
     }
 
-    /// Reads the time from this clock.
+    /// Sets the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.live = LiveReader::new(self.client.clone(), clock);
         self
     }
 
-    /// Wakes tasks for which there is room for their payload.
+    /// Sets how tasks are woken when there is room for their payload.
     #[must_use]
     pub fn waking(mut self, wake: Wake) -> Self {
         self.room = Shares::new(payload_budget::LIMITS, wake);
         self
     }
 
-    /// Has logs read by these.
+    /// Sets the followers that read logs.
     #[must_use]
     pub fn with_logs(mut self, logs: Arc<OnceLock<Followers>>) -> Self {
         self.logs = logs;
         self
     }
 
-    /// The task does not wait for room for its payload, or not any more.
+    /// The task does not wait, or no longer waits, for room for its payload.
     pub fn leave_room(&self, who: &Who) {
         self.room.leave(who);
     }
@@ -182,7 +182,7 @@ impl Actor {
                 snapshot.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
             }
             Action::Record(entry) => {
-                // A deposed leader's word would stand in the place of another's.
+                // A deposed leader's entry would replace another leader's.
                 self.leadership.check()?;
                 if let Some(logs) = self.logs.get() {
                     snapshot.recorded = Some(logs.record(*entry).await);
@@ -206,7 +206,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Writes the status, unless somebody changed the object since it was read.
+    /// Writes the status, unless the object was changed since it was read.
     ///
     /// # Access control
     /// peontasks/status: patch.
@@ -232,7 +232,7 @@ impl Actor {
         Ok(request(VERB, api.patch_status(&name, &params, &patch)).await?)
     }
 
-    /// Says of an object that cannot be read that it cannot, unless somebody changed it since it was seen.
+    /// Reports in the status that an object cannot be read, unless it was changed since it was seen.
     ///
     /// # Access control
     /// peontasks/status: patch.
@@ -251,7 +251,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Publishes a Warning about a task. One that cannot be published is logged: it must not hold up the task.
+    /// Publishes a Warning about a task. A failure is only logged: it must not delay the task.
     ///
     /// # Access control
     /// events (events.k8s.io): create, patch.
@@ -281,7 +281,7 @@ impl Actor {
         Ok(create(verb, request).await?)
     }
 
-    /// The pod goes to the API server as it is, with fields that this build may not know.
+    /// The pod is sent to the API server as JSON, with fields that this build may not know.
     async fn create_pod(&self, namespace: &str, pod: Value) -> Result<Creation, ActError> {
         const VERB: &str = "create pod";
         let resource = ApiResource::erase::<Pod>(&());
@@ -292,7 +292,7 @@ impl Actor {
         self.create(VERB, request).await
     }
 
-    /// Deletes the object of this name and uid, if there still is one.
+    /// Deletes the object with this name and uid, if it still exists.
     ///
     /// # Access control
     /// peontasks: delete.
@@ -316,8 +316,8 @@ impl Actor {
         gone_is_fine(self.remove::<K>(verb, namespace, name, preconditions).await)
     }
 
-    /// Deletes a pod that is as it was seen. One that changed meanwhile may have ended, and what it said last would go
-    /// with it: the pass is repeated with what it is now.
+    /// Deletes a pod that is as it was seen. A pod that changed meanwhile may have ended, and the report of its end
+    /// would be lost: the pass is repeated with its current state.
     ///
     /// # Access control
     /// pods: delete.
@@ -366,7 +366,7 @@ impl Actor {
         }
     }
 
-    /// A deadline of one second is the only thing that ends a pod's containers and leaves its logs.
+    /// A deadline of one second is the only way to end a pod's containers without losing its logs.
     ///
     /// # Access control
     /// pods: patch.
@@ -396,7 +396,7 @@ fn owner(snapshot: &Snapshot) -> Owner {
     }
 }
 
-/// What is gone, or is another object by now, needs nothing done to it.
+/// An object that is gone, or was replaced by another one, needs nothing done.
 fn gone_is_fine(result: Result<(), ActError>) -> Result<(), ActError> {
     match result {
         Err(ActError::Request(error)) if matches!(error.code(), Some(404 | 409)) => Ok(()),

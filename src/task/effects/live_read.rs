@@ -21,22 +21,23 @@ use crate::task::decide::waiting::PodWarning;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Live;
 
-/// Events read of one pod; its newest Warnings are among them unless it has more than these.
+/// Events read of one pod; they include its newest Warnings unless it has more Events than this.
 const EVENTS: u32 = 100;
-/// For how long a node that does not answer, or answers, serves all tasks that ask: many may have been on one. That it
-/// was written off proves deaths at once, so it never serves another pod, which may be younger than what was seen.
+/// How long the state of a node, responsive or not, is reused for all tasks that ask: many may have been on one. A node
+/// that was written off proves deaths at once, so this state is never reused for another pod, which may be younger than
+/// the state.
 const NODE_FRESH: Duration = Duration::from_secs(5);
-/// Between two lists of Events for what a pod waits for: of the process, and for pods of one namespace.
+/// Interval between two lists of Events about what a pod waits for: of the process, and for pods of one namespace.
 const WARNINGS: Pause = Pause {
     process: Duration::from_secs(5),
     namespace: Duration::from_secs(20),
 };
-/// Between two lists of Events for the node on which a pod ran.
+/// Interval between two lists of Events about the node on which a pod ran.
 const NODE_EVENTS: Pause = Pause {
     process: Duration::from_secs(1),
     namespace: Duration::from_secs(2),
 };
-/// The taint by which an administrator says that a node is off.
+/// The taint by which an administrator declares that a node is off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Reads what a decision needs and no cache has.
@@ -47,7 +48,7 @@ pub struct LiveReader {
     /// Reads payloads.
     pub(super) payloads: PayloadReader,
     warnings: Arc<EventBudget>,
-    /// An attempt waits for these, and not a message alone: they may be listed more often.
+    /// An attempt waits for these, and not just a message: they may be listed more often.
     node_events: Arc<EventBudget>,
     clock: Clock,
 }
@@ -78,8 +79,7 @@ impl LiveReader {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let config_map = request("get configmap", config_maps.get_opt(name)).await?;
         let pod = request("get pod", pods.get_opt(name)).await?;
-        // Last: a version that is still the cache's proves that the status said nothing else before the others
-        // were read.
+        // Last: if the version still equals the cache's, the status was unchanged while the others were read.
         let tasks: Api<PartialObjectMeta<PeonTask>> = Api::namespaced(self.client.clone(), namespace);
         let task = request("get peontask", tasks.get_metadata_opt(task)).await?;
         let owner = |meta: &kube::core::ObjectMeta| {
@@ -96,7 +96,7 @@ impl LiveReader {
         })
     }
 
-    /// The Warning Events of a pod, newest first; `None` where Events have been listed often enough for now.
+    /// The Warning Events of a pod, newest first; `None` if Events cannot be listed again yet.
     ///
     /// # Access control
     /// events (core): list.
@@ -127,8 +127,8 @@ impl LiveReader {
         Ok(Some(events.into_iter().map(warning).collect()))
     }
 
-    /// The node of a pod. Where nobody knows which it is, the scheduler's Events do, for as long as the cluster keeps
-    /// them.
+    /// The node of a pod. If its name is unknown, it is looked up in the scheduler's Events, for as long as the cluster
+    /// keeps them.
     ///
     /// # Access control
     /// nodes: get. events (core): list.
@@ -194,7 +194,7 @@ impl LiveReader {
     }
 }
 
-/// What the Events of a pod tell of its node.
+/// What the Events of a pod say about its node.
 enum Scheduled {
     On(String),
     Never,

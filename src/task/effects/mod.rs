@@ -1,4 +1,4 @@
-//! What the controller does to the API server, and its reads past all caches.
+//! The controller's requests to the API server: writes, and reads past all caches.
 
 pub mod act;
 pub mod live_read;

@@ -1,3 +1,3 @@
-//! Where a task runs.
+//! Runs of a task.
 
 pub mod pod;

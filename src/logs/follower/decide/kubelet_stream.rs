@@ -1,83 +1,83 @@
 //! From the kubelet's stream to a container's bytes (pure).
 //!
-//! The API server streams a log as lines that begin with their time. A stream may end anywhere, within a line and within
-//! a character, and is then asked for again from a second before the last line that was read. What comes twice is
-//! dropped, and where the last line does not come again the log says that something is missing: the container's log was
-//! rotated meanwhile, and only its current file can be read.
+//! The API server streams a log as lines that begin with a timestamp. A stream may end anywhere, even within a line or
+//! a character; it is then requested again from a second before the last line read. Repeated lines are dropped. If the
+//! last line is not repeated, the log gets a line about a gap: the container's log was rotated meanwhile, and only its
+//! current file can be read.
 //!
-//! The kubelet itself says nothing when it passes over something. At the end of a file that was rotated it goes on with
-//! the file that is current then, whatever lies between: so a line that comes sooner after the one before it than it was
-//! written after it is not believed ([`Cutter::jumped`]), and the stream is asked for again. And where it comes to the end
-//! of a file for the first time when that has just been rotated, it notices the next rotation only: so a pause after a
-//! part of a log without pauses is not believed either.
+//! The kubelet does not report that it skipped something. At the end of a rotated file it continues with the file that
+//! is then current, whatever lies between. So if two lines arrive closer together than their timestamps say, lines
+//! between them may have been skipped ([`Cutter::jumped`]), and the stream is requested again. If the kubelet first
+//! reaches the end of a file when that has just been rotated, it notices only the next rotation; so a pause after a
+//! busy part of a log also makes the stream suspect.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::log_mark::{Hash, LogMark};
 use crate::logs::format::own_lines;
 
-/// What the log says where something is missing. A runtime cuts the line that it writes when it rotates, and a kubelet
-/// that passes over files goes on within that line, with the first line of another file and without its time: so what is
-/// missing may be within the line above, too.
+/// Line in the log where something is missing. A runtime cuts the line that it is writing when it rotates, and a
+/// kubelet that skips files continues within that line, with the first line of another file and without its timestamp:
+/// so the missing part may also be within the line above.
 pub const GAP: &str = "[peon-operator] a part of the log is missing here, or within the line above: it was rotated away before it was \
      read\n";
-/// How much sooner a line may come after another one than it was written after it. Files of a log are rotated no faster
-/// than every three seconds.
+/// How much closer together than their timestamps two lines may arrive. Files of a log are rotated at most every three
+/// seconds.
 const SOONER: SignedDuration = SignedDuration::from_secs(2);
-/// So many bytes of a stream without a pause make the pause after them doubtful.
+/// A pause after this many bytes without a pause is suspect.
 const BUSY: u64 = 64 * 1024;
 /// How much the clocks of a node and of this process may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
-/// No time is longer than this, with its blank.
+/// Longest timestamp, including its blank.
 const LONGEST_TIME: usize = 40;
 
-/// Cuts a stream into the bytes that the container wrote. It holds no more of them than a line's time.
+/// Cuts a stream into the bytes that the container wrote. It buffers no more than a line's timestamp.
 #[derive(Debug, Default)]
 pub struct Cutter {
     mark: Option<LogMark>,
-    /// What is looked for in a stream that was asked for again.
+    /// The position to find in a stream that was requested again.
     sought: Option<Seek>,
     line: Line,
     head: Vec<u8>,
-    /// When the stream was asked for: what was written before that stands in one file.
+    /// When the stream was requested: everything written before that is in one file.
     opened: Option<Timestamp>,
-    /// When what is fed comes, by a clock that no one sets.
+    /// When the bytes being fed arrive, by a monotonic clock.
     arrival: SignedDuration,
-    /// When the line before was written, and when it came; only of this stream.
+    /// When the previous line was written and when it arrived; only of this stream.
     before: Option<(Timestamp, SignedDuration)>,
     /// Bytes of this stream since it was opened, or since its last pause.
     busy: u64,
     jumped: bool,
-    /// How many times something was missing.
+    /// Number of gaps.
     pub gaps: u32,
-    /// What the kubelet says in place of a log, if it does.
+    /// The kubelet's message in place of a log, if there is one.
     pub complaint: Option<String>,
 }
 
 #[derive(Debug, Default)]
 enum Line {
-    /// Its time is read.
+    /// The timestamp is being read.
     #[default]
     Head,
     /// Its bytes belong to the log.
     Kept(LogMark),
-    /// It was read before.
+    /// The line was read before.
     Known,
-    /// The beginning of it was read before: what is compared, and how many bytes of it are left to compare.
+    /// The beginning of the line was read before: the hash to compare with, and how many bytes are left to compare.
     Compared { mark: LogMark, left: u64, hash: Hash },
-    /// It is no line of the log.
+    /// The line does not belong to the log.
     Complaint(Vec<u8>),
 }
 
 #[derive(Debug)]
 struct Seek {
     mark: LogMark,
-    /// The last time seen and how many lines bore it.
+    /// The last timestamp seen and the number of lines that had it.
     at: Option<(String, u32)>,
 }
 
 impl Cutter {
-    /// Goes on behind this place, or begins with the first line there is.
+    /// Continues behind `mark`, or begins with the first line.
     #[must_use]
     pub fn new(mark: Option<LogMark>) -> Self {
         let mut cutter = Self {
@@ -88,7 +88,7 @@ impl Cutter {
         cutter
     }
 
-    /// Up to where the log has been read.
+    /// The position up to which the log has been read.
     #[must_use]
     pub fn mark(&self) -> Option<&LogMark> {
         match &self.line {
@@ -97,8 +97,8 @@ impl Cutter {
         }
     }
 
-    /// From when on the log is to be asked for: whole seconds are what the API knows, and the one before is added because
-    /// times are not as exact as they look.
+    /// Time from which to request the log. The API takes whole seconds; one second is subtracted because timestamps are
+    /// less exact than they look.
     #[must_use]
     pub fn since(&self) -> Option<Timestamp> {
         let time: Timestamp = self.mark()?.time.parse().ok()?;
@@ -117,23 +117,23 @@ impl Cutter {
         self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
     }
 
-    /// The stream was asked for at this time.
+    /// The stream was requested at this time.
     pub fn opened(&mut self, at: Timestamp) {
         self.opened = Some(at);
     }
 
-    /// What is fed from now on came so long after some moment, which is the same for all of a stream.
+    /// The bytes fed from now on arrived at `at`, measured from a moment that is the same for the whole stream.
     pub fn arrived(&mut self, at: SignedDuration) {
         self.arrival = at;
     }
 
-    /// Whether something may have been passed over in this stream: no more of it is read, and [`Self::again`] follows.
+    /// Whether the stream may have skipped something: no more of it is read, and [`Self::again`] follows.
     #[must_use]
     pub fn jumped(&self) -> bool {
         self.jumped
     }
 
-    /// Reads a piece of the stream; what belongs to the log goes to `out`.
+    /// Reads a piece of the stream; bytes of the log are appended to `out`.
     pub fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while !bytes.is_empty() && !self.jumped {
             let end = bytes.iter().position(|b| *b == b'\n').map(|at| at + 1);
@@ -179,7 +179,7 @@ impl Cutter {
             }
             self.before = Some((written, self.arrival));
         }
-        // What it said of a stream before, and there is a log again.
+        // The complaint was about an earlier stream; now there is a log again.
         self.complaint = None;
         let bare = self.head.ends_with(b"\n");
         let line = self.place(time, out);
@@ -191,7 +191,7 @@ impl Cutter {
         line
     }
 
-    /// Whether a line that was written then may not be the next one.
+    /// Whether a line written at that time may not be the next one.
     fn is_jump(&mut self, written: Timestamp) -> bool {
         let (Some(opened), Some((before, came))) = (self.opened, self.before) else {
             return false;
@@ -204,7 +204,7 @@ impl Cutter {
         busy || apart - (self.arrival - came) >= SOONER
     }
 
-    /// Where the line of this time belongs.
+    /// How to treat the line with this timestamp.
     fn place(&mut self, time: String, out: &mut Vec<u8>) -> Line {
         let Some(seek) = &mut self.sought else {
             let nth = match &self.mark {
@@ -250,8 +250,8 @@ impl Cutter {
     fn body(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match &mut self.line {
             Line::Kept(mark) => {
-                // A place in the log counts what the container wrote, and not this. Whoever feeds this gives the beginning
-                // of a line at once.
+                // A position counts only bytes written by the container. The caller feeds the beginning of a line at
+                // once.
                 if mark.read == 0 && own_lines::needs_escape(bytes) {
                     out.push(b'\\');
                 }
@@ -274,7 +274,7 @@ impl Cutter {
                 if same && (!mark.whole || rest.is_empty()) {
                     self.sought = None;
                     if mark.whole {
-                        // Its line break was the last byte.
+                        // The line break was the last byte.
                         self.mark = Some(mark.clone());
                         self.line = Line::Known;
                         return;
@@ -282,7 +282,7 @@ impl Cutter {
                     self.line = Line::Kept(mark);
                     return self.body(rest, out);
                 }
-                // Another line of the same time: the one that was read is gone.
+                // Another line has the same timestamp: the line that was read is gone.
                 self.gap(out);
                 self.line = Line::Known;
             }
@@ -300,7 +300,7 @@ impl Cutter {
                 let text = String::from_utf8_lossy(&text).trim().to_owned();
                 self.complaint = Some(text);
             }
-            // It is shorter than what was read of it before.
+            // The line is shorter than what was read of it before.
             Line::Compared { .. } => self.gap(out),
             Line::Head | Line::Known => {}
         }

@@ -1,22 +1,22 @@
-//! A place in a container's log (pure): up to where it has been read.
+//! A position in a container's log (pure): up to where it has been read.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The place behind the last byte that was read, by what the kubelet tells of each line: its time.
+/// The position behind the last byte read, identified by the timestamps that the kubelet adds to each line.
 ///
-/// Several lines may bear the same time, and a line may be very long, so the place is the line's time, its number among
-/// the lines of that time, and how many of its bytes were read. A hash of these bytes tells whether a line that is found
-/// again is the same one.
+/// Several lines may have the same timestamp, and a line may be very long. So the position consists of the line's
+/// timestamp, its number among the lines with that timestamp, and the number of its bytes read. A hash of these bytes
+/// tells whether a line found again is the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogMark {
-    /// Time of the line, as the kubelet writes it (RFC 3339 with nanoseconds).
+    /// Timestamp of the line, as the kubelet writes it (RFC 3339 with nanoseconds).
     pub time: String,
-    /// Its number among the lines of this time, from 1.
+    /// Number of the line among those with this timestamp, from 1.
     pub nth: u32,
-    /// How many bytes of it were read, its line break included.
+    /// Bytes of the line that were read, including its line break.
     pub read: u64,
-    /// Whether that is all of it.
+    /// Whether the whole line was read.
     pub whole: bool,
     /// [`struct@Hash`] of these bytes.
     pub hash: u64,
@@ -41,15 +41,15 @@ impl Hash {
     }
 }
 
-/// A text that is no [`LogMark`].
+/// A text that is not a [`LogMark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no place in a log")]
 pub struct InvalidLogMark(String);
 
-/// As it stands in the name of a part: letters, digits, `_`, `-` and `.` only.
+/// The form used in names of parts: only letters, digits, `_`, `-` and `.`.
 impl fmt::Display for LogMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `:` and `+` are nothing for every store: `_` and `p` stand for them.
+        // Not every store accepts `:` and `+`: `_` and `p` replace them.
         let time = self.time.replace(':', "_").replace('+', "p");
         let whole = if self.whole { 'w' } else { 'c' };
         write!(f, "{time}.{}.{}{whole}.{:016x}", self.nth, self.read, self.hash)

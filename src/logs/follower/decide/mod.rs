@@ -1,4 +1,4 @@
-//! From the kubelet's stream to a log, and up to where it has been read (pure).
+//! From the kubelet's stream to a log, and the position up to which it was read (pure).
 
 pub mod kubelet_stream;
 pub mod log_mark;

@@ -1,7 +1,8 @@
-//! A follower's stream, taken apart (pure): the container's log, the report behind it, and up to where the log was read.
+//! Splits a follower's stream (pure) into the container's log, the report behind it, and the position up to which the
+//! log was read.
 //!
-//! What may be the report is given out as well, in its place, and said to be [held](Reader::held): whoever takes the
-//! bytes keeps the last so many apart until it turns out what they are.
+//! Bytes that may be the report are output as well, in their place, and counted as [held](Reader::held): the caller
+//! stores that many last bytes apart until it is decided what they are.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -9,18 +10,18 @@ use super::kubelet_stream::Cutter;
 use super::log_mark::LogMark;
 use crate::logs::format::report;
 
-/// What the line begins with behind which a report may stand.
+/// Beginning of the line that may be followed by a report.
 const BEGIN: &[u8] = b"-----BEGIN PEON REPORT ";
-/// A line is looked at as a whole, unless it is longer.
+/// A longer line is not examined as a whole.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// Reads a stream that may break, and be asked for again.
+/// Reads a stream that may break and be requested again.
 #[derive(Debug)]
 pub struct Reader {
     cutter: Cutter,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not arrived.
     carry: Vec<u8>,
-    /// What may be a report: it is the log's if it turns out to be none.
+    /// Bytes that may be a report; they belong to the log if they turn out to be none.
     held: Option<Held>,
 }
 
@@ -28,12 +29,12 @@ pub struct Reader {
 struct Held {
     shape: report::Shape,
     bytes: u64,
-    /// The place in the log before it.
+    /// The position in the log before them.
     before: Option<LogMark>,
 }
 
 impl Reader {
-    /// Goes on behind this place, or begins with the first line there is.
+    /// Continues behind `mark`, or begins with the first line.
     #[must_use]
     pub fn new(mark: Option<LogMark>) -> Self {
         Self {
@@ -43,18 +44,18 @@ impl Reader {
         }
     }
 
-    /// How many of the last bytes that were given out may be the report; the others are the log's.
+    /// How many of the last output bytes may be the report; the others belong to the log.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.bytes)
     }
 
-    /// What is held is the log's.
+    /// The held bytes belong to the log.
     pub fn let_go(&mut self) {
         self.held = None;
     }
 
-    /// The place in the log behind everything that was given out and is not held.
+    /// The position in the log behind all output bytes that are not held.
     #[must_use]
     pub fn mark(&self) -> Option<&LogMark> {
         match &self.held {
@@ -63,25 +64,25 @@ impl Reader {
         }
     }
 
-    /// From when on the log is to be asked for.
+    /// Time from which to request the log.
     #[must_use]
     pub fn since(&self) -> Option<Timestamp> {
         self.cutter.since()
     }
 
-    /// How many times something was missing.
+    /// Number of gaps.
     #[must_use]
     pub fn gaps(&self) -> u32 {
         self.cutter.gaps
     }
 
-    /// What the kubelet said in place of a log.
+    /// The kubelet's message in place of a log.
     #[must_use]
     pub fn complaint(&self) -> Option<&str> {
         self.cutter.complaint.as_deref()
     }
 
-    /// What the kubelet said in place of a log does not count: there was one.
+    /// Ignores the kubelet's message: there was a log.
     pub fn ignore_complaint(&mut self) {
         self.cutter.complaint = None;
     }
@@ -92,7 +93,7 @@ impl Reader {
         self.cutter.again();
     }
 
-    /// A stream was asked for at this time.
+    /// A stream was requested at this time.
     pub fn opened(&mut self, at: Timestamp) {
         self.cutter.opened(at);
     }
@@ -102,13 +103,13 @@ impl Reader {
         self.cutter.arrived(at);
     }
 
-    /// Whether the stream is not to be believed from here on, and to be asked for again.
+    /// Whether the stream may have skipped something and has to be requested again.
     #[must_use]
     pub fn jumped(&self) -> bool {
         self.cutter.jumped()
     }
 
-    /// Takes the next piece of the stream and adds to `log` what belongs there, or is held.
+    /// Takes the next piece of the stream and appends the log's bytes, and the held ones, to `log`.
     pub fn feed(&mut self, bytes: &[u8], log: &mut Vec<u8>) {
         self.carry.extend_from_slice(bytes);
         let whole = match self.carry.iter().rposition(|b| *b == b'\n') {
@@ -137,7 +138,7 @@ impl Reader {
         self.cutter.feed(line, log);
         let text = &log[start..];
         if text.starts_with(BEGIN) {
-            // One that another one follows is none.
+            // A block that another one follows is no report.
             self.held = Some(Held {
                 shape: report::Shape::default(),
                 bytes: 0,
@@ -152,7 +153,7 @@ impl Reader {
         }
     }
 
-    /// The log ended for good: the rest of it. Says whether what is held is a whole block.
+    /// The log ended for good: outputs its rest. Returns whether the held bytes are a whole block.
     pub fn finish(&mut self, log: &mut Vec<u8>) -> bool {
         let rest = std::mem::take(&mut self.carry);
         self.lines(&rest, log);

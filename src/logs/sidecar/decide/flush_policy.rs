@@ -1,42 +1,42 @@
-//! When the sidecar archives what, and what it frees (pure).
+//! When the sidecar archives what, and which space it frees (pure).
 
 use std::time::Duration;
 
-/// Most bytes of one part; no more of the log than this is ever in memory.
+/// Most bytes of one part, and most bytes of the log in memory.
 pub const MAX_PART: u64 = 8 << 20;
 
-/// What bounds the parts.
+/// Limits of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlushPolicy {
-    /// Time after which what was written is archived, even if it is little.
+    /// Time after which new bytes are archived, even if there are few.
     pub flush: Duration,
-    /// Most bytes of the log that are kept.
+    /// Limit of the log in bytes.
     pub max_bytes: u64,
 }
 
-/// What is known of the log.
+/// State of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Bytes that the archive has.
+    /// Bytes archived.
     pub archived: u64,
-    /// Bytes that were written.
+    /// Bytes written by the peon.
     pub written: u64,
     /// Time since the last part, or since the start.
     pub since_part: Duration,
-    /// Nothing more will be written.
+    /// Whether no more bytes will be written.
     pub ended: bool,
 }
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Look again later.
+    /// Check again later.
     Wait,
-    /// Archive so many bytes from where the archive ends.
+    /// Archive this many bytes, from the end of the archive on.
     Part(u64),
-    /// Archive a line that says how many bytes are not kept.
+    /// Archive a line that says how many bytes are not stored.
     Dropped(u64),
-    /// The archive has all of it.
+    /// The archive is complete.
     Done,
 }
 
@@ -55,15 +55,15 @@ impl FlushPolicy {
         if !seen.ended {
             return Step::Wait;
         }
-        // An archive that goes beyond the limit has the line already: a sidecar before this one wrote it.
+        // An archive beyond the limit already contains the line: an earlier sidecar wrote it.
         if seen.written > self.max_bytes && seen.archived == self.max_bytes {
             return Step::Dropped(seen.written - self.max_bytes);
         }
         Step::Done
     }
 
-    /// The log's bytes before this one are needed no more: they are archived, or are not to be, and `shown` says that
-    /// they were copied to the container's own log.
+    /// The log's bytes before this offset are no longer needed: they are archived, or beyond the limit, and `shown`
+    /// says that they were copied to the container's own log.
     #[must_use]
     pub fn free_before(&self, archived: u64, shown: u64) -> u64 {
         if archived >= self.max_bytes {
@@ -73,7 +73,7 @@ impl FlushPolicy {
         }
     }
 
-    /// What is said when bytes were dropped.
+    /// The notice about dropped bytes.
     #[must_use]
     pub fn notice(&self, dropped: u64) -> String {
         format!(
@@ -83,7 +83,7 @@ impl FlushPolicy {
     }
 }
 
-/// How long to leave the store alone after so many failures in a row, at least one.
+/// How long to wait before the next request to the store after `failures` failures in a row, at least one.
 #[must_use]
 pub fn delay(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.saturating_sub(1).min(4))

@@ -22,14 +22,14 @@ use crate::middle_manager::registry::identity::{Assigned, Ordinal};
 use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
 use crate::payload::chunks::{Chunks, Kind, TooLarge};
 
-/// Longest readable part of a name: pods add their attempt and have 63 characters.
+/// Longest readable part of a name: pod names append the attempt and have at most 63 characters.
 const LONGEST_HEAD: usize = 36;
 
-/// How old a PeonTask is that the overlord has forgotten when an assignment of its id is another life of it, and not the
-/// same assignment that was sent again.
+/// From this age on, a PeonTask that the overlord has forgotten belongs to an earlier run of the id: an assignment of
+/// the id is then a new task, not the same assignment sent again.
 const ANOTHER_LIFE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What an assigned task says of itself, and why it can never run, where it cannot.
+/// Facts about an assigned task, and why it can never run, if it cannot.
 #[must_use]
 pub fn read(task: &Assigned) -> (TaskFacts, Option<String>) {
     let wanted = |key: &str| matches!(key, "type" | "resource");
@@ -60,18 +60,18 @@ pub fn read(task: &Assigned) -> (TaskFacts, Option<String>) {
     (said, wrong)
 }
 
-/// What the PeonTasks of a VirtualMiddleManager have in common.
+/// Common fields of the PeonTasks of a VirtualMiddleManager.
 #[derive(Debug, Clone)]
 pub struct Maker {
     /// Name of the VirtualMiddleManager.
     pub middle_manager: String,
-    /// Its uid.
+    /// Uid of the VirtualMiddleManager.
     pub uid: String,
-    /// Its namespace, and that of its PeonTasks.
+    /// Namespace of the VirtualMiddleManager and of its PeonTasks.
     pub namespace: String,
-    /// Labels of the PeonTasks, beside our own.
+    /// Further labels of the PeonTasks.
     pub labels: BTreeMap<String, String>,
-    /// Where payloads are kept.
+    /// Where payloads are stored.
     pub payload: PayloadPlace,
 }
 
@@ -86,7 +86,7 @@ impl Maker {
         marks.collect::<Vec<_>>().join(",")
     }
 
-    /// The labels by which they are selected.
+    /// The labels that the selector matches.
     #[must_use]
     pub fn marks(&self) -> BTreeMap<String, String> {
         let name = names::label_value(&self.middle_manager);
@@ -100,7 +100,7 @@ impl Maker {
         labels
     }
 
-    /// The merge patch that makes the PeonTask of this uid known as the one of an assigned task.
+    /// The merge patch that labels and annotates the PeonTask of this uid as that of an assigned task.
     #[must_use]
     pub fn label(&self, uid: Option<&str>, identity: Ordinal, facts: &TaskFacts) -> Value {
         json!({"metadata": {
@@ -110,9 +110,10 @@ impl Maker {
         }})
     }
 
-    /// The PeonTask of a task, with its chunks. `nth` counts the names that others had taken, from 0.
+    /// The PeonTask of a task, with its chunks. `nth` is the number of candidate names that are taken by other objects,
+    /// from 0.
     ///
-    /// Neither resources nor options of the JVM are given: context, template and operator say them.
+    /// Neither resources nor JVM options are set: the context, the template and the operator provide them.
     ///
     /// # Errors
     /// When the payload is larger than any may be.
@@ -130,7 +131,7 @@ impl Maker {
         Ok(New { task, chunks })
     }
 
-    /// Whose task it is, and nothing else.
+    /// A spec with only the reference to the VirtualMiddleManager.
     fn spec(&self) -> PeonTaskSpec {
         PeonTaskSpec {
             middle_manager_ref: Some(MiddleManagerRef {
@@ -140,11 +141,11 @@ impl Maker {
         }
     }
 
-    /// The same for the same task: whoever is assigned it again finds it.
+    /// Deterministic: the same task, assigned again, gets the same name.
     fn name(&self, facts: &TaskFacts, nth: u32) -> String {
         let mut hash = Sha256::new();
         hash.update(self.middle_manager.as_bytes());
-        // No name holds it.
+        // The task id may contain characters that names cannot.
         hash.update([0]);
         hash.update(facts.id.as_bytes());
         let hash = hex(&hash.finalize());
@@ -157,21 +158,22 @@ impl Maker {
     }
 }
 
-/// What a PeonTask is that has the name of one that was to be created.
+/// How an existing PeonTask with the name of a new one relates to the new one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Existing {
-    /// The same task, kept before; its payload stands in these chunks.
+    /// The same task, stored before; its payload is in these chunks.
     Same(Option<(Chunks, Kind)>),
-    /// Something else, in this respect.
+    /// Another PeonTask, which differs in this respect.
     Other(&'static str),
 }
 
 impl Existing {
-    /// Judges it.
+    /// Compares the existing PeonTask with the wanted one.
     ///
-    /// Who may create PeonTasks may take any name, and must not get hold of a task by it: only one with our labels and
-    /// id, exactly this payload, and nothing that would change how it runs counts as the same. The identity may be
-    /// another one: the task runs there. So may the place of the payload, if the VirtualMiddleManager was changed.
+    /// Users who may create PeonTasks may use any name, and must not get hold of a task by it. So a PeonTask counts as
+    /// the same only with our labels and id, exactly this payload, and nothing that would change how it runs. The
+    /// identity may differ: the task then runs there. The location of the payload may differ too, if the
+    /// VirtualMiddleManager was changed.
     #[must_use]
     pub fn of(existing: &PeonTask, wanted: &New, json: &str, now: Timestamp) -> Self {
         let (there, here) = (existing.labels(), wanted.task.labels());
@@ -220,7 +222,8 @@ impl Existing {
     }
 }
 
-/// The chunks of a task that was kept in another place than it would be now; `None` where they are not what was kept.
+/// The chunks of a task that was stored in another location than now; `None` if they are not the chunks that were
+/// stored.
 fn elsewhere(name: &str, from: &TaskFrom, json: &str) -> Option<(Chunks, Kind)> {
     let chunks = Chunks::split(json.as_bytes()).ok()?;
     let kind = [Kind::Secret, Kind::ConfigMap]

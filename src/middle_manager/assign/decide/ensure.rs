@@ -1,4 +1,4 @@
-//! What is to be done next for an assignment until its PeonTask is there with its payload (pure).
+//! The next step for an assignment until its PeonTask exists with its payload (pure).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,78 +15,78 @@ use crate::middle_manager::registry::identity::Ordinal;
 use crate::payload::chunks::new_task::New;
 use crate::payload::chunks::{Chunks, Kind};
 
-/// Names that others may have taken.
+/// Most candidate names that are tried.
 const MOST_NAMES: u32 = 16;
-/// Between two tries, at first and at most.
+/// Delay between two tries: first and longest.
 pub const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
-/// What came of an assignment.
+/// Result of storing an assignment.
 #[derive(Debug)]
 pub enum Kept {
-    /// It is stored, with its payload, as this PeonTask.
+    /// The assignment is stored, with its payload, as this PeonTask.
     As(Box<PeonTask>),
-    /// It never can be, for this reason.
+    /// The assignment can never be stored, for this reason.
     Never(String),
 }
 
-/// What came of giving an assignment to the PeonTask that it names.
+/// Result of matching an assignment with the PeonTask that it names.
 #[derive(Debug)]
 pub enum Matched {
-    /// It has it.
+    /// The assignment is stored in the PeonTask.
     As(Box<PeonTask>),
-    /// It was ended before, for this reason.
+    /// The task was ended before, for this reason.
     Ended(String),
-    /// It is not that PeonTask's.
+    /// The assignment does not belong to the PeonTask.
     Other,
 }
 
 /// The next step of an assignment.
 #[derive(Debug)]
 pub enum Next {
-    /// Give it to the PeonTask that it names.
+    /// Match it with the PeonTask that it names.
     Match(Provenance),
     /// Create this PeonTask.
     Create(Box<New>),
-    /// Nothing: it can never be stored, for this reason.
+    /// Nothing: the assignment can never be stored, for this reason.
     Never(String),
 }
 
-/// What follows from the answer to the creation of a PeonTask.
+/// The step after the answer to the creation of a PeonTask.
 #[derive(Debug)]
 pub enum Step {
     /// Read the PeonTask that has the name.
     Read,
-    /// Create the chunks of this PeonTask that are missing.
+    /// Create the missing chunks of this PeonTask.
     CreateChunks(Box<New>),
-    /// Nothing more: the assignment has its PeonTask.
+    /// Done: the assignment has its PeonTask.
     Done(Box<PeonTask>),
-    /// The name belongs to a PeonTask that is another one in this respect: create one of another name.
+    /// The name belongs to another PeonTask, which differs in this respect: use another name.
     NextName(&'static str),
-    /// Nothing: it can never be stored, for this reason.
+    /// Nothing: the assignment can never be stored, for this reason.
     Never(String),
 }
 
-/// An assignment on its way: what was found out by all tries.
+/// The state of storing an assignment, over all tries.
 #[derive(Debug)]
 pub struct Progress<'a> {
     maker: &'a Maker,
     identity: Ordinal,
     facts: &'a TaskFacts,
     json: &'a str,
-    /// The PeonTask that it says it was submitted for, as long as nothing speaks against it.
+    /// The PeonTask that it names as the one it was submitted for, unless that has been disproved.
     said: Option<Provenance>,
-    /// How many names others have.
+    /// Number of candidate names taken by other objects.
     nth: u32,
-    /// What is created under the next name; made once, since it may be large.
+    /// The objects to create under the next name; built once, since they may be large.
     new: Option<New>,
-    /// Whether the PeonTask of this name was created here.
+    /// Whether this process created the PeonTask of this name.
     created: bool,
-    /// The chunks whose creation was asked for here.
+    /// The chunks whose creation this process requested.
     asked: HashSet<String>,
 }
 
 impl<'a> Progress<'a> {
-    /// At the beginning.
+    /// The initial state.
     #[must_use]
     pub fn new(maker: &'a Maker, identity: Ordinal, facts: &'a TaskFacts, json: &'a str) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Takes the outcome of [`Next::Match`]; `None` where the assignment gets a PeonTask of its own.
+    /// Takes the outcome of [`Next::Match`]; `None` if the assignment gets its own PeonTask.
     pub fn matched(&mut self, outcome: Matched) -> Option<Kept> {
         match outcome {
             Matched::As(task) => Some(Kept::As(task)),
@@ -175,12 +175,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// A chunk is about to be created; says whether for the first time.
+    /// Records that a chunk is about to be created; returns whether for the first time.
     pub fn asks(&mut self, chunk: &str) -> bool {
         self.asked.insert(chunk.to_owned())
     }
 
-    /// An object has the name of a chunk, whose creation [`asks`](Self::asks) said to be the first or not.
+    /// An object has the name of a chunk; `is_first` is what [`asks`](Self::asks) returned for its creation.
     ///
     /// # Errors
     /// When it is not that chunk: it belongs to another PeonTask of this name that was deleted a moment ago, and is about
@@ -194,7 +194,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// Of a task that has a verdict nothing is read any more.
+/// Chunks of a task that has a verdict are no longer read.
 fn chunks_of(task: PeonTask, chunks: Option<(Chunks, Kind)>) -> Step {
     if task.is_final() {
         return Step::Done(Box::new(task));
@@ -202,7 +202,7 @@ fn chunks_of(task: PeonTask, chunks: Option<(Chunks, Kind)>) -> Step {
     Step::CreateChunks(Box::new(New { task, chunks }))
 }
 
-/// How long to wait before the next try after so many, where so much time is left; `None` where there is none for it.
+/// The delay before the next try after `tries` tries, if `left` time remains; `None` if it is not enough.
 #[must_use]
 pub fn pause(tries: u32, left: Duration) -> Option<Duration> {
     let (first, longest) = PAUSES;
@@ -210,7 +210,7 @@ pub fn pause(tries: u32, left: Duration) -> Option<Duration> {
     (pause < left).then_some(pause)
 }
 
-/// Why the payload of a PeonTask is not completed any more; `None` where it is. `found` is what has its name now.
+/// Why the payload of a PeonTask is no longer completed; `None` if it is. `found` is the object that has its name now.
 #[must_use]
 pub fn not_wanted(found: Option<&PeonTask>, new: &New) -> Option<&'static str> {
     match found {

@@ -1,4 +1,4 @@
-//! Whether an assignment belongs to the PeonTask that it names, and what is recorded of it (pure).
+//! Whether an assignment belongs to the PeonTask that it names, and what is recorded about it (pure).
 
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
@@ -13,21 +13,21 @@ use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::submit::decide::submission::{self, Owner};
 use crate::payload::chunks::{Chunks, Kind, TooLarge};
 
-/// What is to be done about the PeonTask that an assignment names.
+/// What to do about the PeonTask that an assignment names.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Match {
     /// Nothing: the task was ended before, for this reason.
     Ended(String),
-    /// The assignment does not belong to it, for this reason.
+    /// The assignment does not belong to the PeonTask, for this reason.
     Refuse(Box<PeonTask>, String),
-    /// It was recorded before, with this identity: labels and annotations are left to be written.
+    /// The assignment was recorded before, with this identity: only labels and annotations remain to be written.
     Label(Box<PeonTask>, Ordinal),
-    /// Its task is to be compared with the assigned one.
+    /// Compare the PeonTask's task with the assigned one.
     Compare(Box<PeonTask>),
 }
 
 impl Match {
-    /// Of the PeonTask as it is now; `None` where it is gone.
+    /// Decides for the current PeonTask; `None` if it is gone.
     #[must_use]
     pub fn of(task: Option<PeonTask>, middle_manager: &str, said: &Provenance, assigned: Ordinal) -> Self {
         let Some(task) = task.map(Box::new) else {
@@ -47,7 +47,7 @@ impl Match {
     }
 }
 
-/// In which respect the assigned task is not the one that the user wants; `None` where it is.
+/// How the assigned task differs from the user's task; `None` if it does not.
 ///
 /// # Errors
 /// When the user's cannot be read for now.
@@ -66,7 +66,7 @@ pub fn difference(
     }
 }
 
-/// What is recorded in a PeonTask whose id another task has; `None` where nothing is to be.
+/// The record for a PeonTask whose id another task has; `None` if nothing is recorded.
 #[must_use]
 pub fn refused(task: &PeonTask, task_id: &str) -> Option<Submission> {
     let submission = task.submission()?;
@@ -82,14 +82,14 @@ pub struct Assignment {
     pub name: String,
     /// The assigned task.
     pub chunks: Chunks,
-    /// Where it is stored.
+    /// Kind of objects that store it.
     pub kind: Kind,
     /// The record.
     pub submission: Submission,
 }
 
 impl Assignment {
-    /// Of this task, to this identity.
+    /// The assignment of this task to this identity.
     ///
     /// # Errors
     /// When the task is larger than any may be.
@@ -116,7 +116,7 @@ impl Assignment {
     }
 }
 
-/// The same for the same task, and another one for every other: chunks are never changed.
+/// The same name for the same task, and another one for every other task: chunks are never changed.
 fn chunk_name(task: &PeonTask, json: &str) -> String {
     let hash = hex(&Sha256::digest(json.as_bytes()));
     format!("{}.{}", task.uid().unwrap_or_default(), &hash[..8])

@@ -1,4 +1,4 @@
-//! What becomes of an assignment: which PeonTask it is stored as, or was submitted for (pure).
+//! What becomes of an assignment: the PeonTask that it is stored as, or was submitted for (pure).
 
 pub mod assignment;
 pub mod ensure;

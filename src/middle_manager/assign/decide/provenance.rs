@@ -1,9 +1,10 @@
 //! Which PeonTask a task of the overlord was submitted for (pure).
 //!
-//! A submitted task says it in its context, under [`KEY`], which the overlord keeps as it is. Everything else the overlord
-//! reads and writes anew, with Druid's defaults and the entries of `druid.indexer.task.default.context`: so what comes back
-//! is not the text that was sent. What is recorded before the submit is the hash of the task that was sent, and both it and
-//! what the overlord leaves alone have to be the same: type, id, datasource, and every entry of the context that was given.
+//! A submitted task names its PeonTask in its context, under [`KEY`], which the overlord preserves. The overlord parses
+//! and rewrites everything else, with Druid's defaults and the entries of `druid.indexer.task.default.context`: so the
+//! assigned text is not the text that was sent. The hash of the task that was sent is recorded before the submission.
+//! It has to match, and so do the parts that the overlord does not change: type, id, datasource, and every given entry
+//! of the context.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::druid::fields::Fields;
 use crate::druid::payload::{InvalidPayload, Payload};
 
-/// Entry of the context that says for which PeonTask a task was submitted.
+/// Entry of the context that names the PeonTask for which a task was submitted.
 pub const KEY: &str = "peon.dev/submission";
 
 /// The PeonTask that a task was submitted for.
@@ -22,16 +23,17 @@ pub struct Provenance {
     pub middle_manager: String,
     /// Name of the PeonTask.
     pub name: String,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: String,
-    /// Id of the task. Its subtasks inherit the context, and have another one.
+    /// Id of the task. Its subtasks inherit the context, and have other ids.
     pub task_id: String,
     /// Hash of the task as it was sent, without this entry: `sha256:` and 64 hexadecimal digits.
     pub task_hash: String,
 }
 
 impl Provenance {
-    /// Reads what a task of this id says; `None` for one that nobody submitted for a PeonTask, as a subtask of one.
+    /// Reads the provenance of the task with this id; `None` for a task that was not submitted for a PeonTask, such as
+    /// a subtask.
     #[must_use]
     pub fn read(json: &str, id: &str) -> Option<Self> {
         let top = Fields::read(json, |key| key == "context").ok()?;
@@ -50,17 +52,17 @@ pub struct Document {
     pub task_type: String,
     /// Its hash, as [`Payload`] has it.
     pub hash: String,
-    /// The text with its id.
+    /// The text, with the id.
     json: String,
 }
 
-/// A task that cannot be submitted as it is.
+/// Why a task cannot be submitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// The operator says so.
+    /// The operator reports why.
     #[error(transparent)]
     Invalid(#[from] InvalidPayload),
-    /// It says itself for which PeonTask it is.
+    /// The task already names a PeonTask in its context.
     #[error(
         "the task's context has an entry {KEY}, which is kept for tasks that are submitted: leave it out"
     )]
@@ -90,7 +92,7 @@ impl Document {
         })
     }
 
-    /// What is sent: the task with its provenance, and every byte else as it was given.
+    /// The text to send: the task with its provenance, otherwise unchanged to the byte.
     ///
     /// # Errors
     /// When the provenance cannot be written.
@@ -115,7 +117,7 @@ impl Document {
         Ok([&json[..from], &text, &json[until..]].concat())
     }
 
-    /// Whether what the overlord assigned is this task.
+    /// Whether the task assigned by the overlord is this one.
     ///
     /// # Errors
     /// Says in which respect it is another one.
@@ -159,13 +161,13 @@ fn context(json: &str) -> Option<&str> {
     Fields::read(json, |key| key == "context").ok()?.text("context")
 }
 
-/// Two entries of one name are refused as well: which one counts is not ours to say.
+/// Two entries with one name are refused as well: it is undefined which one counts.
 fn mentions(context: &str) -> bool {
     context.starts_with('{')
         && Fields::read(context, |key| key == KEY).map_or(true, |fields| fields.text(KEY).is_some())
 }
 
-/// Where a part of the text stands in the whole.
+/// The offset of a part of the text in the whole.
 fn offset(whole: &str, part: &str) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }

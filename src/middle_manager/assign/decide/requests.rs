@@ -1,4 +1,4 @@
-//! What the requests of an overlord, and lists of the API server, mean for PeonTasks (pure).
+//! What requests of an overlord, and lists from the API server, mean for PeonTasks (pure).
 
 use kube::ResourceExt;
 use kube::core::ObjectList;
@@ -11,18 +11,18 @@ use crate::middle_manager::registry::history_items::{Before, Order, Target};
 use crate::middle_manager::registry::identity::Assigned;
 use crate::middle_manager::registry::view::{Seen, TaskView};
 
-/// What is to be done about an assignment.
+/// What to do about an assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Assignment {
-    /// Nothing: it was stored before, or has ended.
+    /// Nothing: the task was stored before, or has ended.
     Known,
     /// The task fails, for this reason.
     Fail(Box<TaskFacts>, String),
-    /// It gets a PeonTask.
+    /// The task gets a PeonTask.
     Store(Box<TaskFacts>),
 }
 
-/// Of an assignment, given what is known of the task.
+/// Decides about an assignment, given what is known of the task.
 #[must_use]
 pub fn assignment(before: Before, task: &Assigned) -> Assignment {
     if before == Before::Taken {
@@ -37,18 +37,18 @@ pub fn assignment(before: Before, task: &Assigned) -> Assignment {
     }
 }
 
-/// What is to be done about a shutdown.
+/// What to do about a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Nothing more: the order stands, should the task be assigned yet.
+    /// Nothing more: the order remains in force, in case the task is still to be assigned.
     Done,
     /// Cancel this PeonTask.
     Cancel(Target),
-    /// List the PeonTasks, and decide again: the task's may be there and not be seen yet.
+    /// List the PeonTasks, and decide again: the PeonTask may exist and not have been seen yet.
     List,
 }
 
-/// Of a shutdown, given what the registry says of the task, and whether the PeonTasks were listed for it.
+/// Decides about a shutdown, given the registry's answer and whether the PeonTasks were listed for it.
 #[must_use]
 pub fn shutdown(order: Order, is_listed: bool) -> Shutdown {
     match order {
@@ -61,16 +61,16 @@ pub fn shutdown(order: Order, is_listed: bool) -> Shutdown {
 /// A list of PeonTasks, page by page.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// The PeonTasks by uid, with what they say; `None` for one that is not marked as an assigned task.
+    /// The PeonTasks by uid, with their content; `None` for one that is not labelled as an assigned task.
     pub tasks: Vec<(String, Option<Seen>)>,
     /// The resource version of the whole list.
     pub version: Option<u64>,
 }
 
 impl Listing {
-    /// Adds a page; says with which token the next one is asked for, if there is one.
+    /// Adds a page; returns the continue token of the next one, if there is one.
     pub fn add(&mut self, page: ObjectList<Guarded<TaskView>>) -> Option<String> {
-        // Later pages are of the same moment as the first.
+        // Later pages show the same state as the first one.
         let version = page.metadata.resource_version.as_ref();
         self.version = self.version.or_else(|| version?.parse().ok());
         let seen = page.items.iter();

@@ -1,4 +1,4 @@
-//! What a `VirtualMiddleManager` consists of, what is to be done for it, and whether it is served (pure).
+//! The objects of a `VirtualMiddleManager`, the next step for it, and whether it is served (pure).
 
 pub mod objects;
 pub mod plan;

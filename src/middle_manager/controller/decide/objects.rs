@@ -1,8 +1,8 @@
-//! What a `VirtualMiddleManager` consists of in the cluster (pure): a Service for each identity, and one Deployment
-//! whose pod serves them all.
+//! The cluster objects of a `VirtualMiddleManager` (pure): a Service for each identity, and one Deployment whose pod
+//! serves all identities.
 //!
-//! A Deployment and no `StatefulSet`: the pod of a dead node must not keep its successor from starting. Two pods at the
-//! same time, as when one replaces the other, do no harm.
+//! A Deployment instead of a `StatefulSet`: the pod of a dead node must not keep its successor from starting. Two pods
+//! at the same time, as when one replaces the other, do no harm.
 
 use std::collections::BTreeMap;
 
@@ -16,46 +16,46 @@ use crate::api::{GROUP, OPERATOR, VirtualMiddleManager, names};
 use crate::digest::hex;
 use crate::middle_manager::registry::drain;
 
-/// Label with the name of the VirtualMiddleManager on the pods that serve it. Not that of its PeonTasks' pods: a
-/// Service must not send the overlord to a peon.
+/// Label with the name of the VirtualMiddleManager on the pods that serve it. It differs from the label of its
+/// PeonTasks' pods: a Service must not send the overlord to a peon.
 pub const LABEL_SERVES: &str = "peon.dev/serves";
-/// Annotation of the pod: it is replaced when this changes.
+/// Annotation of the pod: the pod is replaced when it changes.
 const ANNOTATION_CONFIGURATION: &str = "peon.dev/configuration";
-/// Port of every identity's Service, which is that of a real MiddleManager.
+/// Port of every identity's Service, the default port of a MiddleManager.
 pub const PLAIN_PORT: u16 = 8091;
-/// The same with TLS.
+/// The same port with TLS.
 pub const TLS_PORT: u16 = 8291;
-/// Port of the pod for identity 0; that of the others follow.
+/// Port of the pod for identity 0; the ports of the others follow.
 pub const FIRST_POD_PORT: u16 = 8100;
 /// Port of the pod's probes and metrics.
 pub const HEALTH_PORT: u16 = 8080;
 /// Seconds after which the pod of a node that does not answer is replaced.
 const TOLERATED_SECONDS: u32 = 30;
 
-/// Where the pod finds the username and password of `spec.auth`.
+/// Where the username and password of `spec.auth` are mounted in the pod.
 pub const AUTH_DIR: &str = "/etc/peon-operator/auth";
-/// Where it finds the certificate and key of `spec.tls`.
+/// Where the certificate and key of `spec.tls` are mounted.
 pub const TLS_DIR: &str = "/etc/peon-operator/tls";
-/// Where it finds the `ca.crt` of `spec.overlord.ca`.
+/// Where the `ca.crt` of `spec.overlord.ca` is mounted.
 pub const OVERLORD_CA_DIR: &str = "/etc/peon-operator/overlord-ca";
-/// Where it finds the username and password of `spec.discovery.zookeeper.auth`.
+/// Where the username and password of `spec.discovery.zookeeper.auth` are mounted.
 pub const ZOOKEEPER_DIR: &str = "/etc/peon-operator/zookeeper";
-/// Where it finds the username and password of `spec.submissions.auth`.
+/// Where the username and password of `spec.submissions.auth` are mounted.
 pub const SUBMISSIONS_DIR: &str = "/etc/peon-operator/submissions";
 
-/// What the operator knows that the object does not say.
+/// The operator's settings for these objects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Surroundings {
     /// Image of this program.
     pub image: String,
-    /// Kind and name of the role that the pods are given, as the chart made it.
+    /// Kind and name of the role that the pods get, as created by the chart.
     pub role: Role,
-    /// What their spec has beside.
+    /// Additional fields of the pods' spec.
     pub pod: PodParts,
 }
 
-/// Fields of a pod's spec that depend on the cluster, such as `imagePullSecrets` and `nodeSelector`. They replace what the
-/// operator would write; `tolerations` are added to its own.
+/// Fields of a pod's spec that depend on the cluster, such as `imagePullSecrets` and `nodeSelector`. They replace the
+/// operator's fields; `tolerations` are added to the operator's.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodParts(serde_json::Map<String, Value>);
 
@@ -94,7 +94,7 @@ impl PodParts {
 pub struct Role {
     /// `Role` or `ClusterRole`.
     pub kind: String,
-    /// Its name.
+    /// Name of the role.
     pub name: String,
 }
 
@@ -112,7 +112,7 @@ impl std::str::FromStr for Role {
     }
 }
 
-/// What is wrong with the first label that cannot be put on PeonTasks.
+/// Why the first label that cannot be put on PeonTasks is invalid.
 #[must_use]
 pub fn invalid_label(labels: &BTreeMap<String, String>) -> Option<String> {
     let reserved = |key: &str| key.starts_with("peon.dev/") || key == crate::api::LABEL_MANAGED_BY;
@@ -133,7 +133,7 @@ pub struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// Those of this one.
+    /// The objects of this VirtualMiddleManager.
     #[must_use]
     pub fn of(manager: &'a VirtualMiddleManager, surroundings: &'a Surroundings) -> Self {
         Self {
@@ -148,19 +148,19 @@ impl<'a> Objects<'a> {
         drain::served(self.manager)
     }
 
-    /// Name of the Service of an identity; its host is made of it.
+    /// Name of the Service of an identity, from which its host is made.
     #[must_use]
     pub fn service_name(&self, ordinal: u16) -> String {
         names::attempt(&self.name(), u32::from(ordinal))
     }
 
-    /// Name of everything else. Not that of the `VirtualMiddleManager` alone: somebody who names it `druid` may have a
-    /// service account of that name, and `zookeeper-0` may be the Service of something else.
+    /// Name of all other objects. It is not just the name of the `VirtualMiddleManager`: if that is `druid`, a service
+    /// account with this name may exist, and `zookeeper-0` may be the Service of something else.
     fn name(&self) -> String {
         format!("{}-vmm", self.manager.name_any())
     }
 
-    /// Port that the overlord is told.
+    /// Port announced to the overlord.
     #[must_use]
     pub fn port(&self) -> u16 {
         match self.manager.spec.tls {
@@ -192,7 +192,7 @@ impl<'a> Objects<'a> {
         (0..self.identities()).map(service).collect()
     }
 
-    /// The host of an identity, given its Service as the API server has it; `None` while that has no address.
+    /// The host of an identity, given its Service from the API server; `None` while that has no address.
     #[must_use]
     pub fn host(&self, ordinal: u16, service: &Value) -> Option<String> {
         match self.manager.spec.advertise {
@@ -207,12 +207,12 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// Who the pod is, and what it may do.
+    /// The pod's service account and its role binding.
     #[must_use]
     pub fn account(&self) -> Vec<Value> {
         let name = self.name();
         let role = &self.surroundings.role;
-        // The role of a binding cannot be changed, and another release or scope has another one.
+        // The role of a binding cannot be changed, and another release or scope of the chart has another role.
         let of_role = Sha256::digest(format!("{}/{}", role.kind, role.name));
         let binding = format!("{name}-{}", &hex(&of_role)[..8]);
         vec![
@@ -233,7 +233,7 @@ impl<'a> Objects<'a> {
         ]
     }
 
-    /// The Deployment, whose pod is told the hosts of all identities by ordinal.
+    /// The Deployment, whose pod gets the hosts of all identities by ordinal.
     #[must_use]
     pub fn deployment(&self, hosts: &[String]) -> Value {
         let name = self.name();
@@ -312,8 +312,8 @@ impl<'a> Objects<'a> {
         deployment
     }
 
-    /// A hash of what the process reads when it begins. What it follows (`capacity`, `category`, `version`, `submissions`,
-    /// whose Secret is another volume) and what stands in its arguments is left out.
+    /// A hash of what the process reads at its start. Fields that it follows (`capacity`, `category`, `version`, and
+    /// `submissions`, whose Secret is a separate volume) and those passed as arguments are left out.
     fn configuration(&self) -> String {
         let spec = &self.manager.spec;
         let read = json!([
@@ -327,8 +327,9 @@ impl<'a> Objects<'a> {
         hex(&Sha256::digest(read.to_string()))
     }
 
-    /// What all assignments take that are read together ([`BodyBudget`](crate::middle_manager::http::body_budget::BodyBudget)), as they came and as JSON, twice
-    /// over, beside everything else: the ends of logs, above all.
+    /// Memory for all assignments that are read at the same time
+    /// ([`BodyBudget`](crate::middle_manager::http::body_budget::BodyBudget)), as received and as JSON, twice over,
+    /// beside everything else: above all, the ends of logs.
     fn memory(&self) -> String {
         let mebibytes = self.manager.spec.max_task_bytes.div_ceil(1 << 20);
         format!("{}Mi", 192 + (11 * mebibytes).div_ceil(2))
@@ -359,7 +360,7 @@ impl<'a> Objects<'a> {
         [(LABEL_SERVES.to_owned(), name)].into()
     }
 
-    /// `managed-by` would make the pod a peon to the operator's watch.
+    /// With `managed-by` the operator's watch would take the pod for a peon.
     fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.selector();
         labels.insert(

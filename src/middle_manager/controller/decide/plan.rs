@@ -1,4 +1,4 @@
-//! What is to be done next for a `VirtualMiddleManager` (pure).
+//! The next step for a `VirtualMiddleManager` (pure).
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::ready_condition::{self, Seen};
 use super::snapshot::{OwnedService, Snapshot};
 use crate::api::VirtualMiddleManager;
 
-/// Objects that were changed by others are applied again after so long, at the latest.
+/// Objects that others changed are applied again after this time at the latest.
 const AGAIN: Duration = Duration::from_secs(300);
-/// An object of a needed name that belongs to something else is looked at again after so long: its deletion is not watched.
+/// After this time a needed name that belongs to another object is checked again: the object's deletion is not watched.
 const CONFLICT: Duration = Duration::from_secs(15);
 
 /// The next step of a pass.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing is to be done: the garbage collector deletes what belongs to the object.
+    /// Nothing to do: the garbage collector deletes the objects that it owns.
     Leave,
     /// Apply an object.
     Apply(Part, Value),
-    /// List the Services that belong to the object.
+    /// List the Services that the object owns.
     ListServices,
     /// Delete the Service of an identity that has drained.
     DeleteService(OwnedService),
@@ -31,7 +31,7 @@ pub enum Step {
     Settle(Seen),
 }
 
-/// Which of the objects one is.
+/// The kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The Service of the next identity.
@@ -47,11 +47,11 @@ pub enum Part {
 pub struct Settlement {
     /// The operator's conditions, where they changed.
     pub conditions: Option<Vec<Condition>>,
-    /// After how long the object is looked at again.
+    /// After how long the next pass runs.
     pub requeue: Duration,
 }
 
-/// The next step, given the outcomes of those before.
+/// The next step, given the outcomes of the earlier ones.
 #[must_use]
 pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     let Snapshot { manager, .. } = snapshot;
@@ -65,7 +65,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
         return Step::Settle(Seen::NoAuthentication(missing.to_owned()));
     }
     if let Some(wrong) = objects::invalid_label(&manager.spec.task_labels) {
-        // With it every task would be refused, and so every assignment fail.
+        // With such a label every task would be refused, and so every assignment fail.
         return Step::Settle(Seen::Failed(wrong));
     }
     let objects = Objects::of(manager, snapshot.surroundings);
@@ -95,7 +95,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     }
 }
 
-/// What is written and when the object is looked at again, once a pass has ended like this.
+/// What to write and when the next pass runs, once a pass has ended with `seen`.
 #[must_use]
 pub fn settle(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -> Settlement {
     Settlement {

@@ -10,7 +10,7 @@ use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::apiserver::classify::decode::Unreadable;
 use crate::middle_manager::registry::drain;
 
-/// What is missing in a spec that says nothing of authentication. The rule of the custom resource refuses such a spec; an
+/// What is missing in a spec without authentication. The custom resource's validation rule refuses such a spec, but an
 /// object may be older than the rule.
 #[must_use]
 pub fn lacks_authentication(spec: &VirtualMiddleManagerSpec) -> Option<&'static str> {
@@ -20,34 +20,34 @@ pub fn lacks_authentication(spec: &VirtualMiddleManagerSpec) -> Option<&'static 
     )
 }
 
-/// What there is of the objects.
+/// State of the objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// The pod is ready.
     Runs,
-    /// One that has the last change is not ready yet; the one before it serves.
+    /// The pod with the last change is not ready yet; the previous one serves.
     Updating(String),
-    /// It is not, for the reason that the Deployment gives.
+    /// The pod is not ready, for the reason in the Deployment's status.
     NotReady(String),
     /// A Service has no address.
     NoAddress,
-    /// Something could not be made.
+    /// An object could not be created.
     Failed(String),
-    /// The spec does not say who may call the workers; what is to be set.
+    /// The spec does not say who may call the workers; the text says what to set.
     NoAuthentication(String),
-    /// An object of a needed name belongs to somebody else.
+    /// An object with a needed name belongs to something else.
     Conflict(String),
 }
 
 impl Seen {
-    /// What a Deployment shows.
+    /// The state shown by a Deployment.
     #[must_use]
     pub fn of(deployment: &Value) -> Self {
         let status = &deployment["status"];
         let current = status["observedGeneration"] == deployment["metadata"]["generation"];
         let count = |field: &str| status[field].as_u64().unwrap_or_default();
         let is_ready = count("readyReplicas") > 0;
-        // The pod before it is deleted when the new one is ready.
+        // The previous pod is deleted when the new one is ready.
         if current && is_ready && count("updatedReplicas") == count("replicas") {
             return Self::Runs;
         }
@@ -66,8 +66,8 @@ impl Seen {
     }
 }
 
-/// A number that changes when there is something to look at. The pod writes into the status what changes every few seconds
-/// (slots in use, the last poll, what the overlord answers); nothing here follows from that.
+/// A hash that changes when a pass is needed. The pod writes fast-changing values into the status (slots in use, the
+/// last poll, the overlord's answers); no pass depends on them.
 #[must_use]
 pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -88,7 +88,7 @@ pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
     Some(hash.finish())
 }
 
-/// What is said of an object that cannot be read: the same each time, so that writing it again changes nothing.
+/// Conditions of an object that cannot be read: deterministic, so that writing them again changes nothing.
 #[must_use]
 pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Condition> {
     let message = format!(
@@ -101,7 +101,7 @@ pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Conditio
     conditions.into_list()
 }
 
-/// The operator's conditions; `None` where they stand already.
+/// The operator's conditions; `None` if they are unchanged.
 #[must_use]
 pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -> Option<Vec<Condition>> {
     let status = manager.status.clone().unwrap_or_default();

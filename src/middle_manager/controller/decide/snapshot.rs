@@ -5,38 +5,38 @@ use serde_json::Value;
 use super::objects::Surroundings;
 use crate::api::VirtualMiddleManager;
 
-/// Everything that is known of a `VirtualMiddleManager`. The first part is there when the pass begins; the second is empty at
-/// first and is filled with the outcomes of the steps, after each of which the plan is made anew.
+/// Everything that a pass knows of a `VirtualMiddleManager`. The first part is there when the pass begins. The second
+/// part is empty at first and is filled with the outcomes of the steps; after each step the plan is made anew.
 #[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
-    /// The object, as the cache has it.
+    /// The object from the cache.
     pub manager: &'a VirtualMiddleManager,
-    /// What the operator knows beside.
+    /// The operator's settings.
     pub surroundings: &'a Surroundings,
 
-    /// The Services that were applied, by ordinal.
+    /// The applied Services, by ordinal.
     pub services: Vec<Value>,
-    /// The `ServiceAccount` and `RoleBinding` that were applied.
+    /// The applied `ServiceAccount` and `RoleBinding`.
     pub account: Vec<Value>,
-    /// The Deployment that was applied.
+    /// The applied Deployment.
     pub deployment: Option<Value>,
-    /// The Services that belong to the object, once they have been listed, without those that were deleted since.
+    /// The Services that the object owns, once they have been listed, without those that were deleted since.
     pub owned_services: Option<Vec<OwnedService>>,
-    /// An object of a needed name belongs to something else; the message names it.
+    /// An object with a needed name belongs to something else; the message names it.
     pub name_conflict: Option<String>,
 }
 
-/// A Service that belongs to a `VirtualMiddleManager`.
+/// A Service that a `VirtualMiddleManager` owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedService {
-    /// Its name.
+    /// Name of the Service.
     pub name: String,
-    /// Its uid.
+    /// Uid of the Service.
     pub uid: Option<String>,
 }
 
 impl<'a> Snapshot<'a> {
-    /// At the beginning of a pass.
+    /// The snapshot at the beginning of a pass.
     #[must_use]
     pub fn new(manager: &'a VirtualMiddleManager, surroundings: &'a Surroundings) -> Self {
         Self {

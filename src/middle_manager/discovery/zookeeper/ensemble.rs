@@ -1,4 +1,4 @@
-//! The hosts of a ZooKeeper ensemble, and why none of them answers.
+//! The hosts of a ZooKeeper ensemble, and diagnosis of why none of them answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// ZooKeeper's own, where a host is given without one.
+/// ZooKeeper's default port.
 const PORT: u16 = 2181;
-/// How long one host may take to say why it does not answer.
+/// Time limit of the diagnosis of one host.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Hosts and ports, and the node that is taken for the root (`chroot`), if there is one: `druid.zk.service.host`.
+/// Hosts and ports, and the `chroot` node, if there is one: `druid.zk.service.host`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ensemble {
     hosts: Vec<Host>,
@@ -25,7 +25,7 @@ struct Host {
     port: u16,
 }
 
-/// A host that is none.
+/// An invalid host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no host of ZooKeeper: give hosts and ports with commas between them, for example `zk-0:2181,zk-1:2181`"
@@ -35,7 +35,7 @@ pub struct InvalidHost {
 }
 
 impl Ensemble {
-    /// Reads `host:port,host:port/root`.
+    /// Parses `host:port,host:port/root`.
     pub(super) fn new(text: &str) -> Result<Self, InvalidHost> {
         let (hosts, root) = text.split_at(text.find('/').unwrap_or(text.len()));
         let hosts = hosts.split(',').map(str::trim).map(Host::new);
@@ -45,12 +45,12 @@ impl Ensemble {
         })
     }
 
-    /// How many hosts there are.
+    /// Number of hosts.
     pub(super) fn len(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Says, after a vain attempt to connect, what each host does.
+    /// Describes, after a failed attempt to connect, how each host behaves.
     pub(super) async fn diagnose(&self) -> String {
         let each = join_all(self.hosts.iter().map(Host::diagnose)).await;
         format!("no ZooKeeper answers ({}); it is tried again", each.join("; "))
@@ -99,7 +99,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// As a client of ZooKeeper wants it.
+/// In the format of the ZooKeeper client.
 impl fmt::Display for Ensemble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<_> = self.hosts.iter().map(Host::to_string).collect();

@@ -1,7 +1,8 @@
 //! Announces workers in Druid's ZooKeeper (`druid.discovery.type=curator`).
 //!
-//! All identities share a session. Each is an ephemeral node, which goes with the session: when it expires, another is
-//! opened and everything is announced again. A connection that is lost loses nothing as long as the session lives.
+//! All identities share a session. Each is an ephemeral node, which is removed with the session: when the session
+//! expires, another one is opened and everything is announced again. A lost connection has no effect as long as the
+//! session lives.
 
 mod ensemble;
 mod znode;
@@ -23,31 +24,31 @@ use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{BasePath, InvalidPath, Process};
 use crate::middle_manager::http::credentials::Credentials;
 
-/// Longest that one host may be silent. Less with short sessions.
+/// Longest time that one host may be silent. Less with short sessions.
 const SILENCE: Duration = Duration::from_secs(10);
-/// A session that lived for so long was not one of a row of failures.
+/// A session that lived this long does not count as one of several failures in a row.
 const LASTED: Duration = Duration::from_secs(60);
-/// What the failures of the sessions are counted under.
+/// Key under which failures of sessions are counted.
 const SESSION: &str = "session";
 
-/// What is wrong while a session has no connection.
+/// The error while a session has no connection.
 const LOST: &str = "the connection to ZooKeeper is lost; what is announced stands until the session ends";
 
-/// How ZooKeeper is reached.
+/// Connection settings of ZooKeeper.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `druid.zk.service.host`: hosts and ports with commas between them.
+    /// `druid.zk.service.host`: hosts and ports, separated by commas.
     pub hosts: String,
-    /// `druid.zk.paths.base`, with or without a slash before it.
+    /// `druid.zk.paths.base`, with or without a leading slash.
     pub base_path: String,
-    /// After which a silent session ends; the server may set bounds.
+    /// Time after which a silent session ends; the server may limit it.
     pub session_timeout: Duration,
-    /// Where Druid writes with ACLs (`druid.zk.service.acl`), its `druid.zk.service.user` and `.pwd`. What is created is
-    /// theirs alone then, else everybody's.
+    /// If Druid writes with ACLs (`druid.zk.service.acl`): its `druid.zk.service.user` and `.pwd`. Created nodes are
+    /// then accessible to these credentials only, else to everybody.
     pub credentials: Option<Credentials>,
 }
 
-/// Settings that cannot be right.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
     /// A host.
@@ -69,7 +70,7 @@ pub struct ZooKeeper {
 }
 
 impl ZooKeeper {
-    /// Announces for this process; nothing is connected yet.
+    /// Announces for this process; it does not connect yet.
     ///
     /// # Errors
     /// When hosts or base path cannot be read.
@@ -83,7 +84,7 @@ impl ZooKeeper {
         })
     }
 
-    /// The ACL rule of Druid: everything belongs to those credentials, or to everybody.
+    /// Druid's ACL rule: all rights for those credentials, or for everybody.
     fn acls(&self) -> Acls<'static> {
         if self.credentials.is_some() {
             Acls::creator_all()
@@ -101,7 +102,7 @@ impl ZooKeeper {
         if let Some(credentials) = &self.credentials {
             connector = connector.with_auth("digest", credentials.pair().as_bytes());
         }
-        // A host may be silent twice: before it takes the connection, and after.
+        // A host may be silent twice: before it accepts the connection, and after.
         let hosts = u32::try_from(self.ensemble.len()).unwrap_or(u32::MAX);
         let limit = silence.saturating_mul(2).saturating_mul(hosts) + SILENCE;
         match timeout(limit, connector.connect(&self.ensemble.to_string())).await {
@@ -113,8 +114,8 @@ impl ZooKeeper {
         }
     }
 
-    /// Keeps announced what is wanted for as long as the session lives. Says why it ended; `None` when nothing is wanted
-    /// any more.
+    /// Makes the announcements match what is wanted for as long as the session lives. Returns why the session ended;
+    /// `None` if nothing is wanted any more.
     async fn hold(
         self: &Arc<Self>,
         client: Client,
@@ -122,7 +123,7 @@ impl ZooKeeper {
         board: &Board,
     ) -> Option<String> {
         let mut state = client.state_watcher();
-        // An end that came before this is not told again.
+        // An end before this moment is not reported again.
         let mut now = client.state();
         let (nudge, nudged) = watch::channel(());
         let mut places = JoinSet::new();
@@ -154,7 +155,7 @@ impl ZooKeeper {
                     if now == SessionState::Disconnected {
                         board.all_wrong(&wanted.borrow(), false, LOST);
                     } else {
-                        // Whatever happened meanwhile, it is looked at.
+                        // Whatever happened meanwhile, each node is checked.
                         nudge.send_replace(());
                     }
                 }
@@ -220,7 +221,7 @@ fn over(session: SessionState) -> String {
     }
 }
 
-/// Waits for something while nothing is announced and what is wanted may change. `None` when nothing is wanted any more.
+/// Waits for something while nothing is announced and `wanted` may change. `None` if nothing is wanted any more.
 async fn meanwhile<T>(
     task: impl Future<Output = T>,
     wanted: &mut watch::Receiver<Wanted>,

@@ -1,4 +1,5 @@
-//! One identity's node: made, watched, made again when it goes, and left alone while a younger process has it.
+//! The node of one identity: created, watched, created again when it is removed, and left alone while a younger process
+//! has it.
 
 use std::borrow::Cow;
 use std::future::pending;
@@ -17,41 +18,41 @@ use crate::druid::discovery::{Judgement, Keeper, Worker};
 use crate::middle_manager::discovery::announce::{Board, Presence, Wanted};
 use crate::middle_manager::registry::identity::Ordinal;
 
-/// A node that had to be made twice within this time is disputed.
+/// A node that had to be created twice within this time is disputed.
 const SETTLED: Duration = Duration::from_secs(60);
-/// How often a node is looked at though nothing was heard of it: a watch that went astray costs no more than this.
+/// How often a node is checked without an event: a lost watch costs no more than this.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// How often in a row something else may have changed between a look and an act.
+/// How often in a row something else may change between a check and an action.
 const TURNS: u32 = 5;
-/// Most that an announcement of somebody else is unpacked to; ZooKeeper itself takes no more than a mebibyte.
+/// Largest unpacked size of another process's announcement; ZooKeeper itself accepts at most a mebibyte.
 const MOST: u64 = 1 << 20;
 
-/// The keeper of one identity's node, within a session.
+/// Maintains the node of one identity, within a session.
 pub(super) struct Znode {
     zookeeper: Arc<ZooKeeper>,
     client: Client,
     identity: Ordinal,
     board: Board,
     backoff: Backoff,
-    /// When the node was made last, and with what.
+    /// When the node was last created, and with what content.
     made: Option<(Instant, Vec<u8>)>,
 }
 
-/// A node as it is to be.
+/// The wanted node.
 struct Node {
     path: String,
     data: Vec<u8>,
 }
 
-/// What a look at the node came to.
+/// Result of checking the node.
 enum Look {
-    /// Ours stands; the watcher tells when it does not any more.
+    /// Our node exists; the watcher reports when it changes.
     Stands(OneshotWatcher),
-    /// A younger process has it; the watcher tells when it does not any more.
+    /// A younger process's node exists; the watcher reports when it changes.
     Superseded(String, OneshotWatcher),
-    /// Ours was made, of this.
+    /// Our node was created, with this content.
     Made(Vec<u8>),
-    /// Somebody else was faster.
+    /// Another process was faster.
     Changed,
 }
 
@@ -67,8 +68,8 @@ impl Znode {
         }
     }
 
-    /// Keeps the node as long as the identity is wanted; gives the identity back when it is withdrawn. `nudged` asks for
-    /// another look.
+    /// Maintains the node as long as the identity is wanted; returns the identity when it is withdrawn. `nudged`
+    /// requests another check.
     pub(super) async fn keep(
         mut self,
         mut wanted: watch::Receiver<Wanted>,
@@ -115,7 +116,7 @@ impl Znode {
             tokio::select! {
                 () = gone(watcher) => {}
                 changed = wanted.changed() => if changed.is_err() {
-                    // The session ends now, and this with it.
+                    // The session ends now, and this task with it.
                     pending::<()>().await;
                 },
                 asked = nudged.changed() => if asked.is_err() {
@@ -126,8 +127,8 @@ impl Znode {
         }
     }
 
-    /// Makes the node what it is to be. `former` is the path of the node that may be ours. `None` when there is none any
-    /// more and none is wanted.
+    /// Brings the node to the wanted state. `former` is the path of the node that may be ours. `None` if no node exists
+    /// any more and none is wanted.
     async fn step(
         &self,
         worker: Option<&Worker>,
@@ -192,7 +193,7 @@ impl Znode {
             Err(Error::NoNode) => {}
             Err(error) => return Err(explain(&error, "create", &node.path)),
         }
-        // Druid creates the nodes above with its first announcement, or this does.
+        // The parent nodes are created by Druid with its first announcement, or here.
         let above = self.zookeeper.base.workers();
         let options = CreateMode::Persistent.with_acls(acls);
         match self.answer(self.client.mkdir(&above, &options)).await? {
@@ -206,7 +207,8 @@ impl Znode {
         }
     }
 
-    /// Takes away what stands and makes ours at once: an overlord sees both, and nobody comes between.
+    /// Deletes the existing node and creates ours in one transaction: an overlord sees both, and no other process can
+    /// come between.
     async fn replace(&self, node: &Node, version: i32) -> Result<Look, String> {
         let path = &node.path;
         let mut both = self.client.new_multi_writer();
@@ -229,23 +231,23 @@ impl Znode {
             Ok(_) => return Ok(()),
             Err(error) => return Err(explain(&error, "read", path)),
         };
-        // Whoever took it over between the two notices and makes it again.
+        // If another process took the node over in between, it notices the deletion and creates the node again.
         match self.answer(self.client.delete(path, Some(version))).await? {
             Ok(()) | Err(Error::NoNode | Error::BadVersion) => Ok(()),
             Err(error) => Err(explain(&error, "delete", path)),
         }
     }
 
-    /// The answer to a request. While there is no connection it waits for the next one, at the longest until the session
-    /// has ended, which takes less than two time-outs.
+    /// The answer to a request. Without a connection it waits for the next one, at the longest until the session has
+    /// ended, which takes less than two time-outs.
     async fn answer<T>(&self, request: impl Future<Output = T>) -> Result<T, String> {
         let limit = self.client.session_timeout() * 2;
         let answer = timeout(limit, request).await;
         answer.map_err(|_| format!("ZooKeeper does not answer within {} s", limit.as_secs()))
     }
 
-    /// Notes that the node was made. For how long to rest when the same was made a moment ago: two that do not know each
-    /// other's ways must not take it from each other without end.
+    /// Records that the node was created. Returns how long to pause if the same node was created a moment ago: two
+    /// processes that do not recognise each other must not replace each other's node without end.
     fn disputed(&mut self, data: Vec<u8>) -> Option<Duration> {
         let again = matches!(&self.made, Some((made, of)) if made.elapsed() < SETTLED && *of == data);
         self.made = Some((Instant::now(), data));
@@ -257,7 +259,7 @@ impl Znode {
         })
     }
 
-    /// Says what is wrong, and for how long to rest.
+    /// Reports the error and returns how long to pause.
     fn failed(&self, error: &str) -> Duration {
         tracing::warn!(identity = self.identity.0, "{error}");
         self.board.wrong(self.identity, error);
@@ -269,7 +271,7 @@ impl Znode {
     }
 }
 
-/// Until the watched node is another one, or the session ends.
+/// Resolves when the watched node changes, or the session ends.
 async fn gone(watcher: Option<OneshotWatcher>) {
     match watcher {
         Some(watcher) => drop(watcher.changed().await),
@@ -277,7 +279,7 @@ async fn gone(watcher: Option<OneshotWatcher>) {
     }
 }
 
-/// Druid compresses what it announces (`druid.zk.service.compress`), unless it is told not to.
+/// Unpacks an announcement: Druid compresses them (`druid.zk.service.compress`), unless configured otherwise.
 fn plain(data: &[u8]) -> Cow<'_, [u8]> {
     if !data.starts_with(&[0x1f, 0x8b]) {
         return Cow::Borrowed(data);
@@ -285,7 +287,7 @@ fn plain(data: &[u8]) -> Cow<'_, [u8]> {
     let mut plain = Vec::new();
     match GzDecoder::new(data).take(MOST).read_to_end(&mut plain) {
         Ok(_) => Cow::Owned(plain),
-        // Not what Druid writes; nobody can read it.
+        // Druid did not write this; it cannot be read.
         Err(_) => Cow::Borrowed(data),
     }
 }

@@ -1,3 +1,3 @@
-//! What refusals of the overlord mean (pure).
+//! Meaning of the overlord's refusals (pure).
 
 pub(crate) mod refusal;

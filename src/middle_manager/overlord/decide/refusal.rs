@@ -1,55 +1,55 @@
-//! What an overlord says when it does not do what it was asked to.
+//! The overlord's error answers.
 
 use crate::api::reason::OverlordAnswers;
 use http::StatusCode;
 use serde::Deserialize;
 
-/// Most characters of somebody's words in a message of ours.
+/// Most characters of the overlord's message that are repeated in ours.
 const MOST: usize = 1000;
 
-/// The overlord could not be asked, or did not say what was asked for.
+/// The overlord could not be asked, or did not give the requested answer.
 #[derive(Debug, thiserror::Error)]
 pub enum OverlordError {
-    /// Nobody answers, nobody leads, or the answer failed: ask again later.
+    /// No answer, no leader, or the answer failed: try again later.
     #[error("the overlord cannot be asked now ({url}): {why}. It is asked again")]
     Unavailable {
-        /// Who was asked.
+        /// URL of the request.
         url: String,
-        /// What happened.
+        /// The error.
         why: String,
     },
-    /// It does not let us: the credentials are missing, wrong, or not enough.
+    /// Not authorized: the credentials are missing, wrong, or lack rights.
     #[error(
         "the overlord refuses us ({url}, {status}): {why}. Check the credentials and what their user may do in Druid"
     )]
     NotAuthorized {
-        /// Who was asked.
+        /// URL of the request.
         url: String,
         /// 401 or 403.
         status: StatusCode,
-        /// In Druid's words.
+        /// Druid's message.
         why: String,
     },
-    /// Whoever answered is no overlord.
+    /// The server that answered is not an overlord.
     #[error("{url} does not answer as an overlord does: {why}. Check spec.overlord.url")]
     Unexpected {
-        /// Who was asked.
+        /// URL of the request.
         url: String,
-        /// What was answered.
+        /// The answer.
         why: String,
     },
 }
 
-/// What is wrong with the overlord.
+/// A problem with the overlord.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// The reason of `OverlordAnswers`.
     pub reason: OverlordAnswers,
-    /// What happened, and what to do.
+    /// The error, and what to do.
     pub message: String,
 }
 
-/// A refusal in Druid's words.
+/// A refusal with Druid's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) message: String,
@@ -57,10 +57,10 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Reads it; `None` where the words are not Druid's.
+    /// Parses it; `None` if the body is not in Druid's format.
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
-        // `DruidException` has an error code and says "druidException" in `error`, which older ways have the message in;
-        // refused rights have a word of their own.
+        // `DruidException` has an error code and "druidException" in `error`, where older error formats have the
+        // message; missing rights have their own format.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Said {
@@ -78,13 +78,13 @@ impl Refusal {
         })
     }
 
-    /// Whether there is a task of that id.
+    /// Whether a task with that id exists.
     pub(crate) fn already_exists(&self) -> bool {
         self.code.as_deref() == Some("entryAlreadyExists")
     }
 }
 
-/// Whether somebody says that there is no such task, and not that there is no such page.
+/// Whether the body says that the task is unknown, and not that the page is.
 pub(crate) fn is_of_unknown_task(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Said {
@@ -94,13 +94,13 @@ pub(crate) fn is_of_unknown_task(body: &[u8]) -> bool {
     body.starts_with(b"Cannot find any task with id") || serde_json::from_slice::<Said>(body).is_ok()
 }
 
-/// Whatever is said, in few words and on one line.
+/// The message of any answer, shortened to one line.
 pub(crate) fn message(body: &[u8]) -> String {
     if let Some(refusal) = Refusal::read(body) {
         return refusal.message;
     }
     let text = String::from_utf8_lossy(body);
-    // A page for a browser says it in its title.
+    // An HTML page has its message in the title.
     let title = text
         .split_once("<title>")
         .and_then(|(_, rest)| rest.split_once("</title>"));
@@ -110,7 +110,7 @@ pub(crate) fn message(body: &[u8]) -> String {
     }
 }
 
-/// Words of somebody else: one line, and not too long.
+/// An external message on one line, shortened.
 pub(crate) fn shortened(text: &str) -> String {
     let mut short: String = text
         .chars()

@@ -1,3 +1,3 @@
-//! What the process says in the status (pure).
+//! The process's part of the status (pure).
 
 pub mod status;

@@ -1,4 +1,4 @@
-//! What the pod says of its identities in the status of its `VirtualMiddleManager` (pure).
+//! The pod's part of the status of its `VirtualMiddleManager`: the state of its identities (pure).
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::api::reason::{Announcement, OverlordAnswers};
 use crate::api::virtual_middle_manager::{Drain, IdentityStatus};
 use crate::middle_manager::overlord::decide::refusal::Trouble;
 
-/// An overlord asks at least every three minutes. One that has not for longer does not see the worker.
+/// An overlord polls at least every three minutes. An overlord that has not polled for longer does not see the worker.
 const SILENT: Duration = Duration::from_secs(4 * 60);
-/// The time of the last poll is written with other changes, and else when the one that stands is this old.
+/// The time of the last poll is written together with other changes, or when the recorded time is this old.
 const STALE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is known of the overlord.
 #[derive(Debug, Clone, Default)]
 pub struct OverlordSeen {
-    /// The one that leads, where it is known.
+    /// The leading overlord, if known.
     pub leader: Option<String>,
     /// Why it does not answer.
     pub trouble: Option<Trouble>,
@@ -28,23 +28,23 @@ pub struct OverlordSeen {
 /// What is known of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// `host:port`, or what it is called while it has none.
+    /// `host:port`, or a placeholder while there is none.
     pub address: String,
-    /// Whether it stands in discovery, by this process or a younger one.
+    /// Whether it is announced in discovery, by this process or a younger one.
     pub announced: bool,
-    /// What is wrong with that.
+    /// The error of its announcement.
     pub error: Option<String>,
-    /// Whether it takes no tasks.
+    /// Whether it is disabled.
     pub disabled: bool,
     /// Slots in use.
     pub used: u32,
-    /// How far it has drained, where it is not wanted any more.
+    /// Its drain state, if it is no longer wanted.
     pub drain: Option<Drain>,
-    /// When it was last asked for news, and how long ago.
+    /// When it was last polled, and how long ago.
     pub polled: Option<(Timestamp, Duration)>,
 }
 
-/// The next status; `None` where what stands says it all.
+/// The next status; `None` if it is unchanged.
 #[must_use]
 pub fn status(
     before: &VirtualMiddleManagerStatus,
@@ -60,7 +60,7 @@ pub fn status(
     let mut conditions = Conditions::from(&ours, None, now);
     conditions.set(ANNOUNCED, is, &reason, &message);
     let (is, reason, message) = answers(overlord);
-    // Words that change with every try say nothing new.
+    // Details that vary with every try are no change.
     let said =
         find(&ours, OVERLORD_ANSWERS).filter(|c| (c.status == "True") == is && c.reason == reason.as_str());
     let message = said.map_or(message, |c| c.message.clone());
@@ -88,7 +88,7 @@ fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
         .iter()
         .filter(|i| i.drain == Some(Drain::Draining))
         .count();
-    // Those that have drained are gone for the overlord.
+    // Drained identities are gone for the overlord.
     let identities: Vec<&Facts> = identities
         .iter()
         .filter(|i| i.drain != Some(Drain::Drained))
@@ -131,7 +131,7 @@ fn answers(overlord: &OverlordSeen) -> (bool, OverlordAnswers, String) {
     }
 }
 
-/// No more than a status can hold: how many slots a task takes stands in an annotation.
+/// At most the largest value of a status: the number of slots is read from an annotation.
 fn slots(used: u32) -> u32 {
     used.min(i32::MAX.unsigned_abs())
 }
@@ -143,7 +143,7 @@ fn identity(facts: &Facts) -> IdentityStatus {
         disabled: facts.disabled,
         used: slots(facts.used),
         drain: facts.drain,
-        // Whole seconds, as the API server keeps them.
+        // Whole seconds, as stored by the API server.
         last_poll_time: facts
             .polled
             .and_then(|(at, _)| Timestamp::from_second(at.as_second()).ok())

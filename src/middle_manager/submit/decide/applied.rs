@@ -1,4 +1,4 @@
-//! PeonTasks of a VirtualMiddleManager that users created, as far as they are looked at before they are assigned (pure).
+//! PeonTasks of a VirtualMiddleManager that users created: the fields read before they are assigned (pure).
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -8,26 +8,26 @@ use crate::api::{LABEL_IDENTITY, Submission};
 use crate::apiserver::classify::decode::Guarded;
 use crate::middle_manager::registry::view::TaskView;
 
-/// A PeonTask that nobody has assigned yet.
+/// A PeonTask that no overlord has assigned yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Its name.
+    /// Name of the PeonTask.
     pub name: String,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: String,
-    /// Its resource version, as it is written.
+    /// Resource version of the PeonTask, as text.
     pub version: String,
-    /// When it was created.
+    /// When the PeonTask was created.
     pub created: Option<Timestamp>,
-    /// Whether it is held.
+    /// Whether it is suspended.
     pub suspend: bool,
-    /// Whether it is to end, or has.
+    /// Whether it is cancelled or deleted, or has ended.
     pub ends: bool,
-    /// Id of its task, as far as the operator has read it.
+    /// Id of its task, if the operator has read it.
     pub task_id: Option<String>,
-    /// Type of its task, as far as the operator has read it.
+    /// Type of its task, if the operator has read it.
     pub task_type: Option<String>,
-    /// How far it has come.
+    /// Its submission, as recorded.
     pub submission: Option<Submission>,
 }
 
@@ -54,13 +54,13 @@ impl Applied {
         })
     }
 
-    /// Reads a PeonTask as it comes from a watch.
+    /// Reads a PeonTask from a watch.
     #[must_use]
     pub fn guarded(task: &Guarded<TaskView>) -> Option<Self> {
         task.0.as_ref().ok().and_then(Self::of)
     }
 
-    /// Whether this was seen after that.
+    /// Whether this version is newer than `that`.
     #[must_use]
     pub fn is_newer(&self, that: &Self) -> bool {
         let [ours, theirs] = [&self.version, &that.version].map(|v| v.parse::<u64>().ok());

@@ -1,4 +1,4 @@
-//! The PeonTasks of users that are not assigned yet, and when something is to be done for each (pure).
+//! The PeonTasks of users that are not assigned yet, and when work is due for each (pure).
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -7,28 +7,28 @@ use super::applied::Applied;
 use super::submission::{self, Policy, Step};
 use crate::api::SubmissionState;
 
-/// Between two tries for one PeonTask, at first and at most.
+/// Delay between two tries for one PeonTask: first and longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// More failures than these make no difference: the pauses are as long.
+/// Failures beyond this number do not lengthen the delay.
 const MOST_FAILURES: u32 = 6;
-/// How often the end of a task is tried whose PeonTask is gone: for about three hours.
+/// How often ending a task is tried whose PeonTask is gone: for about three hours.
 const MOST_TRIES: u32 = 200;
 
-/// What is due for a PeonTask.
+/// Work that is due for a PeonTask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Due {
-    /// This.
+    /// Decide on this PeonTask.
     Step(Step),
-    /// It was assigned or deleted: see which.
+    /// It was assigned or deleted: read which.
     Verify,
 }
 
-/// The PeonTasks.
+/// The PeonTasks of users that are not assigned yet.
 #[derive(Debug, Default)]
 pub struct Backlog {
     /// By uid.
     entries: HashMap<String, Entry>,
-    /// Uids of the list that a watch begins with, while it comes in.
+    /// Uids of a watch's initial list, while it is received.
     listing: Option<HashSet<String>>,
 }
 
@@ -43,7 +43,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     There,
-    /// The watch has it no more: it has an identity, or is deleted.
+    /// The watch no longer has it: it has an identity, or is deleted.
     Unseen,
     Deleted,
 }
@@ -57,7 +57,7 @@ impl Backlog {
         match self.entries.get_mut(&applied.uid) {
             Some(entry) if entry.presence == Presence::Deleted || !applied.is_newer(&entry.applied) => {}
             Some(entry) => {
-                // A change is a reason to look at once, unless it is our own word on a failure.
+                // A change makes it due at once, unless it is our own record of a failure.
                 if entry.applied.submission == applied.submission {
                     entry.not_before = None;
                 }
@@ -76,7 +76,7 @@ impl Backlog {
         }
     }
 
-    /// The watch has a PeonTask no more.
+    /// The watch no longer has a PeonTask.
     pub fn unsee(&mut self, uid: &str) {
         if let Some(entry) = self
             .entries
@@ -107,12 +107,12 @@ impl Backlog {
         }
     }
 
-    /// A PeonTask is assigned, or of another's concern: it is looked at no more.
+    /// A PeonTask is assigned, or no longer ours: it is removed.
     pub fn forget(&mut self, uid: &str) {
         self.entries.remove(uid);
     }
 
-    /// A PeonTask is deleted. What the overlord may have of it is to end.
+    /// A PeonTask is deleted. The task that the overlord may have of it has to be ended.
     pub fn deleted(&mut self, uid: &str) {
         if let Some(entry) = self.entries.get_mut(uid) {
             entry.presence = Presence::Deleted;
@@ -121,8 +121,8 @@ impl Backlog {
         }
     }
 
-    /// What was written of a PeonTask came back so. That tells nothing of whether it is still there: the answer may have
-    /// taken longer than the watch.
+    /// Records the answer to our write of a PeonTask. It does not prove that the PeonTask still exists: the answer may
+    /// have taken longer than the watch.
     pub fn written(&mut self, applied: Applied) {
         if let Some(entry) = self
             .entries
@@ -133,9 +133,9 @@ impl Backlog {
         }
     }
 
-    /// What is due, by uid. What has failed least often comes first, of that what is to be ended of deleted PeonTasks, then the
-    /// oldest: those that fail all the time take no place that another one needs. Those that are busy are left out, and
-    /// stay.
+    /// Work that is due, with uids. PeonTasks with the fewest failures come first; among these, tasks to end whose
+    /// PeonTask was deleted, then the oldest: those that fail all the time take no place that another one needs. Busy
+    /// ones are left out, and remain in the backlog.
     pub fn due(
         &mut self,
         now: Instant,
@@ -175,14 +175,14 @@ impl Backlog {
         all.into_iter().map(|(_, applied, due)| (applied, due)).collect()
     }
 
-    /// Something was done for a PeonTask, and it is now so.
+    /// The work for a PeonTask is done.
     pub fn done(&mut self, uid: &str) {
         if let Some(entry) = self.entries.get_mut(uid) {
             (entry.failures, entry.not_before) = (0, None);
         }
     }
 
-    /// It did not work: it is tried later, and later each time.
+    /// The work failed: it is retried after a delay that grows each time.
     pub fn failed(&mut self, uid: &str, now: Instant) {
         if let Some(entry) = self.entries.get_mut(uid) {
             let (first, most) = PAUSES;
@@ -201,13 +201,13 @@ impl Backlog {
         entry.is_some_and(|e| e.presence == Presence::Deleted)
     }
 
-    /// A PeonTask.
+    /// The PeonTask with this uid.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<&Applied> {
         self.entries.get(uid).map(|e| &e.applied)
     }
 
-    /// What the overlord is asked about: uid and id.
+    /// Uid and id of the tasks that the overlord is asked about.
     #[must_use]
     pub fn asked(&self) -> Vec<(String, String)> {
         let asked = |e: &Entry| {

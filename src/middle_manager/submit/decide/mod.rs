@@ -1,4 +1,4 @@
-//! What is to be done for a PeonTask until it is assigned (pure).
+//! Decisions about a PeonTask until it is assigned (pure).
 
 pub mod applied;
 pub mod backlog;

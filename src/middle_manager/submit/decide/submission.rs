@@ -1,8 +1,8 @@
-//! What is to be done for a PeonTask that a user created, until it is assigned (pure).
+//! Decisions about a PeonTask that a user created, until it is assigned (pure).
 //!
-//! What is about to be sent is recorded before it is sent, in `status.submission`, which users may not write. So whoever
-//! died in between finds it, sends it again, and reads from the overlord's answer whether the first time had counted: an
-//! overlord takes an id once, and its task says for which PeonTask it is.
+//! The task about to be sent is recorded before it is sent, in `status.submission`, which users cannot write. So if the
+//! process dies in between, its successor finds the record, sends the task again, and learns from the overlord's answer
+//! whether the first request succeeded: an overlord accepts an id once, and the task names its PeonTask.
 
 use serde_json::{Value, json};
 
@@ -15,22 +15,22 @@ use crate::druid::worker::{TaskState, TaskStatus};
 use crate::middle_manager::assign::decide::provenance::{Document, Provenance};
 use crate::middle_manager::overlord::decide::refusal::OverlordError;
 
-/// Longest message that is recorded, in bytes.
+/// Longest recorded message, in bytes.
 const LONGEST_MESSAGE: usize = 768;
-/// Types that are named in a message.
+/// Most types named in a message.
 const MOST_TYPES: usize = 16;
 
 /// Which tasks are submitted: `spec.submissions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Whether any are.
+    /// Whether tasks are submitted.
     pub enabled: bool,
-    /// Of which types.
+    /// Types of tasks that are submitted.
     pub types: Vec<String>,
 }
 
 impl Policy {
-    /// Reads it; without it nothing is submitted.
+    /// Reads the policy; without `submissions` nothing is submitted.
     #[must_use]
     pub fn of(submissions: Option<&Submissions>) -> Self {
         submissions.map_or_else(Self::default, |s| Self {
@@ -45,7 +45,7 @@ impl Policy {
         self.enabled && self.types.iter().any(|t| t == task_type)
     }
 
-    /// What is said of a task of another type.
+    /// Message for a task of another type.
     #[must_use]
     pub fn not_listed(&self, task_type: &str) -> String {
         let mut types: Vec<&str> = self.types.iter().take(MOST_TYPES).map(String::as_str).collect();
@@ -61,7 +61,7 @@ impl Policy {
     }
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing, until something changes or the overlord is asked.
@@ -70,17 +70,17 @@ pub enum Step {
     Say(Submission),
     /// Read the task, and record that it is about to be submitted.
     Prepare,
-    /// Submit it, perhaps again.
+    /// Submit the task, possibly again.
     Submit,
-    /// It may have been submitted, and is not to be: see what the overlord has.
+    /// The task may have been submitted, but should no longer be: ask what the overlord has.
     Look,
-    /// It is to end: see what the overlord has, and end it there.
+    /// The task has to end: ask what the overlord has, and end it there.
     End,
-    /// The overlord assigned it here, and its labels do not say so yet.
+    /// The overlord assigned the task here, but its labels do not say so yet.
     Finish,
 }
 
-/// What is to be done for a PeonTask; `is_taken` says that another task of its id is assigned here.
+/// The next step for a PeonTask; `is_taken` says that another task with its id is assigned here.
 #[must_use]
 pub fn step(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
     let submission = applied.submission.as_ref();
@@ -96,12 +96,12 @@ pub fn step(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
     }
 }
 
-/// Whether it may have been sent.
+/// Whether the task may have been sent.
 fn is_recorded(submission: Option<&Submission>) -> bool {
     submission.is_some_and(|s| s.task_hash.is_some())
 }
 
-/// It was never sent.
+/// The next step for a task that was never sent.
 fn unsent(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
     if applied.ends {
         return Step::Rest;
@@ -125,7 +125,7 @@ fn unsent(applied: &Applied, policy: &Policy, is_taken: bool) -> Step {
     }
 }
 
-/// Tasks of this type are not submitted.
+/// Record: tasks of this type are not submitted.
 #[must_use]
 pub fn not_listed(policy: &Policy, task_type: &str) -> Submission {
     Submission {
@@ -135,13 +135,13 @@ pub fn not_listed(policy: &Policy, task_type: &str) -> Submission {
     }
 }
 
-/// It cannot be read here.
+/// Record: the task cannot be read here.
 #[must_use]
 pub fn forbidden(why: &str) -> Submission {
     next(None, State::NotAuthorized, Some(why))
 }
 
-/// It is about to be submitted.
+/// Record: the task is about to be submitted.
 #[must_use]
 pub fn intent(document: &Document) -> Submission {
     Submission {
@@ -152,7 +152,8 @@ pub fn intent(document: &Document) -> Submission {
     }
 }
 
-/// The merge patch that records `next` in the PeonTask of this uid, where `current` stands, if it still has this version.
+/// The merge patch that replaces the record `current` by `next` in the PeonTask with this uid, if it still has this
+/// version.
 ///
 /// # Errors
 /// When a submission cannot be written as JSON.
@@ -171,14 +172,14 @@ pub fn record(
     }))
 }
 
-/// The overlord has another task of the id.
+/// Record: the overlord has another task with the id.
 #[must_use]
 pub fn id_conflict(current: Option<&Submission>) -> Submission {
     let message = "the overlord has another task of this id: create the PeonTask with another id";
     next(current, State::IdConflict, Some(message))
 }
 
-/// It is now so.
+/// Record with this state and message.
 #[must_use]
 pub fn next(current: Option<&Submission>, state: State, message: Option<&str>) -> Submission {
     Submission {
@@ -188,19 +189,19 @@ pub fn next(current: Option<&Submission>, state: State, message: Option<&str>) -
     }
 }
 
-/// What the overlord has under the id of a submission.
+/// The task that the overlord has under the id of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
-    /// Nothing.
+    /// No task.
     Nothing,
-    /// What was submitted for this PeonTask.
+    /// The task that was submitted for this PeonTask.
     Ours,
-    /// Something else.
+    /// Another task.
     Other,
 }
 
 impl Held {
-    /// Reads the payload that the overlord has.
+    /// Compares the payload that the overlord has.
     #[must_use]
     pub fn of(payload: Option<&str>, ours: &Provenance) -> Self {
         match payload {
@@ -211,7 +212,7 @@ impl Held {
     }
 }
 
-/// What follows from what the overlord has; `refused` are its words, where it refused the task.
+/// The record that follows from the overlord's task; `refused` is its message, if it refused the task.
 #[must_use]
 pub fn looked(current: &Submission, held: Held, refused: Option<&str>) -> Submission {
     match (held, refused) {
@@ -225,7 +226,7 @@ pub fn looked(current: &Submission, held: Held, refused: Option<&str>) -> Submis
     }
 }
 
-/// What is said while the overlord cannot be asked, or does not let us; `None` where that is said already.
+/// Record: the overlord cannot be asked, or denies access; `None` if this is recorded already.
 #[must_use]
 pub fn trouble(current: &Submission, error: &OverlordError) -> Option<Submission> {
     let state = match error {
@@ -239,7 +240,7 @@ pub fn trouble(current: &Submission, error: &OverlordError) -> Option<Submission
     (may_be_said && current.state != state).then(|| next(Some(current), state, Some(&error.to_string())))
 }
 
-/// What follows from the overlord's word on a task that is not assigned here; `None` where nothing is new.
+/// The record that follows from the overlord's status of a task that is not assigned here; `None` if it is unchanged.
 #[must_use]
 pub fn polled(current: &Submission, status: Option<&TaskStatus>) -> Option<Submission> {
     if !matches!(current.state, State::Submitted | State::RunsElsewhere) {
@@ -263,22 +264,22 @@ pub fn polled(current: &Submission, status: Option<&TaskStatus>) -> Option<Submi
     (next != *current).then_some(next)
 }
 
-/// Whose an assignment is that says it was submitted for a PeonTask.
+/// The owner of an assignment that names a PeonTask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// This PeonTask's.
+    /// This PeonTask.
     Ours,
-    /// This PeonTask's, which was ended before.
+    /// This PeonTask, which was ended before.
     Ended(String),
-    /// Not this PeonTask's.
+    /// Not this PeonTask.
     Other(&'static str),
 }
 
 impl Owner {
-    /// Judges it by the PeonTask that it names.
+    /// Decides by the PeonTask that the assignment names.
     ///
-    /// Everybody who may submit tasks to Druid may write any context, and who may create PeonTasks any labels. What counts
-    /// is what was recorded in the status before the submit.
+    /// Users who may submit tasks to Druid may write any context, and users who may create PeonTasks may write any
+    /// labels. Only the record in the status, written before the submission, counts.
     #[must_use]
     pub fn of(task: &PeonTask, middle_manager: &str, said: &Provenance) -> Self {
         if task.metadata.uid.as_deref() != Some(&said.uid) || task.middle_manager() != Some(middle_manager) {

@@ -1,7 +1,7 @@
-//! What to do next for a task (pure): the state machine drawn in `docs/architecture.md`.
+//! The next step for a task (pure): the state machine drawn in `docs/architecture.md`.
 //!
-//! A pass asks for one step at a time. An action's outcome goes into the snapshot and the plan is made anew, so
-//! that a decision never rests on an effect that has not happened. The pass ends with a settlement.
+//! A pass asks for one step at a time. An action's outcome is put into the snapshot and the plan is made anew, so that
+//! a decision never rests on an effect that has not happened. The pass ends with a settlement.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum Action {
     CreateConfigMap(Box<ConfigMap>),
     /// Create the pod.
     CreatePod(Box<Value>),
-    /// Get ConfigMap and pod of this name from the API server.
+    /// Get the ConfigMap and the pod with this name from the API server.
     LookLive {
         /// Their name.
         name: String,
@@ -56,47 +56,47 @@ pub enum Action {
         /// Its uid.
         uid: String,
     },
-    /// Find out about the node of a pod.
+    /// Read the node of a pod.
     LookNode {
-        /// The node, where it is known; else the pod's Events tell.
+        /// The node, if known; else it is looked up in the pod's Events.
         node: Option<String>,
         /// Uid of the pod.
         pod_uid: String,
     },
-    /// Take one of the places that the template's `maxRunning` allows.
+    /// Take one of the slots that the template's `maxRunning` allows.
     TakeSlot {
         /// Name of the template.
         template: String,
-        /// How many there are.
+        /// Number of slots.
         max: u32,
     },
-    /// Recall how much memory earlier subtasks of this kind took.
+    /// Look up how much memory earlier subtasks of this kind needed.
     RecallRung {
         /// `status.subtask`.
         subtask: String,
     },
-    /// See to it that the log of an attempt is read, and archived once it is the last.
+    /// Request the log of an attempt, and its archiving once the attempt is the last.
     KeepLog(KeepLog),
-    /// Put the finished task into the history, in the place of what was there of it.
+    /// Write the finished task to the history, replacing its earlier entry.
     Record(Box<Entry>),
-    /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. One that
-    /// has changed since may have ended, and its end is not to be lost.
+    /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. A pod
+    /// that has changed since may have ended, and the report of its end must not be lost.
     DeletePod {
         /// Its name.
         pod: String,
         /// Its uid.
         uid: String,
-        /// The version that was seen to live: a pod that ended meanwhile keeps its verdict and its log.
+        /// The version that was seen alive: a pod that ended meanwhile keeps its verdict and its log.
         version: Option<String>,
     },
-    /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs stay.
+    /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs remain.
     EndPod {
         /// Its name.
         pod: String,
         /// Its uid.
         uid: String,
     },
-    /// Delete the task with this uid: it was kept long enough.
+    /// Delete the task with this uid: its retention time is over.
     DeleteTask {
         /// Its uid.
         uid: String,
@@ -104,7 +104,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// For logs: what an action carries may hold secrets.
+    /// Name for logs: an action's data may be secret.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -125,7 +125,7 @@ impl Action {
     }
 }
 
-/// What an action carries is not printed.
+/// An action's data is not printed.
 impl std::fmt::Debug for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
@@ -135,11 +135,11 @@ impl std::fmt::Debug for Action {
 /// The end of a pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {
-    /// The status to be in force; `None` leaves it alone.
+    /// The new status; `None` leaves it unchanged.
     pub status: Option<PeonTaskStatus>,
-    /// Look again after this time even if nothing changes.
+    /// Run another pass after this time even if nothing changes.
     pub requeue: Option<Duration>,
-    /// The API server refused an object for now: the next attempt is to be held back, longer each time.
+    /// The API server refused an object for now: the next attempt is delayed, longer each time.
     pub refused_for_now: bool,
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn look_again(requeue: Option<Duration>) -> Step {
     }))
 }
 
-/// The next step for what is known at `now`.
+/// The next step, given the snapshot at `now`.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.metadata.deletion_timestamp.is_some() {
@@ -192,8 +192,8 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
     }
 }
 
-/// Whether the API server has another version of the task than the cache: it may have a verdict by now, or a pod that
-/// was recorded and is gone, or another attempt.
+/// Whether the API server has another version of the task than the cache: the task may have a verdict by now, or a pod
+/// that was recorded and is gone, or another attempt.
 pub(crate) fn lags(snapshot: &Snapshot) -> bool {
     snapshot
         .live
@@ -215,7 +215,7 @@ enum KnownPod {
     Foreign,
     /// The status names a pod that the cache does not have.
     NotSeen,
-    /// As `NotSeen`, but it was created a moment ago.
+    /// As `NotSeen`, but the pod was created a moment ago.
     Soon,
     None,
 }
@@ -236,7 +236,7 @@ fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
     }
     if let Some(evidence) = snapshot.departed.as_ref().filter(ours) {
         if recorded.is_none() && snapshot.live.is_none() {
-            // Another one may have been made in its place, and not been recorded either.
+            // Another one may have been created in its place without being recorded either.
             return KnownPod::NotSeen;
         }
         return KnownPod::Ours {
@@ -262,7 +262,7 @@ fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
         .status
         .as_ref()
         .and_then(|s| conditions::find(&s.conditions, STARTED));
-    // A time to come is another process' clock, and says nothing.
+    // A time in the future comes from another process's clock, and says nothing.
     let lag = SignedDuration::ZERO..signed(CACHE_LAG);
     started.is_some_and(|c| lag.contains(&now.duration_since(c.last_transition_time.0)))
 }
@@ -271,7 +271,7 @@ pub(crate) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-/// Reads the payload, unless there is no room for it now.
+/// Reads the payload, unless there is no memory budget for it now.
 pub(crate) fn read_payload(snapshot: &Snapshot) -> Step {
     if snapshot.waits_for_room {
         look_again(None)
@@ -287,7 +287,7 @@ pub(crate) fn task_id(snapshot: &Snapshot) -> String {
         .unwrap_or_else(|| snapshot.task.name_any())
 }
 
-/// The status in force, with what the task says of itself and the settings that it would run with now.
+/// The current status, with the task's own fields and the settings that it would run with now.
 pub(crate) fn described(
     snapshot: &Snapshot,
     accepted: Result<&Accepted<'_>, &Refused>,
@@ -311,16 +311,15 @@ pub(crate) fn described(
     draft
 }
 
-/// Whether the attempt that the task was at is judged with this status: what its pod showed last is not needed any more.
-/// A status that names the first attempt for the first time judges nothing.
+/// Whether this status ends the task's current attempt: the last state of its pod is then no longer needed. A status
+/// that names the first attempt for the first time ends none.
 #[must_use]
 pub fn ends_attempt(task: &PeonTask, new: &PeonTaskStatus) -> bool {
     let is_final = matches!(new.phase, Some(Phase::Succeeded | Phase::Failed));
     is_final || new.attempt.unwrap_or(1) != task.attempt()
 }
 
-/// The Warning that a change of status is worth: reason and message, when something went wrong that was not
-/// wrong before.
+/// The Warning for a change of status: reason and message, if it reports a problem that the old status did not have.
 #[must_use]
 pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(String, String)> {
     let reason = new.reason.as_deref()?;

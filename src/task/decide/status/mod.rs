@@ -1,4 +1,4 @@
-//! The status of a PeonTask (pure): from the one in force to the next.
+//! The next status of a PeonTask, built from the current one (pure).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -20,14 +20,14 @@ use crate::druid::payload::Payload;
 use crate::logs::format::record::Recorded;
 use crate::task::accept::settings::Settings;
 
-/// Largest status in bytes of JSON: etcd holds it, every watch sends it, and there may be very many.
+/// Largest status in bytes of JSON: etcd stores it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;
 
 /// A status under construction.
 #[derive(Debug, Clone)]
 pub struct Draft {
     status: PeonTaskStatus,
-    /// The time of completion that the history has, where nothing else says it.
+    /// The time of completion in the history, used if there is no other.
     recorded: Option<Timestamp>,
     conditions: Conditions,
     now: Timestamp,
@@ -36,7 +36,7 @@ pub struct Draft {
 /// How an attempt ended that is followed by another one.
 #[derive(Debug)]
 pub struct Ended<'a> {
-    /// Its number.
+    /// Number of the attempt.
     pub number: u32,
     /// A cause, or `Suspended`.
     pub cause: Cause,
@@ -49,7 +49,7 @@ pub struct Ended<'a> {
 }
 
 impl Draft {
-    /// Starts from the status in force.
+    /// Starts from the current status.
     #[must_use]
     pub fn of(task: &PeonTask, now: Timestamp) -> Self {
         let status = task.status.clone().unwrap_or_default();
@@ -65,7 +65,7 @@ impl Draft {
         }
     }
 
-    /// Copies what the payload says of itself.
+    /// Copies the fields that follow from the payload.
     pub fn describe(&mut self, payload: &Payload) {
         self.status.task_id = Some(payload.id.clone());
         self.status.task_type = Some(payload.type_.clone());
@@ -97,7 +97,7 @@ impl Draft {
         }
     }
 
-    /// What the task is, as far as running it twice goes.
+    /// Properties of the task that decide whether it may run twice.
     #[must_use]
     pub fn nature(&self) -> Nature {
         Nature {
@@ -106,25 +106,25 @@ impl Draft {
         }
     }
 
-    /// The peon is given something else than the task as it stands.
+    /// The peon is given a changed task.
     pub fn effective(&mut self, hash: Option<&str>) {
         self.status.effective_hash = hash.map(str::to_owned);
     }
 
-    /// The attempt stands so many steps of the memory ladder above the first.
+    /// Sets how many steps of the memory ladder the attempt is above the first one.
     pub fn step(&mut self, step: u32) {
         if step > 0 {
             self.status.memory_step = Some(step);
         }
     }
 
-    /// The task is made with this template.
+    /// Sets the template used for the task.
     pub fn template(&mut self, name: &str) {
         self.status.template = Some(name.to_owned());
     }
 
-    /// The attempt ended with this cause, and the next one is claimed. Writing this is the claim: whoever holds an older
-    /// version of the task cannot.
+    /// The attempt ended with this cause, and the next one is claimed. Writing this status is the claim: a process with
+    /// an older version of the task cannot write it.
     #[must_use]
     pub fn claim(mut self, next: &NextAttempt, ended: &Ended<'_>, message: &str) -> PeonTaskStatus {
         let terminated = ended.verdict.terminated.as_ref();
@@ -153,14 +153,14 @@ impl Draft {
         self.wait(Phase::Pending, Waiting::Retrying, message)
     }
 
-    /// The operator stops the attempt. Written before anything is done.
+    /// The operator stops the attempt. Written before the attempt is stopped.
     #[must_use]
     pub fn stop(mut self, stop: Stop) -> PeonTaskStatus {
         self.status.stop = Some(stop);
         self.stopping()
     }
 
-    /// The operator lets the attempt go on after all.
+    /// The operator lets the attempt continue after all.
     pub fn withdraw_stop(&mut self) {
         self.status.stop = None;
     }
@@ -180,14 +180,14 @@ impl Draft {
         self.finish(phase, &Readiness::Stopping)
     }
 
-    /// Nobody can tell whether the peon is dead.
+    /// It cannot be determined whether the peon is dead.
     #[must_use]
     pub fn await_node(self, message: &str) -> PeonTaskStatus {
         let phase = self.status.phase.unwrap_or_default();
         self.stalled(phase, &Readiness::AwaitingNodeProof, message)
     }
 
-    /// Held by the user, without a peon.
+    /// Suspended by the user, without a peon.
     #[must_use]
     pub fn suspend(mut self) -> PeonTaskStatus {
         let message = "spec.suspend is set: no pod is created until it is unset";
@@ -201,7 +201,7 @@ impl Draft {
         self.finish(Phase::Suspended, &Suspension::Suspended)
     }
 
-    /// The user let it go on.
+    /// Resumed by the user.
     #[must_use]
     pub fn resume(mut self) -> PeonTaskStatus {
         let message = "spec.suspend was unset";
@@ -211,7 +211,7 @@ impl Draft {
         self.wait(Phase::Pending, Waiting::Starting, message)
     }
 
-    /// Whether the user wants to hold a task whose peon runs and may not be run again.
+    /// Whether the user wants to suspend a task whose peon runs and which may not be run again.
     pub fn hold(&mut self, wanted: bool, why_not: &str) {
         if wanted {
             self.conditions
@@ -272,7 +272,7 @@ impl Draft {
         self.finish(Phase::Running, &Readiness::RunsElsewhere)
     }
 
-    /// Another worker of the overlord ran the task, and well.
+    /// Another worker of the overlord ran the task successfully.
     #[must_use]
     pub fn succeed_elsewhere(mut self, message: &str) -> PeonTaskStatus {
         self.taken_elsewhere(message);
@@ -322,14 +322,14 @@ impl Draft {
         self.failed(&cause, message)
     }
 
-    /// It failed for this cause, or because it is not accepted.
+    /// The task failed for this cause, or because it is not accepted.
     fn failed(mut self, reason: &impl Reason, message: &str) -> PeonTaskStatus {
         self.complete();
         self.conditions.set(FAILED, true, reason, message);
         self.stalled(Phase::Failed, reason, message)
     }
 
-    /// What became of the log so far.
+    /// Sets the state of the log.
     pub fn log(&mut self, word: &Word) {
         self.conditions.set(
             LOGS_ARCHIVED,
@@ -339,7 +339,7 @@ impl Draft {
         );
     }
 
-    /// What came of putting the task into the history. A task that is judged now was complete when the history says.
+    /// Sets the result of the history. The time of completion in a new verdict is that of the history.
     pub fn record(&mut self, recorded: &Recorded) {
         self.recorded = Some(recorded.completed);
         match &recorded.outcome {
@@ -359,8 +359,8 @@ impl Draft {
         }
     }
 
-    /// The status of a task that has its verdict, with what was said of its log and of the history: nothing else is
-    /// changed, not even a message that is too long.
+    /// The status of a task that has its verdict, with the state of log and history: nothing else is changed, not even
+    /// a message that is too long.
     #[must_use]
     pub fn as_it_is(mut self) -> PeonTaskStatus {
         self.status.conditions = self.conditions.into_list();
@@ -394,7 +394,7 @@ impl Draft {
     }
 }
 
-/// Shortens the messages until the status has its size: the same one may stand in three conditions.
+/// Shortens the messages until the status fits: the same message may be in three conditions.
 fn fit(status: &mut PeonTaskStatus) {
     for longest in [512, 256, 128, 64] {
         if serde_json::to_string(status).is_ok_and(|json| json.len() <= LARGEST) {

@@ -1,4 +1,4 @@
-//! What a pass reads: the payload in chunks, and the Events of a pod.
+//! Reads of a pass: the payload in chunks, and the Events of a pod.
 
 use kube::ResourceExt;
 
@@ -9,7 +9,7 @@ use crate::task::decide::waiting::Warnings;
 use crate::task::snapshot::Snapshot;
 
 impl Actor {
-    /// The pass does not wait for room: the task is woken when there is some.
+    /// The pass does not wait for memory budget: the task is woken when there is some.
     pub(super) async fn read_payload(
         &self,
         namespace: &str,
@@ -24,7 +24,7 @@ impl Actor {
             return Ok(());
         }
         let who = (namespace.to_owned(), snapshot.task.name_any());
-        // Held until nothing is left of the payload but what is looked at.
+        // Held until only the parsed fields of the payload are left.
         let Some(_share) = self.room.take(&who, payload_budget::needed(from)) else {
             snapshot.waits_for_room = true;
             return Ok(());
@@ -35,7 +35,7 @@ impl Actor {
         Ok(())
     }
 
-    /// What Events say is good to know, and no more: a pass does without where they cannot be read.
+    /// Events are optional: if they cannot be read, a pass does without them.
     pub(super) async fn warnings(&self, namespace: &str, uid: &str) -> Warnings {
         match self.live.read_warnings(namespace, uid).await {
             Ok(Some(warnings)) => Warnings::Read(warnings),

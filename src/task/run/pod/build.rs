@@ -24,15 +24,15 @@ pub const PORT: &str = "8100";
 const CONFIG_DIR: &str = "/etc/peon";
 /// Where the scratch volume is mounted.
 const SCRATCH_DIR: &str = "/peon";
-/// The task's directory: a constant, since a task id may hold what no path may.
+/// The task's directory: a constant, since a task id may contain characters that paths cannot.
 pub const TASK_DIR: &str = "/peon/task";
-/// `druid.indexer.task.baseTaskDir`, apart from the task's directory.
+/// `druid.indexer.task.baseTaskDir`, which is not the task's directory.
 pub const BASE_TASK_DIR: &str = "/peon/base";
 /// `java.io.tmpdir`.
 pub const TMP_DIR: &str = "/peon/tmp";
 /// The logging configuration.
 pub const LOG4J_FILE: &str = "/etc/peon/log4j2.xml";
-/// Druid's libraries, where its image has them.
+/// Druid's libraries in its image.
 pub const CLASS_PATH: &str = "/opt/druid/lib/*";
 
 const CONFIG_VOLUME: &str = "peon-config";
@@ -43,14 +43,14 @@ const TASK_KEY: &str = "task.json";
 const ARGUMENTS_KEY: &str = "jvm.args";
 const LOG4J_KEY: &str = "log4j2.xml";
 
-/// The peon's shell line. Nothing in it comes from a task. The link makes the `TaskStatus` that Druid writes
-/// the container's termination message; only the pod knows its address, all else is in the argument file.
+/// The peon's shell script. Nothing in it comes from a task. The link makes the `TaskStatus` that Druid writes the
+/// container's termination message; only the pod knows its address, all other arguments are in the argument file.
 const PREPARE: &str = "set -eu\nmkdir -p /peon/task/attempt/1 /peon/base /peon/tmp\n";
-/// Where the task stands in the attempt's own ConfigMap.
+/// Links the task from the attempt's own ConfigMap.
 const LINK_TASK: &str = "ln -sf /etc/peon/task.json /peon/task/task.json\n";
 const LINK_STATUS: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
 
-/// Logs to standard output, which is where a container's log is read.
+/// Logs to standard output, from which a container's log is read.
 const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="WARN">
   <Appenders>
@@ -70,7 +70,7 @@ const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </Configuration>
 "#;
 
-/// What the objects of an attempt are built from.
+/// Input of the objects of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// Name of the PeonTask.
@@ -83,21 +83,21 @@ pub struct Attempt<'a> {
     pub number: u32,
     /// The checked payload.
     pub payload: &'a Payload,
-    /// Where it stands, unless in the PeonTask itself.
+    /// Where the payload is, unless in the PeonTask itself.
     pub task_from: Option<&'a TaskFrom>,
-    /// What the peon reads: the payload, or what the template made of it.
+    /// The task that the peon reads: the payload, or the changed one that the template requires.
     pub task_json: &'a str,
-    /// The settings in force.
+    /// The settings used.
     pub settings: &'a Settings,
     /// The template; its pod template was checked.
     pub template: &'a PeonTemplateSpec,
     /// The JVM's argument file.
     pub arguments: &'a str,
-    /// Seconds that the peon has to stop, where the pod template gives none.
+    /// Grace period of the peon in seconds, if the pod template sets none.
     pub grace_seconds: u32,
-    /// How its log is kept, if it is.
+    /// How its log is archived, if it is.
     pub logs: Option<&'a LogPlan>,
-    /// The VirtualMiddleManager by which an overlord knows of the task.
+    /// The VirtualMiddleManager through which an overlord knows the task.
     pub middle_manager: Option<&'a str>,
 }
 
@@ -137,8 +137,8 @@ impl Attempt<'_> {
         ])
     }
 
-    /// The ConfigMap: the task, the JVM's arguments and the logging configuration. Creating it claims the
-    /// attempt, and nobody may change it afterwards.
+    /// The ConfigMap: the task, the JVM's arguments and the logging configuration. Creating it claims the attempt; it
+    /// is immutable.
     #[must_use]
     pub fn config_map(&self) -> ConfigMap {
         let mut data = vec![
@@ -202,7 +202,7 @@ impl Attempt<'_> {
                 false,
             );
         }
-        // A template may put the scratch space elsewhere, say on a faster disk.
+        // A template may put the scratch space elsewhere, for example on a faster disk.
         merge_list(
             &mut spec,
             "volumes",
@@ -287,7 +287,7 @@ impl Attempt<'_> {
     fn fill_container(&self, peon: &mut Map<String, Value>) {
         peon.insert("image".into(), self.settings.image.clone().into());
         peon.insert("command".into(), json!(["/bin/sh", "-c", self.script()]));
-        // A container's own policy would outrank the pod's, and run the task again.
+        // A container's own restart policy would override the pod's, and run the task again.
         for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
             peon.remove(overridden);
         }
@@ -295,14 +295,14 @@ impl Attempt<'_> {
         peon.insert("terminationMessagePath".into(), TERMINATION_LOG.into());
         peon.insert("terminationMessagePolicy".into(), "File".into());
         if self.middle_manager.is_some() {
-            // The overlord is told where the peon is once its server answers: supervisors and subtasks call it there.
+            // The overlord gets the peon's location once its server answers: supervisors and subtasks call it there.
             let probe = json!({"tcpSocket": {"port": PEON_PORT}, "periodSeconds": 2});
             default_to(peon, json!({"readinessProbe": probe}));
         }
         let address =
             json!({"name": "PEON_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}});
         merge_list(peon, "env", "name", vec![address], false);
-        // An id that is not ASCII kills a peon whose locale is POSIX.
+        // A task id that is not ASCII makes a peon with the POSIX locale fail.
         merge_list(
             peon,
             "env",

@@ -1,34 +1,34 @@
-//! How the peon's script starts Java and hands out what it writes (pure).
+//! How the peon's script starts Java and passes its output on (pure).
 //!
-//! Where nobody keeps the log, the shell becomes Java. Where somebody does, it stays as its parent, hands SIGTERM on,
-//! and ends with Java's exit code when Java has truly ended:
+//! If the log is not archived, the shell execs Java. Otherwise the shell remains as Java's parent, forwards SIGTERM,
+//! and ends with Java's exit code once Java has truly ended:
 //!
-//! * for a **follower** of the container's log it prints the report behind it; standard error goes the way of standard
-//!   output, since two streams of a container arrive in no certain order;
-//! * for a **sidecar** all of it is appended to a file on a volume that the two share, so that what was written is not
-//!   lost with the container, and copied from there to where `kubectl logs` reads.
+//! * for a **follower** of the container's log it prints the report behind the log; standard error is redirected to
+//!   standard output, since two streams of a container arrive in no defined order;
+//! * for a **sidecar** all output is appended to a file on a shared volume, so that it is not lost with the container,
+//!   and copied from there to standard output, which `kubectl logs` reads.
 //!
-//! When the kernel takes Java alone for want of memory, that is exit code 137 of this shell too; when it takes the whole
-//! container (cgroup v2), the shell is gone with it, and the file is as far as Java had written.
+//! If the kernel's OOM killer kills only Java, this shell's exit code is 137 too; if it kills the whole container
+//! (cgroup v2), the shell is killed as well, and the file contains what Java had written.
 
 use crate::logs::format::report;
 
-/// Who takes the log.
+/// Which component reads the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// Nobody: it is the container's.
+    /// None: the log is only the container's.
     Container,
-    /// Somebody who reads the container's log.
+    /// A follower that reads the container's log.
     Follower,
     /// A sidecar that reads a file.
     Sidecar,
 }
 
-/// The last line where the shell becomes Java.
+/// The last line of a script whose shell execs Java.
 pub const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
 
-/// A shell that is process 1 ignores signals which it does not trap. What a shell starts in the background ignores
-/// SIGINT, so Java is told by SIGTERM.
+/// A shell that is process 1 ignores signals without a trap. Background processes of a shell ignore SIGINT, so Java
+/// gets SIGTERM.
 const TRAP: &str = r#"asked='' java=''
 stop() {
   asked=1
@@ -39,7 +39,7 @@ trap stop TERM INT
 
 const ONE_STREAM: &str = "exec 2>&1\n";
 
-/// Descriptor 3 is where the copy stands, shared by everything that copies; 4 is the container's own output.
+/// Descriptor 3 holds the offset of the copy, shared by everything that copies; 4 is the container's own output.
 const TO_FILE: &str = r"copy() {
   cat <&3 >&4 || :
 }
@@ -47,10 +47,11 @@ exec 4>&1 >>/peon-log/log 2>&1 3</peon-log/log
 trap copy EXIT
 ";
 
-/// A signal that comes before the new process is Java is lost to the handler that it has from its parent: it is sent
-/// again after a second, which a Java that is stopping already does not mind.
+/// A signal that arrives before the new process is Java is lost to the handler inherited from its parent: it is sent
+/// again after a second, which does not affect a Java that is stopping already.
 ///
-/// `wait` returns when a signal is trapped too, and then says 143. What it says of a process that is no more is 127.
+/// `wait` also returns when a signal is trapped, and then returns 143. For a process that no longer exists it returns
+/// 127.
 const AWAIT: &str = r#"insisted=''
 insist() {
   [ -n "$asked" ] && [ -z "$insisted" ] || return 0
@@ -84,8 +85,8 @@ print_report 2>/dev/null
 exit "$code"
 "#;
 
-/// A reader sees a number or nothing: what cannot be read is not written either. A signal may come before its trap is
-/// set and be lost, so it only shortens the wait: what ends the copying is a file.
+/// A reader sees a number or nothing: a value that cannot be read is not written either. A signal may arrive before its
+/// trap is set and be lost, so it only shortens the wait: a file ends the copying.
 const COPY_ALWAYS: &str = r#"note() {
   while read -r key value; do
     [ "$key" != pos: ] || echo "$value" >/peon-log/shown
@@ -123,7 +124,7 @@ note 2>/dev/null
 exit "$code"
 "#;
 
-/// The peon's whole script around what `prepare` says to do before Java starts.
+/// The peon's whole script, with the commands of `prepare` before Java starts.
 #[must_use]
 pub fn script(output: Output, prepare: &[&str]) -> String {
     let prepare = prepare.concat();

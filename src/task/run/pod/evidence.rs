@@ -1,4 +1,4 @@
-//! What a pod shows of its peon (pure).
+//! The evidence that a pod shows about its peon (pure).
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,7 +8,7 @@ use super::log_plan::CONTAINER as LOG_SIDECAR;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
 use crate::logs::format::sidecar_message::LogVerdict;
 
-/// A pod as far as its task's fate goes.
+/// The fields of a pod that decide on its task.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
     /// Name of the pod.
@@ -29,9 +29,9 @@ pub struct Evidence {
     pub reason: Option<String>,
     /// See [`Self::reason`].
     pub message: String,
-    /// When the deletion of the pod was asked for.
+    /// When the deletion of the pod was requested.
     pub deletion_requested: Option<Timestamp>,
-    /// When its grace period is over: `deletionTimestamp`.
+    /// When its grace period ends: `deletionTimestamp`.
     pub deletion_due: Option<Timestamp>,
     /// The condition `DisruptionTarget`.
     pub disruption: Option<Disruption>,
@@ -41,16 +41,16 @@ pub struct Evidence {
     pub container: String,
     /// The peon's container.
     pub peon: Container,
-    /// Whether the peon's container is known to have run, whatever its state is now: a kubelet that ends a pod may say of a
-    /// container that it removed that it waits to be created.
+    /// Whether the peon's container is known to have run, whatever its state is now: a kubelet that ends a pod may
+    /// report a container that it removed as waiting to be created.
     pub ran: bool,
-    /// The first init container that waits for something or failed: its name and state.
+    /// The first init container that waits or failed: its name and state.
     pub init: Option<(String, Container)>,
-    /// Whether the sidecar that reads the log said that it kept all of it.
+    /// Whether the sidecar that reads the log reported it as complete.
     pub log_complete: bool,
     /// Whether an ordinary container beside the peon's runs.
     pub sidecars: bool,
-    /// When the kubelet took the pod: its `activeDeadlineSeconds` counts from here.
+    /// When the kubelet accepted the pod: its `activeDeadlineSeconds` counts from here.
     pub taken: Option<Timestamp>,
     /// `terminationGracePeriodSeconds`.
     pub grace: Option<i64>,
@@ -72,7 +72,7 @@ pub struct Disruption {
 /// State of a container.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Container {
-    /// The kubelet has said nothing about it.
+    /// The kubelet has reported nothing about it.
     #[default]
     Unknown,
     /// It does not run yet.
@@ -110,7 +110,7 @@ pub struct Terminated {
 pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
 impl Evidence {
-    /// Reads a pod. A pod without container statuses, as node pressure and rejections leave it, is a normal input.
+    /// Reads a pod. A pod without container statuses, as after node pressure and rejections, is a normal input.
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
@@ -171,7 +171,7 @@ impl Evidence {
                 let message = c.message.unwrap_or_default();
                 match c.reason.as_deref() {
                     None | Some("Unschedulable") => message,
-                    // A scheduling gate, or a scheduler that fails.
+                    // A scheduling gate, or a failing scheduler.
                     Some(reason) => format!("{reason}: {message}"),
                 }
             }),
@@ -195,24 +195,25 @@ impl Evidence {
         !matches!(self.peon, Container::Terminated(_)) && !self.pod_ended()
     }
 
-    /// Whether the peon may have begun its work: everything that does not rule it out.
+    /// Whether the peon may have begun its work, unless that is ruled out.
     #[must_use]
     pub fn may_have_begun(&self) -> bool {
         if self.ran {
             return true;
         }
-        // Of a pod that nobody saw nothing is known, not even that it had no node.
+        // Nothing is known of a pod that was never seen, not even that it had no node.
         let bound = self.node.is_some() || self.pod_uid.is_empty();
         match &self.peon {
             Container::Running { .. } => true,
             Container::Terminated(t) => !NEVER_RAN.contains(&t.reason.as_str()),
-            // What the kubelet never created it leaves waiting when the pod ends.
+            // When the pod ends, the kubelet leaves containers that it never created as waiting.
             Container::Waiting { .. } => !self.pod_ended() && bound,
             Container::Unknown => bound && self.init.is_none() && !self.was_rejected(),
         }
     }
 
-    /// Whether the kubelet refused the pod: it has a reason of the kubelet's, and nothing was ever made of it.
+    /// Whether the kubelet refused the pod: it has one of the kubelet's reasons, and no container of it was ever
+    /// created.
     #[must_use]
     pub fn was_rejected(&self) -> bool {
         const OTHERS: [&str; 7] = [
@@ -228,7 +229,7 @@ impl Evidence {
         self.pod_ended() && self.peon == Container::Unknown && !reason.is_empty() && !OTHERS.contains(&reason)
     }
 
-    /// Whether the pod as a whole came to its end.
+    /// Whether the pod as a whole has ended.
     #[must_use]
     pub fn pod_ended(&self) -> bool {
         matches!(self.phase.as_str(), "Failed" | "Succeeded")
@@ -236,7 +237,7 @@ impl Evidence {
 }
 
 impl Container {
-    /// Whether an init container in this state keeps the pod from starting.
+    /// Whether an init container in this state prevents the pod from starting.
     fn blocks(&self) -> bool {
         match self {
             Self::Waiting { reason, .. } => reason != "PodInitializing",
@@ -246,7 +247,7 @@ impl Container {
     }
 }
 
-/// The deletion timestamp lies the grace period after the request.
+/// The deletion timestamp is the time of the request plus the grace period.
 fn deletion_requested(pod: &Pod) -> Option<Timestamp> {
     let at = pod.metadata.deletion_timestamp.as_ref()?.0;
     let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default());

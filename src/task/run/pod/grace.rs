@@ -1,25 +1,26 @@
-//! How long a peon has to stop (pure).
+//! How long a peon needs to stop (pure).
 //!
-//! Druid 33 on SIGTERM (`SingleTaskBackgroundRunner.stop`): the task is asked to stop, which ingestion heeds at once and
-//! `noop` does not; then up to 300 seconds go by until the task has ended and cleaned up, and for a task that can be
-//! restored another `druid.indexer.task.gracefulShutdownTimeout` in which it publishes or saves what it has. Then the
-//! HTTP server finishes its requests (`druid.server.http.gracefulShutdownTimeout`, none by default), and the JVM ends.
+//! On SIGTERM Druid 33 (`SingleTaskBackgroundRunner.stop`) asks the task to stop, which ingestion tasks do at once and
+//! `noop` does not. Then it waits up to 300 seconds for the task to end and clean up and, for a task that can be
+//! restored, another `druid.indexer.task.gracefulShutdownTimeout`, in which the task publishes or saves its data. Then
+//! the HTTP server finishes its requests (`druid.server.http.gracefulShutdownTimeout`, none by default), and the JVM
+//! ends.
 
 use k8s_openapi::jiff::{Span, SpanRelativeTo};
 
 use crate::task::accept::settings::{InvalidSetting, Settings};
 
-/// Seconds for a task to stop. Kubernetes' own default: an ingestion that is stopped takes few, and one that does not
-/// heed the request should not hold a node's drain for longer.
+/// Seconds for a task to stop. Kubernetes' own default: a stopped ingestion takes only a few seconds, and a task that
+/// ignores the request should not delay a node's drain for longer.
 const TASK: u32 = 30;
-/// Seconds for the rest: connections and metrics are closed, announcements withdrawn, status and last lines written. A
-/// peon was seen to take up to six on one busy core.
+/// Seconds for the rest: closing connections and metrics, withdrawing announcements, writing the status and the last
+/// log lines. A peon was seen to take up to six on one busy core.
 const REST: u32 = 15;
 
 const TASK_TIMEOUT: &str = "druid.indexer.task.gracefulShutdownTimeout";
 const HTTP_TIMEOUT: &str = "druid.server.http.gracefulShutdownTimeout";
 
-/// The pod's grace period in seconds, where the template gives none.
+/// The pod's grace period in seconds, if the template sets none.
 ///
 /// # Errors
 /// A period that cannot be read.
@@ -32,7 +33,7 @@ pub fn seconds(settings: &Settings) -> Result<u32, InvalidSetting> {
         .min(i32::MAX.unsigned_abs()))
 }
 
-/// A property that is an ISO-8601 period, in seconds, rounded up.
+/// A property with an ISO-8601 period, in seconds, rounded up.
 fn period(settings: &Settings, name: &str) -> Result<Option<u32>, InvalidSetting> {
     let Some((text, source)) = settings.property_with_source(name) else {
         return Ok(None);

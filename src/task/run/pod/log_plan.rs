@@ -1,4 +1,4 @@
-//! How the log of an attempt is kept, and what its pod needs for that (pure).
+//! How the log of an attempt is archived, and what its pod needs for that (pure).
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use super::template::{default_to, merge_list};
 use crate::api::PropertiesSource;
 use crate::logs::format::sidecar_config::{DIR, FILE, SHARED_DIR, SOURCES_DIR, SidecarConfig};
 
-/// Name of the sidecar. A template may have an init container of this name, with what else it needs: mounts, variables,
-/// resources.
+/// Name of the sidecar. A template may have an init container with this name for additional settings: mounts,
+/// variables, resources.
 pub const CONTAINER: &str = "peon-log";
-/// Seconds that a sidecar has at the end for the last part, the whole log and the report.
+/// Seconds that a sidecar has at the end to write the last part, the whole log and the report.
 pub const GRACE_SECONDS: u32 = 30;
 
 const SHARED_VOLUME: &str = "peon-log";
 const CONFIG_VOLUME: &str = "peon-log-config";
 const SOURCE_VOLUME: &str = "peon-log-properties";
 
-/// How the log is kept.
+/// How the log is archived.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogPlan {
     /// The operator reads it through the API server.
@@ -28,36 +28,36 @@ pub enum LogPlan {
     Sidecar(SidecarPlan),
 }
 
-/// What a sidecar is made from.
+/// Settings of a sidecar.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SidecarPlan {
-    /// Its image, the operator's.
+    /// Image of the sidecar, which is the operator's.
     pub image: String,
-    /// Whether it makes the parts one log at the end: not where another attempt may follow, as nothing is added to a
-    /// log once it is whole.
+    /// Whether it composes the parts into one log at the end. False if another attempt may follow, as nothing is added
+    /// to a log once it is composed.
     pub compose: bool,
     /// Seconds between two parts.
     pub flush_seconds: u32,
-    /// Most bytes of the log that are kept.
+    /// Limit of the log in bytes.
     pub max_bytes: u64,
-    /// Druid's properties of where logs are kept; they stand in a ConfigMap.
+    /// Druid's properties of the log location; they are written to a ConfigMap.
     pub properties: BTreeMap<String, String>,
-    /// More of them, and credentials.
+    /// Sources of further properties, and of credentials.
     pub properties_from: Vec<PropertiesSource>,
 }
 
-/// The PeonTask whose log it is.
+/// The PeonTask that the log belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct TaskNames<'a> {
-    /// Its namespace.
+    /// Namespace of the PeonTask.
     pub namespace: &'a str,
-    /// Its name.
+    /// Name of the PeonTask.
     pub name: &'a str,
-    /// Its uid.
+    /// Uid of the PeonTask.
     pub uid: &'a str,
 }
 
-/// What the peon's script does with its output.
+/// Where the peon's script writes its output.
 #[must_use]
 pub fn output(plan: Option<&LogPlan>) -> Output {
     match plan {
@@ -85,7 +85,7 @@ impl SidecarPlan {
         (FILE, json!(config).to_string())
     }
 
-    /// Where the peon's container writes.
+    /// Mount of the volume that the peon's container writes to.
     #[must_use]
     pub fn peon_mount() -> Value {
         json!({"name": SHARED_VOLUME, "mountPath": SHARED_DIR})
@@ -115,7 +115,7 @@ impl SidecarPlan {
             volume
         }));
         merge_list(spec, "volumes", "name", volumes, false);
-        // A template may bound it, or put it on another disk.
+        // A template may limit it, or put it on another disk.
         let shared = json!({"name": SHARED_VOLUME, "emptyDir": {}});
         merge_list(spec, "volumes", "name", vec![shared], true);
 
@@ -124,7 +124,7 @@ impl SidecarPlan {
             _ => Vec::new(),
         };
         let named = |container: &Value| container["name"] == CONTAINER;
-        // Last: it may need another sidecar for its network. The kubelet ends sidecars from the last one on.
+        // Last: it may need another sidecar for its network. The kubelet ends sidecars in reverse order.
         let at = containers.iter().position(named).unwrap_or_else(|| {
             containers.push(json!({}));
             containers.len() - 1
@@ -162,7 +162,7 @@ impl SidecarPlan {
         }));
         merge_list(container, "volumeMounts", "mountPath", mounts, false);
         if !container.contains_key("resources") {
-            // Requests are limits, so that a pod of the class Guaranteed stays one.
+            // Requests equal limits, so that a pod of the QoS class Guaranteed remains one.
             let amount = json!({"cpu": "100m", "memory": "64Mi"});
             container.insert("resources".into(), json!({"requests": amount, "limits": amount}));
         }
@@ -172,7 +172,7 @@ impl SidecarPlan {
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         });
-        // The peon's files are its user's.
+        // The peon's files belong to its user.
         for id in ["runAsUser", "runAsGroup"] {
             if let Some(given) = peon.get("securityContext").and_then(|s| s.get(id)) {
                 security[id] = given.clone();

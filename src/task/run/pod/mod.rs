@@ -1,4 +1,4 @@
-//! A run in a pod of its own (pure): what the pod is built from, and what it shows of its peon.
+//! A run in its own pod (pure): the objects built for it, and the evidence that the pod shows about its peon.
 
 pub mod build;
 pub mod entrypoint;

@@ -1,7 +1,7 @@
 //! How a payload in chunks reaches the peon (pure).
 //!
-//! The chunks are mounted side by side, and the pod's own script puts them together: the operator never copies a
-//! payload that may hold secrets. What the script needs to know are small files of the attempt's ConfigMap.
+//! The chunks are mounted side by side, and the pod's own script concatenates them: the operator never copies a payload
+//! that may contain secrets. The script's parameters are small files of the attempt's ConfigMap.
 
 use serde_json::{Value, json};
 
@@ -13,9 +13,9 @@ pub const DIRECTORY: &str = "/etc/peon-payload";
 /// Name of the volume.
 pub const VOLUME: &str = "peon-payload";
 
-/// The part of the peon's script that makes `/peon/task/task.json`. A payload that does not match, or that is broken
-/// gzip, is not run: the message becomes the container's, and the exit code is none of Druid's. Of what inflates no
-/// more is kept than a payload may have, and one byte.
+/// The part of the peon's script that creates `/peon/task/task.json`. A payload that does not match its hash, or that
+/// is broken gzip, is not run: the error becomes the container's termination message, and the exit code is none of
+/// Druid's. At most one byte more than the payload limit is decompressed.
 pub const SCRIPT: &str = "if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-payload/* | gzip -dc | head -c 16777217 > /peon/payload\n\
     else cat /etc/peon-payload/* > /peon/payload; fi\n\
     if ! sha256sum -c /etc/peon/payload.sha256; then\n\
@@ -27,12 +27,12 @@ pub const SCRIPT: &str = "if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-p
     rm /peon/payload\n\
     else mv /peon/payload /peon/task/task.json; fi\n";
 
-/// What the script's failure says first.
+/// Prefix of the script's error message.
 pub const REFUSED: &str = "peon payload: ";
-/// And its exit code.
+/// Exit code of that failure.
 pub const REFUSED_CODE: i32 = 64;
 
-/// The files that the script reads, by name. None of them holds a byte of the payload.
+/// The files that the script reads, by name. None of them contains a byte of the payload.
 #[must_use]
 pub fn files(from: &TaskFrom, payload: &Payload) -> Vec<(&'static str, String)> {
     let mut files = vec![("payload.sha256", format!("{}  /peon/payload\n", from.sha256))];
@@ -48,7 +48,7 @@ pub fn files(from: &TaskFrom, payload: &Payload) -> Vec<(&'static str, String)> 
     files
 }
 
-/// The volume: the chunks as files that sort in their order.
+/// The volume: the chunks as files whose names sort in their order.
 #[must_use]
 pub fn volume(from: &TaskFrom) -> Value {
     let source = |kind: &str, at: usize, chunk: &crate::api::Chunk| json!({kind: {"name": chunk.name, "items": [{"key": chunk.key, "path": format!("{at:03}")}]}});

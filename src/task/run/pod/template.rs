@@ -1,6 +1,6 @@
 //! Reading and merging the pod template of a PeonTemplate, as JSON (pure); [`crate::task::accept::template_shape`] checked it.
 //!
-//! It is never decoded into a struct: a field of a newer Kubernetes than this build knows must survive.
+//! It is never decoded into a struct: fields of a newer Kubernetes version than this build knows must be preserved.
 
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ fn peon_index(containers: &[Value]) -> usize {
         .unwrap_or(0)
 }
 
-/// Splits the containers of a pod's spec into the peon's and the others; a peon is made where there is none.
+/// Splits the containers of a pod's spec into the peon's and the others; adds a peon container if there is none.
 #[must_use]
 pub fn take_peon(spec: &mut Map<String, Value>) -> (Map<String, Value>, Vec<Value>) {
     let mut containers = match spec.remove("containers") {
@@ -38,14 +38,14 @@ pub fn take_peon(spec: &mut Map<String, Value>) -> (Map<String, Value>, Vec<Valu
     }
 }
 
-/// Adds the items of `ours` to the list `name` of `to`; an item with the same `key` is replaced, or kept where
-/// `keep` says that the template's stands.
+/// Adds the items of `ours` to the list `name` of `to`. An item with the same `key` is replaced or, with `keep`, left
+/// as in the template.
 pub fn merge_list(to: &mut Map<String, Value>, name: &str, key: &str, ours: Vec<Value>, keep: bool) {
     let mut list = match to.remove(name) {
         Some(Value::Array(list)) => list,
         _ => Vec::new(),
     };
-    // Of paths `/a` and `/a/` are the same.
+    // The paths `/a` and `/a/` are the same.
     let key_of = |item: &Value| {
         let key = item.get(key)?.as_str()?;
         Some(key.trim_end_matches('/').to_owned())
@@ -61,7 +61,7 @@ pub fn merge_list(to: &mut Map<String, Value>, name: &str, key: &str, ours: Vec<
     to.insert(name.to_owned(), Value::Array(list));
 }
 
-/// Sets what `to` does not have, deeply: objects are merged, anything else that is there stands.
+/// Sets fields that `to` does not have, deeply: objects are merged, other existing values are preserved.
 pub fn default_to(to: &mut Map<String, Value>, defaults: Value) {
     let Value::Object(defaults) = defaults else { return };
     for (key, default) in defaults {
