@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // What tests call is test code.
 
+mod library;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use library::{Module, imported, library, source};
 use regex::Regex;
 
 /// Rooms that every other may import.
@@ -164,130 +166,17 @@ const FORBIDDEN: [&str; 44] = [
     "ours",
 ];
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-/// A module of the library: its path below `src`, and its code without comments and tests.
-struct Module {
-    file: String,
-    code: String,
-    is_test: bool,
-}
-
-impl Module {
-    fn new(file: &str, text: &str) -> Self {
-        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let code = code.split("\n#[cfg(test)]\n#[path").next().unwrap_or_default();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let stem = Path::new(file)
-            .file_stem()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
-        let is_test = stem.ends_with("tests")
-            || ["fixtures", "world", "model_api", "object_fixtures"].contains(&stem.as_str())
-            || file.starts_with("simulation/");
-        Self {
-            file: file.to_owned(),
-            code: lines.collect::<Vec<_>>().join("\n"),
-            is_test,
-        }
-    }
-
-    /// Its path as a module: `task/plan/mod.rs` is `[task, plan]`.
-    fn path(&self) -> Vec<&str> {
-        let stem = self.file.trim_end_matches(".rs");
-        stem.trim_end_matches("/mod").split('/').collect()
-    }
-
-    fn room(&self) -> &str {
-        self.file.split(['/', '.']).next().unwrap_or_default()
-    }
-
-    fn is_pure(&self) -> bool {
-        let path = self.path();
-        let folders = &path[..path.len() - usize::from(!self.file.ends_with("/mod.rs"))];
-        folders.contains(&"decide") || PURE.iter().any(|pure| is_below(&path.join("/"), pure))
-    }
-
-    /// What it imports of this library: paths of modules and items.
-    fn imports(&self) -> BTreeSet<String> {
-        let group =
-            Regex::new(r"\b(crate|super|self)((?:::\w+)*)::\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}").unwrap();
-        let single = Regex::new(r"\b(crate|super|self)((?:::\w+)+)").unwrap();
-        let mut found = BTreeSet::new();
-        for path in single.captures_iter(&self.code) {
-            found.insert(self.absolute(&path[1], &path[2]));
-        }
-        for grouped in group.captures_iter(&self.code) {
-            let parts = grouped[3]
-                .split(',')
-                .map(str::trim)
-                .filter(|part| !part.is_empty());
-            for part in parts {
-                let part = part.split(['{', ' ']).next().unwrap_or_default();
-                found.insert(self.absolute(&grouped[1], &format!("{}::{part}", &grouped[2])));
-            }
-        }
-        found.remove("");
-        found
-    }
-
-    fn absolute(&self, root: &str, rest: &str) -> String {
-        let mut rest: Vec<&str> = rest.split("::").filter(|segment| !segment.is_empty()).collect();
-        let mut base = match root {
-            "crate" => Vec::new(),
-            _ => self.path(),
-        };
-        if root == "super" {
-            base.pop();
-            while rest.first() == Some(&"super") {
-                base.pop();
-                rest.remove(0);
-            }
-        }
-        base.extend(rest);
-        base.join("/")
-    }
+/// Whether a module has to be pure.
+fn is_pure(module: &Module) -> bool {
+    let path = module.path();
+    let folders = &path[..path.len() - usize::from(!module.file.ends_with("/mod.rs"))];
+    folders.contains(&"decide") || PURE.iter().any(|pure| is_below(&path.join("/"), pure))
 }
 
 /// Whether a path is that folder or module, or is in it.
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The library, without its programs.
-fn library() -> Vec<Module> {
-    let mut modules = Vec::new();
-    let mut folders = vec![source()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let file = path.strip_prefix(source()).unwrap().display().to_string();
-                modules.push(Module::new(&file, &fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    modules.retain(|module| module.file != "lib.rs" && !module.file.starts_with("bin/"));
-    modules.sort_by(|a, b| a.file.cmp(&b.file));
-    assert!(modules.len() > 100, "the library was not found");
-    modules
-}
-
-/// The module that an imported path names, or is in: the longest that exists.
-fn imported<'a>(modules: &'a [Module], path: &str) -> Option<&'a Module> {
-    let mut path = path;
-    loop {
-        if let Some(module) = modules.iter().find(|module| module.path().join("/") == path) {
-            return Some(module);
-        }
-        path = path.rsplit_once('/')?.0;
-    }
 }
 
 fn effects(code: &str) -> Vec<String> {
@@ -330,7 +219,7 @@ fn impurities(module: &Module, modules: &[Module]) -> Vec<String> {
         .collect();
     for path in module.imports() {
         if let Some(other) = imported(modules, &path)
-            && !other.is_pure()
+            && !is_pure(other)
             // A room's own module that only declares others has no code to be impure with.
             && !effects(&other.code).is_empty()
         {
@@ -404,9 +293,7 @@ fn rooms_import_what_the_table_says() {
 #[test]
 fn pure_rooms_have_no_effects_and_import_none() {
     let modules = library();
-    let pure = modules
-        .iter()
-        .filter(|module| module.is_pure() && !module.is_test);
+    let pure = modules.iter().filter(|module| is_pure(module) && !module.is_test);
     let wrong: Vec<String> = pure.flat_map(|module| impurities(module, &modules)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (file, effect, _) in EXCEPTIONS {
@@ -429,7 +316,7 @@ fn a_room_imports_only_what_is_pure_where_the_table_says_so() {
             for path in module.imports() {
                 let found = imported(&modules, &path).filter(|found| found.room() == other);
                 assert!(
-                    found.is_none_or(|found| found.is_pure() || effects(&found.code).is_empty()),
+                    found.is_none_or(|found| is_pure(found) || effects(&found.code).is_empty()),
                     "src/{} imports {path}, which is not pure",
                     module.file
                 );
@@ -470,7 +357,7 @@ fn what_is_planted_is_found() {
         "middle_manager/submit/decide/backlog.rs",
         "let now = Instant::now();\n",
     );
-    assert!(clock.is_pure());
+    assert!(is_pure(&clock));
     assert_eq!(impurities(&clock, &[]).len(), 1);
 
     let one = Module::new("apiserver/client.rs", "use crate::process::telemetry;\n");
