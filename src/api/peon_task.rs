@@ -111,7 +111,7 @@ pub struct PeonTaskSpec {
     pub java_opts: Vec<String>,
 
     /// Declares that the task was registered with its overlord by other means. Every task but `noop` requests locks
-    /// from the overlord and would wait for ever if the overlord did not know the task; without this field such a task
+    /// from the overlord and would wait indefinitely if the overlord did not know the task; without this field such a task
     /// is refused with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmanaged: bool,

@@ -110,7 +110,7 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::described::<RetryPolicy>")]
     pub retry: Option<RetryPolicy>,
 
-    /// `startDeadlineSeconds` of tasks that set none. In seconds. Default: none, a task waits for ever. Example:
+    /// `startDeadlineSeconds` of tasks that set none. In seconds. Default: none, a task waits indefinitely. Example:
     /// `3600`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::seconds")]

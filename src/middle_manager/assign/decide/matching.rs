@@ -27,7 +27,7 @@ pub enum Match {
 }
 
 impl Match {
-    /// Decides for the current PeonTask; `None` if it is gone.
+    /// Decides for the PeonTask as it is now; `task` is `None` if it is gone.
     #[must_use]
     pub fn of(task: Option<PeonTask>, middle_manager: &str, said: &Provenance, assigned: Ordinal) -> Self {
         let Some(task) = task.map(Box::new) else {
