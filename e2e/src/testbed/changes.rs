@@ -79,7 +79,7 @@ fn watching(kubectl: &Kubectl, args: &[&str]) -> Command {
     command
 }
 
-/// Says of each line that it came. Ends with what is read, or when nobody waits any more.
+/// Sends one message for each line. Ends with the source, or when the receiver is dropped.
 fn tell(read: impl Read + Send + 'static, told: Sender<()>) {
     thread::spawn(move || {
         let lines = BufReader::new(read).split(b'\n').map_while(Result::ok);

@@ -124,3 +124,22 @@ impl Drop for Proxy {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Percent-encodes a segment of a path or a value of a query: task ids and selectors may hold nearly anything.
+pub(crate) fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn segments_are_encoded() {
+        assert_eq!(encoded("a:b c/ä"), "a%3Ab%20c%2F%C3%A4");
+    }
+}

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use crate::testbed::proxy::encoded;
+
 /// Kinds that the cases ask for, with the path of their group and their plural.
 const NAMESPACED: [(&str, &str, &str); 8] = [
     ("pod", "/api/v1", "pods"),
@@ -79,15 +81,6 @@ impl Resource {
         };
         path
     }
-}
-
-/// Percent-encodes a part of a path or a query.
-fn encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,13 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, time:
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::testbed::{cluster::Cluster, kubectl::Kubectl, progress::Progress, proxy::Proxy, target::Target};
+use crate::testbed::{
+    cluster::Cluster,
+    kubectl::Kubectl,
+    progress::Progress,
+    proxy::{Proxy, encoded},
+    target::Target,
+};
 
 /// The claim that holds segments, task logs and the Overlord's data.
 pub const STORAGE_CLAIM: &str = "druid-deep-storage";
@@ -227,7 +233,7 @@ impl Druid {
     /// # Errors
     /// When the Overlord does not know it.
     pub fn status(&self, id: &str) -> Result<Value> {
-        let mut answer = self.get(&format!("/druid/indexer/v1/task/{}/status", encode(id)))?;
+        let mut answer = self.get(&format!("/druid/indexer/v1/task/{}/status", encoded(id)))?;
         Ok(answer["status"].take())
     }
 
@@ -237,7 +243,7 @@ impl Druid {
     /// When the Overlord refuses.
     pub fn shutdown(&self, id: &str) -> Result<()> {
         self.post(
-            &format!("/druid/indexer/v1/task/{}/shutdown", encode(id)),
+            &format!("/druid/indexer/v1/task/{}/shutdown", encoded(id)),
             &json!({}),
         )
         .map(drop)
@@ -252,7 +258,7 @@ impl Druid {
     pub fn segments(&self, datasource: &str) -> Result<Vec<Value>> {
         let path = format!(
             "/druid/coordinator/v1/metadata/segments?datasources={}",
-            encode(datasource)
+            encoded(datasource)
         );
         let answer = self.get(&path)?;
         answer
@@ -334,26 +340,12 @@ pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
     filled
 }
 
-/// Percent-encodes one segment of a path: task ids may hold nearly anything.
-fn encode(segment: &str) -> String {
-    let encode_byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    segment.bytes().map(encode_byte).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{encode, fill};
+    use super::fill;
 
     #[test]
     fn lines_keep_their_indentation() {
         assert_eq!(fill("a: |\n  {x}\n", &[("{x}", "1\n2\n")]), "a: |\n  1\n  2\n");
-    }
-
-    #[test]
-    fn segments_are_encoded() {
-        assert_eq!(encode("a:b c/ä"), "a%3Ab%20c%2F%C3%A4");
     }
 }
