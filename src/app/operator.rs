@@ -52,7 +52,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// When the process cannot start, or lost its lease.
 #[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    crate::process::telemetry::start(&config.log, config.log_format)?;
+    crate::process::telemetry::start(&config.log)?;
     let shutdown = Shutdown::on_signals()?;
     let mut operator = read_properties(&config)?;
     operator.sidecar_image.clone_from(&config.image);

@@ -10,7 +10,7 @@ use crate::logs::server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::controller::decide::objects::{PodParts, Role};
 use crate::middle_manager::server::options::Options;
-use crate::process::telemetry::LogFormat;
+use crate::process::telemetry::LogOptions;
 use crate::quantity;
 
 /// What the program is started for: the operator, unless it is told something else.
@@ -149,18 +149,9 @@ pub struct Config {
     )]
     pub middle_manager_pod: PodParts,
 
-    /// Format of the log.
-    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// What to log, as a tracing filter such as `info,peon_operator=debug`.
-    #[arg(
-        long,
-        env = "PEON_LOG",
-        default_value = "info,kube_runtime=warn",
-        value_name = "FILTER"
-    )]
-    pub log: String,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
 }
 
 /// Reads an address that nobody but this machine or pod can reach.

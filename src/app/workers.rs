@@ -62,7 +62,7 @@ type OfUsers = Submitter<Arc<LongPoll>, Queue>;
 /// When the object, a Secret or a port is not as it should be.
 #[allow(clippy::too_many_lines)] // The order of the start and of the end, in one place.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    telemetry::start(&options.log, options.log_format)?;
+    telemetry::start(&options.log)?;
     // More than one library would choose a provider of TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let shutdown = Shutdown::on_signals()?;

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Format of the log.
@@ -13,6 +13,23 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// What a process logs, and how.
+#[derive(Debug, Clone, Args)]
+pub struct LogOptions {
+    /// Format of the log.
+    #[arg(long = "log-format", env = "PEON_LOG_FORMAT", default_value = "text")]
+    pub format: LogFormat,
+
+    /// What to log, as a tracing filter such as `info,peon_operator=debug`.
+    #[arg(
+        long = "log",
+        env = "PEON_LOG",
+        default_value = "info,kube_runtime=warn",
+        value_name = "FILTER"
+    )]
+    pub filter: String,
 }
 
 /// Libraries that log answers of the API server, including bodies with other users' tasks: `kube_client` logs whole
@@ -26,14 +43,15 @@ const QUIET: [(&str, &str); 2] = [
 ///
 /// # Errors
 /// When the filter cannot be read, or logging was started before.
-pub(crate) fn start(given: &str, format: LogFormat) -> anyhow::Result<()> {
+pub(crate) fn start(options: &LogOptions) -> anyhow::Result<()> {
+    let given = &options.filter;
     let filter = filter(given).with_context(|| format!("--log {given} is no filter"))?;
     let colours = std::io::stderr().is_terminal();
     let log = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours);
-    match format {
+    match options.format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     }

@@ -164,8 +164,8 @@ fn the_program_understands_its_arguments() {
     assert_eq!(default.lease_name, FULL_NAME);
     assert_eq!(default.lease_seconds, 15);
     assert_eq!(default.retain_finished, None);
-    assert_eq!(default.log_format, LogFormat::Text);
-    assert_eq!(default.log, "info,kube_runtime=warn");
+    assert_eq!(default.log.format, LogFormat::Text);
+    assert_eq!(default.log.filter, "info,kube_runtime=warn");
 
     let given = config(&[
         r#"scope="namespace""#,
@@ -175,8 +175,8 @@ fn the_program_understands_its_arguments() {
         r#"listenAddress="[::]""#,
     ]);
     assert_eq!(given.namespace.as_deref(), Some(NAMESPACE));
-    assert_eq!(given.log_format, LogFormat::Json);
-    assert_eq!(given.log, "warn,peon_operator=debug");
+    assert_eq!(given.log.format, LogFormat::Json);
+    assert_eq!(given.log.filter, "warn,peon_operator=debug");
     assert_eq!(given.lease_seconds, 60);
     assert_eq!(given.retain_finished, Some(1_000_000));
     assert_eq!(given.listen.to_string(), "[::]:8080");

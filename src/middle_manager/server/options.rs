@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use crate::middle_manager::http::routes::BODY_LIMIT;
-use crate::process::telemetry::LogFormat;
+use crate::process::telemetry::LogOptions;
 
 /// Serves the identities of a VirtualMiddleManager. The operator starts it.
 #[derive(Debug, Clone, Args)]
@@ -30,16 +30,7 @@ pub struct Options {
     #[arg(long, default_value_t = BODY_LIMIT, value_name = "BYTES")]
     pub body_limit: usize,
 
-    /// Format of the log.
-    #[arg(long, env = "PEON_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
-
-    /// What to log, as a tracing filter.
-    #[arg(
-        long,
-        env = "PEON_LOG",
-        default_value = "info,kube_runtime=warn",
-        value_name = "FILTER"
-    )]
-    pub log: String,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogOptions,
 }

@@ -22,6 +22,7 @@ use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec, VirtualMiddleMa
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error;
 use crate::apiserver::request::{PROMPT, request_within};
+use crate::apiserver::watch::{report_object, watching};
 use crate::metrics::Metrics;
 use crate::middle_manager::discovery::announce;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
@@ -107,7 +108,7 @@ impl StatusWriter {
 
     /// Follows the object.
     async fn follow(&self, announcer: &Announcer) {
-        let config = crate::apiserver::watch::watching().fields(&format!("metadata.name={}", self.name));
+        let config = watching().fields(&format!("metadata.name={}", self.name));
         let stream = watcher(self.api.clone(), config)
             .default_backoff()
             .applied_objects();
@@ -116,7 +117,7 @@ impl StatusWriter {
             match objects.next().await {
                 // The last spec remains in force.
                 Some(Ok(object @ Guarded(Err(_)))) => {
-                    crate::apiserver::watch::report_object(&object, &self.metrics);
+                    report_object(&object, &self.metrics);
                 }
                 Some(Ok(Guarded(Ok(object)))) => self.see(object, announcer),
                 Some(Err(error)) => {
@@ -274,7 +275,7 @@ impl StatusWriter {
         let write = self.api.patch_status(&self.name, &params, &patch);
         match request_within(PROMPT, "patch virtualmiddlemanager/status", write).await {
             Ok(Guarded(Ok(kept))) => self.object.lock().status = kept.status.unwrap_or_default(),
-            Ok(object) => crate::apiserver::watch::report_object(&object, &self.metrics),
+            Ok(object) => report_object(&object, &self.metrics),
             Err(error) => {
                 let error = error.why();
                 tracing::warn!(error, "the status cannot be written; it is tried again");
@@ -299,7 +300,7 @@ mod tests {
     use crate::druid::worker::Counter;
     use crate::middle_manager::discovery::announce::{Board, Discovery, Wanted};
     use crate::middle_manager::overlord::Settings;
-    use crate::process::telemetry::LogFormat;
+    use crate::process::telemetry::{LogFormat, LogOptions};
 
     /// Announces and withdraws at once.
     struct Obedient;
@@ -348,8 +349,10 @@ mod tests {
             hosts: vec!["a".into(), "b".into()],
             listen: ([127, 0, 0, 1], 0).into(),
             body_limit: 1024,
-            log_format: LogFormat::Text,
-            log: String::new(),
+            log: LogOptions {
+                format: LogFormat::Text,
+                filter: String::new(),
+            },
         };
         let lines = vec![Arc::new(LongPoll::new(1)), Arc::new(LongPoll::new(2))];
         let tasks = Arc::new(Tasks::new(lines.clone(), Clock::default()));
