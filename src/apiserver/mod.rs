@@ -1,11 +1,12 @@
 //! Access to the API server for every controller and process: client, requests, decoding, back-off, meaning of its
 //! answers.
 
-pub mod classify;
-
 pub mod apply;
 pub mod backoff;
+pub mod classify;
 pub mod client;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod request;
 pub mod watch;

@@ -127,11 +127,9 @@ pub async fn create_within<K>(
 ) -> Result<Posted<K>, RequestError> {
     match tokio::time::timeout(limit, request).await {
         Ok(Ok(object)) => Ok(Posted::Created(object)),
-        Ok(Err(kube::Error::Api(status))) => match refusal::creation(&status) {
-            Some(Creation::Exists) => Ok(Posted::Exists),
-            Some(Creation::Refused(refusal)) => Ok(Posted::Refused(refusal)),
-            Some(Creation::Created { .. }) | None => Err(RequestError::api(verb, kube::Error::Api(status))),
-        },
+        Ok(Err(kube::Error::Api(status))) => {
+            refusal::creation(&status).ok_or_else(|| RequestError::api(verb, kube::Error::Api(status)))
+        }
         Ok(Err(error)) => Err(RequestError::api(verb, error)),
         Err(_) => Err(RequestError::TimedOut(verb, limit)),
     }
@@ -145,13 +143,8 @@ pub async fn create<K: Resource>(
     verb: &'static str,
     request: impl Future<Output = kube::Result<K>>,
 ) -> Result<Creation, RequestError> {
-    Ok(match create_within(TIMEOUT, verb, request).await? {
-        Posted::Created(object) => Creation::Created {
-            uid: object.meta().uid.clone().unwrap_or_default(),
-        },
-        Posted::Exists => Creation::Exists,
-        Posted::Refused(refusal) => Creation::Refused(refusal),
-    })
+    let posted = create_within(TIMEOUT, verb, request).await?;
+    Ok(posted.map(|object| object.meta().uid.clone().unwrap_or_default()))
 }
 
 #[cfg(test)]

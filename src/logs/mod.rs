@@ -11,15 +11,12 @@
 //!
 //! `docs/logs.md` is the administrator's documentation.
 
-pub mod format;
-pub mod history;
-pub mod store;
-
-pub mod server;
-
 pub mod fair_share;
-pub mod follower;
-pub mod sidecar;
-
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod follower;
+pub mod format;
+pub mod history;
+pub mod server;
+pub mod sidecar;
+pub mod store;

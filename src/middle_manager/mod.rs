@@ -8,19 +8,18 @@
 //! * [`assign`]: creates PeonTasks for assigned tasks; [`submit`]: submits PeonTasks that users created;
 //! * [`overlord`]: requests to the overlord; [`discovery`]: announces the workers where overlords discover them.
 
-pub mod discovery;
-pub mod http;
-pub mod server;
-pub mod sync;
-
 pub mod assign;
 pub mod controller;
+pub mod discovery;
 #[cfg(test)]
 mod fixtures;
+pub mod http;
 #[cfg(test)]
 mod model_api;
 #[cfg(test)]
 mod object_fixtures;
 pub mod overlord;
 pub mod registry;
+pub mod server;
 pub mod submit;
+pub mod sync;

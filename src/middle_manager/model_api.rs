@@ -108,14 +108,7 @@ impl tower::Service<http::Request<Body>> for Wire {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let server = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let bytes = body.collect_bytes().await?;
-            let request = Request {
-                method: parts.method.to_string(),
-                path: parts.uri.path().to_owned(),
-                query: parts.uri.query().unwrap_or_default().to_owned(),
-                body: serde_json::from_slice(&bytes).unwrap_or_default(),
-            };
+            let request = Request::receive(request).await?;
             let is_silent = {
                 let server = server.lock();
                 Server::names(server.silent.as_ref(), &request.method, &request.path)

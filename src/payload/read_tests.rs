@@ -1,32 +1,17 @@
-use std::convert::Infallible;
-
-use http::{Request, Response};
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::apiserver::fixtures::client;
 
 /// A reader of a namespace with these Secrets and ConfigMaps, by the end of their path, and what was asked for.
 fn reader_of(objects: Vec<(&'static str, Value)>) -> (PayloadReader, Arc<Mutex<Vec<String>>>) {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let asks = asked.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let path = request.uri().path().to_owned();
+    let client = client(move |path| {
+        asks.lock().push(path.to_owned());
         let found = objects.iter().find(|(end, _)| path.ends_with(end));
-        asks.lock().push(path.clone());
-        let (code, body) = match found {
-            Some((_, object)) => (200, object.clone()),
-            None => (
-                404,
-                json!({"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no"}),
-            ),
-        };
-        let answer = Response::builder()
-            .status(code)
-            .body(Body::from(body.to_string().into_bytes()));
-        async move { Ok::<_, Infallible>(answer.unwrap()) }
+        found.map(|(_, object)| object.clone())
     });
-    let client = Client::new(service, "default");
     (PayloadReader::new(client), asked)
 }
 

@@ -1,5 +1,6 @@
 //! Model of the API server as the operator uses it: objects, versions, preconditions, and a log of changes for watches.
 
+use kube::client::Body;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -31,6 +32,20 @@ pub struct Request {
     pub path: String,
     pub query: String,
     pub body: Value,
+}
+
+impl Request {
+    /// Reads a request of a client to its end.
+    pub async fn receive(request: http::Request<Body>) -> Result<Self, tower::BoxError> {
+        let (parts, body) = request.into_parts();
+        let bytes = body.collect_bytes().await?;
+        Ok(Self {
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            body: serde_json::from_slice(&bytes).unwrap_or_default(),
+        })
+    }
 }
 
 /// An answer: code and body.

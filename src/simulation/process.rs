@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::model_api::{Answer, Change, Kind, ModelApi, Request};
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::watch;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
@@ -66,15 +67,8 @@ impl tower::Service<http::Request<Body>> for Wire {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let inbox = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let bytes = body.collect_bytes().await?;
+            let request = Request::receive(request).await?;
             let (reply, answer) = oneshot::channel();
-            let request = Request {
-                method: parts.method.to_string(),
-                path: parts.uri.path().to_owned(),
-                query: parts.uri.query().unwrap_or_default().to_owned(),
-                body: serde_json::from_slice(&bytes).unwrap_or_default(),
-            };
             inbox.lock().push_back(Parked {
                 request,
                 attempt: 0,
@@ -221,7 +215,7 @@ impl Process {
             _ => {
                 self.note_success(&change.object);
                 let pod = read::<Guarded<Pod>>(&change.object);
-                let event = crate::apiserver::watch::pods(if change.deleted {
+                let event = watch::pods(if change.deleted {
                     Event::Delete(pod)
                 } else {
                     Event::Apply(pod)
@@ -271,7 +265,7 @@ impl Process {
                 let mut events = vec![Event::Init];
                 for pod in &pods {
                     self.note_success(pod);
-                    events.push(crate::apiserver::watch::pods(Event::InitApply(read(pod))));
+                    events.push(watch::pods(Event::InitApply(read(pod))));
                 }
                 for event in events.into_iter().chain([Event::InitDone]) {
                     self.writers.pods.apply_watcher_event(&event);

@@ -170,8 +170,8 @@ pub fn task_status(id: &str, status: &str, error: Option<&str>) -> String {
 /// A task whose status names its pod since second 100.
 pub fn recorded() -> PeonTask {
     let created = Snapshot {
-        claim: Some(Creation::Created { uid: "map".into() }),
-        creation: Some(Creation::Created { uid: POD_UID.into() }),
+        claim: Some(Creation::Created("map".into())),
+        creation: Some(Creation::Created(POD_UID.into())),
         ..snapshot(noop())
     };
     match plan(&created, at(100)) {

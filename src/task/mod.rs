@@ -4,17 +4,16 @@
 //! [`effects`] performs it and puts the outcome into the snapshot, until nothing is left to do; then the status is
 //! written if it differs. [`accept`], [`decide`], [`run`] and [`aggregates`] are pure.
 
-pub mod decide;
-pub mod effects;
-pub mod run;
-
 pub mod accept;
 pub mod aggregates;
 #[cfg(test)]
 mod assigned_tests;
 pub mod controller;
+pub mod decide;
 pub mod departed_pods;
+pub mod effects;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod run;
 pub mod snapshot;
 pub mod watch;

@@ -23,6 +23,7 @@ use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::watch::{pods, report, watching};
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
@@ -80,27 +81,21 @@ impl Caches {
         metrics: &Metrics,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (caches, writers) = Self::new();
-        let ours = crate::apiserver::watch::watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
+        let ours = watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
         let counted = metrics.clone();
-        let stream = watcher(
-            api::<GuardedTask>(client, namespace),
-            crate::apiserver::watch::watching(),
-        )
-        .default_backoff()
-        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
+        let stream = watcher(api::<GuardedTask>(client, namespace), watching())
+            .default_backoff()
+            .inspect_ok(move |event| report(event, &counted));
         let stream = reflector(writers.tasks, stream);
         let this = caches.clone();
         let tasks = task_watch.run(stream, move |event| this.task_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(
-            api::<GuardedTemplate>(client, namespace),
-            crate::apiserver::watch::watching(),
-        )
-        .default_backoff()
-        .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted));
+        let stream = watcher(api::<GuardedTemplate>(client, namespace), watching())
+            .default_backoff()
+            .inspect_ok(move |event| report(event, &counted));
         let stream = reflector(writers.templates, stream);
         let this = caches.clone();
         let templates = template_watch.run(stream, move |event| this.template_event(event));
@@ -108,8 +103,8 @@ impl Caches {
         let counted = metrics.clone();
         let stream = watcher(api::<Guarded<Pod>>(client, namespace), ours)
             .default_backoff()
-            .inspect_ok(move |event| crate::apiserver::watch::report(event, &counted))
-            .map_ok(crate::apiserver::watch::pods);
+            .inspect_ok(move |event| report(event, &counted))
+            .map_ok(pods);
         let stream = reflector(writers.pods, stream);
         let this = caches.clone();
         let pods = pod_watch.run(stream, move |event| this.pod_event(event));

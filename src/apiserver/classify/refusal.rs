@@ -4,27 +4,27 @@ use kube::core::Status;
 
 /// Outcome of creating an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Creation {
-    /// The object was created.
-    Created {
-        /// Uid of the object.
-        uid: String,
-    },
-    /// An object with this name exists.
+pub enum Posted<K> {
+    /// The object was created, as the API server stored it.
+    Created(K),
+    /// An object of this name exists.
     Exists,
     /// The API server refuses the object.
     Refused(Refusal),
 }
 
-/// Outcome of creating an object, with the object.
-#[derive(Debug)]
-pub enum Posted<K> {
-    /// The object was created; this is its stored form.
-    Created(K),
-    /// An object with this name exists.
-    Exists,
-    /// The API server refuses the object.
-    Refused(Refusal),
+/// Outcome of creating an object of which only the uid is needed.
+pub type Creation = Posted<String>;
+
+impl<K> Posted<K> {
+    /// The same outcome with another view of the created object.
+    pub fn map<U>(self, view: impl FnOnce(K) -> U) -> Posted<U> {
+        match self {
+            Self::Created(object) => Posted::Created(view(object)),
+            Self::Exists => Posted::Exists,
+            Self::Refused(refusal) => Posted::Refused(refusal),
+        }
+    }
 }
 
 /// How the API server refuses an object.
@@ -53,11 +53,11 @@ impl Refusal {
 /// Fatal at once are an object that is invalid (400, 413, 422) and one that Pod Security forbids; every other refusal
 /// may end without a change of the task.
 #[must_use]
-pub fn creation(status: &Status) -> Option<Creation> {
+pub fn creation<K>(status: &Status) -> Option<Posted<K>> {
     let message = status.message.trim();
-    let refused = |refusal| Some(Creation::Refused(refusal));
+    let refused = |refusal| Some(Posted::Refused(refusal));
     match status.code {
-        409 if status.reason == "AlreadyExists" => Some(Creation::Exists),
+        409 if status.reason == "AlreadyExists" => Some(Posted::Exists),
         400 | 413 | 422 => refused(Refusal::ForGood(message.to_owned())),
         403 if message.contains("violates PodSecurity") => refused(Refusal::ForGood(message.to_owned())),
         403 if message.contains("exceeded quota") || message.contains("failed quota") => {

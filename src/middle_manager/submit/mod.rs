@@ -34,6 +34,7 @@ use super::sync::tasks::GuardedTask;
 use crate::api::{LABEL_IDENTITY, PeonTask, Submission, SubmissionState};
 use crate::apiserver::error::chain;
 use crate::apiserver::request::{PROMPT, request_within};
+use crate::apiserver::watch::{report, watching};
 use crate::metrics::Metrics;
 use decide::applied::Applied;
 use decide::backlog::{Backlog, Due};
@@ -110,7 +111,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
 
     async fn watch(&self, client: &Client, metrics: &Metrics) {
         let maker = self.assigner.maker();
-        let config = crate::apiserver::watch::watching()
+        let config = watching()
             .fields(&format!("spec.middleManagerRef.name={}", maker.middle_manager))
             .labels(&format!("!{LABEL_IDENTITY}"));
         let tasks: Api<GuardedTask> = Api::namespaced(client.clone(), &maker.namespace);
@@ -118,7 +119,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         loop {
             match events.try_next().await {
                 Ok(Some(event)) => {
-                    crate::apiserver::watch::report(&event, metrics);
+                    report(&event, metrics);
                     self.event(event);
                 }
                 Ok(None) => return,

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::apiserver::classify::decode::{Guarded, Readable};
+use crate::apiserver::watch::{report, watching};
 use crate::clock::Clock;
 use crate::druid::worker::TaskState;
 use crate::metrics::Metrics;
@@ -78,7 +79,7 @@ impl<L: Announce> Tasks<L> {
     /// # Access control
     /// peontasks, pods: list, watch.
     pub async fn watch(self: Arc<Self>, client: &Client, namespace: &str, selector: &str, metrics: &Metrics) {
-        let config = crate::apiserver::watch::watching().labels(selector);
+        let config = watching().labels(selector);
         let tasks = Api::<GuardedTask>::namespaced(client.clone(), namespace);
         let tasks = watcher(tasks, config.clone()).default_backoff();
         let pods = Api::<GuardedPod>::namespaced(client.clone(), namespace);
@@ -276,7 +277,7 @@ async fn run<K: Readable>(
     loop {
         match stream.try_next().await {
             Ok(Some(event)) => {
-                crate::apiserver::watch::report(&event, metrics);
+                report(&event, metrics);
                 handle(event);
             }
             Ok(None) => return,

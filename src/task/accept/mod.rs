@@ -27,8 +27,7 @@ use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
 use crate::digest::hex;
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
-use crate::payload::chunks;
-use crate::payload::chunks::Absent;
+use crate::payload::chunks::{self, Absent};
 use overrides::Exceeded;
 use retry_policy::Policy;
 use settings::{InvalidSetting, Levels, Settings, Source};
@@ -394,7 +393,7 @@ mod tests {
             let now = crate::task::fixtures::at(100);
             while let Step::Act(action) = plan(&snapshot, now) {
                 actions.push(action.name());
-                let created = |uid: &str| Some(Creation::Created { uid: uid.into() });
+                let created = |uid: &str| Some(Creation::Created(uid.into()));
                 match action {
                     Action::TakeSlot { .. } => {
                         snapshot.slot = Some(crate::task::aggregates::slots::Slot::Taken);

@@ -64,16 +64,12 @@ impl tower::Service<http::Request<Body>> for Wire {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let cluster = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let bytes = body.collect_bytes().await?;
-            let path = parts.uri.path();
-            let (before, after) = path.split_once("/namespaces/").ok_or("no namespace")?;
+            let received = Request::receive(request).await?;
+            let (before, after) = received.path.split_once("/namespaces/").ok_or("no namespace")?;
             let (namespace, rest) = after.split_once('/').ok_or("no object")?;
             let request = Request {
-                method: parts.method.to_string(),
                 path: format!("{before}/namespaces/ns/{rest}"),
-                query: parts.uri.query().unwrap_or_default().to_owned(),
-                body: serde_json::from_slice(&bytes).unwrap_or_default(),
+                ..received.clone()
             };
             let line = (request.method.clone(), namespace.to_owned(), rest.to_owned());
             cluster.requests.lock().push(line);

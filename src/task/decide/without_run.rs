@@ -226,7 +226,7 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
             None => create_config_map(snapshot, accepted),
         },
         Some(Creation::Refused(refusal)) => refused(draft, refusal),
-        Some(Creation::Created { .. }) => create_pod(snapshot, accepted, draft),
+        Some(Creation::Created(_)) => create_pod(snapshot, accepted, draft),
         // The attempt was claimed before: by this operator before a restart, or by something else altogether.
         Some(Creation::Exists) => match &snapshot.live {
             None => look_live(snapshot),
@@ -251,7 +251,7 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
     let attempt = accepted.attempt(snapshot.attempt(), &names);
     match &snapshot.creation {
         None => Step::Act(Action::CreatePod(Box::new(attempt.pod()))),
-        Some(Creation::Created { uid }) => {
+        Some(Creation::Created(uid)) => {
             draft.pod(snapshot.attempt(), &attempt.name(), uid, None);
             settle(draft.wait(
                 Phase::Starting,

@@ -1,30 +1,16 @@
-use std::convert::Infallible;
-
-use http::{Request, Response};
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::apiserver::fixtures::client;
 
 /// A reader of a cluster that has this node, and how often it was read.
 fn reader_of(node: &Arc<Mutex<Option<Value>>>) -> (LiveReader, Arc<Mutex<usize>>) {
     let (reads, node) = (Arc::new(Mutex::new(0)), node.clone());
     let counted = reads.clone();
-    let service = tower::service_fn(move |_: Request<Body>| {
+    let client = client(move |_| {
         *counted.lock() += 1;
-        let (code, body) = match &*node.lock() {
-            Some(node) => (200, node.clone()),
-            None => (
-                404,
-                json!({"kind": "Status", "code": 404, "status": "Failure", "reason": "NotFound", "message": "no"}),
-            ),
-        };
-        let answer = Response::builder()
-            .status(code)
-            .body(Body::from(body.to_string().into_bytes()));
-        async move { Ok::<_, Infallible>(answer.unwrap()) }
+        node.lock().clone()
     });
-    let client = Client::new(service, "default");
     (LiveReader::new(client, Clock::default()), reads)
 }
 

@@ -254,8 +254,8 @@ fn an_attempt_that_failed_is_followed_by_another_one_after_a_while() {
     };
     assert_eq!(map.metadata.name.as_deref(), Some("nightly-2"));
     let made = Snapshot {
-        claim: Some(Creation::Created { uid: "map".into() }),
-        creation: Some(Creation::Created { uid: "second".into() }),
+        claim: Some(Creation::Created("map".into())),
+        creation: Some(Creation::Created("second".into())),
         ..snapshot(task)
     };
     let recorded = status(&made, 211);
@@ -275,8 +275,8 @@ fn memory_grows_and_stays_grown() {
     assert_eq!(oom.attempts[0].memory.as_deref(), Some("2G"));
     let task = next(noop(), oom);
     let made = Snapshot {
-        claim: Some(Creation::Created { uid: "map".into() }),
-        creation: Some(Creation::Created { uid: POD_UID.into() }),
+        claim: Some(Creation::Created("map".into())),
+        creation: Some(Creation::Created(POD_UID.into())),
         ..snapshot(task.clone())
     };
     let second = next(task, status(&made, 300));

@@ -71,7 +71,7 @@ fn creating() -> Evidence {
 /// A pass that claimed the attempt.
 fn claimed() -> Snapshot {
     Snapshot {
-        claim: Some(Creation::Created { uid: "map".into() }),
+        claim: Some(Creation::Created("map".into())),
         ..snapshot(noop())
     }
 }

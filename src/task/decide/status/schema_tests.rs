@@ -199,10 +199,8 @@ fn written(task: &PeonTask, template: &Value, pods: &[Value]) -> Vec<PeonTaskSta
                 }
                 // Whatever it was, it went well.
                 Step::Act(_) => {
-                    known.claim = Some(Creation::Created { uid: "map".into() });
-                    known.creation = Some(Creation::Created {
-                        uid: fixtures::POD_UID.into(),
-                    });
+                    known.claim = Some(Creation::Created("map".into()));
+                    known.creation = Some(Creation::Created(fixtures::POD_UID.into()));
                 }
             }
         }
