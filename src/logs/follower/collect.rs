@@ -195,7 +195,7 @@ impl Collector<'_> {
             if eof && (ended_before || self.ends_now().await) {
                 if confirming {
                     // The container and its log were removed in between.
-                    log.reader.ignore_complaint();
+                    log.reader.ignore_complaints();
                     break None;
                 }
                 if log.came < ONE_FILE || log.reader.complaint().is_some() {

@@ -291,14 +291,16 @@ async fn what_is_missing_is_said_in_the_log_and_of_it() {
 #[tokio::test]
 async fn the_end_of_a_long_log_is_asked_for_again() {
     let rotated = format!("{T1} {}\n{T2} two\n", "x".repeat(1 << 20));
-    let complaint = "unable to retrieve container logs for containerd://1234\n".to_owned();
+    // A kubelet writes no line break behind it.
+    let complaint = "unable to retrieve container logs for containerd://1234".to_owned();
     for (second, missing) in [
         (Some(format!("{T2} two\n")), 0),
         (Some(format!("{T2} two\n{T3} three\n")), 0),
         (Some(format!("{T3} three\n")), 1),
         // The pod, or its container, went in between.
         (None, 0),
-        (Some(complaint), 0),
+        (Some(complaint.clone()), 0),
+        (Some(complaint + "\n"), 0),
     ] {
         let streams: Vec<String> = [Some(rotated.clone()), second].into_iter().flatten().collect();
         let scene = Scene::of(&streams);

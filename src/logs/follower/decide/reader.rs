@@ -23,6 +23,8 @@ pub struct Reader {
     carry: Vec<u8>,
     /// Bytes that may be a report; they belong to the log if they turn out to be none.
     held: Option<Held>,
+    /// Whether the kubelet's messages mean nothing any more.
+    ignores_complaints: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl Reader {
             cutter: Cutter::new(mark),
             carry: Vec::new(),
             held: None,
+            ignores_complaints: false,
         }
     }
 
@@ -79,12 +82,14 @@ impl Reader {
     /// The kubelet's message in place of a log.
     #[must_use]
     pub fn complaint(&self) -> Option<&str> {
-        self.cutter.complaint.as_deref()
+        let complaint = self.cutter.complaint.as_deref();
+        complaint.filter(|_| !self.ignores_complaints)
     }
 
-    /// Ignores the kubelet's message: there was a log.
-    pub fn ignore_complaint(&mut self) {
-        self.cutter.complaint = None;
+    /// Ignores the kubelet's messages: there was a log. This includes one that [`Self::finish`] finds: a kubelet writes
+    /// no line break behind its message, so it may not be known before.
+    pub fn ignore_complaints(&mut self) {
+        self.ignores_complaints = true;
     }
 
     /// The stream ended or broke: another one follows, from [`Self::since`] on.
