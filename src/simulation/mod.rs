@@ -194,14 +194,14 @@ fn write_down(report: &str) {
 /// A plan that takes the absence of a pod for its peon's death.
 fn trusts_absence(snapshot: &Snapshot, now: Timestamp) -> Step {
     let mut trusting = snapshot.clone();
-    trusting.node = snapshot.node.as_ref().map(|_| NodeState::NeverBound);
+    trusting.outcomes.node = snapshot.outcomes.node.as_ref().map(|_| NodeState::NeverBound);
     plan(&trusting, now)
 }
 
 /// A plan that takes an exit code of 0 for success.
 fn trusts_the_exit_code(snapshot: &Snapshot, now: Timestamp) -> Step {
     let mut trusting = snapshot.clone();
-    let live = trusting.live.as_mut().and_then(|l| l.pod.as_mut());
+    let live = trusting.outcomes.live.as_mut().and_then(|l| l.pod.as_mut());
     for pod in [trusting.cached.as_mut(), trusting.departed.as_mut(), live]
         .into_iter()
         .flatten()

@@ -10,7 +10,7 @@ use super::aggregates::TaskAggregates;
 use super::decide::deadlines;
 use super::decide::plan::{Action, Step, plan};
 use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
-use super::snapshot::{Live, Snapshot};
+use super::snapshot::{Live, Outcomes, Snapshot};
 use crate::api::reason::{Acceptance, Cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 use crate::payload::chunks::{Absent, Chunks, Kind};
@@ -132,15 +132,18 @@ fn without_chunk(task: PeonTask, age: i64) -> super::decide::plan::Settlement {
 fn lacking(absent: Absent, task: PeonTask, age: i64) -> super::decide::plan::Settlement {
     let from = Chunks::split(b"{}").unwrap().task_from("task", Kind::Secret);
     let mut snapshot = Snapshot {
-        payload: Some(chunked(&task, &from, Err(absent))),
+        outcomes: Outcomes {
+            payload: Some(chunked(&task, &from, Err(absent))),
+            ..Outcomes::default()
+        },
         ..snapshot(task)
     };
     loop {
         match plan(&snapshot, at(age)) {
             Step::Settle(settlement) => return *settlement,
             // Nobody gives a task up before it is certain that it has no pod.
-            Step::Act(Action::LookLive { .. }) if snapshot.live.is_none() => {
-                snapshot.live = Some(Live {
+            Step::Act(Action::LookLive { .. }) if snapshot.outcomes.live.is_none() => {
+                snapshot.outcomes.live = Some(Live {
                     config_map_owner: None,
                     pod: None,
                     task_version: None,

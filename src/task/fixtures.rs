@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::decide::plan::{Step, plan};
 use super::run::pod::evidence::Evidence;
-use super::snapshot::{Snapshot, Template};
+use super::snapshot::{Outcomes, Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
@@ -82,18 +82,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         held: None,
         keeps_logs: false,
         inline: std::sync::OnceLock::new(),
-        waits_for_room: false,
-        payload: None,
-        claim: None,
-        live: None,
-        creation: None,
-        warnings: None,
-        node: None,
-        slot: None,
-        rung: None,
-        log: None,
-        recorded: None,
-        ended: Vec::new(),
+        outcomes: Outcomes::default(),
     }
 }
 
@@ -170,8 +159,11 @@ pub fn task_status(id: &str, status: &str, error: Option<&str>) -> String {
 /// A task whose status names its pod since second 100.
 pub fn recorded() -> PeonTask {
     let created = Snapshot {
-        claim: Some(Creation::Created("map".into())),
-        creation: Some(Creation::Created(POD_UID.into())),
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            creation: Some(Creation::Created(POD_UID.into())),
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     };
     match plan(&created, at(100)) {

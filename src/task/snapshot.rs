@@ -16,8 +16,8 @@ use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::record::Recorded;
 use crate::logs::format::state::Kept;
 
-/// Everything that is known of a task. The first part comes from the caches. The second part is empty at first and is
-/// filled with the outcomes of this pass's actions; after each action the plan is made anew.
+/// Everything that is known of a task: its state in the caches, and the outcomes of this pass's actions. After each
+/// action the plan is made anew.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The task.
@@ -39,6 +39,13 @@ pub struct Snapshot {
 
     /// The payload in the task itself, once it has been parsed: a pass parses it only once.
     pub inline: OnceLock<Result<Arc<Payload>, Refused>>,
+    /// Outcomes of this pass's actions.
+    pub outcomes: Outcomes,
+}
+
+/// Outcomes of the actions of a pass. A pass begins with none.
+#[derive(Debug, Clone, Default)]
+pub struct Outcomes {
     /// Whether a payload in ConfigMaps or Secrets was not read because there was no memory budget: the task is woken
     /// when there is.
     pub waits_for_room: bool,
@@ -86,7 +93,7 @@ impl Snapshot {
     #[must_use]
     pub fn memory_step(&self) -> u32 {
         let recorded = self.task.status.as_ref().and_then(|s| s.memory_step);
-        recorded.or(self.rung).unwrap_or_default()
+        recorded.or(self.outcomes.rung).unwrap_or_default()
     }
 
     /// When another attempt follows a failed one.

@@ -19,7 +19,7 @@ use crate::task::accept::template_choice::{Candidate, DEFAULT, select};
 use crate::task::accept::{self, Refused, jvm};
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::plan::{Action, Step, plan};
-use crate::task::snapshot::{Snapshot, Template};
+use crate::task::snapshot::{Outcomes, Snapshot, Template};
 
 /// The template of a task, and why it is that one.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,19 +149,13 @@ fn snapshot(
         departed: None,
         held: None,
         inline: std::sync::OnceLock::new(),
-        waits_for_room: false,
-        payload,
-        claim: None,
-        live: None,
-        creation: None,
-        warnings: None,
-        node: None,
-        slot: Some(Slot::Taken),
-        rung: Some(0),
         keeps_logs: false,
-        log: None,
-        recorded: None,
-        ended: Vec::new(),
+        outcomes: Outcomes {
+            payload,
+            slot: Some(Slot::Taken),
+            rung: Some(0),
+            ..Outcomes::default()
+        },
     }
 }
 

@@ -155,7 +155,7 @@ pub struct Names {
 /// # Errors
 /// `InvalidTask` with what to change, or `PayloadIncomplete`.
 pub fn payload(snapshot: &Snapshot) -> Result<Arc<Payload>, Refused> {
-    if let Some(read) = &snapshot.payload {
+    if let Some(read) = &snapshot.outcomes.payload {
         return read.clone();
     }
     snapshot.inline.get_or_init(|| inline(&snapshot.task)).clone()
@@ -396,10 +396,10 @@ mod tests {
                 let created = |uid: &str| Some(Creation::Created(uid.into()));
                 match action {
                     Action::TakeSlot { .. } => {
-                        snapshot.slot = Some(crate::task::aggregates::slots::Slot::Taken);
+                        snapshot.outcomes.slot = Some(crate::task::aggregates::slots::Slot::Taken);
                     }
-                    Action::CreateConfigMap(_) => snapshot.claim = created("map"),
-                    Action::CreatePod(_) => snapshot.creation = created(POD_UID),
+                    Action::CreateConfigMap(_) => snapshot.outcomes.claim = created("map"),
+                    Action::CreatePod(_) => snapshot.outcomes.creation = created(POD_UID),
                     other => panic!("{other:?}"),
                 }
             }
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn memory_in_bytes_needs_a_payload_in_the_task() {
         let mut snapshot = with(index(json!({})), json!({"sizing": {"ingestionMemory": "Bytes"}}));
-        snapshot.payload = Some(payload(&snapshot));
+        snapshot.outcomes.payload = Some(payload(&snapshot));
         let mut task = (*snapshot.task).clone();
         task.spec.task = None;
         let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});

@@ -23,7 +23,7 @@ use super::aggregates::slots::Who;
 use super::decide::plan::{self, Settlement, Step, plan};
 use super::effects::act::{ActError, Actor};
 use super::run::pod::evidence::Evidence;
-use super::snapshot::{Snapshot, Template};
+use super::snapshot::{Outcomes, Snapshot, Template};
 use super::watch::{Caches, GuardedTask, GuardedTemplate};
 use crate::api::reason::Acceptance;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
@@ -236,7 +236,7 @@ impl Context {
         }
         let mut snapshot = self.observe(task);
         let outcome = self.steps(task, &uid, &mut snapshot).await;
-        if !snapshot.waits_for_room {
+        if !snapshot.outcomes.waits_for_room {
             // It may have waited before, and want something else by now.
             let who = (task.namespace().unwrap_or_default(), task.name_any());
             self.actor.leave_room(&who);
@@ -298,18 +298,7 @@ impl Context {
                 .held(&task.uid().unwrap_or_default(), self.clock.instant()),
             keeps_logs: self.actor.keeps_logs(),
             inline: std::sync::OnceLock::new(),
-            waits_for_room: false,
-            payload: None,
-            claim: None,
-            live: None,
-            creation: None,
-            warnings: None,
-            node: None,
-            slot: None,
-            rung: None,
-            log: None,
-            recorded: None,
-            ended: Vec::new(),
+            outcomes: Outcomes::default(),
         }
     }
 

@@ -138,7 +138,7 @@ async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() 
 
 /// Takes a slot, and is content.
 fn takes_a_slot(snapshot: &Snapshot, _: Timestamp) -> Step {
-    match snapshot.slot {
+    match snapshot.outcomes.slot {
         Some(_) => look_again(None),
         None => Step::Act(Action::TakeSlot {
             template: "t".into(),

@@ -60,7 +60,7 @@ pub(crate) fn conclude(
         return end(draft, &verdict);
     }
     let climbs = cause.needs_memory();
-    if climbs && snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+    if climbs && snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
         return read_payload(snapshot);
     }
     let policy = snapshot.policy();

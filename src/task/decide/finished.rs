@@ -17,11 +17,11 @@ pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
     let stray = current.chain(&snapshot.others).find(|e| {
         is_ours(snapshot, e)
             && e.deletion_requested.is_none()
-            && !snapshot.ended.contains(&e.pod_name)
+            && !snapshot.outcomes.ended.contains(&e.pod_name)
             && (e.may_live() || sidecars_run_on(e))
     })?;
     if stray.may_live() {
-        let Some(live) = &snapshot.live else {
+        let Some(live) = &snapshot.outcomes.live else {
             return Some(look_live(snapshot));
         };
         if lags(snapshot) {
@@ -73,7 +73,7 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Step {
     };
     match deadlines::until(then, now) {
         Some(left) => look_again(Some(left)),
-        None if snapshot.ended.contains(&snapshot.task.name_any()) => look_again(None),
+        None if snapshot.outcomes.ended.contains(&snapshot.task.name_any()) => look_again(None),
         None => match snapshot.task.meta().uid.clone() {
             Some(uid) => Step::Act(Action::DeleteTask { uid }),
             None => look_again(None),

@@ -34,7 +34,7 @@ pub(crate) enum With {
 
 /// Before a final status is written, the history entry is written.
 pub(crate) fn with(snapshot: &Snapshot, status: impl FnOnce() -> PeonTaskStatus) -> With {
-    match &snapshot.recorded {
+    match &snapshot.outcomes.recorded {
         _ if !snapshot.keeps_logs => With::Nothing,
         Some(recorded) => With::Say(recorded.clone()),
         None => With::First(put(&snapshot.task, &status())),
@@ -48,7 +48,7 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     if !snapshot.keeps_logs || is_settled(status) {
         return None;
     }
-    let Some(recorded) = &snapshot.recorded else {
+    let Some(recorded) = &snapshot.outcomes.recorded else {
         return Some(put(&snapshot.task, status));
     };
     let mut draft = Draft::of(&snapshot.task, now);

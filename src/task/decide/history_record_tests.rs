@@ -1,3 +1,4 @@
+use crate::task::snapshot::Outcomes;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -22,10 +23,13 @@ fn ended_with(log: LogState) -> Snapshot {
     Snapshot {
         keeps_logs: true,
         cached: Some(success()),
-        log: Some(Kept {
-            last: true,
-            state: log,
-        }),
+        outcomes: Outcomes {
+            log: Some(Kept {
+                last: true,
+                state: log,
+            }),
+            ..Outcomes::default()
+        },
         ..snapshot(recorded())
     }
 }
@@ -53,7 +57,7 @@ fn settled(snapshot: &Snapshot, now: i64) -> Settlement {
 }
 
 fn told(mut snapshot: Snapshot, completed: i64, outcome: Result<(), &str>) -> Snapshot {
-    snapshot.recorded = Some(Recorded {
+    snapshot.outcomes.recorded = Some(Recorded {
         completed: at(completed),
         outcome: outcome.map_err(str::to_owned),
     });
@@ -122,12 +126,12 @@ fn a_log_that_comes_later_takes_its_entry_along() {
     assert!(is_true(&verdict.conditions, COMPLETE));
     assert!(find(&verdict.conditions, RECORDED).is_none());
     let mut later = then(verdict);
-    later.log = Some(Kept {
+    later.outcomes.log = Some(Kept {
         last: true,
         state: LogState::Collecting,
     });
     assert_eq!(settled(&later, ENDED + 20).status, None);
-    later.log = Some(Kept {
+    later.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
     });
@@ -151,7 +155,7 @@ fn a_log_that_a_store_refuses_is_recorded_as_that_and_once_more_when_it_comes() 
     );
     let status = settled(&told(ended_with(failing), ENDED, Ok(())), ENDED + 10);
     let mut later = then(status.status.unwrap());
-    later.log = Some(Kept {
+    later.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
     });
@@ -187,7 +191,7 @@ fn a_task_that_was_refused_is_recorded_too() {
 #[test]
 fn a_task_whose_log_nobody_keeps_is_recorded_with_its_verdict() {
     let mut none = ended_with(archived());
-    none.log = None;
+    none.outcomes.log = None;
     none.template = Template::Found(Arc::new(template(json!({"logs": {"collect": "None"}}))));
     let entry = entry_of(plan(&none, at(ENDED + 1)));
     assert_eq!(entry.record.log, None);
@@ -227,7 +231,7 @@ fn no_task_is_deleted_before_the_history_has_it_but_for_a_store_that_never_takes
     let after_a_day = ENDED + 25 * 3600;
     assert!(!is_awaited(&old.task, at(after_a_day)));
     let mut failed = then(failing.status.unwrap());
-    failed.recorded = old.recorded;
+    failed.outcomes.recorded = old.outcomes.recorded;
     let given_up = settled(&told(failed, ENDED, Err("why")), after_a_day);
     let status = given_up.status.unwrap();
     assert_eq!(said(&status), ("False", Recording::GaveUp.as_str()));

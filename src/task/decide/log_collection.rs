@@ -140,13 +140,13 @@ pub(crate) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<
         evidence.peon,
         Container::Running { .. } | Container::Terminated(_)
     );
-    (begun && snapshot.log.is_none() && reader(snapshot).is_some())
+    (begun && snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
         .then(|| ask(snapshot, Some(evidence), false, false))
 }
 
 /// The attempt has ended, and whether another one follows is not decided yet.
 pub(crate) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence, gone: bool) -> Option<Step> {
-    (snapshot.log.is_none() && reader(snapshot).is_some())
+    (snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
         .then(|| ask(snapshot, Some(evidence).filter(|_| !gone), true, false))
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn before_verdict(
     if reader(snapshot).is_none() {
         return BeforeVerdict::Nothing;
     }
-    let Some(kept) = snapshot.log.as_ref().filter(|k| k.last) else {
+    let Some(kept) = snapshot.outcomes.log.as_ref().filter(|k| k.last) else {
         return BeforeVerdict::First(ask(snapshot, Some(evidence).filter(|_| !gone), true, true));
     };
     let word = Word::of(&kept.state);
@@ -208,7 +208,7 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     }
     // The operator may get access to the store again.
     reader(snapshot)?;
-    let Some(kept) = &snapshot.log else {
+    let Some(kept) = &snapshot.outcomes.log else {
         return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
     };
     let word = Word::of(&kept.state);

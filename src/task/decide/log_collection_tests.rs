@@ -1,3 +1,4 @@
+use crate::task::snapshot::Outcomes;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -28,8 +29,11 @@ fn with(pod: Option<Evidence>, last: bool, state: Option<LogState>) -> Snapshot 
     Snapshot {
         keeps_logs: true,
         cached: pod,
-        log: state.map(|state| Kept { last, state }),
-        recorded: Some(in_history()),
+        outcomes: Outcomes {
+            log: state.map(|state| Kept { last, state }),
+            recorded: Some(in_history()),
+            ..Outcomes::default()
+        },
         ..snapshot(recorded())
     }
 }
@@ -142,7 +146,10 @@ fn finished(state: LogState) -> Snapshot {
     Snapshot {
         keeps_logs: true,
         cached: Some(success()),
-        recorded: Some(in_history()),
+        outcomes: Outcomes {
+            recorded: Some(in_history()),
+            ..Outcomes::default()
+        },
         ..snapshot(task)
     }
 }
@@ -152,7 +159,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
     let long_after = ENDED + 10 * 3600;
     let mut task = finished(LogState::Collecting);
     assert!(ask_of(plan(&task, at(long_after))).last);
-    task.log = Some(Kept {
+    task.outcomes.log = Some(Kept {
         last: true,
         state: LogState::Failing {
             message: "no bucket".into(),
@@ -164,7 +171,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
         ("False".into(), LogsArchived::StoreFailed.as_str().into())
     );
     assert!(failing.requeue.is_some());
-    task.log = Some(Kept {
+    task.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
     });
@@ -175,7 +182,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
     );
     // From then on its time counts.
     let mut next = finished(archived());
-    next.log = None;
+    next.outcomes.log = None;
     assert!(matches!(
         plan(&next, at(long_after)),
         Step::Act(Action::DeleteTask { .. })

@@ -7,7 +7,7 @@ use crate::api::{LABEL_IDENTITY, PeonTaskStatus, Phase};
 use crate::task::accept::accept;
 use crate::task::decide::plan::{Action, plan};
 use crate::task::fixtures::{ID, at, snapshot, task};
-use crate::task::snapshot::{Live, Snapshot};
+use crate::task::snapshot::{Live, Outcomes, Snapshot};
 
 fn submitted(state: SubmissionState, message: Option<&str>) -> PeonTask {
     let mut task = task(json!({
@@ -128,11 +128,14 @@ fn a_task_that_waits_at_the_overlord_is_cancelled_at_once() {
     let mut waiting = submitted(SubmissionState::Submitted, None);
     waiting.spec.cancel = true;
     let looked = Snapshot {
-        live: Some(Live {
-            config_map_owner: None,
-            pod: None,
-            task_version: waiting.metadata.resource_version.clone(),
-        }),
+        outcomes: Outcomes {
+            live: Some(Live {
+                config_map_owner: None,
+                pod: None,
+                task_version: waiting.metadata.resource_version.clone(),
+            }),
+            ..Outcomes::default()
+        },
         ..snapshot(waiting)
     };
     let Step::Settle(settlement) = plan(&looked, at(10)) else {
@@ -177,7 +180,10 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     let read =
         |task: &PeonTask| crate::task::accept::chunked(task, &from, Ok(vec![json.clone().into_bytes()]));
     let with = |task: PeonTask| Snapshot {
-        payload: Some(read(&task)),
+        outcomes: Outcomes {
+            payload: Some(read(&task)),
+            ..Outcomes::default()
+        },
         ..snapshot(task)
     };
     assert_eq!(

@@ -37,7 +37,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     let status = snapshot.task.status.as_ref();
     let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
         Draft::of(&snapshot.task, now)
-    } else if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+    } else if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
         return read_payload(snapshot);
     } else {
         described(snapshot, accept(snapshot).as_ref(), now)
@@ -55,7 +55,7 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
     let scene = Scene {
         evidence,
         gone,
-        node: snapshot.node.as_ref(),
+        node: snapshot.outcomes.node.as_ref(),
         noticed,
         after_node_loss: snapshot.policy().after_node_loss(),
     };
@@ -107,7 +107,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
         stop
     };
     if stop.is_some() || evidence.deletion_requested.is_some() {
-        if evidence.deletion_requested.is_none() && !snapshot.ended.contains(&evidence.pod_name) {
+        if evidence.deletion_requested.is_none() && !snapshot.outcomes.ended.contains(&evidence.pod_name) {
             return Step::Act(Action::DeletePod {
                 pod: evidence.pod_name.clone(),
                 uid: evidence.pod_uid.clone(),
@@ -181,7 +181,7 @@ fn starting(snapshot: &Snapshot, evidence: &Evidence, draft: Draft, now: Timesta
         return wait(Waiting::Starting, begin, SILENCE.saturating_sub(silent));
     }
     let pause = (silent / 2).clamp(READINGS.0, READINGS.1);
-    match &snapshot.warnings {
+    match &snapshot.outcomes.warnings {
         None => Step::Act(Action::ReadWarnings {
             pod: evidence.pod_name.clone(),
             uid: evidence.pod_uid.clone(),

@@ -10,9 +10,8 @@ use super::plan::{
 };
 use super::status::Draft;
 use super::submission::Standing;
-use crate::api::conditions;
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
-use crate::api::{PeonTaskStatus, Phase, SubmissionState};
+use crate::api::{PeonTaskStatus, Phase, SubmissionState, conditions};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::{Accepted, Refused, accept, payload};
 use crate::task::aggregates::slots::Slot;
@@ -93,14 +92,14 @@ pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
 
 /// Ends a task that has no pod: it first checks that no pod was created unseen.
 fn give_up(snapshot: &Snapshot, now: Timestamp, cause: Cause, message: &str) -> Step {
-    if snapshot.live.is_none() {
+    if snapshot.outcomes.live.is_none() {
         return look_live(snapshot);
     }
     settle(Draft::of(&snapshot.task, now).fail(cause, message))
 }
 
 fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
-    if snapshot.task.task_from().is_some() && snapshot.payload.is_none() {
+    if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
         return read_payload(snapshot);
     }
     if let Some(step) = recall_rung(snapshot) {
@@ -118,7 +117,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     };
     let suspended = snapshot.task.status.as_ref().and_then(|s| s.phase) == Some(Phase::Suspended);
     if snapshot.task.spec.suspend {
-        return if snapshot.live.is_none() && !suspended {
+        return if snapshot.outcomes.live.is_none() && !suspended {
             // A pod may have been created unseen.
             look_live(snapshot)
         } else {
@@ -132,7 +131,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
         return look_again(Some(left));
     }
     if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {
-        match &snapshot.slot {
+        match &snapshot.outcomes.slot {
             None => {
                 let template = accepted.template_name().to_owned();
                 return Step::Act(Action::TakeSlot { template, max });
@@ -153,7 +152,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// A subtask is never run again under its id: the memory that earlier ones needed is looked up.
 fn recall_rung(snapshot: &Snapshot) -> Option<Step> {
     let recorded = snapshot.task.status.as_ref().and_then(|s| s.memory_step);
-    if recorded.or(snapshot.rung).is_some() {
+    if recorded.or(snapshot.outcomes.rung).is_some() {
         return None;
     }
     let subtask = payload(snapshot).ok()?.subtask_key()?;
@@ -195,7 +194,7 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
     let end = since.checked_add(INCOMPLETE).ok().filter(|_| has_end);
     let left = end.map(|end| deadlines::until(end, now));
     if left == Some(None) {
-        if snapshot.live.is_none() {
+        if snapshot.outcomes.live.is_none() {
             return look_live(snapshot);
         }
         let message = format!(
@@ -220,7 +219,7 @@ fn backoff(snapshot: &Snapshot, now: Timestamp) -> Option<Duration> {
 }
 
 fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Timestamp) -> Step {
-    match &snapshot.claim {
+    match &snapshot.outcomes.claim {
         None => match snapshot.held {
             Some(held) => look_again(Some(held)),
             None => create_config_map(snapshot, accepted),
@@ -228,7 +227,7 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
         Some(Creation::Refused(refusal)) => refused(draft, refusal),
         Some(Creation::Created(_)) => create_pod(snapshot, accepted, draft),
         // The attempt was claimed before: by this operator before a restart, or by something else altogether.
-        Some(Creation::Exists) => match &snapshot.live {
+        Some(Creation::Exists) => match &snapshot.outcomes.live {
             None => look_live(snapshot),
             Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
                 snapshot,
@@ -249,7 +248,7 @@ fn create_config_map(snapshot: &Snapshot, accepted: &Accepted<'_>) -> Step {
 fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) -> Step {
     let names = accepted.names();
     let attempt = accepted.attempt(snapshot.attempt(), &names);
-    match &snapshot.creation {
+    match &snapshot.outcomes.creation {
         None => Step::Act(Action::CreatePod(Box::new(attempt.pod()))),
         Some(Creation::Created(uid)) => {
             draft.pod(snapshot.attempt(), &attempt.name(), uid, None);
@@ -259,7 +258,7 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
                 "the pod was created; its node prepares it",
             ))
         }
-        Some(Creation::Exists) if snapshot.live.is_none() => look_live(snapshot),
+        Some(Creation::Exists) if snapshot.outcomes.live.is_none() => look_live(snapshot),
         // It did not exist a moment ago: the next pass sees what it is.
         Some(Creation::Exists) => look_again(Some(Duration::from_secs(1))),
         Some(Creation::Refused(refusal)) => refused(draft, refusal),

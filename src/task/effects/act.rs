@@ -149,24 +149,24 @@ impl Actor {
             Action::CreateConfigMap(config_map) => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
                 let request = async { api.create(&PostParams::default(), &config_map).await };
-                snapshot.claim = Some(self.create("create configmap", request).await?);
+                snapshot.outcomes.claim = Some(self.create("create configmap", request).await?);
             }
             Action::CreatePod(pod) => {
-                snapshot.creation = Some(self.create_pod(&namespace, *pod).await?);
+                snapshot.outcomes.creation = Some(self.create_pod(&namespace, *pod).await?);
             }
             Action::LookLive { name } => {
                 let task = snapshot.task.name_any();
-                snapshot.live = Some(self.live.look_live(&namespace, &name, &task).await?);
+                snapshot.outcomes.live = Some(self.live.look_live(&namespace, &name, &task).await?);
             }
             Action::ReadWarnings { pod: _, uid } => {
-                snapshot.warnings = Some(self.warnings(&namespace, &uid).await);
+                snapshot.outcomes.warnings = Some(self.warnings(&namespace, &uid).await);
             }
             Action::LookNode { node, pod_uid } => {
-                snapshot.node = Some(self.live.look_node(&namespace, node, &pod_uid).await?);
+                snapshot.outcomes.node = Some(self.live.look_node(&namespace, node, &pod_uid).await?);
             }
             Action::TakeSlot { template, max } => {
                 let created = snapshot.task.metadata.creation_timestamp.as_ref();
-                snapshot.slot = Some(self.aggregates.slots.take(
+                snapshot.outcomes.slot = Some(self.aggregates.slots.take(
                     &namespace,
                     &template,
                     max,
@@ -176,31 +176,31 @@ impl Actor {
                 ));
             }
             Action::RecallRung { subtask } => {
-                snapshot.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
+                snapshot.outcomes.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
             Action::KeepLog(ask) => {
-                snapshot.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
+                snapshot.outcomes.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
             }
             Action::Record(entry) => {
                 // A deposed leader's entry would replace another leader's.
                 self.leadership.check()?;
                 if let Some(logs) = self.logs.get() {
-                    snapshot.recorded = Some(logs.record(*entry).await);
+                    snapshot.outcomes.recorded = Some(logs.record(*entry).await);
                 }
             }
             Action::DeletePod { pod, uid, version } => {
                 self.delete_pod(&namespace, &pod, uid, version).await?;
-                snapshot.ended.push(pod);
+                snapshot.outcomes.ended.push(pod);
             }
             Action::EndPod { pod, uid } => {
                 self.end_pod(&namespace, &pod, &uid).await?;
-                snapshot.ended.push(pod);
+                snapshot.outcomes.ended.push(pod);
             }
             Action::DeleteTask { uid } => {
                 let name = snapshot.task.name_any();
                 self.delete::<PeonTask>("delete peontask", &namespace, &name, uid)
                     .await?;
-                snapshot.ended.push(name);
+                snapshot.outcomes.ended.push(name);
             }
         }
         Ok(())

@@ -196,6 +196,7 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// that was recorded and is gone, or another attempt.
 pub(crate) fn lags(snapshot: &Snapshot) -> bool {
     snapshot
+        .outcomes
         .live
         .as_ref()
         .is_some_and(|l| l.task_version != snapshot.task.resource_version())
@@ -226,7 +227,7 @@ fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
     let ours = |e: &&Evidence| e.owner_uid == uid && recorded.is_none_or(|r| r == e.pod_uid);
     let seen = [
         snapshot.cached.as_ref(),
-        snapshot.live.as_ref().and_then(|l| l.pod.as_ref()),
+        snapshot.outcomes.live.as_ref().and_then(|l| l.pod.as_ref()),
     ];
     if let Some(evidence) = seen.into_iter().flatten().find(ours) {
         return KnownPod::Ours {
@@ -235,7 +236,7 @@ fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
         };
     }
     if let Some(evidence) = snapshot.departed.as_ref().filter(ours) {
-        if recorded.is_none() && snapshot.live.is_none() {
+        if recorded.is_none() && snapshot.outcomes.live.is_none() {
             // Another one may have been created in its place without being recorded either.
             return KnownPod::NotSeen;
         }
@@ -244,7 +245,7 @@ fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
             gone: true,
         };
     }
-    match (recorded, &snapshot.live) {
+    match (recorded, &snapshot.outcomes.live) {
         (Some(_), Some(_)) => KnownPod::Ours {
             evidence: Box::default(),
             gone: true,
@@ -273,7 +274,7 @@ pub(crate) fn signed(duration: Duration) -> SignedDuration {
 
 /// Reads the payload, unless there is no memory budget for it now.
 pub(crate) fn read_payload(snapshot: &Snapshot) -> Step {
-    if snapshot.waits_for_room {
+    if snapshot.outcomes.waits_for_room {
         look_again(None)
     } else {
         Step::Act(Action::ReadPayload)

@@ -5,6 +5,7 @@ use crate::api::reason::{Acceptance, Cause, Readiness, Suspension, Waiting};
 use crate::api::{PeonTaskStatus, Stop};
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::death::NodeState;
+use crate::task::snapshot::Outcomes;
 
 /// A task with this spec beside its payload, whose status names its pod since second 100.
 #[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
@@ -92,12 +93,18 @@ fn a_task_without_a_pod_is_cancelled_after_a_look() {
     let fresh = snapshot(task);
     assert_eq!(action(&fresh, 100), Action::LookLive { name: POD.into() });
     let none = Snapshot {
-        live: Some(live(None, None)),
+        outcomes: Outcomes {
+            live: Some(live(None, None)),
+            ..fresh.outcomes.clone()
+        },
         ..fresh.clone()
     };
     assert_eq!(reason_of(&status(&none, 100), FAILED), Cause::Cancelled.as_str());
     let unseen = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+            ..fresh.outcomes
+        },
         ..fresh
     };
     assert_eq!(stop_of(&status(&unseen, 100)).cause, Cause::Cancelled.as_str());
@@ -107,7 +114,10 @@ fn a_task_without_a_pod_is_cancelled_after_a_look() {
 fn a_suspended_task_gets_no_pod_until_it_is_resumed() {
     let held = task(json!({"task": {"type": "noop", "id": ID}, "suspend": true, "startDeadlineSeconds": 10}));
     let looked = Snapshot {
-        live: Some(live(None, None)),
+        outcomes: Outcomes {
+            live: Some(live(None, None)),
+            ..Outcomes::default()
+        },
         ..snapshot(held.clone())
     };
     assert_eq!(
@@ -146,7 +156,10 @@ fn suspending_a_running_task_stops_it_and_resuming_starts_another_attempt() {
     assert_eq!(claimed.attempts[0].cause, Cause::Suspended.as_str());
     assert_eq!(claimed.stop, None);
     let held = Snapshot {
-        live: Some(live(None, None)),
+        outcomes: Outcomes {
+            live: Some(live(None, None)),
+            ..Outcomes::default()
+        },
         ..snapshot(next(task, claimed))
     };
     assert_eq!(status(&held, 202).phase, Some(Phase::Suspended));
@@ -188,14 +201,20 @@ fn the_start_deadline_ends_whatever_is_waited_for_and_says_what_it_was() {
     let mut waiting = task(json!({"task": {"type": "noop", "id": ID}, "startDeadlineSeconds": 60}));
     waiting.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(100)));
     let quota = Snapshot {
-        claim: Some(Creation::Refused(Refusal::Quota("exceeded quota".into()))),
+        outcomes: Outcomes {
+            claim: Some(Creation::Refused(Refusal::Quota("exceeded quota".into()))),
+            ..Outcomes::default()
+        },
         ..snapshot(waiting.clone())
     };
     let settlement = settled(&quota, 150);
     assert_eq!(settlement.requeue, Some(Duration::from_secs(10)));
     let late = next(waiting.clone(), settlement.status.unwrap());
     let looked = Snapshot {
-        live: Some(live(None, None)),
+        outcomes: Outcomes {
+            live: Some(live(None, None)),
+            ..Outcomes::default()
+        },
         ..snapshot(late)
     };
     let verdict = status(&looked, 160);
@@ -254,8 +273,11 @@ fn an_attempt_that_failed_is_followed_by_another_one_after_a_while() {
     };
     assert_eq!(map.metadata.name.as_deref(), Some("nightly-2"));
     let made = Snapshot {
-        claim: Some(Creation::Created("map".into())),
-        creation: Some(Creation::Created("second".into())),
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            creation: Some(Creation::Created("second".into())),
+            ..Outcomes::default()
+        },
         ..snapshot(task)
     };
     let recorded = status(&made, 211);
@@ -275,8 +297,11 @@ fn memory_grows_and_stays_grown() {
     assert_eq!(oom.attempts[0].memory.as_deref(), Some("2G"));
     let task = next(noop(), oom);
     let made = Snapshot {
-        claim: Some(Creation::Created("map".into())),
-        creation: Some(Creation::Created(POD_UID.into())),
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            creation: Some(Creation::Created(POD_UID.into())),
+            ..Outcomes::default()
+        },
         ..snapshot(task.clone())
     };
     let second = next(task, status(&made, 300));
@@ -327,10 +352,13 @@ fn memory_grows_though_the_template_is_missing_at_the_moment() {
 fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
     let lost = |node, after_node_loss: bool| Snapshot {
         departed: Some(evidence(running())),
-        node: Some(node),
         template: Template::Found(Arc::new(template(
             json!({"retry": {"afterNodeLoss": after_node_loss}}),
         ))),
+        outcomes: Outcomes {
+            node: Some(node),
+            ..Outcomes::default()
+        },
         ..snapshot(recorded())
     };
     for node in [NodeState::NotReady, NodeState::Deleted, NodeState::OutOfService] {
@@ -356,7 +384,10 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
 fn a_task_that_waits_for_a_node_that_was_written_off_looks_again() {
     let lost = Snapshot {
         departed: Some(evidence(running())),
-        node: Some(NodeState::Deleted),
+        outcomes: Outcomes {
+            node: Some(NodeState::Deleted),
+            ..Outcomes::default()
+        },
         ..snapshot(recorded())
     };
     assert_eq!(settled(&lost, 1000).requeue, Some(Duration::from_secs(30)));
@@ -370,7 +401,10 @@ fn an_unknown_node_is_not_called_lost() {
         task.status.as_mut().unwrap().safe_to_rerun = Some(false);
         let gone = Snapshot {
             departed: Some(evidence(running())),
-            node: Some(node),
+            outcomes: Outcomes {
+                node: Some(node),
+                ..Outcomes::default()
+            },
             ..snapshot(task)
         };
         check_reason(&status(&gone, 1000), FAILED, &Cause::PodDeleted);
@@ -396,12 +430,18 @@ fn a_task_waits_for_a_place_among_those_of_its_template() {
     };
     assert_eq!(action(&limited, 100), expected);
     let full = Snapshot {
-        slot: Some(Slot::Wait { running: 2, ahead: 0 }),
+        outcomes: Outcomes {
+            slot: Some(Slot::Wait { running: 2, ahead: 0 }),
+            ..limited.outcomes.clone()
+        },
         ..limited.clone()
     };
     check_reason(&status(&full, 100), READY, &Waiting::MaxRunning);
     let free = Snapshot {
-        slot: Some(Slot::Taken),
+        outcomes: Outcomes {
+            slot: Some(Slot::Taken),
+            ..limited.outcomes
+        },
         ..limited
     };
     assert!(matches!(action(&free, 100), Action::CreateConfigMap(_)));
@@ -451,7 +491,10 @@ fn the_pod_of_an_older_attempt_is_deleted_on_sight() {
     };
     assert!(matches!(action(&seen, 150), Action::LookLive { .. }));
     let looked = Snapshot {
-        live: Some(live(Some(TASK_UID), None)),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), None)),
+            ..seen.outcomes
+        },
         ..seen
     };
     let expected = Action::DeletePod {

@@ -1,5 +1,6 @@
 //! What the plan makes of a task that has a pod.
 
+use crate::task::snapshot::Outcomes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
@@ -14,12 +15,18 @@ fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
     assert_eq!((settlement.status, settlement.requeue), (None, Some(CACHE_LAG)));
     assert_eq!(action(&lagging, 105), Action::LookLive { name: POD.into() });
     let there = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+            ..lagging.outcomes.clone()
+        },
         ..lagging.clone()
     };
     assert_eq!(status(&there, 120).phase, Some(Phase::Running));
     let absent = Snapshot {
-        live: Some(live(Some(TASK_UID), None)),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), None)),
+            ..lagging.outcomes.clone()
+        },
         ..lagging.clone()
     };
     let ask = Action::LookNode {
@@ -28,12 +35,18 @@ fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
     };
     assert_eq!(action(&absent, 120), ask);
     let replaced = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(foreign()))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(foreign()))),
+            ..lagging.outcomes
+        },
         ..lagging
     };
     assert_eq!(action(&replaced, 120), ask);
     let unscheduled = Snapshot {
-        node: Some(NodeState::NeverBound),
+        outcomes: Outcomes {
+            node: Some(NodeState::NeverBound),
+            ..absent.outcomes
+        },
         ..absent
     };
     assert_eq!(status(&unscheduled, 120).attempt, Some(2), "a noop is run again");
@@ -54,7 +67,10 @@ fn what_a_departed_pod_showed_last_is_judged() {
         for task in [recorded(), noop()] {
             let departed = Snapshot {
                 departed: Some(evidence(last.clone())),
-                live: Some(live(Some(TASK_UID), None)),
+                outcomes: Outcomes {
+                    live: Some(live(Some(TASK_UID), None)),
+                    ..Outcomes::default()
+                },
                 ..snapshot(task)
             };
             let status = status(&departed, 101);
@@ -122,7 +138,10 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
         message: "secret \"s\" not found".into(),
     };
     let told = Snapshot {
-        warnings: Some(Warnings::Read(vec![warning])),
+        outcomes: Outcomes {
+            warnings: Some(Warnings::Read(vec![warning])),
+            ..silent.outcomes.clone()
+        },
         ..silent.clone()
     };
     let settlement = settled(&told, 160);
@@ -130,7 +149,10 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
     let said = settlement.status.unwrap();
     assert_eq!(said.reason.as_deref(), Some(Waiting::ContainerConfig.as_str()));
     let still_silent = Snapshot {
-        warnings: Some(Warnings::Read(Vec::new())),
+        outcomes: Outcomes {
+            warnings: Some(Warnings::Read(Vec::new())),
+            ..silent.outcomes.clone()
+        },
         ..silent.clone()
     };
     assert_eq!(
@@ -147,7 +169,10 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
     ] {
         let later = Snapshot {
             task: before,
-            warnings: Some(Warnings::Later),
+            outcomes: Outcomes {
+                warnings: Some(Warnings::Later),
+                ..silent.outcomes.clone()
+            },
             ..silent.clone()
         };
         let settlement = settled(&later, 300);
@@ -159,8 +184,11 @@ fn a_silent_kubelet_is_asked_through_events_after_a_minute() {
 #[test]
 fn a_node_that_is_looked_up_later_leaves_what_was_said_of_it() {
     let gone = |status, node| Snapshot {
-        live: Some(live(Some(TASK_UID), None)),
-        node: Some(node),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), None)),
+            node: Some(node),
+            ..Outcomes::default()
+        },
         ..snapshot(with_status(noop(), status))
     };
     let first = settled(&gone(recorded().status.unwrap(), NodeState::Later), 1000);
@@ -202,7 +230,10 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
     };
     assert_eq!(action(&cached, 300), Action::LookLive { name: POD.into() });
     let alive = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(stray.clone()))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(stray.clone()))),
+            ..cached.outcomes
+        },
         ..cached
     };
     let expected = Action::DeletePod {
@@ -213,7 +244,10 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
     assert_eq!(action(&alive, 300), expected);
     let nothing_to_do = vec![
         Snapshot {
-            ended: vec![POD.into()],
+            outcomes: Outcomes {
+                ended: vec![POD.into()],
+                ..alive.outcomes.clone()
+            },
             ..alive.clone()
         },
         Snapshot {
@@ -236,11 +270,17 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
             ..alive.clone()
         },
         Snapshot {
-            live: Some(live(Some(TASK_UID), Some(evidence(ended(0, "Completed", ""))))),
+            outcomes: Outcomes {
+                live: Some(live(Some(TASK_UID), Some(evidence(ended(0, "Completed", ""))))),
+                ..alive.outcomes.clone()
+            },
             ..alive.clone()
         },
         Snapshot {
-            live: Some(live(Some(TASK_UID), None)),
+            outcomes: Outcomes {
+                live: Some(live(Some(TASK_UID), None)),
+                ..alive.outcomes.clone()
+            },
             ..alive.clone()
         },
         Snapshot {
@@ -317,7 +357,10 @@ fn a_pod_that_went_unrecorded_is_judged_only_after_a_look_for_another_one() {
     };
     assert_eq!(action(&went, 1000), Action::LookLive { name: POD.into() });
     let second = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+            ..went.outcomes
+        },
         ..went
     };
     let recorded = status(&second, 1000);

@@ -12,7 +12,7 @@ use crate::task::fixtures::{
     ID, POD, POD_UID, TASK_UID, at, ended, evidence, in_state, noop, recorded, running, snapshot, task,
     task_status, template, with_status,
 };
-use crate::task::snapshot::{Live, Template};
+use crate::task::snapshot::{Live, Outcomes, Template};
 
 #[path = "plan_life_tests.rs"]
 mod life;
@@ -71,7 +71,10 @@ fn creating() -> Evidence {
 /// A pass that claimed the attempt.
 fn claimed() -> Snapshot {
     Snapshot {
-        claim: Some(Creation::Created("map".into())),
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     }
 }
@@ -229,11 +232,17 @@ fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
     for (refusal, reason) in cases {
         let refused = Some(Creation::Refused(refusal));
         let of_map = Snapshot {
-            claim: refused.clone(),
+            outcomes: Outcomes {
+                claim: refused.clone(),
+                ..Outcomes::default()
+            },
             ..snapshot(noop())
         };
         let of_pod = Snapshot {
-            creation: refused,
+            outcomes: Outcomes {
+                creation: refused,
+                ..Outcomes::default()
+            },
             ..claimed()
         };
         for snapshot in [of_map, of_pod] {
@@ -247,11 +256,17 @@ fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
     }
     let refused = Some(Creation::Refused(Refusal::ForGood("why".into())));
     let of_pod = Snapshot {
-        creation: refused.clone(),
+        outcomes: Outcomes {
+            creation: refused.clone(),
+            ..Outcomes::default()
+        },
         ..claimed()
     };
     let of_map = Snapshot {
-        claim: refused,
+        outcomes: Outcomes {
+            claim: refused,
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     };
     for snapshot in [of_map, of_pod] {
@@ -287,17 +302,26 @@ fn a_task_that_is_held_back_creates_nothing() {
 #[test]
 fn an_attempt_claimed_before_is_looked_at_live() {
     let exists = Snapshot {
-        claim: Some(Creation::Exists),
+        outcomes: Outcomes {
+            claim: Some(Creation::Exists),
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     };
     assert_eq!(action(&exists, 100), Action::LookLive { name: POD.into() });
     let absent = Snapshot {
-        live: Some(live(Some(TASK_UID), None)),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), None)),
+            ..exists.outcomes.clone()
+        },
         ..exists.clone()
     };
     assert!(matches!(action(&absent, 100), Action::CreatePod(_)));
     let there = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+            ..exists.outcomes
+        },
         ..exists
     };
     let adopted = status(&there, 120);
@@ -335,18 +359,27 @@ fn the_settings_of_a_pod_do_not_change_with_its_template() {
 #[test]
 fn a_pod_that_exists_is_looked_at_live() {
     let exists = Snapshot {
-        creation: Some(Creation::Exists),
+        outcomes: Outcomes {
+            creation: Some(Creation::Exists),
+            ..Outcomes::default()
+        },
         ..claimed()
     };
     assert_eq!(action(&exists, 100), Action::LookLive { name: POD.into() });
     let gone = Snapshot {
-        live: Some(live(Some(TASK_UID), None)),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), None)),
+            ..exists.outcomes.clone()
+        },
         ..exists.clone()
     };
     assert_eq!(settled(&gone, 100).status, None);
     assert!(settled(&gone, 100).requeue.is_some());
     let ours = Snapshot {
-        live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+        outcomes: Outcomes {
+            live: Some(live(Some(TASK_UID), Some(evidence(running())))),
+            ..exists.outcomes
+        },
         ..exists
     };
     assert_eq!(status(&ours, 120).pod_uid.as_deref(), Some(POD_UID));
@@ -355,17 +388,26 @@ fn a_pod_that_exists_is_looked_at_live() {
 #[test]
 fn names_that_belong_to_something_else_are_waited_for() {
     let map_of_another = Snapshot {
-        claim: Some(Creation::Exists),
-        live: Some(live(Some("another"), None)),
+        outcomes: Outcomes {
+            claim: Some(Creation::Exists),
+            live: Some(live(Some("another"), None)),
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     };
     let map_of_nobody = Snapshot {
-        live: Some(live(None, None)),
+        outcomes: Outcomes {
+            live: Some(live(None, None)),
+            ..map_of_another.outcomes.clone()
+        },
         ..map_of_another.clone()
     };
     let pod_of_another = Snapshot {
-        creation: Some(Creation::Exists),
-        live: Some(live(Some(TASK_UID), Some(foreign()))),
+        outcomes: Outcomes {
+            creation: Some(Creation::Exists),
+            live: Some(live(Some(TASK_UID), Some(foreign()))),
+            ..Outcomes::default()
+        },
         ..claimed()
     };
     let pod_in_cache = Snapshot {
@@ -407,12 +449,15 @@ fn the_departed_pod_of_an_earlier_incarnation_says_nothing() {
 #[test]
 fn a_task_that_the_cache_has_not_seen_change_is_not_acted_on() {
     let mut stale = Snapshot {
-        claim: Some(Creation::Exists),
-        live: Some(live(Some(TASK_UID), None)),
+        outcomes: Outcomes {
+            claim: Some(Creation::Exists),
+            live: Some(live(Some(TASK_UID), None)),
+            ..Outcomes::default()
+        },
         ..snapshot(noop())
     };
     assert!(matches!(action(&stale, 100), Action::CreatePod(_)));
-    stale.live.as_mut().unwrap().task_version = Some("7".into());
+    stale.outcomes.live.as_mut().unwrap().task_version = Some("7".into());
     let settlement = settled(&stale, 100);
     assert_eq!((settlement.status, settlement.requeue), (None, Some(CACHE_LAG)));
 }

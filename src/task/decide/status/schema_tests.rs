@@ -199,8 +199,8 @@ fn written(task: &PeonTask, template: &Value, pods: &[Value]) -> Vec<PeonTaskSta
                 }
                 // Whatever it was, it went well.
                 Step::Act(_) => {
-                    known.claim = Some(Creation::Created("map".into()));
-                    known.creation = Some(Creation::Created(fixtures::POD_UID.into()));
+                    known.outcomes.claim = Some(Creation::Created("map".into()));
+                    known.outcomes.creation = Some(Creation::Created(fixtures::POD_UID.into()));
                 }
             }
         }

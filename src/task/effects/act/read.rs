@@ -16,22 +16,22 @@ impl Actor {
         snapshot: &mut Snapshot,
     ) -> Result<(), ActError> {
         let Some(from) = snapshot.task.task_from() else {
-            snapshot.payload = Some(accept::payload(snapshot));
+            snapshot.outcomes.payload = Some(accept::payload(snapshot));
             return Ok(());
         };
         if let Err(refused) = accept::chunk_list(from) {
-            snapshot.payload = Some(Err(refused));
+            snapshot.outcomes.payload = Some(Err(refused));
             return Ok(());
         }
         let who = (namespace.to_owned(), snapshot.task.name_any());
         // Held until only the parsed fields of the payload are left.
         let Some(_share) = self.room.take(&who, payload_budget::needed(from)) else {
-            snapshot.waits_for_room = true;
+            snapshot.outcomes.waits_for_room = true;
             return Ok(());
         };
         let uid = snapshot.task.metadata.uid.as_deref();
         let parts = self.live.payloads.read(namespace, uid, from).await?;
-        snapshot.payload = Some(accept::chunked(&snapshot.task, from, parts));
+        snapshot.outcomes.payload = Some(accept::chunked(&snapshot.task, from, parts));
         Ok(())
     }
 
