@@ -32,10 +32,11 @@ use world::{Violation, World};
 
 use crate::api::reason::{Acceptance, Cause, Readiness, Waiting};
 use crate::task::controller::Plan;
-use crate::task::decide::death::NodeState;
 use crate::task::decide::plan::{Action, Step, plan};
 use crate::task::fixtures::{ID, task_status};
+use crate::task::run::death::NodeState;
 use crate::task::run::pod::evidence::Container;
+use crate::task::run::pod::run::StopPod;
 use crate::task::snapshot::Snapshot;
 
 /// How many histories are tried, unless said otherwise; enough to reach every cause and reason.
@@ -219,9 +220,9 @@ fn trusts_the_exit_code(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// A plan that deletes whatever bears the uid, as it may be by now.
 fn deletes_unseen(snapshot: &Snapshot, now: Timestamp) -> Step {
     match plan(snapshot, now) {
-        Step::Act(Action::DeletePod { pod, uid, .. }) => {
+        Step::Act(Action::DeletePod(StopPod { pod, uid, .. })) => {
             let version = None;
-            Step::Act(Action::DeletePod { pod, uid, version })
+            Step::Act(Action::DeletePod(StopPod { pod, uid, version }))
         }
         other => other,
     }

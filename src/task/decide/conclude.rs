@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::death::{Doubt, Proof};
 use super::history_record::{self, With};
 use super::log_collection::{self, BeforeVerdict};
 use super::plan::{Step, read_payload, settle, settle_until, task_id};
@@ -14,7 +13,8 @@ use super::verdict::{Outcome, Verdict, judge};
 use crate::api::conditions::cut;
 use crate::api::reason::{Cause, LogsArchived};
 use crate::task::accept::accept;
-use crate::task::run::pod::evidence::Evidence;
+use crate::task::run::death::{Doubt, Proof};
+use crate::task::run::pod::run::PodRun;
 use crate::task::snapshot::Snapshot;
 
 /// How often a task checks again that waits for proof from a node that was written off.
@@ -24,18 +24,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// latter may end the task and is never followed by another attempt.
 pub(crate) fn conclude(
     snapshot: &Snapshot,
-    evidence: &Evidence,
-    gone: bool,
+    run: &PodRun,
     draft: Draft,
     proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
-    if let Some(step) = log_collection::at_the_end(snapshot, evidence, gone) {
+    if let Some(step) = log_collection::at_the_end(snapshot, run) {
         return step;
     }
-    let end = |draft: Draft, verdict: &Verdict| end(snapshot, evidence, gone, draft, verdict, now);
+    let end = |draft: Draft, verdict: &Verdict| end(snapshot, run, draft, verdict, now);
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
-    let mut verdict = judge(evidence, &task_id(snapshot), stop);
+    let mut verdict = judge(&run.evidence, &task_id(snapshot), stop);
     if let Err(doubt) = &proof {
         verdict = written_off(verdict, doubt);
     }
@@ -44,7 +43,7 @@ pub(crate) fn conclude(
     };
     if cause == Cause::Suspended {
         // The peon may have begun while the request to stop it was under way.
-        if !may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
+        if !may_rerun(run.evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
             verdict.outcome = Outcome::Failed {
                 cause: Cause::NoVerdict,
                 message: format!(
@@ -67,7 +66,7 @@ pub(crate) fn conclude(
     let none = std::collections::BTreeMap::new();
     let case = Case {
         cause,
-        began: evidence.may_have_begun(),
+        began: run.evidence.may_have_begun(),
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
         // A missing template or chunk makes the next attempt wait, and is no reason to have none.
@@ -88,15 +87,8 @@ pub(crate) fn conclude(
 }
 
 /// The verdict, the state of the log, and whether the history has the task: one write contains all of it.
-fn end(
-    snapshot: &Snapshot,
-    evidence: &Evidence,
-    gone: bool,
-    mut draft: Draft,
-    verdict: &Verdict,
-    now: Timestamp,
-) -> Step {
-    let log_comes_later = match log_collection::before_verdict(snapshot, evidence, gone, now) {
+fn end(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, verdict: &Verdict, now: Timestamp) -> Step {
+    let log_comes_later = match log_collection::before_verdict(snapshot, run, now) {
         BeforeVerdict::First(step) => return step,
         BeforeVerdict::Say(word) => {
             draft.log(&word);

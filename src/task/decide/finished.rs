@@ -6,6 +6,7 @@ use kube::{Resource, ResourceExt};
 use super::plan::{Action, Step, lags, look_again, look_live};
 use super::{deadlines, history_record, log_collection};
 use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::run::pod::run::StopPod;
 use crate::task::snapshot::Snapshot;
 
 /// A pod that is not of the current attempt, or whose task has a verdict, must not run: it was created from outdated
@@ -35,14 +36,11 @@ pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
             return Some(look_again(None));
         }
     }
-    let (pod, uid, version) = (
-        stray.pod_name.clone(),
-        stray.pod_uid.clone(),
-        stray.version.clone(),
-    );
+    let stop = stray.stop();
     Some(Step::Act(if stray.may_live() {
-        Action::DeletePod { pod, uid, version }
+        Action::DeletePod(stop)
     } else {
+        let StopPod { pod, uid, .. } = stop;
         Action::EndPod { pod, uid }
     }))
 }

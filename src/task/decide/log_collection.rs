@@ -15,8 +15,9 @@ use crate::api::{Collect, PEON_CONTAINER, names};
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{KeepLog, LogState};
 use crate::task::accept::Refused;
-use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::run::pod::evidence::Container;
 use crate::task::run::pod::log_plan::{LogPlan, SidecarPlan};
+use crate::task::run::pod::run::{LogSource, PodRun};
 use crate::task::snapshot::Snapshot;
 
 /// How long a verdict waits for the log, so that both are written at once.
@@ -109,45 +110,37 @@ pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
     }
 }
 
-fn ask(snapshot: &Snapshot, evidence: Option<&Evidence>, ended: bool, last: bool) -> Step {
+fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step {
     let sidecar = reader(snapshot) == Some(Collect::Sidecar);
-    // The sidecar ends after the peon.
-    let ended = ended && !(sidecar && evidence.is_some_and(|e| !e.pod_uid.is_empty() && !e.pod_ended()));
-    let container = evidence
-        .map(|e| e.container.clone())
-        .filter(|c| !c.is_empty())
-        .unwrap_or_else(|| PEON_CONTAINER.to_owned());
-    let seen = evidence.map(|e| e.pod_uid.clone()).filter(|uid| !uid.is_empty());
-    let is_seen = seen.is_some();
+    let seen = source.pod_uid.is_some();
     Step::Act(Action::KeepLog(KeepLog {
         attempt: snapshot.attempt(),
         pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
-        pod_uid: seen
+        pod_uid: source
+            .pod_uid
             .or_else(|| snapshot.task.status.as_ref()?.pod_uid.clone())
             .unwrap_or_default(),
-        seen: is_seen,
-        container,
+        seen,
+        container: source.container.unwrap_or_else(|| PEON_CONTAINER.to_owned()),
         sidecar,
-        ended,
-        complete: evidence.is_some_and(|e| e.log_complete),
+        // The sidecar ends after the peon.
+        ended: ended && (!sidecar || source.pod_ended),
+        complete: source.complete,
         last,
     }))
 }
 
 /// While the peon runs, and after it ran: requests its log.
-pub(crate) fn while_it_runs(snapshot: &Snapshot, evidence: &Evidence) -> Option<Step> {
-    let begun = matches!(
-        evidence.peon,
-        Container::Running { .. } | Container::Terminated(_)
-    );
-    (begun && snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
-        .then(|| ask(snapshot, Some(evidence), false, false))
+pub(crate) fn while_it_runs(snapshot: &Snapshot, run: &PodRun) -> Option<Step> {
+    let source = run.log();
+    (source.begun && snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
+        .then(|| ask(snapshot, source, false, false))
 }
 
 /// The attempt has ended, and whether another one follows is not decided yet.
-pub(crate) fn at_the_end(snapshot: &Snapshot, evidence: &Evidence, gone: bool) -> Option<Step> {
+pub(crate) fn at_the_end(snapshot: &Snapshot, run: &PodRun) -> Option<Step> {
     (snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
-        .then(|| ask(snapshot, Some(evidence).filter(|_| !gone), true, false))
+        .then(|| ask(snapshot, run.log(), true, false))
 }
 
 /// The log step before the verdict is written.
@@ -162,17 +155,13 @@ pub(crate) enum BeforeVerdict {
 
 /// The verdict is known: it waits a moment for the log. A pod that is about to be deleted takes the evidence for the
 /// verdict with it: then the verdict does not wait.
-pub(crate) fn before_verdict(
-    snapshot: &Snapshot,
-    evidence: &Evidence,
-    gone: bool,
-    now: Timestamp,
-) -> BeforeVerdict {
+pub(crate) fn before_verdict(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> BeforeVerdict {
+    let PodRun { evidence, gone } = run;
     if reader(snapshot).is_none() {
         return BeforeVerdict::Nothing;
     }
     let Some(kept) = snapshot.outcomes.log.as_ref().filter(|k| k.last) else {
-        return BeforeVerdict::First(ask(snapshot, Some(evidence).filter(|_| !gone), true, true));
+        return BeforeVerdict::First(ask(snapshot, run.log(), true, true));
     };
     let word = Word::of(&kept.state);
     let ended = match &evidence.peon {
@@ -209,7 +198,9 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     // The operator may get access to the store again.
     reader(snapshot)?;
     let Some(kept) = &snapshot.outcomes.log else {
-        return Some(ask(snapshot, snapshot.cached.as_ref(), true, true));
+        let run = snapshot.cached.clone().map(PodRun::seen);
+        let source = run.map_or_else(LogSource::of_no_pod, |run| run.log());
+        return Some(ask(snapshot, source, true, true));
     };
     let word = Word::of(&kept.state);
     // The cause of waiting is written once, and not again whenever it changes.

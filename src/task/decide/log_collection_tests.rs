@@ -1,3 +1,4 @@
+use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Outcomes;
 use std::sync::Arc;
 

@@ -9,10 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use super::death::Proof;
 use crate::api::Rerun;
 use crate::api::reason::Cause;
 use crate::task::accept::retry_policy::Policy;
+use crate::task::run::death::Proof;
 
 /// The number of an attempt that may be started: it cannot be created without proof that the last peon is dead.
 #[derive(Debug, PartialEq, Eq)]

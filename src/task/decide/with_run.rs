@@ -6,18 +6,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::conclude::conclude;
-use super::death::{Death, Scene, death, overdue};
 use super::plan::{Action, Step, described, look_again, read_payload, settle, settle_until};
 use super::retry::may_rerun;
 use super::status::Draft;
 use super::waiting::{Wait, Warnings, analyse, is_silent};
-use super::without_run::{until_deadline, what_it_waits_for};
+use super::without_run::{follow_elsewhere, until_deadline, what_it_waits_for};
 use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED};
 use crate::api::reason::{Cause, Readiness, Waiting};
 use crate::api::{Phase, Stop};
 use crate::task::accept::accept;
+use crate::task::run::Run;
+use crate::task::run::death::{Death, Known};
+use crate::task::run::pod::death::overdue;
 use crate::task::run::pod::evidence::{Container, Evidence};
+use crate::task::run::pod::run::PodRun;
 use crate::task::snapshot::Snapshot;
 
 /// How long the kubelet may report nothing about a container before the pod's Events are read: longer than a busy node
@@ -29,9 +32,16 @@ const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_
 const NOT_RESTARTABLE: &str =
     "the peon runs on: the task may have written something and is not run again (retry.rerun)";
 
-/// The task has a pod; `gone` says that the object no longer exists.
-pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: Timestamp) -> Step {
-    let evidence = &with_record(snapshot, evidence);
+/// The task has a run: its state is the task's.
+pub(crate) fn follow(snapshot: &Snapshot, run: Run, now: Timestamp) -> Step {
+    match run {
+        Run::Pod(pod) => follow_pod(snapshot, &with_record(snapshot, *pod), now),
+        Run::Elsewhere => follow_elsewhere(snapshot, now),
+    }
+}
+
+fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
+    let evidence = &run.evidence;
     // After a restart the pod may exist while the status does not say so. Once the status does, it has the settings
     // that the pod was made with, and the template may have others by now.
     let status = snapshot.task.status.as_ref();
@@ -52,15 +62,13 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
         .and_then(|s| conditions::find(&s.conditions, READY))
         .filter(|c| Readiness::parse(&c.reason) == Some(Readiness::AwaitingNodeProof))
         .map(|c| c.last_transition_time.0);
-    let scene = Scene {
-        evidence,
-        gone,
+    let known = Known {
         node: snapshot.outcomes.node.as_ref(),
         noticed,
         after_node_loss: snapshot.policy().after_node_loss(),
     };
-    match death(&scene, now) {
-        Death::No => alive(snapshot, evidence, draft, now),
+    match run.death(&known, now) {
+        Death::No => alive(snapshot, run, draft, now),
         Death::AskNode => Step::Act(Action::LookNode {
             node: evidence.node.clone(),
             pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
@@ -72,26 +80,26 @@ pub(crate) fn follow(snapshot: &Snapshot, evidence: &Evidence, gone: bool, now: 
             settle_until(draft.await_node(message), Some(pause))
         }
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
-        Death::Proven(proof) => conclude(snapshot, evidence, gone, draft, Ok(proof), now),
-        Death::WrittenOff(doubt) => conclude(snapshot, evidence, gone, draft, Err(doubt), now),
+        Death::Proven(proof) => conclude(snapshot, run, draft, Ok(proof), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, run, draft, Err(doubt), now),
     }
 }
 
 /// Adds what the status records of the attempt and the pod does not show, or no longer shows.
-fn with_record(snapshot: &Snapshot, evidence: &Evidence) -> Evidence {
-    let mut evidence = evidence.clone();
-    let Some(status) = &snapshot.task.status else {
-        return evidence;
-    };
-    if evidence.node.is_none() && evidence.pod_uid.is_empty() {
-        evidence.node.clone_from(&status.node_name);
+fn with_record(snapshot: &Snapshot, mut run: PodRun) -> PodRun {
+    if let Some(status) = &snapshot.task.status {
+        let evidence = &mut run.evidence;
+        if evidence.node.is_none() && evidence.pod_uid.is_empty() {
+            evidence.node.clone_from(&status.node_name);
+        }
+        evidence.ran |= conditions::is_true(&status.conditions, STARTED);
     }
-    evidence.ran |= conditions::is_true(&status.conditions, STARTED);
-    evidence
+    run
 }
 
-fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timestamp) -> Step {
-    if let Some(step) = log_collection::while_it_runs(snapshot, evidence) {
+fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) -> Step {
+    let evidence = &run.evidence;
+    if let Some(step) = log_collection::while_it_runs(snapshot, run) {
         return step;
     }
     let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
@@ -108,11 +116,7 @@ fn alive(snapshot: &Snapshot, evidence: &Evidence, mut draft: Draft, now: Timest
     };
     if stop.is_some() || evidence.deletion_requested.is_some() {
         if evidence.deletion_requested.is_none() && !snapshot.outcomes.ended.contains(&evidence.pod_name) {
-            return Step::Act(Action::DeletePod {
-                pod: evidence.pod_name.clone(),
-                uid: evidence.pod_uid.clone(),
-                version: evidence.version.clone(),
-            });
+            return Step::Act(Action::DeletePod(evidence.stop()));
         }
         return ending(evidence, draft, now);
     }

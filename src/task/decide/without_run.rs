@@ -9,12 +9,12 @@ use super::plan::{
     Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until,
 };
 use super::status::Draft;
-use super::submission::Standing;
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
 use crate::api::{PeonTaskStatus, Phase, SubmissionState, conditions};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::{Accepted, Refused, accept, payload};
 use crate::task::aggregates::slots::Slot;
+use crate::task::run::elsewhere::Standing;
 use crate::task::snapshot::{Live, Snapshot};
 use kube::ResourceExt;
 
@@ -35,10 +35,6 @@ const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// The current attempt has no pod and never had one, as far as is known.
 pub(crate) fn start(snapshot: &Snapshot, now: Timestamp) -> Step {
-    if snapshot.task.runs_elsewhere() {
-        // The overlord, which is told of a cancellation, decides how it ended.
-        return begin(snapshot, now);
-    }
     let ended_elsewhere = snapshot
         .task
         .submission()
@@ -98,6 +94,21 @@ fn give_up(snapshot: &Snapshot, now: Timestamp, cause: Cause, message: &str) -> 
     settle(Draft::of(&snapshot.task, now).fail(cause, message))
 }
 
+/// A task that runs on another worker: the overlord, which is told of a cancellation, decides how it ended.
+pub(crate) fn follow_elsewhere(snapshot: &Snapshot, now: Timestamp) -> Step {
+    begin(snapshot, now)
+}
+
+fn not_assigned(standing: Standing, draft: Draft) -> Step {
+    settle(match standing {
+        Standing::Waits(reason, message) => draft.refuse(reason, &message),
+        Standing::Elsewhere(message) => draft.run_elsewhere(&message),
+        Standing::Succeeded(message) => draft.succeed_elsewhere(&message),
+        Standing::Refused(reason, message) => draft.refuse_for_good(reason, &message),
+        Standing::Failed(cause, message) => draft.fail(cause, &message),
+    })
+}
+
 fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
         return read_payload(snapshot);
@@ -111,7 +122,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
         Ok(accepted) => accepted,
         Err(refused) if refused.reason == Acceptance::NotAssigned => {
             let manager = snapshot.task.middle_manager().unwrap_or_default();
-            return Standing::of(&snapshot.task, manager).settle(draft);
+            return not_assigned(Standing::of(&snapshot.task, manager), draft);
         }
         Err(refused) => return not_accepted(snapshot, draft, &refused, now),
     };

@@ -29,6 +29,7 @@ use crate::task::aggregates::fair_share::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{TaskAggregates, payload_budget};
 use crate::task::decide::plan::{Action, task_id};
+use crate::task::run::pod::run::StopPod;
 use crate::task::snapshot::Snapshot;
 use crate::task::watch::GuardedTask;
 
@@ -188,7 +189,7 @@ impl Actor {
                     snapshot.outcomes.recorded = Some(logs.record(*entry).await);
                 }
             }
-            Action::DeletePod { pod, uid, version } => {
+            Action::DeletePod(StopPod { pod, uid, version }) => {
                 self.delete_pod(&namespace, &pod, uid, version).await?;
                 snapshot.outcomes.ended.push(pod);
             }

@@ -15,9 +15,9 @@ use crate::api::PeonTask;
 use crate::apiserver::request::{RequestError, request};
 use crate::clock::Clock;
 use crate::payload::read::PayloadReader;
-use crate::task::decide::death::NodeState;
 use crate::task::decide::event_budget::{EventBudget, Pause};
 use crate::task::decide::waiting::PodWarning;
+use crate::task::run::death::NodeState;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Live;
 

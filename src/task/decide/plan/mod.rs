@@ -10,17 +10,17 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::Value;
 
+use super::current_run::{CurrentRun, current_run};
 use super::finished::{after_verdict, end_strays};
 use super::status::Draft;
 use super::with_run::follow;
 use super::without_run::{name_conflict, start};
-use crate::api::conditions::{self, STARTED};
 use crate::api::reason::Waiting;
-use crate::api::{PeonTask, PeonTaskStatus, Phase, names};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
 use crate::logs::format::record::Entry;
 use crate::logs::format::state::KeepLog;
 use crate::task::accept::{self, Accepted, Refused};
-use crate::task::run::pod::evidence::Evidence;
+use crate::task::run::pod::run::StopPod;
 use crate::task::snapshot::Snapshot;
 
 /// How long a pod that was just created may be missing from the cache before the API server is asked.
@@ -81,14 +81,7 @@ pub enum Action {
     Record(Box<Entry>),
     /// Delete the pod with this uid and version: its peon is asked to stop and killed after the grace period. A pod
     /// that has changed since may have ended, and the report of its end must not be lost.
-    DeletePod {
-        /// Its name.
-        pod: String,
-        /// Its uid.
-        uid: String,
-        /// The version that was seen alive: a pod that ended meanwhile keeps its verdict and its log.
-        version: Option<String>,
-    },
+    DeletePod(StopPod),
     /// Let the kubelet end a pod whose peon has ended and whose sidecars have not. The object and its logs remain.
     EndPod {
         /// Its name.
@@ -118,7 +111,7 @@ impl Action {
             Self::RecallRung { .. } => "recall rung",
             Self::KeepLog(_) => "keep log",
             Self::Record(_) => "record",
-            Self::DeletePod { .. } => "delete pod",
+            Self::DeletePod(_) => "delete pod",
             Self::EndPod { .. } => "end pod",
             Self::DeleteTask { .. } => "delete task",
         }
@@ -179,16 +172,16 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
     if lags(snapshot) {
         return look_again(Some(CACHE_LAG));
     }
-    match known_pod(snapshot, now) {
-        KnownPod::Ours { evidence, gone } => follow(snapshot, &evidence, gone, now),
-        KnownPod::NotSeen => look_live(snapshot),
-        KnownPod::Soon => look_again(Some(CACHE_LAG)),
-        KnownPod::Foreign => name_conflict(
+    match current_run(snapshot, now) {
+        CurrentRun::Found(run) => follow(snapshot, run, now),
+        CurrentRun::NotSeen => look_live(snapshot),
+        CurrentRun::Soon => look_again(Some(CACHE_LAG)),
+        CurrentRun::Foreign => name_conflict(
             snapshot,
             now,
             "a pod of the same name belongs to something else: waiting for it to go",
         ),
-        KnownPod::None => start(snapshot, now),
+        CurrentRun::None => start(snapshot, now),
     }
 }
 
@@ -206,66 +199,6 @@ pub(crate) fn look_live(snapshot: &Snapshot) -> Step {
     Step::Act(Action::LookLive {
         name: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
     })
-}
-
-enum KnownPod {
-    Ours {
-        evidence: Box<Evidence>,
-        gone: bool,
-    },
-    Foreign,
-    /// The status names a pod that the cache does not have.
-    NotSeen,
-    /// As `NotSeen`, but the pod was created a moment ago.
-    Soon,
-    None,
-}
-
-fn known_pod(snapshot: &Snapshot, now: Timestamp) -> KnownPod {
-    let uid = snapshot.task.uid();
-    let recorded = snapshot.task.status.as_ref().and_then(|s| s.pod_uid.as_deref());
-    let ours = |e: &&Evidence| e.owner_uid == uid && recorded.is_none_or(|r| r == e.pod_uid);
-    let seen = [
-        snapshot.cached.as_ref(),
-        snapshot.outcomes.live.as_ref().and_then(|l| l.pod.as_ref()),
-    ];
-    if let Some(evidence) = seen.into_iter().flatten().find(ours) {
-        return KnownPod::Ours {
-            evidence: Box::new(evidence.clone()),
-            gone: false,
-        };
-    }
-    if let Some(evidence) = snapshot.departed.as_ref().filter(ours) {
-        if recorded.is_none() && snapshot.outcomes.live.is_none() {
-            // Another one may have been created in its place without being recorded either.
-            return KnownPod::NotSeen;
-        }
-        return KnownPod::Ours {
-            evidence: Box::new(evidence.clone()),
-            gone: true,
-        };
-    }
-    match (recorded, &snapshot.outcomes.live) {
-        (Some(_), Some(_)) => KnownPod::Ours {
-            evidence: Box::default(),
-            gone: true,
-        },
-        (Some(_), None) if just_created(snapshot, now) => KnownPod::Soon,
-        (Some(_), None) => KnownPod::NotSeen,
-        (None, _) if seen.iter().flatten().any(|e| e.owner_uid != uid) => KnownPod::Foreign,
-        (None, _) => KnownPod::None,
-    }
-}
-
-fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
-    let started = snapshot
-        .task
-        .status
-        .as_ref()
-        .and_then(|s| conditions::find(&s.conditions, STARTED));
-    // A time in the future comes from another process's clock, and says nothing.
-    let lag = SignedDuration::ZERO..signed(CACHE_LAG);
-    started.is_some_and(|c| lag.contains(&now.duration_since(c.last_transition_time.0)))
 }
 
 pub(crate) fn signed(duration: Duration) -> SignedDuration {

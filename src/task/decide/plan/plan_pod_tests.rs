@@ -1,12 +1,14 @@
 //! What the plan makes of a task that has a pod.
 
+use crate::task::run::pod::evidence::Evidence;
 use crate::task::snapshot::Outcomes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
 use crate::api::reason::{Acceptance, Cause, Readiness, Waiting};
-use crate::task::decide::death::NodeState;
 use crate::task::decide::waiting::{PodWarning, Warnings};
+use crate::task::run::death::NodeState;
+use crate::task::run::pod::run::StopPod;
 
 #[test]
 fn a_pod_that_the_cache_does_not_have_yet_is_waited_for_and_then_looked_for() {
@@ -236,11 +238,11 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         },
         ..cached
     };
-    let expected = Action::DeletePod {
+    let expected = Action::DeletePod(StopPod {
         pod: POD.into(),
         uid: "stray".into(),
         version: None,
-    };
+    });
     assert_eq!(action(&alive, 300), expected);
     let nothing_to_do = vec![
         Snapshot {

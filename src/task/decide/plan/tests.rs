@@ -1,3 +1,4 @@
+use crate::task::run::pod::evidence::Evidence;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -14,6 +15,8 @@ use crate::task::fixtures::{
 };
 use crate::task::snapshot::{Live, Outcomes, Template};
 
+#[path = "plan_attempt_tests.rs"]
+mod attempt;
 #[path = "plan_life_tests.rs"]
 mod life;
 #[path = "plan_pod_tests.rs"]
@@ -241,7 +244,7 @@ fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
         let of_pod = Snapshot {
             outcomes: Outcomes {
                 creation: refused,
-                ..Outcomes::default()
+                ..claimed().outcomes
             },
             ..claimed()
         };
@@ -258,7 +261,7 @@ fn refusals_of_the_api_server_wait_unless_they_are_for_good() {
     let of_pod = Snapshot {
         outcomes: Outcomes {
             creation: refused.clone(),
-            ..Outcomes::default()
+            ..claimed().outcomes
         },
         ..claimed()
     };
@@ -361,7 +364,7 @@ fn a_pod_that_exists_is_looked_at_live() {
     let exists = Snapshot {
         outcomes: Outcomes {
             creation: Some(Creation::Exists),
-            ..Outcomes::default()
+            ..claimed().outcomes
         },
         ..claimed()
     };
@@ -406,7 +409,7 @@ fn names_that_belong_to_something_else_are_waited_for() {
         outcomes: Outcomes {
             creation: Some(Creation::Exists),
             live: Some(live(Some(TASK_UID), Some(foreign()))),
-            ..Outcomes::default()
+            ..claimed().outcomes
         },
         ..claimed()
     };

@@ -3,41 +3,43 @@ use serde_json::json;
 use super::*;
 use crate::task::fixtures::{at, disrupted, ended, evidence, in_state, running};
 
-fn scene(evidence: &Evidence) -> Scene<'_> {
-    Scene {
-        evidence,
-        gone: false,
+fn nothing() -> Known<'static> {
+    Known {
         node: None,
         noticed: None,
         after_node_loss: false,
     }
 }
 
+fn run(evidence: &Evidence, gone: bool) -> PodRun {
+    PodRun {
+        evidence: evidence.clone(),
+        gone,
+    }
+}
+
 fn proven() -> Death {
-    Death::Proven(Proof(()))
+    Death::Proven(Proof::new())
 }
 
 #[allow(clippy::needless_pass_by_value)] // Written where it is used.
 fn of(evidence: &Evidence, gone: bool, node: Option<NodeState>) -> Death {
-    let scene = Scene {
-        gone,
+    let known = Known {
         node: node.as_ref(),
-        ..scene(evidence)
+        ..nothing()
     };
-    death(&scene, at(1000))
+    run(evidence, gone).death(&known, at(1000))
 }
 
 #[test]
 fn a_node_that_is_not_looked_up_yet_proves_nothing() {
-    let gone = Evidence::default();
-    let scene = Scene {
-        evidence: &gone,
-        gone: true,
+    let known = Known {
         node: Some(&NodeState::Later),
         noticed: None,
         after_node_loss: true,
     };
-    assert_eq!(death(&scene, at(100)), Death::AskLater(LOOK_AGAIN));
+    let gone = run(&Evidence::default(), true);
+    assert_eq!(gone.death(&known, at(100)), Death::AskLater(LOOK_AGAIN));
 }
 
 #[test]
@@ -185,25 +187,25 @@ fn a_ready_node_ends_what_is_gone_within_the_grace_period() {
         ..evidence(running())
     };
     let ready = NodeState::Ready(at(100));
-    let noticed_at = |second| Scene {
-        gone: true,
+    let gone = run(&evidence, true);
+    let noticed_at = |second| Known {
         node: Some(&ready),
         noticed: Some(at(second)),
-        ..scene(&evidence)
+        ..nothing()
     };
     let wait = |death| match death {
         Death::Awaiting { look_again, .. } => look_again.as_secs(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(wait(death(&noticed_at(1000), at(1000))), 150);
-    assert_eq!(wait(death(&noticed_at(1000), at(1149))), 1);
-    assert_eq!(death(&noticed_at(1000), at(1150)), proven());
+    assert_eq!(wait(gone.death(&noticed_at(1000), at(1000))), 150);
+    assert_eq!(wait(gone.death(&noticed_at(1000), at(1149))), 1);
+    assert_eq!(gone.death(&noticed_at(1000), at(1150)), proven());
     // Nobody noted when it was noticed: from now on.
-    let unnoticed = Scene {
+    let unnoticed = Known {
         noticed: None,
         ..noticed_at(0)
     };
-    assert_eq!(wait(death(&unnoticed, at(5000))), 150);
+    assert_eq!(wait(gone.death(&unnoticed, at(5000))), 150);
 }
 
 /// A kubelet that comes back needs its time again.
@@ -214,28 +216,27 @@ fn a_node_that_has_just_become_ready_is_given_the_grace_period_again() {
         ..evidence(running())
     };
     let back = NodeState::Ready(at(2000));
-    let scene = Scene {
-        gone: true,
+    let gone = run(&evidence, true);
+    let known = Known {
         node: Some(&back),
         noticed: Some(at(1000)),
-        ..scene(&evidence)
+        ..nothing()
     };
-    assert!(matches!(death(&scene, at(2449)), Death::Awaiting { .. }));
-    assert_eq!(death(&scene, at(2450)), proven());
+    assert!(matches!(gone.death(&known, at(2449)), Death::Awaiting { .. }));
+    assert_eq!(gone.death(&known, at(2450)), proven());
 }
 
 #[test]
 fn a_node_that_does_not_answer_proves_nothing_however_long_it_is_silent() {
     let evidence = evidence(running());
     for after_node_loss in [false, true] {
-        let scene = Scene {
-            gone: true,
+        let gone = run(&evidence, true);
+        let known = Known {
             node: Some(&NodeState::NotReady),
             noticed: Some(at(0)),
             after_node_loss,
-            ..scene(&evidence)
         };
-        let Death::Awaiting { message, look_again } = death(&scene, at(1_000_000)) else {
+        let Death::Awaiting { message, look_again } = gone.death(&known, at(1_000_000)) else {
             panic!("proven");
         };
         assert!(message.contains("the node node does not answer"), "{message}");
@@ -252,17 +253,21 @@ fn a_node_that_was_written_off_is_proof_only_where_the_template_says_so() {
         (NodeState::Unknown, false),
         (NodeState::Forbidden, false),
     ] {
-        let scene = |after_node_loss| Scene {
-            gone: true,
+        let gone = run(&evidence, true);
+        let known = |after_node_loss| Known {
             node: Some(&node),
             after_node_loss,
-            ..scene(&evidence)
+            ..nothing()
         };
         assert!(
-            matches!(death(&scene(false), at(1000)), Death::WrittenOff(_)),
+            matches!(gone.death(&known(false), at(1000)), Death::WrittenOff(_)),
             "{node:?}"
         );
-        assert_eq!(death(&scene(true), at(1000)) == proven(), trusted, "{node:?}");
+        assert_eq!(
+            gone.death(&known(true), at(1000)) == proven(),
+            trusted,
+            "{node:?}"
+        );
     }
 }
 

@@ -1,8 +1,6 @@
 //! A task that a user created for a VirtualMiddleManager, until its overlord has assigned it here (pure): the status
 //! shows its progress with the overlord.
 
-use super::plan::{Step, settle};
-use super::status::Draft;
 use crate::api::reason::{Acceptance, Cause};
 use crate::api::{PeonTask, Submission, SubmissionState};
 
@@ -96,19 +94,4 @@ impl Standing {
         };
         Self::Failed(cause, message)
     }
-
-    /// The next step for a task in this state.
-    pub(crate) fn settle(self, draft: Draft) -> Step {
-        settle(match self {
-            Self::Waits(reason, message) => draft.refuse(reason, &message),
-            Self::Elsewhere(message) => draft.run_elsewhere(&message),
-            Self::Succeeded(message) => draft.succeed_elsewhere(&message),
-            Self::Refused(reason, message) => draft.refuse_for_good(reason, &message),
-            Self::Failed(cause, message) => draft.fail(cause, &message),
-        })
-    }
 }
-
-#[cfg(test)]
-#[path = "submission_tests.rs"]
-mod tests;

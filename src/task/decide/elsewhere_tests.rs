@@ -1,9 +1,9 @@
 use serde_json::json;
 
-use super::*;
+use super::plan::Step;
 use crate::api::conditions::{self, ACCEPTED, COMPLETE, FAILED, STARTED};
 use crate::api::reason::{Acceptance, Cause, Completion, Readiness};
-use crate::api::{LABEL_IDENTITY, PeonTaskStatus, Phase};
+use crate::api::{LABEL_IDENTITY, PeonTask, PeonTaskStatus, Phase, Submission, SubmissionState};
 use crate::task::accept::accept;
 use crate::task::decide::plan::{Action, plan};
 use crate::task::fixtures::{ID, at, snapshot, task};

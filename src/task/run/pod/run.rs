@@ -1,0 +1,95 @@
+//! A run in its own pod: what is known of it (data only).
+
+use super::evidence::{Container, Evidence};
+
+/// The run of an attempt in its own pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PodRun {
+    /// The last state of the pod that was seen.
+    pub evidence: Evidence,
+    /// Whether the pod no longer exists.
+    pub gone: bool,
+}
+
+/// The pod whose deletion stops a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopPod {
+    /// Name of the pod.
+    pub pod: String,
+    /// Uid of the pod.
+    pub uid: String,
+    /// Resource version that was seen alive: a pod that ended meanwhile keeps its verdict and its log.
+    pub version: Option<String>,
+}
+
+/// Where the log of a run is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogSource {
+    /// Uid of the pod, if the pod is there.
+    pub pod_uid: Option<String>,
+    /// Name of the peon's container, if known.
+    pub container: Option<String>,
+    /// Whether the peon's container has started.
+    pub begun: bool,
+    /// Whether the whole pod has ended, or is not there.
+    pub pod_ended: bool,
+    /// Whether the sidecar that reads the log reported it as complete.
+    pub complete: bool,
+}
+
+impl PodRun {
+    /// The run in a pod that was seen and is there.
+    #[must_use]
+    pub fn seen(evidence: Evidence) -> Self {
+        Self {
+            evidence,
+            gone: false,
+        }
+    }
+
+    /// Where its log is read. A pod that is gone has none to read; what was read of it is archived.
+    #[must_use]
+    pub fn log(&self) -> LogSource {
+        let evidence = &self.evidence;
+        let begun = matches!(
+            evidence.peon,
+            Container::Running { .. } | Container::Terminated(_)
+        );
+        if self.gone {
+            return LogSource {
+                begun,
+                ..LogSource::of_no_pod()
+            };
+        }
+        LogSource {
+            pod_uid: Some(evidence.pod_uid.clone()).filter(|uid| !uid.is_empty()),
+            container: Some(evidence.container.clone()).filter(|c| !c.is_empty()),
+            begun,
+            pod_ended: evidence.pod_uid.is_empty() || evidence.pod_ended(),
+            complete: evidence.log_complete,
+        }
+    }
+}
+
+impl LogSource {
+    /// The log of a run whose pod is not there.
+    #[must_use]
+    pub fn of_no_pod() -> Self {
+        Self {
+            pod_ended: true,
+            ..Self::default()
+        }
+    }
+}
+
+impl Evidence {
+    /// The pod whose deletion stops the run.
+    #[must_use]
+    pub fn stop(&self) -> StopPod {
+        StopPod {
+            pod: self.pod_name.clone(),
+            uid: self.pod_uid.clone(),
+            version: self.version.clone(),
+        }
+    }
+}
