@@ -92,7 +92,7 @@ fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &P
         );
     } else {
         // The operator cannot mount the volume on which this overlord keeps its logs.
-        let pod = text(&task["status"]["podName"]);
+        let pod = text(&task["status"]["run"]["pod"]);
         heading(&format!("the task's log: kubectl logs {pod}"));
         print!("{}", fixture.kubectl.logs(&[pod, "--namespace", NAMESPACE])?);
     }

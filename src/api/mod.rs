@@ -13,6 +13,7 @@ pub mod peon_task;
 pub mod peon_template;
 pub mod reason;
 pub mod retry;
+mod run_status;
 pub mod schema;
 pub mod submission;
 pub mod task_from;
@@ -26,6 +27,7 @@ pub use peon_template::{
     PropertiesSource, Sizing, SourceRef,
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
+pub use run_status::{RunKind, RunStatus};
 pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};
 pub use task_object::TaskObject;

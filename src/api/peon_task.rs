@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::{AttemptRecord, Stop};
 use super::retry::RetryPolicy;
+use super::run_status::RunStatus;
 use super::schema;
 use super::submission::{Submission, SubmissionState};
 use super::task_from::TaskFrom;
@@ -45,7 +46,7 @@ use super::task_object::TaskObject;
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.cpu", priority = 1),
-    printcolumn(name = "Pod", type_ = "string", json_path = ".status.podName", priority = 1),
+    printcolumn(name = "Pod", type_ = "string", json_path = ".status.run.pod", priority = 1),
     printcolumn(name = "Task-Id", type_ = "string", json_path = ".status.taskId", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
@@ -285,15 +286,10 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
 
-    /// Name of the current attempt's pod. Read its log with `kubectl peon logs <peontask>`. Example: `nightly-1`.
+    /// Where the current attempt runs; absent while it runs nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub pod_name: Option<String>,
-
-    /// Uid of the current attempt's pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub pod_uid: Option<String>,
+    #[schemars(schema_with = "schema::described::<RunStatus>")]
+    pub run: Option<RunStatus>,
 
     /// Node of the current attempt's pod. Example: `worker-3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -451,5 +447,19 @@ impl PeonTask {
             super::conditions::is_true(&s.conditions, super::conditions::COMPLETE)
                 || super::conditions::is_true(&s.conditions, super::conditions::FAILED)
         })
+    }
+}
+
+impl PeonTaskStatus {
+    /// Name of the current attempt's pod.
+    #[must_use]
+    pub fn pod_name(&self) -> Option<&str> {
+        self.run.as_ref()?.pod.as_deref()
+    }
+
+    /// Uid of the current attempt's pod.
+    #[must_use]
+    pub fn pod_uid(&self) -> Option<&str> {
+        self.run.as_ref()?.pod_uid.as_deref()
     }
 }

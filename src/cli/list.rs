@@ -318,7 +318,7 @@ impl List {
             row.extend([
                 text(status.cpu.clone()),
                 text(status.template.clone()),
-                text(status.pod_name.clone()),
+                text(status.pod_name().map(str::to_owned)),
                 text(status.node_name.clone()),
                 text(status.exit_code.map(|c| c.to_string())),
                 text(status.task_id.clone()),

@@ -16,7 +16,7 @@ fn list(args: &[&str]) -> List {
 fn oom() -> PeonTask {
     let status = json!({
         "phase": "Running", "reason": "Running", "taskType": "index_parallel", "dataSource": "wiki\u{1b}[31m",
-        "taskId": "index wiki", "attempt": 2, "memory": "3G", "cpu": "1", "podName": "nightly-2",
+        "taskId": "index wiki", "attempt": 2, "memory": "3G", "cpu": "1", "run": {"kind": "Pod", "pod": "nightly-2"},
         "template": "default", "nodeName": "n1", "startTime": "2026-11-21T08:00:30Z",
     });
     task("nightly", json!({}), status)

@@ -77,7 +77,7 @@ impl Logs {
             number = self.number(&task)?;
         }
         let status = tasks::status(&task);
-        let waits = status.pod_name.is_none() && number == tasks::attempt(&status);
+        let waits = status.pod_name().is_none() && number == tasks::attempt(&status);
         let Some(number) = number.filter(|_| !waits) else {
             bail!(
                 "{} has no pod yet: {}",

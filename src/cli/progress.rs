@@ -73,7 +73,7 @@ impl Progress {
         let status = tasks::status(task);
         let running = status.phase == Some(Phase::Running);
         let (Some(pod), Some(id), true) = (
-            status.pod_name,
+            status.pod_name().map(str::to_owned),
             status.task_id,
             running && self.mode == Mode::Line,
         ) else {

@@ -40,12 +40,12 @@ pub(super) fn why(status: &PeonTaskStatus) -> String {
 
 /// Number of the current attempt; `None` before the first.
 pub(super) fn attempt(status: &PeonTaskStatus) -> Option<u32> {
-    status.attempt.or(status.pod_name.as_ref().map(|_| 1))
+    status.attempt.or(status.pod_name().map(|_| 1))
 }
 
 /// The pod of attempt `number`.
 pub(super) fn pod_of(task: &PeonTask, number: u32) -> String {
-    let recorded = task.status.as_ref().and_then(|s| s.pod_name.clone());
+    let recorded = task.status.as_ref().and_then(|s| s.pod_name().map(str::to_owned));
     let of_number = recorded.filter(|_| task.attempt() == number);
     of_number.unwrap_or_else(|| names::attempt(&task.name_any(), number))
 }
@@ -125,7 +125,11 @@ pub(super) mod tests {
 
     #[test]
     fn every_attempt_has_its_pod() {
-        let task = task("a", json!({}), json!({"attempt": 3, "podName": "a-3"}));
+        let task = task(
+            "a",
+            json!({}),
+            json!({"attempt": 3, "run": {"kind": "Pod", "pod": "a-3"}}),
+        );
         assert_eq!(pod_of(&task, 3), "a-3");
         assert_eq!(pod_of(&task, 2), "a-2");
         assert_eq!(attempt(&status(&task)), Some(3));

@@ -55,7 +55,7 @@ impl World {
         let task = self.task();
         let status = task.as_ref().and_then(|t| t.status.as_ref());
         let Some(jvm) = self.jvms.last() else { return true };
-        status.is_none_or(|s| s.pod_uid.as_deref() == Some(jvm.pod_uid.as_str()))
+        status.is_none_or(|s| s.pod_uid() == Some(jvm.pod_uid.as_str()))
     }
 
     /// Before a request takes effect.
@@ -127,7 +127,7 @@ impl World {
             after.status.clone().unwrap_or_default(),
         );
         let reason = new.reason.clone().unwrap_or_default();
-        if let Some(truth) = new.pod_uid.as_ref().and_then(|uid| self.truths.get_mut(uid)) {
+        if let Some(truth) = new.pod_uid().and_then(|uid| self.truths.get_mut(uid)) {
             truth.recorded = true;
         }
         self.note(format!(
@@ -239,7 +239,7 @@ impl World {
         self.hold("no verdict is guessed", truly, || {
             format!("attempt {attempt}: {cause}, and truly {truths:?}")
         });
-        let recorded = status.pod_uid.as_deref();
+        let recorded = status.pod_uid();
         let shown = recorded
             .and_then(|uid| self.api.pod_by_uid(uid))
             .is_some_and(reports_success);

@@ -167,7 +167,7 @@ impl World {
         self.seen.count("at rest", &reason);
         let right = match rest_of(&task) {
             Some(Rest::Suspended) => task.spec.suspend && lives.is_empty(),
-            Some(Rest::Runs) => lives.len() == 1 && status.pod_uid.as_ref() == lives.first(),
+            Some(Rest::Runs) => lives.len() == 1 && status.pod_uid() == lives.first().map(String::as_str),
             Some(Rest::AwaitsProof) => self.proof_is_wanting(&task),
             // A pod that the kubelet cannot start, of a reason that is still there.
             None => false,
@@ -181,7 +181,7 @@ impl World {
     /// Whether there is a reason to wait for proof: a node that was written off, or that nobody knows.
     fn proof_is_wanting(&self, task: &PeonTask) -> bool {
         let status = task.status.clone().unwrap_or_default();
-        let pod = status.pod_uid.as_deref().and_then(|u| self.api.pod_by_uid(u));
+        let pod = status.pod_uid().and_then(|u| self.api.pod_by_uid(u));
         let node = pod
             .and_then(|p| p["spec"]["nodeName"].as_str().map(str::to_owned))
             .or(status.node_name);

@@ -284,7 +284,7 @@ impl Caches {
         // Selected by the template's name in the task and not by the reason: the status in the cache may be older than
         // this event.
         let waits = |task: &GuardedTask| {
-            let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid.is_some());
+            let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid().is_some());
             let names = |t: &PeonTask| {
                 t.namespace() == namespace && t.template_name().is_none_or(|named| named == name)
             };

@@ -128,7 +128,7 @@ fn a_new_leader_wakes_every_task() {
 #[test]
 fn a_template_wakes_the_tasks_that_it_may_be_for_and_that_have_no_pod() {
     let mut driven = Driven::new();
-    let status = json!({"podUid": "x"});
+    let status = json!({"run": {"kind": "Pod", "podUID": "x"}});
     let mut started = with_status(noop(), serde_json::from_value(status).unwrap());
     started.metadata.name = Some("started".into());
     let mut other = noop();

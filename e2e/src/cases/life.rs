@@ -42,7 +42,7 @@ fn suspend(fixture: &Fixture) -> Result<()> {
     fixture.apply(NAMESPACE, &task)?;
     let held = |status: &Value| status["phase"] == "Suspended";
     let status = fixture.until(NAMESPACE, name, held)?["status"].clone();
-    ensure!(status.get("podName").is_none(), "{status}");
+    ensure!(status.get("run").is_none(), "{status}");
     fixture.until_no_pod(NAMESPACE, name)?;
 
     fixture.change(NAMESPACE, name, &json!({"suspend": false}))?;
@@ -70,7 +70,7 @@ fn suspend(fixture: &Fixture) -> Result<()> {
     );
     fixture.change(NAMESPACE, name, &json!({"suspend": false}))?;
     let task = fixture.until_reason(NAMESPACE, name, "Succeeded")?;
-    ensure!(task["status"]["podName"] == "held-2", "{}", task["status"]);
+    ensure!(task["status"]["run"]["pod"] == "held-2", "{}", task["status"]);
     Ok(())
 }
 
@@ -110,7 +110,7 @@ fn cancel(fixture: &Fixture) -> Result<()> {
     fixture.until(NAMESPACE, waiting, |s| s["reason"] == "NoTemplate")?;
     fixture.change(NAMESPACE, waiting, &json!({"cancel": true}))?;
     let task = fixture.until_reason(NAMESPACE, waiting, "Cancelled")?;
-    ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+    ensure!(task["status"].get("run").is_none(), "{}", task["status"]);
     Ok(())
 }
 
@@ -211,7 +211,7 @@ fn max_running(fixture: &Fixture) -> Result<()> {
         let spec = json!({"task": {"type": "noop", "runTime": 1}, "templateRef": {"name": template}});
         fixture.task(NAMESPACE, name, &spec)?;
         let task = fixture.until(NAMESPACE, name, |s| s["reason"] == "MaxRunning")?;
-        ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+        ensure!(task["status"].get("run").is_none(), "{}", task["status"]);
     }
     fixture.change(NAMESPACE, names[0], &json!({"cancel": true}))?;
     let third = fixture.until_reason(NAMESPACE, names[2], "Succeeded")?;

@@ -57,7 +57,7 @@ fn noop_completes(fixture: &Fixture) -> Result<()> {
         status["startTime"].is_string() && status["completionTime"].is_string(),
         "{status}"
     );
-    let pod_name = status["podName"].as_str().context("no podName")?;
+    let pod_name = status["run"]["pod"].as_str().context("no status.run.pod")?;
     let pod = fixture
         .kubectl
         .get_json(&["pod", pod_name, "--namespace", NAMESPACE])?;
@@ -174,9 +174,9 @@ pub(super) fn long_noop(fixture: &Fixture, name: &str, spec: &Value) -> Result<(
     }
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until(NAMESPACE, name, |status| status["phase"] == "Running")?;
-    let pod_name = task["status"]["podName"]
+    let pod_name = task["status"]["run"]["pod"]
         .as_str()
-        .context("no podName")?
+        .context("no status.run.pod")?
         .to_owned();
     let pod = fixture
         .kubectl

@@ -70,7 +70,10 @@ fn noop_with(
     task["spec"]["task"]["runTime"] = json!(seconds * 1000);
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until(NAMESPACE, name, |status| status["phase"] == "Running")?;
-    let pod = task["status"]["podUid"].as_str().context("no podUid")?.to_owned();
+    let pod = task["status"]["run"]["podUID"]
+        .as_str()
+        .context("no status.run.podUID")?
+        .to_owned();
     wait_until(LIMIT, "the peon's JVM", || {
         Ok((peons::on(node.name()).len() == 1).then_some(()))
     })?;
@@ -95,7 +98,7 @@ fn partition(fixture: &Fixture) -> Result<()> {
     node.heal()?;
     node.until_ready()?;
     let ended = status(&fixture.until_reason(NAMESPACE, name, "Succeeded")?);
-    ensure!(ended["podUid"] == pod.as_str(), "another pod: {ended}");
+    ensure!(ended["run"]["podUID"] == pod.as_str(), "another pod: {ended}");
     node.down()
 }
 
@@ -112,7 +115,7 @@ fn power_failure(fixture: &Fixture) -> Result<()> {
     node.until_lost()?;
     node.taint_out_of_service()?;
     let ended = fixture.until_reason(NAMESPACE, name, "NodeLost")?["status"].clone();
-    ensure!(ended["podUid"] == pod.as_str(), "another pod: {ended}");
+    ensure!(ended["run"]["podUID"] == pod.as_str(), "another pod: {ended}");
     node.down()
 }
 

@@ -84,9 +84,9 @@ fn survives(fixture: &Fixture) -> Result<()> {
     task["spec"]["task"]["runTime"] = json!(90_000);
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
-    let pod_name = task["status"]["podName"]
+    let pod_name = task["status"]["run"]["pod"]
         .as_str()
-        .context("no podName")?
+        .context("no status.run.pod")?
         .to_owned();
     let pod = || {
         fixture
@@ -130,7 +130,7 @@ fn survives(fixture: &Fixture) -> Result<()> {
     running("after reinstalling")?;
     let task = fixture.until_reason(NAMESPACE, name, "Succeeded")?;
     ensure!(
-        task["status"]["podUid"] == pod_uid,
+        task["status"]["run"]["podUID"] == pod_uid,
         "another pod: {}",
         task["status"]
     );

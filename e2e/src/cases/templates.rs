@@ -35,7 +35,7 @@ fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(
 }
 
 fn pod_of(fixture: &Fixture, namespace: &str, task: &Value) -> Result<Value> {
-    let name = task["status"]["podName"].as_str().unwrap_or_default();
+    let name = task["status"]["run"]["pod"].as_str().unwrap_or_default();
     fixture.kubectl.get_json(&["pod", name, "--namespace", namespace])
 }
 
@@ -162,7 +162,7 @@ fn memory_in_bytes(fixture: &Fixture) -> Result<()> {
         given = task["spec"]["task"].clone();
     })?;
     let done = fixture.until_reason(NAMESPACE, "memory-in-bytes", "Succeeded")?;
-    let pod = done["status"]["podName"].as_str().unwrap_or_default();
+    let pod = done["status"]["run"]["pod"].as_str().unwrap_or_default();
     let config_map = fixture
         .kubectl
         .get_json(&["configmap", pod, "--namespace", NAMESPACE])?;

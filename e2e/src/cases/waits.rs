@@ -159,7 +159,7 @@ fn for_a_name(fixture: &Fixture) -> Result<()> {
     fixture.apply(&namespace, &samples::noop("early")?)?;
     let second = fixture.until_reason(&namespace, "early", "Succeeded")?;
     ensure!(
-        first["status"]["podUid"] != second["status"]["podUid"],
+        first["status"]["run"]["podUID"] != second["status"]["run"]["podUID"],
         "the first task's pod was taken for the second's"
     );
     Ok(())

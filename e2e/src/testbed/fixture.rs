@@ -373,7 +373,9 @@ impl Fixture {
     /// When it has none.
     pub fn pod_of(&self, namespace: &str, name: &str) -> Result<Value> {
         let task = self.get(namespace, name)?;
-        let pod = task["status"]["podName"].as_str().context("no podName")?;
+        let pod = task["status"]["run"]["pod"]
+            .as_str()
+            .context("no status.run.pod")?;
         self.kubectl.get_json(&["pod", pod, "--namespace", namespace])
     }
 

@@ -125,7 +125,7 @@ impl Gathered {
     }
 
     async fn look_at_events(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let Some(uid) = tasks::status(&self.task).pod_uid else {
+        let Some(uid) = tasks::status(&self.task).pod_uid().map(str::to_owned) else {
             return Ok(());
         };
         let api: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);

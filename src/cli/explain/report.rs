@@ -105,7 +105,7 @@ pub(super) fn live(
             "the operator's runtime.properties are not known: give them with --runtime-properties".into(),
         );
     }
-    if let Some((settings, _)) = settings.as_ref().filter(|_| status.pod_name.is_some())
+    if let Some((settings, _)) = settings.as_ref().filter(|_| status.pod_name().is_some())
         && status
             .memory
             .as_ref()

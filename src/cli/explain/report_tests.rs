@@ -62,7 +62,7 @@ fn a_waiting_task_is_explained_from_its_conditions() {
 #[test]
 fn attempts_are_a_history() {
     let status = json!({
-        "phase": "Running", "attempt": 2, "memory": "3G", "podName": "nightly-2", "startTime": "2026-11-21T08:00:50Z",
+        "phase": "Running", "attempt": 2, "memory": "3G", "run": {"kind": "Pod", "pod": "nightly-2"}, "startTime": "2026-11-21T08:00:50Z",
         "attempts": [{
             "number": 1, "cause": "OOMKilled", "memory": "2G", "exitCode": 137,
             "startTime": "2026-11-21T08:00:00Z", "completionTime": "2026-11-21T08:00:40Z",

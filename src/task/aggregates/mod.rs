@@ -63,7 +63,7 @@ impl TaskAggregates {
         if status.phase == Some(Phase::Suspended) {
             return self.slots.forget(&uid);
         }
-        if let (Some(_), Some(template)) = (&status.pod_uid, &status.template) {
+        if let (Some(_), Some(template)) = (status.pod_uid(), &status.template) {
             self.slots.hold(&namespace, template, &uid);
         }
         Vec::new()
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_task_with_a_pod_holds_its_place_until_it_is_finished_suspended_or_gone() {
-        let started = with(json!({"phase": "Starting", "podUid": "p", "template": "t"}));
+        let started =
+            with(json!({"phase": "Starting", "run": {"kind": "Pod", "podUID": "p"}, "template": "t"}));
         let endings: [fn(&TaskAggregates) -> Vec<Who>; 3] = [
             |l| l.observe(&failed("TaskFailed")),
             |l| l.observe(&with(json!({"phase": "Suspended", "template": "t"}))),

@@ -310,7 +310,7 @@ impl Context {
         let in_force = task
             .status
             .as_ref()
-            .filter(|s| s.pod_uid.is_some() || task.is_final())
+            .filter(|s| s.pod_uid().is_some() || task.is_final())
             .and_then(|s| s.template.as_deref());
         if let Some(name) = task.template_name().or(in_force) {
             return (self.template_named(name, &namespace), Vec::new());

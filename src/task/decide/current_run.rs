@@ -28,7 +28,7 @@ pub(crate) enum CurrentRun {
 /// Finds the run of the current attempt in the caches and in what was read from the API server.
 pub(crate) fn current_run(snapshot: &Snapshot, now: Timestamp) -> CurrentRun {
     let uid = snapshot.task.uid();
-    let recorded = snapshot.task.status.as_ref().and_then(|s| s.pod_uid.as_deref());
+    let recorded = snapshot.task.status.as_ref().and_then(|s| s.pod_uid());
     let ours = |e: &&Evidence| e.owner_uid == uid && recorded.is_none_or(|r| r == e.pod_uid);
     let seen = [
         snapshot.cached.as_ref(),

@@ -118,7 +118,7 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
         pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
         pod_uid: source
             .pod_uid
-            .or_else(|| snapshot.task.status.as_ref()?.pod_uid.clone())
+            .or_else(|| snapshot.task.status.as_ref()?.pod_uid().map(str::to_owned))
             .unwrap_or_default(),
         seen,
         container: source.container.unwrap_or_else(|| PEON_CONTAINER.to_owned()),

@@ -15,6 +15,7 @@ use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED};
 use crate::api::reason::{Cause, Readiness, Waiting};
 use crate::api::{Phase, Stop};
+use crate::druid::properties::PEON_PORT;
 use crate::task::accept::accept;
 use crate::task::run::Run;
 use crate::task::run::death::{Death, Known};
@@ -45,7 +46,7 @@ fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
     // After a restart the pod may exist while the status does not say so. Once the status does, it has the settings
     // that the pod was made with, and the template may have others by now.
     let status = snapshot.task.status.as_ref();
-    let mut draft = if status.is_some_and(|s| s.pod_uid.is_some()) {
+    let mut draft = if status.is_some_and(|s| s.pod_uid().is_some()) {
         Draft::of(&snapshot.task, now)
     } else if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
         return read_payload(snapshot);
@@ -71,7 +72,7 @@ fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
         Death::No => alive(snapshot, run, draft, now),
         Death::AskNode => Step::Act(Action::LookNode {
             node: evidence.node.clone(),
-            pod_uid: status.and_then(|s| s.pod_uid.clone()).unwrap_or_default(),
+            pod_uid: status.and_then(|s| s.pod_uid()).unwrap_or_default().to_owned(),
         }),
         // The earlier message about the node remains until more is known.
         Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
@@ -145,7 +146,10 @@ fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) ->
     }
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
     let next = match evidence.peon {
-        Container::Running { started } => settle(draft.run(started)),
+        Container::Running { started } => {
+            draft.location(evidence.host.as_deref(), PEON_PORT);
+            settle(draft.run(started))
+        }
         _ => starting(snapshot, evidence, draft, now),
     };
     until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)

@@ -33,7 +33,7 @@ fn running(fixture: &Fixture) -> Result<()> {
     let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
     let task = fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
-    let uid = text(&task["status"]["podUid"]).to_owned();
+    let uid = text(&task["status"]["run"]["podUID"]).to_owned();
     fixture.druid.shutdown(&id)?;
     ended(fixture, &manager, &id)?;
     wait_until(LIMIT, "the JVM to go", || {

@@ -392,10 +392,18 @@ fn elsewhere(fixture: &Fixture) -> Result<()> {
     let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned))?;
     let task = fixture.until_reason(fixture.home(), &name, "RunsElsewhere")?;
     ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
-    ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+    ensure!(
+        task["status"]["run"] == json!({"kind": "Elsewhere"}),
+        "{}",
+        task["status"]
+    );
     let status = all.manager.until_ended(&format!("{name}_{uid}"))?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
     let task = all.until_phase(&name, "Succeeded")?;
-    ensure!(task["status"].get("podName").is_none(), "{}", task["status"]);
+    ensure!(
+        task["status"]["run"] == json!({"kind": "Elsewhere"}),
+        "{}",
+        task["status"]
+    );
     Ok(())
 }

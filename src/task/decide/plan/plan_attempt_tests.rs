@@ -36,7 +36,7 @@ fn an_attempt_that_failed_is_followed_by_another_one_after_a_while() {
     };
     let recorded = status(&made, 211);
     assert_eq!(
-        (recorded.attempt, recorded.pod_name.as_deref()),
+        (recorded.attempt, recorded.pod_name()),
         (Some(2), Some("nightly-2"))
     );
 }

@@ -153,7 +153,7 @@ fn suspending_a_running_task_stops_it_and_resuming_starts_another_attempt() {
     let task = next(task, asked);
     let ended = deleting(evidence(ended(143, "Error", "")), 151);
     let claimed = status(&with_pod(task.clone(), ended), 201);
-    assert_eq!((claimed.attempt, claimed.pod_uid.as_deref()), (Some(2), None));
+    assert_eq!((claimed.attempt, claimed.pod_uid()), (Some(2), None));
     assert_eq!(claimed.attempts[0].cause, Cause::Suspended.as_str());
     assert_eq!(claimed.stop, None);
     let held = Snapshot {

@@ -366,8 +366,5 @@ fn a_pod_that_went_unrecorded_is_judged_only_after_a_look_for_another_one() {
         ..went
     };
     let recorded = status(&second, 1000);
-    assert_eq!(
-        (recorded.attempt, recorded.pod_uid.as_deref()),
-        (Some(1), Some(POD_UID))
-    );
+    assert_eq!((recorded.attempt, recorded.pod_uid()), (Some(1), Some(POD_UID)));
 }

@@ -21,6 +21,8 @@ mod attempt;
 mod life;
 #[path = "plan_pod_tests.rs"]
 mod pods;
+#[path = "plan_run_tests.rs"]
+mod run;
 
 fn settled(snapshot: &Snapshot, now: i64) -> Settlement {
     match plan(snapshot, at(now)) {
@@ -111,10 +113,7 @@ fn the_claim_is_followed_by_the_pod() {
 fn the_created_pod_is_recorded() {
     let status = recorded().status.unwrap();
     assert_eq!(status.phase, Some(Phase::Starting));
-    assert_eq!(
-        (status.pod_name.as_deref(), status.pod_uid.as_deref()),
-        (Some(POD), Some(POD_UID))
-    );
+    assert_eq!((status.pod_name(), status.pod_uid()), (Some(POD), Some(POD_UID)));
     assert_eq!(status.task_id.as_deref(), Some(ID));
     assert_eq!(
         (status.memory.as_deref(), status.cpu.as_deref()),
@@ -219,7 +218,7 @@ fn a_task_registered_elsewhere_needs_no_overlord_of_ours() {
 #[test]
 fn a_task_that_changed_after_it_was_accepted_is_invalid() {
     let mut changed = task(json!({"task": {"type": "noop", "id": ID, "runTime": 2}}));
-    changed.status = recorded().status.map(|s| PeonTaskStatus { pod_uid: None, ..s });
+    changed.status = recorded().status.map(|s| PeonTaskStatus { run: None, ..s });
     assert_eq!(
         reason_of(&status(&snapshot(changed), 100), FAILED),
         Acceptance::InvalidTask.as_str()
@@ -329,7 +328,7 @@ fn an_attempt_claimed_before_is_looked_at_live() {
     };
     let adopted = status(&there, 120);
     assert_eq!(adopted.phase, Some(Phase::Running));
-    assert_eq!(adopted.pod_uid.as_deref(), Some(POD_UID));
+    assert_eq!(adopted.pod_uid(), Some(POD_UID));
     assert_eq!(adopted.task_id.as_deref(), Some(ID));
     assert!(conditions::is_true(&adopted.conditions, ACCEPTED));
 }
@@ -385,7 +384,7 @@ fn a_pod_that_exists_is_looked_at_live() {
         },
         ..exists
     };
-    assert_eq!(status(&ours, 120).pod_uid.as_deref(), Some(POD_UID));
+    assert_eq!(status(&ours, 120).pod_uid(), Some(POD_UID));
 }
 
 #[test]
@@ -435,7 +434,7 @@ fn names_that_belong_to_something_else_are_waited_for() {
         assert_eq!(settlement.requeue, Some(NAME_CONFLICT));
         let status = settlement.status.unwrap();
         assert_eq!(status.reason.as_deref(), Some(Waiting::NameConflict.as_str()));
-        assert_eq!(status.pod_uid, None);
+        assert_eq!(status.pod_uid(), None);
         assert_eq!(status.phase, Some(Phase::Pending));
     }
 }

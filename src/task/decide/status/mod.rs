@@ -15,7 +15,7 @@ use crate::api::conditions::{
 use crate::api::reason::{
     Acceptance, Cause, Completion, Readiness, Reason, Recording, RunStart, Suspension, Waiting,
 };
-use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, Stop};
+use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, RunKind, RunStatus, Stop};
 use crate::druid::payload::Payload;
 use crate::logs::format::record::Recorded;
 use crate::task::accept::settings::Settings;
@@ -90,10 +90,19 @@ impl Draft {
     /// This attempt of the task has this pod.
     pub fn pod(&mut self, attempt: u32, name: &str, uid: &str, node: Option<&str>) {
         self.status.attempt = Some(attempt);
-        self.status.pod_name = Some(name.to_owned());
-        self.status.pod_uid = Some(uid.to_owned());
+        if self.status.pod_uid() != Some(uid) {
+            self.status.run = Some(RunStatus::in_pod(name, uid));
+        }
         if let Some(node) = node {
             self.status.node_name = Some(node.to_owned());
+        }
+    }
+
+    /// The peon runs and has this address.
+    pub fn location(&mut self, host: Option<&str>, port: u16) {
+        if let (Some(run), Some(host)) = (&mut self.status.run, host) {
+            run.host = Some(host.to_owned());
+            run.port = Some(port.into());
         }
     }
 
@@ -144,8 +153,7 @@ impl Draft {
             self.status.memory_step = Some(self.status.memory_step.unwrap_or_default().saturating_add(1));
         }
         self.status.attempt = Some(next.number());
-        self.status.pod_name = None;
-        self.status.pod_uid = None;
+        self.status.run = None;
         self.status.node_name = None;
         self.status.start_time = None;
         self.status.stop = None;
@@ -227,6 +235,7 @@ impl Draft {
     #[must_use]
     pub fn refuse(mut self, reason: Acceptance, message: &str) -> PeonTaskStatus {
         self.conditions.set(ACCEPTED, false, &reason, message);
+        self.status.run = self.status.run.filter(|run| run.kind != RunKind::Elsewhere);
         self.stalled(Phase::Pending, &reason, message)
     }
 
@@ -288,6 +297,7 @@ impl Draft {
         );
         self.conditions
             .set(STARTED, true, &Readiness::RunsElsewhere, message);
+        self.status.run = Some(RunStatus::elsewhere());
     }
 
     /// The verdict.
@@ -386,6 +396,9 @@ impl Draft {
     }
 
     fn finish(mut self, phase: Phase, reason: &impl Reason) -> PeonTaskStatus {
+        if let (Phase::Succeeded | Phase::Failed, Some(run)) = (phase, &mut self.status.run) {
+            run.end();
+        }
         self.status.phase = Some(phase);
         self.status.reason = Some(reason.name().to_owned());
         self.status.conditions = self.conditions.into_list();

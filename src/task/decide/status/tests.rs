@@ -93,15 +93,16 @@ fn a_verdict_on_a_peon_that_never_ran_is_of_now() {
 /// A merge patch keeps what it does not name.
 #[test]
 fn what_a_new_status_does_not_have_is_removed() {
-    let old = json!({"podName": "a", "stop": {"cause": "c", "message": "m", "time": "2026-01-01T00:00:00Z"}, "memory": "2G",
+    let old = json!({"run": {"kind": "Pod", "pod": "a", "host": "10.0.0.1"}, "stop": {"cause": "c", "message": "m", "time": "2026-01-01T00:00:00Z"}, "memory": "2G",
         "failures": {"Evicted": 1}});
     let old: PeonTaskStatus = serde_json::from_value(old).unwrap();
-    let new = json!({"podUid": "u", "memory": "3G", "failures": {"Evicted": 1, "Drained": 1}});
+    let new = json!({"run": {"kind": "Pod", "podUID": "u"}, "memory": "3G", "failures": {"Evicted": 1, "Drained": 1}});
     let new: PeonTaskStatus = serde_json::from_value(new).unwrap();
-    let expected = json!({"podName": null, "stop": null, "podUid": "u", "memory": "3G",
+    let run = json!({"kind": "Pod", "pod": null, "host": null, "podUID": "u"});
+    let expected = json!({"run": run, "stop": null, "memory": "3G",
         "failures": {"Evicted": 1, "Drained": 1}});
     assert_eq!(replacing(Some(&old), &new).unwrap(), expected);
-    assert_eq!(replacing(None, &new).unwrap()["podUid"], "u");
+    assert_eq!(replacing(None, &new).unwrap()["run"]["podUID"], "u");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct Evidence {
     pub scheduled: Option<Timestamp>,
     /// The node, once the pod is bound to one.
     pub node: Option<String>,
+    /// Address of the pod: `status.podIP`.
+    pub host: Option<String>,
     /// `status.phase`.
     pub phase: String,
     /// `status.reason` and `status.message`.
@@ -157,6 +159,7 @@ impl Evidence {
                 .and_then(|c| c.last_transition_time)
                 .map(|t| t.0),
             node: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
+            host: status.pod_ip.filter(|ip| !ip.is_empty()),
             phase: status.phase.unwrap_or_default(),
             reason: status.reason,
             message: status.message.unwrap_or_default(),

@@ -1,0 +1,76 @@
+//! `status.run` of a PeonTask: where its current attempt runs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the current attempt of a task runs. After the verdict it names the last attempt's, without the location.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// `Pod`: in its own pod. `Elsewhere`: on another worker of its overlord. Example: `Pod`.
+    pub kind: RunKind,
+
+    /// Name of the pod. Read its log with `kubectl peon logs <peontask>`. Example: `nightly-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub pod: Option<String>,
+
+    /// Uid of the pod. Example: `8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11`.
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub pod_uid: Option<String>,
+
+    /// Address of the peon while it runs. Example: `10.1.2.3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub host: Option<String>,
+
+    /// Port of the peon for HTTP, while it runs. Example: `8100`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<i32>,
+
+    /// Port of the peon for HTTPS, while it runs; absent without TLS. Example: `8300`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub tls_port: Option<i32>,
+}
+
+/// The kind of place where an attempt runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RunKind {
+    /// In its own pod.
+    #[default]
+    Pod,
+    /// On another worker of its overlord.
+    Elsewhere,
+}
+
+impl RunStatus {
+    /// A run in this pod, whose location is not known yet.
+    #[must_use]
+    pub fn in_pod(name: &str, uid: &str) -> Self {
+        Self {
+            kind: RunKind::Pod,
+            pod: Some(name.to_owned()),
+            pod_uid: Some(uid.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// A run on another worker.
+    #[must_use]
+    pub fn elsewhere() -> Self {
+        Self {
+            kind: RunKind::Elsewhere,
+            ..Self::default()
+        }
+    }
+
+    /// The run has ended: its location is unknown.
+    pub fn end(&mut self) {
+        self.host = None;
+        self.port = None;
+        self.tls_port = None;
+    }
+}
