@@ -107,7 +107,7 @@ fn at_once(fixture: &Fixture) -> Result<()> {
             "nonsense",
             context(json!({"druid.peon.pod.cpu": "many"})),
             "InvalidTask",
-            "\"many\" is no Kubernetes quantity",
+            "\"many\" is not a Kubernetes quantity",
         ),
         (
             "reserved",

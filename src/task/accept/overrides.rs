@@ -226,9 +226,10 @@ mod tests {
         let harmful = "-XX:VMOptionsFile=/peon-properties/runtime.properties";
         let expected = |source: &str| {
             format!(
-                "{source} gives \"-XX:VMOptionsFile\", which reads a file, whose content may end in the log, and \
-                 overrides.javaOpts is Allow by default: leave it out, put it into the template's javaOpts, or set \
-                 overrides.javaOpts of the template to Any for tasks that may do so"
+                "{source} gives \"-XX:VMOptionsFile\", which reads a file, whose content may appear in the \
+                 log, and overrides.javaOpts is Allow by default: leave it out, put it into the \
+                 template's javaOpts, or set overrides.javaOpts of the template to Any for tasks that \
+                 may do so"
             )
         };
         let spec = || json!({"javaOpts": ["-Xmx600m", harmful]});
