@@ -18,7 +18,7 @@ pub fn milli(text: &str) -> Result<u128, String> {
             text.len()
         ));
     }
-    let error = || format!("{text:?} is no Kubernetes quantity such as 512Mi, 2G, 500m or 2");
+    let error = || format!("{text:?} is not a Kubernetes quantity such as 512Mi, 2G, 500m or 2");
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let (number, suffix) = match text.find(['e', 'E']).filter(|at| *at + 1 < text.len()) {
         Some(at) => (&text[..at], &text[at..]),

@@ -26,7 +26,7 @@ pub enum Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// This process may no longer write.
-    #[error("this process may not write any more")]
+    #[error("this process is not the leader")]
     MayNotWrite,
     /// The value to apply is not an object.
     #[error("the object cannot be written as JSON: {0}")]
@@ -124,7 +124,7 @@ impl<F: Fn() -> bool> Applying<'_, F> {
                 None => Applied::As(Box::new(created)),
             }),
             Posted::Exists => Ok(Applied::NameConflict(format!(
-                "{} was created by somebody else a moment ago: it is looked at again",
+                "{} was just created by another client: it is read again",
                 self.what
             ))),
             Posted::Refused(refusal) => Err(ApplyError::Refused {

@@ -22,7 +22,7 @@ pub fn report_object<K: Readable>(object: &Guarded<K>, metrics: &Metrics) {
         namespace = unreadable.metadata.namespace,
         name = unreadable.metadata.name,
         error = unreadable.error,
-        "an object cannot be read: it is left out, and the others go on"
+        "an object cannot be decoded: it is skipped, other objects are not affected"
     );
 }
 

@@ -17,7 +17,7 @@ pub enum Unreadable {
     #[error("{0}")]
     NotObject(String),
     /// One of the fields is there more than once: which one counts differs from reader to reader.
-    #[error("`{0}` is there more than once")]
+    #[error("`{0}` occurs more than once")]
     Twice(String),
     /// One of the fields is legal JSON that nobody could use: a number or nesting beyond all bounds, half a character.
     #[error("`{key}` cannot be read: {error}")]

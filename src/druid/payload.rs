@@ -40,13 +40,13 @@ const BROADCAST_MODE: &str = "broadcastDatasourceLoadingMode";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPayload {
     /// It is no JSON object.
-    #[error("the task is no JSON object: {0}")]
+    #[error("the task is not a JSON object: {0}")]
     NotJson(String),
     /// One of the fields that are looked at cannot be used.
-    #[error("the task is not clear: {0}")]
+    #[error("the task is ambiguous: {0}")]
     Unclear(Unreadable),
     /// There is no usable `type`.
-    #[error("the task has no type: give `type` as a string that is not empty")]
+    #[error("the task has no type: give `type` as a non-empty string")]
     NoType,
     /// The `type` is longer than anything can hold it.
     #[error("the task's type has {0} characters, at most {LONGEST_TYPE} are allowed")]

@@ -24,7 +24,7 @@ const MODE: &str = "druid.indexer.runner.mode";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidProperties {
     /// The file does not follow the syntax of Java properties.
-    #[error("line {line} is no Java property: {reason}")]
+    #[error("line {line} is not a Java property: {reason}")]
     Syntax {
         /// Line, from 1.
         line: usize,

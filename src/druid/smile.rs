@@ -23,13 +23,13 @@ const BIG_DECIMAL: &str = "\0SmileBigDecimalScale";
 #[derive(Debug, thiserror::Error)]
 pub enum SmileError {
     /// It is no Smile, is cut short, or has arrays and objects in each other more than 127 levels deep.
-    #[error("it is no Smile that can be read: {0}")]
+    #[error("it is not valid Smile: {0}")]
     Unreadable(serde_smile::Error),
     /// Something stands behind the value.
-    #[error("{0} bytes follow the end of it")]
+    #[error("{0} bytes follow the end of the Smile document")]
     Trailing(usize),
     /// The JSON would be too long.
-    #[error("as JSON it has more than {0} bytes, which is the most that is taken")]
+    #[error("as JSON it has more than {0} bytes, which is the limit")]
     TooLong(usize),
     /// A value has no form in Smile.
     #[error("it cannot be written as Smile: {0}")]

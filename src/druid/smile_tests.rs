@@ -129,8 +129,11 @@ fn what_is_cut_short_or_goes_on_is_refused() {
         assert!(matches!(cut, Err(SmileError::Unreadable(_))), "{length}");
     }
     for (behind, message) in [
-        (b"\xff\0".as_slice(), "1 bytes follow the end of it"),
-        (b"\xff\xff", "1 bytes follow the end of it"),
+        (
+            b"\xff\0".as_slice(),
+            "1 bytes follow the end of the Smile document",
+        ),
+        (b"\xff\xff", "1 bytes follow the end of the Smile document"),
         (b"\xc0", "trailing data"),
         (b":)\n\x05\xc0", "trailing data"),
     ] {

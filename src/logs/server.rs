@@ -77,7 +77,7 @@ pub fn routes(archive: Archive) -> Router {
         .route("/v1/history/{namespace}", get(tasks))
         .route("/v1/log", get(log))
         .route("/v1/report", get(report))
-        .fallback(async || Refused::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
+        .fallback(async || Refused::new(StatusCode::NOT_FOUND, "not found"))
         .with_state(Served {
             archive,
             places: Arc::new(Semaphore::new(PLACES)),
@@ -157,7 +157,7 @@ async fn tasks(
         since.map_err(|e: jiff::Error| Refused::new(StatusCode::BAD_REQUEST, format!("since: {e}")))?;
     let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
     if limit > MOST {
-        let said = format!("limit is at most {MOST}");
+        let said = format!("limit must be at most {MOST}");
         return Err(Refused::new(StatusCode::BAD_REQUEST, said));
     }
     let query = reader::Query {
@@ -244,7 +244,10 @@ impl Served {
 fn place_of(places: &Arc<Semaphore>, many: usize) -> Result<OwnedSemaphorePermit, Refused> {
     let place = places.clone().try_acquire_owned();
     place.map_err(|_| {
-        let said = format!("{many} requests of this kind are being answered: try again in a moment");
+        let said = format!(
+            "{many} requests of this kind are being served, which is the limit: try again \
+            in a moment"
+        );
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, said)
     })
 }
@@ -279,10 +282,14 @@ fn body(place: OwnedSemaphorePermit, mut bytes: BoxStream<'static, Result<Bytes,
             Some(Piece::Some(bytes)) => Some((Ok(bytes), Some(receiver))),
             Some(Piece::End) => None,
             Some(Piece::Failed(error)) => {
-                tracing::warn!(%error, "an answer from the archive broke off");
+                tracing::warn!(%error, "the archive failed while a response was being sent: the response \
+                    is incomplete");
                 Some((Err(error.to_string()), None))
             }
-            None => Some((Err("the reader stalled".to_owned()), None)),
+            None => Some((
+                Err("the client did not read the response in time".to_owned()),
+                None,
+            )),
         }
     });
     Body::from_stream(pieces)

@@ -43,30 +43,30 @@ impl LogMetrics {
         );
         registry.register(
             "log_archived_bytes",
-            "Bytes of peons' logs that a store took as parts",
+            "Bytes of peons' logs that were written to a store as parts",
             self.archived.clone(),
         );
         registry.register(
             "log_waiting_bytes",
-            "Bytes of peons' logs that wait on disk for a store",
+            "Bytes of peons' logs on disk that are not archived yet",
             self.waiting.clone(),
         );
         registry.register(
             "log_flush_seconds",
-            "Time until a store took a part of a log",
+            "Time to write a part of a log to a store",
             self.flush_seconds.clone(),
         );
-        registry.register(
-            "log_gaps",
-            "Places in archived logs where something is missing",
-            self.gaps.clone(),
-        );
+        registry.register("log_gaps", "Gaps in archived logs", self.gaps.clone());
         registry.register(
             "log_store_failures",
-            "Requests that a store of logs refused or did not answer",
+            "Requests that a log store refused or did not answer",
             self.failures.clone(),
         );
-        registry.register("log_followers", "Logs that are read now", self.followers.clone());
+        registry.register(
+            "log_followers",
+            "Logs that are being read",
+            self.followers.clone(),
+        );
     }
 
     /// So many bytes were read, and wait on disk.

@@ -67,12 +67,12 @@ impl Default for Metrics {
             registry.register("verdicts", "Final verdicts by reason", inner.verdicts.clone());
             registry.register(
                 "tasks",
-                "PeonTasks by phase; of the replica that leads",
+                "PeonTasks by phase; reported by the leader only",
                 inner.tasks.clone(),
             );
             registry.register(
                 "undecodable_objects",
-                "Objects that could not be read",
+                "Objects that could not be decoded",
                 inner.undecodable.clone(),
             );
             registry.register(

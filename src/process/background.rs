@@ -18,7 +18,7 @@ pub struct Background {
 
 /// One of the tasks ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a part of the process ended, and so does the process: {name}: {how}")]
+#[error("a background task ended, so the process exits: {name}: {how}")]
 pub struct Ended {
     name: &'static str,
     how: String,
@@ -66,7 +66,7 @@ mod tests {
         background.spawn("the watches", async { panic!("no such {}", "thing") });
         let ended = background.ended().await.to_string();
         let expected =
-            "a part of the process ended, and so does the process: the watches: it panicked: no such thing";
+            "a background task ended, so the process exits: the watches: it panicked: no such thing";
         assert_eq!(ended, expected);
         background.spawn("the probes", async {});
         assert!(

@@ -61,15 +61,20 @@ impl Candidate {
     pub async fn win(&mut self) {
         let mut said = false;
         loop {
-            match request_within(self.limit(), "campaign for the lease", self.step()).await {
+            match request_within(self.limit(), "acquire the lease", self.step()).await {
                 Ok(Standing::Leads) => return,
                 Ok(Standing::Follows | Standing::Outrun) if !said => {
                     said = true;
-                    tracing::info!(lease = self.name, "another process leads; standing by");
+                    tracing::info!(lease = self.name, "another process holds the lease; standing by");
                 }
                 Ok(Standing::Follows | Standing::Outrun) => {}
                 Err(error) => {
-                    tracing::warn!(lease = self.name, error = error.why(), "no election possible");
+                    tracing::warn!(
+                        lease = self.name,
+                        error = error.why(),
+                        "the lease cannot be read or \
+                        written; it is tried again"
+                    );
                 }
             }
             tokio::time::sleep(self.duration / 5).await;
@@ -88,7 +93,11 @@ impl Candidate {
             match request_within(self.limit(), "renew the lease", self.step()).await {
                 Ok(Standing::Leads) => {}
                 Ok(Standing::Outrun) => {
-                    tracing::warn!(lease = self.name, "the lease was written meanwhile");
+                    tracing::warn!(
+                        lease = self.name,
+                        "another client wrote the lease at the same time; it \
+                        is read again"
+                    );
                 }
                 Ok(Standing::Follows) => {
                     tracing::error!(lease = self.name, "another process took the lease");
@@ -98,7 +107,7 @@ impl Candidate {
                     tracing::warn!(
                         lease = self.name,
                         error = error.why(),
-                        "the lease was not renewed"
+                        "the lease cannot be renewed; it is tried again"
                     );
                 }
             }

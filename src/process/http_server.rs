@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
             Ok(accepted) => accepted,
             Err(error) if of_the_client(&error) => continue,
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "connections cannot be accepted; it is tried again");
                 sleep(AGAIN).await;
                 continue;
             }
@@ -71,7 +71,8 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
             if let Err(error) = ended
                 && error.is_panic()
             {
-                tracing::error!(%error, "a handler panicked: its connection was closed, and the others go on");
+                tracing::error!(%error, "a handler panicked: its connection was closed, other connections \
+                    are not affected");
             }
         }
         open.make_room(bounds.connections);
@@ -114,7 +115,8 @@ impl Open {
             return;
         };
         if let Some((peer, connection)) = open.remove(&number) {
-            tracing::debug!(%peer, "{most} connections are open: an old one is closed for a new one");
+            tracing::debug!(%peer, "{most} connections are open, which is the limit: the oldest of the \
+                client with the most is closed");
             connection.abort();
         }
     }
@@ -158,7 +160,7 @@ async fn answer(stream: TcpStream, routes: Router, bounds: Bounds) {
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
@@ -168,7 +170,12 @@ async fn without_body(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let close = [(header::CONNECTION, "close")];
-    (StatusCode::PAYLOAD_TOO_LARGE, close, "a body is not taken here\n").into_response()
+    (
+        StatusCode::PAYLOAD_TOO_LARGE,
+        close,
+        "requests with a body are not accepted\n",
+    )
+        .into_response()
 }
 
 /// Refuses requests whose Host is not a name of this machine: a web page in a browser whose own name resolves to this
@@ -178,7 +185,7 @@ pub async fn only_local_names(request: Request<Body>, next: Next) -> Response {
     if host.and_then(|host| host.to_str().ok()).is_some_and(is_local) {
         return next.run(request).await;
     }
-    let said = "ask for localhost or a loopback address: the Host of the request is another\n";
+    let said = "the Host of a request must be localhost or a loopback address\n";
     (StatusCode::MISDIRECTED_REQUEST, said).into_response()
 }
 

@@ -321,7 +321,7 @@ impl health::Caches for Caches {
                 .error
                 .lock()
                 .clone()
-                .unwrap_or_else(|| "not listed yet".into());
+                .unwrap_or_else(|| "the objects are not listed yet".into());
             Some(format!("{}: {error}", watch.plural))
         };
         self.watches.iter().filter_map(waits).collect()
@@ -367,7 +367,7 @@ impl Watch {
                     tracing::warn!(
                         resource = self.plural,
                         error = said,
-                        "a watch failed and is repeated"
+                        "the watch failed and is repeated"
                     );
                     *self.error.lock() = Some(said);
                 }

@@ -130,7 +130,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
     );
     ensure!(record["log"].is_null() && record["attempt"].is_null(), "{record}");
     let message = record["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("submit it to one"), "{record}");
+    ensure!(message.contains("submit the task to an overlord"), "{record}");
     Ok(())
 }
 

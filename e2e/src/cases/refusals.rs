@@ -107,7 +107,7 @@ fn at_once(fixture: &Fixture) -> Result<()> {
             "nonsense",
             context(json!({"druid.peon.pod.cpu": "many"})),
             "InvalidTask",
-            "\"many\" is no Kubernetes quantity",
+            "\"many\" is not a Kubernetes quantity",
         ),
         (
             "reserved",
@@ -248,7 +248,7 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
         fixture.until_reason(&namespace, "good", "Succeeded")?;
         let task = fixture.until_reason(&namespace, "bad", "InvalidTask")?;
         let message = Fixture::message(&task, "Stalled", "True")?;
-        ensure!(message.contains("cannot be read"), "{message}");
+        ensure!(message.contains("cannot decode"), "{message}");
         fixture
             .kubectl
             .delete(&["peontask", "bad", "--namespace", &namespace])

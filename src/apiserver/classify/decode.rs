@@ -194,7 +194,7 @@ impl<K: Readable> Guarded<K> {
     pub fn read(json: &str) -> Self {
         let object = if json.len() > K::LARGEST {
             Err(format!(
-                "it has {} bytes, at most {} are read",
+                "the object has {} bytes, at most {} are read",
                 json.len(),
                 K::LARGEST
             ))
@@ -377,7 +377,7 @@ pub fn why(error: &serde_json::Error) -> String {
     match (kind, said.rfind(", expected ")) {
         (Some(kind), Some(at)) => format!("{kind}{}{place}", &said[at..]),
         (Some(kind), None) => format!("{kind}{place}"),
-        (None, _) => format!("a value is not as it should be{place}"),
+        (None, _) => format!("a value has a wrong type or format{place}"),
     }
 }
 

@@ -99,7 +99,7 @@ fn a_list_is_read_item_by_item_however_deep_one_of_them_is() {
                 unreadable.error.starts_with(if levels == 200 {
                     "recursion limit exceeded"
                 } else {
-                    "it has "
+                    "the object has "
                 }),
                 "{}",
                 unreadable.error

@@ -49,15 +49,17 @@ impl Owner {
         let controller = owners.iter().find(|owner| owner.controller == Some(true));
         Some(match controller.or(owners.first()) {
             Some(owner) if owner.kind == self.kind && owner.name == self.name => format!(
-                "{kind} {name} belongs to an earlier {mine} of this name: it is waited for until the garbage \
-                 collector has removed it"
+                "{kind} {name} belongs to an earlier {mine} of this name: waiting until the garbage \
+                 collector has deleted it"
             ),
             Some(owner) => format!(
-                "{kind} {name} exists and belongs to {} {}: it is left alone; rename the {mine}, or delete the {kind}",
+                "{kind} {name} exists and belongs to {} {}: it is not changed; rename the {mine}, or \
+                 delete the {kind}",
                 owner.kind, owner.name
             ),
             None => format!(
-                "{kind} {name} exists and is not of this {mine}: it is left alone; rename the {mine}, or delete the {kind}"
+                "{kind} {name} exists and does not belong to this {mine}: it is not changed; rename the \
+                 {mine}, or delete the {kind}"
             ),
         })
     }
@@ -109,7 +111,7 @@ mod tests {
             (of("Pool", "a", "u"), None),
             (of("Pool", "a", "before"), Some("an earlier Pool of this name")),
             (of("Deployment", "shop", "x"), Some("belongs to Deployment shop")),
-            (json!([]), Some("is not of this Pool")),
+            (json!([]), Some("does not belong to this Pool")),
         ] {
             let found = object(json!({"name": "s", "ownerReferences": owners}));
             let conflict = owner.conflict(&found, "Service");

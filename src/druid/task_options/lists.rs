@@ -4,21 +4,22 @@
 //! and experimental options unlocked), the properties those of Druid 33 (`org.apache.druid.guice`, its configuration
 //! reference).
 
-pub(super) const READS: &str = "reads a file, whose content may end in the log";
+pub(super) const READS: &str = "reads a file, whose content may appear in the log";
 pub(super) const LOADS: &str = "loads code";
-pub(super) const REPLACES: &str = "makes Java start something else than the peon";
+pub(super) const REPLACES: &str = "makes Java start another program than the peon";
 pub(super) const RUNS: &str = "runs a command";
 pub(super) const WRITES: &str = "writes a file outside of /tmp and /peon/tmp";
-pub(super) const LISTENS: &str = "lets others into the JVM";
-pub(super) const PRINTS: &str = "prints what is read, sent or configured, passwords among it";
-pub(super) const REDIRECTS: &str = "changes whom the peon connects to or trusts";
-pub(super) const HIDES: &str = "hides that memory ran out, so that the task would not get more";
-pub(super) const RESOLVES: &str = "has the peon look up a variable, a file or a password by itself";
+pub(super) const LISTENS: &str = "lets other processes attach to the JVM";
+pub(super) const PRINTS: &str = "logs data, requests or configuration, passwords included";
+pub(super) const REDIRECTS: &str = "changes what the peon connects to or trusts";
+pub(super) const HIDES: &str = "hides that the JVM ran out of memory, so that the task would not be \
+    retried with more";
+pub(super) const RESOLVES: &str = "makes the peon look up a variable, a file or a password";
 pub(super) const JAVAS_OWN: &str = "is one of Java's own properties and not known to be harmless";
 pub(super) const UNKNOWN: &str = "is not known to be harmless";
-pub(super) const NO_OPTION: &str = "is no option of Java: one option stands in one item";
+pub(super) const NO_OPTION: &str = "is not a Java option: give each option as an item of its own";
 pub(super) const NO_VALUE: &str = "needs a value, in the next item of the same list";
-pub(super) const CONTROL: &str = "holds a control character";
+pub(super) const CONTROL: &str = "contains a control character";
 pub(super) const NOT_SIZING: &str = "does not size the JVM";
 
 /// Options that are refused, for the reason that they are; what is in no list is [`UNKNOWN`]. Matched by prefix, in this

@@ -182,7 +182,12 @@ impl Collector<'_> {
                     false
                 }
                 Err(Closed::Failed(why)) => {
-                    tracing::debug!(pod = self.source.pod, why, "the log cannot be read");
+                    tracing::debug!(
+                        pod = self.source.pod,
+                        why,
+                        "the log of the pod cannot be read; it is \
+                        tried again"
+                    );
                     if ended_before {
                         let since = *unanswered.get_or_insert_with(Instant::now);
                         if since.elapsed() > UNANSWERED {
@@ -302,12 +307,14 @@ impl Collector<'_> {
                         log.reader.arrived(SignedDuration::try_from(arrival).unwrap_or_default());
                         log.take(&chunk[..length], self.limits).await?;
                         if log.reader.jumped() {
-                            tracing::debug!(pod = self.source.pod, "the log's stream may have passed over something");
+                            tracing::debug!(pod = self.source.pod, "the log's stream may have skipped \
+                                lines; it is opened again");
                             return Ok(Ended::Broken);
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(pod = self.source.pod, %error, "the log's stream broke");
+                        tracing::debug!(pod = self.source.pod, %error, "the log's stream broke; it is \
+                            opened again");
                         return Ok(Ended::Broken);
                     }
                 },

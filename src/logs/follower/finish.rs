@@ -44,7 +44,8 @@ impl Follower {
                 // Another process composed the log, or the log was removed by age: continue with the parts that are
                 // left.
                 Err(ArchiveError::PartGone(name)) => {
-                    tracing::warn!(part = %name, "a part of a log is gone from the store");
+                    tracing::warn!(part = %name, "a part of the log is no longer in the store: the log is \
+                        composed without it");
                     gone.insert(name);
                     tokio::time::sleep(RETRY.0).await;
                 }
@@ -63,7 +64,7 @@ impl Follower {
                 self.archive.put_report(bytes, &place).await
             }
             Err(error) => {
-                tracing::warn!(%error, "the spool failed, and a report is lost");
+                tracing::warn!(%error, "the spool failed: the report is lost");
                 Ok(())
             }
         }
@@ -160,7 +161,8 @@ async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
         Ok(found) => found,
         // The task that has the keys of the id keeps them.
         Err(error) => {
-            tracing::debug!(%error, "the PeonTask that has the keys of an id cannot be read");
+            tracing::debug!(%error, "the PeonTask that has claimed the task id cannot be read: its claim \
+                remains");
             return false;
         }
     };
@@ -193,7 +195,7 @@ pub(super) fn deleted(owner: &Owner, now: Timestamp) -> Entry {
             uid: owner.uid.clone(),
             task_id: Some(owner.task_id.clone()),
             reason: Some(DELETED.to_owned()),
-            message: Some("the PeonTask was deleted before anybody knew how its task ended".to_owned()),
+            message: Some("the PeonTask was deleted before its task had a verdict".to_owned()),
             creation_time: owner.created.map(Time),
             completion_time: Some(Time(completed)),
             ..Record::default()
@@ -226,7 +228,7 @@ pub(super) async fn record_gone(shared: &Shared, mut entry: Entry, log: &LogStat
         if began.elapsed() > GIVE_UP {
             tracing::warn!(
                 said,
-                "a deleted task is not in the history: the store took nothing for a day"
+                "the deleted task is not recorded in the history: the store accepted nothing for a day"
             );
             return;
         }

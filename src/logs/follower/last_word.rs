@@ -65,10 +65,10 @@ impl Drop for Follower {
         tracing::error!(
             namespace = self.owner.namespace,
             task = self.owner.name,
-            "what reads the log of a task panicked"
+            "the follower of the task's log panicked"
         );
         let state = LogState::Failing {
-            message: "reading the log failed in the operator itself: please report this".to_owned(),
+            message: "a bug in the operator ended the reading of the log: please report it".to_owned(),
         };
         self.state.lock().clone_from(&state);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {

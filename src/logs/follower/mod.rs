@@ -48,7 +48,8 @@ const LOOKS: u64 = 32;
 const UNSAID: &str =
     "\n[peon-operator] the end of the log may be missing: the sidecar ended before it had archived it\n";
 /// Text in the log if the operator's disk failed until the task was deleted.
-const UNREAD: &str = "\n[peon-operator] the end of the log is missing: it could not be kept on disk\n";
+const UNREAD: &str = "\n[peon-operator] the end of the log is missing: the operator could not write it to \
+    its spool\n";
 
 /// Called with namespace and name of a task whose log's state changed.
 pub type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
@@ -354,7 +355,8 @@ impl Follower {
         let archive = self.archive.clone();
         tokio::spawn(async move {
             if let Err(error) = archive.place(&ownership::never).await {
-                tracing::debug!(%error, "the keys of an id are not claimed yet");
+                tracing::debug!(%error, "the task id is not claimed in the store yet; it is tried again \
+                    when the log ends");
             }
         })
     }
@@ -402,7 +404,7 @@ impl Follower {
                 Ok(collected) => return collected,
                 Err(error) => {
                     let folder = self.shared.limits.disk.folder.display();
-                    tracing::warn!(%error, "a spool in {folder} failed");
+                    tracing::warn!(%error, "the log cannot be spooled in {folder}");
                     self.tell(Err(format!(
                         "the operator cannot write to its spool {folder}: {error}"
                     )));

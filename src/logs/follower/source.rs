@@ -32,7 +32,7 @@ pub enum Closed {
     #[error("the pod is gone")]
     Gone,
     /// The container has not started.
-    #[error("the container has not started")]
+    #[error("the container has not started yet")]
     NotStarted,
     /// The API server or the kubelet does not answer.
     #[error("{0}")]

@@ -255,7 +255,7 @@ impl Spool {
         match spawn_blocking(move || fallocate(&*file, hole, from, length)).await? {
             Ok(()) => self.freed = until,
             Err(error) => {
-                tracing::debug!(%error, "the space of what is archived cannot be freed here");
+                tracing::debug!(%error, "the file system cannot free the space of archived parts");
                 self.can_free = false;
             }
         }

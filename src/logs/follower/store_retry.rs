@@ -35,7 +35,7 @@ where
             Err(error) => {
                 failed = true;
                 tell(Err(error.to_string()));
-                tracing::warn!(%error, "the store of logs failed");
+                tracing::warn!(%error, "the log store failed");
                 let given_up = began.elapsed() > GIVE_UP;
                 if given_up || matches!(error, ArchiveError::Key(_) | ArchiveError::PartGone(_)) {
                     return Err(error);

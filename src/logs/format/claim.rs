@@ -127,12 +127,17 @@ impl Rival {
     pub fn why(&self, task_id: &str) -> String {
         match self {
             Self::Here(name) => format!(
-                "the PeonTask {name} has the log of the id {task_id:?} in this store: give each task an id of its own"
+                "the PeonTask {name} has claimed the id {task_id:?} in this store: give each task an id of \
+                 its own"
             ),
             Self::Elsewhere => format!(
-                "a task of another namespace has the log of the id {task_id:?} in this store: give each task an id of its own"
+                "a task of another namespace has claimed the id {task_id:?} in this store: give each task \
+                 an id of its own"
             ),
-            Self::Unknown => format!("nobody said for which PeonTask the id {task_id:?} is to be claimed"),
+            Self::Unknown => format!(
+                "the sidecar's configuration has no PeonTask that could claim the id \
+                {task_id:?}"
+            ),
         }
     }
 }

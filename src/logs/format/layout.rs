@@ -29,7 +29,7 @@ pub enum InvalidKey {
         reason: String,
     },
     /// A uid, or a namespace.
-    #[error("{0:?} is no name of Kubernetes")]
+    #[error("{0:?} is not a Kubernetes name")]
     Name(String),
 }
 
@@ -193,7 +193,8 @@ impl Layout {
         crate::druid::task_id::check(task_id).map_err(invalid)?;
         if self.kind == Kind::File && task_id.len() > LONGEST_IN_DIRECTORY {
             return Err(invalid(format!(
-                "it has {} bytes in UTF-8, and {LONGEST_IN_DIRECTORY} are the most that a file's name has room for",
+                "it has {} bytes in UTF-8, at most {LONGEST_IN_DIRECTORY} fit into the name of its log \
+                 file",
                 task_id.len()
             )));
         }
@@ -204,7 +205,7 @@ impl Layout {
             (Kind::Google, what) => format!("{prefix}/{}.{what}", task_id.replace(':', "_")),
             (Kind::Folders, what) => format!("{prefix}/{task_id}/{what}"),
         };
-        Path::parse(key).map_err(|_| invalid("it has a control character".to_owned()))
+        Path::parse(key).map_err(|_| invalid("it contains a control character".to_owned()))
     }
 
     fn own(&self, rest: &str) -> Result<Path, InvalidKey> {

@@ -122,9 +122,9 @@ fn what_cannot_be_used_is_refused_by_its_name() {
             "absolute",
         ),
         (S3.replace("druid/logs", ""), "druid.indexer.logs.s3Prefix"),
-        (S3.replace("druid/logs", "/druid"), "no slash"),
-        (S3.replace("druid/logs", "druid/"), "no slash"),
-        (S3.replace("druid/logs", "a//b"), "no slash"),
+        (S3.replace("druid/logs", "/druid"), "with a slash"),
+        (S3.replace("druid/logs", "druid/"), "with a slash"),
+        (S3.replace("druid/logs", "a//b"), "with a slash"),
         (S3.replace("druid/logs", "a/../b"), ".."),
         (
             S3.replace("druid.indexer.logs.s3Bucket=b\n", ""),

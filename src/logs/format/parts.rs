@@ -21,7 +21,7 @@ pub struct PartName {
 
 /// A cursor that cannot be in a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor {0:?} is not at most 100 of A-Z a-z 0-9 _ - . with no dot at its end")]
+#[error("the cursor {0:?} must have at most 100 characters of A-Z a-z 0-9 _ - . without a dot at its end")]
 pub struct InvalidCursor(pub String);
 
 impl PartName {
@@ -74,7 +74,7 @@ impl fmt::Display for PartName {
 
 /// A text that is not the name of a part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name of a part of a log")]
+#[error("{0:?} is not the name of a part of a log")]
 pub struct NoPart(pub String);
 
 impl FromStr for PartName {

@@ -60,7 +60,7 @@ fn file(given: Given) -> Result<Location, InvalidLocation> {
     if !directory.is_absolute() {
         return Err(wrong(
             DIRECTORY,
-            "it must be an absolute path, of a volume that the overlord mounts too",
+            "it must be an absolute path on a volume that the overlord mounts too",
         ));
     }
     Ok(Location::File { directory })
@@ -80,7 +80,7 @@ fn s3(given: Given) -> Result<Location, InvalidLocation> {
         None => S3Encryption::Bucket,
         Some("s3") => S3Encryption::S3,
         Some("kms") => S3Encryption::Kms(given.get(KMS_KEY).map(str::to_owned)),
-        Some(_) => return Err(wrong(SSE, "it must be s3 or kms, or be left out")),
+        Some(_) => return Err(wrong(SSE, "it must be s3 or kms, or not be set")),
     };
     let keys = match (given.password(ACCESS_KEY)?, given.password(SECRET_KEY)?) {
         (Some(access_key), Some(secret_key)) => {
@@ -152,7 +152,7 @@ fn azure(given: Given) -> Result<Location, InvalidLocation> {
         (Some(_), Some(_)) => {
             return Err(wrong(
                 AZURE_KEY,
-                "druid.azure.sharedAccessStorageToken is given too, and only one may be",
+                "druid.azure.sharedAccessStorageToken is set too: set only one of them",
             ));
         }
         (Some(key), None) => Some(AzureCredentials::Key(key)),
@@ -204,21 +204,24 @@ impl<'a> Given<'a> {
     fn prefix(self, type_: &'static str, name: &'static str) -> Result<String, InvalidLocation> {
         let prefix = self.get(name).unwrap_or_default();
         if prefix.is_empty() {
-            let reason =
-                format!("with {type_} it must not be empty: Druid would read keys that begin with a slash");
+            let reason = format!(
+                "it must not be empty with the type {type_}: Druid would look for keys that begin \
+                    with a slash"
+            );
             return Err(InvalidLocation::Value { name, reason });
         }
         if prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") {
             return Err(wrong(
                 name,
-                "no slash may be at its ends, nor two together: Druid would read keys with empty parts",
+                "it must not begin or end with a slash or contain two in a row: Druid would look for keys \
+                 with empty parts",
             ));
         }
         match Path::parse(prefix) {
             Ok(_) => Ok(prefix.to_owned()),
             Err(_) => Err(wrong(
                 name,
-                "it has a part that is . or .., or a control character",
+                "it must not contain . or .. as a part, or a control character",
             )),
         }
     }
@@ -238,7 +241,7 @@ impl<'a> Given<'a> {
             (Some("default"), Some(password)) => Ok(Some(Secret::new(password.to_owned()))),
             _ => Err(wrong(
                 name,
-                "of Druid's password providers only the type default works here: give the value itself",
+                "of Druid's password providers only the type default is supported: give the value itself",
             )),
         }
     }

@@ -59,7 +59,12 @@ impl HistoryWriter {
     async fn write(&self, entry: Entry) -> Result<(), String> {
         let Entry { completed, record } = entry;
         let record = self.placed(record);
-        let json = serde_json::to_vec(&record).map_err(|e| format!("the entry cannot be written: {e}"))?;
+        let json = serde_json::to_vec(&record).map_err(|e| {
+            format!(
+                "the history entry cannot be written as \
+            JSON: {e}"
+            )
+        })?;
         let put = self
             .archive
             .put_history(&record.namespace, completed, &record.uid, Bytes::from(json));
@@ -73,7 +78,10 @@ impl HistoryWriter {
                 self.archive.location()
             ),
         };
-        tracing::warn!(said, "a store does not take the history");
+        tracing::warn!(
+            said,
+            "the store does not accept the history entry; it is tried again"
+        );
         *self.resting.lock() = Some((Instant::now() + REST, said.clone()));
         Err(said)
     }

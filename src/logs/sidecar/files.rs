@@ -83,7 +83,7 @@ impl Files {
     /// Writes the result.
     pub fn say(&self, verdict: &LogVerdict) {
         if let Err(error) = std::fs::write(&self.verdict, verdict.line() + "\n") {
-            tracing::warn!(%error, "the verdict cannot be written");
+            tracing::warn!(%error, "the result of the log cannot be written to the termination message");
         }
     }
 }

@@ -83,7 +83,7 @@ impl Spool {
             Ok(()) => self.freed = until,
             Err(Errno::INTR) => {}
             Err(error) => {
-                tracing::info!(%error, "the space of what is archived cannot be freed here");
+                tracing::info!(%error, "the file system cannot free the space of archived parts");
                 self.can_free = false;
             }
         }

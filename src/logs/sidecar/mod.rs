@@ -94,7 +94,10 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
 /// The sidecar's configuration, and the archive of its log.
 fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
     let (config, properties) = files.read()?;
-    let location = Location::from_properties(&properties)?.context("there is no druid.indexer.logs.type")?;
+    let location = Location::from_properties(&properties)?.context(
+        "the store's properties have no \
+        druid.indexer.logs.type",
+    )?;
     // The pod's owner may do whatever the pod may do.
     let archive = Archive::open(location, Identity::Ambient)?;
     let archive = if config.namespace.is_empty() {
@@ -131,7 +134,7 @@ impl Sidecar<'_> {
     async fn run(mut self) {
         self.chain = loop {
             let parts = self.archive.parts().await;
-            if let Some(parts) = self.succeeded("looking for parts of the log", parts).await {
+            if let Some(parts) = self.succeeded("listing the parts of the log", parts).await {
                 break Chain::of(&parts, self.config.attempt);
             }
         };
@@ -237,8 +240,9 @@ impl Sidecar<'_> {
             match self.succeeded("composing the log", composed).await {
                 Some(Composed::Before(_)) if first && self.chain.end > 0 => {
                     self.verdict.complete = false;
-                    self.verdict.notice =
-                        Some("the log was composed before this attempt wrote, and is without it".to_owned());
+                    self.verdict.notice = Some(
+                        "the log was composed before this attempt wrote, so it lacks this attempt".to_owned(),
+                    );
                 }
                 Some(Composed::Written(bytes) | Composed::Before(bytes)) => {
                     self.verdict.archived = true;

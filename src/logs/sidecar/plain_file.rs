@@ -31,7 +31,7 @@ pub fn open(root: &Path, path: &[&str], write: bool) -> io::Result<File> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "it is no regular file",
+            "it is not a regular file",
         ))
     }
 }

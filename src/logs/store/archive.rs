@@ -27,10 +27,13 @@ pub enum ArchiveError {
     #[error(transparent)]
     Key(#[from] InvalidKey),
     /// There is nothing to write: an empty object breaks Druid's range reads.
-    #[error("nothing was written to {0}: there is not one byte")]
+    #[error("nothing was written to {0}: the log has no bytes")]
     Empty(String),
     /// The store does not accept the credentials, or they do not permit the request.
-    #[error("{url} is refused: check {properties}, and what they allow ({said})")]
+    #[error(
+        "the store refused access to {url}: check {properties} and the rights of these credentials \
+        ({said})"
+    )]
     Refused {
         /// The object.
         url: String,
@@ -48,10 +51,10 @@ pub enum ArchiveError {
         said: String,
     },
     /// A part no longer exists: another process composes the log. List the parts again.
-    #[error("the part {0} of the log is gone: somebody else may have composed it")]
+    #[error("the part {0} of the log is gone: another process may have composed the log")]
     PartGone(PartName),
     /// The log in the store is not the one that was written.
-    #[error("{url} was written with {written} bytes, and the store has {found:?}")]
+    #[error("{written} bytes were written to {url}, but the store has {found:?}")]
     Unverified {
         /// The log.
         url: String,
@@ -61,10 +64,10 @@ pub enum ArchiveError {
         found: Option<u64>,
     },
     /// Other processes replace the same claim again and again.
-    #[error("{0}: the claim on the keys of the id changes too often: it is tried again later")]
+    #[error("{0}: other processes keep changing the claim on the task id: it is tried again later")]
     Contended(String),
     /// The store cannot be reached, or fails.
-    #[error("{url}: the store failed, it is tried again later ({said})")]
+    #[error("{url}: the store failed; it is tried again later ({said})")]
     Failed {
         /// The object.
         url: String,

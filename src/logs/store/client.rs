@@ -36,7 +36,7 @@ pub enum Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The location has no credentials, and may not use the process's.
-    #[error("{location} has no credentials: give {properties}")]
+    #[error("{location} has no credentials: set {properties}")]
     NoCredentials {
         /// The location.
         location: String,

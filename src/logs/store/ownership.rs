@@ -172,7 +172,7 @@ impl TaskArchive {
         tracing::warn!(
             found = self.archive.location.url(key),
             moved = self.archive.location.url(&aside),
-            "another log stood in the place of a task's"
+            "the log of another task was under the key of this task: it is moved"
         );
         if self.copy(key, &aside).await? {
             self.archive.remove(vec![key.clone()]).await?;

@@ -441,7 +441,7 @@ impl TaskArchive {
         if read == size {
             return Ok(());
         }
-        let said = format!("{read} of {size} bytes came");
+        let said = format!("only {read} of {size} bytes were read");
         Err(ArchiveError::Failed {
             url: self.archive.location.url(&key),
             said,

@@ -112,7 +112,8 @@ impl<'a> Attempt<'a> {
                 tracing::warn!(
                     task = name,
                     task_id = self.facts.id,
-                    "there is a PeonTask of this name with another {what}: it is left alone, and the task gets another name"
+                    "another PeonTask has this name, and its {what} differs: it is not changed, and the \
+                     task gets another name"
                 );
                 Ok(None)
             }

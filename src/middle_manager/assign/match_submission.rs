@@ -70,7 +70,7 @@ impl SubmissionMatch<'_> {
             task = name,
             task_id = self.facts.id,
             why,
-            "an assignment does not belong to the PeonTask that it names"
+            "the assigned task does not match the PeonTask that it names: it gets a PeonTask of its own"
         );
         if let Some(refused) = matching::refused(task, &self.facts.id) {
             self.record(task, &refused).await?;
@@ -81,7 +81,7 @@ impl SubmissionMatch<'_> {
     /// Stores the assigned task and records that it belongs to this PeonTask.
     async fn assign(&self, task: &PeonTask) -> Result<PeonTask, NotNow> {
         let assignment = Assignment::of(task, self.json, self.maker.payload, self.identity)
-            .map_err(|e| NotNow(format!("the assigned task cannot be kept: {e}")))?;
+            .map_err(|e| NotNow(format!("the assigned task cannot be stored: {e}")))?;
         let Assignment {
             name, chunks, kind, ..
         } = &assignment;

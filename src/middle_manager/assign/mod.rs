@@ -212,13 +212,18 @@ impl<L: Announce> Assigner<L> {
             Err(error) => {
                 let now = self.tasks.clock().instant();
                 self.refused_cancels.failed(&target.uid, now);
-                tracing::warn!(%error, "a task that the overlord shut down is not cancelled yet");
+                tracing::warn!(%error, "the PeonTask of a task that the overlord shut down cannot be \
+                    cancelled; it is tried again");
             }
         }
     }
 
     fn fail(&self, identity: Ordinal, facts: &TaskFacts, message: &str) {
-        tracing::warn!(task_id = facts.id, message, "an assigned task does not run");
+        tracing::warn!(
+            task_id = facts.id,
+            message,
+            "the assigned task is reported as FAILED"
+        );
         self.tasks
             .tell(|known, now| known.fail(identity, facts, message, now));
     }
@@ -238,7 +243,12 @@ impl<L: Announce> Assigner<L> {
                 Ok(Err(not_now)) => {
                     why = not_now.to_string();
                     self.tasks.gate(super::registry::reachability::Gate::not_kept);
-                    tracing::warn!(task_id = facts.id, why, "an assigned task is not kept yet");
+                    tracing::warn!(
+                        task_id = facts.id,
+                        why,
+                        "the assigned task cannot be stored as a \
+                        PeonTask yet"
+                    );
                 }
                 Err(_) => {}
             }

@@ -49,7 +49,8 @@ impl PayloadRepair {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             tracing::warn!(
                 task = name,
-                "its payload is not completed: {PLACES} others are on their way"
+                "the payload of the PeonTask is not completed: {PLACES} others are being completed, which \
+                 is the limit"
             );
             return;
         };
@@ -61,11 +62,20 @@ impl PayloadRepair {
                 let attempt = go_on(&client, &namespace, &new);
                 match request_within(PROMPT, "create the chunks", attempt).await {
                     Ok(done) => {
-                        tracing::info!(task = name, done, "its payload");
+                        tracing::info!(
+                            task = name,
+                            done,
+                            "the payload of the PeonTask needs no more repair"
+                        );
                         break;
                     }
                     Err(error) => {
-                        tracing::debug!(task = name, error = error.why(), "its payload is not complete");
+                        tracing::debug!(
+                            task = name,
+                            error = error.why(),
+                            "the payload of the PeonTask is \
+                            not complete yet; it is tried again"
+                        );
                     }
                 }
             }
@@ -77,7 +87,7 @@ impl PayloadRepair {
 /// One try; returns why there is nothing left to do.
 async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'static str> {
     let Some((_, kind)) = new.chunks else {
-        return Ok("has no chunks");
+        return Ok("no chunks");
     };
     let tasks: Api<PeonTask> = Api::namespaced(client.clone(), namespace);
     let found = tasks.get_opt(&new.task.name_any()).await?;
@@ -87,5 +97,5 @@ async fn go_on(client: &Client, namespace: &str, new: &New) -> kube::Result<&'st
     for chunk in new.objects(&new.task) {
         create::create(client, namespace, kind, chunk).await?;
     }
-    Ok("is complete")
+    Ok("all chunks exist")
 }

@@ -61,7 +61,7 @@ impl TaskReader {
             (None, None, Some(from)) => self.text(task, from).await?,
             (None, None, None) => {
                 let name = task.name_any();
-                return Err(Unread::Deficient(format!("the PeonTask {name} has no task")));
+                return Err(Unread::Deficient(format!("the PeonTask {name} has no payload")));
             }
         };
         Ok(Document::read(&json, &task.default_task_id())?)

@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_secs(10);
 enum ReconcileError {
     #[error("{0}")]
     Effect(#[from] EffectError),
-    #[error("a fault in the operator ended the look at it: {0}")]
+    #[error("a bug in the operator ended the pass: {0}; please report it")]
     Panicked(String),
 }
 
@@ -77,7 +77,7 @@ pub async fn run(
                 Ok(_) | Err(Unreconciled::ObjectNotFound(_) | Unreconciled::ReconcilerFailed(..)) => {}
                 Err(broken) => tracing::warn!(
                     error = error::chain(&broken),
-                    "a watch of VirtualMiddleManagers, or of their Deployments, failed and is repeated"
+                    "the watch of VirtualMiddleManagers or of their Deployments failed and is repeated"
                 ),
             }
         })
@@ -90,7 +90,7 @@ fn on_error(manager: Arc<GuardedManager>, error: &ReconcileError, _: Arc<Context
         namespace = manager.namespace(),
         name = manager.name_any(),
         %error,
-        "a VirtualMiddleManager is not as it should be"
+        "the pass over the VirtualMiddleManager failed and is repeated"
     );
     Action::requeue(RETRY)
 }

@@ -225,7 +225,12 @@ async fn what_belongs_to_somebody_else_is_left_alone_and_named() {
     let service = format!("{SERVICES}/ingestion-vmm-0");
     let account = "/api/v1/namespaces/druid/serviceaccounts/ingestion-vmm".to_owned();
     let cases = [
-        (&service, "Service", json!([]), "not of this VirtualMiddleManager"),
+        (
+            &service,
+            "Service",
+            json!([]),
+            "does not belong to this VirtualMiddleManager",
+        ),
         (
             &service,
             "Service",

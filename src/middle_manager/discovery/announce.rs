@@ -133,7 +133,8 @@ pub struct Announcer {
 /// The process ends and its announcements may remain.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the workers may still be announced, until their session ends by itself: {0}. Tasks that are assigned meanwhile wait"
+    "the workers may remain announced until their session ends: {0}. Tasks that are assigned until then \
+     wait"
 )]
 pub struct StillAnnounced(String);
 
@@ -190,16 +191,13 @@ impl Announcer {
         };
         match tokio::time::timeout(FAREWELL, &mut keeping).await {
             Ok(Ok(())) if states.borrow().values().any(AnnouncementState::announced) => {
-                Err(unsure("it was not confirmed that they are gone".to_owned()))
+                Err(unsure("the withdrawal was not confirmed".to_owned()))
             }
             Ok(Ok(())) => Ok(()),
             Ok(Err(ended)) => Err(unsure(ended.to_string())),
             Err(_) => {
                 keeping.abort();
-                Err(unsure(format!(
-                    "there was no answer for {} s",
-                    FAREWELL.as_secs()
-                )))
+                Err(unsure(format!("no answer within {} s", FAREWELL.as_secs())))
             }
         }
     }

@@ -86,7 +86,7 @@ async fn a_farewell_that_takes_too_long_is_not_waited_for() {
     announcer.announce(Ordinal(0), worker(1));
     until(&mut states, |s| s.len() == 1).await;
     let error = announcer.stop().await.unwrap_err();
-    assert!(error.to_string().contains("for 10 s"), "{error}");
+    assert!(error.to_string().contains("within 10 s"), "{error}");
 }
 
 /// Ends before it is told to, with something announced.

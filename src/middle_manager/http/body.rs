@@ -59,11 +59,11 @@ impl Format {
 pub(crate) enum InvalidAssignment {
     #[error("the task cannot be read: {0}")]
     Smile(#[from] SmileError),
-    #[error("the task is no text: {0}")]
+    #[error("the task is not UTF-8 text: {0}")]
     Text(#[from] std::string::FromUtf8Error),
     #[error("the task cannot be read: {0}")]
     Fields(#[from] Unreadable),
-    #[error("the task has no `id`, which an overlord gives to each")]
+    #[error("the task has no `id`, which an overlord sets in every task")]
     NoId,
 }
 
@@ -84,9 +84,9 @@ pub(crate) fn assigned(format: Format, body: Vec<u8>, most: usize) -> Result<Ass
 pub(crate) enum Unwritable {
     #[error(transparent)]
     Smile(#[from] SmileError),
-    #[error("it cannot be written as JSON: {0}")]
+    #[error("the response cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("it cannot be packed: {0}")]
+    #[error("the response cannot be compressed: {0}")]
     Gzip(#[from] std::io::Error),
 }
 

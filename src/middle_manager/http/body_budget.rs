@@ -75,7 +75,7 @@ impl BodyBudget {
             }
         };
         let waiting = timeout(READING, budget.clone().acquire_many_owned(pieces(bytes))).await;
-        let place = waiting.map_err(|_| late("there was no room for the task"))?;
+        let place = waiting.map_err(|_| late("no memory was free for the task"))?;
         let place = place.map_err(broken)?;
         if let Some(bytes) = self.received(&mut body, said.map(|_| bytes)).await? {
             return Ok((bytes, place));
@@ -121,13 +121,13 @@ async fn discard(mut body: Body) {
 }
 
 fn too_large(most: usize, how: &str) -> HttpError {
-    let said = format!("the task has more than {most} bytes, which is the most that is taken {how}");
+    let said = format!("the task has more than {most} bytes, which is the limit {how}");
     HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, said.trim_end())
 }
 
 fn late(what: &str) -> HttpError {
     let said = format!(
-        "{what} in time: it may take {} s in all, and pause for {} s",
+        "{what} in time: it may take {} s in all, with pauses of at most {} s",
         READING.as_secs(),
         STALLED.as_secs()
     );

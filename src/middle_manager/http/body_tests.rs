@@ -63,7 +63,7 @@ fn what_is_no_task_is_refused_without_being_quoted() {
         (format!("{secret}}}"), "has no `id`"),
         (bad("7"), "has no `id`"),
         (bad("null"), "has no `id`"),
-        (bad("\"a\",\"id\":\"b\""), "`id` is there more than once"),
+        (bad("\"a\",\"id\":\"b\""), "`id` occurs more than once"),
         (bad("\"a\"") + " x", "trailing characters"),
         (bad("\"\\ud800\""), "`id` cannot be read"),
         ("[\"s3cret\"]".into(), "does not begin with `{`"),

@@ -27,7 +27,7 @@ pub enum InvalidCredentials {
     #[error("`username` is empty: give that of `druid.escalator.internalClientUsername`")]
     NoUser,
     /// The user contains a colon, which would end it in the header.
-    #[error("`username` contains a colon, which basic authentication cannot carry")]
+    #[error("`username` contains a colon, which HTTP basic authentication does not allow")]
     Colon,
 }
 

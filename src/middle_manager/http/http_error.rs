@@ -79,6 +79,6 @@ pub(crate) fn json_body(value: &Value) -> Response {
 
 /// An internal error, which the client did not cause.
 pub(crate) fn broken(error: impl std::fmt::Display) -> HttpError {
-    tracing::error!(%error, "a request could not be answered");
+    tracing::error!(%error, "an internal error prevents the response to a request");
     HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }

@@ -76,7 +76,7 @@ pub fn routes<B: Backend>(served: Served<B>) -> Router {
         .route("/status/health", get(async || json_body(&json!(true))))
         .route("/status/ready", get(self_discovered::<B>))
         .merge(guarded)
-        .fallback(async || HttpError::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
+        .fallback(async || HttpError::new(StatusCode::NOT_FOUND, "not found"))
         .with_state(worker)
 }
 
@@ -85,7 +85,7 @@ async fn authenticate<B: Backend>(State(worker): Shared<B>, request: Request, ne
     if credentials.as_ref().is_some_and(|c| !c.accept(request.headers())) {
         tracing::debug!(
             path = request.uri().path(),
-            "a request without the right credentials"
+            "a request without valid credentials is refused"
         );
         let said = "the credentials are missing or wrong: those of druid.escalator are expected";
         let mut refused = HttpError::new(StatusCode::UNAUTHORIZED, said).into_response();
@@ -136,7 +136,7 @@ async fn poll<B: Backend>(
         // The overlord fails tasks that are missing in the answer.
         let refresh = worker.backend.refresh(worker.identity);
         let refreshed = tokio::time::timeout(timeout.min(REFRESHING), refresh).await;
-        refreshed.map_err(|_| Unavailable("the cluster does not say in time what it knows".into()))??;
+        refreshed.map_err(|_| Unavailable("the API server does not list the tasks in time".into()))??;
     }
     let answer = worker.line.poll(asked, timeout).await;
     respond(answer, Format::of_answer(&headers), body::takes_gzip(&headers)).await
@@ -163,7 +163,8 @@ async fn assign<B: Backend>(State(worker): Shared<B>, request: Request) -> Resul
     let format =
         Format::of_body(&parts.headers).filter(|_| !parts.headers.contains_key(header::CONTENT_ENCODING));
     let format = format.ok_or_else(|| {
-        let said = "a task is sent as application/x-jackson-smile or application/json, and not packed";
+        let said = "a task must be sent as application/x-jackson-smile or application/json, without a \
+            Content-Encoding";
         HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, said)
     })?;
     let most = worker.room.most();

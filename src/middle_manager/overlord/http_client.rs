@@ -57,7 +57,7 @@ impl HttpClient {
         if let Some(pem) = &settings.ca {
             let ca = Certificate::from_pem_bundle(pem).map_err(|e| InvalidSettings::Ca(causes(&e)))?;
             if ca.is_empty() {
-                return Err(InvalidSettings::Ca("there is no certificate".to_owned()));
+                return Err(InvalidSettings::Ca("it contains no certificate".to_owned()));
             }
             http = http.tls_certs_only(ca);
         } else if url.scheme() != "https" {
@@ -81,7 +81,7 @@ impl HttpClient {
     ) -> Result<Answer, OverlordError> {
         match timeout(LIMIT, self.ask_leader(method, path, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unavailable(&format!("there was no answer for {} s", LIMIT.as_secs()))),
+            Err(_) => Err(self.unavailable(&format!("no answer within {} s", LIMIT.as_secs()))),
         }
     }
 
@@ -132,8 +132,8 @@ impl HttpClient {
         let answer = read(url, response, MOST_OF_A_NAME).await?;
         if self.observer.is_some() && answer.is_of_rights() {
             return Err(self.unavailable(&format!(
-                "it redirects to {}, and refuses to tell the user of spec.auth who leads ({}: {}), without which that is \
-                 not followed: that user needs STATE READ in Druid",
+                "it redirects to {}, but does not allow the user of spec.auth to read which overlord leads \
+                 ({}: {}), so the redirect is not followed: that user needs STATE READ in Druid",
                 shown(to),
                 answer.status,
                 refusal::message(&answer.body)
@@ -145,9 +145,10 @@ impl HttpClient {
         if Url::parse(said).is_ok_and(|leader| leader.origin() == to.origin()) {
             return Ok(());
         }
-        let said = if said.is_empty() { "nobody" } else { said };
+        let said = if said.is_empty() { "none" } else { said };
         Err(self.unavailable(&format!(
-            "it redirects to {}, and says that {} leads: that is not followed, since the credentials and tasks would go there",
+            "it redirects to {}, but names {} as the leader: the redirect is not followed, since \
+             credentials and tasks would be sent there",
             shown(to),
             refusal::shortened(said)
         )))
@@ -224,12 +225,13 @@ fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, Overlor
         Err(OverlordError::Unexpected { url, why })
     };
     let Some(location) = location.and_then(|location| location.to_str().ok()) else {
-        return unexpected("it redirects and does not say where to".to_owned());
+        return unexpected("it redirects without a valid Location header".to_owned());
     };
     match from.join(location) {
         Ok(to) if to.scheme() == "https" || (to.scheme(), from.scheme()) == ("http", "http") => Ok(to),
         Ok(to) if to.scheme() == "http" => unexpected(format!(
-            "it redirects from https to {}, which is not followed; the overlords have to announce themselves with TLS",
+            "it redirects from https to {}, which is not followed: the overlords must announce themselves \
+             with TLS",
             shown(&to)
         )),
         _ => unexpected(format!("it redirects to {}", refusal::shortened(location))),
@@ -301,16 +303,16 @@ fn address(text: &str) -> Result<Url, InvalidSettings> {
     };
     let url = Url::parse(text).map_err(|e| invalid(&format!("{e}; give it as http://overlord:8090")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(invalid("it has to begin with http:// or https://"));
+        return Err(invalid("it must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(InvalidSettings::Url {
             url: "…".to_owned(),
-            why: "it holds a user or password; those belong into the Secret of spec.auth".to_owned(),
+            why: "it contains a user or password: put them into the Secret of spec.auth".to_owned(),
         });
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("it has to end before `?` and `#`"));
+        return Err(invalid("it must not contain `?` or `#`"));
     }
     Ok(url)
 }

@@ -59,7 +59,7 @@ pub enum InvalidSettings {
         why: String,
     },
     /// The certificates.
-    #[error("spec.overlord.ca: {0}; its key `ca.crt` has to hold certificates in PEM")]
+    #[error("spec.overlord.ca: {0}; its key `ca.crt` must contain certificates in PEM")]
     Ca(String),
 }
 
@@ -139,7 +139,12 @@ impl Overlord {
     /// When nobody says.
     pub async fn leader(&self) -> Result<Option<String>, OverlordError> {
         let leader = timeout(PROMPTLY, self.ask_for_the_leader()).await;
-        let late = || format!("nobody said who leads for {} s", PROMPTLY.as_secs());
+        let late = || {
+            format!(
+                "no answer within {} s to the question which overlord leads",
+                PROMPTLY.as_secs()
+            )
+        };
         let leader = leader.unwrap_or_else(|_| Err(self.way.unavailable(&late())));
         self.answers.note("leader", leader.as_ref().err());
         leader
@@ -151,9 +156,7 @@ impl Overlord {
         match text.trim() {
             "" => Ok(None),
             url if Url::parse(url).is_ok_and(|u| u.has_host()) => Ok(Some(url.to_owned())),
-            other => {
-                Err(answer.unexpected(&format!("the leader is said to be {}", refusal::shortened(other))))
-            }
+            other => Err(answer.unexpected(&format!("it names {} as the leader", refusal::shortened(other)))),
         }
     }
 

@@ -62,7 +62,7 @@ async fn list_in_doubt<L: Announce>(assigner: &Assigner<L>) {
     loop {
         assigner.tasks().in_doubt().await;
         while let Err(error) = assigner.list().await {
-            tracing::warn!(%error, "it is tried again");
+            tracing::warn!(%error, "the list of PeonTasks failed; it is tried again");
             tokio::time::sleep(CANCELS).await;
         }
     }

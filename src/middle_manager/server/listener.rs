@@ -61,7 +61,7 @@ pub enum ServeError {
         error: std::io::Error,
     },
     /// The certificates are not PEM, or there are none.
-    #[error("the certificate (`tls.crt`) must be PEM, that of the worker first: {0}")]
+    #[error("the certificate (`tls.crt`) must be PEM, with the worker's certificate first: {0}")]
     Certificate(String),
     /// The key is not PEM, or there is none.
     #[error("the key (`tls.key`) must be PEM: {0}")]
@@ -83,7 +83,7 @@ pub fn tls(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, ServeErr
         .collect::<Result<_, _>>()
         .map_err(|error| ServeError::Certificate(error.to_string()))?;
     if chain.is_empty() {
-        return Err(ServeError::Certificate("there is no certificate in it".into()));
+        return Err(ServeError::Certificate("it contains no certificate".into()));
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| ServeError::Key(error.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -178,7 +178,8 @@ impl Port {
             };
             while connections.try_join_next().is_some() {}
             let Some(client) = clients.accept(client.ip()) else {
-                tracing::debug!(client = %client.ip(), "it has {PER_CLIENT} connections: one more is closed");
+                tracing::debug!(client = %client.ip(), "the client has {PER_CLIENT} connections, which is \
+                    the limit: its new connection is closed");
                 continue;
             };
             let (acceptor, routes, watcher) = (acceptor.clone(), routes.clone(), ending.watcher());
@@ -190,7 +191,10 @@ impl Port {
         drop(self.listener);
         if tokio::time::timeout(grace, ending.shutdown()).await.is_err() {
             let port = self.address.port();
-            tracing::warn!(port, "requests that did not end in time are cut off");
+            tracing::warn!(
+                port,
+                "requests that did not end within the grace period are aborted"
+            );
         }
         connections.shutdown().await;
     }
@@ -199,7 +203,11 @@ impl Port {
         let port = self.address.port();
         loop {
             if places.available_permits() == 0 {
-                tracing::warn!(port, "{CONNECTIONS} connections are open: others wait");
+                tracing::warn!(
+                    port,
+                    "{CONNECTIONS} connections are open, which is the limit: new ones \
+                    wait"
+                );
             }
             // The semaphore is never closed.
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -209,7 +217,7 @@ impl Port {
                 Ok((stream, client)) => return (stream, client, place),
                 Err(error) if of_the_client(&error) => {}
                 Err(error) => {
-                    tracing::warn!(port, %error, "no connection can be accepted");
+                    tracing::warn!(port, %error, "connections cannot be accepted; it is tried again");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -266,7 +274,7 @@ fn of_the_client(error: &std::io::Error) -> bool {
 async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Router, watcher: Watcher) {
     // Answers are small and must not be delayed to be sent together with more data.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection sends late");
+        tracing::debug!(%error, "TCP_NODELAY cannot be set on a connection: small responses may be delayed");
     }
     // A silent connection gives up its place: places are limited, and an overlord sends its request at once.
     let mut first = [0];
@@ -274,15 +282,15 @@ async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, routes: Ro
         tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await,
         Ok(Ok(1..))
     ) {
-        return tracing::debug!("a connection that said nothing is closed");
+        return tracing::debug!("a connection without a request is closed");
     }
     let Some(acceptor) = acceptor else {
         return requests(stream, routes, watcher).await;
     };
     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, routes, watcher).await,
-        Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
-        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+        Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
+        Err(_) => tracing::debug!("the TLS handshake did not end in time"),
     }
 }
 
@@ -297,7 +305,7 @@ where
         .header_read_timeout(IDLE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 

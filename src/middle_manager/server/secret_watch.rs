@@ -51,7 +51,8 @@ impl SecretWatch {
                 Some((content, Err(error))) => {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "a mounted Secret has changed and cannot be used: it is not read"
+                        "a mounted Secret has changed but cannot be used: its previous content stays in \
+                         use"
                     );
                     refused = content;
                 }

@@ -238,7 +238,9 @@ impl StatusWriter {
         (served..last.min(MOST_IDENTITIES)).map(|ordinal| Facts {
             address: format!("identity {ordinal}"),
             announced: false,
-            error: Some("it has tasks from before, and is about to be served again".to_owned()),
+            error: Some(
+                "it still has tasks from an earlier configuration, and will be served again".to_owned(),
+            ),
             disabled: true,
             used: self.tasks.used(Ordinal(ordinal)),
             drain: Some(Drain::Draining),
@@ -278,7 +280,11 @@ impl StatusWriter {
             Ok(object) => report_object(&object, &self.metrics),
             Err(error) => {
                 let error = error.why();
-                tracing::warn!(error, "the status cannot be written; it is tried again");
+                tracing::warn!(
+                    error,
+                    "the status of the VirtualMiddleManager cannot be written; it is \
+                    tried again"
+                );
             }
         }
     }

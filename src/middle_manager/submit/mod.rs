@@ -71,7 +71,7 @@ enum Failed {
     Overlord(#[from] OverlordError),
     #[error("{0}")]
     Write(String),
-    #[error("it took more than {STEP:?}")]
+    #[error("the step took longer than {STEP:?}")]
     Late,
 }
 
@@ -229,7 +229,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                     return self.backlog.lock().failed(&uid, now);
                 }
                 Err(error) => {
-                    tracing::warn!(task = applied.name, %error, "a submission is tried again");
+                    tracing::warn!(task = applied.name, %error, "the submission of the PeonTask failed; it \
+                        is tried again");
                     let now = self.assigner.tasks().clock().instant();
                     return self.backlog.lock().failed(&uid, now);
                 }
@@ -392,7 +393,11 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         if held == Held::Ours {
             let id = current.task_id.as_deref().unwrap_or_default();
             self.queue.shutdown(id).await?;
-            tracing::info!(task = applied.name, task_id = id, "shut down at the overlord");
+            tracing::info!(
+                task = applied.name,
+                task_id = id,
+                "the task was shut down at the overlord"
+            );
         }
         // A deleted PeonTask has no status to write.
         let is_deleted = self.backlog.lock().is_deleted(&applied.uid);

@@ -44,7 +44,7 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
                 return tracing::warn!(
                     error = chain(&error),
                     tasks = ids.len(),
-                    "the overlord does not say what became of submitted tasks"
+                    "the overlord does not report the states of submitted tasks; it is asked again"
                 );
             }
         };
@@ -59,7 +59,8 @@ impl<L: Announce, Q: TaskQueue> Submitter<L, Q> {
         futures::stream::iter(news.collect::<Vec<_>>())
             .for_each_concurrent(WRITES, |(applied, next)| async move {
                 if let Err(error) = self.say(&applied, &next).await {
-                    tracing::warn!(task = applied.name, %error, "the overlord's word is recorded later");
+                    tracing::warn!(task = applied.name, %error, "the state that the overlord reported \
+                        cannot be recorded; it is tried again");
                 }
             })
             .await;

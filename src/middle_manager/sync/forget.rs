@@ -70,7 +70,7 @@ pub(crate) async fn round<L: Announce>(assigner: &Assigner<L>, overlord: &impl O
             Err(error) => {
                 tracing::warn!(
                     error = chain(&error),
-                    "the overlord does not say what it has forgotten"
+                    "the overlord does not report which tasks it has forgotten; it is asked again"
                 );
                 answered = false;
                 continue;
@@ -105,7 +105,8 @@ async fn forget<L: Announce>(assigner: &Assigner<L>, id: &str) {
     if let Some(target) = target.filter(|t| !t.forgotten) {
         let patch = json!({"metadata": {"uid": target.uid, "annotations": {ANNOTATION_OVERLORD: FORGOTTEN}}});
         if let Err(error) = assigner.patch(&target, patch).await {
-            tracing::warn!(task_id = id, %error, "what the overlord has forgotten is asked about again");
+            tracing::warn!(task_id = id, %error, "the PeonTask cannot be annotated as forgotten by the \
+                overlord; it is tried again");
             return;
         }
     }

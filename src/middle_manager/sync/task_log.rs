@@ -93,7 +93,8 @@ impl TaskLogs {
         };
         let Some(place) = self.place(&pod) else {
             return Some(said(&format!(
-                "{PLACES} logs are being read, or {PER_LOG} times this one: try again in a moment"
+                "{PLACES} logs are being read, or this log {PER_LOG} times, which is the limit: try again \
+                 in a moment"
             )));
         };
         let read = if let Ok(offset) = usize::try_from(offset) {
@@ -170,8 +171,8 @@ impl TaskLogs {
                 Ok::<_, std::io::Error>(())
             };
             match tokio::time::timeout(READING, read).await {
-                Err(_) => return Err(Some("the log comes too slowly".to_owned())),
-                Ok(Err(error)) => return Err(Some(format!("the log broke off: {error}"))),
+                Err(_) => return Err(Some("the API server sends the log too slowly".to_owned())),
+                Ok(Err(error)) => return Err(Some(format!("the log ended with an error: {error}"))),
                 Ok(Ok(())) => {}
             }
             if end.is_full() || end.lines < lines {

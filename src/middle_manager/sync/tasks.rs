@@ -165,7 +165,7 @@ impl<L: Announce> Tasks<L> {
                 HistoryItem::Clash { id, name } => tracing::warn!(
                     task = name,
                     task_id = id,
-                    "a second PeonTask has the id of a task: it is not listened to"
+                    "a second PeonTask has the id of the task: it is ignored"
                 ),
             }
         }
@@ -186,7 +186,12 @@ impl<L: Announce> Tasks<L> {
             let disabled = doors.gate.is_disabled(identity, now);
             if doors.disabled[at] != Some(disabled) {
                 doors.disabled[at] = Some(disabled);
-                tracing::info!(identity = at, disabled, "whether the identity takes tasks");
+                tracing::info!(
+                    identity = at,
+                    disabled,
+                    "the identity was enabled or disabled for new \
+                    tasks"
+                );
                 line.disable(disabled);
             }
         }
@@ -209,7 +214,7 @@ impl<L: Announce> Tasks<L> {
         let listed = tokio::time::timeout(PODS, pods.wait_for(|listed| *listed)).await;
         match listed {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(Unavailable("the pods were not listed yet".to_owned())),
+            _ => Err(Unavailable("the pods are not listed yet".to_owned())),
         }
     }
 
@@ -284,7 +289,7 @@ async fn run<K: Readable>(
             Err(error) => tracing::warn!(
                 resource = plural,
                 error = crate::apiserver::error::chain(&error),
-                "a watch failed and is repeated"
+                "the watch failed and is repeated"
             ),
         }
     }

@@ -21,7 +21,7 @@ const LOOKS: usize = 8;
 
 /// Some PeonTasks could not be verified, or are delayed after a failure.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} PeonTasks are still to be looked at")]
+#[error("{0} PeonTasks are still to be read again")]
 pub(crate) struct StillInDoubt(usize);
 
 impl<L: Announce> Assigner<L> {
@@ -50,7 +50,8 @@ impl<L: Announce> Assigner<L> {
                         Err(error) => {
                             failed.fetch_add(1, Ordering::Relaxed);
                             self.suspects().failed(uid, self.tasks().clock().instant());
-                            tracing::warn!(%error, "whether it was deleted is looked at again");
+                            tracing::warn!(%error, "it is unknown whether the PeonTask was deleted; it is \
+                                read again");
                         }
                     }
                 }
@@ -81,7 +82,8 @@ impl<L: Announce> Assigner<L> {
         tracing::warn!(
             task = target.name,
             task_id = facts.id,
-            "somebody took from a PeonTask what marks it as an assigned task: it is put back, and the task runs on"
+            "the labels or annotations of an assigned task were removed from the PeonTask: they are \
+             restored, and the task continues"
         );
         let patch = self.maker().label(Some(&target.uid), doubt.identity, facts);
         // The resulting state is recorded, or the PeonTask is gone.

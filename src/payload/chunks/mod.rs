@@ -53,8 +53,8 @@ pub const MOST: usize = LARGEST + LARGEST / 64;
 pub enum Absent {
     /// The object or its key does not exist, or the object is not for this task: the difference is not disclosed.
     #[error(
-        "{0} of the payload is not there, or neither belongs to this PeonTask nor has the label peon.dev/payload: \"true\": \
-         create it, label it, or submit the task again"
+        "{0} of the payload does not exist, or it neither belongs to this PeonTask nor has the label \
+         peon.dev/payload: \"true\": create it, label it, or submit the task again"
     )]
     Missing(String),
     /// The operator may not read it.
@@ -215,7 +215,7 @@ pub fn check(from: &TaskFrom) -> Result<(), String> {
         let again = |(k, c): &(Kind, &Chunk)| *k == kind && c.name == *name && c.key == *key;
         if listed(from).filter(again).count() > 1 {
             return Err(format!(
-                "taskFrom names the key {key} of the {kind} {name} more than once: each chunk has its own entry"
+                "taskFrom names the key {key} of the {kind} {name} more than once: name each chunk once"
             ));
         }
     }
@@ -244,7 +244,7 @@ pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
         MultiGzDecoder::new(&bytes[..])
             .take(most)
             .read_to_end(&mut json)
-            .map_err(|e| format!("the chunks are no gzip: {e}"))?;
+            .map_err(|e| format!("the chunks are not valid gzip: {e}"))?;
         json
     } else {
         bytes
@@ -258,12 +258,12 @@ pub fn assemble(from: &TaskFrom, parts: &[Vec<u8>]) -> Result<Vec<u8>, String> {
             // Users who may create tasks need not be allowed to read Secrets, and a short payload can be guessed from
             // its hash.
             return Err(format!(
-                "the payload's SHA-256 is not the one that taskFrom says, {}",
+                "the payload's SHA-256 is not that of taskFrom, {}",
                 from.sha256
             ));
         }
         return Err(format!(
-            "the payload's SHA-256 is {found}, and taskFrom says {}",
+            "the payload's SHA-256 is {found}, that of taskFrom is {}",
             from.sha256
         ));
     }
@@ -330,13 +330,13 @@ mod tests {
         let chunks = Chunks::split(&noise(PLAIN + 1)).unwrap();
         let from = chunks.task_from("t", Kind::ConfigMap);
         let error = assemble(&from, &[b"no gzip".to_vec()]).unwrap_err();
-        assert!(error.contains("no gzip"), "{error}");
+        assert!(error.contains("not valid gzip"), "{error}");
         let other = Chunks::split(b"{}").unwrap();
         let error = assemble(&other.task_from("t", Kind::ConfigMap), &[b"{ }".to_vec()]).unwrap_err();
         assert!(error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
         let secret = other.task_from("t", Kind::Secret);
         let error = assemble(&secret, &[b"{ }".to_vec()]).unwrap_err();
-        assert!(error.contains("SHA-256 is not the one"), "{error}");
+        assert!(error.contains("SHA-256 is not that of taskFrom"), "{error}");
         assert!(!error.contains(&hex(&Sha256::digest(b"{ }"))), "{error}");
         let many = vec![vec![b' '; 1024 * 1024]; 17];
         let error = assemble(&from, &many).unwrap_err();

@@ -115,7 +115,7 @@ fn bytes(settings: &Settings, prefixes: &[&str]) -> Result<Option<(u64, Source)>
     };
     let size = java_options::size(text).ok_or_else(|| InvalidSetting {
         source,
-        message: format!("{prefix}{text} is no JVM memory size such as 512m or 2g"),
+        message: format!("{prefix}{text} is not a JVM memory size such as 512m or 2g"),
     })?;
     Ok(Some((size, source)))
 }
@@ -131,7 +131,7 @@ fn percentage(settings: &Settings, memory: u64) -> Result<Option<(u64, Source)>,
         .filter(|t| digits && (1..=100_000).contains(t));
     let thousandths = thousandths.ok_or_else(|| InvalidSetting {
         source,
-        message: format!("{prefix}{text} is no percentage such as 75.0"),
+        message: format!("{prefix}{text} is not a percentage such as 75.0"),
     })?;
     let heap = u128::from(memory) * thousandths / 100_000;
     Ok(Some((u64::try_from(heap).unwrap_or(memory), source)))
@@ -151,7 +151,7 @@ fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, In
             let value = human_readable::bytes(text).ok_or_else(|| InvalidSetting {
                 source,
                 message: format!(
-                    "{name} is {text:?}, it must be a number, for sizes also one such as 100MiB"
+                    "{name} is {text:?}, it must be a number, or for a size also a value such as 100MiB"
                 ),
             })?;
             Ok(Some((value, source)))
@@ -299,7 +299,7 @@ mod tests {
         for bad in ["0", "101", "-5", "1k", "half", ""] {
             let refused = sized(&[&format!("-XX:MaxRAMPercentage={bad}")], memory()).unwrap_err();
             assert!(
-                refused.message.contains("no percentage"),
+                refused.message.contains("not a percentage"),
                 "{bad}: {}",
                 refused.message
             );

@@ -168,14 +168,20 @@ fn inline(task: &PeonTask) -> Result<Arc<Payload>, Refused> {
     let (spec, id) = (&task.spec, task.default_task_id());
     let payload = match (&spec.task, &spec.task_json) {
         _ if task.task_from().is_some() => {
-            return Err(invalid("the payload was not read: please report this".into()));
+            return Err(invalid(
+                "the operator has not read the payload: please report this bug".into(),
+            ));
         }
         (Some(given), _) => {
             let text = given.text().map_err(|beyond| invalid(beyond.to_string()))?;
             Payload::parse_inline(text, &id)
         }
         (None, Some(json)) => Payload::parse_inline(json, &id),
-        (None, None) => return Err(invalid("the payload was not read: please report this".into())),
+        (None, None) => {
+            return Err(invalid(
+                "the operator has not read the payload: please report this bug".into(),
+            ));
+        }
     };
     accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
 }
@@ -219,7 +225,7 @@ fn accepted_before(task: &PeonTask, payload: Payload) -> Result<Arc<Payload>, Re
     let accepted = accepted.filter(|_| !is_exchanged);
     if accepted.is_some_and(|hash| *hash != payload.hash) {
         return Err(invalid(
-            "the task was changed after it had been accepted: create another PeonTask".into(),
+            "the payload was changed after the task had been accepted: create another PeonTask".into(),
         ));
     }
     Ok(Arc::new(payload))
@@ -242,8 +248,8 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     }
     if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
         let message = format!(
-            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so; or name a \
-             VirtualMiddleManager in middleManagerRef",
+            "a task of type {} needs an overlord for its locks: submit the task to an overlord and set \
+             unmanaged: true, or name a VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
         return Err(Refused::new(Acceptance::NeedsOverlord, message));
@@ -261,7 +267,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
         }
         Template::Missing { name } => {
             let alternative = match &task.spec.template_ref {
-                None => " and none that matches the task",
+                None => ", and no other PeonTemplate there matches the task",
                 Some(_) => "",
             };
             let message =
@@ -269,7 +275,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
             return Err(Refused::new(Acceptance::NoTemplate, message));
         }
         Template::Undecodable { name, error } => {
-            let message = format!("the PeonTemplate {name} cannot be read: {error}");
+            let message = format!("the PeonTemplate {name} cannot be decoded: {error}");
             return Err(Refused::new(Acceptance::InvalidTemplate, message));
         }
     };
@@ -320,8 +326,8 @@ fn effective(
     }
     if task.task_from().is_some() {
         let message = format!(
-            "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload in taskFrom: \
-             use a template with Payload",
+            "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload \
+             in taskFrom: use a PeonTemplate with Payload",
             template.name_any()
         );
         return Err(Refused::new(Acceptance::InvalidTemplate, message));

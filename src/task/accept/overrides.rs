@@ -38,7 +38,7 @@ pub fn check(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
     let cpu = (settings.cpu.0.as_str(), settings.cpu.1);
     largest("cpu", "overrides.maxCpu", cpu, overrides.max_cpu.as_ref())?;
     if overrides.retry == Some(Permission::Deny) && levels.task.retry.is_some() {
-        let message = "the PeonTask's spec gives retry, and overrides.retry is Deny: leave it out".to_owned();
+        let message = "the PeonTask's spec sets retry, but overrides.retry is Deny: remove it".to_owned();
         return Err(Exceeded::Limit(message));
     }
     Ok(())
@@ -52,7 +52,7 @@ fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
         (Some(JavaOpts::Any), _) => return Ok(()),
         (Some(JavaOpts::Deny), _) => {
             return java_options(levels).map_or(Ok(()), |asked| {
-                let message = format!("{asked}, and overrides.javaOpts is Deny: leave it out");
+                let message = format!("{asked}, but overrides.javaOpts is Deny: remove it");
                 Err(Exceeded::Limit(message))
             });
         }
@@ -62,8 +62,10 @@ fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
             "Allow or Any",
         ),
         (None, Some(secret)) => {
-            let because =
-                format!("overrides.javaOpts is Sizing where the template gives {secret} to the peon");
+            let because = format!(
+                "overrides.javaOpts is Sizing by default if the template gives {secret} to the \
+                    peon"
+            );
             (Scope::Sizing, because, "Allow or Any")
         }
         (Some(JavaOpts::Allow), _) => (Scope::Harmless, "overrides.javaOpts is Allow".to_owned(), "Any"),
@@ -78,8 +80,8 @@ fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
         let refused = task_options::first_refused(of_source.map(|(option, _)| option.as_str()), scope);
         if let Some(refused) = refused {
             return Err(Exceeded::Limit(format!(
-                "{source} gives {:?}, which {}, and {because}: leave it out, put it into the template's javaOpts, or set \
-                 overrides.javaOpts of the template to {wider} for tasks that may do so",
+                "{source} sets {:?}, which {}, but {because}: remove it, move it to the template's \
+                 javaOpts, or set overrides.javaOpts of the template to {wider}",
                 refused.name, refused.why
             )));
         }
@@ -99,7 +101,7 @@ fn largest(
     let allowed = quantity::milli(max).map_err(|e| Exceeded::Template(format!("{field}: {e}")))?;
     // The requested value has been parsed before.
     if quantity::milli(asked).is_ok_and(|asked| asked > allowed) {
-        let message = format!("{source} asks for a {name} limit of {asked}, and {field} is {max}");
+        let message = format!("{source} requests a {name} limit of {asked}, but {field} is {max}");
         return Err(Exceeded::Limit(message));
     }
     Ok(())
@@ -112,7 +114,7 @@ fn is_tasks(source: Source) -> bool {
 /// Where the task gives a JVM option or a Druid property.
 fn java_options(levels: &Levels<'_>) -> Option<String> {
     if !levels.task.java_opts.is_empty() {
-        return Some(format!("{} gives javaOpts", Source::Task));
+        return Some(format!("{} sets javaOpts", Source::Task));
     }
     let is_one = |key: &&String| {
         key.starts_with(FORK_PROPERTY)
@@ -124,7 +126,7 @@ fn java_options(levels: &Levels<'_>) -> Option<String> {
         .iter()
         .filter(|(_, value)| !value.is_null());
     let key = given.map(|(key, _)| key).find(is_one)?;
-    Some(format!("{} gives {key}", Source::Context))
+    Some(format!("{} sets {key}", Source::Context))
 }
 
 #[cfg(test)]
@@ -172,11 +174,11 @@ mod tests {
         assert_eq!(allowed(limits("4Gi", "2000m"), json!({})), Ok(()));
         assert_eq!(
             refused(limits("4097Mi", "1"), json!({}), overrides.clone()),
-            "the PeonTask's spec asks for a memory limit of 4097Mi, and overrides.maxMemory is 4Gi"
+            "the PeonTask's spec requests a memory limit of 4097Mi, but overrides.maxMemory is 4Gi"
         );
         assert_eq!(
             refused(limits("1Gi", "2001m"), json!({}), overrides.clone()),
-            "the PeonTask's spec asks for a cpu limit of 2001m, and overrides.maxCpu is 2"
+            "the PeonTask's spec requests a cpu limit of 2001m, but overrides.maxCpu is 2"
         );
         let context = json!({"druid.peon.pod.memory": "5G"});
         let message = refused(json!({}), context, overrides.clone());
@@ -204,7 +206,7 @@ mod tests {
         let deny = json!({"javaOpts": "Deny"});
         let message = refused(json!({"javaOpts": ["-Da=b"]}), json!({}), deny.clone());
         assert!(
-            message.starts_with("the PeonTask's spec gives javaOpts"),
+            message.starts_with("the PeonTask's spec sets javaOpts"),
             "{message}"
         );
         for key in [
@@ -226,9 +228,9 @@ mod tests {
         let harmful = "-XX:VMOptionsFile=/peon-properties/runtime.properties";
         let expected = |source: &str| {
             format!(
-                "{source} gives \"-XX:VMOptionsFile\", which reads a file, whose content may end in the log, and \
-                 overrides.javaOpts is Allow by default: leave it out, put it into the template's javaOpts, or set \
-                 overrides.javaOpts of the template to Any for tasks that may do so"
+                "{source} sets \"-XX:VMOptionsFile\", which reads a file, whose content may appear in the \
+                 log, but overrides.javaOpts is Allow by default: remove it, move it to the template's \
+                 javaOpts, or set overrides.javaOpts of the template to Any"
             )
         };
         let spec = || json!({"javaOpts": ["-Xmx600m", harmful]});

@@ -259,7 +259,7 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
     match context.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text)
-            .map_err(|e| format!("{key} begins with `[` and is no JSON array of strings: {e}")),
+            .map_err(|e| format!("{key} begins with `[` but is not a JSON array of strings: {e}")),
         Some(Value::String(text)) => java_options::split(text).map_err(|e| format!("{key}: {e}")),
         Some(array @ Value::Array(items)) => items
             .iter()

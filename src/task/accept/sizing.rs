@@ -87,8 +87,9 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
     });
     if buffer.saturating_mul(buffers) > direct && !given.lenient {
         return Err(format!(
-            "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + 1) of {} need {} of \
-             direct memory, MaxDirectMemorySize is {}: raise it or lower druid.processing.buffer.sizeBytes",
+            "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + 1) of \
+             {} need {} of direct memory, but MaxDirectMemorySize is {}: raise it, or lower \
+             druid.processing.buffer.sizeBytes",
             mebibytes(buffer),
             mebibytes(buffer.saturating_mul(buffers)),
             mebibytes(direct),

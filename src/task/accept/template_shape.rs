@@ -18,7 +18,7 @@ pub fn check(template: Option<&Map<String, Value>>) -> Result<(), String> {
     if let Some(metadata) = object(template, "template", "metadata")? {
         strings(metadata, "labels", |value| {
             (!names::is_label_value(value))
-                .then_some("no label value (letters, digits, - _ . and at most 63)")
+                .then_some("which is not a label value (at most 63 letters, digits, - _ .)")
         })?;
         strings(metadata, "annotations", |_| None)?;
     }
@@ -37,7 +37,7 @@ pub fn check(template: Option<&Map<String, Value>>) -> Result<(), String> {
                 text(mount, &path, "name")?;
                 let at = text(mount, &path, "mountPath")?;
                 if !paths.insert(at.trim_end_matches('/')) {
-                    return Err(format!("{path}.mountPath: something else is mounted at {at}"));
+                    return Err(format!("{path}.mountPath: another volume is mounted at {at}"));
                 }
             }
         }
@@ -58,7 +58,7 @@ fn object<'a>(
     match of.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
-        Some(_) => Err(format!("{path}.{name} is no object")),
+        Some(_) => Err(format!("{path}.{name} is not an object")),
     }
 }
 
@@ -74,7 +74,9 @@ fn items<'a>(of: &'a Map<String, Value>, path: &str, name: &str) -> Result<Items
     };
     let item = |(at, item): (usize, &'a Value)| {
         let path = format!("{path}[{at}]");
-        let map = item.as_object().ok_or_else(|| format!("{path} is no object"))?;
+        let map = item
+            .as_object()
+            .ok_or_else(|| format!("{path} is not an object"))?;
         Ok((path, map))
     };
     list.iter().enumerate().map(item).collect()
@@ -93,11 +95,11 @@ fn unique<'a>(item: &'a Map<String, Value>, path: &str, seen: &mut HashSet<&'a s
     let name = text(item, path, "name")?;
     if !names::is_dns_label(name) {
         return Err(format!(
-            "{path}.name is {name:?}, it must be lower-case letters, digits and -, at most 63"
+            "{path}.name is {name:?}, it must be at most 63 lower-case letters, digits and -"
         ));
     }
     if !seen.insert(name) {
-        return Err(format!("{path}.name: there is another {name}"));
+        return Err(format!("{path}.name: the name {name} is used twice"));
     }
     Ok(())
 }
@@ -118,7 +120,7 @@ fn strings(
         };
         if !names::is_qualified_name(&key_of_kind) {
             return Err(format!(
-                "{path}.{name}: {key:?} is no name such as team or example.com/team"
+                "{path}.{name}: {key:?} is not a name such as team or example.com/team"
             ));
         }
         let value = value
@@ -149,14 +151,14 @@ mod tests {
     #[test]
     fn wrong_shapes_are_named() {
         for (wrong, said) in [
-            (json!([]), "template.spec is no object"),
+            (json!([]), "template.spec is not an object"),
             (
                 json!({"containers": {}}),
                 "template.spec.containers is not a list",
             ),
             (
                 json!({"containers": ["peon"]}),
-                "template.spec.containers[0] is no object",
+                "template.spec.containers[0] is not an object",
             ),
             (json!({"volumes": [{}]}), "template.spec.volumes[0] has no name"),
             (
@@ -189,12 +191,15 @@ mod tests {
         }
         let error =
             spec(json!({"containers": [{"name": "a"}], "initContainers": [{"name": "a"}]})).unwrap_err();
-        assert_eq!(error, "template.spec.containers[0].name: there is another a");
+        assert_eq!(
+            error,
+            "template.spec.containers[0].name: the name a is used twice"
+        );
         let error = spec(json!({"volumes": [{"name": "a"}, {"name": "a"}]})).unwrap_err();
-        assert_eq!(error, "template.spec.volumes[1].name: there is another a");
+        assert_eq!(error, "template.spec.volumes[1].name: the name a is used twice");
         let twice = json!([{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a/"}]);
         let error = spec(json!({"containers": [{"name": "a", "volumeMounts": twice}]})).unwrap_err();
-        assert!(error.contains("something else is mounted at /a/"), "{error}");
+        assert!(error.contains("another volume is mounted at /a/"), "{error}");
         let fine = json!({"containers": [{"name": "a", "env": [{"name": "A"}, {"name": "A"}]}], "volumes": [{"name": "a"}]});
         assert_eq!(spec(fine), Ok(()), "of a variable the last one counts");
     }

@@ -128,7 +128,11 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
                     absent.leave(&(task.namespace.clone().unwrap_or_default(), task.name.clone()));
                 }
                 // Failed passes are logged where they fail; other errors concern the queue.
-                tracing::debug!(error = crate::apiserver::error::chain(&error), "not reconciled");
+                tracing::debug!(
+                    error = crate::apiserver::error::chain(&error),
+                    "the PeonTask is not \
+                    reconciled"
+                );
             }
             futures::future::ready(())
         })
@@ -185,14 +189,14 @@ fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Req
         error,
         ActError::Request(RequestError::Conflict(..)) | ActError::NotLeader
     ) {
-        tracing::debug!(namespace, task = name, %error, ?delay, "a pass is repeated");
+        tracing::debug!(namespace, task = name, %error, ?delay, "the pass over the PeonTask is repeated");
     } else {
         tracing::warn!(
             namespace,
             task = name,
             error = crate::apiserver::error::chain(error),
             ?delay,
-            "a pass failed and is repeated"
+            "the pass over the PeonTask failed and is repeated"
         );
     }
     Requeue::requeue(delay)
@@ -362,7 +366,8 @@ impl Context {
             return;
         }
         let message = format!(
-            "PeonTemplate {} is used, the first by name; of the same priority {} match too: {}",
+            "PeonTemplate {} is used, the first by name of those that match; with the same priority {} \
+             these match too: {}",
             template.name_any(),
             template.spec.priority.unwrap_or(0),
             tied.join(", ")
@@ -428,7 +433,7 @@ impl Context {
             return Ok((false, None));
         }
         let message = format!(
-            "the PeonTask cannot be read by this version of the operator: {}",
+            "this version of the operator cannot decode the PeonTask: {}",
             unreadable.error
         );
         // Deterministic, so that writing it again changes nothing.

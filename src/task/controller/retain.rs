@@ -52,7 +52,12 @@ impl Context {
                 excess
             };
             for (name, uid) in excess {
-                tracing::info!(namespace, task = name, "deleted: newer finished tasks are kept");
+                tracing::info!(
+                    namespace,
+                    task = name,
+                    "deleting the PeonTask: its namespace has more \
+                    finished PeonTasks than --retain-finished allows"
+                );
                 self.actor
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())
                     .await?;

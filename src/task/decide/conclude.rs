@@ -47,8 +47,8 @@ pub(crate) fn conclude(
             verdict.outcome = Outcome::Failed {
                 cause: Cause::NoVerdict,
                 message: format!(
-                    "{message}, and the peon began before it was stopped: not run again, since it may have written \
-                     something (retry.rerun)"
+                    "{message}, but the peon began before it was stopped: the task is not run again, since \
+                     it may have written data (retry.rerun)"
                 ),
             };
             return end(draft, &verdict);
@@ -137,8 +137,8 @@ fn again(
         Ok(proof) => proof,
         Err(Doubt { message: why, .. }) => {
             let message = format!(
-                "{why}: the peon may still live, and another attempt is started only if the template's retry.afterNodeLoss is \
-                 true"
+                "{why}: the peon may still run, so another attempt is started only if the template's \
+                 retry.afterNodeLoss is true"
             );
             // A node may come back, or be declared off: there is no event for either.
             return settle_until(draft.await_node(&message), Some(LOOK_AGAIN));

@@ -42,18 +42,23 @@ impl Word {
             LogState::Queued => (
                 false,
                 LogsArchived::FollowerCap,
-                "as many logs are read as the operator reads at a time: this one is next in line".to_owned(),
+                "all log followers of the operator or of this namespace are in use: the log is read when \
+                 one is free"
+                    .to_owned(),
             ),
             LogState::Collecting => (
                 false,
                 LogsArchived::Collecting,
-                "the log is on its way to the store".to_owned(),
+                "the log is being read and written to the store".to_owned(),
             ),
             LogState::Failing { message } => (false, LogsArchived::StoreFailed, message.clone()),
             LogState::Archived { url, gaps, conflict } => {
                 let missing = match gaps {
                     0 => String::new(),
-                    gaps => format!(": something is missing in {gaps} places, which the log names"),
+                    gaps => format!(
+                        ": parts of the log are missing in {gaps} places, which are marked in \
+                        the log"
+                    ),
                 };
                 match conflict {
                     Some(why) => (true, LogsArchived::IdConflict, format!("{url}{missing}; {why}")),
@@ -89,7 +94,8 @@ pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
             let Some(image) = snapshot.operator.sidecar_image.clone() else {
                 return Err(Refused::new(
                     Acceptance::InvalidTemplate,
-                    "logs.collect is Sidecar, and the operator does not know its own image: set PEON_IMAGE"
+                    "logs.collect is Sidecar, but the operator does not know its own image: set PEON_IMAGE \
+                     of the operator"
                         .into(),
                 ));
             };
@@ -191,7 +197,10 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
         let word = Word {
             archived: false,
             reason: LogsArchived::GaveUp,
-            message: format!("given up after a day: {}", said.message),
+            message: format!(
+                "archiving was given up a day after the task's end: {}",
+                said.message
+            ),
         };
         return Some(say(snapshot, &word, None, now));
     }

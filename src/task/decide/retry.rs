@@ -88,10 +88,14 @@ impl Why {
         match self {
             Self::Cause | Self::Spent(0) => None,
             Self::Spent(many) => Some(format!("all {many} retries for {cause} are used")),
-            Self::NotSafe => Some("not run again, since it may have written something (retry.rerun)".into()),
-            Self::LargestMemory => {
-                Some("not run again, since its memory is the largest allowed (retry.memory.max)".into())
+            Self::NotSafe => {
+                Some("the task is not run again, since it may have written data (retry.rerun)".into())
             }
+            Self::LargestMemory => Some(
+                "the task is not run again, since it already had the most memory that is allowed \
+                    (retry.memory.max)"
+                    .into(),
+            ),
         }
     }
 }

@@ -87,7 +87,7 @@ impl End<'_> {
             ),
             (Report::OtherTask { id }, _) => failed(
                 Cause::NoVerdict,
-                format!("the peon reported on another task, {id:?}; {MAYBE_PUBLISHED}"),
+                format!("the peon reported the status of another task, {id:?}; {MAYBE_PUBLISHED}"),
             ),
             (Report::None, disruption) => self.without_report(ended, disruption),
         }
@@ -170,7 +170,7 @@ impl End<'_> {
         }
         failed(
             Cause::NoVerdict,
-            format!("the pod ended without saying why; {MAYBE_PUBLISHED}"),
+            format!("the pod ended without a reason; {MAYBE_PUBLISHED}"),
         )
     }
 
@@ -179,7 +179,7 @@ impl End<'_> {
         let (cause, message) = self.disruption(None).unwrap_or_else(deleted);
         failed(
             cause,
-            self.perhaps_published(&format!("{message}, and the end of its peon was not seen")),
+            self.perhaps_published(&format!("{message}, and the end of its peon was not observed")),
         )
     }
 
@@ -187,7 +187,7 @@ impl End<'_> {
         if self.evidence.may_have_begun() {
             format!("{message}; {MAYBE_PUBLISHED}")
         } else {
-            format!("{message}; its peon had not begun")
+            format!("{message}; its peon had not started")
         }
     }
 
@@ -209,9 +209,10 @@ impl End<'_> {
                 "EvictionByEvictionAPI" => {
                     Some((Cause::Drained, "the pod was evicted through the eviction API"))
                 }
-                "PreemptionByScheduler" => {
-                    Some((Cause::Preempted, "a pod of higher priority took its place"))
-                }
+                "PreemptionByScheduler" => Some((
+                    Cause::Preempted,
+                    "the scheduler preempted the pod for a pod of higher priority",
+                )),
                 "DeletionByTaintManager" | "DeletionByPodGC" => {
                     Some((Cause::NodeLost, "the pod's node was lost"))
                 }
@@ -227,7 +228,7 @@ impl End<'_> {
             Some("Evicted") => Some((Cause::Evicted, "the kubelet evicted the pod")),
             Some("Preempting") => Some((
                 Cause::Preempted,
-                "the kubelet gave the pod's place to a critical pod",
+                "the kubelet preempted the pod for a critical pod",
             )),
             Some("Terminated" | "NodeShutdown" | "Shutdown") => {
                 Some((Cause::NodeShutdown, "the node shut down"))
@@ -254,7 +255,7 @@ impl End<'_> {
 fn deleted() -> (Cause, String) {
     (
         Cause::PodDeleted,
-        "the pod was deleted by somebody else".to_owned(),
+        "the pod was deleted by another client".to_owned(),
     )
 }
 

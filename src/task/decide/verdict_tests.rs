@@ -424,7 +424,7 @@ fn nothing_is_published_by_a_peon_that_never_began() {
         panic!("succeeded");
     };
     assert!(
-        message.contains("had not begun") && !message.contains(MAYBE_PUBLISHED),
+        message.contains("had not started") && !message.contains(MAYBE_PUBLISHED),
         "{message}"
     );
 }

@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
 /// Message if `suspend` cannot stop a peon.
 const NOT_RESTARTABLE: &str =
-    "the peon runs on: the task may have written something and is not run again (retry.rerun)";
+    "the peon keeps running: the task may have written data, so it would not be run again (retry.rerun)";
 
 /// The task has a run: its state is the task's.
 pub(crate) fn follow(snapshot: &Snapshot, run: Run, now: Timestamp) -> Step {
@@ -77,7 +77,7 @@ fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
         // The earlier message about the node remains until more is known.
         Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
         Death::AskLater(pause) => {
-            let message = "the pod is gone, and it is looked up on which node it ran";
+            let message = "the pod is gone: the operator looks up the node that it ran on";
             settle_until(draft.await_node(message), Some(pause))
         }
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
@@ -165,8 +165,8 @@ fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
     }
     let node = evidence.node.as_deref().unwrap_or("of the pod");
     let message = format!(
-        "the pod was to end and the node {node} has not confirmed it: if it does not answer, bring it back, or delete it or \
-         taint it out-of-service once it is off"
+        "the pod's grace period is over and the node {node} has not reported its end: if the node is not \
+         ready, bring it back, or once it is off, delete it or taint it out-of-service"
     );
     settle(draft.await_node(&message))
 }

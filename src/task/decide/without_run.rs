@@ -81,7 +81,7 @@ pub(crate) fn what_it_waits_for(snapshot: &Snapshot) -> String {
     status
         .and_then(|s| conditions::find(&s.conditions, conditions::READY))
         .map_or_else(
-            || "nothing is known of what it waited for".to_owned(),
+            || "what it waited for is unknown".to_owned(),
             |c| format!("{}: {}", c.reason, c.message),
         )
 }
@@ -150,7 +150,7 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
             Some(Slot::Taken) => {}
             Some(Slot::Wait { .. }) => {
                 let message = format!(
-                    "as many tasks of the PeonTemplate {} run as its maxRunning of {max} allows",
+                    "{max} tasks of the PeonTemplate {} run already, which is its maxRunning",
                     accepted.template_name()
                 );
                 return settle(draft.wait(Phase::Pending, Waiting::MaxRunning, &message));
@@ -209,7 +209,7 @@ fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timesta
             return look_live(snapshot);
         }
         let message = format!(
-            "{}: nobody has completed the payload {by}: submit the task again",
+            "{}: the payload was not completed {by}: submit the task again",
             refused.message
         );
         return settle(draft.refuse_for_good(refused.reason, &message));
@@ -243,7 +243,7 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
             Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
                 snapshot,
                 now,
-                "a ConfigMap of the same name belongs to something else: waiting for it to go",
+                "a ConfigMap of the same name belongs to another owner: waiting until it is deleted",
             ),
             Some(_) => create_pod(snapshot, accepted, draft),
         },

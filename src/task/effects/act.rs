@@ -45,10 +45,10 @@ pub enum ActError {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The plan did not settle: a bug.
-    #[error("the plan asked for more than {0} actions in one pass: please report this")]
+    #[error("the plan returned more than {0} actions in one pass: please report this bug")]
     Unsettled(usize),
     /// A pass panicked: a bug.
-    #[error("a fault in the operator ended the pass: {0}; please report this")]
+    #[error("a bug in the operator ended the pass: {0}; please report it")]
     Panicked(String),
 }
 
@@ -269,7 +269,7 @@ impl Actor {
         };
         let reference = task.object_ref(&());
         if let Err(error) = request("publish event", self.recorder.publish(&event, &reference)).await {
-            tracing::warn!(task = task.name_any(), %error, "an Event could not be published");
+            tracing::warn!(task = task.name_any(), %error, "the Event of the PeonTask cannot be published");
         }
     }
 

@@ -36,19 +36,20 @@ impl Standing {
             SubmissionState::Disabled => Self::Waits(
                 Acceptance::SubmissionsDisabled,
                 format!(
-                    "the VirtualMiddleManager {manager} submits no tasks: its submissions.enabled has to be true"
+                    "the VirtualMiddleManager {manager} submits no tasks: set its submissions.enabled to \
+                     true"
                 ),
             ),
             SubmissionState::TypeNotListed => Self::Waits(
                 Acceptance::TypeNotListed,
-                said("submissions.taskTypes of the VirtualMiddleManager does not have the task's type"),
+                said("submissions.taskTypes of the VirtualMiddleManager does not list the task's type"),
             ),
             SubmissionState::Submitting => {
                 Self::Waits(Acceptance::NotAssigned, "the task is being submitted".to_owned())
             }
             SubmissionState::NotAuthorized => Self::Waits(
                 Acceptance::NotAuthorized,
-                said("the overlord does not let us submit the task"),
+                said("the overlord does not allow the user of submissions.auth to submit the task"),
             ),
             SubmissionState::Unreachable => Self::Waits(
                 Acceptance::OverlordUnreachable,
@@ -57,7 +58,7 @@ impl Standing {
             SubmissionState::Submitted | SubmissionState::Assigned => Self::Waits(
                 Acceptance::NotAssigned,
                 format!(
-                    "the overlord has the task as {}, and has not assigned it yet",
+                    "the overlord has the task under the id {}, but has not assigned it yet",
                     submission.task_id.as_deref().unwrap_or_default()
                 ),
             ),
@@ -74,7 +75,7 @@ impl Standing {
             ),
             SubmissionState::IdConflict => Self::Refused(
                 Acceptance::IdConflict,
-                said("the overlord has another task of this id: create the PeonTask with another id"),
+                said("the overlord has another task with this id: create the PeonTask with another id"),
             ),
             SubmissionState::ShutDown => {
                 Self::Failed(Cause::Cancelled, said("the overlord has shut the task down"))

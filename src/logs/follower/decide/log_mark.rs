@@ -43,7 +43,7 @@ impl Hash {
 
 /// A text that is not a [`LogMark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no place in a log")]
+#[error("{0:?} is not a position in a log")]
 pub struct InvalidLogMark(String);
 
 /// The form used in names of parts: only letters, digits, `_`, `-` and `.`.

@@ -77,7 +77,7 @@ impl FlushPolicy {
     #[must_use]
     pub fn notice(&self, dropped: u64) -> String {
         format!(
-            "{dropped} bytes more were written and are not kept, at most {} are",
+            "{dropped} bytes more were written and are not archived: the limit is {} bytes",
             self.max_bytes
         )
     }

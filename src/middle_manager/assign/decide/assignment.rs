@@ -207,7 +207,7 @@ impl Existing {
         let is_old = created.is_some_and(|t| now.duration_since(t.0) >= ANOTHER_LIFE);
         let is_forgotten = there.get(ANNOTATION_OVERLORD).is_some_and(|o| o == FORGOTTEN);
         if is_old && is_forgotten && existing.is_final() {
-            return Self::Other("life of the task");
+            return Self::Other("lifetime");
         }
         if spec.task_from == wanted.task.spec.task_from {
             return Self::Same(wanted.chunks.clone());
@@ -217,7 +217,7 @@ impl Existing {
         };
         match elsewhere(&existing.name_any(), from, json) {
             Some(chunks) => Self::Same(Some(chunks)),
-            None => Self::Other("place for its payload"),
+            None => Self::Other("payload location"),
         }
     }
 }

@@ -218,7 +218,7 @@ fn only_the_same_task_is_taken_for_the_same() {
         other("settings")
     );
     let elsewhere = |t: &mut PeonTask| t.spec.task_from.as_mut().unwrap().secrets[0].name = "x".into();
-    assert_eq!(judge(elsewhere), other("place for its payload"));
+    assert_eq!(judge(elsewhere), other("payload location"));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn an_id_may_live_again_long_after_it_was_forgotten() {
     let same = Existing::Same(wanted.chunks.clone());
     assert_eq!(judge(&existing, 3600), same, "it has no verdict");
     existing.status = serde_json::from_value(crate::middle_manager::object_fixtures::succeeded()).unwrap();
-    assert_eq!(judge(&existing, 3600), Existing::Other("life of the task"));
+    assert_eq!(judge(&existing, 3600), Existing::Other("lifetime"));
     assert_eq!(
         judge(&existing, 599),
         same,

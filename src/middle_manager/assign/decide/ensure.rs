@@ -160,7 +160,9 @@ impl<'a> Progress<'a> {
         now: Timestamp,
     ) -> Result<Step, NotNow> {
         let Some(existing) = existing else {
-            return Err(NotNow(format!("PeonTask {name} was there and is gone")));
+            return Err(NotNow(format!(
+                "PeonTask {name} was deleted while it was being read"
+            )));
         };
         match Existing::of(&existing, new, self.json, now) {
             Existing::Same(chunks) => Ok(chunks_of(existing, chunks)),
@@ -188,7 +190,7 @@ impl<'a> Progress<'a> {
     pub fn chunk_exists(&mut self, chunk: &str, is_first: bool) -> Result<(), NotNow> {
         if is_first && self.created {
             self.asked.remove(chunk);
-            return Err(NotNow(format!("{chunk} belongs to something else")));
+            return Err(NotNow(format!("{chunk} belongs to another owner")));
         }
         Ok(())
     }
@@ -215,11 +217,11 @@ pub fn pause(tries: u32, left: Duration) -> Option<Duration> {
 pub fn not_wanted(found: Option<&PeonTask>, new: &New) -> Option<&'static str> {
     match found {
         Some(task) if task.metadata.uid != new.task.metadata.uid => {
-            Some("is not wanted: another task has its name")
+            Some("not needed: another PeonTask has the name")
         }
-        Some(task) if task.is_final() => Some("is not wanted: the task has ended"),
+        Some(task) if task.is_final() => Some("not needed: the task has ended"),
         Some(_) => None,
-        None => Some("is not wanted: the task is gone"),
+        None => Some("not needed: the PeonTask is gone"),
     }
 }
 

@@ -94,7 +94,7 @@ fn a_peon_task_that_has_the_name_is_the_same_one_or_another_name_is_tried() {
     let mut progress = progress(&maker, &facts, JSON);
     let new = to_create(&mut progress);
     let gone = progress.read("n", &new, None, at(0)).unwrap_err();
-    assert_eq!(gone.0, "PeonTask n was there and is gone");
+    assert_eq!(gone.0, "PeonTask n was deleted while it was being read");
     let same = progress.read("n", &new, Some(stored(&new)), at(0));
     assert!(matches!(same, Ok(Step::CreateChunks(same)) if same.chunks == new.chunks));
     let mut over = stored(&new);
@@ -174,11 +174,11 @@ fn a_payload_is_completed_as_long_as_its_peon_task_waits_for_it() {
     over.status = serde_json::from_value(ended("Complete", "Succeeded")).ok();
     for (found, why) in [
         (Some(&new.task), None),
-        (Some(&other), Some("another task has its name")),
+        (Some(&other), Some("another PeonTask has the name")),
         (Some(&over), Some("the task has ended")),
-        (None, Some("the task is gone")),
+        (None, Some("the PeonTask is gone")),
     ] {
         let said = not_wanted(found, &new);
-        assert_eq!(said.map(|said| said.trim_start_matches("is not wanted: ")), why);
+        assert_eq!(said.map(|said| said.trim_start_matches("not needed: ")), why);
     }
 }

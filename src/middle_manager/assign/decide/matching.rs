@@ -58,7 +58,7 @@ pub fn difference(
 ) -> Result<Option<String>, NotNow> {
     match wanted {
         Ok(document) if document.hash == said.task_hash => Ok(document.is_kept_in(json).err()),
-        Ok(_) => Ok(Some("its PeonTask has another task by now".to_owned())),
+        Ok(_) => Ok(Some("the payload of its PeonTask has changed since".to_owned())),
         Err(Unread::Unavailable(why)) => Err(NotNow(why)),
         Err(gone @ (Unread::Deficient(_) | Unread::Forbidden(_) | Unread::Unfit(_))) => {
             Ok(Some(gone.to_string()))

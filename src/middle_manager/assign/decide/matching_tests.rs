@@ -61,12 +61,15 @@ fn only_the_task_that_was_sent_is_the_same() {
     let mut said = said();
     let read = |document: &Document| Ok::<_, Unread>(document.clone());
     let changed = difference(read(&document), &said, &json).unwrap();
-    assert_eq!(changed.as_deref(), Some("its PeonTask has another task by now"));
+    assert_eq!(
+        changed.as_deref(),
+        Some("the payload of its PeonTask has changed since")
+    );
     said.task_hash.clone_from(&document.hash);
     assert_eq!(difference(read(&document), &said, &json), Ok(None));
     let other = json!({"type": "noop", "id": "a", "dataSource": "other"}).to_string();
     let other = difference(read(&document), &said, &other).unwrap();
-    assert_eq!(other.as_deref(), Some("its dataSource is another one"));
+    assert_eq!(other.as_deref(), Some("its dataSource differs"));
     for gone in [
         Unread::Deficient("w".into()),
         Unread::Forbidden("w".into()),

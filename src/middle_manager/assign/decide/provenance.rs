@@ -63,9 +63,7 @@ pub enum Unfit {
     #[error(transparent)]
     Invalid(#[from] InvalidPayload),
     /// The task already names a PeonTask in its context.
-    #[error(
-        "the task's context has an entry {KEY}, which is kept for tasks that are submitted: leave it out"
-    )]
+    #[error("the task's context has the entry {KEY}, which is reserved for submitted tasks: remove it")]
     Reserved,
 }
 
@@ -131,7 +129,7 @@ impl Document {
             let (ours, theirs) = (ours.map_err(|e| unclear(&e))?, theirs.map_err(|e| unclear(&e))?);
             let is_given = ours.as_ref().is_some_and(|value| !value.is_null());
             if is_given && ours != theirs {
-                return Err(format!("its {key} is another one"));
+                return Err(format!("its {key} differs"));
             }
         }
         let entries = |fields: &Fields<'_>| match fields.text("context") {
@@ -141,7 +139,7 @@ impl Document {
         let [ours, theirs] = [&ours, &theirs].map(entries);
         let (ours, theirs) = (ours.map_err(|e| unclear(&e))?, theirs.map_err(|e| unclear(&e))?);
         match ours.iter().find(|(key, value)| theirs.get(*key) != Some(*value)) {
-            Some((key, _)) => Err(format!("the entry {key} of its context is another one")),
+            Some((key, _)) => Err(format!("the entry {key} of its context differs")),
             None => Ok(()),
         }
     }

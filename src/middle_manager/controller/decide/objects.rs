@@ -72,7 +72,7 @@ impl std::str::FromStr for PodParts {
             "terminationGracePeriodSeconds",
         ];
         match ours.iter().find(|field| parts.contains_key(**field)) {
-            Some(field) => Err(format!("{field} is the operator's to write")),
+            Some(field) => Err(format!("{field} is set by the operator: remove it")),
             None => Ok(Self(parts)),
         }
     }
@@ -121,7 +121,8 @@ pub fn invalid_label(labels: &BTreeMap<String, String>) -> Option<String> {
     };
     let (key, value) = labels.iter().find(wrong)?;
     Some(format!(
-        "taskLabels: {key}={value} cannot be a label of PeonTasks: Kubernetes does not take it, or the operator sets it"
+        "taskLabels: {key}={value} cannot be a label of PeonTasks: it is not a valid label, or the \
+         operator sets it"
     ))
 }
 

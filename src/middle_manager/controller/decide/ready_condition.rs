@@ -15,8 +15,8 @@ use crate::middle_manager::registry::drain;
 #[must_use]
 pub fn lacks_authentication(spec: &VirtualMiddleManagerSpec) -> Option<&'static str> {
     (spec.auth.is_none() && !spec.allow_anonymous).then_some(
-        "set auth to a Secret with the username and password of Druid's escalator, or allowAnonymous: true: without, \
-         workers are not started, and a Deployment from before is left as it is",
+        "set auth to a Secret with the username and password of Druid's escalator, or set allowAnonymous: \
+         true; until then no workers are started, and an existing Deployment is not changed",
     )
 }
 
@@ -58,11 +58,13 @@ impl Seen {
             .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
             .and_then(|c| c["message"].as_str());
         if is_ready {
-            let said =
-                said.unwrap_or("the pod that has the last change is not ready yet; the one before it serves");
+            let said = said.unwrap_or(
+                "the pod of the latest change is not ready yet; the previous pod still \
+                    serves",
+            );
             return Self::Updating(said.to_owned());
         }
-        Self::NotReady(said.unwrap_or("no pod of its Deployment is ready").to_owned())
+        Self::NotReady(said.unwrap_or("no pod of the Deployment is ready").to_owned())
     }
 }
 
@@ -92,7 +94,7 @@ pub fn looked_at(manager: &VirtualMiddleManager) -> Option<u64> {
 #[must_use]
 pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Condition> {
     let message = format!(
-        "the VirtualMiddleManager cannot be read by this version of the operator: {}",
+        "this version of the operator cannot decode the VirtualMiddleManager: {}",
         unreadable.error
     );
     let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
@@ -114,7 +116,7 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
         (Seen::NoAddress, _) => own(ManagerReady::NoAddress, "a Service has no address yet"),
         (Seen::NotReady(message), _) => own(ManagerReady::NotRunning, message),
         (Seen::Updating(message), _) => own(ManagerReady::Updating, message),
-        (Seen::Runs, None) => own(ManagerReady::Starting, "the pod has not said anything yet"),
+        (Seen::Runs, None) => own(ManagerReady::Starting, "the pod has not reported its status yet"),
         (Seen::Runs, Some(announced)) if is_true(&status.conditions, ANNOUNCED) => {
             let serving = ReadyReason::Own(ManagerReady::Serving);
             (true, serving, announced.message.clone())
@@ -143,13 +145,13 @@ fn authentication(spec: &VirtualMiddleManagerSpec) -> (bool, Authentication, &'s
         (None, Some(_)) => (
             true,
             Authentication::BasicAuth,
-            "requests need the credentials of spec.auth",
+            "clients need the credentials of spec.auth",
         ),
         (None, None) => (
             false,
             Authentication::AnonymousAllowed,
-            "allowAnonymous: whoever reaches the workers' Services or pod can run any task here; a NetworkPolicy has to \
-             keep all but the overlord away",
+            "allowAnonymous: every client that reaches the workers' Services or pod can run any task here; \
+             a NetworkPolicy must admit the overlord only",
         ),
     }
 }

@@ -28,7 +28,8 @@ struct Host {
 /// An invalid host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no host of ZooKeeper: give hosts and ports with commas between them, for example `zk-0:2181,zk-1:2181`"
+    "{text:?} is not a ZooKeeper host: give hosts and ports separated by commas, for example \
+     `zk-0:2181,zk-1:2181`"
 )]
 pub struct InvalidHost {
     text: String,
@@ -82,9 +83,9 @@ impl Host {
 
     async fn diagnose(&self) -> String {
         match timeout(LIMIT, TcpStream::connect((self.name.as_str(), self.port))).await {
-            Ok(Ok(_)) => format!("{self} takes connections and says nothing that ZooKeeper would"),
+            Ok(Ok(_)) => format!("{self} accepts connections but does not answer as ZooKeeper does"),
             Ok(Err(error)) => format!("{self}: {error}"),
-            Err(_) => format!("{self} does not take a connection within {} s", LIMIT.as_secs()),
+            Err(_) => format!("{self} does not accept a connection within {} s", LIMIT.as_secs()),
         }
     }
 }
@@ -143,7 +144,7 @@ mod tests {
             Ensemble::new(&format!("127.0.0.1:{port},127.0.0.1:{free},no.such.host.invalid")).unwrap();
         let said = ensemble.diagnose().await;
         for part in [
-            format!("127.0.0.1:{port} takes connections"),
+            format!("127.0.0.1:{port} accepts connections"),
             format!("127.0.0.1:{free}: Connection refused"),
             "no.such.host.invalid:2181: ".to_owned(),
         ] {

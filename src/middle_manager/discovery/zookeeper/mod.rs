@@ -32,7 +32,7 @@ const LASTED: Duration = Duration::from_secs(60);
 const SESSION: &str = "session";
 
 /// The error while a session has no connection.
-const LOST: &str = "the connection to ZooKeeper is lost; what is announced stands until the session ends";
+const LOST: &str = "the connection to ZooKeeper is lost; the announcements remain until the session ends";
 
 /// Connection settings of ZooKeeper.
 #[derive(Debug, Clone)]
@@ -148,7 +148,7 @@ impl ZooKeeper {
                     Ok(identity) => {
                         held.remove(&identity);
                     }
-                    Err(error) => break Some(format!("announcing failed ({error}); please report this")),
+                    Err(error) => break Some(format!("announcing failed ({error}); please report this bug")),
                 },
                 to = state.changed() => {
                     now = to;
@@ -217,7 +217,7 @@ fn over(session: SessionState) -> String {
         SessionState::AuthFailed => {
             "ZooKeeper refuses the credentials of spec.discovery.zookeeper.auth".to_owned()
         }
-        other => format!("the session with ZooKeeper has ended ({other}); another one is opened"),
+        other => format!("the session with ZooKeeper has ended ({other}); a new one is opened"),
     }
 }
 

@@ -110,7 +110,13 @@ impl Znode {
                     None => continue,
                 },
                 Ok(Some(Look::Changed)) if turns < TURNS => continue,
-                Ok(Some(Look::Changed)) => (None, self.failed("somebody else writes there all the time")),
+                Ok(Some(Look::Changed)) => (
+                    None,
+                    self.failed(
+                        "another client keeps changing the \
+                    announcement",
+                    ),
+                ),
                 Err(error) => (None, self.failed(&error)),
             };
             tokio::select! {
@@ -199,8 +205,8 @@ impl Znode {
         match self.answer(self.client.mkdir(&above, &options)).await? {
             Ok(()) => Ok(Look::Changed),
             Err(Error::NoNode) => Err(format!(
-                "the node after the hosts in spec.discovery.zookeeper.hosts does not exist: create it, or leave it out \
-                 ({})",
+                "the node after the hosts in spec.discovery.zookeeper.hosts does not exist: create it, or \
+                 remove it from that field ({})",
                 self.zookeeper.ensemble
             )),
             Err(error) => Err(explain(&error, "create", &above)),
@@ -254,7 +260,7 @@ impl Znode {
         again.then(|| {
             self.board.set(self.identity, Presence::Announced);
             self.failed(
-                "the announcement was taken away twice within a minute: does another worker use this address?",
+                "the announcement was removed twice within a minute: does another worker use this address?",
             )
         })
     }
@@ -295,15 +301,18 @@ fn plain(data: &[u8]) -> Cow<'_, [u8]> {
 fn explain(error: &Error, doing: &str, path: &str) -> String {
     match error {
         Error::NoAuth => format!(
-            "ZooKeeper does not let us {doing} {path}: give the digest credentials that Druid uses \
-             (druid.zk.service.user) in spec.discovery.zookeeper.auth"
+            "ZooKeeper denies the right to {doing} {path}: set spec.discovery.zookeeper.auth to the digest \
+             credentials that Druid uses (druid.zk.service.user)"
         ),
         Error::InvalidAcl => format!(
-            "ZooKeeper does not take the digest credentials of spec.discovery.zookeeper.auth, with which {path} is to be \
-             protected"
+            "ZooKeeper does not accept the digest credentials of spec.discovery.zookeeper.auth, with which \
+             {path} is to be protected"
         ),
-        Error::NotEmpty => format!("{path} cannot be replaced: somebody created nodes below it; delete them"),
-        error => format!("ZooKeeper does not {doing} {path}: {error}"),
+        Error::NotEmpty => format!(
+            "{path} cannot be replaced: another client created nodes below it; \
+            delete them"
+        ),
+        error => format!("ZooKeeper failed to {doing} {path}: {error}"),
     }
 }
 

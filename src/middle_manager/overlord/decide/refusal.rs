@@ -11,7 +11,7 @@ const MOST: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum OverlordError {
     /// No answer, no leader, or the answer failed: try again later.
-    #[error("the overlord cannot be asked now ({url}): {why}. It is asked again")]
+    #[error("the overlord is not available ({url}): {why}. The request is repeated")]
     Unavailable {
         /// URL of the request.
         url: String,
@@ -20,7 +20,8 @@ pub enum OverlordError {
     },
     /// Not authorized: the credentials are missing, wrong, or lack rights.
     #[error(
-        "the overlord refuses us ({url}, {status}): {why}. Check the credentials and what their user may do in Druid"
+        "the overlord denies access ({url}, {status}): {why}. Check the credentials, and the rights of \
+         their user in Druid"
     )]
     NotAuthorized {
         /// URL of the request.

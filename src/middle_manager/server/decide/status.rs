@@ -94,21 +94,24 @@ fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
         .filter(|i| i.drain != Some(Drain::Drained))
         .collect();
     if let Some(identity) = identities.iter().find(|i| !i.announced) {
-        let why = identity.error.as_deref().unwrap_or("it is about to be");
+        let why = identity
+            .error
+            .as_deref()
+            .unwrap_or("the announcement is being made");
         let message = format!("{} is not announced: {why}", identity.address);
         return (false, Announcement::NotAnnounced, message);
     }
     let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
     if let Some(identity) = identities.iter().find(|i| !heard(i)) {
-        let message = format!("no overlord asks {} for news", identity.address);
+        let message = format!("no overlord polls {}", identity.address);
         return (false, Announcement::NotPolled, message);
     }
     let drain = match draining {
         0 => String::new(),
-        some => format!("; {some} of them take no tasks and go when theirs have ended"),
+        some => format!("; {some} of them accept no tasks and are removed when theirs have ended"),
     };
     let message = format!(
-        "{} workers are announced, and asked for news{drain}",
+        "{} workers are announced, and the overlord polls them{drain}",
         identities.len()
     );
     (true, Announcement::Announced, message)
@@ -121,11 +124,11 @@ fn answers(overlord: &OverlordSeen) -> (bool, OverlordAnswers, String) {
             ..
         } => (false, trouble.reason, trouble.message.clone()),
         OverlordSeen { leader: None, .. } => {
-            let message = "the overlord answers that none leads: see its log".to_owned();
+            let message = "the overlord answers that no overlord leads: see its log".to_owned();
             (false, OverlordAnswers::NoLeader, message)
         }
         OverlordSeen { leader: Some(_), .. } => {
-            let message = "the overlord answers what it is asked".to_owned();
+            let message = "the overlord answers requests".to_owned();
             (true, OverlordAnswers::Answers, message)
         }
     }
@@ -305,7 +308,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(status.identities[0].drain, Some(Drain::Draining));
-        assert!(status.conditions[0].message.contains("take no tasks"));
+        assert!(status.conditions[0].message.contains("accept no tasks"));
     }
 
     #[test]

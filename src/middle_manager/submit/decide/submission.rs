@@ -57,7 +57,7 @@ impl Policy {
         } else {
             types.join(", ")
         };
-        format!("tasks of type {task_type} are not submitted; submissions.taskTypes has {types}")
+        format!("tasks of type {task_type} are not submitted: submissions.taskTypes lists {types}")
     }
 }
 
@@ -175,7 +175,7 @@ pub fn record(
 /// Record: the overlord has another task with the id.
 #[must_use]
 pub fn id_conflict(current: Option<&Submission>) -> Submission {
-    let message = "the overlord has another task of this id: create the PeonTask with another id";
+    let message = "the overlord has another task with this id: create the PeonTask with another id";
     next(current, State::IdConflict, Some(message))
 }
 
@@ -247,7 +247,7 @@ pub fn polled(current: &Submission, status: Option<&TaskStatus>) -> Option<Submi
         return None;
     }
     let Some(status) = status else {
-        let message = "the overlord does not know the task any more";
+        let message = "the overlord no longer knows the task";
         return Some(next(Some(current), State::Failed, Some(message)));
     };
     let (state, message) = match status.status {
@@ -291,13 +291,13 @@ impl Owner {
         let is_recorded = submission.task_id.as_ref() == Some(&said.task_id)
             && submission.task_hash.as_ref() == Some(&said.task_hash);
         if !is_recorded {
-            return Self::Other("it is not what was submitted");
+            return Self::Other("its id or payload is not that of the submission");
         }
         let is_over = submission.state.is_final() && submission.state != State::Assigned;
         if task.is_final() || task.spec.cancel || task.metadata.deletion_timestamp.is_some() || is_over {
             let reason = task.status.as_ref().and_then(|s| s.reason.as_deref());
             return Self::Ended(format!(
-                "its PeonTask {} was ended before: {}",
+                "its PeonTask {} has already ended: {}",
                 said.name,
                 reason.unwrap_or("cancelled")
             ));

@@ -92,7 +92,7 @@ fn nothing_is_sent_of_a_task_that_is_not_to_be() {
     assert_eq!(not_listed.state, State::TypeNotListed);
     let message = not_listed.message.clone().unwrap();
     assert!(
-        message.contains("noop") && message.ends_with("has index, kill"),
+        message.contains("noop") && message.ends_with("lists index, kill"),
         "{message}"
     );
     let again = Applied {
@@ -245,7 +245,7 @@ fn the_overlords_word_is_mirrored() {
             Some(status(TaskState::Failed, Some("mm"))),
             Some((State::Failed, Some("it broke"))),
         ),
-        (None, Some((State::Failed, Some("does not know")))),
+        (None, Some((State::Failed, Some("no longer knows")))),
     ];
     for state in ALL {
         for (status, expected) in &table {

@@ -293,7 +293,7 @@ impl Draft {
             ACCEPTED,
             true,
             &Acceptance::Valid,
-            "the overlord has taken the task",
+            "the overlord has accepted the task",
         );
         self.conditions
             .set(STARTED, true, &Readiness::RunsElsewhere, message);
@@ -354,11 +354,14 @@ impl Draft {
         self.recorded = Some(recorded.completed);
         match &recorded.outcome {
             Ok(()) => {
-                let message = "the history has the task, and keeps it when it is deleted";
+                let message = "the task is in the history, and stays there when the PeonTask is deleted";
                 self.conditions.set(RECORDED, true, &Recording::Recorded, message);
             }
             Err(message) if deadlines::store_had_its_time(&self.status, self.now) => {
-                let message = cut(&format!("given up after a day: {message}"), 256);
+                let message = cut(
+                    &format!("recording was given up a day after the task's end: {message}"),
+                    256,
+                );
                 self.conditions.set(RECORDED, false, &Recording::GaveUp, &message);
             }
             Err(message) => {

@@ -44,7 +44,7 @@ impl Actor {
                 tracing::warn!(
                     namespace,
                     error = crate::apiserver::error::chain(&error),
-                    "Events of a pod cannot be read"
+                    "the Events of the pod cannot be read"
                 );
                 Warnings::Later
             }

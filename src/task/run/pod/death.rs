@@ -69,8 +69,8 @@ impl PodRun {
             }
             Some(NodeState::NotReady) => Death::Awaiting {
                 message: format!(
-                    "the pod is gone, the node {node} does not answer, and the peon may live on it: bring the node back, or \
-                 delete it or taint it out-of-service once it is off"
+                    "the pod is gone and the node {node} is not ready, so the peon may still run there: bring the node \
+                 back, or once it is off, delete it or taint it out-of-service"
                 ),
                 look_again: LOOK_AGAIN,
             },
@@ -83,11 +83,11 @@ impl PodRun {
             }
             Some(NodeState::Deleted) => written_off(format!("the node {node} was deleted"), true),
             Some(NodeState::Unknown) => written_off(
-                "the pod is gone and nobody knows on which node it ran".into(),
+                "the pod is gone and the node that it ran on is unknown".into(),
                 false,
             ),
             Some(NodeState::Forbidden) => written_off(
-                format!("the pod is gone and the operator may not read the node {node}"),
+                format!("the pod is gone and the operator is not allowed to read the node {node}"),
                 false,
             ),
         }

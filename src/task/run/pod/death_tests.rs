@@ -239,7 +239,7 @@ fn a_node_that_does_not_answer_proves_nothing_however_long_it_is_silent() {
         let Death::Awaiting { message, look_again } = gone.death(&known, at(1_000_000)) else {
             panic!("proven");
         };
-        assert!(message.contains("the node node does not answer"), "{message}");
+        assert!(message.contains("the node node is not ready"), "{message}");
         assert_eq!(look_again, LOOK_AGAIN);
     }
 }
