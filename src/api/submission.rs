@@ -55,7 +55,7 @@ pub enum SubmissionState {
     TypeNotListed,
     /// The task is about to be submitted, or was just submitted.
     Submitting,
-    /// The overlord does not let the user of `submissions.auth` submit the task. It is tried again.
+    /// The overlord does not let the user of `submissions.authRef` submit the task. It is tried again.
     NotAuthorized,
     /// The overlord does not answer. It is tried again.
     Unreachable,

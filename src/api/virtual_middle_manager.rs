@@ -50,10 +50,10 @@ pub const MOST_IDENTITIES: u16 = 32;
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
         .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
-    validation = Rule::new("has(self.auth) != self.allowAnonymous")
-        .message("whoever reaches the workers without credentials can run code here: set auth to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy keeps all but the overlord away; not both"),
-    validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
-        .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
+    validation = Rule::new("has(self.authRef) != self.allowAnonymous")
+        .message("clients that reach the workers without credentials can run code here: set authRef to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy admits only the overlord; not both"),
+    validation = Rule::new("has(self.tlsRef) == has(oldSelf.tlsRef) && self.advertise == oldSelf.advertise")
+        .message("tlsRef cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord discovers workers. No default. Example: `{zookeeper: {hosts: "zookeeper:2181"}}`.
@@ -112,18 +112,18 @@ pub struct VirtualMiddleManagerSpec {
     /// `password` of Druid's escalator (`druid.escalator.internalClientUsername`). Requests without them are refused.
     /// Required, unless `allowAnonymous` is set. Default: none. Example: `{name: druid-escalator}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 
     /// Whether requests without credentials are served. Any client that reaches the workers can then run any code with
     /// the rights and Secrets that the namespace's PeonTemplates give to tasks: allow only the overlord with a
-    /// `NetworkPolicy`. Excludes `auth`. Default: false. Example: `true`.
+    /// `NetworkPolicy`. Excludes `authRef`. Default: false. Example: `true`.
     #[serde(default)]
     pub allow_anonymous: bool,
 
     /// Certificate of the workers: a Secret of type `kubernetes.io/tls`. With it the workers are announced with TLS
     /// only. The certificate must be valid for every announced host. Default: none. Example: `{name: workers-tls}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<SecretRef>,
+    pub tls_ref: Option<SecretRef>,
 
     /// Submission of PeonTasks with `middleManagerRef` that users created. Default: none are submitted. Example:
     /// `{enabled: true, taskTypes: [kill]}`.
@@ -178,16 +178,15 @@ pub struct ZooKeeper {
     #[schemars(length(max = 1024))]
     pub base_path: String,
 
-    /// Session timeout in milliseconds, 2000 to 600000: `druid.zk.service.sessionTimeoutMs`. Default: 30000. Example:
-    /// `60000`.
+    /// Session timeout in seconds, 2 to 600: `druid.zk.service.sessionTimeoutMs`. Default: 30. Example: `60`.
     #[serde(default = "default_session")]
-    #[schemars(range(min = 2000, max = 600_000))]
-    pub session_timeout_ms: u32,
+    #[schemars(range(min = 2, max = 600))]
+    pub session_timeout_seconds: u32,
 
     /// Digest credentials, for Druid clusters that use ACLs (`druid.zk.service.acl=true`): a Secret with the `username`
     /// and `password`. Default: none. Example: `{name: zookeeper-digest}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 }
 
 fn default_base() -> String {
@@ -195,7 +194,7 @@ fn default_base() -> String {
 }
 
 fn default_session() -> u32 {
-    30_000
+    30
 }
 
 /// Connection to the overlord.
@@ -210,7 +209,7 @@ pub struct Overlord {
     /// Secret whose key `ca.crt` holds the CA certificates trusted for `https`. Default: the image's CA certificates.
     /// Example: `{name: overlord-ca}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<SecretRef>,
+    pub ca_ref: Option<SecretRef>,
 }
 
 /// Reference to a Secret of the same namespace.
@@ -249,7 +248,7 @@ pub enum PayloadPlace {
 #[serde(rename_all = "camelCase")]
 pub struct Submissions {
     /// Whether PeonTasks of users are submitted. Users who may create PeonTasks in this namespace then have the Druid
-    /// rights of `auth`. Default: false. Example: `true`.
+    /// rights of `authRef`. Default: false. Example: `true`.
     #[serde(default)]
     pub enabled: bool,
 
@@ -262,7 +261,7 @@ pub struct Submissions {
     /// user needs `DATASOURCE` `READ` and `WRITE`. Default: none, tasks are submitted without credentials. Example:
     /// `{name: druid-submitter}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 }
 
 /// State of the workers as the overlord sees it.
@@ -284,8 +283,9 @@ pub struct VirtualMiddleManagerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u32>,
 
-    /// State of each identity.
+    /// State of each identity, by ordinal. Example: `[{ordinal: 0, address: "10.96.0.7:8091", announced: true}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["ordinal"]))]
     pub identities: Vec<IdentityStatus>,
 
     /// The generation of the VirtualMiddleManager that was last processed.
@@ -297,7 +297,10 @@ pub struct VirtualMiddleManagerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityStatus {
-    /// `host:port` under which the overlord knows the identity.
+    /// Ordinal of the identity, from 0. Example: `0`.
+    #[schemars(range(min = 0, max = 65535))]
+    pub ordinal: u16,
+    /// `host:port` under which the overlord knows the identity. Example: `10.96.0.7:8091`.
     pub address: String,
     /// Whether the identity is announced in discovery.
     pub announced: bool,

@@ -132,7 +132,7 @@ impl HttpClient {
         let answer = read(url, response, MOST_OF_A_NAME).await?;
         if self.observer.is_some() && answer.is_of_rights() {
             return Err(self.unavailable(&format!(
-                "it redirects to {}, and refuses to tell the user of spec.auth who leads ({}: {}), without which that is \
+                "it redirects to {}, and refuses to tell the user of spec.authRef who leads ({}: {}), without which that is \
                  not followed: that user needs STATE READ in Druid",
                 shown(to),
                 answer.status,
@@ -306,7 +306,7 @@ fn address(text: &str) -> Result<Url, InvalidSettings> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(InvalidSettings::Url {
             url: "…".to_owned(),
-            why: "it holds a user or password; those belong into the Secret of spec.auth".to_owned(),
+            why: "it holds a user or password; those belong into the Secret of spec.authRef".to_owned(),
         });
     }
     if url.query().is_some() || url.fragment().is_some() {

@@ -296,10 +296,10 @@ fn explain(error: &Error, doing: &str, path: &str) -> String {
     match error {
         Error::NoAuth => format!(
             "ZooKeeper does not let us {doing} {path}: give the digest credentials that Druid uses \
-             (druid.zk.service.user) in spec.discovery.zookeeper.auth"
+             (druid.zk.service.user) in spec.discovery.zookeeper.authRef"
         ),
         Error::InvalidAcl => format!(
-            "ZooKeeper does not take the digest credentials of spec.discovery.zookeeper.auth, with which {path} is to be \
+            "ZooKeeper does not take the digest credentials of spec.discovery.zookeeper.authRef, with which {path} is to be \
              protected"
         ),
         Error::NotEmpty => format!("{path} cannot be replaced: somebody created nodes below it; delete them"),
@@ -333,7 +333,7 @@ mod tests {
     fn a_refusal_says_which_credentials() {
         let said = explain(&Error::NoAuth, "create", "/druid/x");
         assert!(
-            said.contains("spec.discovery.zookeeper.auth") && said.contains("/druid/x"),
+            said.contains("spec.discovery.zookeeper.authRef") && said.contains("/druid/x"),
             "{said}"
         );
     }
