@@ -12,6 +12,7 @@ pub mod names;
 pub mod peon_task;
 pub mod peon_template;
 pub mod reason;
+pub mod registration;
 pub mod retry;
 pub mod schema;
 pub mod submission;
@@ -25,7 +26,8 @@ pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
     PropertiesSource, Sizing, SourceRef,
 };
-pub use retry::{MemoryLadder, Rerun, RetryPolicy};
+pub use registration::Registration;
+pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};
 pub use task_object::TaskObject;

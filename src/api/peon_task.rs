@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{AttemptRecord, Stop};
+use super::registration::Registration;
 use super::retry::RetryPolicy;
 use super::schema;
 use super::submission::{Submission, SubmissionState};
@@ -58,10 +59,10 @@ use super::task_object::TaskObject;
     validation = immutable("templateRef"),
     validation = immutable("resources"),
     validation = immutable("javaOpts"),
-    validation = immutable("unmanaged"),
+    validation = immutable("registration"),
     validation = immutable("middleManagerRef"),
-    validation = Rule::new("!(has(self.middleManagerRef) && has(self.unmanaged) && self.unmanaged)")
-        .message("a task of a VirtualMiddleManager is registered by that: leave unmanaged out"),
+    validation = Rule::new("!(has(self.middleManagerRef) && has(self.registration) && self.registration == 'External')")
+        .message("a task with middleManagerRef is registered by the VirtualMiddleManager: leave registration out"),
     validation = immutable("retry"),
     validation = Rule::new("!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)")
         .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
@@ -110,11 +111,12 @@ pub struct PeonTaskSpec {
     #[schemars(schema_with = "schema::java_opts")]
     pub java_opts: Vec<String>,
 
-    /// Declares that the task was registered with its overlord by other means. Every task but `noop` requests locks
-    /// from the overlord and would wait indefinitely if the overlord did not know the task; without this field such a task
-    /// is refused with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unmanaged: bool,
+    /// How the overlord learns of the task. `Managed`: through `middleManagerRef`; every task but `noop` requests locks
+    /// from the overlord and would wait indefinitely if the overlord did not know it, so without `middleManagerRef` it
+    /// is refused with the reason `NeedsOverlord`. `External`: the task was registered with its overlord by other means,
+    /// under the same id; excludes `middleManagerRef`. Default: `Managed`. Immutable. Example: `External`.
+    #[serde(default, skip_serializing_if = "Registration::is_managed")]
+    pub registration: Registration,
 
     /// The VirtualMiddleManager of the same namespace through which the overlord knows the task. A VirtualMiddleManager
     /// creates a PeonTask for each task that the overlord assigns to it. It submits PeonTasks that others create to the

@@ -166,7 +166,10 @@ impl Dice {
                     json!(["-Ddruid.plaintextPort=1"]),
                 ],
             ),
-            ("unmanaged", vec![json!(true), json!(false)]),
+            (
+                "registration",
+                vec![json!("External"), json!("Managed"), json!("x")],
+            ),
             ("suspend", vec![json!(true)]),
             ("cancel", vec![json!(true)]),
             ("startDeadlineSeconds", vec![json!(1), json!(100_000), json!(0)]),

@@ -240,9 +240,9 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
             format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
         ));
     }
-    if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
+    if payload.needs_overlord() && task.spec.registration.is_managed() && task.middle_manager().is_none() {
         let message = format!(
-            "a task of type {} asks an overlord for locks: submit it to one, and set unmanaged: true to say so; or name a \
+            "a task of type {} asks an overlord for locks: submit it to one, and set registration: External to say so; or name a \
              VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
@@ -415,7 +415,7 @@ mod tests {
     }
 
     fn index(tuning: Value) -> Value {
-        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "unmanaged": true})
+        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "registration": "External"})
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | the pod is gone and never had a node | yes |
 //! | the pod is gone, and its node is Ready and was so for the pod's grace period and more | yes: a kubelet that is Ready ends what the API server does not know |
 //! | the node does not answer | no: its containers run on |
-//! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
+//! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` is `Rerun` |
 //!
 //! The pod garbage collector marks pods of nodes that are gone or out of service as `Failed`. It never saw the node, so
 //! this is not a report of the kubelet.
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::api::AfterNodeLoss;
 use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// Time that a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut
@@ -67,8 +68,8 @@ pub struct Scene<'a> {
     pub node: Option<&'a NodeState>,
     /// Since when the task waits for proof.
     pub noticed: Option<Timestamp>,
-    /// Whether a node that was written off counts as proof.
-    pub after_node_loss: bool,
+    /// Whether a node that was deleted or tainted out-of-service counts as proof.
+    pub after_node_loss: AfterNodeLoss,
 }
 
 /// Result of the check whether the peon is dead.
@@ -142,7 +143,9 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
             look_again: LOOK_AGAIN,
         },
         Some(NodeState::Later) => Death::AskLater(LOOK_AGAIN),
-        Some(NodeState::OutOfService | NodeState::Deleted) if scene.after_node_loss => {
+        Some(NodeState::OutOfService | NodeState::Deleted)
+            if scene.after_node_loss == AfterNodeLoss::Rerun =>
+        {
             Death::Proven(Proof(()))
         }
         Some(NodeState::OutOfService) => {

@@ -9,7 +9,7 @@ fn scene(evidence: &Evidence) -> Scene<'_> {
         gone: false,
         node: None,
         noticed: None,
-        after_node_loss: false,
+        after_node_loss: AfterNodeLoss::Wait,
     }
 }
 
@@ -35,7 +35,7 @@ fn a_node_that_is_not_looked_up_yet_proves_nothing() {
         gone: true,
         node: Some(&NodeState::Later),
         noticed: None,
-        after_node_loss: true,
+        after_node_loss: AfterNodeLoss::Rerun,
     };
     assert_eq!(death(&scene, at(100)), Death::AskLater(LOOK_AGAIN));
 }
@@ -227,7 +227,7 @@ fn a_node_that_has_just_become_ready_is_given_the_grace_period_again() {
 #[test]
 fn a_node_that_does_not_answer_proves_nothing_however_long_it_is_silent() {
     let evidence = evidence(running());
-    for after_node_loss in [false, true] {
+    for after_node_loss in [AfterNodeLoss::Wait, AfterNodeLoss::Rerun] {
         let scene = Scene {
             gone: true,
             node: Some(&NodeState::NotReady),
@@ -259,10 +259,14 @@ fn a_node_that_was_written_off_is_proof_only_where_the_template_says_so() {
             ..scene(&evidence)
         };
         assert!(
-            matches!(death(&scene(false), at(1000)), Death::WrittenOff(_)),
+            matches!(death(&scene(AfterNodeLoss::Wait), at(1000)), Death::WrittenOff(_)),
             "{node:?}"
         );
-        assert_eq!(death(&scene(true), at(1000)) == proven(), trusted, "{node:?}");
+        assert_eq!(
+            death(&scene(AfterNodeLoss::Rerun), at(1000)) == proven(),
+            trusted,
+            "{node:?}"
+        );
     }
 }
 
