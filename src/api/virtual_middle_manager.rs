@@ -22,7 +22,6 @@ pub const MOST_IDENTITIES: u16 = 32;
     plural = "virtualmiddlemanagers",
     singular = "virtualmiddlemanager",
     shortname = "vmm",
-    category = "druid",
     namespaced,
     status = "VirtualMiddleManagerStatus",
     derive = "PartialEq",
@@ -156,14 +155,32 @@ fn default_category() -> String {
     "_default_worker_category".to_owned()
 }
 
-/// Where the overlord discovers workers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Where the overlord discovers workers: a union, exactly one of its fields is given.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.zookeeper) != has(self.kubernetes)")
+        .message("discovery takes exactly one of zookeeper and kubernetes"),
+    validation = Rule::new("!has(self.kubernetes)")
+        .message("discovery by kubernetes is not available yet: use zookeeper")
+)]
 pub struct Discovery {
-    /// Discovery by ZooKeeper (`druid.discovery.type=curator`). No default. Example: `{hosts: "zookeeper:2181"}`.
+    /// Discovery by ZooKeeper (`druid.discovery.type=curator`). Excludes `kubernetes`. No default. Example:
+    /// `{hosts: "zookeeper:2181"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<ZooKeeper>")]
-    pub zookeeper: ZooKeeper,
+    pub zookeeper: Option<ZooKeeper>,
+
+    /// Discovery by Druid's Kubernetes extension (`druid.discovery.type=k8s`). Not available yet: the API server refuses
+    /// it. Excludes `zookeeper`. No default. Example: `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<KubernetesDiscovery>")]
+    pub kubernetes: Option<KubernetesDiscovery>,
 }
+
+/// Discovery by Druid's Kubernetes extension; has no fields yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KubernetesDiscovery {}
 
 /// The ZooKeeper ensemble of a Druid cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -96,9 +96,10 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
 /// Connection settings of ZooKeeper.
 ///
 /// # Errors
-/// When a Secret is not as it should be.
+/// When the spec names no ZooKeeper, which its validation rules refuse, or a Secret is not as it should be.
 pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::Settings> {
-    let given = &spec.discovery.zookeeper;
+    let given = spec.discovery.zookeeper.as_ref();
+    let given = given.context("spec.discovery has no zookeeper, the only discovery that is available")?;
     Ok(zookeeper::Settings {
         hosts: given.hosts.clone(),
         base_path: given.base_path.clone(),

@@ -339,6 +339,7 @@ impl<'a> Objects<'a> {
     fn secrets(&self) -> Vec<(&'static str, &'static str, &'a SecretRef)> {
         let spec = &self.manager.spec;
         let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+        let zookeeper = spec.discovery.zookeeper.as_ref();
         let all = [
             ("auth", AUTH_DIR, spec.auth_ref.as_ref()),
             ("tls", TLS_DIR, spec.tls_ref.as_ref()),
@@ -346,7 +347,7 @@ impl<'a> Objects<'a> {
             (
                 "zookeeper",
                 ZOOKEEPER_DIR,
-                spec.discovery.zookeeper.auth_ref.as_ref(),
+                zookeeper.and_then(|z| z.auth_ref.as_ref()),
             ),
             (
                 "submissions",
