@@ -101,3 +101,31 @@ fn the_samples_are_objects_of_these_types() {
         assert_eq!(read.unwrap().unwrap(), object["spec"], "{}", path.display());
     }
 }
+
+/// The name of each manifest and its CRD.
+#[allow(clippy::unwrap_used)]
+fn crds() -> Vec<(String, Value)> {
+    let read = |(name, body): (String, String)| (name, serde_yaml::from_str(&body).unwrap());
+    manifests().unwrap().into_iter().map(read).collect()
+}
+
+#[test]
+fn no_kind_is_in_a_category() {
+    // A category would let `kubectl delete <category> --all` address these objects with others.
+    for (name, crd) in crds() {
+        assert!(crd["spec"]["names"]["categories"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn a_new_task_has_no_invented_time() {
+    for (name, crd) in crds() {
+        assert!(!crd.to_string().contains("1970-"), "{name} defaults a time");
+    }
+    let (_, task) = &crds()[0];
+    let status = &task["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"];
+    let expected = serde_json::json!({
+        "phase": "Pending", "reason": "WaitingForOperator", "observedGeneration": -1,
+    });
+    assert_eq!(*status, expected, "tools that follow kstatus wait for the task");
+}

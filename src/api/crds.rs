@@ -28,19 +28,15 @@ pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The CRD of `PeonTask`, with a default status: tools that follow kstatus take an object without `Ready` for finished.
+/// The CRD of `PeonTask`, with a default status. Tools that follow kstatus take an object without a status for finished;
+/// an `observedGeneration` that is not the object's makes them wait. No condition is defaulted: it would need a
+/// `lastTransitionTime`, and a schema's default can only be a constant.
 fn task() -> CustomResourceDefinition {
     let mut crd = PeonTask::crd();
     let born = serde_json::json!({
         "phase": Phase::Pending,
         "reason": BORN,
-        "conditions": [{
-            "type": "Ready",
-            "status": "Unknown",
-            "reason": BORN,
-            "message": "no operator has looked at the task yet",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
-        }],
+        "observedGeneration": -1,
     });
     debug_assert!(serde_json::from_value::<PeonTaskStatus>(born.clone()).is_ok());
     for version in &mut crd.spec.versions {

@@ -28,7 +28,6 @@ use super::task_object::TaskObject;
     plural = "peontasks",
     singular = "peontask",
     shortname = "pt",
-    category = "druid",
     namespaced,
     status = "PeonTaskStatus",
     derive = "PartialEq",
@@ -43,9 +42,12 @@ use super::task_object::TaskObject;
     printcolumn(name = "DataSource", type_ = "string", json_path = ".status.dataSource"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.attempt"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory"),
+    printcolumn(name = "Exit-Code", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.cpu", priority = 1),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.nodeName", priority = 1),
     printcolumn(name = "Pod", type_ = "string", json_path = ".status.podName", priority = 1),
     printcolumn(name = "Task-Id", type_ = "string", json_path = ".status.taskId", priority = 1)
 )]
@@ -151,8 +153,8 @@ pub struct PeonTaskSpec {
     /// Seconds after which a finished task is deleted, with its pods and their logs. 0 or more. Default: the
     /// template's, else 3600. Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 315_360_000))]
-    pub ttl_seconds_after_finished: Option<u32>,
+    #[schemars(range(min = -1, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i32>,
 
     /// When a failed attempt is followed by another one. Default of each field: the template's. Immutable. Example:
     /// `{rerun: Always}`.
@@ -319,7 +321,8 @@ pub struct PeonTaskStatus {
     #[schemars(schema_with = "schema::described::<Submission>")]
     pub submission: Option<Submission>,
 
-    /// The generation of the PeonTask that this status describes.
+    /// The generation of the PeonTask that this status describes; -1 before an operator has processed the task.
+    /// Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 

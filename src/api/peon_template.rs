@@ -1,5 +1,8 @@
 //! `PeonTemplate`: common settings of one kind of tasks.
 
+// Printer columns have types in common.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -21,11 +24,15 @@ use super::schema;
     plural = "peontemplates",
     singular = "peontemplate",
     shortname = "ptpl",
-    category = "druid",
     namespaced,
     derive = "PartialEq",
     doc = "What PeonTasks of one kind have in common: image, Druid properties, defaults and pod template.",
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
+    printcolumn(
+        name = "Memory",
+        type_ = "string",
+        json_path = ".spec.resources.limits.memory"
+    ),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -122,10 +129,11 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::seconds")]
     pub active_deadline_seconds: Option<u32>,
 
-    /// `ttlSecondsAfterFinished` of tasks that set none. In seconds. Default: 3600. Example: `86400`.
+    /// `ttlSecondsAfterFinished` of tasks that set none. In seconds, 0 to 315360000, or -1 for never. Default: 3600.
+    /// Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 315_360_000))]
-    pub ttl_seconds_after_finished: Option<u32>,
+    #[schemars(range(min = -1, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i32>,
 }
 
 /// Collection of the peons' logs and reports.

@@ -174,7 +174,10 @@ impl Dice {
             ("cancel", vec![json!(true)]),
             ("startDeadlineSeconds", vec![json!(1), json!(100_000), json!(0)]),
             ("activeDeadlineSeconds", vec![json!(1), json!(-1)]),
-            ("ttlSecondsAfterFinished", vec![json!(100_000)]),
+            (
+                "ttlSecondsAfterFinished",
+                vec![json!(100_000), json!(-1), json!(-2)],
+            ),
             (
                 "retry",
                 vec![

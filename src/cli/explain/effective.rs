@@ -180,11 +180,19 @@ fn times(task: &PeonTask, template: &PeonTemplateSpec) -> Vec<Row> {
         ),
         first(
             "ttlSecondsAfterFinished",
-            spec.ttl_seconds_after_finished,
-            template.ttl_seconds_after_finished,
+            spec.ttl_seconds_after_finished.map(ttl),
+            template.ttl_seconds_after_finished.map(ttl),
             "3600",
         ),
     ]
+}
+
+fn ttl(seconds: i32) -> String {
+    if seconds < 0 {
+        "-1 (never)".to_owned()
+    } else {
+        seconds.to_string()
+    }
 }
 
 fn retry(task: Option<&RetryPolicy>, template: Option<&RetryPolicy>) -> Vec<Row> {
