@@ -31,38 +31,6 @@ fn the_files_are_those_of_the_types() {
     }
 }
 
-#[test]
-fn every_field_is_described() {
-    for (name, body) in manifests().unwrap() {
-        let crd: Value = serde_yaml::from_str(&body).unwrap();
-        let mut missing = Vec::new();
-        let mut fields = 0;
-        for version in crd["spec"]["versions"].as_array().unwrap() {
-            let schema = &version["schema"]["openAPIV3Schema"];
-            describe("", schema, &mut fields, &mut missing);
-        }
-        assert!(fields > 5, "{name} has {fields} fields");
-        assert!(missing.is_empty(), "{name}: no description of {missing:?}");
-    }
-}
-
-/// Collects the paths of the fields below `schema` that have no description.
-fn describe(path: &str, schema: &Value, fields: &mut usize, missing: &mut Vec<String>) {
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let path = format!("{path}.{name}");
-        *fields += 1;
-        if field["description"].as_str().is_none_or(|d| d.trim().is_empty()) {
-            missing.push(path.clone());
-        }
-        describe(&path, field, fields, missing);
-    }
-    for (part, sign) in [("items", "[]"), ("additionalProperties", "{}")] {
-        if schema[part].is_object() {
-            describe(&format!("{path}{sign}"), &schema[part], fields, missing);
-        }
-    }
-}
-
 /// Whether a value has all of another one.
 fn contains(all: &Value, some: &Value) -> bool {
     match (all, some) {

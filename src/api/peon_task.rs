@@ -80,7 +80,7 @@ pub struct PeonTaskSpec {
     pub task: Option<TaskObject>,
 
     /// The Druid task as JSON text, preserved byte for byte: for tasks with numbers that a Kubernetes object would
-    /// round. At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
+    /// round. At most 100 KiB. No default: give exactly one of `task`, `taskJson` and `taskFrom`. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 102_400))]
     pub task_json: Option<String>,
@@ -201,9 +201,11 @@ pub struct MiddleManagerRef {
         .message("what was said of a submission cannot be removed")
 )]
 pub struct PeonTaskStatus {
-    /// Summary of the conditions: `Pending`, `Starting`, `Running`, `Suspended`, `Succeeded` or `Failed`.
-    /// Example: `Running`.
+    /// Summary of the conditions. `Pending`: not accepted yet, refused for now, or waiting for its pod to be created.
+    /// `Starting`: the pod exists, the peon has not started. `Running`: the peon runs. `Suspended`: there is no peon.
+    /// `Succeeded`: Druid reported SUCCESS; final. `Failed`: the reason is the cause; final. Example: `Running`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Phase>")]
     pub phase: Option<Phase>,
 
     /// Reason of the condition that determines the phase. Example: `OOMKilled`.
@@ -227,12 +229,14 @@ pub struct PeonTaskStatus {
     pub data_source: Option<String>,
 
     /// Hash of the task at its acceptance: `sha256:` and 64 hexadecimal digits. A task that no longer matches it is
-    /// refused with the reason `InvalidTask`.
+    /// refused with the reason `InvalidTask`. Example:
+    /// `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub task_hash: Option<String>,
 
-    /// Hash of the task that the peon is given, if the template's `sizing.ingestionMemory: Bytes` changed the task.
+    /// Hash of the task that the peon is given, if the template's `sizing.ingestionMemory: Bytes` changed the task: `sha256:`
+    /// and 64 hexadecimal digits. Example: `sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub effective_hash: Option<String>,
@@ -257,7 +261,7 @@ pub struct PeonTaskStatus {
     #[schemars(range(min = 1))]
     pub attempt: Option<u32>,
 
-    /// The last attempts that ended, at most ten, without the current one.
+    /// The last attempts that ended, at most ten, without the current one. Example: `[{number: 1, cause: OOMKilled}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::attempts")]
     pub attempts: Vec<AttemptRecord>,
@@ -271,21 +275,22 @@ pub struct PeonTaskStatus {
     #[schemars(range(min = 0))]
     pub memory_step: Option<u32>,
 
-    /// Whether the task can be run again after its peon began, without writing anything twice.
+    /// Whether the task can be run again after its peon began, without writing anything twice. Example: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_to_rerun: Option<bool>,
 
     /// On a subtask: identifies its supervisor's id and its spec's id. Later subtasks of the same spec use it to find
-    /// out how much memory this one took.
+    /// out how much memory this one took. Example: `sha256:6b86b273ff34fce19d6b804eff5a3f57`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub subtask: Option<String>,
 
     /// Since when the current attempt waits to start; `startDeadlineSeconds` counts from this time.
+    /// Example: `2026-11-21T08:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<Time>,
 
-    /// Why the operator stops the current attempt.
+    /// Why the operator stops the current attempt. Example: `{cause: Cancelled}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
 
@@ -294,7 +299,7 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 253))]
     pub pod_name: Option<String>,
 
-    /// Uid of the current attempt's pod.
+    /// Uid of the current attempt's pod. Example: `6a4e1c0e-3c5b-4d0a-9d5e-0a3c7f2b9f11`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub pod_uid: Option<String>,
@@ -308,15 +313,16 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
-    /// When the peon's container started.
+    /// When the peon's container started. Example: `2026-11-21T08:00:12Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the peon's container ended or, if it never ran, when the task failed.
+    /// When the peon's container ended or, if it never ran, when the task failed. Example: `2026-11-21T08:09:41Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// Progress with the overlord of a task that a user created for a VirtualMiddleManager.
+    /// Progress with the overlord of a task that a user created for a VirtualMiddleManager. Example:
+    /// `{state: Submitted}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Submission>")]
     pub submission: Option<Submission>,

@@ -18,6 +18,7 @@ pub struct RetryPolicy {
     /// task. `Never`: none. An attempt whose peon never began is followed by another one in any case. Default: `Safe`.
     /// Example: `Always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Rerun>")]
     pub rerun: Option<Rerun>,
 
     /// Retries per cause. Default: `Drained`, `Preempted`, `NodeShutdown` and `PodRejected` 10; `OOMKilled` and
@@ -42,6 +43,7 @@ pub struct RetryPolicy {
     /// proof, and another attempt may follow. Only the administrator of the nodes can know this: a node that is merely
     /// cut off goes on running the peon. Default: `Wait`. Example: `Rerun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<AfterNodeLoss>")]
     pub after_node_loss: Option<AfterNodeLoss>,
 }
 

@@ -218,8 +218,8 @@ fn default_session() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overlord {
-    /// URL of an overlord, or of a Service or router in front of several; redirects to the leader are followed. No
-    /// default. Example: `http://overlord:8090`.
+    /// URL of an overlord, or of a Service or router in front of several; redirects to the leader are followed.
+    /// No default. Example: `http://overlord:8090`.
     #[schemars(length(min = 8, max = 2048))]
     pub url: String,
 
@@ -289,7 +289,7 @@ pub struct VirtualMiddleManagerStatus {
     /// `OverlordAnswers`: the overlord answers the workers' requests. `Authenticated`: clients of the workers need
     /// credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 
     /// URL of the leading overlord. Example: `http://overlord:8090`.
@@ -305,7 +305,7 @@ pub struct VirtualMiddleManagerStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["ordinal"]))]
     pub identities: Vec<IdentityStatus>,
 
-    /// The generation of the VirtualMiddleManager that was last processed.
+    /// The generation of the VirtualMiddleManager that was last processed. Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -319,19 +319,22 @@ pub struct IdentityStatus {
     pub ordinal: u16,
     /// `host:port` under which the overlord knows the identity. Example: `10.96.0.7:8091`.
     pub address: String,
-    /// Whether the identity is announced in discovery.
+    /// Whether the identity is announced in discovery. Example: `true`.
     pub announced: bool,
-    /// Whether the identity is disabled: it then accepts no tasks.
+    /// Whether the identity is disabled: it then accepts no tasks. Example: `false`.
     pub disabled: bool,
     /// Task slots in use. Example: `3`.
     pub used: u32,
-    /// Drain state of an identity beyond `spec.identities`.
+    /// Drain state of an identity beyond `spec.identities`. `Draining`: it accepts no tasks; those that it has run to
+    /// their end. `Drained`: its tasks have ended and the overlord knows their verdicts; it is withdrawn. Absent for the
+    /// others. Example: `Draining`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Drain>")]
     pub drain: Option<Drain>,
-    /// When an overlord last polled the identity, to the minute.
+    /// When an overlord last polled the identity, at most five minutes late. Example: `2026-11-21T08:00:10Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_poll_time: Option<Time>,
-    /// The last error, while it persists.
+    /// The last error, while it persists. Example: `ZooKeeper does not answer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
