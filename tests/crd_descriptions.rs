@@ -11,8 +11,10 @@ struct Field {
 }
 
 impl Field {
-    fn description(&self) -> &str {
-        self.schema["description"].as_str().unwrap_or_default().trim()
+    /// Its description, in one line.
+    fn description(&self) -> String {
+        let text = self.schema["description"].as_str().unwrap_or_default();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Whether it has no properties of its own.
@@ -99,6 +101,19 @@ fn every_field_of_a_spec_says_its_default_and_an_example() {
             || (text.contains("Default:") || text.contains("No default")) && text.contains("Example:")
     };
     assert_eq!(wrong(fields("spec"), says), [""; 0]);
+}
+
+#[test]
+fn the_default_of_a_schema_is_that_of_its_description() {
+    let agrees = |field: &Field| {
+        let default = match &field.schema["default"] {
+            Value::Null | Value::Object(_) | Value::Array(_) => return true,
+            Value::String(text) => format!("`{text}`"),
+            other => other.to_string(),
+        };
+        field.description().contains(&format!("Default: {default}"))
+    };
+    assert_eq!(wrong(fields("spec"), agrees), [""; 0]);
 }
 
 #[test]

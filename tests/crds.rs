@@ -42,6 +42,18 @@ fn contains(all: &Value, some: &Value) -> bool {
 }
 
 #[test]
+fn the_reference_is_that_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api");
+    for (name, page) in peon_operator::api::reference::pages() {
+        let found = fs::read_to_string(folder.join(&name)).unwrap();
+        assert!(
+            found == page,
+            "docs/api/{name} is out of date: run `make generate`"
+        );
+    }
+}
+
+#[test]
 fn the_samples_are_objects_of_these_types() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
     for entry in fs::read_dir(samples).unwrap() {

@@ -1,7 +1,7 @@
 //! The custom resources of the API group [`GROUP`].
 //!
-//! The types here are the only source of the CRD manifests: `make generate` writes `crds/` and the chart's
-//! copy from them, and a test fails when they drift.
+//! The types here are the only source of the CRD manifests: `make generate` writes `crds/`, the chart's
+//! copy and the reference in `docs/api` from them, and a test fails when they drift.
 
 pub mod status_patch;
 
@@ -12,6 +12,7 @@ pub mod names;
 pub mod peon_task;
 pub mod peon_template;
 pub mod reason;
+pub mod reference;
 pub mod registration;
 pub mod retry;
 pub mod schema;
