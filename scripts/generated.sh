@@ -12,3 +12,5 @@ program=$(realpath "${CARGO_TARGET_DIR:-target}/debug/generate")
 for folder in crds charts/peon-operator/files/crds; do
     diff -r "$folder" "$work/$folder" || { echo "run make generate" >&2; exit 1; }
 done
+# README.md is written by hand.
+diff -r --exclude=README.md docs/api "$work/docs/api" || { echo "run make generate" >&2; exit 1; }

@@ -31,38 +31,6 @@ fn the_files_are_those_of_the_types() {
     }
 }
 
-#[test]
-fn every_field_is_described() {
-    for (name, body) in manifests().unwrap() {
-        let crd: Value = serde_yaml::from_str(&body).unwrap();
-        let mut missing = Vec::new();
-        let mut fields = 0;
-        for version in crd["spec"]["versions"].as_array().unwrap() {
-            let schema = &version["schema"]["openAPIV3Schema"];
-            describe("", schema, &mut fields, &mut missing);
-        }
-        assert!(fields > 5, "{name} has {fields} fields");
-        assert!(missing.is_empty(), "{name}: no description of {missing:?}");
-    }
-}
-
-/// Collects the paths of the fields below `schema` that have no description.
-fn describe(path: &str, schema: &Value, fields: &mut usize, missing: &mut Vec<String>) {
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let path = format!("{path}.{name}");
-        *fields += 1;
-        if field["description"].as_str().is_none_or(|d| d.trim().is_empty()) {
-            missing.push(path.clone());
-        }
-        describe(&path, field, fields, missing);
-    }
-    for (part, sign) in [("items", "[]"), ("additionalProperties", "{}")] {
-        if schema[part].is_object() {
-            describe(&format!("{path}{sign}"), &schema[part], fields, missing);
-        }
-    }
-}
-
 /// Whether a value has all of another one.
 fn contains(all: &Value, some: &Value) -> bool {
     match (all, some) {
@@ -70,6 +38,18 @@ fn contains(all: &Value, some: &Value) -> bool {
             .iter()
             .all(|(key, value)| all.get(key).is_some_and(|there| contains(there, value))),
         _ => all == some,
+    }
+}
+
+#[test]
+fn the_reference_is_that_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api");
+    for (name, page) in peon_operator::api::reference::pages() {
+        let found = fs::read_to_string(folder.join(&name)).unwrap();
+        assert!(
+            found == page,
+            "docs/api/{name} is out of date: run `make generate`"
+        );
     }
 }
 
@@ -100,4 +80,32 @@ fn the_samples_are_objects_of_these_types() {
         // A field that is not one of the type is lost on the way.
         assert_eq!(read.unwrap().unwrap(), object["spec"], "{}", path.display());
     }
+}
+
+/// The name of each manifest and its CRD.
+#[allow(clippy::unwrap_used)]
+fn crds() -> Vec<(String, Value)> {
+    let read = |(name, body): (String, String)| (name, serde_yaml::from_str(&body).unwrap());
+    manifests().unwrap().into_iter().map(read).collect()
+}
+
+#[test]
+fn no_kind_is_in_a_category() {
+    // A category would let `kubectl delete <category> --all` address these objects with others.
+    for (name, crd) in crds() {
+        assert!(crd["spec"]["names"]["categories"].is_null(), "{name}");
+    }
+}
+
+#[test]
+fn a_new_task_has_no_invented_time() {
+    for (name, crd) in crds() {
+        assert!(!crd.to_string().contains("1970-"), "{name} defaults a time");
+    }
+    let (_, task) = &crds()[0];
+    let status = &task["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"];
+    let expected = serde_json::json!({
+        "phase": "Pending", "reason": "WaitingForOperator", "observedGeneration": -1,
+    });
+    assert_eq!(*status, expected, "tools that follow kstatus wait for the task");
 }

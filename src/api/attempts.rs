@@ -28,11 +28,11 @@ pub struct AttemptRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
-    /// When the peon's container started; absent where it never started.
+    /// When the peon's container started; absent where it never started. Example: `2026-11-21T08:00:12Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the attempt ended.
+    /// When the attempt ended. Example: `2026-11-21T08:09:41Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 }
@@ -45,10 +45,10 @@ pub struct Stop {
     #[schemars(length(max = 128))]
     pub cause: String,
 
-    /// Details in words.
+    /// Details in words. Example: `spec.cancel is true`.
     #[schemars(length(max = 1024))]
     pub message: String,
 
-    /// When the operator decided to stop the attempt.
+    /// When the operator decided to stop the attempt. Example: `2026-11-21T08:05:00Z`.
     pub time: Time,
 }

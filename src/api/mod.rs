@@ -1,7 +1,7 @@
 //! The custom resources of the API group [`GROUP`].
 //!
-//! The types here are the only source of the CRD manifests: `make generate` writes `crds/` and the chart's
-//! copy from them, and a test fails when they drift.
+//! The types here are the only source of the CRD manifests: `make generate` writes `crds/`, the chart's
+//! copy and the reference in `docs/api` from them, and a test fails when they drift.
 
 pub mod status_patch;
 
@@ -12,6 +12,8 @@ pub mod names;
 pub mod peon_task;
 pub mod peon_template;
 pub mod reason;
+pub mod reference;
+pub mod registration;
 pub mod retry;
 mod run_status;
 pub mod schema;
@@ -26,7 +28,8 @@ pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
     PropertiesSource, Sizing, SourceRef,
 };
-pub use retry::{MemoryLadder, Rerun, RetryPolicy};
+pub use registration::Registration;
+pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 pub use run_status::{RunKind, RunStatus};
 pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};

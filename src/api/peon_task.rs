@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{AttemptRecord, Stop};
+use super::registration::Registration;
 use super::retry::RetryPolicy;
 use super::run_status::RunStatus;
 use super::schema;
@@ -28,7 +29,6 @@ use super::task_object::TaskObject;
     plural = "peontasks",
     singular = "peontask",
     shortname = "pt",
-    category = "druid",
     namespaced,
     status = "PeonTaskStatus",
     derive = "PartialEq",
@@ -43,9 +43,12 @@ use super::task_object::TaskObject;
     printcolumn(name = "DataSource", type_ = "string", json_path = ".status.dataSource"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Attempts", type_ = "integer", json_path = ".status.attempt"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory"),
+    printcolumn(name = "Exit-Code", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.cpu", priority = 1),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.nodeName", priority = 1),
     printcolumn(name = "Pod", type_ = "string", json_path = ".status.run.pod", priority = 1),
     printcolumn(name = "Task-Id", type_ = "string", json_path = ".status.taskId", priority = 1)
 )]
@@ -59,10 +62,10 @@ use super::task_object::TaskObject;
     validation = immutable("templateRef"),
     validation = immutable("resources"),
     validation = immutable("javaOpts"),
-    validation = immutable("unmanaged"),
+    validation = immutable("registration"),
     validation = immutable("middleManagerRef"),
-    validation = Rule::new("!(has(self.middleManagerRef) && has(self.unmanaged) && self.unmanaged)")
-        .message("a task of a VirtualMiddleManager is registered by that: leave unmanaged out"),
+    validation = Rule::new("!(has(self.middleManagerRef) && has(self.registration) && self.registration == 'External')")
+        .message("a task with middleManagerRef is registered by the VirtualMiddleManager: leave registration out"),
     validation = immutable("retry"),
     validation = Rule::new("!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)")
         .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
@@ -78,7 +81,7 @@ pub struct PeonTaskSpec {
     pub task: Option<TaskObject>,
 
     /// The Druid task as JSON text, preserved byte for byte: for tasks with numbers that a Kubernetes object would
-    /// round. At most 100 KiB. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
+    /// round. At most 100 KiB. No default: give exactly one of `task`, `taskJson` and `taskFrom`. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 102_400))]
     pub task_json: Option<String>,
@@ -111,11 +114,12 @@ pub struct PeonTaskSpec {
     #[schemars(schema_with = "schema::java_opts")]
     pub java_opts: Vec<String>,
 
-    /// Declares that the task was registered with its overlord by other means. Every task but `noop` requests locks
-    /// from the overlord and would wait indefinitely if the overlord did not know the task; without this field such a task
-    /// is refused with the reason `NeedsOverlord`. Default: false. Immutable. Example: `true`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unmanaged: bool,
+    /// How the overlord learns of the task. `Managed`: through `middleManagerRef`; every task but `noop` requests locks
+    /// from the overlord and would wait indefinitely if the overlord did not know it, so without `middleManagerRef` it
+    /// is refused with the reason `NeedsOverlord`. `External`: the task was registered with its overlord by other means,
+    /// under the same id; excludes `middleManagerRef`. Default: `Managed`. Immutable. Example: `External`.
+    #[serde(default, skip_serializing_if = "Registration::is_managed")]
+    pub registration: Registration,
 
     /// The VirtualMiddleManager of the same namespace through which the overlord knows the task. A VirtualMiddleManager
     /// creates a PeonTask for each task that the overlord assigns to it. It submits PeonTasks that others create to the
@@ -150,8 +154,8 @@ pub struct PeonTaskSpec {
     /// Seconds after which a finished task is deleted, with its pods and their logs. 0 or more. Default: the
     /// template's, else 3600. Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 315_360_000))]
-    pub ttl_seconds_after_finished: Option<u32>,
+    #[schemars(range(min = -1, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i32>,
 
     /// When a failed attempt is followed by another one. Default of each field: the template's. Immutable. Example:
     /// `{rerun: Always}`.
@@ -198,9 +202,11 @@ pub struct MiddleManagerRef {
         .message("what was said of a submission cannot be removed")
 )]
 pub struct PeonTaskStatus {
-    /// Summary of the conditions: `Pending`, `Starting`, `Running`, `Suspended`, `Succeeded` or `Failed`.
-    /// Example: `Running`.
+    /// Summary of the conditions. `Pending`: not accepted yet, refused for now, or waiting for its pod to be created.
+    /// `Starting`: the pod exists, the peon has not started. `Running`: the peon runs. `Suspended`: there is no peon.
+    /// `Succeeded`: Druid reported SUCCESS; final. `Failed`: the reason is the cause; final. Example: `Running`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Phase>")]
     pub phase: Option<Phase>,
 
     /// Reason of the condition that determines the phase. Example: `OOMKilled`.
@@ -224,12 +230,14 @@ pub struct PeonTaskStatus {
     pub data_source: Option<String>,
 
     /// Hash of the task at its acceptance: `sha256:` and 64 hexadecimal digits. A task that no longer matches it is
-    /// refused with the reason `InvalidTask`.
+    /// refused with the reason `InvalidTask`. Example:
+    /// `sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub task_hash: Option<String>,
 
-    /// Hash of the task that the peon is given, if the template's `sizing.ingestionMemory: Bytes` changed the task.
+    /// Hash of the task that the peon is given, if the template's `sizing.ingestionMemory: Bytes` changed the task: `sha256:`
+    /// and 64 hexadecimal digits. Example: `sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub effective_hash: Option<String>,
@@ -254,7 +262,7 @@ pub struct PeonTaskStatus {
     #[schemars(range(min = 1))]
     pub attempt: Option<u32>,
 
-    /// The last attempts that ended, at most ten, without the current one.
+    /// The last attempts that ended, at most ten, without the current one. Example: `[{number: 1, cause: OOMKilled}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::attempts")]
     pub attempts: Vec<AttemptRecord>,
@@ -268,21 +276,22 @@ pub struct PeonTaskStatus {
     #[schemars(range(min = 0))]
     pub memory_step: Option<u32>,
 
-    /// Whether the task can be run again after its peon began, without writing anything twice.
+    /// Whether the task can be run again after its peon began, without writing anything twice. Example: `true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_to_rerun: Option<bool>,
 
     /// On a subtask: identifies its supervisor's id and its spec's id. Later subtasks of the same spec use it to find
-    /// out how much memory this one took.
+    /// out how much memory this one took. Example: `sha256:6b86b273ff34fce19d6b804eff5a3f57`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
     pub subtask: Option<String>,
 
     /// Since when the current attempt waits to start; `startDeadlineSeconds` counts from this time.
+    /// Example: `2026-11-21T08:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<Time>,
 
-    /// Why the operator stops the current attempt.
+    /// Why the operator stops the current attempt. Example: `{cause: Cancelled}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
 
@@ -300,20 +309,22 @@ pub struct PeonTaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
-    /// When the peon's container started.
+    /// When the peon's container started. Example: `2026-11-21T08:00:12Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the peon's container ended or, if it never ran, when the task failed.
+    /// When the peon's container ended or, if it never ran, when the task failed. Example: `2026-11-21T08:09:41Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
-    /// Progress with the overlord of a task that a user created for a VirtualMiddleManager.
+    /// Progress with the overlord of a task that a user created for a VirtualMiddleManager. Example:
+    /// `{state: Submitted}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Submission>")]
     pub submission: Option<Submission>,
 
-    /// The generation of the PeonTask that this status describes.
+    /// The generation of the PeonTask that this status describes; -1 before an operator has processed the task.
+    /// Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 

@@ -1,5 +1,8 @@
 //! `PeonTemplate`: common settings of one kind of tasks.
 
+// Printer columns have types in common.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -21,11 +24,15 @@ use super::schema;
     plural = "peontemplates",
     singular = "peontemplate",
     shortname = "ptpl",
-    category = "druid",
     namespaced,
     derive = "PartialEq",
     doc = "What PeonTasks of one kind have in common: image, Druid properties, defaults and pod template.",
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
+    printcolumn(
+        name = "Memory",
+        type_ = "string",
+        json_path = ".spec.resources.limits.memory"
+    ),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -90,22 +97,22 @@ pub struct PeonTemplateSpec {
     #[schemars(range(min = 1))]
     pub max_running: Option<u32>,
 
-    /// How the JVM and its buffers are sized from the memory limit. Example: `{ingestionMemory: Bytes}`.
+    /// How the JVM and its buffers are sized from the memory limit. Default of each field: its own. Example: `{ingestionMemory: Bytes}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Sizing>")]
     pub sizing: Option<Sizing>,
 
-    /// Limits on what tasks may ask for or change. Example: `{maxMemory: 16Gi}`.
+    /// Limits on what tasks may ask for or change. Default of each field: its own. Example: `{maxMemory: 16Gi}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Overrides>")]
     pub overrides: Option<Overrides>,
 
-    /// Collection of the peons' logs and reports. Example: `{collect: Sidecar}`.
+    /// Collection of the peons' logs and reports. Default of each field: its own. Example: `{collect: Sidecar}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Logs>")]
     pub logs: Option<Logs>,
 
-    /// When a failed attempt is followed by another one. Example: `{rerun: Always}`.
+    /// When a failed attempt is followed by another one. Default of each field: its own. Example: `{rerun: Always}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<RetryPolicy>")]
     pub retry: Option<RetryPolicy>,
@@ -122,10 +129,11 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::seconds")]
     pub active_deadline_seconds: Option<u32>,
 
-    /// `ttlSecondsAfterFinished` of tasks that set none. In seconds. Default: 3600. Example: `86400`.
+    /// `ttlSecondsAfterFinished` of tasks that set none. In seconds, 0 to 315360000, or -1 for never. Default: 3600.
+    /// Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 315_360_000))]
-    pub ttl_seconds_after_finished: Option<u32>,
+    #[schemars(range(min = -1, max = 315_360_000))]
+    pub ttl_seconds_after_finished: Option<i32>,
 }
 
 /// Collection of the peons' logs and reports.
@@ -136,6 +144,7 @@ pub struct Logs {
     /// reads them through the API server. `Sidecar`: a container in the pod reads them. `None`: they are not stored.
     /// Default: `Follower`. Example: `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Collect>")]
     pub collect: Option<Collect>,
 
     /// Properties of the sidecar: the store's credentials, from Secrets, under Druid's names. The operator's
@@ -215,6 +224,7 @@ pub struct Sizing {
     /// `maxBytesInMemory` from the heap, so that a task with more memory spills less often. Default: `Payload`.
     /// Example: `Bytes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<IngestionMemory>")]
     pub ingestion_memory: Option<IngestionMemory>,
 
     /// Whether a task whose JVM cannot fit the memory limit is refused. Default: true. Example: `false`.
@@ -248,13 +258,21 @@ pub struct Overrides {
     #[schemars(schema_with = "schema::quantity")]
     pub max_cpu: Option<Quantity>,
 
-    /// Which JVM options and Druid properties tasks may give in their spec or context. Default: `Sizing` where the
-    /// template gives the peon a Secret or a service account token, else `Allow`. Example: `Deny`.
+    /// Which JVM options and Druid properties tasks may give in their spec or context. `Allow`: all but unknown options
+    /// and those that read files, load code, run commands, write outside of `/tmp` and `/peon/tmp`, open the JVM to
+    /// other processes, or print transmitted data. `Sizing`: only heap, direct memory, collector, threads, time zone and
+    /// `druid.processing.*`. `Deny`: none. `Any`: every one; users who may create tasks can then read every file of the
+    /// peon, including the template's Secrets. A task with an option that is not allowed waits with the reason
+    /// `LimitExceeded`. Default: `Sizing` where the template gives the peon a Secret or a service account token, else
+    /// `Allow`. Example: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<JavaOpts>")]
     pub java_opts: Option<JavaOpts>,
 
-    /// Whether tasks may give `retry`. Default: `Allow`. Example: `Deny`.
+    /// Whether tasks may give `retry`. `Allow`: they may. `Deny`: a task that does waits with the reason
+    /// `LimitExceeded`. Default: `Allow`. Example: `Deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Permission>")]
     pub retry: Option<Permission>,
 }
 

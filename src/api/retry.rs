@@ -18,6 +18,7 @@ pub struct RetryPolicy {
     /// task. `Never`: none. An attempt whose peon never began is followed by another one in any case. Default: `Safe`.
     /// Example: `Always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Rerun>")]
     pub rerun: Option<Rerun>,
 
     /// Retries per cause. Default: `Drained`, `Preempted`, `NodeShutdown` and `PodRejected` 10; `OOMKilled` and
@@ -37,11 +38,23 @@ pub struct RetryPolicy {
     #[schemars(range(min = 0, max = 3600))]
     pub backoff_seconds: Option<u32>,
 
-    /// Whether a node that was deleted, or tainted `node.kubernetes.io/out-of-service`, is proof that its peon is dead.
-    /// Only the administrator of the nodes can know this: a node that is merely cut off goes on running the peon.
-    /// Without it the task waits with the reason `AwaitingNodeProof`. Default: false. Example: `true`.
+    /// What happens when the peon's node was deleted, or tainted `node.kubernetes.io/out-of-service`. `Wait`: the task
+    /// waits for proof that its peon is dead, with the reason `AwaitingNodeProof`. `Rerun`: the loss of the node is that
+    /// proof, and another attempt may follow. Only the administrator of the nodes can know this: a node that is merely
+    /// cut off goes on running the peon. Default: `Wait`. Example: `Rerun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after_node_loss: Option<bool>,
+    #[schemars(schema_with = "schema::described::<AfterNodeLoss>")]
+    pub after_node_loss: Option<AfterNodeLoss>,
+}
+
+/// What happens when a peon's node was deleted or tainted out-of-service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AfterNodeLoss {
+    /// The task waits for proof that its peon is dead.
+    #[default]
+    Wait,
+    /// The loss is that proof.
+    Rerun,
 }
 
 /// Which tasks are run again after their peon began.

@@ -227,23 +227,25 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
                     "type": "string", "minLength": 1, "maxLength": 64,
                 },
                 "status": {
-                    "description": "`True`, `False` or `Unknown`.",
+                    "description": "`True`: the condition holds. `False`: it does not. `Unknown`: it is not known yet. \
+                        Example: `True`.",
                     "type": "string", "enum": ["True", "False", "Unknown"],
                 },
                 "reason": {
-                    "description": "A stable name, documented in docs/reasons.md. Example: `OOMKilled`.",
+                    "description": "A stable name, documented in docs/reasons.md and docs/middle-manager.md. Example: \
+                        `OOMKilled`.",
                     "type": "string", "minLength": 1, "maxLength": 128,
                 },
                 "message": {
-                    "description": "The exact cause, for people.",
+                    "description": "The exact cause, for people. Example: `the peon exceeded its memory limit`.",
                     "type": "string", "maxLength": 4096,
                 },
                 "lastTransitionTime": {
-                    "description": "When the status or the reason last changed.",
+                    "description": "When the status or the reason last changed. Example: `2026-11-21T08:00:10Z`.",
                     "type": "string", "format": "date-time",
                 },
                 "observedGeneration": {
-                    "description": "The generation of the PeonTask that the condition belongs to.",
+                    "description": "The generation of the object that the condition belongs to. Example: `1`.",
                     "type": "integer", "format": "int64", "minimum": 0,
                 },
             },

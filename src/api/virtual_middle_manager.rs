@@ -22,7 +22,6 @@ pub const MOST_IDENTITIES: u16 = 32;
     plural = "virtualmiddlemanagers",
     singular = "virtualmiddlemanager",
     shortname = "vmm",
-    category = "druid",
     namespaced,
     status = "VirtualMiddleManagerStatus",
     derive = "PartialEq",
@@ -50,10 +49,10 @@ pub const MOST_IDENTITIES: u16 = 32;
 #[x_kube(
     validation = Rule::new("self.identities * self.capacity <= 1000000")
         .message("the overlord adds the capacities of all workers up as a 32-bit number: announce what the cluster can run"),
-    validation = Rule::new("has(self.auth) != self.allowAnonymous")
-        .message("whoever reaches the workers without credentials can run code here: set auth to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy keeps all but the overlord away; not both"),
-    validation = Rule::new("has(self.tls) == has(oldSelf.tls) && self.advertise == oldSelf.advertise")
-        .message("tls cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
+    validation = Rule::new("has(self.authRef) != self.allowAnonymous")
+        .message("clients that reach the workers without credentials can run code here: set authRef to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy admits only the overlord; not both"),
+    validation = Rule::new("has(self.tlsRef) == has(oldSelf.tlsRef) && self.advertise == oldSelf.advertise")
+        .message("tlsRef cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord discovers workers. No default. Example: `{zookeeper: {hosts: "zookeeper:2181"}}`.
@@ -112,18 +111,18 @@ pub struct VirtualMiddleManagerSpec {
     /// `password` of Druid's escalator (`druid.escalator.internalClientUsername`). Requests without them are refused.
     /// Required, unless `allowAnonymous` is set. Default: none. Example: `{name: druid-escalator}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 
     /// Whether requests without credentials are served. Any client that reaches the workers can then run any code with
     /// the rights and Secrets that the namespace's PeonTemplates give to tasks: allow only the overlord with a
-    /// `NetworkPolicy`. Excludes `auth`. Default: false. Example: `true`.
+    /// `NetworkPolicy`. Excludes `authRef`. Default: false. Example: `true`.
     #[serde(default)]
     pub allow_anonymous: bool,
 
     /// Certificate of the workers: a Secret of type `kubernetes.io/tls`. With it the workers are announced with TLS
     /// only. The certificate must be valid for every announced host. Default: none. Example: `{name: workers-tls}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<SecretRef>,
+    pub tls_ref: Option<SecretRef>,
 
     /// Submission of PeonTasks with `middleManagerRef` that users created. Default: none are submitted. Example:
     /// `{enabled: true, taskTypes: [kill]}`.
@@ -156,14 +155,32 @@ fn default_category() -> String {
     "_default_worker_category".to_owned()
 }
 
-/// Where the overlord discovers workers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Where the overlord discovers workers: a union, exactly one of its fields is given.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.zookeeper) != has(self.kubernetes)")
+        .message("discovery takes exactly one of zookeeper and kubernetes"),
+    validation = Rule::new("!has(self.kubernetes)")
+        .message("discovery by kubernetes is not available yet: use zookeeper")
+)]
 pub struct Discovery {
-    /// Discovery by ZooKeeper (`druid.discovery.type=curator`). No default. Example: `{hosts: "zookeeper:2181"}`.
+    /// Discovery by ZooKeeper (`druid.discovery.type=curator`). Excludes `kubernetes`. No default. Example:
+    /// `{hosts: "zookeeper:2181"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<ZooKeeper>")]
-    pub zookeeper: ZooKeeper,
+    pub zookeeper: Option<ZooKeeper>,
+
+    /// Discovery by Druid's Kubernetes extension (`druid.discovery.type=k8s`). Not available yet: the API server refuses
+    /// it. Excludes `zookeeper`. No default. Example: `{}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<KubernetesDiscovery>")]
+    pub kubernetes: Option<KubernetesDiscovery>,
 }
+
+/// Discovery by Druid's Kubernetes extension; has no fields yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KubernetesDiscovery {}
 
 /// The ZooKeeper ensemble of a Druid cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -178,16 +195,15 @@ pub struct ZooKeeper {
     #[schemars(length(max = 1024))]
     pub base_path: String,
 
-    /// Session timeout in milliseconds, 2000 to 600000: `druid.zk.service.sessionTimeoutMs`. Default: 30000. Example:
-    /// `60000`.
+    /// Session timeout in seconds, 2 to 600: `druid.zk.service.sessionTimeoutMs`. Default: 30. Example: `60`.
     #[serde(default = "default_session")]
-    #[schemars(range(min = 2000, max = 600_000))]
-    pub session_timeout_ms: u32,
+    #[schemars(range(min = 2, max = 600))]
+    pub session_timeout_seconds: u32,
 
     /// Digest credentials, for Druid clusters that use ACLs (`druid.zk.service.acl=true`): a Secret with the `username`
     /// and `password`. Default: none. Example: `{name: zookeeper-digest}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 }
 
 fn default_base() -> String {
@@ -195,22 +211,22 @@ fn default_base() -> String {
 }
 
 fn default_session() -> u32 {
-    30_000
+    30
 }
 
 /// Connection to the overlord.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overlord {
-    /// URL of an overlord, or of a Service or router in front of several; redirects to the leader are followed. No
-    /// default. Example: `http://overlord:8090`.
+    /// URL of an overlord, or of a Service or router in front of several; redirects to the leader are followed.
+    /// No default. Example: `http://overlord:8090`.
     #[schemars(length(min = 8, max = 2048))]
     pub url: String,
 
     /// Secret whose key `ca.crt` holds the CA certificates trusted for `https`. Default: the image's CA certificates.
     /// Example: `{name: overlord-ca}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<SecretRef>,
+    pub ca_ref: Option<SecretRef>,
 }
 
 /// Reference to a Secret of the same namespace.
@@ -249,7 +265,7 @@ pub enum PayloadPlace {
 #[serde(rename_all = "camelCase")]
 pub struct Submissions {
     /// Whether PeonTasks of users are submitted. Users who may create PeonTasks in this namespace then have the Druid
-    /// rights of `auth`. Default: false. Example: `true`.
+    /// rights of `authRef`. Default: false. Example: `true`.
     #[serde(default)]
     pub enabled: bool,
 
@@ -262,7 +278,7 @@ pub struct Submissions {
     /// user needs `DATASOURCE` `READ` and `WRITE`. Default: none, tasks are submitted without credentials. Example:
     /// `{name: druid-submitter}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<SecretRef>,
+    pub auth_ref: Option<SecretRef>,
 }
 
 /// State of the workers as the overlord sees it.
@@ -273,7 +289,7 @@ pub struct VirtualMiddleManagerStatus {
     /// `OverlordAnswers`: the overlord answers the workers' requests. `Authenticated`: clients of the workers need
     /// credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 
     /// URL of the leading overlord. Example: `http://overlord:8090`.
@@ -284,11 +300,12 @@ pub struct VirtualMiddleManagerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u32>,
 
-    /// State of each identity.
+    /// State of each identity, by ordinal. Example: `[{ordinal: 0, address: "10.96.0.7:8091", announced: true}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["ordinal"]))]
     pub identities: Vec<IdentityStatus>,
 
-    /// The generation of the VirtualMiddleManager that was last processed.
+    /// The generation of the VirtualMiddleManager that was last processed. Example: `1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -297,21 +314,27 @@ pub struct VirtualMiddleManagerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityStatus {
-    /// `host:port` under which the overlord knows the identity.
+    /// Ordinal of the identity, from 0. Example: `0`.
+    #[schemars(range(min = 0, max = 65535))]
+    pub ordinal: u16,
+    /// `host:port` under which the overlord knows the identity. Example: `10.96.0.7:8091`.
     pub address: String,
-    /// Whether the identity is announced in discovery.
+    /// Whether the identity is announced in discovery. Example: `true`.
     pub announced: bool,
-    /// Whether the identity is disabled: it then accepts no tasks.
+    /// Whether the identity is disabled: it then accepts no tasks. Example: `false`.
     pub disabled: bool,
     /// Task slots in use. Example: `3`.
     pub used: u32,
-    /// Drain state of an identity beyond `spec.identities`.
+    /// Drain state of an identity beyond `spec.identities`. `Draining`: it accepts no tasks; those that it has run to
+    /// their end. `Drained`: its tasks have ended and the overlord knows their verdicts; it is withdrawn. Absent for the
+    /// others. Example: `Draining`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Drain>")]
     pub drain: Option<Drain>,
-    /// When an overlord last polled the identity, to the minute.
+    /// When an overlord last polled the identity, at most five minutes late. Example: `2026-11-21T08:00:10Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_poll_time: Option<Time>,
-    /// The last error, while it persists.
+    /// The last error, while it persists. Example: `ZooKeeper does not answer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -83,7 +83,7 @@ pub struct Config {
     pub identity: Option<String>,
 
     /// Most finished PeonTasks kept in a namespace, at least 1; of more the oldest are deleted, with their pods and
-    /// logs, whatever their TTL. Default: no limit.
+    /// logs, whatever their TTL, those that never expire (`ttlSecondsAfterFinished: -1`) included. Default: no limit.
     #[arg(long, env = "PEON_RETAIN_FINISHED", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub retain_finished: Option<u32>,
 

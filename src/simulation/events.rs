@@ -1,5 +1,6 @@
 //! The possible events, and their frequencies.
 
+use crate::api::AfterNodeLoss;
 use crate::api::reason::Cause;
 use serde_json::json;
 
@@ -239,14 +240,14 @@ impl World {
     fn machines_change(&mut self, happening: Happening) {
         let at = self.dice.below(2) as usize;
         let name = self.machines[at].name.clone();
-        let promised = self.policy().after_node_loss();
+        let promised = self.policy().after_node_loss() == AfterNodeLoss::Rerun;
         match happening {
             Cut => self.cut(at),
             Heal => self.heal(at),
             PowerOff => self.power_off(at),
             _ if self.machines[at].connected => {}
             _ => {
-                // Whoever sets afterNodeLoss makes sure that the machine is off.
+                // An administrator who sets afterNodeLoss: Rerun makes sure that the machine is off.
                 if promised {
                     self.power_off(at);
                 }

@@ -85,7 +85,7 @@ impl World {
             let kept = status
                 .completion_time
                 .map(|t| i64::from(self.now()) - t.0.as_second());
-            let over = task.is_final() && kept.is_some_and(|k| k >= i64::from(ttl));
+            let over = task.is_final() && ttl >= 0 && kept.is_some_and(|k| k >= i64::from(ttl));
             self.hold("tasks are deleted after their time", over, || format!("{kept:?}"));
         }
     }

@@ -116,7 +116,7 @@ impl World {
         let mut spec = if setting.safe {
             json!({"task": {"type": "noop", "id": ID}})
         } else {
-            json!({"task": {"type": "index_parallel", "id": ID}, "unmanaged": true})
+            json!({"task": {"type": "index_parallel", "id": ID}, "registration": "External"})
         };
         for field in [
             "startDeadlineSeconds",
@@ -192,7 +192,7 @@ impl World {
             }
         }
         let after_node_loss = self.dice.one_in(2);
-        let mut spec = json!({"retry": {"limits": limits, "afterNodeLoss": after_node_loss,
+        let mut spec = json!({"retry": {"limits": limits, "afterNodeLoss": if after_node_loss { "Rerun" } else { "Wait" },
             "backoffSeconds": self.dice.below(20)}});
         if self.setting.always {
             spec["retry"]["rerun"] = json!("Always");

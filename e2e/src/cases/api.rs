@@ -21,7 +21,7 @@ fn explained(fixture: &Fixture) -> Result<()> {
         "pt.spec.resources",
         "pt.spec.javaOpts",
         "pt.spec.templateRef.name",
-        "pt.spec.unmanaged",
+        "pt.spec.registration",
         "pt.status.conditions",
         "pt.status.taskId",
         "ptpl.spec.image",
@@ -71,7 +71,7 @@ fn immutable(fixture: &Fixture) -> Result<()> {
         json!({"templateRef": {"name": "other"}}),
         json!({"resources": {"limits": {"cpu": "2"}}}),
         json!({"javaOpts": ["-Xmx1g"]}),
-        json!({"unmanaged": true}),
+        json!({"registration": "External"}),
     ] {
         match patch(fixture, &namespace, "x", &[], &json!({ "spec": change })) {
             Ok(_) => bail!("{change} was accepted"),

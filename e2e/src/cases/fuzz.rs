@@ -166,12 +166,18 @@ impl Dice {
                     json!(["-Ddruid.plaintextPort=1"]),
                 ],
             ),
-            ("unmanaged", vec![json!(true), json!(false)]),
+            (
+                "registration",
+                vec![json!("External"), json!("Managed"), json!("x")],
+            ),
             ("suspend", vec![json!(true)]),
             ("cancel", vec![json!(true)]),
             ("startDeadlineSeconds", vec![json!(1), json!(100_000), json!(0)]),
             ("activeDeadlineSeconds", vec![json!(1), json!(-1)]),
-            ("ttlSecondsAfterFinished", vec![json!(100_000)]),
+            (
+                "ttlSecondsAfterFinished",
+                vec![json!(100_000), json!(-1), json!(-2)],
+            ),
             (
                 "retry",
                 vec![

@@ -176,7 +176,7 @@ fn written_off(fixture: &Fixture) -> Result<()> {
     };
     let task = fixture.until(NAMESPACE, name, says)?;
     ensure!(task["status"]["attempt"] == 1, "{}", task["status"]);
-    set_retry(fixture, name, &json!({"rerun": "Safe", "afterNodeLoss": true}))?;
+    set_retry(fixture, name, &json!({"rerun": "Safe", "afterNodeLoss": "Rerun"}))?;
     let task = fixture.until(NAMESPACE, name, |s| s["attempt"] == 2)?;
     ensure!(
         task["status"]["attempts"][0]["cause"] == "NodeLost",
@@ -190,7 +190,7 @@ fn written_off(fixture: &Fixture) -> Result<()> {
 fn forced(fixture: &Fixture) -> Result<()> {
     let node = fixture.second_node()?;
     let name = "forced-off";
-    let retry = json!({"rerun": "Safe", "afterNodeLoss": true});
+    let retry = json!({"rerun": "Safe", "afterNodeLoss": "Rerun"});
     let pod = noop_with(fixture, &node, name, 600, 600, &retry)?;
     node.partition()?;
     force_delete(fixture, name)?;

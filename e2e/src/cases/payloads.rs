@@ -169,7 +169,7 @@ fn secret(fixture: &Fixture) -> Result<()> {
         "-",
         "--name",
         name,
-        "--unmanaged",
+        "--registration=external",
         "--secret",
         "--namespace",
         NAMESPACE,

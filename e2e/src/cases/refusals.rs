@@ -89,7 +89,7 @@ fn at_once(fixture: &Fixture) -> Result<()> {
             "needs-overlord",
             json!({"task": {"type": "index_parallel"}}),
             "NeedsOverlord",
-            "unmanaged: true",
+            "registration: External",
         ),
         (
             "small",
@@ -236,10 +236,10 @@ fn undecodable(fixture: &Fixture) -> Result<()> {
     let schema = crd.pointer(path).cloned().unwrap_or_default();
     let mut lax = schema.clone();
     lax["x-kubernetes-validations"] = json!([]);
-    lax["properties"]["unmanaged"] = json!({"x-kubernetes-preserve-unknown-fields": true});
+    lax["properties"]["registration"] = json!({"x-kubernetes-preserve-unknown-fields": true});
     set(&lax)?;
     let outcome = (|| {
-        let spec = json!({"task": {"type": "noop"}, "unmanaged": {"by": "nobody"}});
+        let spec = json!({"task": {"type": "noop"}, "registration": {"by": "nobody"}});
         // The API server takes a moment to serve the changed schema.
         crate::testbed::wait::wait_until(LIMIT, "the changed schema", || {
             Ok(fixture.task(&namespace, "bad", &spec).ok())

@@ -23,7 +23,7 @@ reasons! {
         SubmissionsDisabled = "SubmissionsDisabled": ACCEPTED = False, Change;
         /// The VirtualMiddleManager submits no tasks of this type.
         TypeNotListed = "TypeNotListed": ACCEPTED = False, Change;
-        /// The overlord does not let the user of `submissions.auth` submit the task; the message is its own.
+        /// The overlord does not let the user of `submissions.authRef` submit the task; the message is its own.
         NotAuthorized = "NotAuthorized": ACCEPTED = False, Change;
         /// The overlord refuses the task; the message is its own.
         SubmissionRefused = "SubmissionRefused": ACCEPTED = False, End;

@@ -29,7 +29,7 @@ reasons! {
 reasons! {
     /// Reasons of `Authenticated`.
     Authentication {
-        /// Requests need the credentials of `spec.auth`.
+        /// Requests need the credentials of `spec.authRef`.
         BasicAuth = "BasicAuth": AUTHENTICATED = True, Change;
         /// `spec.allowAnonymous`: any client that reaches the workers can run any task.
         AnonymousAllowed = "AnonymousAllowed": AUTHENTICATED = False, Change;

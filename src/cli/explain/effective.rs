@@ -180,16 +180,25 @@ fn times(task: &PeonTask, template: &PeonTemplateSpec) -> Vec<Row> {
         ),
         first(
             "ttlSecondsAfterFinished",
-            spec.ttl_seconds_after_finished,
-            template.ttl_seconds_after_finished,
+            spec.ttl_seconds_after_finished.map(ttl),
+            template.ttl_seconds_after_finished.map(ttl),
             "3600",
         ),
     ]
 }
 
+fn ttl(seconds: i32) -> String {
+    if seconds < 0 {
+        "-1 (never)".to_owned()
+    } else {
+        seconds.to_string()
+    }
+}
+
 fn retry(task: Option<&RetryPolicy>, template: Option<&RetryPolicy>) -> Vec<Row> {
     let nothing = RetryPolicy::default();
     let (task, template) = (task.unwrap_or(&nothing), template.unwrap_or(&nothing));
+    let after_node_loss = |policy: &RetryPolicy| policy.after_node_loss.map(|a| format!("{a:?}"));
     let rerun = |policy: &RetryPolicy| policy.rerun.map(|r| format!("{r:?}"));
     let factor = |policy: &RetryPolicy| {
         policy
@@ -209,9 +218,9 @@ fn retry(task: Option<&RetryPolicy>, template: Option<&RetryPolicy>) -> Vec<Row>
         ),
         first(
             "retry.afterNodeLoss",
-            task.after_node_loss,
-            template.after_node_loss,
-            "false",
+            after_node_loss(task),
+            after_node_loss(template),
+            "Wait",
         ),
         first(
             "retry.memory.factorPercent",

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::api::reason::Acceptance;
-use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
+use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate, Registration};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::payload::chunks::Absent;
@@ -115,7 +115,7 @@ pub(super) fn judge(
         .is_some_and(|r| r.reason == Acceptance::NeedsOverlord)
     {
         // Its settings are worth seeing all the same.
-        Arc::make_mut(&mut snapshot.task).spec.unmanaged = true;
+        Arc::make_mut(&mut snapshot.task).spec.registration = Registration::External;
     }
     let settings = accept::accept(&snapshot).ok().and_then(|accepted| {
         let sizing = jvm::size(&accepted.settings).ok()?;

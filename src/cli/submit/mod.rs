@@ -16,7 +16,7 @@ use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::wait::{self, Goal};
 use super::{duration, tasks};
-use crate::api::PeonTask;
+use crate::api::{PeonTask, Registration};
 use crate::payload::chunks::Kind;
 use crate::payload::chunks::new_task::New;
 use crate::payload::create::{self, Made};
@@ -29,7 +29,6 @@ use new_task::Wishes;
 /// its bytes stand in ConfigMaps or Secrets that belong to the PeonTask. Submitting the same again completes what is
 /// missing; another payload under the same name is an error.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Submit {
     /// Name of the PeonTask. Default: made from the Druid task's id, and the same for the same task.
     name: Option<String>,
@@ -54,9 +53,10 @@ pub(super) struct Submit {
     #[arg(long, value_name = "QUANTITY")]
     cpu: Option<String>,
 
-    /// Says that somebody else submitted the task to its overlord.
-    #[arg(long)]
-    unmanaged: bool,
+    /// How the overlord learns of the task; `external`: it was registered there by other means. Default: that of the
+    /// PeonTask, else `managed`.
+    #[arg(long, value_enum, value_name = "HOW")]
+    registration: Option<Registered>,
 
     /// Hold the task until `kubectl peon resume`.
     #[arg(long)]
@@ -91,6 +91,21 @@ pub(super) struct Submit {
 enum DryRun {
     Client,
     Server,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Registered {
+    Managed,
+    External,
+}
+
+impl Registered {
+    fn as_field(self) -> Registration {
+        match self {
+            Self::Managed => Registration::Managed,
+            Self::External => Registration::External,
+        }
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -135,7 +150,7 @@ impl Submit {
             template: self.template.clone(),
             memory: self.memory.clone(),
             cpu: self.cpu.clone(),
-            unmanaged: self.unmanaged,
+            registration: self.registration.map(Registered::as_field),
             suspend: self.suspend,
             labels: self.labels.clone(),
             secret: self.secret,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::api::names::is_dns_label;
-use crate::api::{PeonTask, PeonTaskSpec, TemplateRef};
+use crate::api::{PeonTask, PeonTaskSpec, Registration, TemplateRef};
 use crate::digest::hex;
 use crate::druid::payload::Payload;
 use crate::payload::chunks::new_task::{self, New, empty_spec, payload_hash};
@@ -23,7 +23,7 @@ pub(crate) struct Wishes {
     pub(crate) template: Option<String>,
     pub(crate) memory: Option<String>,
     pub(crate) cpu: Option<String>,
-    pub(crate) unmanaged: bool,
+    pub(crate) registration: Option<Registration>,
     pub(crate) suspend: bool,
     pub(crate) labels: Vec<(String, String)>,
     /// The payload goes into Secrets.
@@ -102,7 +102,7 @@ fn finish(mut task: PeonTask, payload: Option<String>, wishes: &Wishes) -> Resul
             requests.remove(resource);
         }
     }
-    spec.unmanaged |= wishes.unmanaged;
+    spec.registration = wishes.registration.unwrap_or(spec.registration);
     spec.suspend |= wishes.suspend;
     let mut chunks = None;
     if let Some(text) = payload {
@@ -162,7 +162,7 @@ pub(crate) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
             spec.template_ref.clone(),
             spec.resources.clone(),
             spec.java_opts.clone(),
-            spec.unmanaged,
+            spec.registration,
             spec.retry.clone(),
         )
     };

@@ -17,7 +17,7 @@ fn a_payload_becomes_a_task_with_the_wishes_of_the_command_line() {
         template: Some("large".into()),
         memory: Some("4Gi".into()),
         cpu: Some("2".into()),
-        unmanaged: true,
+        registration: Some(Registration::External),
         suspend: true,
         labels: vec![("team".into(), "ads".into())],
         secret: false,
@@ -30,7 +30,7 @@ fn a_payload_becomes_a_task_with_the_wishes_of_the_command_line() {
             "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask",
             "metadata": {"name": "nightly", "labels": {"team": "ads"}},
             "spec": {
-                "taskJson": NOOP, "templateRef": {"name": "large"}, "unmanaged": true, "suspend": true,
+                "taskJson": NOOP, "templateRef": {"name": "large"}, "registration": "External", "suspend": true,
                 "resources": {"limits": {"cpu": "2", "memory": "4Gi"}},
             },
         })

@@ -161,7 +161,7 @@ fn manager() -> VirtualMiddleManager {
         "metadata": {"name": "ingestion", "namespace": "druid", "uid": "u", "generation": 1},
         "spec": {
             "discovery": {"zookeeper": {"hosts": "z:2181"}}, "overlord": {"url": "http://o:8090"},
-            "auth": {"name": "druid-escalator"},
+            "authRef": {"name": "druid-escalator"},
         },
     }))
     .unwrap()
@@ -310,7 +310,7 @@ async fn without_authentication_nothing_is_started_and_nothing_that_runs_is_chan
             bench.server.lock().asked.clear();
         }
         let mut open = manager();
-        open.spec.auth = None;
+        open.spec.auth_ref = None;
         let conditions = bench.pass(&open).await;
         for condition in [READY, AUTHENTICATED] {
             let condition = find(&conditions, condition).unwrap();

@@ -132,7 +132,7 @@ impl HttpClient {
         let answer = read(url, response, MOST_OF_A_NAME).await?;
         if self.observer.is_some() && answer.is_of_rights() {
             return Err(self.unavailable(&format!(
-                "it redirects to {}, but does not allow the user of spec.auth to read which overlord leads \
+                "it redirects to {}, but does not allow the user of spec.authRef to read which overlord leads \
                  ({}: {}), so the redirect is not followed: that user needs STATE READ in Druid",
                 shown(to),
                 answer.status,
@@ -308,7 +308,7 @@ fn address(text: &str) -> Result<Url, InvalidSettings> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(InvalidSettings::Url {
             url: "…".to_owned(),
-            why: "it contains a user or password: put them into the Secret of spec.auth".to_owned(),
+            why: "it contains a user or password: put them into the Secret of spec.authRef".to_owned(),
         });
     }
     if url.query().is_some() || url.fragment().is_some() {

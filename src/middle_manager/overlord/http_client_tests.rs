@@ -110,7 +110,7 @@ async fn another_user_confirms_who_leads() {
         .await;
         let error = submits(&standby).await.unwrap_err();
         assert!(matches!(error, SubmitError::Unavailable(_)), "{status}: {error}");
-        for part in ["spec.auth", "STATE READ"] {
+        for part in ["spec.authRef", "STATE READ"] {
             assert!(error.to_string().contains(part), "{part}: {error}");
         }
     }
@@ -300,7 +300,7 @@ fn says_which_setting_is_wrong() {
             ..settings("https://overlord:8290")
         };
         let error = Overlord::new(&settings).unwrap_err().to_string();
-        assert!(error.starts_with("spec.overlord.ca"), "{error}");
+        assert!(error.starts_with("spec.overlord.caRef"), "{error}");
     }
 }
 

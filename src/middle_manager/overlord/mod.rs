@@ -59,7 +59,7 @@ pub enum InvalidSettings {
         why: String,
     },
     /// The certificates.
-    #[error("spec.overlord.ca: {0}; its key `ca.crt` must contain certificates in PEM")]
+    #[error("spec.overlord.caRef: {0}; its key `ca.crt` must contain certificates in PEM")]
     Ca(String),
 }
 

@@ -12,10 +12,9 @@ use crate::api::virtual_middle_manager::{Drain, MOST_IDENTITIES};
 pub fn served(manager: &VirtualMiddleManager) -> u16 {
     let wanted = manager.spec.identities;
     let identities = manager.status.iter().flat_map(|status| &status.identities);
-    let kept = (1..=MOST_IDENTITIES)
-        .zip(identities)
-        .filter(|(_, identity)| identity.drain != Some(Drain::Drained))
-        .map(|(count, _)| count)
+    let kept = identities
+        .filter(|identity| identity.drain != Some(Drain::Drained))
+        .map(|identity| identity.ordinal.saturating_add(1).min(MOST_IDENTITIES))
         .max();
     wanted.max(kept.unwrap_or(0))
 }
@@ -38,8 +37,12 @@ mod tests {
     use super::*;
 
     fn manager(identities: u16, drains: &[Value]) -> VirtualMiddleManager {
-        let identity = |drain: &Value| json!({"address": "a", "announced": true, "disabled": false, "used": 0, "drain": drain});
-        let identities_now: Vec<Value> = drains.iter().map(identity).collect();
+        let identity = |(ordinal, drain): (usize, &Value)| {
+            json!({
+                "ordinal": ordinal, "address": "a", "announced": true, "disabled": false, "used": 0, "drain": drain,
+            })
+        };
+        let identities_now: Vec<Value> = drains.iter().enumerate().map(identity).collect();
         serde_json::from_value(json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": "ingestion"},
             "spec": {
@@ -71,6 +74,9 @@ mod tests {
             let drains: Vec<Value> = drains.iter().map(|d| (*d).clone()).collect();
             assert_eq!(served(&manager(wanted, &drains)), expected, "{wanted} {drains:?}");
         }
+        let mut reversed = manager(1, &[stays.clone(), draining]);
+        reversed.status.as_mut().unwrap().identities.reverse();
+        assert_eq!(served(&reversed), 2, "the ordinal counts, not the position");
         let many = vec![stays; 100];
         assert_eq!(
             served(&manager(1, &many)),

@@ -11,7 +11,7 @@ fn pod_seen(pod: serde_json::Value) -> PodSeen {
 #[test]
 fn an_assigned_task_is_read_without_its_payload() {
     let mut object = task("the id", "u", 7, running());
-    object["spec"] = json!({"taskJson": "{}", "cancel": true, "unmanaged": true});
+    object["spec"] = json!({"taskJson": "{}", "cancel": true, "registration": "External"});
     object["metadata"]["labels"]["peon.dev/identity"] = json!("2");
     let task = view(object);
     assert!(!json!(task).to_string().contains("taskJson"));

@@ -44,7 +44,7 @@ fn credentials(folder: &str) -> anyhow::Result<Credentials> {
 /// # Errors
 /// When the Secret is not as it should be.
 pub fn auth(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Credentials>> {
-    spec.auth.as_ref().map(|_| credentials(AUTH_DIR)).transpose()
+    spec.auth_ref.as_ref().map(|_| credentials(AUTH_DIR)).transpose()
 }
 
 /// The certificate of the workers.
@@ -54,7 +54,7 @@ pub fn auth(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Credential
 pub fn tls(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<Option<Arc<ServerConfig>>> {
     let folder = Path::new(TLS_DIR);
     let read = |_: &_| listener::tls_from_files(&folder.join("tls.crt"), &folder.join("tls.key"));
-    spec.tls.as_ref().map(read).transpose().context("spec.tls")
+    spec.tls_ref.as_ref().map(read).transpose().context("spec.tlsRef")
 }
 
 /// Connection settings of the overlord.
@@ -66,7 +66,7 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
     let read = |_: &_| std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()));
     Ok(overlord::Settings {
         url: spec.overlord.url.clone(),
-        ca: spec.overlord.ca.as_ref().map(read).transpose()?,
+        ca: spec.overlord.ca_ref.as_ref().map(read).transpose()?,
         credentials: auth(spec)?,
         observer: None,
     })
@@ -76,11 +76,11 @@ pub fn overlord(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Set
 #[must_use]
 pub fn submitter_secret(spec: &VirtualMiddleManagerSpec) -> Option<&SecretRef> {
     let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
-    submissions.and_then(|s| s.auth.as_ref())
+    submissions.and_then(|s| s.auth_ref.as_ref())
 }
 
 /// Connection settings of the same overlord for the user who submits users' tasks; without a Secret, no credentials are
-/// sent. The user of `auth` asks which overlord leads, since the submitting user may lack that right.
+/// sent. The user of `authRef` asks which overlord leads, since the submitting user may lack that right.
 ///
 /// # Errors
 /// When a Secret is not as it should be.
@@ -96,15 +96,16 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
 /// Connection settings of ZooKeeper.
 ///
 /// # Errors
-/// When a Secret is not as it should be.
+/// When the spec names no ZooKeeper, which its validation rules refuse, or a Secret is not as it should be.
 pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::Settings> {
-    let given = &spec.discovery.zookeeper;
+    let given = spec.discovery.zookeeper.as_ref();
+    let given = given.context("spec.discovery has no zookeeper, the only discovery that is available")?;
     Ok(zookeeper::Settings {
         hosts: given.hosts.clone(),
         base_path: given.base_path.clone(),
-        session_timeout: Duration::from_millis(given.session_timeout_ms.into()),
+        session_timeout: Duration::from_secs(given.session_timeout_seconds.into()),
         credentials: given
-            .auth
+            .auth_ref
             .as_ref()
             .map(|_| credentials(ZOOKEEPER_DIR))
             .transpose()?,
@@ -126,7 +127,7 @@ pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
 /// The worker that an overlord sees at this host.
 #[must_use]
 pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
-    let tls = spec.tls.is_some();
+    let tls = spec.tls_ref.is_some();
     Worker {
         host: host.to_owned(),
         port: if tls { TLS_PORT } else { PLAIN_PORT },

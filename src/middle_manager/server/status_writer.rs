@@ -217,6 +217,7 @@ impl StatusWriter {
             let identity = Ordinal(ordinal);
             let state = states.get(&identity).cloned().unwrap_or_default();
             Facts {
+                ordinal,
                 address: mounted_config::worker(spec, host).address(),
                 // A younger process of the same identity also serves it.
                 announced: state.presence != announce::Presence::Absent,
@@ -236,6 +237,7 @@ impl StatusWriter {
         let served = u16::try_from(self.hosts.len()).unwrap_or(u16::MAX);
         let last = self.tasks.last_busy().map_or(0, |last| last.0.saturating_add(1));
         (served..last.min(MOST_IDENTITIES)).map(|ordinal| Facts {
+            ordinal,
             address: format!("identity {ordinal}"),
             announced: false,
             error: Some(

@@ -27,7 +27,7 @@ pub trait TaskQueue: Send + Sync + 'static {
 /// The overlord, called as two users.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// Called as the user of `submissions.auth`, who needs `DATASOURCE` `READ` and `WRITE` on the tasks' datasources;
+    /// Called as the user of `submissions.authRef`, who needs `DATASOURCE` `READ` and `WRITE` on the tasks' datasources;
     /// without it no credentials are sent.
     pub submitter: Overlord,
     /// Called as the user of `auth`: it reads states, which needs `STATE` and no right on any data.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Chunks, Kind, TooLarge};
-use crate::api::{PeonTask, PeonTaskSpec};
+use crate::api::{PeonTask, PeonTaskSpec, Registration};
 use crate::digest::hex;
 use crate::druid::payload::LARGEST_INLINE;
 
@@ -38,7 +38,7 @@ pub fn empty_spec() -> PeonTaskSpec {
         template_ref: None,
         resources: None,
         java_opts: Vec::new(),
-        unmanaged: false,
+        registration: Registration::Managed,
         middle_manager_ref: None,
         suspend: false,
         cancel: false,

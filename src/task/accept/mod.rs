@@ -246,10 +246,10 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
             format!("the overlord has not assigned the task to the VirtualMiddleManager {name} yet"),
         ));
     }
-    if payload.needs_overlord() && !task.spec.unmanaged && task.middle_manager().is_none() {
+    if payload.needs_overlord() && task.spec.registration.is_managed() && task.middle_manager().is_none() {
         let message = format!(
             "a task of type {} needs an overlord for its locks: submit the task to an overlord and set \
-             unmanaged: true, or name a VirtualMiddleManager in middleManagerRef",
+             registration: External, or name a VirtualMiddleManager in middleManagerRef",
             payload.type_
         );
         return Err(Refused::new(Acceptance::NeedsOverlord, message));
@@ -421,7 +421,7 @@ mod tests {
     }
 
     fn index(tuning: Value) -> Value {
-        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "unmanaged": true})
+        json!({"task": {"type": "index", "id": "i", "spec": {"tuningConfig": tuning}}, "registration": "External"})
     }
 
     #[test]

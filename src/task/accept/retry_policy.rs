@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::api::reason::Cause;
-use crate::api::{MemoryLadder, Rerun, RetryPolicy};
+use crate::api::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 
 /// Seconds before the second attempt.
 const BACKOFF_SECONDS: u32 = 10;
@@ -18,7 +18,7 @@ pub struct Policy {
     limits: BTreeMap<String, u32>,
     ladder: MemoryLadder,
     backoff_seconds: Option<u32>,
-    after_node_loss: bool,
+    after_node_loss: AfterNodeLoss,
 }
 
 impl Policy {
@@ -63,9 +63,9 @@ impl Policy {
         self.rerun
     }
 
-    /// Whether a node that is gone proves that its peon is dead.
+    /// What happens when the node of a peon is lost.
     #[must_use]
-    pub fn after_node_loss(&self) -> bool {
+    pub fn after_node_loss(&self) -> AfterNodeLoss {
         self.after_node_loss
     }
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(defaults.budget(Cause::Cancelled), 0);
         assert_eq!(
             (defaults.rerun(), defaults.after_node_loss()),
-            (Rerun::Safe, false)
+            (Rerun::Safe, AfterNodeLoss::Wait)
         );
         assert_eq!(*defaults.memory(), MemoryLadder::default());
         assert_eq!(defaults, Policy::default());
@@ -129,11 +129,11 @@ mod tests {
     #[test]
     fn the_tasks_fields_outrank_the_templates() {
         let task = policy(json!({
-            "limits": {"TaskFailed": 1, "OOMKilled": 0}, "memory": {"factorPercent": 300}, "afterNodeLoss": false,
+            "limits": {"TaskFailed": 1, "OOMKilled": 0}, "memory": {"factorPercent": 300}, "afterNodeLoss": "Wait",
         }));
         let template = policy(json!({
             "rerun": "Always", "limits": {"TaskFailed": 5, "Evicted": 7}, "backoffSeconds": 30,
-            "memory": {"factorPercent": 200, "max": "16Gi"}, "afterNodeLoss": true,
+            "memory": {"factorPercent": 200, "max": "16Gi"}, "afterNodeLoss": "Rerun",
         }));
         let both = Policy::effective(Some(&task), Some(&template));
         let budgets = [
@@ -144,11 +144,15 @@ mod tests {
         ]
         .map(|cause| both.budget(cause));
         assert_eq!(budgets, [1, 0, 7, 10]);
-        assert_eq!((both.rerun(), both.after_node_loss()), (Rerun::Always, false));
+        assert_eq!(
+            (both.rerun(), both.after_node_loss()),
+            (Rerun::Always, AfterNodeLoss::Wait)
+        );
         assert_eq!(both.memory().factor_percent, Some(300));
         assert_eq!(both.memory().max.as_ref().map(|m| m.0.as_str()), Some("16Gi"));
         assert_eq!(both.backoff(0), Duration::from_secs(30));
-        assert!(Policy::effective(None, Some(&template)).after_node_loss());
+        let alone = Policy::effective(None, Some(&template));
+        assert_eq!(alone.after_node_loss(), AfterNodeLoss::Rerun);
     }
 
     #[test]

@@ -447,6 +447,7 @@ impl Context {
         let status = json!({
             "phase": Phase::Pending,
             "reason": Acceptance::InvalidTask,
+            "observedGeneration": unreadable.metadata.generation,
             "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
         });
         self.actor.write_raw_status(&unreadable.metadata, &status).await?;

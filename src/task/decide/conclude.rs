@@ -138,7 +138,7 @@ fn again(
         Err(Doubt { message: why, .. }) => {
             let message = format!(
                 "{why}: the peon may still run, so another attempt is started only if the template's \
-                 retry.afterNodeLoss is true"
+                 retry.afterNodeLoss is Rerun"
             );
             // A node may come back, or be declared off: there is no event for either.
             return settle_until(draft.await_node(&message), Some(LOOK_AGAIN));

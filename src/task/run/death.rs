@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use crate::api::AfterNodeLoss;
+
 /// Proof that the peon of an attempt is dead. Only the kinds of runs can create one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof(());
@@ -46,8 +48,8 @@ pub struct Known<'a> {
     pub node: Option<&'a NodeState>,
     /// Since when the task waits for proof.
     pub noticed: Option<Timestamp>,
-    /// Whether a node that was written off counts as proof.
-    pub after_node_loss: bool,
+    /// Whether a node that was deleted or tainted out-of-service counts as proof.
+    pub after_node_loss: AfterNodeLoss,
 }
 
 /// Result of the check whether an attempt is dead.

@@ -53,13 +53,14 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::AfterNodeLoss;
 
     #[test]
     fn only_the_overlord_ends_what_runs_elsewhere() {
         let known = Known {
             node: None,
             noticed: None,
-            after_node_loss: true,
+            after_node_loss: AfterNodeLoss::Rerun,
         };
         assert_eq!(Run::Elsewhere.death(&known, Timestamp::MAX), Death::No);
         assert_eq!(Run::Elsewhere.stop(), None);

@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(60);
 /// The shortest session that ZooKeeper takes with its defaults.
-const SHORT_SESSION: u32 = 4000;
+const SHORT_SESSION: u32 = 4;
 
 /// A process that stands still for as long as the value lives.
 pub(super) struct Paused(Pid);
@@ -154,7 +154,7 @@ fn api_server_away(fixture: &Fixture) -> Result<()> {
 }
 
 fn short_session(spec: &mut Value) {
-    spec["discovery"]["zookeeper"]["sessionTimeoutMs"] = json!(SHORT_SESSION);
+    spec["discovery"]["zookeeper"]["sessionTimeoutSeconds"] = json!(SHORT_SESSION);
 }
 
 fn session_expires(fixture: &Fixture) -> Result<()> {

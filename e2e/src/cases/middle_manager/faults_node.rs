@@ -67,7 +67,7 @@ fn node_lost(fixture: &Fixture) -> Result<()> {
     // Shorter than the pod takes to be replaced. Until it ends, the overlord assigns tasks to whom nobody hears, and fails
     // them after minutes, as those of any worker whose machine is gone.
     let manager = MiddleManager::start_with(fixture, |spec| {
-        spec["discovery"]["zookeeper"]["sessionTimeoutMs"] = json!(10_000);
+        spec["discovery"]["zookeeper"]["sessionTimeoutSeconds"] = json!(10);
     })?;
     let tasks = InFlight::start(&manager, "under_a_lost_node", 150_000)?;
     // Goes before the VirtualMiddleManager does: with it what is left of its pods.

@@ -72,7 +72,7 @@ fn refused(fixture: &Fixture) -> Result<()> {
     };
     ensure!(format!("{error:#}").contains("allowAnonymous: true"), "{error:#}");
     let manager = MiddleManager::create(fixture, |spec| {
-        spec["auth"] = json!({"name": SECRET});
+        spec["authRef"] = json!({"name": SECRET});
         spec["maxTaskBytes"] = json!(MOST_BYTES);
     })?;
     // An overlord that has no credentials does not get in, and they are announced all the same.
@@ -155,7 +155,7 @@ fn opened(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
         })
     };
     reason("BasicAuth")?;
-    manager.change(&json!({"auth": null, "allowAnonymous": true}))?;
+    manager.change(&json!({"authRef": null, "allowAnonymous": true}))?;
     reason("AnonymousAllowed")?;
     wait_until(LIMIT, "a Deployment without the Secret", || {
         let name = format!("{}-vmm", super::NAME);

@@ -160,7 +160,7 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let mut sample = samples::index_parallel(&name, "none", &datasource)?;
     let mut spec = sample["spec"].take();
     // It gets an id of its own.
-    for key in [("", "unmanaged"), ("/task", "id")] {
+    for key in [("", "registration"), ("/task", "id")] {
         let object = spec.pointer_mut(key.0).and_then(Value::as_object_mut);
         object.context("the sample is another one")?.remove(key.1);
     }

@@ -366,8 +366,8 @@ fn writes_with_druids_acl(cache: &Cache, progress: &Progress) -> Result<()> {
         let mut other = Program::start(&server, "other", &[LONG, digest].concat())?;
         other.tell("announce 0 bridge 8091 1")?;
         other.tell("announce 1 bridge 8092 1")?;
-        other.until_wrong(0, "absent", "spec.discovery.zookeeper.auth")?;
-        other.until_wrong(1, "absent", "spec.discovery.zookeeper.auth")?;
+        other.until_wrong(0, "absent", "spec.discovery.zookeeper.authRef")?;
+        other.until_wrong(1, "absent", "spec.discovery.zookeeper.authRef")?;
         other.stop()?;
     }
     program.stop()

@@ -83,7 +83,7 @@ impl<'a> MiddleManager<'a> {
             "advertise": "ClusterIP",
         });
         change(&mut spec);
-        if spec["auth"].is_null() {
+        if spec["authRef"].is_null() {
             // The Druid of this cluster knows no users.
             spec["allowAnonymous"] = json!(true);
         }

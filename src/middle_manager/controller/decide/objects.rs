@@ -32,15 +32,15 @@ pub const HEALTH_PORT: u16 = 8080;
 /// Seconds after which the pod of a node that does not answer is replaced.
 const TOLERATED_SECONDS: u32 = 30;
 
-/// Where the username and password of `spec.auth` are mounted in the pod.
+/// Where the username and password of `spec.authRef` are mounted in the pod.
 pub const AUTH_DIR: &str = "/etc/peon-operator/auth";
-/// Where the certificate and key of `spec.tls` are mounted.
+/// Where the certificate and key of `spec.tlsRef` are mounted.
 pub const TLS_DIR: &str = "/etc/peon-operator/tls";
-/// Where the `ca.crt` of `spec.overlord.ca` is mounted.
+/// Where the `ca.crt` of `spec.overlord.caRef` is mounted.
 pub const OVERLORD_CA_DIR: &str = "/etc/peon-operator/overlord-ca";
-/// Where the username and password of `spec.discovery.zookeeper.auth` are mounted.
+/// Where the username and password of `spec.discovery.zookeeper.authRef` are mounted.
 pub const ZOOKEEPER_DIR: &str = "/etc/peon-operator/zookeeper";
-/// Where the username and password of `spec.submissions.auth` are mounted.
+/// Where the username and password of `spec.submissions.authRef` are mounted.
 pub const SUBMISSIONS_DIR: &str = "/etc/peon-operator/submissions";
 
 /// The operator's settings for these objects.
@@ -164,7 +164,7 @@ impl<'a> Objects<'a> {
     /// Port announced to the overlord.
     #[must_use]
     pub fn port(&self) -> u16 {
-        match self.manager.spec.tls {
+        match self.manager.spec.tls_ref {
             None => PLAIN_PORT,
             Some(_) => TLS_PORT,
         }
@@ -321,8 +321,8 @@ impl<'a> Objects<'a> {
             spec.discovery,
             spec.overlord,
             spec.payload,
-            spec.auth,
-            spec.tls,
+            spec.auth_ref,
+            spec.tls_ref,
             spec.task_labels,
         ]);
         hex(&Sha256::digest(read.to_string()))
@@ -340,15 +340,20 @@ impl<'a> Objects<'a> {
     fn secrets(&self) -> Vec<(&'static str, &'static str, &'a SecretRef)> {
         let spec = &self.manager.spec;
         let submissions = spec.submissions.as_ref().filter(|s| s.enabled);
+        let zookeeper = spec.discovery.zookeeper.as_ref();
         let all = [
-            ("auth", AUTH_DIR, spec.auth.as_ref()),
-            ("tls", TLS_DIR, spec.tls.as_ref()),
-            ("overlord-ca", OVERLORD_CA_DIR, spec.overlord.ca.as_ref()),
-            ("zookeeper", ZOOKEEPER_DIR, spec.discovery.zookeeper.auth.as_ref()),
+            ("auth", AUTH_DIR, spec.auth_ref.as_ref()),
+            ("tls", TLS_DIR, spec.tls_ref.as_ref()),
+            ("overlord-ca", OVERLORD_CA_DIR, spec.overlord.ca_ref.as_ref()),
+            (
+                "zookeeper",
+                ZOOKEEPER_DIR,
+                zookeeper.and_then(|z| z.auth_ref.as_ref()),
+            ),
             (
                 "submissions",
                 SUBMISSIONS_DIR,
-                submissions.and_then(|s| s.auth.as_ref()),
+                submissions.and_then(|s| s.auth_ref.as_ref()),
             ),
         ];
         all.into_iter()

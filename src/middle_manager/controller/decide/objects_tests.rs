@@ -79,7 +79,7 @@ fn hosts_are_names_or_addresses() {
 #[test]
 fn only_the_secrets_that_are_named_reach_the_pod() {
     let surroundings = surroundings();
-    let none = manager(json!({"submissions": {"enabled": false, "auth": {"name": "submitter"}}}));
+    let none = manager(json!({"submissions": {"enabled": false, "authRef": {"name": "submitter"}}}));
     let volumes = |manager: &VirtualMiddleManager| {
         let deployment = Objects::of(manager, &surroundings).deployment(&[]);
         let volumes = deployment["spec"]["template"]["spec"]["volumes"]
@@ -93,9 +93,9 @@ fn only_the_secrets_that_are_named_reach_the_pod() {
     };
     assert_eq!(volumes(&none), Vec::<String>::new());
     let all = manager(json!({
-        "auth": {"name": "a"}, "tls": {"name": "b"}, "overlord": {"url": "https://o:8290", "ca": {"name": "c"}},
-        "discovery": {"zookeeper": {"hosts": "z:2181", "auth": {"name": "d"}}},
-        "submissions": {"enabled": true, "auth": {"name": "e"}},
+        "authRef": {"name": "a"}, "tlsRef": {"name": "b"}, "overlord": {"url": "https://o:8290", "caRef": {"name": "c"}},
+        "discovery": {"zookeeper": {"hosts": "z:2181", "authRef": {"name": "d"}}},
+        "submissions": {"enabled": true, "authRef": {"name": "e"}},
     }));
     assert_eq!(volumes(&all), ["a", "b", "c", "d", "e"]);
     let objects = Objects::of(&all, &surroundings);
@@ -149,8 +149,8 @@ fn a_change_that_the_process_does_not_follow_replaces_the_pod() {
         json!({"discovery": {"zookeeper": {"hosts": "zookeeper:2181", "basePath": "/other"}}}),
         json!({"payload": "Inline"}),
         json!({"taskLabels": {"team": "ads"}}),
-        json!({"auth": {"name": "druid"}}),
-        json!({"submissions": {"enabled": true, "auth": {"name": "submitter"}}}),
+        json!({"authRef": {"name": "druid"}}),
+        json!({"submissions": {"enabled": true, "authRef": {"name": "submitter"}}}),
     ] {
         assert_ne!(template(other.clone()), before, "{other}");
     }
@@ -194,10 +194,10 @@ fn another_role_gets_another_binding() {
 #[test]
 fn an_identity_that_drains_is_served_on() {
     let mut manager = manager(json!({"identities": 1}));
-    let identity = |drain: Value| json!({"address": "a", "announced": true, "disabled": true, "used": 1, "drain": drain});
+    let identity = |ordinal: u16, drain: Value| json!({"ordinal": ordinal, "address": "a", "announced": true, "disabled": true, "used": 1, "drain": drain});
     let surroundings = surroundings();
     for (drain, served) in [(Value::Null, 2), (json!("Draining"), 2), (json!("Drained"), 1)] {
-        let status = json!({"identities": [identity(Value::Null), identity(drain)]});
+        let status = json!({"identities": [identity(0, Value::Null), identity(1, drain)]});
         manager.status = serde_json::from_value(status).unwrap();
         let objects = Objects::of(&manager, &surroundings);
         assert_eq!(objects.services().len(), served);

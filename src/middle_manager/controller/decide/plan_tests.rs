@@ -21,7 +21,7 @@ fn manager() -> VirtualMiddleManager {
         "metadata": {"name": "ingestion", "namespace": "druid", "uid": "u", "generation": 1},
         "spec": {
             "discovery": {"zookeeper": {"hosts": "z:2181"}}, "overlord": {"url": "http://o:8090"},
-            "auth": {"name": "druid-escalator"}, "identities": 2, "advertise": "ClusterIP",
+            "authRef": {"name": "druid-escalator"}, "identities": 2, "advertise": "ClusterIP",
         },
     }))
     .unwrap()
@@ -114,7 +114,7 @@ fn some_passes_end_before_everything_is_applied() {
             },
             |_| {},
         ),
-        ("settle NoAuthentication", |m| m.spec.auth = None, |_| {}),
+        ("settle NoAuthentication", |m| m.spec.auth_ref = None, |_| {}),
         (
             "settle Failed",
             |m| drop(m.spec.task_labels.insert("peon.dev/x".into(), "y".into())),

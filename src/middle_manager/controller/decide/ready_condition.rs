@@ -14,8 +14,8 @@ use crate::middle_manager::registry::drain;
 /// object may be older than the rule.
 #[must_use]
 pub fn lacks_authentication(spec: &VirtualMiddleManagerSpec) -> Option<&'static str> {
-    (spec.auth.is_none() && !spec.allow_anonymous).then_some(
-        "set auth to a Secret with the username and password of Druid's escalator, or set allowAnonymous: \
+    (spec.auth_ref.is_none() && !spec.allow_anonymous).then_some(
+        "set authRef to a Secret with the username and password of Druid's escalator, or set allowAnonymous: \
          true; until then no workers are started, and an existing Deployment is not changed",
     )
 }
@@ -140,12 +140,12 @@ pub fn conditions(manager: &VirtualMiddleManager, seen: &Seen, now: Timestamp) -
 }
 
 fn authentication(spec: &VirtualMiddleManagerSpec) -> (bool, Authentication, &'static str) {
-    match (lacks_authentication(spec), &spec.auth) {
+    match (lacks_authentication(spec), &spec.auth_ref) {
         (Some(missing), _) => (false, Authentication::NoAuthentication, missing),
         (None, Some(_)) => (
             true,
             Authentication::BasicAuth,
-            "clients need the credentials of spec.auth",
+            "clients need the credentials of spec.authRef",
         ),
         (None, None) => (
             false,
@@ -246,7 +246,7 @@ mod tests {
             (false, false, "False", Authentication::NoAuthentication.as_str()),
         ] {
             let mut manager = manager(&announced("True"));
-            manager.spec.auth = auth.then(|| SecretRef { name: "s".into() });
+            manager.spec.auth_ref = auth.then(|| SecretRef { name: "s".into() });
             manager.spec.allow_anonymous = anonymous;
             let list = conditions(&manager, &Seen::Runs, Timestamp::UNIX_EPOCH).unwrap();
             let said = find(&list, AUTHENTICATED).unwrap();

@@ -215,7 +215,7 @@ impl Discovery for ZooKeeper {
 fn over(session: SessionState) -> String {
     match session {
         SessionState::AuthFailed => {
-            "ZooKeeper refuses the credentials of spec.discovery.zookeeper.auth".to_owned()
+            "ZooKeeper refuses the credentials of spec.discovery.zookeeper.authRef".to_owned()
         }
         other => format!("the session with ZooKeeper has ended ({other}); a new one is opened"),
     }

@@ -301,11 +301,11 @@ fn plain(data: &[u8]) -> Cow<'_, [u8]> {
 fn explain(error: &Error, doing: &str, path: &str) -> String {
     match error {
         Error::NoAuth => format!(
-            "ZooKeeper denies the right to {doing} {path}: set spec.discovery.zookeeper.auth to the digest \
+            "ZooKeeper denies the right to {doing} {path}: set spec.discovery.zookeeper.authRef to the digest \
              credentials that Druid uses (druid.zk.service.user)"
         ),
         Error::InvalidAcl => format!(
-            "ZooKeeper does not accept the digest credentials of spec.discovery.zookeeper.auth, with which \
+            "ZooKeeper does not accept the digest credentials of spec.discovery.zookeeper.authRef, with which \
              {path} is to be protected"
         ),
         Error::NotEmpty => format!(
@@ -342,7 +342,7 @@ mod tests {
     fn a_refusal_says_which_credentials() {
         let said = explain(&Error::NoAuth, "create", "/druid/x");
         assert!(
-            said.contains("spec.discovery.zookeeper.auth") && said.contains("/druid/x"),
+            said.contains("spec.discovery.zookeeper.authRef") && said.contains("/druid/x"),
             "{said}"
         );
     }

@@ -28,6 +28,8 @@ pub struct OverlordSeen {
 /// What is known of one identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// Its ordinal, from 0. Each identity has one entry.
+    pub ordinal: u16,
     /// `host:port`, or a placeholder while there is none.
     pub address: String,
     /// Whether it is announced in discovery, by this process or a younger one.
@@ -141,6 +143,7 @@ fn slots(used: u32) -> u32 {
 
 fn identity(facts: &Facts) -> IdentityStatus {
     IdentityStatus {
+        ordinal: facts.ordinal,
         address: facts.address.clone(),
         announced: facts.announced,
         disabled: facts.disabled,
@@ -164,16 +167,16 @@ fn without_times(status: &VirtualMiddleManagerStatus) -> VirtualMiddleManagerSta
 }
 
 fn is_stale(before: &VirtualMiddleManagerStatus, next: &VirtualMiddleManagerStatus) -> bool {
-    before
-        .identities
-        .iter()
-        .zip(&next.identities)
-        .any(
-            |(before, next)| match (&before.last_poll_time, &next.last_poll_time) {
-                (Some(before), Some(next)) => next.0.duration_since(before.0) >= STALE,
-                (before, next) => before.is_none() && next.is_some(),
-            },
-        )
+    next.identities.iter().any(|next| {
+        let before = before.identities.iter().find(|b| b.ordinal == next.ordinal);
+        match (
+            before.and_then(|b| b.last_poll_time.as_ref()),
+            &next.last_poll_time,
+        ) {
+            (Some(before), Some(next)) => next.0.duration_since(before.0) >= STALE,
+            (before, next) => before.is_none() && next.is_some(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -186,6 +189,7 @@ mod tests {
 
     fn facts(polled: i64) -> Facts {
         Facts {
+            ordinal: 0,
             address: "a:8091".into(),
             announced: true,
             error: None,

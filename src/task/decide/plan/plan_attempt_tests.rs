@@ -104,7 +104,7 @@ fn memory_grows_though_the_template_is_missing_at_the_moment() {
 
 #[test]
 fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
-    let lost = |node, after_node_loss: bool| Snapshot {
+    let lost = |node, after_node_loss: &str| Snapshot {
         departed: Some(evidence(running())),
         template: Template::Found(Arc::new(template(
             json!({"retry": {"afterNodeLoss": after_node_loss}}),
@@ -116,7 +116,7 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
         ..snapshot(recorded())
     };
     for node in [NodeState::NotReady, NodeState::Deleted, NodeState::OutOfService] {
-        let waits = status(&lost(node.clone(), false), 1000);
+        let waits = status(&lost(node.clone(), "Wait"), 1000);
         assert_eq!(
             reason_of(&waits, READY),
             Readiness::AwaitingNodeProof.as_str(),
@@ -124,9 +124,9 @@ fn an_attempt_on_a_lost_node_is_not_followed_by_another_one_without_proof() {
         );
         assert_eq!(waits.attempt, Some(1));
     }
-    assert_eq!(status(&lost(NodeState::Deleted, true), 1000).attempt, Some(2));
+    assert_eq!(status(&lost(NodeState::Deleted, "Rerun"), 1000).attempt, Some(2));
     // Nothing follows it anyway: the verdict need not wait for a node that is gone for good.
-    let mut unsafe_task = lost(NodeState::Deleted, false);
+    let mut unsafe_task = lost(NodeState::Deleted, "Wait");
     let mut task = recorded();
     task.status.as_mut().unwrap().safe_to_rerun = Some(false);
     unsafe_task.task = Arc::new(task);

@@ -208,9 +208,9 @@ fn a_task_that_cannot_run_fails_for_good() {
 
 #[test]
 fn a_task_registered_elsewhere_needs_no_overlord_of_ours() {
-    let unmanaged = task(json!({"task": {"type": "index_parallel"}, "unmanaged": true}));
+    let external = task(json!({"task": {"type": "index_parallel"}, "registration": "External"}));
     assert!(matches!(
-        action(&snapshot(unmanaged), 100),
+        action(&snapshot(external), 100),
         Action::CreateConfigMap(_)
     ));
 }

@@ -223,7 +223,7 @@ fn what_is_too_long_for_a_status_is_no_task() {
             "103 bytes is too long",
         ),
     ] {
-        let task = task(json!({"taskJson": payload.to_string(), "unmanaged": true}));
+        let task = task(json!({"taskJson": payload.to_string(), "registration": "External"}));
         let written = written(&task, &json!({"image": "i"}), &[]);
         let status = written.last().unwrap();
         assert_eq!(
@@ -245,7 +245,7 @@ proptest! {
         cancel in prop::bool::weighted(0.2),
     ) {
         let schema = schema();
-        let task = task(json!({"taskJson": payload.to_string(), "unmanaged": true, "cancel": cancel}));
+        let task = task(json!({"taskJson": payload.to_string(), "registration": "External", "cancel": cancel}));
         let template = json!({"image": "i", "resources": memory.map(|m| json!({"limits": {"memory": m}}))});
         let written = written(&task, &template, &pods);
         for status in written {

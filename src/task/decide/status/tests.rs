@@ -27,11 +27,7 @@ fn failed(cause: Cause) -> Verdict {
 #[test]
 fn the_born_status_gives_way() {
     let born = json!({
-        "phase": "Pending", "reason": "WaitingForOperator",
-        "conditions": [{
-            "type": "Ready", "status": "Unknown", "reason": "WaitingForOperator", "message": "m",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
-        }],
+        "phase": "Pending", "reason": "WaitingForOperator", "observedGeneration": -1,
     });
     let born = with_status(noop(), serde_json::from_value(born).unwrap());
     let status = Draft::of(&born, at(10)).wait(Phase::Starting, Waiting::Starting, "m");

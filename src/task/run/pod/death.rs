@@ -6,7 +6,7 @@
 //! | the pod is gone and never had a node | yes |
 //! | the pod is gone, and its node is Ready and was so for the pod's grace period and more | yes: a kubelet that is Ready ends what the API server does not know |
 //! | the node does not answer | no: its containers run on |
-//! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` says so |
+//! | the node was deleted, or tainted out-of-service | only where `retry.afterNodeLoss` is `Rerun` |
 //!
 //! The pod garbage collector marks pods of nodes that are gone or out of service as `Failed`. It never saw the node, so
 //! this is not a report of the kubelet.
@@ -17,6 +17,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::evidence::{Container, Evidence};
 use super::run::PodRun;
+use crate::api::AfterNodeLoss;
 use crate::task::run::death::{Death, Doubt, Known, NodeState, Proof};
 
 /// Time that a kubelet may need beyond the grace period to notice that a pod is gone and to end it. A node that is cut
@@ -62,7 +63,7 @@ impl PodRun {
                 }
                 Death::Awaiting {
                     message: format!(
-                        "the pod is gone and the node {node} is given time to end what ran in it"
+                        "the pod is gone: the operator waits until its grace period on the node {node} is over"
                     ),
                     look_again: Duration::try_from(over.duration_since(now)).unwrap_or(LOOK_AGAIN),
                 }
@@ -75,7 +76,7 @@ impl PodRun {
                 look_again: LOOK_AGAIN,
             },
             Some(NodeState::Later) => Death::AskLater(LOOK_AGAIN),
-            Some(NodeState::OutOfService | NodeState::Deleted) if known.after_node_loss => {
+            Some(NodeState::OutOfService | NodeState::Deleted) if known.after_node_loss == AfterNodeLoss::Rerun => {
                 Death::Proven(Proof::new())
             }
             Some(NodeState::OutOfService) => {

@@ -7,7 +7,7 @@ fn nothing() -> Known<'static> {
     Known {
         node: None,
         noticed: None,
-        after_node_loss: false,
+        after_node_loss: AfterNodeLoss::Wait,
     }
 }
 
@@ -36,7 +36,7 @@ fn a_node_that_is_not_looked_up_yet_proves_nothing() {
     let known = Known {
         node: Some(&NodeState::Later),
         noticed: None,
-        after_node_loss: true,
+        after_node_loss: AfterNodeLoss::Rerun,
     };
     let gone = run(&Evidence::default(), true);
     assert_eq!(gone.death(&known, at(100)), Death::AskLater(LOOK_AGAIN));
@@ -229,7 +229,7 @@ fn a_node_that_has_just_become_ready_is_given_the_grace_period_again() {
 #[test]
 fn a_node_that_does_not_answer_proves_nothing_however_long_it_is_silent() {
     let evidence = evidence(running());
-    for after_node_loss in [false, true] {
+    for after_node_loss in [AfterNodeLoss::Wait, AfterNodeLoss::Rerun] {
         let gone = run(&evidence, true);
         let known = Known {
             node: Some(&NodeState::NotReady),
@@ -260,11 +260,11 @@ fn a_node_that_was_written_off_is_proof_only_where_the_template_says_so() {
             ..nothing()
         };
         assert!(
-            matches!(gone.death(&known(false), at(1000)), Death::WrittenOff(_)),
+            matches!(gone.death(&known(AfterNodeLoss::Wait), at(1000)), Death::WrittenOff(_)),
             "{node:?}"
         );
         assert_eq!(
-            gone.death(&known(true), at(1000)) == proven(),
+            gone.death(&known(AfterNodeLoss::Rerun), at(1000)) == proven(),
             trusted,
             "{node:?}"
         );

@@ -94,7 +94,7 @@ impl<'f> Workers<'f> {
             "identities": IDENTITIES,
             "capacity": 10_000,
             "advertise": "ClusterIP",
-            "auth": {"name": NAME},
+            "authRef": {"name": NAME},
         });
         change(&workers, &mut spec)?;
         let object = json!({

@@ -22,7 +22,7 @@ pub(super) fn all(fixture: &Fixture) -> Result<()> {
     let [first, renewed, hosts] = ["first.crt", "renewed.crt", "hosts"].map(|name| folder.join(name));
     let workers = Workers::start_with(fixture, |workers, spec| {
         certify(workers, &first)?;
-        spec["tls"] = json!({"name": SECRET});
+        spec["tlsRef"] = json!({"name": SECRET});
         // A certificate is of a name.
         if let Some(spec) = spec.as_object_mut() {
             spec.remove("advertise");
