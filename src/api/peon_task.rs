@@ -81,7 +81,8 @@ pub struct PeonTaskSpec {
     pub task: Option<TaskObject>,
 
     /// The Druid task as JSON text, preserved byte for byte: for tasks with numbers that a Kubernetes object would
-    /// round. At most 100 KiB. No default: give exactly one of `task`, `taskJson` and `taskFrom`. Immutable. Example: `{"type": "noop", "id": "nightly"}`.
+    /// round. At most 100 KiB. No default: give exactly one of `task`, `taskJson` and `taskFrom`. Immutable. Example:
+    /// `{"type": "noop", "id": "nightly"}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 102_400))]
     pub task_json: Option<String>,

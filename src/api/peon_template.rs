@@ -97,7 +97,8 @@ pub struct PeonTemplateSpec {
     #[schemars(range(min = 1))]
     pub max_running: Option<u32>,
 
-    /// How the JVM and its buffers are sized from the memory limit. Default of each field: its own. Example: `{ingestionMemory: Bytes}`.
+    /// How the JVM and its buffers are sized from the memory limit. Default of each field: its own. Example:
+    /// `{ingestionMemory: Bytes}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<Sizing>")]
     pub sizing: Option<Sizing>,

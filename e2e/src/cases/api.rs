@@ -157,7 +157,7 @@ fn listed(fixture: &Fixture) -> Result<()> {
     let line = list(&["--field-selector", "status.taskId=one"])?;
     let columns: Vec<&str> = line.split_whitespace().collect();
     ensure!(
-        columns[..5] == ["one", "noop", "Succeeded", "Succeeded", "512Mi"],
+        columns[..6] == ["one", "noop", "Succeeded", "Succeeded", "1", "512Mi"],
         "{line}"
     );
     Ok(())

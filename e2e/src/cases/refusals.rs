@@ -65,6 +65,18 @@ fn by_the_api_server(fixture: &Fixture) -> Result<()> {
             json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "much"}}}),
             "must be a Kubernetes quantity",
         ),
+        (
+            json!({"task": {"type": "noop"}, "registration": "Elsewhere"}),
+            "spec.registration: Unsupported value",
+        ),
+        (
+            json!({"task": {"type": "noop"}, "registration": "External", "middleManagerRef": {"name": "m"}}),
+            "leave registration out",
+        ),
+        (
+            json!({"task": {"type": "noop"}, "ttlSecondsAfterFinished": -2}),
+            "greater than or equal to -1",
+        ),
     ];
     for (spec, expected) in cases {
         let task = json!({

@@ -19,7 +19,7 @@ reasons! {
         Starting = "Starting": READY = False, Change;
         /// An object of a needed name belongs to somebody else; the message names it.
         NameConflict = "NameConflict": READY = False, Change;
-        /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
+        /// Neither `authRef` nor `allowAnonymous` is set: the workers are not started.
         NoAuthentication = "NoAuthentication": READY = False, Change;
         /// The object cannot be read by this version of the operator; the message says why.
         Unreadable = "Unreadable": READY = False, Change;
@@ -33,7 +33,7 @@ reasons! {
         BasicAuth = "BasicAuth": AUTHENTICATED = True, Change;
         /// `spec.allowAnonymous`: any client that reaches the workers can run any task.
         AnonymousAllowed = "AnonymousAllowed": AUTHENTICATED = False, Change;
-        /// Neither `auth` nor `allowAnonymous` is set: the workers are not started.
+        /// Neither `authRef` nor `allowAnonymous` is set: the workers are not started.
         NoAuthentication = "NoAuthentication": AUTHENTICATED = False, Change;
     }
 }
@@ -59,7 +59,7 @@ reasons! {
         NoLeader = "NoLeader": OVERLORD_ANSWERS = False, Change;
         /// It does not answer, or its answer failed.
         Unavailable = "Unavailable": OVERLORD_ANSWERS = False, Change;
-        /// The user of `auth` may not ask.
+        /// The user of `authRef` may not ask.
         NotAuthorized = "NotAuthorized": OVERLORD_ANSWERS = False, Change;
         /// What answers is no overlord.
         Unexpected = "Unexpected": OVERLORD_ANSWERS = False, Change;

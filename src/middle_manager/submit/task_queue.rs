@@ -30,7 +30,7 @@ pub struct Queue {
     /// Called as the user of `submissions.authRef`, who needs `DATASOURCE` `READ` and `WRITE` on the tasks' datasources;
     /// without it no credentials are sent.
     pub submitter: Overlord,
-    /// Called as the user of `auth`: it reads states, which needs `STATE` and no right on any data.
+    /// Called as the user of `authRef`: it reads states, which needs `STATE` and no right on any data.
     pub observer: Overlord,
 }
 

@@ -71,6 +71,22 @@ fn refused(fixture: &Fixture) -> Result<()> {
         anyhow::bail!("workers without authentication were taken");
     };
     ensure!(format!("{error:#}").contains("allowAnonymous: true"), "{error:#}");
+    for (discovery, expected) in [
+        (json!({}), "exactly one of zookeeper and kubernetes"),
+        (
+            json!({"zookeeper": {"hosts": "z:2181"}, "kubernetes": {}}),
+            "exactly one of zookeeper and kubernetes",
+        ),
+        (json!({"kubernetes": {}}), "not available yet: use zookeeper"),
+    ] {
+        let mut object = unsaid.clone();
+        object["spec"]["allowAnonymous"] = json!(true);
+        object["spec"]["discovery"] = discovery.clone();
+        let Err(error) = fixture.apply(fixture.home(), &object) else {
+            anyhow::bail!("{discovery} was accepted");
+        };
+        ensure!(format!("{error:#}").contains(expected), "{discovery}: {error:#}");
+    }
     let manager = MiddleManager::create(fixture, |spec| {
         spec["authRef"] = json!({"name": SECRET});
         spec["maxTaskBytes"] = json!(MOST_BYTES);
