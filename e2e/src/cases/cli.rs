@@ -229,7 +229,7 @@ fn exit_codes(fixture: &Fixture) -> Result<()> {
         "",
     )?;
     let (_, error) = ends(fixture, &namespace, 4, &["wait", "held", "--timeout", "1s"], "")?;
-    ensure!(error.contains("the task runs on"), "{error}");
+    ensure!(error.contains("the task keeps running"), "{error}");
     let (_, error) = ends(fixture, &namespace, 1, &["wait", "absent"], "")?;
     ensure!(error.contains("there is no PeonTask absent"), "{error}");
     ends(fixture, &namespace, 2, &["wait"], "")?;
