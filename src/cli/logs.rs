@@ -131,12 +131,12 @@ impl Logs {
     async fn of_status(&self, cluster: &Cluster, task: &PeonTask, gone: &str) -> anyhow::Result<Outcome> {
         let status = tasks::status(task);
         let (Some(id), Some(uid)) = (&status.task_id, task.uid()) else {
-            bail!("{gone}, and its log with it");
+            bail!("{gone}, and so is its log");
         };
         let unread = || format!("{gone}, and the archive cannot be read");
         let way = self.archive.way(cluster).with_context(unread)?;
         let log = way.log(id, &uid).await.with_context(unread)?;
-        let log = log.map_err(|said| anyhow!("{gone}, and its log with it: {said}{}", kept(&status)))?;
+        let log = log.map_err(|said| anyhow!("{gone}, and so is its log: {said}{}", kept(&status)))?;
         self.print_archived(log, tasks::attempt(&status)).await
     }
 

@@ -255,7 +255,7 @@ pub(super) fn object(at: u64) -> (&'static str, Value) {
 
 fn objects() -> Result<u64> {
     match std::env::var("FUZZ_OBJECTS") {
-        Ok(many) => many.parse().context("FUZZ_OBJECTS is no number"),
+        Ok(many) => many.parse().context("FUZZ_OBJECTS is not a number"),
         Err(_) => Ok(OBJECTS),
     }
 }

@@ -35,7 +35,7 @@ const LOOKED_AT: Duration = Duration::from_secs(900);
 
 fn objects() -> Result<u64> {
     match std::env::var("FUZZ_OBJECTS") {
-        Ok(many) => many.parse().context("FUZZ_OBJECTS is no number"),
+        Ok(many) => many.parse().context("FUZZ_OBJECTS is not a number"),
         Err(_) => Ok(OBJECTS),
     }
 }

@@ -75,7 +75,8 @@ fn transcripts(fixture: &Fixture) -> Result<()> {
         .find(|(now, then)| now != then);
     ensure!(
         written == documentation,
-        "docs/cli.md shows something else than {differs:?}; {UPDATE}=1 writes it anew. It would be:\n{written}"
+        "docs/cli.md differs from the output of kubectl peon (now, documented): {differs:?}; {UPDATE}=1 \
+         rewrites it. The new text is:\n{written}"
     );
     Ok(())
 }

@@ -180,7 +180,7 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
     kept += piece.len().min(found.len());
     ensure!(
         gaps > 0 || found.end == written.len(),
-        "{} bytes are missing at the end, and nobody says so",
+        "{} bytes are missing at the end, and the log does not say so",
         written.len() - found.end
     );
     Ok((gaps, kept))

@@ -323,7 +323,7 @@ fn are_beside_each_other(place: &dyn Place) -> Result<()> {
     let log = place.read(&place.log("raced"))?.unwrap_or_default();
     ensure!(
         uids.iter().any(|uid| uid.as_bytes() == log),
-        "{log:?} is nobody's"
+        "{log:?} is the log of none of the tasks"
     );
     let archive = Archive::of(&place.properties())?;
     for uid in &uids {
