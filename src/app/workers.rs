@@ -154,8 +154,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         () = background::run(assigner.clone()) => bail!("the upkeep of tasks ended, so the process exits"),
         () = status_writer.keep(&announcer, &discovered) => bail!("the watch of the VirtualMiddleManager \
             ended, so the process exits"),
-        Some(port) = ports.join_next() => bail!("a port is no longer served, so the process exits: \
-            {port:?}"),
+        Some(port) = ports.join_next() => bail!("a port is no longer served, so the process exits: {port:?}"),
         ended = background.ended() => return Err(ended.into()),
         () = async { while states.changed().await.is_ok() {} } => bail!("the announcement of the workers \
             ended, so the process exits"),

@@ -115,10 +115,7 @@ impl Way {
                 let body = http_body_util::Limited::new(response.into_body(), LONGEST_HISTORY);
                 let body = body.collect().await;
                 let body = body.map_err(|e| {
-                    anyhow!(
-                        "the connection ended before the history was complete: \
-                    {e}; try again"
-                    )
+                    anyhow!("the connection ended before the history was complete: {e}; try again")
                 })?;
                 let tasks = body
                     .to_bytes()
@@ -152,12 +149,7 @@ impl Way {
                     Answer::Found(response) => {
                         let bytes = response.into_body().into_data_stream();
                         Ok(bytes
-                            .map_err(|e| {
-                                anyhow!(
-                                    "the connection ended before the log was complete: \
-                            {e}"
-                                )
-                            })
+                            .map_err(|e| anyhow!("the connection ended before the log was complete: {e}"))
                             .boxed())
                     }
                     Answer::Absent(said) => Err(said),

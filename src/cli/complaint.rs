@@ -151,8 +151,7 @@ mod tests {
         let absent = status(404, "NotFound", "m", Some(("peontasks", "nightly")));
         assert_eq!(
             said(&absent),
-            "there is no PeonTask nightly in the namespace druid: `kubectl peon list` shows the existing \
-             ones"
+            "there is no PeonTask nightly in the namespace druid: `kubectl peon list` shows the existing ones"
         );
         let no_crd = status(404, "NotFound", "404 page not found", None);
         assert!(said(&no_crd).contains("install the operator"));
@@ -160,8 +159,7 @@ mod tests {
         assert!(said(&no_namespace).starts_with("there is no namespace druid"));
         let forbidden = status(403, "Forbidden", "peontasks is forbidden", None);
         assert!(said(&forbidden).starts_with(
-            "you may not get peontasks in the namespace druid: ask an administrator for \
-                    that right"
+            "you may not get peontasks in the namespace druid: ask an administrator for that right"
         ));
         let quota = status(403, "Forbidden", "exceeded quota: q", None);
         assert_eq!(said(&quota), "peontasks/nightly is refused: exceeded quota: q");

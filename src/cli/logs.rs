@@ -145,8 +145,8 @@ impl Logs {
         let name = &self.name;
         let record = way.newest(namespace, name).await.with_context(|| {
             format!(
-                "there is no PeonTask {name} in the namespace {namespace}, and its log cannot be read \
-                from the archive"
+                "there is no PeonTask {name} in the namespace {namespace}, and its log cannot be read from \
+                 the archive"
             )
         })?;
         let reason = record.reason.as_deref().unwrap_or("no reason");
@@ -162,7 +162,7 @@ impl Logs {
         if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
             note(
                 "this is the archived log of all attempts: each attempt begins with a line of \
-                [peon-operator]",
+                 [peon-operator]",
             );
         }
         let mut out = Out::stdout();

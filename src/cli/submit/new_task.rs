@@ -52,9 +52,7 @@ pub(crate) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
     }
     let Some(name) = task.metadata.name.clone() else {
         return Err(
-            "a PeonTask has no metadata.name: give it a name, so that a repeated submission finds \
-            it"
-            .into(),
+            "a PeonTask has no metadata.name: give it a name, so that a repeated submission finds it".into(),
         );
     };
     let given = [

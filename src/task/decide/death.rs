@@ -131,8 +131,7 @@ pub fn death(scene: &Scene<'_>, now: Timestamp) -> Death {
             }
             Death::Awaiting {
                 message: format!(
-                    "the pod is gone: the operator waits until its grace period on the node \
-                    {node} is over"
+                    "the pod is gone: the operator waits until its grace period on the node {node} is over"
                 ),
                 look_again: Duration::try_from(over.duration_since(now)).unwrap_or(LOOK_AGAIN),
             }
