@@ -27,7 +27,7 @@ pub enum RequestError {
     #[error("{0}: no answer within {1:?}")]
     TimedOut(&'static str, Duration),
     /// The object was changed meanwhile.
-    #[error("{0}: the object was changed meanwhile")]
+    #[error("{0}: the object was changed in the meantime")]
     Conflict(&'static str, Box<Status>),
     /// The API server failed or cannot be reached.
     #[error("{verb}: {source}")]
@@ -164,7 +164,10 @@ mod tests {
     async fn a_failure_says_what_was_asked_and_why_it_failed() {
         let conflict = ends(Err(refused(409, "Conflict"))).await;
         assert_eq!((conflict.code(), conflict.why().as_str()), (Some(409), "said"));
-        assert_eq!(conflict.to_string(), "get pod: the object was changed meanwhile");
+        assert_eq!(
+            conflict.to_string(),
+            "get pod: the object was changed in the meantime"
+        );
         let forbidden = ends(Err(refused(403, "Forbidden"))).await;
         assert_eq!(forbidden.code(), Some(403));
         assert!(forbidden.why().contains("said") && forbidden.to_string().starts_with("get pod: "));

@@ -72,7 +72,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let client = crate::apiserver::client::connect(&metrics)
         .await
-        .context("no cluster can be reached")?;
+        .context("there is no usable cluster configuration (service account or kubeconfig)")?;
     if let Some(archive) = &archive {
         let served = server::serve(config.archive_listen, archive.clone()).await?;
         background.spawn("the archive's server", served);
@@ -149,14 +149,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = shutdown.requested() => false,
         () = candidate.hold() => true,
         ended = &mut passes => {
-            ended.context("the controller of PeonTasks ended, and so does the process")?;
-            bail!("the controller of PeonTasks ended, and so does the process");
+            ended.context("the controller of PeonTasks ended, so the process exits")?;
+            bail!("the controller of PeonTasks ended, so the process exits");
         }
         ended = background.ended() => return Err(ended.into()),
     };
     metrics.leader(false);
     if lost {
-        bail!("the lease was lost: another process may lead now");
+        bail!("the lease was lost, so the process exits: another process may lead now");
     }
     drain(passes, &mut candidate).await;
     drop(background);
@@ -186,7 +186,7 @@ fn open_archive(config: &Config, operator: &RuntimeProperties) -> anyhow::Result
     let least = u64::from(config.log_followers) * IDLE;
     if location.is_some() && config.log_spool_budget() < least {
         bail!(
-            "--log-spool-size is too small for --log-followers {}: give it {} MiB at least",
+            "--log-spool-size is too small for --log-followers {}: set it to at least {} MiB",
             config.log_followers,
             (least / 4 * 5).div_ceil(1 << 20)
         );
@@ -268,7 +268,7 @@ async fn drain(passes: tokio::task::JoinHandle<()>, candidate: &mut Candidate) {
     tokio::select! {
         ended = tokio::time::timeout(DRAIN, passes) => {
             if ended.is_err() {
-                tracing::warn!("a pass did not end in time and is cut off");
+                tracing::warn!("a pass did not end in time and is aborted");
             }
         }
         () = candidate.hold() => tracing::warn!("the lease was lost during shutdown"),
@@ -285,7 +285,8 @@ fn read_properties(config: &Config) -> anyhow::Result<RuntimeProperties> {
     for name in &properties.unknown {
         tracing::warn!(
             name,
-            "this property means nothing to the operator; prefix it with druid.indexer.fork.property. for peons"
+            "the operator does not use this property; to set it for peons, prefix it with \
+             druid.indexer.fork.property."
         );
     }
     Ok(properties)

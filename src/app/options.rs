@@ -13,7 +13,7 @@ use crate::middle_manager::server::options::Options;
 use crate::process::telemetry::LogOptions;
 use crate::quantity;
 
-/// What the program is started for: the operator, unless it is told something else.
+/// The command line: the operator, or one of the other programs in the same binary.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "peon-operator",
@@ -22,7 +22,7 @@ use crate::quantity;
     args_conflicts_with_subcommands = true
 )]
 pub struct Program {
-    /// Something else than the operator.
+    /// Another program than the operator.
     #[command(subcommand)]
     pub other: Option<Other>,
     /// The operator.
@@ -30,12 +30,12 @@ pub struct Program {
     pub operator: Config,
 }
 
-/// What the program can be besides the operator.
+/// The other programs in the binary.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Other {
-    /// Keeps the log and the report of a task, in a container beside its peon.
+    /// Archives the log and the report of a task, in a container beside its peon.
     LogSidecar(Files),
-    /// Serves the identities of a VirtualMiddleManager.
+    /// Serves the identities of a VirtualMiddleManager to its overlord.
     MiddleManager(Options),
 }
 
@@ -64,7 +64,7 @@ pub struct Config {
     #[arg(long, env = "PEON_LEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
 
-    /// Name of that Lease.
+    /// Name of the Lease by which replicas choose a leader.
     #[arg(
         long,
         env = "PEON_LEASE_NAME",
@@ -73,7 +73,7 @@ pub struct Config {
     )]
     pub lease_name: String,
 
-    /// Seconds after which another replica takes over from a leader that went silent, 5 to 300.
+    /// Seconds after which another replica takes over from a leader that no longer renews the Lease, 5 to 300.
     #[arg(long, env = "PEON_LEASE_SECONDS", default_value_t = 15, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(5..=300))]
     pub lease_seconds: u64,
@@ -82,55 +82,55 @@ pub struct Config {
     #[arg(long, env = "PEON_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
 
-    /// Most finished PeonTasks kept in a namespace, at least 1; of more the oldest are deleted, with their pods and
-    /// logs, whatever their TTL, those that never expire (`ttlSecondsAfterFinished: -1`) included. Default: no limit.
+    /// Most finished PeonTasks kept in a namespace, at least 1. If there are more, the oldest are deleted with their pods
+    /// and their pods' logs, whatever their TTL; also those that never expire (`ttlSecondsAfterFinished: -1`). Default:
+    /// no limit.
     #[arg(long, env = "PEON_RETAIN_FINISHED", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub retain_finished: Option<u32>,
 
-    /// File of more Druid properties about where logs are archived, such as a mounted Secret with credentials. Default:
-    /// the runtime properties alone, and the credentials of the process: its environment or workload identity.
+    /// File with more Druid properties of the log store, such as a mounted Secret with credentials. Default: only the
+    /// runtime properties, with the credentials of the process (environment or workload identity).
     #[arg(long, env = "PEON_LOG_PROPERTIES", value_name = "FILE")]
     pub log_properties: Option<PathBuf>,
 
-    /// Folder for what was read of peons' logs and is not archived yet; no file in it outlives the process.
+    /// Folder for parts of logs that were read and are not archived yet; no file in it outlives the process.
     #[arg(long, env = "PEON_LOG_SPOOL", value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     pub log_spool: PathBuf,
 
-    /// Size limit of the volume of that folder, a Kubernetes quantity: at least 1.25 MiB for each log that is read at the
-    /// same time. What waits there takes no more than
-    /// four fifths of it, of all logs and reports together; then reading waits.
+    /// Size limit of the volume of the log spool, a Kubernetes quantity: at least 1.25 MiB for each log that is read at
+    /// the same time. All logs and reports in it take at most four fifths of it; beyond that, reading pauses.
     #[arg(long, env = "PEON_LOG_SPOOL_SIZE", default_value = "4Gi", value_name = "QUANTITY", value_parser = quantity::parse)]
     pub log_spool_size: u64,
 
-    /// Most logs that are read at the same time, at least 1; the others wait for their turn. Where more than one
-    /// namespace is served, one has no more of them than are free, so at most half.
+    /// Most logs that are read at the same time, at least 1; the others wait for their turn. If several namespaces are
+    /// served, one namespace has no more of them than are free, so at most half.
     #[arg(long, env = "PEON_LOG_FOLLOWERS", default_value_t = 200, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub log_followers: u16,
 
-    /// Seconds after which what was read of a log is archived, 1 to 3600.
+    /// Seconds after which a part of a log that was read is archived, 1 to 3600.
     #[arg(long, env = "PEON_LOG_FLUSH_SECONDS", default_value_t = 30, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub log_flush_seconds: u64,
 
-    /// Most bytes of a log that are archived, at least 1; the log says what was left out.
+    /// Most bytes of a log that are archived, at least 1; the archived log says how many bytes were left out.
     #[arg(long, env = "PEON_LOG_MOST_BYTES", default_value_t = 1 << 30, value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub log_most_bytes: u64,
 
-    /// Address at which the archive is served to those who may forward a port of the pod, where logs are archived. It
-    /// must be a loopback address: whoever reaches it may read the logs of all namespaces.
+    /// Address at which the archive is served to users who may forward a port of the pod, if logs are archived. It must
+    /// be a loopback address: every client that reaches it can read the logs of all namespaces.
     #[arg(long, env = "PEON_ARCHIVE_LISTEN", default_value_t = SocketAddr::from(([127, 0, 0, 1], server::PORT)),
           value_name = "ADDRESS", value_parser = loopback)]
     pub archive_listen: SocketAddr,
 
-    /// Image of this program, for the sidecars that keep the log of a task and for the pods of VirtualMiddleManagers.
-    /// Default: none, and templates that ask for sidecars are refused.
+    /// Image of this program, for the sidecars that archive logs and for the pods of VirtualMiddleManagers. Default: none;
+    /// templates with `logs.collect: Sidecar` are then refused.
     #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
     pub image: Option<String>,
 
-    /// The role that the pods of VirtualMiddleManagers are given, as Role/NAME or ClusterRole/NAME; the operator must have
-    /// the right to bind it. Default: none, and VirtualMiddleManagers are left alone.
+    /// Role of the pods of VirtualMiddleManagers, as Role/NAME or ClusterRole/NAME; the operator must have the right to
+    /// bind it. Default: none; VirtualMiddleManagers are then ignored.
     #[arg(
         long,
         env = "PEON_MIDDLE_MANAGER_ROLE",
@@ -139,7 +139,7 @@ pub struct Config {
     )]
     pub middle_manager_role: Option<Role>,
 
-    /// What the pods of VirtualMiddleManagers have in their spec beside, as a JSON object. Default: nothing.
+    /// Additional fields of the spec of the pods of VirtualMiddleManagers, as a JSON object. Default: none.
     /// Example: `{"imagePullSecrets": [{"name": "registry"}]}`.
     #[arg(
         long,
@@ -154,7 +154,7 @@ pub struct Config {
     pub log: LogOptions,
 }
 
-/// Reads an address that nobody but this machine or pod can reach.
+/// Reads an address that only this machine or pod can reach.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text
         .parse()
@@ -163,7 +163,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         Ok(address)
     } else {
         Err(
-            "it must be a loopback address such as 127.0.0.1:8081, since nobody is asked who they are"
+            "it must be a loopback address such as 127.0.0.1:8081, since clients are not authenticated"
                 .to_owned(),
         )
     }

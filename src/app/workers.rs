@@ -72,7 +72,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     probes(options.listen, &health, &mut background).await?;
     let client = crate::apiserver::client::connect(&metrics)
         .await
-        .context("no cluster can be reached")?;
+        .context("there is no usable cluster configuration (service account or kubeconfig)")?;
     let mounted = SecretWatch::now();
     let manager = tokio::select! {
         manager = object(&client, &options, &health) => manager?,
@@ -111,7 +111,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         watched.watch(&watching, &namespace, &selector, &counted).await;
     });
     background.spawn(
-        "what the overlord forgets",
+        "the check for tasks that the overlord has forgotten",
         forget::run(assigner.clone(), overlord),
     );
     tracing::info!(name = options.name, identities = lines.len(), "starting");
@@ -146,24 +146,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         };
         ports.spawn(port.serve(routes(served), stop, GRACE));
     }
-    background.spawn("what submits tasks", submitter.run(metrics.clone()));
+    background.spawn("the submission of tasks", submitter.run(metrics.clone()));
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     let mut states = announcer.states();
     tokio::select! {
-        () = background::run(assigner.clone()) => bail!("the tasks are not kept up any more"),
-        () = status_writer.keep(&announcer, &discovered) => bail!("the VirtualMiddleManager is not watched any more"),
-        Some(port) = ports.join_next() => bail!("a port is not served any more: {port:?}"),
+        () = background::run(assigner.clone()) => bail!("the upkeep of tasks ended, so the process exits"),
+        () = status_writer.keep(&announcer, &discovered) => bail!("the watch of the VirtualMiddleManager \
+            ended, so the process exits"),
+        Some(port) = ports.join_next() => bail!("a port is no longer served, so the process exits: {port:?}"),
         ended = background.ended() => return Err(ended.into()),
-        () = async { while states.changed().await.is_ok() {} } => bail!("the workers are not announced any more"),
+        () = async { while states.changed().await.is_ok() {} } => bail!("the announcement of the workers \
+            ended, so the process exits"),
         () = shutdown.requested() => {}
-        () = mounted.changed(|| mounted_config::check(&manager.spec)) => tracing::info!("a mounted Secret has changed: ending, to begin anew with it"),
+        () = mounted.changed(|| mounted_config::check(&manager.spec)) => tracing::info!("a mounted Secret \
+            has changed: the process exits, to be started again with it"),
     }
 
     tasks.drain();
     let heard = futures::future::join_all(lines.iter().map(|line| line.delivered_all()));
     if tokio::time::timeout(FAREWELL, heard).await.is_err() {
-        tracing::info!("no overlord heard that no tasks are taken: it was not asking");
+        tracing::info!("no overlord polled in time to learn that no more tasks are accepted");
     }
     for flag in &discovered {
         flag.store(false, Ordering::Relaxed);
@@ -219,7 +222,7 @@ async fn object(client: &Client, options: &Options, health: &Health) -> anyhow::
             }
             Ok(Guarded(Err(unreadable))) => unreadable.error,
             Err(error) if error.code() == Some(404) => {
-                bail!("there is no VirtualMiddleManager {}", options.name)
+                bail!("the VirtualMiddleManager {} does not exist", options.name)
             }
             Err(error) => error.why(),
         };

@@ -37,8 +37,8 @@ pub(super) struct ArchiveFlags {
     )]
     operator_namespace: String,
 
-    /// Read the store itself, not through the operator: a file with Druid's properties of where logs are kept
-    /// (druid.indexer.logs.*) and your own credentials; without credentials those of your environment.
+    /// Read the log store directly, not through the operator: a file with Druid's properties of the store
+    /// (druid.indexer.logs.*) and your own credentials. Default of the credentials: those of your environment.
     #[arg(long, env = "PEON_LOG_PROPERTIES", value_name = "FILE")]
     log_properties: Option<PathBuf>,
 }
@@ -83,9 +83,7 @@ fn open(file: &Path) -> anyhow::Result<Archive> {
     let properties = RuntimeProperties::parse(&text).with_context(|| format!("in {name}"))?;
     let location = Location::from_properties(&properties.logs.0).with_context(|| format!("in {name}"))?;
     let Some(location) = location else {
-        bail!(
-            "{name} does not say where logs are archived: it needs druid.indexer.logs.type and what belongs to it"
-        );
+        bail!("{name} defines no log store: set druid.indexer.logs.type and the properties of that type");
     };
     Ok(Archive::open(location, Identity::Ambient)?)
 }
@@ -116,7 +114,9 @@ impl Way {
                 let cut = response.headers().contains_key(CUT);
                 let body = http_body_util::Limited::new(response.into_body(), LONGEST_HISTORY);
                 let body = body.collect().await;
-                let body = body.map_err(|e| anyhow!("the history broke off: {e}; try again"))?;
+                let body = body.map_err(|e| {
+                    anyhow!("the connection ended before the history was complete: {e}; try again")
+                })?;
                 let tasks = body
                     .to_bytes()
                     .split(|byte| *byte == b'\n')
@@ -148,7 +148,9 @@ impl Way {
                 Ok(match tunnel.get(&path).await? {
                     Answer::Found(response) => {
                         let bytes = response.into_body().into_data_stream();
-                        Ok(bytes.map_err(|e| anyhow!("the log broke off: {e}")).boxed())
+                        Ok(bytes
+                            .map_err(|e| anyhow!("the connection ended before the log was complete: {e}"))
+                            .boxed())
                     }
                     Answer::Absent(said) => Err(said),
                 })
@@ -178,7 +180,7 @@ impl Way {
         let found = self.history(query).await?;
         match found.tasks.into_iter().next() {
             Some(task) => serde_json::from_value(task).with_context(|| {
-                format!("{name} is in the history, in a form that this version cannot read")
+                format!("{name} is in the history, but this version cannot read its record")
             }),
             None if found.cut => bail!("{}", absent(namespace, name) + " among its newest tasks"),
             None => bail!("{}", absent(namespace, name)),

@@ -22,7 +22,8 @@ impl Doing<'_> {
         match error {
             kube::Error::Api(status) => anyhow!(self.refused(&status)),
             kube::Error::SerdeError(error) => anyhow!(
-                "the answer about {} cannot be read ({error}): is kubectl peon as new as the cluster's CRDs?",
+                "the API server's answer about {} cannot be decoded ({error}): do kubectl peon and the \
+                 cluster's CRDs have the same version?",
                 self.what()
             ),
             error @ (kube::Error::Auth(_) | kube::Error::InferConfig(_)) => {
@@ -40,13 +41,16 @@ impl Doing<'_> {
         let message = status.message.trim();
         match status.code {
             401 => {
-                "the API server does not know you: log in again, or mend the kubeconfig's credentials".into()
+                "the API server does not accept your credentials: log in again, or correct the credentials \
+                 in the kubeconfig"
+                    .into()
             }
             403 if message.contains("exceeded quota") || message.contains("violates PodSecurity") => {
                 format!("{} is refused: {message}", self.what())
             }
             403 => format!(
-                "you may not {}: ask for that right (docs/cli.md lists all); {message}",
+                "you may not {}: ask an administrator for that right (docs/cli.md lists all rights); \
+                 {message}",
                 self.right()
             ),
             404 => self.not_found(status),
@@ -70,7 +74,7 @@ impl Doing<'_> {
         }
         if self.resource == "peontasks" && !self.name.is_empty() {
             return format!(
-                "there is no PeonTask {} in the namespace {}: `kubectl peon list` shows those there are",
+                "there is no PeonTask {} in the namespace {}: `kubectl peon list` shows the existing ones",
                 self.name, self.namespace
             );
         }
@@ -147,17 +151,16 @@ mod tests {
         let absent = status(404, "NotFound", "m", Some(("peontasks", "nightly")));
         assert_eq!(
             said(&absent),
-            "there is no PeonTask nightly in the namespace druid: `kubectl peon list` shows those there are"
+            "there is no PeonTask nightly in the namespace druid: `kubectl peon list` shows the existing ones"
         );
         let no_crd = status(404, "NotFound", "404 page not found", None);
         assert!(said(&no_crd).contains("install the operator"));
         let no_namespace = status(404, "NotFound", "m", Some(("namespaces", "druid")));
         assert!(said(&no_namespace).starts_with("there is no namespace druid"));
         let forbidden = status(403, "Forbidden", "peontasks is forbidden", None);
-        assert!(
-            said(&forbidden)
-                .starts_with("you may not get peontasks in the namespace druid: ask for that right")
-        );
+        assert!(said(&forbidden).starts_with(
+            "you may not get peontasks in the namespace druid: ask an administrator for that right"
+        ));
         let quota = status(403, "Forbidden", "exceeded quota: q", None);
         assert_eq!(said(&quota), "peontasks/nightly is refused: exceeded quota: q");
         assert!(said(&status(401, "Unauthorized", "m", None)).contains("log in"));

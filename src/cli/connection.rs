@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -11,6 +11,7 @@ use kube::{Api, Client, Config};
 
 use super::complaint::Doing;
 use crate::api::PeonTask;
+use crate::apiserver::error::chain;
 
 /// Name and version, by which an audit log tells these requests from others.
 const NAME: &str = concat!("kubectl-peon/", env!("CARGO_PKG_VERSION"));
@@ -47,10 +48,12 @@ impl Flags {
 
     /// Connects; nothing is sent yet.
     pub(super) async fn connect(&self) -> anyhow::Result<Cluster> {
-        let mut config = self
-            .config()
-            .await
-            .context("no usable kubeconfig: give one with --kubeconfig or $KUBECONFIG")?;
+        let mut config = self.config().await.map_err(|error| {
+            anyhow!(
+                "there is no usable kubeconfig, give one with --kubeconfig or $KUBECONFIG: {}",
+                chain(&*error)
+            )
+        })?;
         config.headers.push((USER_AGENT, HeaderValue::from_static(NAME)));
         let namespace = self.namespace().unwrap_or(&config.default_namespace).to_owned();
         let client = Client::try_from(config).context("the kubeconfig cannot be used")?;

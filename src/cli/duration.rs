@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// Reads `90`, `90s`, `5m`, `1h30m`, `7d`, `1d12h`: seconds where nothing else is said.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    let error = || format!("{text:?} is no span of time such as 90s, 5m or 1h30m");
+    let error = || format!("{text:?} is not a duration such as 90s, 5m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }

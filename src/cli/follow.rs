@@ -50,7 +50,7 @@ pub(super) async fn follow<T>(
             Some(Ok(Some(task))) => {
                 pause = Duration::ZERO;
                 if uid.is_some() && uid != task.uid() {
-                    bail!("{name} was deleted and created anew while it was waited for");
+                    bail!("{name} was deleted and created again during the wait");
                 }
                 uid = task.uid();
                 progress.show(cluster, &task);
@@ -62,11 +62,14 @@ pub(super) async fn follow<T>(
             Some(Ok(None)) | None => {
                 progress.end();
                 if uid.is_some() {
-                    bail!("{name} was deleted while it was waited for");
+                    bail!("{name} was deleted during the wait");
                 }
                 // Not found: the same words as everywhere.
                 let task = cluster.task(name).await?;
-                bail!("{} was created only now: wait for it again", task.name_any());
+                bail!(
+                    "{} has only just been created: run the command again",
+                    task.name_any()
+                );
             }
             Some(Err(error)) => {
                 let error = fatal(cluster, name, error)?;
@@ -110,7 +113,7 @@ pub(super) async fn attend(
             return done;
         }
         let after = duration::show(i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
-        note(&format!("not there after {after}: {}", onward(names)));
+        note(&format!("timed out after {after}: {}", onward(names)));
         Ok(Outcome::TimedOut)
     };
     tokio::select! {
@@ -126,12 +129,12 @@ pub(super) async fn attend(
 /// What goes on, and how to come back to it.
 fn onward(names: &[String]) -> String {
     let runs = if names.len() == 1 {
-        "the task runs"
+        "the task keeps running"
     } else {
-        "the tasks run"
+        "the tasks keep running"
     };
     let names = names.join(" ");
-    format!("{runs} on; `kubectl peon wait {names}` waits again, `kubectl peon cancel {names}` ends it")
+    format!("{runs}; `kubectl peon wait {names}` waits again, `kubectl peon cancel {names}` ends it")
 }
 
 #[cfg(test)]
@@ -151,7 +154,7 @@ mod tests {
     fn an_interrupted_wait_says_that_the_task_runs_on() {
         assert_eq!(
             onward(&["a".into()]),
-            "the task runs on; `kubectl peon wait a` waits again, `kubectl peon cancel a` ends it"
+            "the task keeps running; `kubectl peon wait a` waits again, `kubectl peon cancel a` ends it"
         );
     }
 }

@@ -20,15 +20,15 @@ pub(super) struct History {
     /// Only tasks of this name, or with this Druid id.
     name: Option<String>,
 
-    /// Only tasks that were finished so long ago or later, such as `12h` or `30d`.
+    /// Only tasks that finished within this time, such as `12h` or `30d`.
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = duration::parse)]
     since: Duration,
 
-    /// No more tasks than these, the newest; at most 1000.
+    /// Number of tasks at most, newest first; up to 1000.
     #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
 
-    /// Format; `wide` is the table with more columns.
+    /// Output format; `wide` is the table with more columns.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<HistoryFormat>,
 
@@ -70,7 +70,7 @@ impl History {
         let found = way.history(query).await?;
         if found.cut {
             note(&format!(
-                "only the newest {MOST_SEARCHED} tasks were looked at: narrow them with --since"
+                "only the newest {MOST_SEARCHED} tasks were searched: narrow the search with --since"
             ));
         }
         if found.tasks.is_empty() {

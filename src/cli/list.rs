@@ -84,11 +84,11 @@ pub(super) struct List {
     #[arg(short = 'A', long)]
     all_namespaces: bool,
 
-    /// Go on with a line for every change.
+    /// After the list, print a line for every change.
     #[arg(short, long)]
     watch: bool,
 
-    /// Format; `wide` is the table with more columns.
+    /// Output format; `wide` is the table with more columns.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<ListFormat>,
 }
@@ -222,7 +222,8 @@ impl List {
             ..PeonTaskStatus::default()
         });
         note(&format!(
-            "the PeonTask {} in the namespace {} cannot be read ({}): is kubectl peon as new as the cluster's CRDs?",
+            "the PeonTask {} in the namespace {} cannot be decoded ({}): do kubectl peon and the cluster's \
+             CRDs have the same version?",
             task.name_any(),
             task.namespace().unwrap_or_default(),
             unreadable.error

@@ -26,20 +26,20 @@ pub(super) struct Logs {
     /// Name of the PeonTask.
     name: String,
 
-    /// Wait for the peon to start, and go on until it ends.
+    /// Wait for the peon to start, and follow its log until it ends.
     #[arg(short, long)]
     follow: bool,
 
-    /// The log of this attempt, from 1; default: the current one.
+    /// Print the log of this attempt, counted from 1; default: the current attempt.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "previous")]
     attempt: Option<u32>,
 
-    /// The log of the attempt before the current one.
+    /// Print the log of the attempt before the current one.
     #[arg(short, long)]
     previous: bool,
 
-    /// The archived log even where there is a PeonTask of this name: that of the newest finished task of the name, or of
-    /// this Druid id.
+    /// Print the archived log even if a PeonTask of this name exists: that of the newest finished task with this name or
+    /// Druid id.
     #[arg(long, conflicts_with_all = ["follow", "previous", "attempt"])]
     from_archive: bool,
 
@@ -107,7 +107,9 @@ impl Logs {
         };
         let stream = pods.log_stream(&pod_name, &params).await;
         let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
-        print(stream).await.context("the log broke off")?;
+        print(stream)
+            .await
+            .context("the connection ended before the log was complete")?;
         Ok(Outcome::Done)
     }
 
@@ -129,12 +131,12 @@ impl Logs {
     async fn of_status(&self, cluster: &Cluster, task: &PeonTask, gone: &str) -> anyhow::Result<Outcome> {
         let status = tasks::status(task);
         let (Some(id), Some(uid)) = (&status.task_id, task.uid()) else {
-            bail!("{gone}, and its log with it");
+            bail!("{gone}, and so is its log");
         };
         let unread = || format!("{gone}, and the archive cannot be read");
         let way = self.archive.way(cluster).with_context(unread)?;
         let log = way.log(id, &uid).await.with_context(unread)?;
-        let log = log.map_err(|said| anyhow!("{gone}, and its log with it: {said}{}", kept(&status)))?;
+        let log = log.map_err(|said| anyhow!("{gone}, and so is its log: {said}{}", kept(&status)))?;
         self.print_archived(log, tasks::attempt(&status)).await
     }
 
@@ -142,11 +144,14 @@ impl Logs {
     async fn of_history(&self, way: &Way, namespace: &str) -> anyhow::Result<Outcome> {
         let name = &self.name;
         let record = way.newest(namespace, name).await.with_context(|| {
-            format!("there is no PeonTask {name} in the namespace {namespace}, and the archive does not help")
+            format!(
+                "there is no PeonTask {name} in the namespace {namespace}, and its log cannot be read from \
+                 the archive"
+            )
         })?;
         let reason = record.reason.as_deref().unwrap_or("no reason");
         let Some(id) = &record.task_id else {
-            bail!("{name} ended with {reason} before anybody knew its Druid id: it has no log");
+            bail!("{name} ended with {reason} before its Druid id was known: it has no log");
         };
         let log = way.log(id, &record.uid).await?;
         let log = log.map_err(|said| anyhow!("{name} ended with {reason}: {said}"))?;
@@ -155,7 +160,10 @@ impl Logs {
 
     async fn print_archived(&self, mut log: Log, attempts: Option<u32>) -> anyhow::Result<Outcome> {
         if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
-            note("this is the archived log, with all attempts: each begins with a line of [peon-operator]");
+            note(
+                "this is the archived log of all attempts: each attempt begins with a line of \
+                 [peon-operator]",
+            );
         }
         let mut out = Out::stdout();
         while let Some(some) = log.try_next().await? {

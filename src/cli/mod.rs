@@ -26,9 +26,9 @@ use clap::{Parser, Subcommand};
 pub use self::outcome::{ERROR, Outcome};
 use spec_patch::SpecPatch;
 
-/// Works with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
+/// Work with PeonTasks: Apache Druid ingestion tasks that run as Kubernetes pods.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-peon", bin_name = "kubectl peon", version, about, after_help = outcome::HELP)]
+#[command(name = "kubectl-peon", bin_name = "kubectl peon", version, after_help = outcome::HELP)]
 pub struct Cli {
     #[command(flatten)]
     flags: connection::Flags,
@@ -44,18 +44,18 @@ enum Command {
     List(list::List),
     /// Print the log of a task, from its pod or from the archive.
     Logs(logs::Logs),
-    /// List finished tasks, also those that were deleted long ago.
+    /// List finished tasks, including those that were deleted long ago.
     History(history::History),
     Explain(explain::Explain),
     /// Wait for tasks to complete, to finish or to run.
     Wait(wait::Wait),
-    /// End tasks for good: their peons are asked to stop, then killed.
+    /// Cancel tasks, which cannot be undone: their peons are asked to stop, then killed.
     Cancel(spec_patch::Change),
-    /// Hold tasks: one that runs is stopped where it may be run again.
+    /// Suspend tasks: a running one is stopped only if it may be run again.
     Suspend(spec_patch::Change),
-    /// Let suspended tasks go on.
+    /// Resume suspended tasks.
     Resume(spec_patch::Change),
-    /// Print a script that completes the command line of `kubectl-peon` in a shell.
+    /// Print a completion script of `kubectl-peon` for a shell.
     Completion(completion::Completion),
     #[command(name = "__complete", hide = true)]
     Complete(completion::Complete),
@@ -86,7 +86,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Says on standard error why a command could not do what it was asked.
+/// Prints the error of a command on standard error.
 pub fn complain(error: &anyhow::Error) {
     // Servers have their say in it.
     output::note(&format!("error: {error:#}"));

@@ -18,11 +18,11 @@ pub enum Outcome {
 pub(super) const HELP: &str = "\
 Exit codes:
   0    success
-  1    it could not be done; the error says why and what to do
+  1    an error; its message has the cause and what to do
   2    wrong usage
   3    a task failed, or (explain -f) would not be accepted
   4    --timeout passed
-  130  interrupted; tasks run on";
+  130  interrupted; the tasks keep running";
 
 /// Exit code of a command that could not do what it was asked.
 pub const ERROR: u8 = 1;

@@ -22,7 +22,7 @@ pub(super) enum Format {
     Json,
     /// YAML.
     Yaml,
-    /// Kind and name, one a line.
+    /// Kind and name, one task a line.
     Name,
 }
 

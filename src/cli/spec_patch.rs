@@ -24,7 +24,7 @@ pub(super) struct Change {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
 
-    /// Wait until it has happened.
+    /// Wait until the change has taken effect.
     #[arg(short, long)]
     wait: bool,
 
@@ -32,7 +32,7 @@ pub(super) struct Change {
     #[arg(long, value_parser = duration::parse, value_name = "TIME", requires = "wait")]
     timeout: Option<Duration>,
 
-    /// Print the tasks instead of what was done to them.
+    /// Print the tasks in this format instead of a line for each.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -72,7 +72,7 @@ impl SpecPatch {
         let Some(verdict) = tasks::verdict(task) else {
             if self != Self::Cancel && task.spec.cancel {
                 return Err(format!(
-                    "{} is being cancelled, which cannot be taken back",
+                    "{} is being cancelled, which cannot be undone",
                     task.name_any()
                 ));
             }
@@ -105,9 +105,11 @@ impl SpecPatch {
             Self::Suspend => {
                 condition.and_then(|c| match (c.status.as_str(), Suspension::parse(&c.reason)) {
                     ("True", _) => Some(Ok(())),
-                    (_, Some(Suspension::NotRestartable)) => {
-                        Some(Err(format!("{} runs on: {}", task.name_any(), c.message)))
-                    }
+                    (_, Some(Suspension::NotRestartable)) => Some(Err(format!(
+                        "{} is not suspended: {}",
+                        task.name_any(),
+                        c.message
+                    ))),
                     (_, Some(Suspension::Suspended | Suspension::Resumed) | None) => None,
                 })
             }
@@ -240,7 +242,7 @@ mod tests {
         );
         assert_eq!(
             SpecPatch::Suspend.reached(&runs_on),
-            Some(Err("a runs on: it appends".into()))
+            Some(Err("a is not suspended: it appends".into()))
         );
         let ended = with(json!({}), json!([condition("Failed", "True", "Cancelled", "")]));
         assert_eq!(SpecPatch::Cancel.reached(&ended), Some(Ok(())));

@@ -32,7 +32,7 @@ pub(super) fn standing(status: &PeonTaskStatus) -> (String, String) {
 pub(super) fn why(status: &PeonTaskStatus) -> String {
     let (reason, message) = standing(status);
     match (reason.is_empty(), message.is_empty()) {
-        (true, _) => "no operator has looked at it yet".into(),
+        (true, _) => "no operator has processed it yet".into(),
         (false, true) => reason,
         (false, false) => format!("{reason}: {message}"),
     }
@@ -119,7 +119,7 @@ pub(super) mod tests {
         assert_eq!(verdict(&task), Some(Phase::Failed));
         assert_eq!(
             why(&PeonTaskStatus::default()),
-            "no operator has looked at it yet"
+            "no operator has processed it yet"
         );
     }
 

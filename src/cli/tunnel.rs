@@ -83,12 +83,12 @@ impl Tunnel {
                 };
                 let said = said.unwrap_or_else(|| chain(&*error));
                 Err(anyhow!(
-                    "the operator {name} does not serve an archive: it archives no logs (druid.indexer.logs.type), or \
-                     is of a version without a history ({})",
+                    "the operator pod {name} serves no archive: it archives no logs \
+                     (druid.indexer.logs.type), or its version has no history ({})",
                     said.trim()
                 ))
             }
-            Err(_) => bail!("the operator {name} did not answer within {PATIENCE:?}: try again"),
+            Err(_) => bail!("the operator pod {name} did not answer within {PATIENCE:?}: try again"),
         }
     }
 
@@ -129,7 +129,7 @@ async fn read(response: hyper::Response<Incoming>) -> anyhow::Result<Answer> {
     let body = body
         .collect()
         .await
-        .map_err(|e| anyhow!("the operator's answer broke off: {e}"))?;
+        .map_err(|e| anyhow!("the connection ended before the operator's answer was complete: {e}"))?;
     let json: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     let message = json["message"].as_str().unwrap_or("no reason given").to_owned();
     if code == hyper::StatusCode::NOT_FOUND {

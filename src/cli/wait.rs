@@ -27,7 +27,7 @@ pub(super) struct Wait {
     #[arg(long, value_parser = duration::parse, value_name = "TIME")]
     timeout: Option<Duration>,
 
-    /// Print the tasks as they are at the end.
+    /// Print the tasks in this format when the wait ends.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -37,9 +37,9 @@ pub(super) struct Wait {
 pub(super) enum Goal {
     /// Every task succeeded; exit code 3 as soon as all have ended and one failed.
     Complete,
-    /// Every task ended, however it went.
+    /// Every task ended, successfully or not.
     Finished,
-    /// Every peon runs, or ran; exit code 3 where a task failed before.
+    /// Every peon runs, or ran; exit code 3 if a task failed before.
     Running,
 }
 

@@ -262,8 +262,7 @@ pub struct BasePath(String);
 /// A path that no node can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{path:?} is not a ZooKeeper path: give the value of Druid's `druid.zk.paths.base`, for example \
-     `/druid`"
+    "{path:?} is not a ZooKeeper path: give the value of Druid's `druid.zk.paths.base`, for example `/druid`"
 )]
 pub struct InvalidPath {
     path: String,

@@ -245,8 +245,7 @@ fn place_of(places: &Arc<Semaphore>, many: usize) -> Result<OwnedSemaphorePermit
     let place = places.clone().try_acquire_owned();
     place.map_err(|_| {
         let said = format!(
-            "{many} requests of this kind are being served, which is the limit: try again \
-            in a moment"
+            "{many} requests of this kind are being served, which is the limit: try again in a moment"
         );
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, said)
     })

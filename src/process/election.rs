@@ -72,8 +72,7 @@ impl Candidate {
                     tracing::warn!(
                         lease = self.name,
                         error = error.why(),
-                        "the lease cannot be read or \
-                        written; it is tried again"
+                        "the lease cannot be read or written; it is tried again"
                     );
                 }
             }
@@ -95,8 +94,7 @@ impl Candidate {
                 Ok(Standing::Outrun) => {
                     tracing::warn!(
                         lease = self.name,
-                        "another client wrote the lease at the same time; it \
-                        is read again"
+                        "another client wrote the lease at the same time; it is read again"
                     );
                 }
                 Ok(Standing::Follows) => {

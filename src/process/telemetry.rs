@@ -45,12 +45,8 @@ const QUIET: [(&str, &str); 2] = [
 /// When the filter cannot be read, or logging was started before.
 pub(crate) fn start(options: &LogOptions) -> anyhow::Result<()> {
     let given = &options.filter;
-    let filter = filter(given).with_context(|| {
-        format!(
-            "--log {given} is not a filter such as \
-        info,peon_operator=debug"
-        )
-    })?;
+    let filter = filter(given)
+        .with_context(|| format!("--log {given} is not a filter such as info,peon_operator=debug"))?;
     let colours = std::io::stderr().is_terminal();
     let log = fmt()
         .with_env_filter(filter)

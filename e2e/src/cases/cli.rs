@@ -6,10 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::testbed::{
-    exec,
-    fixture::{Fixture, NAMESPACE},
-};
+use crate::testbed::exec;
+use crate::testbed::fixture::{Fixture, NAMESPACE};
 
 pub(super) const CASES: [Case; 6] = [
     case("cli::submits_tasks_and_completes_a_submission", submits),
@@ -229,7 +227,7 @@ fn exit_codes(fixture: &Fixture) -> Result<()> {
         "",
     )?;
     let (_, error) = ends(fixture, &namespace, 4, &["wait", "held", "--timeout", "1s"], "")?;
-    ensure!(error.contains("the task runs on"), "{error}");
+    ensure!(error.contains("the task keeps running"), "{error}");
     let (_, error) = ends(fixture, &namespace, 1, &["wait", "absent"], "")?;
     ensure!(error.contains("there is no PeonTask absent"), "{error}");
     ends(fixture, &namespace, 2, &["wait"], "")?;

@@ -2,18 +2,18 @@
 //!
 //! `FUZZ_OBJECTS=<n>` sets how many; `make test-full` tries 10,000.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{Case, Turn, case};
-use crate::testbed::{
-    druid::samples,
-    fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE},
-    proxy::Proxy,
-    wait::wait_until,
-};
+use crate::testbed::druid::samples;
+use crate::testbed::fixture::{Fixture, NAMESPACE, OPERATOR_NAMESPACE};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::wait::wait_until;
 
 pub(super) const CASES: [Case; 1] =
     [case("fuzz::objects_that_nobody_would_write_stop_nobody", fuzz).turn(Turn::Alone)];
@@ -261,7 +261,7 @@ pub(super) fn object(at: u64) -> (&'static str, Value) {
 
 fn objects() -> Result<u64> {
     match std::env::var("FUZZ_OBJECTS") {
-        Ok(many) => many.parse().context("FUZZ_OBJECTS is no number"),
+        Ok(many) => many.parse().context("FUZZ_OBJECTS is not a number"),
         Err(_) => Ok(OBJECTS),
     }
 }

@@ -2,21 +2,17 @@
 //!
 //! `FUZZ_OBJECTS=<n>` sets how many odd ones there are; `make test-full` tries 10,000.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
-use crate::testbed::{
-    druid::samples,
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
-    proxy::Proxy,
-    wait::wait_until,
-};
+use crate::testbed::druid::samples;
+use crate::testbed::fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE};
+use crate::testbed::proxy::Proxy;
+use crate::testbed::wait::wait_until;
 
 pub(super) const CASES: [Case; 1] = [case(
     "hostile::one_object_costs_only_itself",
@@ -35,7 +31,7 @@ const LOOKED_AT: Duration = Duration::from_secs(900);
 
 fn objects() -> Result<u64> {
     match std::env::var("FUZZ_OBJECTS") {
-        Ok(many) => many.parse().context("FUZZ_OBJECTS is no number"),
+        Ok(many) => many.parse().context("FUZZ_OBJECTS is not a number"),
         Err(_) => Ok(OBJECTS),
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! With `UPDATE_TRANSCRIPTS=1` they are written anew; without it they are compared.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{Case, case};
-use crate::testbed::{
-    exec,
-    fixture::{Fixture, LIMIT},
-};
+use crate::testbed::exec;
+use crate::testbed::fixture::{Fixture, LIMIT};
 
 pub(super) const CASES: [Case; 1] = [case("transcripts::of_the_cli_are_as_documented", transcripts)];
 
@@ -75,7 +74,8 @@ fn transcripts(fixture: &Fixture) -> Result<()> {
         .find(|(now, then)| now != then);
     ensure!(
         written == documentation,
-        "docs/cli.md shows something else than {differs:?}; {UPDATE}=1 writes it anew. It would be:\n{written}"
+        "docs/cli.md differs from the output of kubectl peon (now, documented): {differs:?}; {UPDATE}=1 \
+         rewrites it. The new text is:\n{written}"
     );
     Ok(())
 }

@@ -169,13 +169,13 @@ fn next(snapshot: &Snapshot, now: Timestamp) -> String {
             )
         }
         Step::Act(Action::CreatePod(_)) => "the operator would create the pod".into(),
-        Step::Act(_) => "the operator would look further before it creates the pod".into(),
+        Step::Act(_) => "the operator would read more from the API server before it creates the pod".into(),
         Step::Settle(settled) => {
             let status = settled.status.as_ref();
             let reason = status
                 .and_then(|s| s.reason.clone())
                 .unwrap_or_else(|| "nothing new".into());
-            format!("the operator would say {reason}")
+            format!("the operator would report {reason}")
         }
     }
 }

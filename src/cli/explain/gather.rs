@@ -80,7 +80,7 @@ impl Gathered {
                         Ok(template) => templates.push(template),
                         Err(unreadable) => {
                             self.notes.push(format!(
-                                "the PeonTemplate {name} cannot be read: {}",
+                                "the PeonTemplate {name} cannot be decoded: {}",
                                 unreadable.error
                             ));
                         }
@@ -90,7 +90,7 @@ impl Gathered {
                 Ok(())
             }
             Err(error) => {
-                let so = "what comes from the template is not known";
+                let so = "the settings from the PeonTemplate are not known";
                 self.without(cluster, ("list", "peontemplates"), error, so)
             }
         }
@@ -115,7 +115,7 @@ impl Gathered {
                     return Ok(());
                 }
                 Err(error) => {
-                    let so = "the payload is not read, and what its context sets not known";
+                    let so = "the payload is not read, so the settings in its context are not known";
                     return self.without(cluster, ("get", resource), error, so);
                 }
             }

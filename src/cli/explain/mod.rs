@@ -22,10 +22,10 @@ use super::submit::input::Document;
 use crate::api::{PeonTask, PeonTemplate};
 use crate::druid::properties::RuntimeProperties;
 
-/// Says of a task what it runs with and where each setting comes from, why it does not run, and what to do.
+/// Explain what a task runs with and where each setting comes from, why it does not run, and what to do.
 ///
-/// With -f nothing is asked of any cluster: the PeonTasks in the file are judged as the operator would, with the
-/// templates in it and in --template.
+/// With -f no cluster is contacted: the PeonTasks in the file are checked as the operator would check them, with the
+/// templates in that file and in --template.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// Name of the PeonTask.
@@ -44,7 +44,7 @@ pub(super) struct Explain {
     #[arg(long, value_name = "FILE")]
     runtime_properties: Option<PathBuf>,
 
-    /// Print the explanation for programs.
+    /// Print the explanation as data in this format.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<ExplainFormat>,
 }
@@ -94,7 +94,7 @@ impl Explain {
             }
         }
         if tasks.is_empty() {
-            bail!("{filename} holds no PeonTask and no Druid task");
+            bail!("{filename} contains neither a PeonTask nor a Druid task");
         }
         let now = Timestamp::now();
         let reports: Vec<Report> = tasks

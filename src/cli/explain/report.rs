@@ -91,14 +91,14 @@ pub(super) fn live(
     }
     let is_chosen = templates.is_some() || task.spec.template_ref.is_some() || status.template.is_some();
     if !is_chosen {
-        (choice.name, choice.why) = ("?".into(), "nobody could look");
+        (choice.name, choice.why) = ("?".into(), "the PeonTemplates could not be read");
     }
     let settings = match &templates {
         Some(_) => judge(&task, &choice, operator, payload, now).settings,
         None => None,
     };
     if settings.is_none() && templates.is_some() {
-        notes.push("settings that cannot be resolved are left out".into());
+        notes.push("settings that cannot be resolved are not shown".into());
     }
     if !operator_is_known {
         notes.push(
@@ -112,8 +112,8 @@ pub(super) fn live(
             .is_some_and(|memory| *memory != settings.memory.0)
     {
         notes.push(format!(
-            "the current attempt has {} of memory: retries raised it, or the template or the operator's properties \
-             were others when it was made",
+            "the current attempt has {} of memory: retries raised it, or the template or the operator's \
+             properties have changed since its start",
             status.memory.clone().unwrap_or_default()
         ));
     }
@@ -157,7 +157,7 @@ pub(super) fn offline(
     let payload = findings::payload(task, Err("a chunk".into()));
     let choice = choose(task, payload.as_deref().ok(), templates);
     if task.task_from().is_some() {
-        notes.push("the payload stands in objects of a cluster, which is not asked".into());
+        notes.push("the payload is in ConfigMaps or Secrets of a cluster, which -f does not read".into());
     }
     let judged = judge(task, &choice, operator, payload, now);
     let refused = judged.refused.as_ref().map(|r| (r.reason, r.message.as_str()));

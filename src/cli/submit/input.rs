@@ -25,15 +25,15 @@ pub(crate) enum Document {
 pub(crate) fn read(text: &str) -> Result<Vec<Document>, String> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
-        return Err("it is empty".into());
+        return Err("the input is empty".into());
     }
     match json(text) {
         Ok(parts) => all(parts.iter().map(|(value, source)| (value, Some(*source)))),
         // What begins like JSON is meant as JSON: YAML would take much of it, in other ways than Druid.
-        Err(error) if text.trim_start().starts_with(['{', '[']) => Err(format!("no valid JSON: {error}")),
+        Err(error) if text.trim_start().starts_with(['{', '[']) => Err(format!("not valid JSON: {error}")),
         Err(_) => {
             let values: Vec<Value> = serde_yaml::from_multiple(text)
-                .map_err(|e| format!("no valid YAML: {}", first_line(&e.to_string())))?;
+                .map_err(|e| format!("not valid YAML: {}", first_line(&e.to_string())))?;
             all(values.iter().filter(|v| !v.is_null()).map(|v| (v, None)))
         }
     }
@@ -67,7 +67,7 @@ fn json(text: &str) -> Result<Vec<(Value, &str)>, serde_json::Error> {
 
 fn document(value: &Value, source: Option<&str>) -> Result<Vec<Document>, String> {
     let Value::Object(object) = value else {
-        return Err("a document is no object: give PeonTasks, or a Druid task".into());
+        return Err("a document is not an object: give PeonTasks or Druid tasks".into());
     };
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let name = value
@@ -78,13 +78,11 @@ fn document(value: &Value, source: Option<&str>) -> Result<Vec<Document>, String
     match (version.split('/').next().unwrap_or_default(), text("kind")) {
         ("", _) if object.contains_key("type") => match source {
             Some(source) => Ok(vec![Document::Payload(source.to_owned())]),
-            None => {
-                Err("a plain Druid task must be JSON: its bytes are handed to the peon as they are".into())
-            }
+            None => Err("a Druid task must be JSON: the peon gets its bytes unchanged".into()),
         },
-        ("", _) => {
-            Err("a document has neither apiVersion and kind, as a PeonTask, nor type, as a Druid task".into())
-        }
+        ("", _) => Err(
+            "a document is neither a PeonTask (with apiVersion and kind) nor a Druid task (with type)".into(),
+        ),
         ("v1", "List") => {
             let items = object.get("items").and_then(Value::as_array);
             all(items.into_iter().flatten().map(|item| (item, None)))
@@ -108,7 +106,7 @@ fn decode<T: DeserializeOwned + serde::Serialize>(value: &Value, name: &str) -> 
     let (empty, none) = (Map::new(), Value::Null);
     let given = value.get("spec").and_then(Value::as_object).unwrap_or(&empty);
     match unknown(given, known.get("spec").unwrap_or(&none), "spec") {
-        Some(field) => Err(format!("{kind} {name}: there is no field {field}")),
+        Some(field) => Err(format!("{kind} {name}: unknown field {field}")),
         None => Ok(decoded),
     }
 }
@@ -174,19 +172,19 @@ mod tests {
         let error = |text: &str| read(text).unwrap_err();
         assert_eq!(
             error("{\n  \"type\": \"noop\",\n}"),
-            "no valid JSON: trailing comma at line 3 column 1"
+            "not valid JSON: trailing comma at line 3 column 1"
         );
         assert!(
-            error("a: [1\nb: 2").starts_with("no valid YAML: "),
+            error("a: [1\nb: 2").starts_with("not valid YAML: "),
             "{}",
             error("a: [1\nb: 2")
         );
         assert!(error("type: noop").contains("must be JSON"));
-        assert!(error("{}").contains("neither apiVersion"));
-        assert!(error("[1]").contains("no object"));
-        assert_eq!(error(" \n"), "it is empty");
+        assert!(error("{}").contains("neither a PeonTask"));
+        assert!(error("[1]").contains("not an object"));
+        assert_eq!(error(" \n"), "the input is empty");
         let typo = "apiVersion: peon.dev/v1alpha1\nkind: PeonTask\nmetadata: {name: a}\nspec: {task: {type: noop}, resource: {x: 1}}\n";
-        assert_eq!(error(typo), "PeonTask a: there is no field spec.resource");
+        assert_eq!(error(typo), "PeonTask a: unknown field spec.resource");
         let wrong =
             "apiVersion: peon.dev/v1alpha1\nkind: PeonTask\nmetadata: {name: a}\nspec: {suspend: maybe}\n";
         assert!(

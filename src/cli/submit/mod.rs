@@ -23,14 +23,14 @@ use crate::payload::create::{self, Made};
 use input::Document;
 use new_task::Wishes;
 
-/// Submits PeonTasks, or a Druid task as it would be sent to an overlord.
+/// Submit PeonTasks, or a Druid task as it would be sent to an overlord.
 ///
-/// A Druid task is JSON with a `type`; it becomes a PeonTask and is kept to the byte. Above 100 KiB, or with --secret,
-/// its bytes stand in ConfigMaps or Secrets that belong to the PeonTask. Submitting the same again completes what is
-/// missing; another payload under the same name is an error.
+/// A Druid task is JSON with a `type`. It becomes a PeonTask, and its bytes are not changed. Above 100 KiB, or with
+/// --secret, they are stored in ConfigMaps or Secrets that belong to the PeonTask. Submitting the same task again creates
+/// what is missing; another payload under the same name is an error.
 #[derive(Debug, Args)]
 pub(super) struct Submit {
-    /// Name of the PeonTask. Default: made from the Druid task's id, and the same for the same task.
+    /// Name of the PeonTask. Default: derived from the Druid task's id, always the same for the same task.
     name: Option<String>,
 
     /// File with PeonTasks (YAML or JSON) or Druid tasks (JSON); `-` is standard input.
@@ -66,7 +66,7 @@ pub(super) struct Submit {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 
-    /// Keep the payload in Secrets.
+    /// Store the payload in Secrets.
     #[arg(long)]
     secret: bool,
 
@@ -74,7 +74,7 @@ pub(super) struct Submit {
     #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "wait")]
     dry_run: Option<DryRun>,
 
-    /// Follow the tasks to their end; exit code 3 when one fails.
+    /// Follow the tasks to their end; exit code 3 if one fails.
     #[arg(short, long)]
     wait: bool,
 
@@ -82,7 +82,7 @@ pub(super) struct Submit {
     #[arg(long, value_parser = duration::parse, value_name = "TIME", requires = "wait")]
     timeout: Option<Duration>,
 
-    /// Print the tasks instead of what was done.
+    /// Print the tasks in this format instead of a line for each.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -109,7 +109,7 @@ impl Registered {
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("a label is NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("a label has the form NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -157,7 +157,7 @@ impl Submit {
         };
         if wishes.name.is_some() && documents.len() > 1 {
             bail!(
-                "{} holds {} tasks: a name is for one",
+                "{} contains {} tasks: a name can be given for one task only",
                 self.filename,
                 documents.len()
             );
@@ -166,10 +166,10 @@ impl Submit {
             Document::Payload(text) => new_task::of_payload(&text, &wishes),
             Document::Task(task) => new_task::of_task(*task, &wishes),
             Document::Template(template) => Err(format!(
-                "PeonTemplate {} is no task: use `kubectl apply` for it",
+                "PeonTemplate {} is not a task: use `kubectl apply` for it",
                 template.name_any()
             )),
-            Document::Other(what) => Err(format!("{what} is no PeonTask: use `kubectl apply` for it")),
+            Document::Other(what) => Err(format!("{what} is not a PeonTask: use `kubectl apply` for it")),
         });
         let new: Result<Vec<New>, String> = new.collect();
         new.map_err(|e| anyhow!("{}: {e}", self.filename))
@@ -217,7 +217,7 @@ impl Submit {
         }
         if tasks::verdict(&task).is_none() {
             create_chunks(cluster, &task, new).await.with_context(|| {
-                format!("the payload of {name} is not complete: submit it again, which completes it")
+                format!("the payload of {name} is incomplete: submit the task again to complete it")
             })?;
         }
         if !quiet {
@@ -244,7 +244,7 @@ pub(super) fn documents(filename: &str) -> anyhow::Result<Vec<Document>> {
     };
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        anyhow!("{filename} is no text: byte {at} is not UTF-8")
+        anyhow!("{filename} is not a text file: byte {at} is not UTF-8")
     })?;
     input::read(&text).map_err(|e| anyhow!("{filename}: {e}"))
 }
@@ -259,7 +259,7 @@ fn namespace(new: &[New], flag: Option<&str>) -> anyhow::Result<Option<String>> 
         [] => Ok(None),
         [one] => Ok(Some(one.clone())),
         several => bail!(
-            "the tasks are for several namespaces ({}): submit those of one at a time",
+            "the tasks belong to several namespaces ({}): submit the tasks of one namespace at a time",
             several.join(", ")
         ),
     }
@@ -274,7 +274,8 @@ fn repeated(existing: PeonTask, wanted: &PeonTask) -> anyhow::Result<PeonTask> {
     match new_task::difference(&existing, wanted) {
         None => Ok(existing),
         Some(what) => bail!(
-            "a PeonTask {name} exists already, with another {what}: give this one another name, or delete that one first"
+            "a PeonTask {name} exists already, with another {what}: give the new one another name, or \
+             delete the existing one first"
         ),
     }
 }
@@ -298,7 +299,8 @@ async fn create_chunks(cluster: &Cluster, task: &PeonTask, new: &New) -> anyhow:
                 let uid = task.uid();
                 if !owners.iter().any(|o| Some(&o.uid) == uid.as_ref()) {
                     bail!(
-                        "{resource}/{name} belongs to something else, perhaps to a task of this name that was just deleted"
+                        "{resource}/{name} belongs to another owner, perhaps to a task of this name that \
+                         was just deleted"
                     );
                 }
             }

@@ -36,7 +36,7 @@ pub(crate) struct Wishes {
 /// Says what of the payload or the wishes cannot be.
 pub(crate) fn of_payload(text: &str, wishes: &Wishes) -> Result<New, String> {
     let payload: Map<String, Value> =
-        serde_json::from_str(text).map_err(|e| format!("no valid JSON: {e}"))?;
+        serde_json::from_str(text).map_err(|e| format!("not valid JSON: {e}"))?;
     let name = wishes.name.clone().unwrap_or_else(|| made_name(text, &payload));
     let task = PeonTask::new(&name, empty_spec());
     finish(task, Some(text.to_owned()), wishes)
@@ -51,7 +51,9 @@ pub(crate) fn of_task(mut task: PeonTask, wishes: &Wishes) -> Result<New, String
         task.metadata.name = Some(name.clone());
     }
     let Some(name) = task.metadata.name.clone() else {
-        return Err("a PeonTask has no metadata.name: give it one, so that a repetition finds it".into());
+        return Err(
+            "a PeonTask has no metadata.name: give it a name, so that a repeated submission finds it".into(),
+        );
     };
     let given = [
         task.spec.task.is_some(),
@@ -124,7 +126,8 @@ fn check_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{name:?} is no name for an object: lower-case letters, digits, `-` and `.`, at most 253, a letter or digit at both ends"
+        "{name:?} is not an object name: use at most 253 lower-case letters, digits, `-` and `.`, with a \
+         letter or digit at both ends"
     ))
 }
 
@@ -155,7 +158,7 @@ pub(crate) fn difference(existing: &PeonTask, wanted: &PeonTask) -> Option<&'sta
         return Some("payload");
     }
     if old.task_from != new.task_from {
-        return Some("place for its payload (--secret)");
+        return Some("payload location (--secret)");
     }
     let settings = |spec: &PeonTaskSpec| {
         (

@@ -108,7 +108,7 @@ fn what_cannot_be_is_refused_before_anything_is_created() {
         name: Some("Up_Per".into()),
         ..Wishes::default()
     };
-    assert!(wish(bad_name).contains("no name for an object"));
+    assert!(wish(bad_name).contains("not an object name"));
     let both = task(
         "a",
         json!({"task": {"type": "noop"}, "taskJson": "{}"}),
@@ -142,7 +142,7 @@ fn a_repetition_is_told_from_another_task_of_the_same_name() {
     (secret.spec.task_json, secret.spec.task_from) = (None, Some(chunks.task_from("a", Kind::Secret)));
     assert_eq!(
         difference(&json_of("{}"), &secret),
-        Some("place for its payload (--secret)")
+        Some("payload location (--secret)")
     );
     assert_eq!(difference(&secret, &secret), None);
     let mut other = json_of("{}");

@@ -185,8 +185,7 @@ impl Collector<'_> {
                     tracing::debug!(
                         pod = self.source.pod,
                         why,
-                        "the log of the pod cannot be read; it is \
-                        tried again"
+                        "the log of the pod cannot be read; it is tried again"
                     );
                     if ended_before {
                         let since = *unanswered.get_or_insert_with(Instant::now);

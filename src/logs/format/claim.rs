@@ -134,10 +134,9 @@ impl Rival {
                 "a task of another namespace has claimed the id {task_id:?} in this store: give each task \
                  an id of its own"
             ),
-            Self::Unknown => format!(
-                "the sidecar's configuration has no PeonTask that could claim the id \
-                {task_id:?}"
-            ),
+            Self::Unknown => {
+                format!("the sidecar's configuration has no PeonTask that could claim the id {task_id:?}")
+            }
         }
     }
 }

@@ -193,8 +193,7 @@ impl Layout {
         crate::druid::task_id::check(task_id).map_err(invalid)?;
         if self.kind == Kind::File && task_id.len() > LONGEST_IN_DIRECTORY {
             return Err(invalid(format!(
-                "it has {} bytes in UTF-8, at most {LONGEST_IN_DIRECTORY} fit into the name of its log \
-                 file",
+                "it has {} bytes in UTF-8, at most {LONGEST_IN_DIRECTORY} fit into the name of its log file",
                 task_id.len()
             )));
         }

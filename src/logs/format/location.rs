@@ -117,8 +117,7 @@ pub enum Location {
 pub enum InvalidLocation {
     /// Logs cannot be archived to this `druid.indexer.logs.type`.
     #[error(
-        "druid.indexer.logs.type is {0:?}: it must be file, s3, google, azure or noop (logs are not \
-         archived)"
+        "druid.indexer.logs.type is {0:?}: it must be file, s3, google, azure or noop (logs are not archived)"
     )]
     Type(String),
     /// A property that this type needs is missing.

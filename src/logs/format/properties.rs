@@ -205,8 +205,8 @@ impl<'a> Given<'a> {
         let prefix = self.get(name).unwrap_or_default();
         if prefix.is_empty() {
             let reason = format!(
-                "it must not be empty with the type {type_}: Druid would look for keys that begin \
-                    with a slash"
+                "it must not be empty with the type {type_}: Druid would look for keys that begin with a \
+                 slash"
             );
             return Err(InvalidLocation::Value { name, reason });
         }

@@ -10,7 +10,8 @@ use super::parts::{Part, PartName, Piece};
 use super::sidecar_parts::Chain;
 
 /// Text in the log where a part is gone.
-const LOST: &str = "\n[peon-operator] a part of the log is missing here: it had been archived, and is not in the store any more\n";
+const LOST: &str = "\n[peon-operator] a part of the log is missing here: it had been archived, but is no \
+    longer in the store\n";
 
 /// The pieces of one attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -59,12 +59,8 @@ impl HistoryWriter {
     async fn write(&self, entry: Entry) -> Result<(), String> {
         let Entry { completed, record } = entry;
         let record = self.placed(record);
-        let json = serde_json::to_vec(&record).map_err(|e| {
-            format!(
-                "the history entry cannot be written as \
-            JSON: {e}"
-            )
-        })?;
+        let json = serde_json::to_vec(&record)
+            .map_err(|e| format!("the history entry cannot be written as JSON: {e}"))?;
         let put = self
             .archive
             .put_history(&record.namespace, completed, &record.uid, Bytes::from(json));

@@ -20,7 +20,7 @@ const REPORT: [&str; 4] = ["task", "attempt", "1", "report.json"];
 /// Paths of the sidecar's files; the defaults are those in the pod.
 #[derive(Debug, Clone, Args)]
 pub struct Files {
-    /// The configuration.
+    /// File with the sidecar's configuration.
     #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(DIR).join(FILE))]
     pub config: PathBuf,
     /// Directory with a directory for each source of the store's properties.
@@ -32,7 +32,7 @@ pub struct Files {
     /// Directory that the peon works in.
     #[arg(long, value_name = "DIR", default_value = "/peon")]
     pub scratch: PathBuf,
-    /// Where the result is written.
+    /// File that the result is written to.
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     pub verdict: PathBuf,
 }

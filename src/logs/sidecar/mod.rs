@@ -94,10 +94,8 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
 /// The sidecar's configuration, and the archive of its log.
 fn open(files: &Files) -> anyhow::Result<(SidecarConfig, TaskArchive)> {
     let (config, properties) = files.read()?;
-    let location = Location::from_properties(&properties)?.context(
-        "the store's properties have no \
-        druid.indexer.logs.type",
-    )?;
+    let location = Location::from_properties(&properties)?
+        .context("the store's properties have no druid.indexer.logs.type")?;
     // The pod's owner may do whatever the pod may do.
     let archive = Archive::open(location, Identity::Ambient)?;
     let archive = if config.namespace.is_empty() {

@@ -31,8 +31,7 @@ pub enum ArchiveError {
     Empty(String),
     /// The store does not accept the credentials, or they do not permit the request.
     #[error(
-        "the store refused access to {url}: check {properties} and the rights of these credentials \
-        ({said})"
+        "the store refused access to {url}: check {properties} and the rights of these credentials ({said})"
     )]
     Refused {
         /// The object.

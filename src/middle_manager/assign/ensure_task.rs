@@ -112,7 +112,7 @@ impl<'a> Attempt<'a> {
                 tracing::warn!(
                     task = name,
                     task_id = self.facts.id,
-                    "another PeonTask has this name, and its {what} differs: it is not changed, and the \
+                    "another PeonTask has this name, but differs in its {what}: it is not changed, and the \
                      task gets another name"
                 );
                 Ok(None)

@@ -246,8 +246,7 @@ impl<L: Announce> Assigner<L> {
                     tracing::warn!(
                         task_id = facts.id,
                         why,
-                        "the assigned task cannot be stored as a \
-                        PeonTask yet"
+                        "the assigned task cannot be stored as a PeonTask yet"
                     );
                 }
                 Err(_) => {}

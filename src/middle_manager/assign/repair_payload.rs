@@ -73,8 +73,7 @@ impl PayloadRepair {
                         tracing::debug!(
                             task = name,
                             error = error.why(),
-                            "the payload of the PeonTask is \
-                            not complete yet; it is tried again"
+                            "the payload of the PeonTask is not complete yet; it is tried again"
                         );
                     }
                 }

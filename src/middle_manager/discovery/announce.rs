@@ -133,8 +133,7 @@ pub struct Announcer {
 /// The process ends and its announcements may remain.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the workers may remain announced until their session ends: {0}. Tasks that are assigned until then \
-     wait"
+    "the workers may remain announced until their session ends: {0}. Tasks that are assigned until then wait"
 )]
 pub struct StillAnnounced(String);
 

@@ -205,8 +205,7 @@ impl Port {
             if places.available_permits() == 0 {
                 tracing::warn!(
                     port,
-                    "{CONNECTIONS} connections are open, which is the limit: new ones \
-                    wait"
+                    "{CONNECTIONS} connections are open, which is the limit: new ones wait"
                 );
             }
             // The semaphore is never closed.

@@ -51,8 +51,7 @@ impl SecretWatch {
                 Some((content, Err(error))) => {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "a mounted Secret has changed but cannot be used: its previous content stays in \
-                         use"
+                        "a mounted Secret has changed but cannot be used: its previous content stays in use"
                     );
                     refused = content;
                 }

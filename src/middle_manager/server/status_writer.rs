@@ -284,8 +284,7 @@ impl StatusWriter {
                 let error = error.why();
                 tracing::warn!(
                     error,
-                    "the status of the VirtualMiddleManager cannot be written; it is \
-                    tried again"
+                    "the status of the VirtualMiddleManager cannot be written; it is tried again"
                 );
             }
         }

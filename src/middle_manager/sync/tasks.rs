@@ -189,8 +189,7 @@ impl<L: Announce> Tasks<L> {
                 tracing::info!(
                     identity = at,
                     disabled,
-                    "the identity was enabled or disabled for new \
-                    tasks"
+                    "the identity was enabled or disabled for new tasks"
                 );
                 line.disable(disabled);
             }

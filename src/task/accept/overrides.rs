@@ -62,10 +62,8 @@ fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
             "Allow or Any",
         ),
         (None, Some(secret)) => {
-            let because = format!(
-                "overrides.javaOpts is Sizing by default if the template gives {secret} to the \
-                    peon"
-            );
+            let because =
+                format!("overrides.javaOpts is Sizing by default if the template gives {secret} to the peon");
             (Scope::Sizing, because, "Allow or Any")
         }
         (Some(JavaOpts::Allow), _) => (Scope::Harmless, "overrides.javaOpts is Allow".to_owned(), "Any"),

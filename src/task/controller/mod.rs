@@ -130,8 +130,7 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
                 // Failed passes are logged where they fail; other errors concern the queue.
                 tracing::debug!(
                     error = crate::apiserver::error::chain(&error),
-                    "the PeonTask is not \
-                    reconciled"
+                    "the PeonTask is not reconciled"
                 );
             }
             futures::future::ready(())

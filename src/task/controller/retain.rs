@@ -55,8 +55,8 @@ impl Context {
                 tracing::info!(
                     namespace,
                     task = name,
-                    "deleting the PeonTask: its namespace has more \
-                    finished PeonTasks than --retain-finished allows"
+                    "deleting the PeonTask: its namespace has more finished PeonTasks than \
+                     --retain-finished allows"
                 );
                 self.actor
                     .delete::<PeonTask>("delete peontask", &namespace, &name, uid.clone())

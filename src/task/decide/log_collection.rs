@@ -56,8 +56,7 @@ impl Word {
                 let missing = match gaps {
                     0 => String::new(),
                     gaps => format!(
-                        ": parts of the log are missing in {gaps} places, which are marked in \
-                        the log"
+                        ": parts of the log are missing in {gaps} places, which are marked in the log"
                     ),
                 };
                 match conflict {

@@ -93,7 +93,7 @@ impl Why {
             }
             Self::LargestMemory => Some(
                 "the task is not run again, since it already had the most memory that is allowed \
-                    (retry.memory.max)"
+                 (retry.memory.max)"
                     .into(),
             ),
         }

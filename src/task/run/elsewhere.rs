@@ -36,8 +36,7 @@ impl Standing {
             SubmissionState::Disabled => Self::Waits(
                 Acceptance::SubmissionsDisabled,
                 format!(
-                    "the VirtualMiddleManager {manager} submits no tasks: set its submissions.enabled to \
-                     true"
+                    "the VirtualMiddleManager {manager} submits no tasks: set its submissions.enabled to true"
                 ),
             ),
             SubmissionState::TypeNotListed => Self::Waits(

@@ -1,21 +1,17 @@
 //! What a container wrote, as its node keeps it: to compare with what was archived.
 
-use std::{
-    fs,
-    ops::Range,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::testbed::{
-    fixture::{Fixture, LIMIT},
-    wait::wait_until,
-};
+use crate::testbed::fixture::{Fixture, LIMIT};
+use crate::testbed::wait::wait_until;
 
 /// How often the node's folder is looked at: the kubelet looks at the size of logs every few seconds, and compresses a
 /// file when the next one after it is full.
@@ -180,7 +176,7 @@ pub(super) fn differs_by_what_is_declared(archived: &[u8], written: &[u8]) -> Re
     kept += piece.len().min(found.len());
     ensure!(
         gaps > 0 || found.end == written.len(),
-        "{} bytes are missing at the end, and nobody says so",
+        "{} bytes are missing at the end, and the log does not say so",
         written.len() - found.end
     );
     Ok((gaps, kept))

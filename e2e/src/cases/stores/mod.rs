@@ -4,25 +4,23 @@
 
 mod gibibyte;
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, SystemTime},
-};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::testbed::{
-    cache::Cache,
-    exec,
-    object_stores::{
-        Place, azurite::Azurite, fake_gcs::FakeGcs, file::Directory, server::Folder, versitygw::Versitygw,
-    },
-    progress::Progress,
-};
+use crate::testbed::cache::Cache;
+use crate::testbed::exec;
+use crate::testbed::object_stores::Place;
+use crate::testbed::object_stores::azurite::Azurite;
+use crate::testbed::object_stores::fake_gcs::FakeGcs;
+use crate::testbed::object_stores::file::Directory;
+use crate::testbed::object_stores::server::Folder;
+use crate::testbed::object_stores::versitygw::Versitygw;
+use crate::testbed::progress::Progress;
 
 /// A case that needs no cluster.
 #[derive(Debug, Clone, Copy)]
@@ -323,7 +321,7 @@ fn are_beside_each_other(place: &dyn Place) -> Result<()> {
     let log = place.read(&place.log("raced"))?.unwrap_or_default();
     ensure!(
         uids.iter().any(|uid| uid.as_bytes() == log),
-        "{log:?} is nobody's"
+        "{log:?} is the log of none of the tasks"
     );
     let archive = Archive::of(&place.properties())?;
     for uid in &uids {

@@ -58,10 +58,8 @@ impl Seen {
             .find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")
             .and_then(|c| c["message"].as_str());
         if is_ready {
-            let said = said.unwrap_or(
-                "the pod of the latest change is not ready yet; the previous pod still \
-                    serves",
-            );
+            let said = said
+                .unwrap_or("the pod of the latest change is not ready yet; the previous pod still serves");
             return Self::Updating(said.to_owned());
         }
         Self::NotReady(said.unwrap_or("no pod of the Deployment is ready").to_owned())

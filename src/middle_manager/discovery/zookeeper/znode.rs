@@ -112,10 +112,7 @@ impl Znode {
                 Ok(Some(Look::Changed)) if turns < TURNS => continue,
                 Ok(Some(Look::Changed)) => (
                     None,
-                    self.failed(
-                        "another client keeps changing the \
-                    announcement",
-                    ),
+                    self.failed("another client keeps changing the announcement"),
                 ),
                 Err(error) => (None, self.failed(&error)),
             };
@@ -308,10 +305,9 @@ fn explain(error: &Error, doing: &str, path: &str) -> String {
             "ZooKeeper does not accept the digest credentials of spec.discovery.zookeeper.authRef, with which \
              {path} is to be protected"
         ),
-        Error::NotEmpty => format!(
-            "{path} cannot be replaced: another client created nodes below it; \
-            delete them"
-        ),
+        Error::NotEmpty => {
+            format!("{path} cannot be replaced: another client created nodes below it; delete them")
+        }
         error => format!("ZooKeeper failed to {doing} {path}: {error}"),
     }
 }

@@ -76,7 +76,9 @@ impl PodRun {
                 look_again: LOOK_AGAIN,
             },
             Some(NodeState::Later) => Death::AskLater(LOOK_AGAIN),
-            Some(NodeState::OutOfService | NodeState::Deleted) if known.after_node_loss == AfterNodeLoss::Rerun => {
+            Some(NodeState::OutOfService | NodeState::Deleted)
+                if known.after_node_loss == AfterNodeLoss::Rerun =>
+            {
                 Death::Proven(Proof::new())
             }
             Some(NodeState::OutOfService) => {

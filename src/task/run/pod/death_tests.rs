@@ -260,7 +260,10 @@ fn a_node_that_was_written_off_is_proof_only_where_the_template_says_so() {
             ..nothing()
         };
         assert!(
-            matches!(gone.death(&known(AfterNodeLoss::Wait), at(1000)), Death::WrittenOff(_)),
+            matches!(
+                gone.death(&known(AfterNodeLoss::Wait), at(1000)),
+                Death::WrittenOff(_)
+            ),
             "{node:?}"
         );
         assert_eq!(
