@@ -26,14 +26,21 @@ fn failed(cause: Cause) -> Verdict {
 
 #[test]
 fn the_born_status_gives_way() {
-    let born = json!({
-        "phase": "Pending", "reason": "WaitingForOperator", "observedGeneration": -1,
+    let condition = json!({
+        "type": "Ready", "status": "Unknown", "reason": "WaitingForOperator", "message": "m",
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
     });
-    let born = with_status(noop(), serde_json::from_value(born).unwrap());
-    let status = Draft::of(&born, at(10)).wait(Phase::Starting, Waiting::Starting, "m");
-    assert_eq!(find(&status, READY).status, "False");
-    assert_eq!(find(&status, READY).last_transition_time, Time(at(10)));
-    assert_eq!(status.observed_generation, Some(1));
+    // As the schema defaults it, and with a condition.
+    for conditions in [json!([]), json!([condition])] {
+        let born = json!({
+            "phase": "Pending", "reason": "WaitingForOperator", "observedGeneration": -1, "conditions": conditions,
+        });
+        let born = with_status(noop(), serde_json::from_value(born).unwrap());
+        let status = Draft::of(&born, at(10)).wait(Phase::Starting, Waiting::Starting, "m");
+        assert_eq!(find(&status, READY).status, "False");
+        assert_eq!(find(&status, READY).last_transition_time, Time(at(10)));
+        assert_eq!(status.observed_generation, Some(1));
+    }
 }
 
 #[test]
