@@ -22,8 +22,8 @@ pub mod virtual_middle_manager;
 pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
-    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
-    PropertiesSource, Sizing, SourceRef,
+    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
+    PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
 };
 pub use retry::{MemoryLadder, Rerun, RetryPolicy};
 pub use submission::{Submission, SubmissionState};
