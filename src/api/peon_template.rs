@@ -1,5 +1,7 @@
 //! `PeonTemplate`: common settings of one kind of tasks.
 
+#![allow(clippy::duplicated_attributes)] // Printer columns of the same type.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;

@@ -31,6 +31,7 @@ fn both(
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // One table.
 fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
     let memory = |memory: &str| json!({"limits": {"memory": memory}});
     let none = "";
