@@ -17,7 +17,7 @@ pub const FAILED: &str = "Failed";
 pub const LOGS_ARCHIVED: &str = "LogsArchived";
 /// The task is in the history, which outlives it.
 pub const RECORDED: &str = "Recorded";
-/// For kstatus (`kubectl wait`, Flux, Argo CD): the task runs, or is complete.
+/// For kstatus (`kubectl wait`, Flux, Argo CD): the task runs, or is complete. On a PeonTemplate: tasks can use it.
 pub const READY: &str = "Ready";
 /// Held by `spec.suspend`.
 pub const SUSPENDED: &str = "Suspended";

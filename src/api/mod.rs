@@ -25,8 +25,8 @@ pub mod virtual_middle_manager;
 pub use attempts::{AttemptRecord, Stop};
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
-    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec, Permission,
-    PropertiesSource, Sizing, SourceRef,
+    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
+    PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
 };
 pub use registration::Registration;
 pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};

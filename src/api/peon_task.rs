@@ -21,7 +21,7 @@ use super::task_object::TaskObject;
 /// One Apache Druid ingestion task. The operator creates a ConfigMap and a pod for it in the same namespace, with the
 /// cpu and memory that the task asks for. A PeonTask runs once: to run a task again, create another one. Deleting it
 /// stops the peon.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "peon.dev",
     version = "v1alpha1",

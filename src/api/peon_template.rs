@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ use super::schema;
     singular = "peontemplate",
     shortname = "ptpl",
     namespaced,
+    status = "PeonTemplateStatus",
     derive = "PartialEq",
     doc = "What PeonTasks of one kind have in common: image, Druid properties, defaults and pod template.",
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.image"),
@@ -34,6 +36,23 @@ use super::schema;
         json_path = ".spec.resources.limits.memory"
     ),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority"),
+    printcolumn(name = "Running", type_ = "integer", json_path = ".status.running"),
+    printcolumn(
+        name = "Waiting",
+        type_ = "integer",
+        json_path = ".status.waiting",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -135,6 +154,30 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// Whether tasks can use a PeonTemplate, and how many of them do. Written by the operator that leads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeonTemplateStatus {
+    /// `Ready`: tasks can use the template; its reason and message say what is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// Tasks of this template that have a pod, or a slot of `spec.maxRunning` for one. Updated every few seconds.
+    /// Example: `7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
+
+    /// Tasks that wait for a slot of `spec.maxRunning`, with the reason `MaxRunning`. Updated every few seconds.
+    /// Example: `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<u32>,
+
+    /// The generation of the PeonTemplate that was last processed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 /// Collection of the peons' logs and reports.

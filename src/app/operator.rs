@@ -32,6 +32,7 @@ use crate::process::http_server;
 use crate::process::shutdown::Shutdown;
 use crate::task::controller::{self, Context};
 use crate::task::effects::act::Actor;
+use crate::task::template_status::TemplateStatusWriter;
 use crate::task::watch::Caches;
 
 /// How often to look for custom resources that do not exist yet.
@@ -122,6 +123,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         keep_logs(&config, archive, namespace.as_deref(), &client, &caches, &metrics);
     }
     let manager_client = client.clone();
+    let templates = TemplateStatusWriter::new(
+        client.clone(),
+        caches.clone(),
+        operator.clone(),
+        candidate.leadership(),
+    );
+    background.spawn("the status of PeonTemplates", templates.run());
     let actor = Actor::new(
         client,
         recorder,

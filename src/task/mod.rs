@@ -16,4 +16,5 @@ pub mod effects;
 pub(crate) mod fixtures;
 pub mod run;
 pub mod snapshot;
+pub mod template_status;
 pub mod watch;

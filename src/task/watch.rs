@@ -2,6 +2,7 @@
 //!
 //! Every replica watches; only the leader has tasks to wake. An object that cannot be read does not end a watch.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -21,6 +22,7 @@ use super::aggregates::slots::Who;
 use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
+use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::watch::{pods, report, watching};
@@ -49,6 +51,10 @@ pub struct Caches {
     ended: Arc<Mutex<Vec<Arc<Pod>>>>,
     /// Indexes over all tasks.
     pub aggregates: Arc<TaskAggregates>,
+    /// Templates whose status may have to be written.
+    pub template_changes: Arc<TemplateChanges>,
+    /// The generation of each template when its tasks were last woken, by uid: a change of its status wakes none.
+    generations: Arc<Mutex<HashMap<String, Option<i64>>>>,
     /// The followers that read logs, if logs are archived.
     pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
@@ -133,6 +139,8 @@ impl Caches {
             departed: Arc::default(),
             ended: Arc::default(),
             aggregates: Arc::default(),
+            template_changes: Arc::default(),
+            generations: Arc::default(),
             logs: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
@@ -245,10 +253,41 @@ impl Caches {
 
     pub(crate) fn template_event(&self, event: Event<GuardedTemplate>) {
         match event {
-            Event::Apply(template) | Event::Delete(template) => self.wake_waiting_for(&template),
-            Event::InitDone => self.wake_all(),
+            Event::Apply(template) => {
+                self.template_changed(&template);
+                let (uid, generation) = (template.uid().unwrap_or_default(), template.meta().generation);
+                let woken = self.generations.lock().insert(uid, generation);
+                // Without a generation it is unknown what changed.
+                if generation.is_none() || woken != Some(generation) {
+                    self.wake_waiting_for(&template);
+                }
+            }
+            Event::Delete(template) => {
+                self.template_changed(&template);
+                self.generations
+                    .lock()
+                    .remove(&template.uid().unwrap_or_default());
+                self.wake_waiting_for(&template);
+            }
+            Event::InitDone => {
+                // No event reports templates that went while the watch was broken.
+                let templates = self.templates.state();
+                *self.generations.lock() = templates
+                    .iter()
+                    .map(|t| (t.uid().unwrap_or_default(), t.meta().generation))
+                    .collect();
+                for template in &templates {
+                    self.template_changed(template);
+                }
+                self.wake_all();
+            }
             Event::Init | Event::InitApply(_) => {}
         }
+    }
+
+    fn template_changed(&self, template: &GuardedTemplate) {
+        let namespace = template.namespace().unwrap_or_default();
+        self.template_changes.add(&namespace, &template.name_any(), true);
     }
 
     pub(crate) fn pod_event(&self, event: Event<Pod>) {

@@ -15,10 +15,11 @@ use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
 type Rights = BTreeSet<(String, String)>;
 
 /// Group and resource, verbs, and the names that they are narrowed to.
-const TASKS: [(&str, &[&str]); 8] = [
+const TASKS: [(&str, &[&str]); 9] = [
     ("peon.dev/peontasks", &["delete", "get", "list", "watch"]),
     ("peon.dev/peontemplates", &["list", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
+    ("peon.dev/peontemplates/status", &["patch"]),
     ("/pods/log", &["get"]),
     ("/pods", &["create", "delete", "get", "list", "patch", "watch"]),
     ("/configmaps", &["create", "get"]),
@@ -131,6 +132,7 @@ fn qualified(resource: &str) -> String {
         "peontasks"
         | "peontasks/status"
         | "peontemplates"
+        | "peontemplates/status"
         | "virtualmiddlemanagers"
         | "virtualmiddlemanagers/status" => "peon.dev",
         "deployments" => "apps",

@@ -116,7 +116,7 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
   resources: [peontemplates]
   verbs: [list, watch]
 - apiGroups: [peon.dev]
-  resources: [peontasks/status]
+  resources: [peontasks/status, peontemplates/status]
   verbs: [patch]
 # A pod is patched to end sidecars that outlive its peon.
 - apiGroups: [""]

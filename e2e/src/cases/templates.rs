@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{Case, case};
 use crate::testbed::{
     druid::samples,
-    fixture::{Fixture, NAMESPACE},
+    fixture::{Fixture, LIMIT, NAMESPACE},
 };
 
-pub(super) const CASES: [Case; 5] = [
+pub(super) const CASES: [Case; 7] = [
     case("templates::the_template_that_matches_best_is_used", selection),
     case(
         "templates::a_task_may_not_ask_for_more_than_its_template_allows",
@@ -24,7 +24,64 @@ pub(super) const CASES: [Case; 5] = [
         "templates::memory_in_bytes_is_what_the_peon_is_given",
         memory_in_bytes,
     ),
+    case("templates::the_status_counts_tasks", counted),
+    case("templates::the_status_says_what_is_wrong", readiness),
 ];
+
+/// Waits for a template whose status is as wanted.
+fn until_status(
+    fixture: &Fixture,
+    namespace: &str,
+    name: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let args = ["peontemplate", name, "--namespace", namespace];
+    let seen = fixture.kubectl.wait_for(&args, LIMIT, |t| wanted(&t["status"]));
+    seen.map(drop)
+}
+
+/// The condition `Ready` of a status: status and reason.
+fn ready(status: &Value) -> (Option<&str>, Option<&str>) {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.into_iter().find(|c| c["type"] == "Ready");
+    ready.map_or((None, None), |c| (c["status"].as_str(), c["reason"].as_str()))
+}
+
+fn counted(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("counted")?;
+    template(fixture, &namespace, "one", |spec| spec["maxRunning"] = json!(1))?;
+    let names = ["first", "second", "third"];
+    let spec = json!({"task": {"type": "noop", "runTime": 20_000}, "templateRef": {"name": "one"}});
+    for name in names {
+        fixture.task(&namespace, name, &spec)?;
+    }
+    until_status(fixture, &namespace, "one", |s| {
+        s["running"] == 1 && s["waiting"] == 2
+    })?;
+    for name in names {
+        fixture.until_reason(&namespace, name, "Succeeded")?;
+    }
+    until_status(fixture, &namespace, "one", |s| {
+        s["running"] == 0 && s["waiting"] == 0
+    })
+}
+
+fn readiness(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("readiness")?;
+    let port = |port: &str| {
+        template(fixture, &namespace, "port", |spec| {
+            spec["properties"]["druid.plaintextPort"] = json!(port);
+        })
+    };
+    port("8200")?;
+    until_status(fixture, &namespace, "port", |s| {
+        ready(s) == (Some("False"), Some("InvalidTemplate"))
+    })?;
+    port("8100")?;
+    until_status(fixture, &namespace, "port", |s| {
+        ready(s) == (Some("True"), Some("Valid"))
+    })
+}
 
 /// Applies a template for `noop` under this name, changed.
 fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {

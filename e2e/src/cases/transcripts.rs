@@ -114,12 +114,17 @@ impl Shell<'_> {
             .replace(self.namespace, NAMESPACE)
             .replace(&fixture.druid_image, "docker.io/apache/druid:33.0.0")
             .replace(fixture.druid.zookeeper(), "zookeeper:2181");
-        aligned(&said)
+        let mut lines: Vec<String> = aligned(&said)
             .lines()
-            // Whether a task is seen before the operator has looked at it is chance.
-            .filter(|line| !line.contains("Pending (WaitingForOperator)"))
+            // Whether a task is seen before the operator has processed it is chance, and so is how full the node is.
+            .filter(|line| {
+                !line.contains("Pending (WaitingForOperator)") && !line.contains("(Unschedulable)")
+            })
             .map(|line| steady_time(line) + "\n")
-            .collect()
+            .collect();
+        // A task that found no room is said to start before it and after it.
+        lines.dedup();
+        lines.concat()
     }
 }
 

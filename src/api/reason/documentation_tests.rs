@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 const TASKS: &str = include_str!("../../../docs/reasons.md");
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 const MANAGERS: &str = include_str!("../../../docs/middle-manager.md");
 
 type Rows = BTreeSet<(String, String)>;
@@ -77,6 +78,18 @@ fn every_reason_of_a_task_is_documented_under_its_condition_and_no_other() {
     assert!(TASKS.contains(&format!("`{DELETED}`")));
 }
 
+/// The table under the heading of the status.
+#[test]
+fn every_reason_of_a_template_is_documented_and_no_other() {
+    let (_, section) = CONFIGURATION
+        .split_once("\n## The status of a PeonTemplate\n")
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(cells);
+    let documented: Rows = rows.map(|cells| (cells[0].into(), cells[1].into())).collect();
+    assert_eq!(documented, rows_of!(TemplateReadiness));
+}
+
 #[test]
 fn every_reason_of_a_virtual_middle_manager_is_documented() {
     let mut documented = Rows::new();
@@ -129,6 +142,7 @@ fn names_are_read_as_they_are_written() {
         Cause,
         LogsArchived,
         Recording,
+        TemplateReadiness,
         ManagerReady,
         Authentication,
         Announcement,

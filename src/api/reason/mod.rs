@@ -1,4 +1,5 @@
-//! Reasons of conditions: documented API (`docs/reasons.md`, `docs/middle-manager.md`), never renamed.
+//! Reasons of conditions: documented API (`docs/reasons.md`, `docs/configuration.md`, `docs/middle-manager.md`), never
+//! renamed.
 //!
 //! Each condition has an enum of its reasons, and each enum is generated from a table: the reason's meaning, its name
 //! in the API, its condition, and what follows from it. Several names are used under two conditions. For example,
@@ -10,6 +11,7 @@
 
 mod cause;
 mod peon_task;
+mod peon_template;
 mod task_reason;
 mod virtual_middle_manager;
 
@@ -17,6 +19,7 @@ pub use cause::Cause;
 pub use peon_task::{
     Acceptance, Completion, LogsArchived, Readiness, Recording, RunStart, Suspension, Waiting,
 };
+pub use peon_template::TemplateReadiness;
 pub use task_reason::TaskReason;
 pub use virtual_middle_manager::{Announcement, Authentication, ManagerReady, OverlordAnswers, ReadyReason};
 

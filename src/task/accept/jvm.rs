@@ -248,7 +248,7 @@ mod tests {
         let druid = json!({"type": "noop"});
         Settings::resolve(&Levels {
             task: &task(json!({"task": druid, "javaOpts": task_options})).spec,
-            payload: &payload(druid),
+            payload: Some(&payload(druid)),
             template: &template(template_spec).spec,
             operator: &RuntimeProperties::default(),
             memory_step,

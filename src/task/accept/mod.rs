@@ -9,6 +9,7 @@ pub mod retry_policy;
 pub mod settings;
 pub mod sizing;
 pub mod template_choice;
+pub mod template_readiness;
 pub mod template_secrets;
 pub mod template_shape;
 
@@ -28,9 +29,9 @@ use crate::digest::hex;
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
 use crate::payload::chunks::{self, Absent};
-use overrides::Exceeded;
 use retry_policy::Policy;
-use settings::{InvalidSetting, Levels, Settings, Source};
+use settings::{Levels, Settings};
+use template_readiness::{exceeded, refused};
 
 /// A task that can be run.
 #[derive(Debug, Clone)]
@@ -275,20 +276,17 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
             return Err(Refused::new(Acceptance::NoTemplate, message));
         }
         Template::Undecodable { name, error } => {
-            let message = format!("the PeonTemplate {name} cannot be decoded: {error}");
-            return Err(Refused::new(Acceptance::InvalidTemplate, message));
+            return Err(Refused::new(
+                Acceptance::InvalidTemplate,
+                template_readiness::undecodable(name, error),
+            ));
         }
     };
-    template_shape::check(template.spec.template.as_ref()).map_err(|e| {
-        Refused::new(
-            Acceptance::InvalidTemplate,
-            format!("the PeonTemplate {} cannot be used: {e}", template.name_any()),
-        )
-    })?;
+    template_readiness::shape(template)?;
     let retry = Policy::effective(task.spec.retry.as_ref(), template.spec.retry.as_ref());
     let levels = Levels {
         task: &task.spec,
-        payload: &payload,
+        payload: Some(&payload),
         template: &template.spec,
         operator: &snapshot.operator,
         memory_step: snapshot.memory_step(),
@@ -342,32 +340,6 @@ fn effective(
         hash: format!("sha256:{}", hex(&Sha256::digest(json.as_bytes()))),
         json,
     }))
-}
-
-/// The template can be corrected, the task cannot.
-fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
-    let message = format!("{} (from {})", invalid.message, invalid.source);
-    match invalid.source {
-        Source::Template | Source::Operator | Source::BuiltIn => {
-            let message = format!("{message}; PeonTemplate {}", template.name_any());
-            Refused::new(Acceptance::InvalidTemplate, message)
-        }
-        Source::Context | Source::Task => Refused::new(Acceptance::InvalidTask, message),
-    }
-}
-
-fn exceeded(exceeded: Exceeded, template: &PeonTemplate) -> Refused {
-    let name = template.name_any();
-    match exceeded {
-        Exceeded::Limit(message) => Refused::new(
-            Acceptance::LimitExceeded,
-            format!("{message}; PeonTemplate {name}"),
-        ),
-        Exceeded::Template(message) => Refused::new(
-            Acceptance::InvalidTemplate,
-            format!("the PeonTemplate {name} cannot be used: {message}"),
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::settings::{CONTEXT_JAVA_OPTS, Levels, Settings, Source};
 use super::template_secrets;
-use crate::api::{JavaOpts, Permission};
+use crate::api::{JavaOpts, Overrides, Permission};
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY};
 use crate::druid::task_options::{self, Scope};
 use crate::quantity;
@@ -87,19 +87,40 @@ fn options(levels: &Levels<'_>, settings: &Settings) -> Result<(), Exceeded> {
     Ok(())
 }
 
+/// Checks the limits themselves, whatever a task asks for.
+///
+/// # Errors
+/// [`Exceeded::Template`]: the first limit that cannot be parsed.
+pub fn limits(overrides: &Overrides) -> Result<(), Exceeded> {
+    for (field, max) in [
+        ("overrides.maxMemory", overrides.max_memory.as_ref()),
+        ("overrides.maxCpu", overrides.max_cpu.as_ref()),
+    ] {
+        max.map_or(Ok(0), |max| limit(field, max))?;
+    }
+    Ok(())
+}
+
+fn limit(field: &str, max: &Quantity) -> Result<u128, Exceeded> {
+    quantity::milli(&max.0).map_err(|e| Exceeded::Template(format!("{field}: {e}")))
+}
+
 fn largest(
     name: &str,
     field: &str,
     (asked, source): (&str, Source),
     max: Option<&Quantity>,
 ) -> Result<(), Exceeded> {
-    let Some(Quantity(max)) = max.filter(|_| is_tasks(source)) else {
+    let Some(max) = max.filter(|_| is_tasks(source)) else {
         return Ok(());
     };
-    let allowed = quantity::milli(max).map_err(|e| Exceeded::Template(format!("{field}: {e}")))?;
+    let allowed = limit(field, max)?;
     // The requested value has been parsed before.
     if quantity::milli(asked).is_ok_and(|asked| asked > allowed) {
-        let message = format!("{source} requests a {name} limit of {asked}, but {field} is {max}");
+        let message = format!(
+            "{source} requests a {name} limit of {asked}, but {field} is {}",
+            max.0
+        );
         return Err(Exceeded::Limit(message));
     }
     Ok(())
@@ -119,7 +140,7 @@ fn java_options(levels: &Levels<'_>) -> Option<String> {
             || [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS].contains(&key.as_str())
     };
     let given = levels
-        .payload
+        .payload?
         .context
         .iter()
         .filter(|(_, value)| !value.is_null());
@@ -145,7 +166,7 @@ mod tests {
         let (task, template) = (task(spec), template(template_spec));
         let levels = Levels {
             task: &task.spec,
-            payload: &payload(druid),
+            payload: Some(&payload(druid)),
             template: &template.spec,
             operator: &RuntimeProperties::parse("druid.indexer.default.pod.memory=64Gi").unwrap(),
             memory_step: 0,

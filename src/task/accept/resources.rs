@@ -137,8 +137,8 @@ fn choose(
             source,
         })
     };
-    let context = match levels.payload.context.get(context_key) {
-        None | Some(Value::Null) => None,
+    let context = match levels.context(context_key) {
+        None => None,
         Some(Value::String(text)) => Some(same(text.clone(), Source::Context)),
         Some(Value::Number(number)) => Some(same(number.to_string(), Source::Context)),
         Some(other) => {

@@ -101,8 +101,8 @@ pub struct Settings {
 pub struct Levels<'a> {
     /// The PeonTask's spec.
     pub task: &'a PeonTaskSpec,
-    /// Its payload.
-    pub payload: &'a Payload,
+    /// Its payload; `None` if no task is given, where only a template is checked.
+    pub payload: Option<&'a Payload>,
     /// Its template.
     pub template: &'a PeonTemplateSpec,
     /// The operator's properties.
@@ -114,6 +114,12 @@ pub struct Levels<'a> {
 }
 
 impl<'a> Levels<'a> {
+    /// The value of a key in the task's context, unless it is null.
+    #[must_use]
+    pub fn context(&self, key: &str) -> Option<&'a Value> {
+        self.payload?.context.get(key).filter(|value| !value.is_null())
+    }
+
     /// The largest memory limit that the template allows.
     #[must_use]
     pub fn max_memory(&self) -> Option<&'a Quantity> {
@@ -201,16 +207,21 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         source: Source::Context,
         message,
     };
-    let context = &levels.payload.context;
-    let mut from_context = context_properties(context).map_err(invalid)?;
-    for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
-        from_context.extend(context_options(context, key).map_err(invalid)?);
+    let mut from_context = Vec::new();
+    if let Some(payload) = levels.payload {
+        from_context = context_properties(&payload.context).map_err(invalid)?;
+        for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
+            from_context.extend(context_options(&payload.context, key).map_err(invalid)?);
+        }
     }
     let define = |properties: &BTreeMap<String, String>| -> Vec<String> {
         properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
     };
     let all = [
-        (built_in(&levels.payload.type_), Source::BuiltIn),
+        (
+            levels.payload.map(|p| built_in(&p.type_)).unwrap_or_default(),
+            Source::BuiltIn,
+        ),
         (define(&levels.operator.properties), Source::Operator),
         (levels.operator.java_opts.clone(), Source::Operator),
         (define(&levels.template.properties), Source::Template),

@@ -32,7 +32,7 @@ impl Given {
         spec["task"] = druid.clone();
         Settings::resolve(&Levels {
             task: &task(spec).spec,
-            payload: &payload(druid),
+            payload: Some(&payload(druid)),
             template: &template(self.template.clone()).spec,
             operator: &operator(self.operator),
             memory_step: 0,
@@ -456,7 +456,7 @@ fn a_step_of_the_ladder_raises_request_and_limit() {
         let druid = json!({"type": "noop"});
         let settings = Settings::resolve(&Levels {
             task: &task(json!({"task": druid, "resources": resources})).spec,
-            payload: &payload(druid),
+            payload: Some(&payload(druid)),
             template: &template(json!({"overrides": max})).spec,
             operator: &RuntimeProperties::default(),
             memory_step: step,

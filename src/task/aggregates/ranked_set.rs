@@ -11,11 +11,16 @@ const PIECE: usize = 1024;
 pub struct RankedSet<T> {
     /// No piece is empty.
     pieces: Vec<Vec<T>>,
+    /// Items in all pieces.
+    len: usize,
 }
 
 impl<T> Default for RankedSet<T> {
     fn default() -> Self {
-        Self { pieces: Vec::new() }
+        Self {
+            pieces: Vec::new(),
+            len: 0,
+        }
     }
 }
 
@@ -25,12 +30,14 @@ impl<T: Ord> RankedSet<T> {
         let at = self.piece(&item).min(self.pieces.len().saturating_sub(1));
         let Some(piece) = self.pieces.get_mut(at) else {
             self.pieces.push(vec![item]);
+            self.len += 1;
             return true;
         };
         let Err(place) = piece.binary_search(&item) else {
             return false;
         };
         piece.insert(place, item);
+        self.len += 1;
         if piece.len() > PIECE {
             let behind = piece.split_off(PIECE / 2);
             self.pieces.insert(at + 1, behind);
@@ -48,6 +55,7 @@ impl<T: Ord> RankedSet<T> {
             return false;
         };
         piece.remove(place);
+        self.len -= 1;
         if piece.is_empty() {
             self.pieces.remove(at);
         }
@@ -70,6 +78,12 @@ impl<T: Ord> RankedSet<T> {
     /// The items, first to last.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten()
+    }
+
+    /// How many items there are; costs the same whatever their number.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether there is no item.
@@ -115,7 +129,7 @@ mod tests {
                     prop_assert_eq!(line.remove(&item), set.remove(&item));
                 }
                 prop_assert_eq!(line.before(&item), set.range(..item).count());
-                prop_assert_eq!(line.is_empty(), set.is_empty());
+                prop_assert_eq!((line.len(), line.is_empty()), (set.len(), set.is_empty()));
             }
             prop_assert!(line.iter().eq(&set));
         }

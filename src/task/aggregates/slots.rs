@@ -4,6 +4,8 @@
 //! again. Slots are given in the order of creation, and no waiting task is overtaken.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::OnceLock;
 
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
@@ -11,8 +13,29 @@ use parking_lot::Mutex;
 use super::ranked_set::RankedSet;
 
 /// Slots by template.
-#[derive(Debug, Default)]
-pub struct Slots(Mutex<Inner>);
+#[derive(Default)]
+pub struct Slots {
+    inner: Mutex<Inner>,
+    changed: OnceLock<Changed>,
+}
+
+/// Called with namespace and name of a template whose counts changed.
+pub type Changed = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// How many tasks of a template have a slot, and how many wait for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks that have a pod, or a slot for one.
+    pub running: u32,
+    /// Tasks that wait for a slot.
+    pub waiting: u32,
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slots").field(&self.inner).finish()
+    }
+}
 
 /// A task: namespace and name.
 pub type Who = (String, String);
@@ -36,6 +59,8 @@ struct Inner {
     templates: HashMap<Key, Template>,
     /// The template of each task, by uid.
     places: HashMap<String, Place>,
+    /// Templates whose counts changed under the current lock.
+    touched: Vec<Key>,
 }
 
 /// Namespace and name of a template.
@@ -84,93 +109,81 @@ impl Slots {
         name: &str,
     ) -> Slot {
         let key = (namespace.to_owned(), template.to_owned());
-        let inner = &mut *self.0.lock();
-        inner.leave_other(&key, task_uid);
-        let of = inner.templates.entry(key.clone()).or_default();
-        of.max = max;
-        let held = inner.places.get(task_uid).is_some_and(|p| p.waits.is_none());
-        if held {
-            return Slot::Taken;
-        }
-        let turn = (created, name.to_owned(), task_uid.to_owned());
-        let ahead = of.waiting.before(&turn);
-        // Tasks queued before it that were not woken yet still find a slot.
-        let waits = if ahead < of.free() {
-            of.waiting.remove(&turn);
-            of.holders.insert(task_uid.to_owned());
-            None
-        } else {
-            of.waiting.insert(turn.clone());
-            Some(turn)
+        self.with(|inner| inner.take(key, max, task_uid, created, name))
+    }
+
+    /// Sets what is called when the counts of a template changed. Only the first call has an effect.
+    pub fn on_change(&self, changed: Changed) {
+        let _ = self.changed.set(changed);
+    }
+
+    /// How many tasks of a template run and wait; costs the same whatever their number.
+    #[must_use]
+    pub fn counts(&self, namespace: &str, template: &str) -> Counts {
+        let key = (namespace.to_owned(), template.to_owned());
+        let inner = self.inner.lock();
+        let of = inner.templates.get(&key);
+        of.map_or_else(Counts::default, |of| Counts {
+            running: u32::try_from(of.holders.len()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(of.waiting.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Changes the index, and reports afterwards whose counts changed.
+    fn with<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
+        let (result, touched) = {
+            let mut inner = self.inner.lock();
+            let result = change(&mut inner);
+            (result, std::mem::take(&mut inner.touched))
         };
-        let slot = if waits.is_none() {
-            Slot::Taken
-        } else {
-            Slot::Wait {
-                running: u32::try_from(of.holders.len()).unwrap_or(u32::MAX),
-                ahead: u32::try_from(ahead).unwrap_or(u32::MAX),
+        if let Some(changed) = self.changed.get() {
+            for (namespace, name) in touched {
+                changed(&namespace, &name);
             }
-        };
-        inner.places.insert(task_uid.to_owned(), Place { key, waits });
-        slot
+        }
+        result
     }
 
     /// Records that a task with a pod has a slot, whatever the limit.
     pub fn hold(&self, namespace: &str, template: &str, task_uid: &str) {
         let key = (namespace.to_owned(), template.to_owned());
-        let inner = &mut *self.0.lock();
-        let held = inner
-            .places
-            .get(task_uid)
-            .is_some_and(|p| p.key == key && p.waits.is_none());
-        if held {
-            return;
-        }
-        inner.leave(task_uid);
-        inner
-            .templates
-            .entry(key.clone())
-            .or_default()
-            .holders
-            .insert(task_uid.to_owned());
-        inner
-            .places
-            .insert(task_uid.to_owned(), Place { key, waits: None });
+        self.with(|inner| inner.hold(key, task_uid));
     }
 
     /// A task gives its slot back and may ask for one again. Returns the tasks that may ask now, in order; a waiting
     /// task remains queued.
     pub fn release(&self, task_uid: &str) -> Vec<Who> {
-        let inner = &mut *self.0.lock();
-        if inner.places.get(task_uid).is_none_or(|p| p.waits.is_some()) {
-            return Vec::new();
-        }
-        inner.leave(task_uid)
+        self.with(|inner| {
+            if inner.places.get(task_uid).is_none_or(|p| p.waits.is_some()) {
+                return Vec::new();
+            }
+            inner.leave(task_uid)
+        })
     }
 
     /// A task is finished, deleted, suspended, or no longer has a template: it has no slot and waits for none. Returns
     /// the tasks that may ask now, in order.
     pub fn forget(&self, task_uid: &str) -> Vec<Who> {
-        self.0.lock().leave(task_uid)
+        self.with(|inner| inner.leave(task_uid))
     }
 
     /// Removes a task from the queue and slots of all templates but this one. Returns the tasks that may ask there now.
     pub fn leave_other(&self, namespace: &str, template: &str, task_uid: &str) -> Vec<Who> {
         let key = (namespace.to_owned(), template.to_owned());
-        self.0.lock().leave_other(&key, task_uid)
+        self.with(|inner| inner.leave_other(&key, task_uid))
     }
 
     /// The tasks that have a slot or wait for one.
     #[must_use]
     pub fn uids(&self) -> Vec<String> {
-        self.0.lock().places.keys().cloned().collect()
+        self.inner.lock().places.keys().cloned().collect()
     }
 
     /// All tasks that wait for a slot of this template, in order: they ask again when its limit changes.
     #[must_use]
     pub fn waiting(&self, namespace: &str, template: &str) -> Vec<Who> {
         let key = (namespace.to_owned(), template.to_owned());
-        let inner = self.0.lock();
+        let inner = self.inner.lock();
         let Some(of) = inner.templates.get(&key) else {
             return Vec::new();
         };
@@ -182,6 +195,57 @@ impl Slots {
 }
 
 impl Inner {
+    fn take(&mut self, key: Key, max: u32, task_uid: &str, created: Timestamp, name: &str) -> Slot {
+        self.leave_other(&key, task_uid);
+        let of = self.templates.entry(key.clone()).or_default();
+        of.max = max;
+        let held = self.places.get(task_uid).is_some_and(|p| p.waits.is_none());
+        if held {
+            return Slot::Taken;
+        }
+        let turn = (created, name.to_owned(), task_uid.to_owned());
+        let ahead = of.waiting.before(&turn);
+        let waited = of.waiting.len();
+        // Tasks queued before it that were not woken yet still find a slot.
+        let waits = if ahead < of.free() {
+            of.waiting.remove(&turn);
+            of.holders.insert(task_uid.to_owned());
+            None
+        } else {
+            of.waiting.insert(turn.clone());
+            Some(turn)
+        };
+        if waits.is_none() || of.waiting.len() != waited {
+            self.touched.push(key.clone());
+        }
+        let slot = if waits.is_none() {
+            Slot::Taken
+        } else {
+            Slot::Wait {
+                running: u32::try_from(of.holders.len()).unwrap_or(u32::MAX),
+                ahead: u32::try_from(ahead).unwrap_or(u32::MAX),
+            }
+        };
+        self.places.insert(task_uid.to_owned(), Place { key, waits });
+        slot
+    }
+
+    fn hold(&mut self, key: Key, task_uid: &str) {
+        let held = self
+            .places
+            .get(task_uid)
+            .is_some_and(|p| p.key == key && p.waits.is_none());
+        if held {
+            return;
+        }
+        self.leave(task_uid);
+        let of = self.templates.entry(key.clone()).or_default();
+        of.holders.insert(task_uid.to_owned());
+        self.touched.push(key.clone());
+        self.places
+            .insert(task_uid.to_owned(), Place { key, waits: None });
+    }
+
     fn leave_other(&mut self, key: &Key, task_uid: &str) -> Vec<Who> {
         if self.places.get(task_uid).is_none_or(|p| p.key == *key) {
             return Vec::new();
@@ -207,6 +271,7 @@ impl Inner {
             .take(of.free())
             .map(|(_, name, _)| (place.key.0.clone(), name.clone()))
             .collect();
+        self.touched.push(place.key.clone());
         if of.holders.is_empty() && of.waiting.is_empty() {
             self.templates.remove(&place.key);
         }

@@ -191,7 +191,33 @@ proptest! {
             let _ = slots.forget(&format!("uid-{n}"));
         }
         prop_assert!(order.iter().eq(waiting.iter()));
-        let inner = slots.0.lock();
+        let inner = slots.inner.lock();
         prop_assert!(inner.templates.is_empty() && inner.places.is_empty());
     }
+}
+
+#[test]
+fn counts_are_those_of_the_slots_and_every_change_is_reported() {
+    let slots = Slots::default();
+    let reported = std::sync::Arc::new(Mutex::new(0));
+    let count = reported.clone();
+    slots.on_change(Box::new(move |namespace, name| {
+        assert_eq!((namespace, name), ("ns", "t"));
+        *count.lock() += 1;
+    }));
+    let counts = |running, waiting| Counts { running, waiting };
+    for n in 1..=3 {
+        let _ = take(&slots, 1, n);
+    }
+    assert_eq!((slots.counts("ns", "t"), *reported.lock()), (counts(1, 2), 3));
+    let _ = (take(&slots, 1, 1), take(&slots, 1, 2));
+    slots.hold("ns", "t", "uid-1");
+    assert_eq!(*reported.lock(), 3, "nothing changed");
+    slots.hold("ns", "t", "uid-2");
+    assert_eq!(slots.counts("ns", "t"), counts(2, 1));
+    for n in 1..=3 {
+        slots.forget(&format!("uid-{n}"));
+    }
+    assert_eq!(slots.counts("ns", "t"), counts(0, 0));
+    assert!(*reported.lock() >= 7);
 }

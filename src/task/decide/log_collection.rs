@@ -12,6 +12,7 @@ use super::status::Draft;
 use crate::api::conditions::{self, LOGS_ARCHIVED};
 use crate::api::reason::{Acceptance, LogsArchived};
 use crate::api::{Collect, PEON_CONTAINER, names};
+use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{KeepLog, LogState};
 use crate::task::accept::Refused;
@@ -90,20 +91,12 @@ pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
         None | Some(Collect::None) => Ok(None),
         Some(Collect::Follower) => Ok(Some(LogPlan::Follower)),
         Some(Collect::Sidecar) => {
-            let Some(image) = snapshot.operator.sidecar_image.clone() else {
-                return Err(Refused::new(
-                    Acceptance::InvalidTemplate,
-                    "logs.collect is Sidecar, but the operator does not know its own image: set PEON_IMAGE \
-                     of the operator"
-                        .into(),
-                ));
-            };
             let given = snapshot
                 .template_spec()
                 .and_then(|t| t.logs.clone())
                 .unwrap_or_default();
             Ok(Some(LogPlan::Sidecar(SidecarPlan {
-                image,
+                image: sidecar_image(&snapshot.operator)?,
                 // Whether another attempt follows is not known before this one has ended.
                 compose: false,
                 flush_seconds: snapshot.operator.log_flush_seconds.unwrap_or(FLUSH_SECONDS),
@@ -113,6 +106,17 @@ pub(crate) fn plan_of(snapshot: &Snapshot) -> Result<Option<LogPlan>, Refused> {
             })))
         }
     }
+}
+
+/// The image of a sidecar, which is the operator's.
+///
+/// # Errors
+/// `InvalidTemplate`, if the operator does not know it.
+pub(crate) fn sidecar_image(operator: &RuntimeProperties) -> Result<String, Refused> {
+    operator.sidecar_image.clone().ok_or_else(|| {
+        let message = "logs.collect is Sidecar, but the operator does not know its own image: set PEON_IMAGE of the operator";
+        Refused::new(Acceptance::InvalidTemplate, message.into())
+    })
 }
 
 fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step {

@@ -72,7 +72,7 @@ impl Place for Azurite {
 
     fn refused(&self) -> Option<(String, &'static str)> {
         let other = STANDARD.encode("not the key");
-        Some((self.properties_with(&other), "is refused: check druid.azure.key"))
+        Some((self.properties_with(&other), ": check druid.azure.key"))
     }
 
     fn log(&self, id: &str) -> String {

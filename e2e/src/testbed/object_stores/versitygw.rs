@@ -72,7 +72,7 @@ impl Place for Versitygw {
     fn refused(&self) -> Option<(String, &'static str)> {
         Some((
             self.properties_with("not-the-secret"),
-            "is refused: check druid.s3.accessKey",
+            ": check druid.s3.accessKey",
         ))
     }
 

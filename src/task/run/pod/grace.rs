@@ -71,7 +71,7 @@ mod tests {
         let druid = json!({"type": "noop"});
         Settings::resolve(&Levels {
             task: &task(json!({ "task": druid })).spec,
-            payload: &payload(druid),
+            payload: Some(&payload(druid)),
             template: &template(json!({ "properties": properties })).spec,
             operator: &RuntimeProperties::default(),
             memory_step: 0,
