@@ -162,7 +162,7 @@ pub struct PeonTemplateSpec {
 pub struct PeonTemplateStatus {
     /// `Ready`: tasks can use the template; its reason and message say what is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 
     /// Tasks of this template that have a pod, or a slot of `spec.maxRunning` for one. Updated every few seconds.
@@ -175,7 +175,7 @@ pub struct PeonTemplateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u32>,
 
-    /// The generation of the PeonTemplate that was last processed.
+    /// The generation of the PeonTemplate that was last processed. Example: `3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
