@@ -8,7 +8,8 @@ use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
 
-use super::decide::lease::{Decision, Leadership, Observed, decide, proven_until};
+use super::decide::lease::{Decision, Observed, decide, proven_until};
+use super::leadership::Leadership;
 use crate::apiserver::request::request_within;
 
 /// Time limit for releasing the lease: the process is about to end, and the lease lapses without it.

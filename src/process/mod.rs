@@ -5,5 +5,6 @@ pub mod decide;
 pub mod election;
 pub mod health;
 pub mod http_server;
+pub mod leadership;
 pub mod shutdown;
 pub mod telemetry;

@@ -27,7 +27,7 @@ use crate::apiserver::watch;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
-use crate::process::decide::lease::Leadership;
+use crate::process::leadership::Leadership;
 use crate::task::controller::{Context, Plan};
 use crate::task::effects::act::Actor;
 use crate::task::watch::{Caches, GuardedTask, Writers};

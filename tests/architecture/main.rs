@@ -90,29 +90,11 @@ const EFFECTS: &str = r"(?x)
     | \b(tokio|futures|rand|getrandom|reqwest|hyper|axum)::
     | \bobject_store::(aws|azure|gcp|local|memory|[A-Z]|\{)
     | \b(Timestamp|Instant|SystemTime|Zoned)::now\b | \bUtc::now\b
-    | \bstd::(env|fs|net|process|thread|io)\b | \bstd::\{[^}]*\b(env|fs|net|process|thread|io)\b
+    | \bstd::(env|fs|net|process|thread)\b | \bstd::\{[^}]*\b(env|fs|net|process|thread)\b
+    | \bio::(stdin|stdout|stderr)\b | \bio::\{[^}]*\b(stdin|stdout|stderr)\b
     | \b(println|eprintln|print|dbg)! | \btracing::
     | \basync\s+(fn|move|\{) | \.await\b
 ";
-
-/// Effects that stay, each with its reason.
-const EXCEPTIONS: [(&str, &str, &str); 3] = [
-    (
-        "process/decide/lease.rs",
-        "Instant::now",
-        "a proof of leadership has to lapse whatever its holder does: the clock is read where it is asked for",
-    ),
-    (
-        "payload/chunks/mod.rs",
-        "std::io",
-        "the traits by which gzip is read and written, here over memory",
-    ),
-    (
-        "logs/format/report.rs",
-        "std::io",
-        "the traits by which gzip is read, here over memory",
-    ),
-];
 
 /// No module is longer, and no folder has more modules.
 const LONGEST: usize = 500;
@@ -210,11 +192,6 @@ fn against_the_table(module: &Module) -> Vec<String> {
 fn impurities(module: &Module, modules: &[Module]) -> Vec<String> {
     let mut found: Vec<String> = effects(&module.code)
         .into_iter()
-        .filter(|effect| {
-            !EXCEPTIONS
-                .iter()
-                .any(|(m, e, _)| *m == module.file && e == effect)
-        })
         .map(|effect| format!("src/{} is to be pure and has {effect}", module.file))
         .collect();
     for path in module.imports() {
@@ -296,13 +273,6 @@ fn pure_rooms_have_no_effects_and_import_none() {
     let pure = modules.iter().filter(|module| is_pure(module) && !module.is_test);
     let wrong: Vec<String> = pure.flat_map(|module| impurities(module, &modules)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for (file, effect, _) in EXCEPTIONS {
-        let module = modules.iter().find(|module| module.file == file).unwrap();
-        assert!(
-            effects(&module.code).iter().any(|found| found == effect),
-            "the exception of {file} is not needed any more"
-        );
-    }
 }
 
 #[test]
@@ -389,6 +359,8 @@ fn effects_are_recognised() {
         "use std::env;",
         "use std::{fmt, fs};",
         "std::fs::read(x)",
+        "std::io::stdin()",
+        "use std::io::{self, stdout};",
         "rand::random()",
         "use object_store::{ObjectStore, path::Path};",
         "async fn f() {}",
@@ -401,6 +373,8 @@ fn effects_are_recognised() {
         "use kube::core::Status;",
         "operands::x()",
         "use std::fmt;",
+        // Traits, here over memory.
+        "use std::io::{Read, Write};",
         "use object_store::path::Path;",
         "environment",
     ] {

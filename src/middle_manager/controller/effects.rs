@@ -14,7 +14,7 @@ use crate::api::{OPERATOR, VirtualMiddleManager};
 use crate::apiserver::apply::{Applied, ApplyError, apply};
 use crate::apiserver::classify::owned::Owner;
 use crate::apiserver::request::{RequestError, request};
-use crate::process::decide::lease::{Leadership, NotLeader};
+use crate::process::leadership::{Leadership, NotLeader};
 
 /// An effect failed and is retried.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::error;
 use crate::metrics::Metrics;
-use crate::process::decide::lease::Leadership;
+use crate::process::leadership::Leadership;
 use decide::objects::Surroundings;
 use decide::plan::{Step, plan, settle};
 use decide::ready_condition::{self, Seen};

@@ -1,50 +1,14 @@
-//! Who leads, decided from a Lease (pure), and the proof of it that every write asks for.
+//! Who leads, decided from a Lease (pure).
 //!
 //! The rules are those of client-go's leader election: a candidate takes a lease over only after *it* saw the lease
 //! unchanged for the whole duration, so clocks of different machines are never compared; every write names the resource
 //! version that it replaces, so one of two candidates loses.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use parking_lot::Mutex;
-
-/// This process does not lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this process is not the leader")]
-pub struct NotLeader;
-
-/// Proof of leadership that expires: it lapses by itself when the lease is not renewed in time, whatever the process
-/// does meanwhile. Time during which the process was stopped counts; time during which the machine was suspended does
-/// not.
-#[derive(Debug, Clone, Default)]
-pub struct Leadership(Arc<Mutex<Option<Instant>>>);
-
-impl Leadership {
-    /// Leads until `deadline`.
-    pub fn extend(&self, deadline: Instant) {
-        *self.0.lock() = Some(deadline);
-    }
-
-    /// Ends leadership.
-    pub fn end(&self) {
-        *self.0.lock() = None;
-    }
-
-    /// Whether this process leads now.
-    ///
-    /// # Errors
-    /// [`NotLeader`] when it does not.
-    pub fn check(&self) -> Result<(), NotLeader> {
-        match *self.0.lock() {
-            Some(deadline) if Instant::now() < deadline => Ok(()),
-            _ => Err(NotLeader),
-        }
-    }
-}
 
 /// The lease as observed by a candidate: its version, and since when it has had that version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,13 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn leadership_lapses_by_itself() {
-        let leadership = Leadership::default();
-        assert_eq!(leadership.check(), Err(NotLeader));
-        leadership.extend(Instant::now() + Duration::from_secs(60));
-        assert_eq!(leadership.check(), Ok(()));
-        leadership.extend(Instant::now());
-        assert_eq!(leadership.check(), Err(NotLeader));
+    fn leadership_is_proven_for_less_than_the_lease_lasts() {
         let began = Instant::now();
         assert!(proven_until(began, DURATION) < began + DURATION);
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::apiserver::classify::decode::Guarded;
-use crate::process::decide::lease::Leadership;
+use crate::process::leadership::Leadership;
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::plan::{Action, look_again};
 use crate::task::fixtures::{at, noop, with_status};

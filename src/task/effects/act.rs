@@ -24,7 +24,7 @@ use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::request::{RequestError, create, request};
 use crate::clock::Clock;
 use crate::logs::follower::{Followers, Owner};
-use crate::process::decide::lease::{Leadership, NotLeader};
+use crate::process::leadership::{Leadership, NotLeader};
 use crate::task::aggregates::fair_share::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{TaskAggregates, payload_budget};

@@ -28,7 +28,7 @@ use crate::apiserver::error::panicked;
 use crate::apiserver::request::{RequestError, request};
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
-use crate::process::decide::lease::Leadership;
+use crate::process::leadership::Leadership;
 use changes::Key;
 use decide::{Decision, LastWrite, decide};
 
