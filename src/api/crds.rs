@@ -40,15 +40,20 @@ pub fn all() -> Vec<CustomResourceDefinition> {
                 .as_mut()
                 .and_then(|s| s.open_api_v3_schema.as_mut())
             {
-                known_formats(schema);
+                prepare(schema);
             }
         }
     }
     crds
 }
 
-/// Replaces Rust's formats of unsigned integers, of which an API server warns, with the bounds that they stand for.
-fn known_formats(schema: &mut JSONSchemaProps) {
+/// Replaces Rust's formats of unsigned integers, of which an API server warns, with the bounds that they stand for, and
+/// the line breaks of doc comments with blanks: `kubectl explain` breaks the lines itself and keeps the others.
+fn prepare(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs = description.split("\n\n").map(|text| text.replace('\n', " "));
+        *description = paragraphs.collect::<Vec<_>>().join("\n\n");
+    }
     let largest = match schema.format.as_deref() {
         Some("uint8") => Some(f64::from(u8::MAX)),
         Some("uint16") => Some(f64::from(u16::MAX)),
@@ -61,15 +66,15 @@ fn known_formats(schema: &mut JSONSchemaProps) {
         schema.maximum.get_or_insert(largest);
     }
     for field in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
-        known_formats(field);
+        prepare(field);
     }
     match schema.items.as_mut() {
-        Some(JSONSchemaPropsOrArray::Schema(item)) => known_formats(item),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(known_formats),
+        Some(JSONSchemaPropsOrArray::Schema(item)) => prepare(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(prepare),
         None => {}
     }
     if let Some(JSONSchemaPropsOrBool::Schema(value)) = schema.additional_properties.as_mut() {
-        known_formats(value);
+        prepare(value);
     }
 }
 

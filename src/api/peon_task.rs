@@ -152,8 +152,8 @@ pub struct PeonTaskSpec {
     #[schemars(schema_with = "schema::seconds")]
     pub active_deadline_seconds: Option<u32>,
 
-    /// Seconds after which a finished task is deleted, with its pods and their logs. 0 or more. Default: the
-    /// template's, else 3600. Example: `86400`.
+    /// Seconds after which a finished task is deleted, with its pods and their logs: 0 to 315360000, or -1 for never.
+    /// Default: the template's, else 3600. Example: `86400`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -200,7 +200,7 @@ pub struct MiddleManagerRef {
     validation = Rule::new("!has(oldSelf.conditions) || oldSelf.conditions.all(o, !(o.type in ['Complete', 'Failed'] && o.status == 'True') || (has(self.conditions) && self.conditions.exists(n, n.type == o.type && n.status == 'True' && n.reason == o.reason && n.message == o.message)))")
         .message("Complete and Failed are final: a verdict cannot be changed"),
     validation = Rule::new("!has(oldSelf.submission) || has(self.submission)")
-        .message("what was said of a submission cannot be removed")
+        .message("status.submission cannot be removed")
 )]
 pub struct PeonTaskStatus {
     /// Summary of the conditions. `Pending`: not accepted yet, refused for now, or waiting for its pod to be created.
