@@ -9,4 +9,5 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod request;
+pub mod status;
 pub mod watch;

@@ -22,6 +22,7 @@ use crate::api::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::request::{RequestError, create, request};
+use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
 use crate::logs::follower::{Followers, Owner};
 use crate::process::leadership::{Leadership, NotLeader};
@@ -223,14 +224,10 @@ impl Actor {
         self.leadership.check()?;
         let api: Api<GuardedTask> =
             Api::namespaced(self.client.clone(), &task.namespace().unwrap_or_default());
-        // The version in the body makes the patch conditional.
         let status = replacing(task.status.as_ref(), status)
             .map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
-        let body = json!({"metadata": {"resourceVersion": task.resource_version()}, "status": status});
-        let name = task.name_any();
-        let params = PatchParams::default();
-        let patch = Patch::Merge(&body);
-        Ok(request(VERB, api.patch_status(&name, &params, &patch)).await?)
+        let version = task.resource_version();
+        Ok(patch_status(VERB, &api, &task.name_any(), version.as_deref(), &status).await?)
     }
 
     /// Reports in the status that an object cannot be read, unless it was changed since it was seen.
@@ -245,10 +242,8 @@ impl Actor {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<GuardedTask> = Api::namespaced(self.client.clone(), namespace);
         let name = metadata.name.as_deref().unwrap_or_default();
-        let body = json!({"metadata": {"resourceVersion": metadata.resource_version}, "status": status});
-        let params = PatchParams::default();
-        let patch = Patch::Merge(&body);
-        request("patch peontasks/status", api.patch_status(name, &params, &patch)).await?;
+        let version = metadata.resource_version.as_deref();
+        patch_status("patch peontasks/status", &api, name, version, status).await?;
         Ok(())
     }
 

@@ -13,11 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
-use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
-use serde_json::json;
 
 use super::accept::template_readiness::{self, Unusable};
 use super::watch::{Caches, GuardedTemplate};
@@ -25,7 +23,8 @@ use crate::api::PeonTemplateStatus;
 use crate::apiserver::backoff::Backoff;
 use crate::apiserver::classify::own_writes::Written;
 use crate::apiserver::error::panicked;
-use crate::apiserver::request::{RequestError, request};
+use crate::apiserver::request::RequestError;
+use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::process::leadership::Leadership;
@@ -251,14 +250,8 @@ impl TemplateStatusWriter {
     ) -> Result<Option<String>, Option<RequestError>> {
         self.leadership.check().map_err(|_| None)?;
         let api: Api<GuardedTemplate> = Api::namespaced(self.client.clone(), namespace);
-        // The version in the body makes the patch conditional.
-        let body = json!({"metadata": {"resourceVersion": version}, "status": status});
-        let (params, patch) = (PatchParams::default(), Patch::Merge(&body));
-        let written = request(
-            "patch peontemplates/status",
-            api.patch_status(name, &params, &patch),
-        );
-        Ok(written.await.map_err(Some)?.meta().resource_version.clone())
+        let written = patch_status("patch peontemplates/status", &api, name, version, status).await;
+        Ok(written.map_err(Some)?.meta().resource_version.clone())
     }
 }
 
