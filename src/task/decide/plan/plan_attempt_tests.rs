@@ -147,7 +147,7 @@ fn a_task_that_waits_for_a_node_that_was_written_off_looks_again() {
     assert_eq!(settled(&lost, 1000).requeue, Some(Duration::from_secs(30)));
 }
 
-/// Of a node that nobody knows, not even that it was lost is known.
+/// If the node is unknown, it is unknown too whether it was lost.
 #[test]
 fn an_unknown_node_is_not_called_lost() {
     for node in [NodeState::Unknown, NodeState::Forbidden] {
