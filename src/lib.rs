@@ -4,6 +4,7 @@
 //!
 //! * [`api`]: the custom resources, their conditions, reasons and names;
 //! * [`druid`]: knowledge about Druid alone: task payloads, status files, properties;
+//! * [`druid_http`]: requests to Druid: credentials, certificates, bounded answers;
 //! * [`apiserver`]: the client of the API server, decoding of objects, meaning of answers;
 //! * [`payload`]: task payloads in one object or in chunks;
 //! * [`process`]: leader election, probes, shutdown, the log of a process;
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod digest;
 pub mod druid;
+pub mod druid_http;
 pub mod logs;
 pub mod metrics;
 pub mod middle_manager;

@@ -1,6 +1,7 @@
 //! Knowledge about Druid alone. Nothing here depends on Kubernetes.
 
 pub mod discovery;
+pub mod error_body;
 pub mod fields;
 pub mod human_readable;
 pub mod ingestion_memory;

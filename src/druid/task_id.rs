@@ -4,6 +4,8 @@
 //! client refuses; they are compared as UTF-16 units there, so characters outside the basic plane are refused. Druid
 //! accepts NUL, which is refused here: neither file names nor arguments can contain it.
 
+use std::fmt::Write as _;
+
 /// Longest id in bytes: the id becomes a file name in the peon's scratch space.
 pub const LONGEST: usize = 255;
 
@@ -35,6 +37,20 @@ pub fn check(id: &str) -> Result<(), String> {
 
 fn illegal(c: char) -> bool {
     matches!(u32::from(c), 0..=0x1e | 0x80..=0x9e | 0xe000..=0xf8fe | 0xfff1..=0xfffe | 0x1_0000..)
+}
+
+/// An id as a segment of a URL path. All characters with a special meaning are encoded: Druid takes `;` for the
+/// beginning of a parameter.
+#[must_use]
+pub fn path_segment(id: &str) -> String {
+    id.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
 }
 
 #[cfg(test)]

@@ -15,13 +15,14 @@ use regex::Regex;
 const LEAVES: [&str; 4] = ["clock", "digest", "metrics", "quantity"];
 
 /// What each room may import beside [`LEAVES`]. `app` puts all together, `simulation` tests all.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("digest", &[]),
     ("metrics", &[]),
     ("quantity", &[]),
     ("druid", &[]),
     ("api", &["druid"]),
+    ("druid_http", &["druid"]),
     ("apiserver", &["api"]),
     ("payload", &["api", "druid", "apiserver"]),
     ("process", &["apiserver"]),
@@ -32,7 +33,15 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ),
     (
         "middle_manager",
-        &["api", "druid", "apiserver", "payload", "process", "logs"],
+        &[
+            "api",
+            "druid",
+            "druid_http",
+            "apiserver",
+            "payload",
+            "process",
+            "logs",
+        ],
     ),
     ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
     (
@@ -40,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
         &[
             "api",
             "druid",
+            "druid_http",
             "apiserver",
             "payload",
             "process",
@@ -54,6 +64,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
         &[
             "api",
             "druid",
+            "druid_http",
             "apiserver",
             "payload",
             "process",

@@ -3,6 +3,5 @@
 pub mod backend;
 pub(crate) mod body;
 pub mod body_budget;
-pub mod credentials;
 pub(crate) mod http_error;
 pub mod routes;

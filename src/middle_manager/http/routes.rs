@@ -18,9 +18,9 @@ use serde_json::json;
 use super::backend::{Backend, Unavailable};
 use super::body::{self, Format};
 use super::body_budget::BodyBudget;
-use super::credentials::{CHALLENGE, Credentials};
 use super::http_error::{HttpError, broken, json_body};
 use crate::druid::worker::{Answer, Counter};
+use crate::druid_http::credentials::{CHALLENGE, Credentials};
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::sync::long_poll::LongPoll;
 

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::{Overlord, Settings};
-use crate::middle_manager::http::credentials::Credentials;
+use crate::druid_http::credentials::Credentials;
 
 /// What a server was asked: method, path with query, `Authorization`, body.
 pub(super) type Asked = (String, String, Option<String>, String);

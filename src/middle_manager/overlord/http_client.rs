@@ -1,22 +1,20 @@
 //! HTTP client for an overlord: redirects, credentials, limits, and the meaning of status codes.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use reqwest::{Certificate, Client, Response, Url, redirect};
+use reqwest::{Client, Response, Url};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::decide::refusal;
 use super::decide::refusal::OverlordError;
 use super::{InvalidSettings, Settings};
-use crate::middle_manager::http::credentials::Credentials;
+use crate::druid::error_body;
+use crate::druid_http::connection::{self, Unread, causes};
+use crate::druid_http::credentials::Credentials;
 
-/// Time limit for connecting.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Time limit for a request with all its redirects and the whole answer.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that are read; a task's payload may have megabytes.
@@ -46,26 +44,9 @@ pub(super) struct Answer {
 impl HttpClient {
     pub(super) fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         let url = address(&settings.url)?;
-        // The client needs the process's crypto provider. An existing one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = Client::builder()
-            .connect_timeout(CONNECT)
-            // The overlord is on the cluster's network, which a proxy from the environment does not reach.
-            .no_proxy()
-            // Redirects must keep the credentials, which this client would drop.
-            .redirect(redirect::Policy::none());
-        if let Some(pem) = &settings.ca {
-            let ca = Certificate::from_pem_bundle(pem).map_err(|e| InvalidSettings::Ca(causes(&e)))?;
-            if ca.is_empty() {
-                return Err(InvalidSettings::Ca("it contains no certificate".to_owned()));
-            }
-            http = http.tls_certs_only(ca);
-        } else if url.scheme() != "https" {
-            // An image may have no certificates, and none are needed.
-            http = http.tls_certs_only([]);
-        }
+        let http = connection::client(settings.ca.as_deref(), url.scheme() == "https")?;
         Ok(Self {
-            http: http.build().map_err(|e| InvalidSettings::Ca(causes(&e)))?,
+            http,
             url,
             authorization: settings.credentials.as_ref().map(Credentials::header_value),
             observer: settings.observer.as_ref().map(Credentials::header_value),
@@ -136,7 +117,7 @@ impl HttpClient {
                  ({}: {}), so the redirect is not followed: that user needs STATE READ in Druid",
                 shown(to),
                 answer.status,
-                refusal::message(&answer.body)
+                error_body::message(&answer.body)
             )));
         }
         let answer = answer.success()?;
@@ -150,7 +131,7 @@ impl HttpClient {
             "it redirects to {}, but names {} as the leader: the redirect is not followed, since \
              credentials and tasks would be sent there",
             shown(to),
-            refusal::shortened(said)
+            error_body::shortened(said)
         )))
     }
 
@@ -175,7 +156,7 @@ impl Answer {
         if status.is_success() {
             return Ok(self);
         }
-        let why = refusal::message(&self.body);
+        let why = error_body::message(&self.body);
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 OverlordError::NotAuthorized { url, status, why }
@@ -234,7 +215,7 @@ fn redirected(from: &Url, location: Option<&HeaderValue>) -> Result<Url, Overlor
              with TLS",
             shown(&to)
         )),
-        _ => unexpected(format!("it redirects to {}", refusal::shortened(location))),
+        _ => unexpected(format!("it redirects to {}", error_body::shortened(location))),
     }
 }
 
@@ -250,20 +231,14 @@ fn is_temporary(status: StatusCode) -> bool {
 /// Reads an answer of at most `most` bytes.
 async fn read(url: Url, mut response: Response, most: usize) -> Result<Answer, OverlordError> {
     let status = response.status();
-    let mut body = BytesMut::new();
-    while let Some(piece) = response
-        .chunk()
-        .await
-        .map_err(|e| unavailable(&url, &causes(&e)))?
-    {
-        if body.len() + piece.len() > most {
-            let why = format!("the answer has more than {} KiB", most >> 10);
-            let url = shown(&url);
+    let body = match connection::body(&mut response, most).await {
+        Ok(body) => body,
+        Err(error @ Unread::TooLong(_)) => {
+            let (url, why) = (shown(&url), error.to_string());
             return Err(OverlordError::Unexpected { url, why });
         }
-        body.extend_from_slice(&piece);
-    }
-    let body = body.freeze();
+        Err(error @ Unread::Broken(_)) => return Err(unavailable(&url, &error.to_string())),
+    };
     Ok(Answer { url, status, body })
 }
 
@@ -276,23 +251,7 @@ fn unavailable(url: &Url, why: &str) -> OverlordError {
 
 /// A URL for messages: it may come from other servers, and be written to a status.
 fn shown(url: &Url) -> String {
-    refusal::shortened(url.as_str())
-}
-
-/// An error with its causes, without its URL, which the message already has.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "no connection"
-    } else {
-        "no answer"
-    }
-    .to_owned();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
+    error_body::shortened(url.as_str())
 }
 
 /// Parses the URL of an overlord.

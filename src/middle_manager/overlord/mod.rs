@@ -12,7 +12,6 @@ mod http_client;
 
 use decide::refusal;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,9 +24,11 @@ use tokio::time::timeout;
 
 use self::health::Answers;
 use self::http_client::HttpClient;
-use super::http::credentials::Credentials;
 use super::sync::forget;
 use crate::druid::worker::{TaskLocation, TaskState, TaskStatus};
+use crate::druid::{error_body, task_id};
+use crate::druid_http::connection::InvalidCa;
+use crate::druid_http::credentials::Credentials;
 use decide::refusal::{OverlordError, Trouble};
 
 /// Time limit for asking which overlord leads.
@@ -60,7 +61,7 @@ pub enum InvalidSettings {
     },
     /// The certificates.
     #[error("spec.overlord.caRef: {0}; its key `ca.crt` must contain certificates in PEM")]
-    Ca(String),
+    Ca(#[from] InvalidCa),
 }
 
 /// Why a task was not submitted.
@@ -156,7 +157,10 @@ impl Overlord {
         match text.trim() {
             "" => Ok(None),
             url if Url::parse(url).is_ok_and(|u| u.has_host()) => Ok(Some(url.to_owned())),
-            other => Err(answer.unexpected(&format!("it names {} as the leader", refusal::shortened(other)))),
+            other => Err(answer.unexpected(&format!(
+                "it names {} as the leader",
+                error_body::shortened(other)
+            ))),
         }
     }
 
@@ -193,7 +197,7 @@ impl Overlord {
         let answer = self.way.ask(Method::POST, "task", Some(body)).await?;
         if answer.is_final_refusal() {
             // A refusal by another server is not in this format, and says nothing about the task.
-            match refusal::Refusal::read(&answer.body) {
+            match error_body::Refusal::read(&answer.body) {
                 Some(said) if said.already_exists() => return Err(SubmitError::AlreadyExists(said.message)),
                 Some(said) => return Err(SubmitError::Refused(said.message)),
                 None => {}
@@ -245,7 +249,7 @@ impl Overlord {
         id: &str,
         what: &str,
     ) -> Result<Option<T>, OverlordError> {
-        let path = format!("task/{}{what}", encoded(id));
+        let path = format!("task/{}{what}", task_id::path_segment(id));
         let answer = self.way.ask(method, &path, None).await?;
         if answer.status == StatusCode::NOT_FOUND && refusal::is_of_unknown_task(&answer.body) {
             return Ok(None);
@@ -278,19 +282,6 @@ impl From<OverlordError> for SubmitError {
             OverlordError::Unavailable { .. } | OverlordError::Unexpected { .. } => Self::Unavailable(error),
         }
     }
-}
-
-/// An id as a segment of a URL path. All characters with a special meaning are encoded: Druid takes `;` for the
-/// beginning of a parameter.
-fn encoded(id: &str) -> String {
-    id.bytes().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-        text
-    })
 }
 
 #[cfg(test)]

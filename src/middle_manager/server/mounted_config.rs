@@ -11,12 +11,12 @@ use super::listener;
 use crate::api::virtual_middle_manager::SecretRef;
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
 use crate::druid::discovery::Worker;
+use crate::druid_http::credentials::Credentials;
 use crate::middle_manager::assign::decide::assignment::Maker;
 use crate::middle_manager::controller::decide::objects::{
     AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
 };
 use crate::middle_manager::discovery::zookeeper;
-use crate::middle_manager::http::credentials::Credentials;
 use crate::middle_manager::overlord;
 
 /// Credentials in a folder where a Secret of type `kubernetes.io/basic-auth` is mounted.

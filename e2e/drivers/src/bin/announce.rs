@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use peon_operator::druid::discovery::Worker;
+use peon_operator::druid_http::credentials::Credentials;
 use peon_operator::middle_manager::discovery::announce::{Announcer, Presence, States, this_process};
 use peon_operator::middle_manager::discovery::zookeeper::{Settings, ZooKeeper};
-use peon_operator::middle_manager::http::credentials::Credentials;
 use peon_operator::middle_manager::registry::identity::Ordinal;
 use serde_json::{Map, Value, json};
 

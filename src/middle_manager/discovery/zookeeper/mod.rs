@@ -22,7 +22,7 @@ use self::znode::Znode;
 use super::announce::{Board, Discovery, Wanted};
 use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{BasePath, InvalidPath, Process};
-use crate::middle_manager::http::credentials::Credentials;
+use crate::druid_http::credentials::Credentials;
 
 /// Longest time that one host may be silent. Less with short sessions.
 const SILENCE: Duration = Duration::from_secs(10);
