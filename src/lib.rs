@@ -9,6 +9,7 @@
 //! * [`payload`]: task payloads in one object or in chunks;
 //! * [`process`]: leader election, probes, shutdown, the log of a process;
 //! * [`logs`]: collecting and archiving tasks' logs and reports;
+//! * [`indexer`]: the client of Indexers, which run tasks for the operator;
 //! * [`task`]: the `PeonTask` controller;
 //! * [`middle_manager`]: the workers that run an overlord's tasks as PeonTasks;
 //! * [`cli`]: `kubectl peon`;
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod digest;
 pub mod druid;
 pub mod druid_http;
+pub mod indexer;
 pub mod logs;
 pub mod metrics;
 pub mod middle_manager;

@@ -2,3 +2,5 @@
 
 pub mod connection;
 pub mod credentials;
+#[cfg(test)]
+pub(crate) mod fixtures;

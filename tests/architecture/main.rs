@@ -15,7 +15,7 @@ use regex::Regex;
 const LEAVES: [&str; 4] = ["clock", "digest", "metrics", "quantity"];
 
 /// What each room may import beside [`LEAVES`]. `app` puts all together, `simulation` tests all.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("clock", &[]),
     ("digest", &[]),
     ("metrics", &[]),
@@ -27,9 +27,18 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("payload", &["api", "druid", "apiserver"]),
     ("process", &["apiserver"]),
     ("logs", &["api", "druid", "apiserver", "process"]),
+    ("indexer", &["druid", "druid_http", "apiserver"]),
     (
         "task",
-        &["api", "druid", "apiserver", "payload", "process", "logs"],
+        &[
+            "api",
+            "druid",
+            "apiserver",
+            "payload",
+            "process",
+            "logs",
+            "indexer",
+        ],
     ),
     (
         "middle_manager",
@@ -54,6 +63,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "payload",
             "process",
             "logs",
+            "indexer",
             "task",
             "middle_manager",
             "cli",
@@ -69,6 +79,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "payload",
             "process",
             "logs",
+            "indexer",
             "task",
             "middle_manager",
         ],
