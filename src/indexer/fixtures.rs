@@ -256,7 +256,6 @@ impl ModelIndexer {
                 (state.mood, state.jvm.answer(asked))
             };
             match mood {
-                Mood::Answers => {}
                 Mood::Late(by) => sleep(by).await,
                 Mood::Silent => std::future::pending().await,
                 Mood::Fails(status) => {
@@ -268,7 +267,7 @@ impl ModelIndexer {
                     return Ok(Polled::Answer(Answer::changes(counter, Vec::new())));
                 }
                 Mood::Hasty if answer.is_none() => return Ok(Polled::NothingNew),
-                Mood::Hasty => {}
+                Mood::Answers | Mood::Hasty => {}
                 Mood::Panics => panic!("a bug"),
             }
             if let Some(answer) = answer {

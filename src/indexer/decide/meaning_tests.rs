@@ -28,8 +28,11 @@ fn silent(view: &mut View) {
     view.unanswered(Trouble::Unreachable("no connection".into()), at(100));
 }
 
+/// Something that happens in a JVM and is read.
+type Step = fn(&mut View, &mut Jvm);
+
 /// A JVM, what happens there, and what is known of it after each event.
-fn after(events: &[fn(&mut View, &mut Jvm)]) -> View {
+fn after(events: &[Step]) -> View {
     let (mut view, mut jvm) = (View::new(target("p")), Jvm::started(1_000));
     read(&mut view, &jvm);
     for event in events {
@@ -104,8 +107,7 @@ fn every_row() {
     };
     let ended = |task: crate::druid::worker::TaskAnnouncement| Meaning::Ended(task.task_status);
     let here = || Meaning::Announced(location());
-    type Event = fn(&mut View, &mut Jvm);
-    let table: Vec<(&[Event], Claim<'_>, Meaning)> = vec![
+    let table: Vec<(&[Step], Claim<'_>, Meaning)> = vec![
         (&[], claim(), Meaning::NotYet),
         (&[another_runs], claim(), Meaning::NotYet),
         (&[], stopped, Meaning::NotPosted),
