@@ -1,7 +1,7 @@
 //! The proof of leadership that every write asks for.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -32,10 +32,18 @@ impl Leadership {
     /// # Errors
     /// [`NotLeader`] when it does not.
     pub fn check(&self) -> Result<(), NotLeader> {
-        match *self.0.lock() {
-            Some(deadline) if Instant::now() < deadline => Ok(()),
-            _ => Err(NotLeader),
-        }
+        self.left().map(drop)
+    }
+
+    /// How long this process certainly leads from now on. A request whose effect must not come later than that has this
+    /// as its time limit, with a margin for its way.
+    ///
+    /// # Errors
+    /// [`NotLeader`] when it does not lead now.
+    pub fn left(&self) -> Result<Duration, NotLeader> {
+        let deadline = (*self.0.lock()).ok_or(NotLeader)?;
+        let left = deadline.checked_duration_since(Instant::now());
+        left.filter(|left| !left.is_zero()).ok_or(NotLeader)
     }
 }
 
