@@ -41,7 +41,8 @@ pub struct AttemptRecord {
 /// crash in between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
-    /// Cause of the stop: `Cancelled`, `StartDeadline`, `Deadline` or `Suspended`. Example: `Cancelled`.
+    /// Cause of the stop: `Cancelled`, `StartDeadline`, `Deadline` or `Suspended`; for a run in an Indexer also the cause
+    /// of its end, which is recorded before the Indexer's pod is deleted. Example: `Cancelled`.
     #[schemars(length(max = 128))]
     pub cause: String,
 

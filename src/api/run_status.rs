@@ -7,10 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
-    /// `Pod`: in its own pod. `Elsewhere`: on another worker of its overlord. Example: `Pod`.
+    /// `Pod`: in its own pod. `Worker`: in an Indexer of an IndexerPool. `Elsewhere`: on another worker of its overlord.
+    /// Example: `Pod`.
     pub kind: RunKind,
 
-    /// Name of the pod. Read its log with `kubectl peon logs <peontask>`. Example: `nightly-1`.
+    /// Name of the IndexerPool of a `Worker`. Example: `warm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub pool: Option<String>,
+
+    /// Name of the pod: the attempt's own, or the Indexer's. Read its log with `kubectl peon logs <peontask>`. Example: `nightly-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pod: Option<String>,
@@ -42,6 +48,8 @@ pub enum RunKind {
     /// In its own pod.
     #[default]
     Pod,
+    /// In an Indexer of an IndexerPool. The pod is the Indexer's.
+    Worker,
     /// On another worker of its overlord.
     Elsewhere,
 }
@@ -55,6 +63,20 @@ impl RunStatus {
             pod: Some(name.to_owned()),
             pod_uid: Some(uid.to_owned()),
             ..Self::default()
+        }
+    }
+
+    /// A run in the Indexer of this pool that has this pod. Writing this is the claim: nothing is sent to an Indexer
+    /// that the status does not name.
+    #[must_use]
+    pub fn in_indexer(pool: &str, pod: &str, uid: &str, address: (&str, u16)) -> Self {
+        let (host, port) = address;
+        Self {
+            kind: RunKind::Worker,
+            pool: Some(pool.to_owned()),
+            host: Some(host.to_owned()),
+            port: Some(port.into()),
+            ..Self::in_pod(pod, uid)
         }
     }
 
