@@ -272,6 +272,18 @@ impl Payload {
 }
 
 impl Added {
+    /// The original with the id.
+    #[must_use]
+    pub fn to(&self, original: &[u8]) -> Vec<u8> {
+        let (before, after) = (original.get(..self.at), original.get(self.until..));
+        [
+            before.unwrap_or_default(),
+            self.text.as_bytes(),
+            after.unwrap_or_default(),
+        ]
+        .concat()
+    }
+
     /// The id before everything else in the object.
     fn first(json: &str, id: &str) -> Self {
         let at = json.find('{').map_or(0, |brace| brace + 1);

@@ -79,6 +79,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         cached: None,
         others: Vec::new(),
         departed: None,
+        indexer: None,
         held: None,
         keeps_logs: false,
         inline: std::sync::OnceLock::new(),

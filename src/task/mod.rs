@@ -14,6 +14,7 @@ pub mod departed_pods;
 pub mod effects;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod indexers;
 pub mod run;
 pub mod snapshot;
 pub mod template_status;

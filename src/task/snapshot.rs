@@ -9,10 +9,12 @@ use super::aggregates::slots::Slot;
 use super::decide::waiting::Warnings;
 use super::run::death::NodeState;
 use super::run::pod::evidence::Evidence;
+use super::run::worker::IndexerSeen;
 use crate::api::{PeonTask, PeonTemplate, PeonTemplateSpec};
 use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
+use crate::indexer::decide::post::Posted;
 use crate::logs::format::record::Recorded;
 use crate::logs::format::state::Kept;
 
@@ -32,6 +34,8 @@ pub struct Snapshot {
     pub others: Vec<Evidence>,
     /// The last state of a pod of this task whose deletion the watch saw.
     pub departed: Option<Evidence>,
+    /// The Indexer on which the status claims the attempt, from the caches; `None` without such a claim.
+    pub indexer: Option<Box<IndexerSeen>>,
     /// Whether the operator archives logs.
     pub keeps_logs: bool,
     /// How long creating objects is delayed after the API server refused it.
@@ -55,6 +59,12 @@ pub struct Outcomes {
     pub claim: Option<Creation>,
     /// Outcome of reading from the API server itself.
     pub live: Option<Live>,
+    /// Outcome of reading an Indexer's pod, and the version of the task, from the API server itself.
+    pub indexer: Option<Box<Live>>,
+    /// Outcome of posting the task to its Indexer.
+    pub posted: Option<Posted>,
+    /// Ids that this pass asked an Indexer to shut down.
+    pub shut_down: Vec<String>,
     /// Outcome of creating the pod.
     pub creation: Option<Creation>,
     /// Outcome of reading the pod's Events.

@@ -2,7 +2,7 @@
 //!
 //! Every replica watches; only the leader has tasks to wake. An object that cannot be read does not end a watch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +22,7 @@ use super::aggregates::slots::Who;
 use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
+use super::run::worker::claim::WorkerClaim;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
@@ -248,6 +249,17 @@ impl Caches {
     pub(crate) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
             self.wake(ObjectRef::new(&name).within(&namespace));
+        }
+    }
+
+    /// Wakes the tasks that are claimed on the Indexers in the pods with these uids.
+    pub fn wake_claimed_on(&self, pods: &BTreeSet<String>) {
+        let claimed = |task: &PeonTask| {
+            WorkerClaim::recorded(task).is_some_and(|claim| pods.contains(&claim.pod_uid)) && !task.is_final()
+        };
+        let tasks = self.tasks.state_filter(|task| task.0.as_ref().is_ok_and(claimed));
+        for task in tasks {
+            self.wake(ObjectRef::from_obj(&*task));
         }
     }
 

@@ -147,6 +147,7 @@ fn snapshot(
         cached: None,
         others: Vec::new(),
         departed: None,
+        indexer: None,
         held: None,
         inline: std::sync::OnceLock::new(),
         keeps_logs: false,

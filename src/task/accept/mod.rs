@@ -204,6 +204,14 @@ pub fn chunked(
     from: &TaskFrom,
     parts: Result<Vec<Vec<u8>>, Absent>,
 ) -> Result<Arc<Payload>, Refused> {
+    assembled(task, from, parts).map(|(_, payload)| payload)
+}
+
+fn assembled(
+    task: &PeonTask,
+    from: &TaskFrom,
+    parts: Result<Vec<Vec<u8>>, Absent>,
+) -> Result<(Vec<u8>, Arc<Payload>), Refused> {
     let parts = parts.map_err(|absent| Refused {
         is_forbidden: matches!(absent, Absent::Forbidden(_)),
         ..Refused::new(Acceptance::PayloadIncomplete, absent.to_string())
@@ -211,7 +219,25 @@ pub fn chunked(
     let json = chunks::assemble(from, &parts).map_err(invalid)?;
     drop(parts);
     let payload = Payload::parse_chunked(&json, &task.default_task_id());
-    accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)
+    let payload = accepted_before(task, payload.map_err(|e| invalid(e.to_string()))?)?;
+    Ok((json, payload))
+}
+
+/// The task in chunks as JSON, with its id.
+///
+/// # Errors
+/// As [`payload`].
+pub fn chunked_text(
+    task: &PeonTask,
+    from: &TaskFrom,
+    parts: Result<Vec<Vec<u8>>, Absent>,
+) -> Result<Vec<u8>, Refused> {
+    let (json, payload) = assembled(task, from, parts)?;
+    Ok(payload
+        .added
+        .as_ref()
+        .map(|added| added.to(&json))
+        .unwrap_or(json))
 }
 
 fn invalid(message: String) -> Refused {

@@ -296,6 +296,7 @@ impl Context {
             // As many as there were attempts, whose number the budgets limit.
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
+            indexer: self.actor.indexer_seen(task).map(Box::new),
             held: self
                 .backoff
                 .held(&task.uid().unwrap_or_default(), self.clock.instant()),

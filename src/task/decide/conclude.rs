@@ -14,11 +14,38 @@ use crate::api::conditions::cut;
 use crate::api::reason::{Cause, LogsArchived};
 use crate::task::accept::accept;
 use crate::task::run::death::{Doubt, Proof};
-use crate::task::run::pod::run::PodRun;
+use crate::task::run::pod::evidence::Container;
+use crate::task::run::pod::run::{LogSource, PodRun};
 use crate::task::snapshot::Snapshot;
 
 /// How often a task checks again that waits for proof from a node that was written off.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// How an attempt ended, and what it leaves.
+pub(crate) struct EndedRun<'a> {
+    /// Where its log is read.
+    pub(crate) log: &'a LogSource,
+    /// Whether its task may have begun.
+    pub(crate) began: bool,
+    /// When it ended, if the verdict may wait for the log: a pod that is about to be deleted takes the evidence with it.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// What follows the end of an attempt.
+pub(crate) enum Conclusion {
+    /// This, whether the peon is dead or not.
+    Settled(Step),
+    /// Another attempt, if the peon is dead.
+    Again(Again),
+}
+
+/// Another attempt.
+pub(crate) struct Again {
+    verdict: Verdict,
+    pub(crate) cause: Cause,
+    pub(crate) message: String,
+    climb: bool,
+}
 
 /// Decides on an attempt whose peon is dead, or on one whose node was written off, with the reason for the doubt. The
 /// latter may end the task and is never followed by another attempt.
@@ -29,21 +56,45 @@ pub(crate) fn conclude(
     proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
-    if let Some(step) = log_collection::at_the_end(snapshot, run) {
+    let evidence = &run.evidence;
+    let stays = !run.gone && evidence.deletion_requested.is_none();
+    let ended = EndedRun {
+        log: &run.log(),
+        began: evidence.may_have_begun(),
+        since: match &evidence.peon {
+            Container::Terminated(terminated) if stays => terminated.finished,
+            _ => None,
+        },
+    };
+    if let Some(step) = log_collection::at_the_end(snapshot, ended.log) {
         return step;
     }
-    let end = |draft: Draft, verdict: &Verdict| end(snapshot, run, draft, verdict, now);
     let stop = snapshot.task.status.as_ref().and_then(|s| s.stop.as_ref());
-    let mut verdict = judge(&run.evidence, &task_id(snapshot), stop);
+    let mut verdict = judge(evidence, &task_id(snapshot), stop);
     if let Err(doubt) = &proof {
         verdict = written_off(verdict, doubt);
     }
+    match follows(snapshot, &ended, &draft, verdict, now) {
+        Conclusion::Settled(next) => next,
+        Conclusion::Again(next) => again(snapshot, draft, &next, proof, now),
+    }
+}
+
+/// What follows an attempt with this verdict.
+pub(crate) fn follows(
+    snapshot: &Snapshot,
+    run: &EndedRun<'_>,
+    draft: &Draft,
+    mut verdict: Verdict,
+    now: Timestamp,
+) -> Conclusion {
+    let end = |verdict: &Verdict| Conclusion::Settled(end(snapshot, run, draft.clone(), verdict, now));
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
-        return end(draft, &verdict);
+        return end(&verdict);
     };
     if cause == Cause::Suspended {
         // The peon may have begun while the request to stop it was under way.
-        if !may_rerun(run.evidence.may_have_begun(), draft.nature(), &snapshot.policy()) {
+        if !may_rerun(run.began, draft.nature(), &snapshot.policy()) {
             verdict.outcome = Outcome::Failed {
                 cause: Cause::NoVerdict,
                 message: format!(
@@ -51,22 +102,27 @@ pub(crate) fn conclude(
                      it may have written data (retry.rerun)"
                 ),
             };
-            return end(draft, &verdict);
+            return end(&verdict);
         }
-        return again(snapshot, draft, &verdict, cause, &message, false, proof, now);
+        return Conclusion::Again(Again {
+            verdict,
+            cause,
+            message,
+            climb: false,
+        });
     }
     if snapshot.task.spec.cancel {
-        return end(draft, &verdict);
+        return end(&verdict);
     }
     let climbs = cause.needs_memory();
     if climbs && snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
-        return read_payload(snapshot);
+        return Conclusion::Settled(read_payload(snapshot));
     }
     let policy = snapshot.policy();
     let none = std::collections::BTreeMap::new();
     let case = Case {
         cause,
-        began: run.evidence.may_have_begun(),
+        began: run.began,
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
         // A missing template or chunk makes the next attempt wait, and is no reason to have none.
@@ -76,19 +132,24 @@ pub(crate) fn conclude(
         ),
     };
     match decide(&case, &policy) {
-        Decision::Again { climb } => again(snapshot, draft, &verdict, cause, &message, climb, proof, now),
+        Decision::Again { climb } => Conclusion::Again(Again {
+            verdict,
+            cause,
+            message,
+            climb,
+        }),
         Decision::Final(why) => {
             if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
                 *message = format!("{message}; {text}");
             }
-            end(draft, &verdict)
+            end(&verdict)
         }
     }
 }
 
 /// The verdict, the state of the log, and whether the history has the task: one write contains all of it.
-fn end(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, verdict: &Verdict, now: Timestamp) -> Step {
-    let log_comes_later = match log_collection::before_verdict(snapshot, run, now) {
+fn end(snapshot: &Snapshot, run: &EndedRun<'_>, mut draft: Draft, verdict: &Verdict, now: Timestamp) -> Step {
+    let log_comes_later = match log_collection::before_verdict(snapshot, run.log, run.since, now) {
         BeforeVerdict::First(step) => return step,
         BeforeVerdict::Say(word) => {
             draft.log(&word);
@@ -108,7 +169,7 @@ fn end(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, verdict: &Verdict, n
 }
 
 /// A node that was written off is the cause, an unknown node is not, unless the operator stopped the attempt itself.
-fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
+pub(crate) fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
     let message = &doubt.message;
     match verdict.outcome {
         Outcome::Failed { cause, .. } if cause.may_be_node_loss() && doubt.node_lost => Verdict {
@@ -122,17 +183,21 @@ fn written_off(verdict: Verdict, doubt: &Doubt) -> Verdict {
     }
 }
 
-#[allow(clippy::too_many_arguments)] // All of it is what one attempt leaves to the next.
-fn again(
+/// Claims the next attempt, or says why there is none yet.
+pub(crate) fn again(
     snapshot: &Snapshot,
     draft: Draft,
-    verdict: &Verdict,
-    cause: Cause,
-    message: &str,
-    climb: bool,
+    next: &Again,
     proof: Result<Proof, Doubt>,
     now: Timestamp,
 ) -> Step {
+    let Again {
+        verdict,
+        cause,
+        message,
+        climb,
+    } = next;
+    let (cause, climb) = (*cause, *climb);
     let proof = match proof {
         Ok(proof) => proof,
         Err(Doubt { message: why, .. }) => {

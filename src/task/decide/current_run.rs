@@ -3,11 +3,13 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::plan::{CACHE_LAG, signed};
+use super::plan::{CACHE_LAG, signed, task_id};
 use crate::api::conditions::{self, STARTED};
 use crate::task::run::Run;
 use crate::task::run::pod::evidence::Evidence;
-use crate::task::run::pod::run::PodRun;
+use crate::task::run::pod::run::{LogSource, PodRun};
+use crate::task::run::worker::claim::WorkerClaim;
+use crate::task::run::worker::{IndexerSeen, WorkerRun};
 use crate::task::snapshot::Snapshot;
 
 /// The run of the current attempt.
@@ -19,6 +21,8 @@ pub(crate) enum CurrentRun {
     Foreign,
     /// The status names a pod that the cache does not have.
     NotSeen,
+    /// The status claims an Indexer whose pod the cache does not have: its name.
+    IndexerNotSeen(String),
     /// As `NotSeen`, but the pod was created a moment ago.
     Soon,
     /// There is none, and never was, as far as is known.
@@ -27,6 +31,12 @@ pub(crate) enum CurrentRun {
 
 /// Finds the run of the current attempt in the caches and in what was read from the API server.
 pub(crate) fn current_run(snapshot: &Snapshot, now: Timestamp) -> CurrentRun {
+    if let Some(claim) = WorkerClaim::recorded(&snapshot.task) {
+        let pod = claim.pod.clone();
+        return worker_run(snapshot, claim).map_or(CurrentRun::IndexerNotSeen(pod), |run| {
+            CurrentRun::Found(Run::Worker(Box::new(run)))
+        });
+    }
     let uid = snapshot.task.uid();
     let recorded = snapshot.task.status.as_ref().and_then(|s| s.pod_uid());
     let ours = |e: &&Evidence| e.owner_uid == uid && recorded.is_none_or(|r| r == e.pod_uid);
@@ -56,6 +66,42 @@ pub(crate) fn current_run(snapshot: &Snapshot, now: Timestamp) -> CurrentRun {
 
 fn found(evidence: Evidence, gone: bool) -> CurrentRun {
     CurrentRun::Found(Run::Pod(Box::new(PodRun { evidence, gone })))
+}
+
+/// The run that the status claims on an Indexer; `None` if its pod has to be read from the API server.
+fn worker_run(snapshot: &Snapshot, claim: WorkerClaim) -> Option<WorkerRun> {
+    let none = IndexerSeen::default();
+    let seen = snapshot.indexer.as_deref().unwrap_or(&none);
+    let live = snapshot.outcomes.indexer.as_deref();
+    let claimed = |evidence: &&Evidence| evidence.pod_uid == claim.pod_uid;
+    let there = [seen.pod.as_ref(), live.and_then(|live| live.pod.as_ref())];
+    let pod = if let Some(evidence) = there.into_iter().flatten().find(claimed) {
+        PodRun::seen(evidence.clone())
+    } else {
+        let departed = seen.departed.as_ref().filter(claimed).cloned();
+        PodRun {
+            // A pod of that name with another uid is another one, and the claimed one is gone.
+            evidence: departed.or_else(|| live.map(|_| Evidence::default()))?,
+            gone: true,
+        }
+    };
+    Some(WorkerRun::new(claim, &task_id(snapshot), seen, pod))
+}
+
+/// Where the log of a task with a verdict is read.
+pub(crate) fn log_after_verdict(snapshot: &Snapshot) -> LogSource {
+    if let Some(claim) = WorkerClaim::recorded(&snapshot.task) {
+        let pod = claim.pod.clone();
+        return match worker_run(snapshot, claim) {
+            Some(run) => run.log(),
+            None => LogSource {
+                pod: Some(pod),
+                ..LogSource::of_no_pod()
+            },
+        };
+    }
+    let run = snapshot.cached.clone().map(PodRun::seen);
+    run.map_or_else(LogSource::of_no_pod, |run| run.log())
 }
 
 fn just_created(snapshot: &Snapshot, now: Timestamp) -> bool {

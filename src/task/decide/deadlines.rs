@@ -35,12 +35,18 @@ pub fn start(snapshot: &Snapshot) -> Option<Timestamp> {
 /// When the active deadline of the current attempt's pod passes.
 #[must_use]
 pub fn active(snapshot: &Snapshot, evidence: &Evidence) -> Option<Timestamp> {
+    active_since(snapshot, evidence.taken)
+}
+
+/// When the active deadline of an attempt passes that runs since then.
+#[must_use]
+pub fn active_since(snapshot: &Snapshot, since: Option<Timestamp>) -> Option<Timestamp> {
     let given = snapshot
         .task
         .spec
         .active_deadline_seconds
         .or_else(|| snapshot.template_spec().and_then(|t| t.active_deadline_seconds))?;
-    after(evidence.taken?, given)
+    after(since?, given)
 }
 
 /// When a finished task is deleted; `None` for a task that does not expire (`ttlSecondsAfterFinished: -1`).

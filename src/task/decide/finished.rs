@@ -7,6 +7,7 @@ use super::plan::{Action, Step, lags, look_again, look_live};
 use super::{deadlines, history_record, log_collection};
 use crate::task::run::pod::evidence::{Container, Evidence};
 use crate::task::run::pod::run::StopPod;
+use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::snapshot::Snapshot;
 
 /// A pod that is not of the current attempt, or whose task has a verdict, must not run: it was created from outdated
@@ -14,7 +15,9 @@ use crate::task::snapshot::Snapshot;
 /// the task: the API server is asked first.
 pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
     let is_final = snapshot.task.is_final();
-    let current = snapshot.cached.iter().filter(|_| is_final);
+    // An attempt that is claimed on an Indexer has no pod of its own.
+    let elsewhere = WorkerClaim::recorded(&snapshot.task).is_some();
+    let current = snapshot.cached.iter().filter(|_| is_final || elsewhere);
     let stray = current.chain(&snapshot.others).find(|e| {
         is_ours(snapshot, e)
             && e.deletion_requested.is_none()
@@ -26,7 +29,7 @@ pub(crate) fn end_strays(snapshot: &Snapshot) -> Option<Step> {
             return Some(look_live(snapshot));
         };
         if lags(snapshot) {
-            return is_final.then(|| look_again(None));
+            return (is_final || elsewhere).then(|| look_again(None));
         }
         // It may have ended meanwhile, and its log must not be lost.
         let is_current = snapshot.cached.as_ref() == Some(stray);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::deadlines;
 use super::history_record::{self, With};
 use super::plan::{Action, Step, settle_until};
 use super::status::Draft;
+use super::{current_run, deadlines};
 use crate::api::conditions::{self, LOGS_ARCHIVED};
 use crate::api::reason::{Acceptance, LogsArchived};
 use crate::api::{Collect, PEON_CONTAINER, names};
@@ -16,9 +16,8 @@ use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{KeepLog, LogState};
 use crate::task::accept::Refused;
-use crate::task::run::pod::evidence::Container;
 use crate::task::run::pod::log_plan::{LogPlan, SidecarPlan};
-use crate::task::run::pod::run::{LogSource, PodRun};
+use crate::task::run::pod::run::LogSource;
 use crate::task::snapshot::Snapshot;
 
 /// How long a verdict waits for the log, so that both are written at once.
@@ -124,7 +123,9 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
     let seen = source.pod_uid.is_some();
     Step::Act(Action::KeepLog(KeepLog {
         attempt: snapshot.attempt(),
-        pod: names::attempt(&snapshot.task.name_any(), snapshot.attempt()),
+        pod: source
+            .pod
+            .unwrap_or_else(|| names::attempt(&snapshot.task.name_any(), snapshot.attempt())),
         pod_uid: source
             .pod_uid
             .or_else(|| snapshot.task.status.as_ref()?.pod_uid().map(str::to_owned))
@@ -140,16 +141,15 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
 }
 
 /// While the peon runs, and after it ran: requests its log.
-pub(crate) fn while_it_runs(snapshot: &Snapshot, run: &PodRun) -> Option<Step> {
-    let source = run.log();
+pub(crate) fn while_it_runs(snapshot: &Snapshot, source: LogSource) -> Option<Step> {
     (source.begun && snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
         .then(|| ask(snapshot, source, false, false))
 }
 
 /// The attempt has ended, and whether another one follows is not decided yet.
-pub(crate) fn at_the_end(snapshot: &Snapshot, run: &PodRun) -> Option<Step> {
+pub(crate) fn at_the_end(snapshot: &Snapshot, source: &LogSource) -> Option<Step> {
     (snapshot.outcomes.log.is_none() && reader(snapshot).is_some())
-        .then(|| ask(snapshot, run.log(), true, false))
+        .then(|| ask(snapshot, source.clone(), true, false))
 }
 
 /// The log step before the verdict is written.
@@ -162,23 +162,21 @@ pub(crate) enum BeforeVerdict {
     Say(Word),
 }
 
-/// The verdict is known: it waits a moment for the log. A pod that is about to be deleted takes the evidence for the
-/// verdict with it: then the verdict does not wait.
-pub(crate) fn before_verdict(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> BeforeVerdict {
-    let PodRun { evidence, gone } = run;
+/// The verdict is known: it waits a moment for the log, counted from the attempt's end. Without an end it does not wait.
+pub(crate) fn before_verdict(
+    snapshot: &Snapshot,
+    source: &LogSource,
+    ended: Option<Timestamp>,
+    now: Timestamp,
+) -> BeforeVerdict {
     if reader(snapshot).is_none() {
         return BeforeVerdict::Nothing;
     }
     let Some(kept) = snapshot.outcomes.log.as_ref().filter(|k| k.last) else {
-        return BeforeVerdict::First(ask(snapshot, run.log(), true, true));
+        return BeforeVerdict::First(ask(snapshot, source.clone(), true, true));
     };
     let word = Word::of(&kept.state);
-    let ended = match &evidence.peon {
-        Container::Terminated(t) => t.finished,
-        _ => None,
-    };
-    let stays = !gone && evidence.deletion_requested.is_none();
-    if let Some(ended) = ended.filter(|_| stays && !word.archived)
+    if let Some(ended) = ended.filter(|_| !word.archived)
         && let Some(left) = ended
             .checked_add(TOGETHER)
             .ok()
@@ -210,8 +208,7 @@ pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step>
     // The operator may get access to the store again.
     reader(snapshot)?;
     let Some(kept) = &snapshot.outcomes.log else {
-        let run = snapshot.cached.clone().map(PodRun::seen);
-        let source = run.map_or_else(LogSource::of_no_pod, |run| run.log());
+        let source = current_run::log_after_verdict(snapshot);
         return Some(ask(snapshot, source, true, true));
     };
     let word = Word::of(&kept.state);

@@ -13,6 +13,7 @@ pub mod status;
 pub mod verdict;
 pub mod waiting;
 pub(crate) mod with_run;
+pub(crate) mod with_worker;
 pub(crate) mod without_run;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::Stop;
 use crate::api::reason::Cause;
 use crate::druid::task_status::{self, Report};
+use crate::druid::worker::{TaskState, TaskStatus};
 use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
 use crate::task::run::pod::payload_volume;
 
@@ -54,6 +55,60 @@ pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict
         _ => (end.unseen(), None),
     };
     Verdict { outcome, terminated }
+}
+
+/// Decides on a run in an Indexer. `announced` is the end of the task that the Indexer announced, and `stop` why the
+/// operator stopped it, which was recorded first: that also has what was known when the operator deleted the pod.
+///
+/// | known | verdict |
+/// |---|---|
+/// | SUCCESS was announced | Complete, whatever became of the pod: the data is published |
+/// | the operator stopped it | why it did |
+/// | FAILED was announced, and the pod was disrupted | the disruption |
+/// | FAILED was announced otherwise | `TaskFailed`, with Druid's message |
+/// | none | the pod's evidence, as for a pod of its own |
+#[must_use]
+pub fn judge_worker(
+    announced: Option<&TaskStatus>,
+    evidence: &Evidence,
+    task_id: &str,
+    stop: Option<&Stop>,
+) -> Verdict {
+    let of = |outcome| Verdict {
+        outcome,
+        terminated: None,
+    };
+    if announced.is_some_and(|status| status.status == TaskState::Success) {
+        return of(Outcome::Succeeded);
+    }
+    let said = announced.and_then(|status| status.error_msg.as_deref());
+    let druid = said.map(|m| format!("; Druid said: {m}")).unwrap_or_default();
+    // A pod that had ended before was not stopped.
+    let finished = match &evidence.peon {
+        Container::Terminated(ended) if announced.is_none() => ended.finished,
+        _ => None,
+    };
+    let stop = stop.filter(|stop| finished.is_none_or(|finished| stop.time.0 <= finished));
+    if let Some((stop, cause)) = stop.and_then(|stop| Some((stop, Cause::parse(&stop.cause)?))) {
+        let unknown = match announced {
+            // The message of a failure that was recorded is Druid's.
+            _ if cause == Cause::TaskFailed => String::new(),
+            Some(_) => druid,
+            None => format!("; its end was not announced; {MAYBE_PUBLISHED}"),
+        };
+        return of(failed(cause, format!("{}{unknown}", stop.message)));
+    }
+    if announced.is_none() {
+        return judge(evidence, task_id, None);
+    }
+    let end = End { evidence, stop: None };
+    of(match end.disruption(None) {
+        Some((cause, message)) => failed(cause, format!("{message}{druid}")),
+        None => failed(
+            Cause::TaskFailed,
+            said.unwrap_or("Druid reported FAILED without a message"),
+        ),
+    })
 }
 
 /// How an attempt ended.

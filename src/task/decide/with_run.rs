@@ -10,6 +10,7 @@ use super::plan::{Action, Step, described, look_again, read_payload, settle, set
 use super::retry::may_rerun;
 use super::status::Draft;
 use super::waiting::{Wait, Warnings, analyse, is_silent};
+use super::with_worker::follow_worker;
 use super::without_run::{follow_elsewhere, until_deadline, what_it_waits_for};
 use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED};
@@ -30,13 +31,14 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Least and most time between two readings; in between, half the time that the kubelet has been silent.
 const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
 /// Message if `suspend` cannot stop a peon.
-const NOT_RESTARTABLE: &str =
+pub(crate) const NOT_RESTARTABLE: &str =
     "the peon keeps running: the task may have written data, so it would not be run again (retry.rerun)";
 
 /// The task has a run: its state is the task's.
 pub(crate) fn follow(snapshot: &Snapshot, run: Run, now: Timestamp) -> Step {
     match run {
         Run::Pod(pod) => follow_pod(snapshot, &with_record(snapshot, *pod), now),
+        Run::Worker(worker) => follow_worker(snapshot, *worker, now),
         Run::Elsewhere => follow_elsewhere(snapshot, now),
     }
 }
@@ -59,35 +61,58 @@ fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
         let node = evidence.node.as_deref().filter(|_| !starts);
         draft.pod(snapshot.attempt(), &evidence.pod_name, &evidence.pod_uid, node);
     }
-    let noticed = status
-        .and_then(|s| conditions::find(&s.conditions, READY))
+    match death(snapshot, run, now) {
+        Death::Proven(proof) => conclude(snapshot, run, draft, Ok(proof), now),
+        Death::WrittenOff(doubt) => conclude(snapshot, run, draft, Err(doubt), now),
+        Death::No => alive(snapshot, run, draft, now),
+        unknown => await_proof(snapshot, run, draft, unknown),
+    }
+}
+
+/// Since when the task waits for proof.
+fn noticed(snapshot: &Snapshot) -> Option<Timestamp> {
+    let conditions = &snapshot.task.status.as_ref()?.conditions;
+    conditions::find(conditions, READY)
         .filter(|c| Readiness::parse(&c.reason) == Some(Readiness::AwaitingNodeProof))
-        .map(|c| c.last_transition_time.0);
+        .map(|c| c.last_transition_time.0)
+}
+
+/// Whether the pod, its own or an Indexer's, is dead.
+pub(crate) fn death(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Death {
     let known = Known {
         node: snapshot.outcomes.node.as_ref(),
-        noticed,
+        noticed: noticed(snapshot),
         after_node_loss: snapshot.policy().after_node_loss(),
     };
-    match run.death(&known, now) {
-        Death::No => alive(snapshot, run, draft, now),
+    run.death(&known, now)
+}
+
+/// The next step towards proof of death, of a pod that is gone.
+pub(crate) fn await_proof(snapshot: &Snapshot, run: &PodRun, draft: Draft, death: Death) -> Step {
+    match death {
         Death::AskNode => Step::Act(Action::LookNode {
-            node: evidence.node.clone(),
-            pod_uid: status.and_then(|s| s.pod_uid()).unwrap_or_default().to_owned(),
+            node: run.evidence.node.clone(),
+            pod_uid: snapshot
+                .task
+                .status
+                .as_ref()
+                .and_then(|s| s.pod_uid())
+                .unwrap_or_default()
+                .to_owned(),
         }),
         // The earlier message about the node remains until more is known.
-        Death::AskLater(pause) if noticed.is_some() => look_again(Some(pause)),
+        Death::AskLater(pause) if noticed(snapshot).is_some() => look_again(Some(pause)),
         Death::AskLater(pause) => {
             let message = "the pod is gone: the operator looks up the node that it ran on";
             settle_until(draft.await_node(message), Some(pause))
         }
         Death::Awaiting { message, look_again } => settle_until(draft.await_node(&message), Some(look_again)),
-        Death::Proven(proof) => conclude(snapshot, run, draft, Ok(proof), now),
-        Death::WrittenOff(doubt) => conclude(snapshot, run, draft, Err(doubt), now),
+        Death::No | Death::Proven(_) | Death::WrittenOff(_) => look_again(None),
     }
 }
 
 /// Adds what the status records of the attempt and the pod does not show, or no longer shows.
-fn with_record(snapshot: &Snapshot, mut run: PodRun) -> PodRun {
+pub(crate) fn with_record(snapshot: &Snapshot, mut run: PodRun) -> PodRun {
     if let Some(status) = &snapshot.task.status {
         let evidence = &mut run.evidence;
         if evidence.node.is_none() && evidence.pod_uid.is_empty() {
@@ -100,7 +125,7 @@ fn with_record(snapshot: &Snapshot, mut run: PodRun) -> PodRun {
 
 fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) -> Step {
     let evidence = &run.evidence;
-    if let Some(step) = log_collection::while_it_runs(snapshot, run) {
+    if let Some(step) = log_collection::while_it_runs(snapshot, run.log()) {
         return step;
     }
     let restartable = may_rerun(evidence.may_have_begun(), draft.nature(), &snapshot.policy());
@@ -156,7 +181,7 @@ fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) ->
 }
 
 /// The pod is being deleted, by the operator or by others.
-fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
+pub(crate) fn ending(evidence: &Evidence, draft: Draft, now: Timestamp) -> Step {
     let Some(due) = overdue(evidence) else {
         return settle(draft.stopping());
     };

@@ -30,11 +30,15 @@ use crate::task::aggregates::fair_share::{Shares, Wake};
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{TaskAggregates, payload_budget};
 use crate::task::decide::plan::{Action, task_id};
+use crate::task::indexers::Indexers;
 use crate::task::run::pod::run::StopPod;
+use crate::task::run::worker::IndexerSeen;
+use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::snapshot::Snapshot;
 use crate::task::watch::GuardedTask;
 
 mod read;
+mod worker;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,7 @@ pub struct Actor {
     live: LiveReader,
     aggregates: Arc<TaskAggregates>,
     logs: Arc<OnceLock<Followers>>,
+    indexers: Option<Arc<dyn Indexers>>,
     pub(crate) room: Shares,
 }
 
@@ -97,6 +102,7 @@ impl Actor {
             live: LiveReader::new(client.clone(), Clock::default()),
             aggregates,
             logs: Arc::default(),
+            indexers: None,
             client,
             recorder,
             leadership,
@@ -124,6 +130,22 @@ impl Actor {
     pub fn with_logs(mut self, logs: Arc<OnceLock<Followers>>) -> Self {
         self.logs = logs;
         self
+    }
+
+    /// Sets the Indexers on which tasks may be claimed.
+    #[must_use]
+    pub fn with_indexers(mut self, indexers: Arc<dyn Indexers>) -> Self {
+        self.indexers = Some(indexers);
+        self
+    }
+
+    /// What the caches have of the Indexer on which the status of the task claims it.
+    #[must_use]
+    pub fn indexer_seen(&self, task: &PeonTask) -> Option<IndexerSeen> {
+        let claim = WorkerClaim::recorded(task)?;
+        let namespace = task.namespace().unwrap_or_default();
+        let indexers = self.indexers.as_ref()?;
+        Some(indexers.seen(&namespace, &claim.pod, &claim.pod_uid))
     }
 
     /// The task does not wait, or no longer waits, for room for its payload.
@@ -162,6 +184,16 @@ impl Actor {
             }
             Action::ReadWarnings { pod: _, uid } => {
                 snapshot.outcomes.warnings = Some(self.warnings(&namespace, &uid).await);
+            }
+            Action::LookIndexer { pod } => {
+                let task = snapshot.task.name_any();
+                let live = self.live.look_live(&namespace, &pod, &task).await?;
+                snapshot.outcomes.indexer = Some(Box::new(live));
+            }
+            Action::PostTask { pod_uid } => self.post_task(&namespace, &pod_uid, snapshot).await?,
+            Action::ShutDown { pod_uid, task_id } => {
+                self.shut_down(&pod_uid, &task_id).await?;
+                snapshot.outcomes.shut_down.push(task_id);
             }
             Action::LookNode { node, pod_uid } => {
                 snapshot.outcomes.node = Some(self.live.look_node(&namespace, node, &pod_uid).await?);

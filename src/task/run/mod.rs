@@ -6,14 +6,18 @@
 pub mod death;
 pub mod elsewhere;
 pub mod pod;
+pub mod worker;
 
 use self::pod::run::PodRun;
+use self::worker::WorkerRun;
 
 /// Where the current attempt of a task runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Run {
     /// In its own pod.
     Pod(Box<PodRun>),
+    /// In an Indexer of a pool.
+    Worker(Box<WorkerRun>),
     /// On another worker of its overlord. The overlord stops it, decides how it ended and serves its log.
     Elsewhere,
 }

@@ -56,6 +56,23 @@ pub enum Action {
         /// Its uid.
         uid: String,
     },
+    /// Get the pod of an Indexer with this name from the API server.
+    LookIndexer {
+        /// Its name.
+        pod: String,
+    },
+    /// Post the task to the Indexer that the status claims, within the time for which this process certainly leads.
+    PostTask {
+        /// Uid of the Indexer's pod.
+        pod_uid: String,
+    },
+    /// Ask an Indexer to stop a task.
+    ShutDown {
+        /// Uid of the Indexer's pod.
+        pod_uid: String,
+        /// The task's id.
+        task_id: String,
+    },
     /// Read the node of a pod.
     LookNode {
         /// The node, if known; else it is looked up in the pod's Events.
@@ -106,6 +123,9 @@ impl Action {
             Self::CreatePod(_) => "create pod",
             Self::LookLive { .. } => "read the pod live",
             Self::ReadWarnings { .. } => "read warnings",
+            Self::LookIndexer { .. } => "read the indexer's pod live",
+            Self::PostTask { .. } => "post task",
+            Self::ShutDown { .. } => "shut down",
             Self::LookNode { .. } => "read node",
             Self::TakeSlot { .. } => "take slot",
             Self::RecallRung { .. } => "look up the memory of earlier subtasks",
@@ -175,6 +195,7 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
     match current_run(snapshot, now) {
         CurrentRun::Found(run) => follow(snapshot, run, now),
         CurrentRun::NotSeen => look_live(snapshot),
+        CurrentRun::IndexerNotSeen(pod) => Step::Act(Action::LookIndexer { pod }),
         CurrentRun::Soon => look_again(Some(CACHE_LAG)),
         CurrentRun::Foreign => name_conflict(
             snapshot,
@@ -188,11 +209,11 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// Whether the API server has another version of the task than the cache: the task may have a verdict by now, or a pod
 /// that was recorded and is gone, or another attempt.
 pub(crate) fn lags(snapshot: &Snapshot) -> bool {
-    snapshot
-        .outcomes
-        .live
-        .as_ref()
-        .is_some_and(|l| l.task_version != snapshot.task.resource_version())
+    let outcomes = &snapshot.outcomes;
+    let read = [outcomes.live.as_ref(), outcomes.indexer.as_deref()];
+    read.into_iter()
+        .flatten()
+        .any(|live| live.task_version != snapshot.task.resource_version())
 }
 
 pub(crate) fn look_live(snapshot: &Snapshot) -> Step {

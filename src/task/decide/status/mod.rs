@@ -17,6 +17,7 @@ use crate::api::reason::{
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, RunKind, RunStatus, Stop};
 use crate::druid::payload::Payload;
+use crate::druid::worker::TaskLocation;
 use crate::logs::format::record::Recorded;
 use crate::task::accept::settings::Settings;
 
@@ -103,6 +104,16 @@ impl Draft {
         if let (Some(run), Some(host)) = (&mut self.status.run, host) {
             run.host = Some(host.to_owned());
             run.port = Some(port.into());
+        }
+    }
+
+    /// The task runs in an Indexer, which announces this location; an unknown one changes nothing.
+    pub fn worker_location(&mut self, location: &TaskLocation) {
+        if let (Some(run), Some(host)) = (&mut self.status.run, &location.host) {
+            let port = |port: i32| Some(port).filter(|port| *port > 0);
+            run.host = Some(host.clone());
+            run.port = port(location.port);
+            run.tls_port = port(location.tls_port);
         }
     }
 

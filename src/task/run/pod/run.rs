@@ -25,6 +25,8 @@ pub struct StopPod {
 /// Where the log of a run is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogSource {
+    /// Name of the pod, if it is not the attempt's own.
+    pub pod: Option<String>,
     /// Uid of the pod, if the pod is there.
     pub pod_uid: Option<String>,
     /// Name of the peon's container, if known.
@@ -62,6 +64,7 @@ impl PodRun {
             };
         }
         LogSource {
+            pod: None,
             pod_uid: Some(evidence.pod_uid.clone()).filter(|uid| !uid.is_empty()),
             container: Some(evidence.container.clone()).filter(|c| !c.is_empty()),
             begun,

@@ -1,0 +1,123 @@
+//! A run in an Indexer of a pool that runs one task and is gone (pure): what is claimed, what the Indexer says of the
+//! task, and what its pod shows.
+//!
+//! | question | answer |
+//! |---|---|
+//! | how did it end | the end that the Indexer announced; only without it the pod's evidence, and never that of our own delete, which is recorded in `status.stop` first |
+//! | is it dead | if the pod is, by the proofs of a run in its own pod: an Indexer's pod is never restarted, and runs this task alone. The end of a task in a JVM that lives is no proof: publishing goes on in other threads |
+//! | what stops it | a shutdown by the worker protocol, repeated until the end is announced; after [`WorkerRun::patience`], or when there is nothing to wait for, the deletion of the pod |
+//! | where is its log | in the log of the Indexer's pod, all of which is the task's |
+
+pub mod claim;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::claim::WorkerClaim;
+use super::pod::evidence::Evidence;
+use super::pod::run::{LogSource, PodRun};
+use crate::indexer::decide::meaning::{self, Meaning};
+use crate::indexer::decide::view::View;
+
+/// Default of [`IndexerSeen::kill_grace`].
+pub const KILL_GRACE: Duration = Duration::from_secs(30);
+/// How long an Indexer may take to announce the end of a task beyond the grace that the task has.
+const REPORT: Duration = Duration::from_secs(30);
+
+/// What the caches have of an Indexer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexerSeen {
+    /// What its answers say; `None` if it is not polled.
+    pub view: Option<Arc<View>>,
+    /// Its pod.
+    pub pod: Option<Evidence>,
+    /// The last state of its pod whose deletion the watch saw.
+    pub departed: Option<Evidence>,
+    /// How long a task that is shut down may go on: `druid.indexer.task.gracefulShutdownTimeout` of the Indexer.
+    pub kill_grace: Duration,
+}
+
+impl Default for IndexerSeen {
+    fn default() -> Self {
+        Self {
+            view: None,
+            pod: None,
+            departed: None,
+            kill_grace: KILL_GRACE,
+        }
+    }
+}
+
+/// The run of an attempt in an Indexer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerRun {
+    /// What the status claims.
+    pub claim: WorkerClaim,
+    /// What the Indexer's list means for the task.
+    pub meaning: Meaning,
+    /// Tasks that run there and are not claimed.
+    pub strangers: Vec<String>,
+    /// The Indexer's pod.
+    pub pod: PodRun,
+    /// See [`IndexerSeen::kill_grace`].
+    pub kill_grace: Duration,
+}
+
+impl WorkerRun {
+    /// The run of the task with this id and claim, whose Indexer's pod is in this state.
+    #[must_use]
+    pub fn new(claim: WorkerClaim, task_id: &str, seen: &IndexerSeen, pod: PodRun) -> Self {
+        let (meaning, strangers) = match &seen.view {
+            None => (Meaning::Unread, Vec::new()),
+            Some(view) => (
+                meaning::meaning(view, Some(&claim.of(task_id))),
+                meaning::strangers(view, |id| id == task_id),
+            ),
+        };
+        Self {
+            claim,
+            meaning,
+            strangers,
+            pod,
+            kill_grace: seen.kill_grace,
+        }
+    }
+
+    /// How long after a stop was recorded the end may be announced, before the pod is deleted.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.kill_grace + REPORT
+    }
+
+    /// Whether the task may have begun. That no request to run it was ever sent is not recorded, so it may have wherever
+    /// the Indexer itself ran.
+    #[must_use]
+    pub fn may_have_begun(&self) -> bool {
+        self.claim.announced || self.pod.evidence.may_have_begun()
+    }
+
+    /// Whether requests may be sent to the Indexer: its pod is the claimed one, and runs, and is not being deleted.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        let evidence = &self.pod.evidence;
+        !self.pod.gone
+            && evidence.pod_uid == self.claim.pod_uid
+            && evidence.may_live()
+            && evidence.deletion_requested.is_none()
+    }
+
+    /// Where its log is read.
+    #[must_use]
+    pub fn log(&self) -> LogSource {
+        let log = self.pod.log();
+        LogSource {
+            pod: Some(self.claim.pod.clone()),
+            pod_uid: log.pod_uid.or_else(|| Some(self.claim.pod_uid.clone())),
+            ..log
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
