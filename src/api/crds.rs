@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::reason::Readiness;
-use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
+use super::{IndexerPool, PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
 
 /// Reason in a status that no operator has written yet.
 pub const BORN: &str = Readiness::WaitingForOperator.as_str();
@@ -29,10 +29,15 @@ pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The CRDs as they are installed: PeonTask, PeonTemplate, VirtualMiddleManager.
+/// The CRDs as they are installed: PeonTask, PeonTemplate, VirtualMiddleManager, IndexerPool.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![task(), PeonTemplate::crd(), VirtualMiddleManager::crd()];
+    let mut crds = vec![
+        task(),
+        PeonTemplate::crd(),
+        VirtualMiddleManager::crd(),
+        IndexerPool::crd(),
+    ];
     for crd in &mut crds {
         for version in &mut crd.spec.versions {
             if let Some(schema) = version
