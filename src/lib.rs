@@ -9,6 +9,7 @@
 //! * [`process`]: leader election, probes, shutdown, the log of a process;
 //! * [`logs`]: collecting and archiving tasks' logs and reports;
 //! * [`task`]: the `PeonTask` controller;
+//! * [`pool`]: Indexers that are started before their tasks;
 //! * [`middle_manager`]: the workers that run an overlord's tasks as PeonTasks;
 //! * [`cli`]: `kubectl peon`;
 //! * [`app`]: composition of all this to a process.
@@ -26,6 +27,7 @@ pub mod logs;
 pub mod metrics;
 pub mod middle_manager;
 pub mod payload;
+pub mod pool;
 pub mod process;
 pub mod quantity;
 #[cfg(test)]

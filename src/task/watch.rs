@@ -36,6 +36,15 @@ pub type GuardedTask = Guarded<PeonTask>;
 /// A PeonTemplate from the watch.
 pub type GuardedTemplate = Guarded<PeonTemplate>;
 
+/// What else follows the events of the watches. It is called in their order, and must not block.
+pub trait Listener: Send + Sync {
+    /// An event of the operator's pods.
+    fn pod_event(&self, event: &Event<Pod>);
+
+    /// The PeonTemplate was created, changed or deleted.
+    fn template_changed(&self, namespace: &str, name: &str);
+}
+
 /// The caches and their state.
 #[derive(Clone)]
 pub struct Caches {
@@ -59,6 +68,7 @@ pub struct Caches {
     pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
+    listener: Option<Arc<dyn Listener>>,
 }
 
 /// The writers of the caches.
@@ -85,8 +95,10 @@ impl Caches {
         client: &Client,
         namespace: Option<&str>,
         metrics: &Metrics,
+        listener: Arc<dyn Listener>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (caches, writers) = Self::new();
+        let (mut caches, writers) = Self::new();
+        caches.listener = Some(listener);
         let ours = watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
@@ -144,6 +156,7 @@ impl Caches {
             logs: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
+            listener: None,
         };
         let writers = Writers {
             tasks: task_writer,
@@ -288,9 +301,15 @@ impl Caches {
     fn template_changed(&self, template: &GuardedTemplate) {
         let namespace = template.namespace().unwrap_or_default();
         self.template_changes.add(&namespace, &template.name_any(), true);
+        if let Some(listener) = &self.listener {
+            listener.template_changed(&namespace, &template.name_any());
+        }
     }
 
     pub(crate) fn pod_event(&self, event: Event<Pod>) {
+        if let Some(listener) = &self.listener {
+            listener.pod_event(&event);
+        }
         match event {
             Event::Apply(pod) => self.wake_owner(&pod),
             Event::Delete(pod) => {

@@ -15,7 +15,7 @@ use regex::Regex;
 const LEAVES: [&str; 4] = ["clock", "digest", "metrics", "quantity"];
 
 /// What each room may import beside [`LEAVES`]. `app` puts all together, `simulation` tests all.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("digest", &[]),
     ("metrics", &[]),
@@ -34,6 +34,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
         "middle_manager",
         &["api", "druid", "apiserver", "payload", "process", "logs"],
     ),
+    ("pool", &["api", "druid", "apiserver", "process", "task"]),
     ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
     (
         "app",
@@ -45,6 +46,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "process",
             "logs",
             "task",
+            "pool",
             "middle_manager",
             "cli",
         ],
