@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use peon_operator::api::crds::manifests;
-use peon_operator::api::{PeonTask, PeonTemplate, VirtualMiddleManager};
+use peon_operator::api::{IndexerPool, PeonTask, PeonTemplate, VirtualMiddleManager};
 use serde_json::Value;
 
 #[test]
@@ -69,6 +69,15 @@ fn the_samples_are_objects_of_these_types() {
             Some("VirtualMiddleManager") => {
                 // Its defaults are those of the schema, and are filled in.
                 let read: VirtualMiddleManager = serde_json::from_value(object.clone()).unwrap();
+                let read = serde_json::to_value(read.spec).unwrap();
+                for (field, value) in object["spec"].as_object().unwrap() {
+                    assert!(contains(&read[field], value), "{}: {field}", path.display());
+                }
+                continue;
+            }
+            Some("IndexerPool") => {
+                // As before.
+                let read: IndexerPool = serde_json::from_value(object.clone()).unwrap();
                 let read = serde_json::to_value(read.spec).unwrap();
                 for (field, value) in object["spec"].as_object().unwrap() {
                     assert!(contains(&read[field], value), "{}: {field}", path.display());
