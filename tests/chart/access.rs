@@ -42,11 +42,12 @@ const MANAGERS: [(&str, &[&str]); 9] = [
     ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
 ];
 /// What their pods need.
-const MANAGER_PODS: [(&str, &[&str]); 8] = [
+const MANAGER_PODS: [(&str, &[&str]); 9] = [
     ("peon.dev/peontasks", &["create", "get", "list", "patch", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
     ("peon.dev/virtualmiddlemanagers", &["get", "list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
+    ("peon.dev/indexerpools/status", &["patch"]),
     ("/pods", &["list", "watch"]),
     ("/pods/log", &["get"]),
     ("/secrets", &["create"]),
