@@ -1,6 +1,6 @@
 //! The loop over IndexerPools.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,7 @@ struct Context {
     caches: Caches,
     pods: Arc<IndexerPods>,
     operator: Arc<RuntimeProperties>,
+    pools: Store<GuardedPool>,
     managers: Store<GuardedManager>,
     clock: Clock,
     memory: Mutex<HashMap<String, Memory>>,
@@ -115,6 +116,7 @@ pub async fn run(
         caches,
         pods,
         operator,
+        pools: pools.clone(),
         managers,
         clock: Clock::default(),
         memory: Mutex::default(),
@@ -241,14 +243,27 @@ impl Context {
             Decision::Later(delay) => again = again.min(delay),
             Decision::Write(status) => {
                 memory.status_written = Some(now);
+                self.remember(&uid, memory);
                 self.effects.write_status(&pool.metadata, &status).await?;
+                return failed.map_or(Ok(Action::requeue(again)), |error| Err(error.into()));
             }
         }
-        self.memory.lock().insert(uid, memory);
+        self.remember(&uid, memory);
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(Action::requeue(again)),
         }
+    }
+
+    /// What is remembered of a new pool is stored in place of what is remembered of pools that are gone.
+    fn remember(&self, uid: &str, memory: Memory) {
+        let mut all = self.memory.lock();
+        if !all.contains_key(uid) {
+            let pools = self.pools.state();
+            let uids: HashSet<String> = pools.iter().filter_map(|pool| pool.uid()).collect();
+            all.retain(|uid, _| uids.contains(uid));
+        }
+        all.insert(uid.to_owned(), memory);
     }
 
     /// What the pool's Indexers are made of.
@@ -328,3 +343,7 @@ impl Context {
         Ok(Action::await_change())
     }
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;
