@@ -96,8 +96,8 @@ struct Groups<'a> {
     failed: Vec<&'a Indexer>,
     /// Of the current revision, and the overlord sees them.
     visible: usize,
-    /// Pods that are not gone.
-    pods: usize,
+    /// Pods that may have a living process.
+    alive: usize,
 }
 
 impl<'a> Groups<'a> {
@@ -111,7 +111,7 @@ impl<'a> Groups<'a> {
             outdated: Vec::new(),
             failed: Vec::new(),
             visible: 0,
-            pods: indexers.len() + observed.unseen,
+            alive: indexers.iter().filter(|i| i.evidence.may_live()).count() + observed.unseen,
         };
         for indexer in indexers {
             let (state, _) = indexer.state(revision, observed.seen);
@@ -144,9 +144,10 @@ impl<'a> Groups<'a> {
 fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     let Groups { wanted, .. } = *groups;
     let current = groups.ready.len() + groups.starting.len() + observed.unseen;
-    // Those that are not ready first, then the youngest.
+    // Those that cannot take a task first, then the youngest.
     let mut surplus: Vec<&Indexer> = [&groups.ready[..], &groups.starting[..]].concat();
-    surplus.sort_by_key(|indexer| (!indexer.ready, indexer.created));
+    let is_ready = |indexer: &Indexer| groups.ready.iter().any(|ready| ready.name() == indexer.name());
+    surplus.sort_by_key(|indexer| (!is_ready(indexer), indexer.created));
     let surplus = surplus.into_iter().rev().take(current.saturating_sub(wanted));
     plan.delete.extend(surplus.map(delete));
 
@@ -161,7 +162,7 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     let mut replaced = replaced.min(useful.len());
     let missing = wanted.saturating_sub(current);
     let most = as_count(observed.pool.max_indexers);
-    if missing > 0 && replaced == 0 && groups.pods >= most && !useful.is_empty() {
+    if missing > 0 && replaced == 0 && groups.alive >= most && !useful.is_empty() {
         // There is no room for a new one beside the old ones.
         replaced = 1;
     }
@@ -181,7 +182,7 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
         plan.look_again = Some(delay);
         return;
     }
-    let room = most.saturating_sub(groups.pods);
+    let room = most.saturating_sub(groups.alive);
     let surge = match useful.len() - replaced {
         0 => missing,
         kept => (wanted + SURGE).saturating_sub(current + kept),

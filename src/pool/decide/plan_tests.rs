@@ -327,7 +327,8 @@ proptest! {
             let after = useful(&scene);
             prop_assert!(after >= before.min(wanted).saturating_sub(1));
             if plan.create > 0 {
-                prop_assert!(scene.indexers.len() + plan.create <= as_count(most));
+                let alive = scene.indexers.iter().filter(|i| i.evidence.may_live()).count();
+                prop_assert!(alive + plan.create <= as_count(most));
             }
             for _ in 0..plan.create {
                 let name: &'static str = format!("n{round}-{}", scene.indexers.len()).leak();

@@ -214,7 +214,7 @@ mod tests {
             (limit(420), "a task gets 14 MiB for its rows"),
             (
                 limit(512),
-                "85 % of a heap of 160 MiB are 136 MiB, and a task needs 165 MiB",
+                "85 % of a heap of 160 MiB are 136 MiB, and a task needs 166 MiB",
             ),
             (
                 Given {
