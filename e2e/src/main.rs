@@ -83,6 +83,8 @@ enum Action {
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
     BenchMiddleManager,
+    /// Measure what the CRD of PeonTask costs the API server.
+    BenchSchema(bench::schema::Plan),
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
         /// The folder to write to.
@@ -186,6 +188,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
+        Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

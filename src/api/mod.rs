@@ -16,6 +16,7 @@ pub mod reason;
 pub mod reference;
 pub mod registration;
 pub mod retry;
+pub mod rules;
 mod run_status;
 pub mod schema;
 pub mod submission;

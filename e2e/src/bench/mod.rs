@@ -2,3 +2,4 @@
 
 pub mod logs;
 pub mod middle_manager;
+pub mod schema;
