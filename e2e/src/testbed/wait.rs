@@ -56,7 +56,7 @@ pub(crate) fn wait_resting<T>(
     mut condition: impl FnMut() -> Result<Option<T>>,
     mut rest: impl FnMut(Instant),
 ) -> Result<T> {
-    let seen = Seen::begin();
+    let _seen = Seen::begin();
     let begun = Instant::now();
     let deadline = begun + limit;
     let since = || Timestamp::now() - begun.elapsed();
@@ -72,7 +72,7 @@ pub(crate) fn wait_resting<T>(
                 "gave up waiting for {what} after {} s, since {:.0}; {}",
                 limit.as_secs(),
                 since(),
-                seen.end()
+                sightings()
             );
         }
         rest(looked);
@@ -138,13 +138,13 @@ impl Seen {
         WAITS.with_borrow_mut(|waits| waits.push(Sightings::new()));
         Self
     }
+}
 
-    /// What they were.
-    fn end(self) -> String {
-        WAITS
-            .with_borrow(|waits| waits.last().map(ToString::to_string))
-            .unwrap_or_default()
-    }
+/// The sightings of the innermost wait of this thread.
+fn sightings() -> String {
+    WAITS
+        .with_borrow(|waits| waits.last().map(ToString::to_string))
+        .unwrap_or_default()
 }
 
 impl Drop for Seen {
