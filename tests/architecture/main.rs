@@ -7,6 +7,7 @@ mod library;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::LazyLock;
 
 use library::{Module, imported, library, source};
 use regex::Regex;
@@ -164,8 +165,8 @@ fn is_below(path: &str, folder: &str) -> bool {
 }
 
 fn effects(code: &str) -> Vec<String> {
-    let effects = Regex::new(EFFECTS).unwrap();
-    effects
+    static FOUND_BY: LazyLock<Regex> = LazyLock::new(|| Regex::new(EFFECTS).unwrap());
+    FOUND_BY
         .find_iter(code)
         .map(|found| found.as_str().to_owned())
         .collect()
