@@ -327,3 +327,7 @@ mod tests;
 #[cfg(test)]
 #[path = "cancel_tests.rs"]
 mod cancel_tests;
+
+#[cfg(test)]
+#[path = "overlap_tests.rs"]
+mod overlap_tests;
