@@ -201,8 +201,8 @@ fn lines(name: &str, measured: &[Measured], size: Size) -> String {
     let (rate, stub, ratio) = (of(|m| m.rate), of(|m| m.stub), of(|m| m.rate / m.stub));
     let assignments = count(size.tasks * size.rounds);
     // An identity has one assignment at a time.
-    let busy = count(size.identities * measured.len()) * 1000.0;
-    let whole = busy / measured.iter().map(|m| m.rate).sum::<f64>();
+    let seconds: f64 = measured.iter().map(|m| count(size.tasks) / m.rate).sum();
+    let whole = seconds * 1000.0 * count(size.identities) / assignments;
     let cpu = measured.iter().fold(Cpu::default(), |all, one| all.and(&one.cpu));
     let steps = measured
         .iter()
