@@ -95,3 +95,41 @@ async fn an_assignment_waits_for_no_other() {
         assert!(is_running(&bench, FIRST, "slow"), "{silent}");
     }
 }
+
+#[tokio::test]
+async fn the_same_assignment_several_times_at_once_is_stored_once() {
+    for place in [PayloadPlace::Secret, PayloadPlace::Inline] {
+        let bench = Bench::of(Arc::default(), place);
+        let all = (0..8).map(|n| {
+            let identity = if n % 2 == 0 { FIRST } else { SECOND };
+            bench.assigner.assign(identity, assigned("a"))
+        });
+        for answer in futures::future::join_all(all).await {
+            answer.unwrap();
+        }
+        let writes = if place == PayloadPlace::Inline { 1 } else { 2 };
+        assert_eq!(bench.server.lock().requests.len(), writes, "{place:?}");
+        assert!(is_running(&bench, FIRST, "a"), "{place:?}");
+        assert!(bench.lines[1].said.lock().is_empty(), "{place:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_assignment_is_stored_by_the_second_if_the_first_could_not() {
+    let bench = Bench::new();
+    bench.server.lock().outage = Some(Fault::Refused(503));
+    let first = bench.assigner.assign(FIRST, assigned("a"));
+    let second = async {
+        tokio::time::sleep(ASSIGNMENT / 2).await;
+        let refused = bench.assigner.assign(FIRST, assigned("a"));
+        let end = async {
+            tokio::time::sleep(ASSIGNMENT * 3 / 4).await;
+            bench.server.lock().outage = None;
+        };
+        tokio::join!(refused, end).0
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(first, Err(Refused::Unavailable(_))), "its time was over");
+    second.unwrap();
+    assert!(is_running(&bench, FIRST, "a"));
+}
