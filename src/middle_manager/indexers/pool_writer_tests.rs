@@ -20,11 +20,11 @@ fn writer(code: u16, body: Value) -> (PoolWriter, Arc<Mutex<Vec<Asked>>>) {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (heard, body) = (heard.clone(), body.to_string());
         async move {
-            let (head, sent) = request.into_parts();
+            let (parts, sent) = request.into_parts();
             let sent = sent.collect_bytes().await.unwrap();
-            let path = head.uri.path_and_query().unwrap().to_string();
+            let path = parts.uri.path_and_query().unwrap().to_string();
             heard.lock().push((
-                head.method.to_string(),
+                parts.method.to_string(),
                 path,
                 serde_json::from_slice(&sent).unwrap(),
             ));
