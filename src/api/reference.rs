@@ -266,7 +266,12 @@ mod tests {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
-            ["peontask.md", "peontemplate.md", "virtualmiddlemanager.md"]
+            [
+                "peontask.md",
+                "peontemplate.md",
+                "virtualmiddlemanager.md",
+                "indexerpool.md"
+            ]
         );
         for part in [
             "| `taskFrom.configMaps[].name` |",

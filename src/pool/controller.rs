@@ -24,6 +24,7 @@ use crate::api::IndexerPool;
 use crate::api::reason::PoolReadiness;
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::error;
+use crate::apiserver::watch::FirstList;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
@@ -68,6 +69,7 @@ struct Context {
     operator: Arc<RuntimeProperties>,
     pools: Store<GuardedPool>,
     managers: Store<GuardedManager>,
+    first_list: FirstList,
     clock: Clock,
     memory: Mutex<HashMap<String, Memory>>,
 }
@@ -118,6 +120,7 @@ pub async fn run(
         operator,
         pools: pools.clone(),
         managers,
+        first_list: FirstList::default(),
         clock: Clock::default(),
         memory: Mutex::default(),
     };
@@ -208,10 +211,8 @@ impl Context {
             return Ok(Action::await_change());
         }
         // The first pass may come before the first list of VirtualMiddleManagers.
-        if tokio::time::timeout(RETRY, self.managers.wait_until_ready())
-            .await
-            .is_err()
-        {
+        let ready = self.first_list.wait(self.managers.wait_until_ready());
+        if tokio::time::timeout(RETRY, ready).await.is_err() {
             return Ok(Action::requeue(RETRY));
         }
         let now = self.clock.wall();

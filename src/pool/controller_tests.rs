@@ -104,6 +104,7 @@ impl Bench {
             operator: Arc::default(),
             pools,
             managers,
+            first_list: FirstList::default(),
             clock: Clock::default(),
             memory: Mutex::default(),
         };

@@ -25,7 +25,7 @@ use super::run::pod::evidence::Evidence;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::watch::{pods, report, watching};
+use crate::apiserver::watch::{FirstList, pods, report, watching};
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
@@ -69,6 +69,7 @@ pub struct Caches {
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
     listener: Option<Arc<dyn Listener>>,
+    first_list: FirstList,
 }
 
 /// The writers of the caches.
@@ -157,6 +158,7 @@ impl Caches {
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
             listener: None,
+            first_list: FirstList::default(),
         };
         let writers = Writers {
             tasks: task_writer,
@@ -169,11 +171,14 @@ impl Caches {
     /// Waits until every cache is complete.
     pub async fn complete(&self) {
         // The writers live as long as the watches, which live as long as the process.
-        let _ = futures::join!(
-            self.tasks.wait_until_ready(),
-            self.templates.wait_until_ready(),
-            self.pods.wait_until_ready()
-        );
+        let ready = async {
+            let _ = futures::join!(
+                self.tasks.wait_until_ready(),
+                self.templates.wait_until_ready(),
+                self.pods.wait_until_ready()
+            );
+        };
+        self.first_list.wait(ready).await;
     }
 
     /// The stream of tasks that need a pass, beginning with all that have no verdict. A second call ends the first
