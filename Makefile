@@ -43,6 +43,15 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@echo "building with optimisation (several minutes the first time) …"
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
+.PHONY: bench-schema
+bench-schema: tools ## What the CRD of PeonTask costs the API server, on the test cluster (TASKS=n ROUNDS=n CRDS="files")
+	@$(E2E) --wait bench-schema $(if $(TASKS),--tasks $(TASKS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(CRDS)
+
+.PHONY: bench-assign
+bench-assign: tools ## How many assignments a second the workers of an overlord acknowledge, on the test cluster (some minutes)
+	@echo "building with optimisation (several minutes the first time) …"
+	@OPTIMISED=1 $(E2E) --wait bench-assign
+
 .PHONY: unit
 unit: export HISTORIES ?= 300
 unit: ## The fast loop: no cluster, no network

@@ -11,6 +11,7 @@
 //! * [`logs`]: collecting and archiving tasks' logs and reports;
 //! * [`indexer`]: the client of Indexers, which run tasks for the operator;
 //! * [`task`]: the `PeonTask` controller;
+//! * [`pool`]: Indexers that are started before their tasks;
 //! * [`middle_manager`]: the workers that run an overlord's tasks as PeonTasks;
 //! * [`cli`]: `kubectl peon`;
 //! * [`app`]: composition of all this to a process.
@@ -30,6 +31,7 @@ pub mod logs;
 pub mod metrics;
 pub mod middle_manager;
 pub mod payload;
+pub mod pool;
 pub mod process;
 pub mod quantity;
 #[cfg(test)]

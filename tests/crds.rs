@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use peon_operator::api::crds::manifests;
-use peon_operator::api::{PeonTask, PeonTemplate, VirtualMiddleManager};
+use peon_operator::api::{IndexerPool, PeonTask, PeonTemplate, VirtualMiddleManager};
 use serde_json::Value;
 
 #[test]
@@ -75,6 +75,15 @@ fn the_samples_are_objects_of_these_types() {
                 }
                 continue;
             }
+            Some("IndexerPool") => {
+                // As before.
+                let read: IndexerPool = serde_json::from_value(object.clone()).unwrap();
+                let read = serde_json::to_value(read.spec).unwrap();
+                for (field, value) in object["spec"].as_object().unwrap() {
+                    assert!(contains(&read[field], value), "{}: {field}", path.display());
+                }
+                continue;
+            }
             other => panic!("{}: {other:?}", path.display()),
         };
         // A field that is not one of the type is lost on the way.
@@ -95,6 +104,45 @@ fn no_kind_is_in_a_category() {
     for (name, crd) in crds() {
         assert!(crd["spec"]["names"]["categories"].is_null(), "{name}");
     }
+}
+
+/// The immutability of a spec is one comparison of the whole: it would miss a field that is exchanged for a null.
+#[test]
+fn a_spec_has_no_nulls() {
+    fn nullable(path: &str, schema: &Value, found: &mut Vec<String>) {
+        if schema["nullable"] == true {
+            found.push(path.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            nullable(&format!("{path}.{name}"), field, found);
+        }
+    }
+    let (_, task) = &crds()[0];
+    let spec = &task["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut found = Vec::new();
+    nullable("spec", spec, &mut found);
+    // The payload is kept as it is; its hash is in the status.
+    assert_eq!(found, ["spec.task.context", "spec.task.id"]);
+}
+
+/// A rule on a field is not evaluated if the field is removed: the defaults see to it that status and conditions cannot be.
+#[test]
+fn what_protects_a_verdict_cannot_be_removed() {
+    let (_, task) = &crds()[0];
+    let status = &task["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    let conditions = &status["properties"]["conditions"];
+    for schema in [status, conditions] {
+        assert!(!schema["default"].is_null() && schema["nullable"].is_null());
+    }
+    let rules = conditions["x-kubernetes-validations"].as_array().unwrap();
+    let messages: Vec<&str> = rules.iter().filter_map(|rule| rule["message"].as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "Complete and Failed exclude each other",
+            "Complete and Failed are final: a verdict cannot be changed"
+        ]
+    );
 }
 
 #[test]

@@ -83,6 +83,20 @@ enum Action {
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
     BenchMiddleManager,
+    /// Measure what the CRD of PeonTask costs the API server.
+    BenchSchema(bench::schema::Plan),
+    /// Measure how many assignments a second a VirtualMiddleManager acknowledges.
+    BenchAssign {
+        /// Workers of each VirtualMiddleManager.
+        #[arg(long, default_value_t = 5)]
+        identities: usize,
+        /// Tasks in each round.
+        #[arg(long, default_value_t = 200)]
+        tasks: usize,
+        /// Rounds, after one that does not count.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// Collect component logs, objects, events and pod logs of the running cluster.
     Logs {
         /// The folder to write to.
@@ -186,6 +200,19 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
+        Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
+        Action::BenchAssign {
+            identities,
+            tasks,
+            rounds,
+        } => {
+            let size = bench::assign::Size {
+                identities: *identities,
+                tasks: *tasks,
+                rounds: *rounds,
+            };
+            bench::assign::run(&cache, busy, size, &progress)?;
+        }
         Action::Logs { folder } => {
             let cluster = Cluster::attach(&cache, busy, &progress)?.context("no cluster is up")?;
             cluster.collect_logs(folder)?;

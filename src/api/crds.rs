@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::reason::Readiness;
-use super::{PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
+use super::{IndexerPool, PeonTask, PeonTaskStatus, PeonTemplate, Phase, VirtualMiddleManager};
 
 /// Reason in a status that no operator has written yet.
 pub const BORN: &str = Readiness::WaitingForOperator.as_str();
@@ -29,10 +29,15 @@ pub fn manifests() -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The CRDs as they are installed: PeonTask, PeonTemplate, VirtualMiddleManager.
+/// The CRDs as they are installed: PeonTask, PeonTemplate, VirtualMiddleManager, IndexerPool.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![task(), PeonTemplate::crd(), VirtualMiddleManager::crd()];
+    let mut crds = vec![
+        task(),
+        PeonTemplate::crd(),
+        VirtualMiddleManager::crd(),
+        IndexerPool::crd(),
+    ];
     for crd in &mut crds {
         for version in &mut crd.spec.versions {
             if let Some(schema) = version
@@ -78,6 +83,16 @@ fn prepare(schema: &mut JSONSchemaProps) {
     }
 }
 
+/// Has the API server drop a field that is null, as if it were absent, before it evaluates any rule. Otherwise an object
+/// with a null in the place of another field would be equal to one with that field: CEL compares the number of fields,
+/// and then only those that are not null.
+fn drop_nulls(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for field in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        drop_nulls(field);
+    }
+}
+
 /// The CRD of `PeonTask`, with a default status. Tools that follow kstatus take an object without a status for finished;
 /// an `observedGeneration` that is not the object's makes them wait. No condition is defaulted: it would need a
 /// `lastTransitionTime`, and a schema's default can only be a constant.
@@ -89,15 +104,22 @@ fn task() -> CustomResourceDefinition {
         "observedGeneration": -1,
     });
     debug_assert!(serde_json::from_value::<PeonTaskStatus>(born.clone()).is_ok());
-    for version in &mut crd.spec.versions {
-        let status = version
-            .schema
-            .as_mut()
-            .and_then(|s| s.open_api_v3_schema.as_mut())
-            .and_then(|s| s.properties.as_mut())
-            .and_then(|p| p.get_mut("status"));
-        if let Some(status) = status {
+    let roots = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut());
+    let roots = roots.filter_map(|schema| schema.open_api_v3_schema.as_mut()?.properties.as_mut());
+    for parts in roots {
+        if let Some(status) = parts.get_mut("status") {
             status.default = Some(JSON(born.clone()));
+            // A status that is null or removed becomes the default, and is judged by the rules of its fields.
+            status.nullable = None;
+        }
+        let spec = parts.get_mut("spec").and_then(|spec| spec.properties.as_mut());
+        // Whatever stands in a Druid task is kept.
+        for (_, field) in spec.into_iter().flatten().filter(|(name, _)| *name != "task") {
+            drop_nulls(field);
         }
     }
     crd

@@ -8,6 +8,7 @@ pub mod status_patch;
 pub mod attempts;
 pub mod conditions;
 pub mod crds;
+pub mod indexer_pool;
 pub mod names;
 pub mod peon_task;
 pub mod peon_template;
@@ -15,6 +16,7 @@ pub mod reason;
 pub mod reference;
 pub mod registration;
 pub mod retry;
+pub mod rules;
 mod run_status;
 pub mod schema;
 pub mod submission;
@@ -23,6 +25,7 @@ pub mod task_object;
 pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
+pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus};
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
@@ -55,6 +58,12 @@ pub const LABEL_TASK_UID: &str = "peon.dev/task-uid";
 
 /// Label with the name of the VirtualMiddleManager (shortened as in [`names::label_value`]) on its PeonTasks and their pods.
 pub const LABEL_MIDDLE_MANAGER: &str = "peon.dev/middle-manager";
+
+/// Label with the name of the IndexerPool on its pods.
+pub const LABEL_POOL: &str = "peon.dev/pool";
+
+/// Label on the pods of an IndexerPool: a hash of what the pods are made of. Pods with another one are replaced.
+pub const LABEL_REVISION: &str = "peon.dev/revision";
 
 /// Label, with the value `true`, on a ConfigMap or Secret that no PeonTask owns. Every PeonTask of the namespace may
 /// use such an object as its payload (`taskFrom`), and so may print it.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::attempts::{AttemptRecord, Stop};
 use super::registration::Registration;
 use super::retry::RetryPolicy;
+use super::rules;
 use super::run_status::RunStatus;
 use super::schema;
 use super::submission::{Submission, SubmissionState};
@@ -38,7 +38,6 @@ use super::task_object::TaskObject;
     selectable = ".status.taskId",
     selectable = ".status.taskType",
     selectable = ".status.dataSource",
-    validation = Rule::new("!has(oldSelf.status) || has(self.status)").message("the status cannot be removed"),
     printcolumn(name = "Type", type_ = "string", json_path = ".status.taskType"),
     printcolumn(name = "DataSource", type_ = "string", json_path = ".status.dataSource"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
@@ -50,23 +49,20 @@ use super::task_object::TaskObject;
     printcolumn(name = "CPU", type_ = "string", json_path = ".status.cpu", priority = 1),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.nodeName", priority = 1),
     printcolumn(name = "Pod", type_ = "string", json_path = ".status.run.pod", priority = 1),
-    printcolumn(name = "Task-Id", type_ = "string", json_path = ".status.taskId", priority = 1)
+    printcolumn(
+        name = "Task-Id",
+        type_ = "string",
+        json_path = ".status.taskId",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.task) ? 1 : 0) + (has(self.taskJson) ? 1 : 0) + (has(self.taskFrom) ? 1 : 0) == 1")
+    validation = rules::on_creation("(has(self.task) ? 1 : 0) + (has(self.taskJson) ? 1 : 0) + (has(self.taskFrom) ? 1 : 0) == 1")
         .message("give exactly one of task, taskJson and taskFrom"),
-    validation = immutable("task"),
-    validation = immutable("taskJson"),
-    validation = immutable("taskFrom"),
-    validation = immutable("templateRef"),
-    validation = immutable("resources"),
-    validation = immutable("javaOpts"),
-    validation = immutable("registration"),
-    validation = immutable("middleManagerRef"),
-    validation = Rule::new("!(has(self.middleManagerRef) && has(self.registration) && self.registration == 'External')")
+    validation = rules::on_creation("!has(self.middleManagerRef) || !has(self.registration) || self.registration != 'External'")
         .message("a task with middleManagerRef is registered by the VirtualMiddleManager: leave registration out"),
-    validation = immutable("retry"),
+    validation = rules::immutable(),
     validation = Rule::new("!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)")
         .message("a cancelled task stays cancelled: create another PeonTask").field_path(".cancel")
 )]
@@ -165,16 +161,6 @@ pub struct PeonTaskSpec {
     pub retry: Option<RetryPolicy>,
 }
 
-/// A validation rule: the spec's field cannot change.
-fn immutable(field: &str) -> Rule {
-    let rule = format!(
-        "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-    );
-    Rule::new(rule)
-        .message(format!("{field} is immutable: create another PeonTask").as_str())
-        .field_path(format!(".{field}"))
-}
-
 /// Reference to a PeonTemplate of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TemplateRef {
@@ -195,10 +181,6 @@ pub struct MiddleManagerRef {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.conditions) && self.conditions.exists(c, c.type == 'Complete' && c.status == 'True') && self.conditions.exists(c, c.type == 'Failed' && c.status == 'True'))")
-        .message("Complete and Failed exclude each other"),
-    validation = Rule::new("!has(oldSelf.conditions) || oldSelf.conditions.all(o, !(o.type in ['Complete', 'Failed'] && o.status == 'True') || (has(self.conditions) && self.conditions.exists(n, n.type == o.type && n.status == 'True' && n.reason == o.reason && n.message == o.message)))")
-        .message("Complete and Failed are final: a verdict cannot be changed"),
     validation = Rule::new("!has(oldSelf.submission) || has(self.submission)")
         .message("status.submission cannot be removed")
 )]
@@ -332,7 +314,7 @@ pub struct PeonTaskStatus {
     /// The authoritative state of the task: `Accepted`, `Suspended`, `Started`, then `Complete` or `Failed`, which
     /// exclude each other and are final; and `Ready`, `Reconciling` and `Stalled` for tools that follow kstatus.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
+    #[schemars(schema_with = "rules::task_conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
-use super::crds;
+use super::{crds, rules};
 
 /// File name and Markdown text of the reference of every kind, for `docs/api`.
 #[must_use]
@@ -82,21 +82,20 @@ fn messages_of(schema: &JSONSchemaProps) -> Vec<String> {
     rules.filter_map(|rule| rule.message.clone()).collect()
 }
 
-/// Fields whose rule ends its message as [`crds`] words immutability.
+/// The fields of the rule [`rules::immutable`], if the schema has it.
 fn immutable_fields(schema: &JSONSchemaProps) -> Vec<String> {
-    let name = |message: &String| {
-        message
-            .split_once(" is immutable:")
-            .map(|(name, _)| format!("`{name}`"))
-    };
-    messages_of(schema).iter().filter_map(name).collect()
+    let immutable = rules::immutable().rule;
+    let mut own = schema.x_kubernetes_validations.iter().flatten();
+    if !own.any(|rule| rule.rule == immutable) {
+        return Vec::new();
+    }
+    rules::IMMUTABLE.iter().map(|name| format!("`{name}`")).collect()
 }
 
 fn collect_messages(path: &str, schema: &JSONSchemaProps, messages: &mut Vec<(String, String)>) {
-    let immutable = |message: &String| message.contains(" is immutable:");
     let own = messages_of(schema)
         .into_iter()
-        .filter(|message| !immutable(message));
+        .filter(|message| !message.contains(" are immutable: "));
     messages.extend(own.map(|message| (path.to_owned(), message)));
     for (child, schema) in children(path, schema) {
         collect_messages(&child, schema, messages);
@@ -267,7 +266,12 @@ mod tests {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
-            ["peontask.md", "peontemplate.md", "virtualmiddlemanager.md"]
+            [
+                "peontask.md",
+                "peontemplate.md",
+                "virtualmiddlemanager.md",
+                "indexerpool.md"
+            ]
         );
         for part in [
             "| `taskFrom.configMaps[].name` |",

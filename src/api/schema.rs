@@ -1,6 +1,7 @@
 //! Schemas that the derive cannot express.
 
 use super::reason::Cause;
+use super::rules;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Characters of a task id that Druid 33.0.0 accepts (`IdUtils.validateId`), without NUL; `druid::task_id` implements
@@ -67,13 +68,9 @@ pub(super) fn described<T: schemars::JsonSchema>(generator: &mut SchemaGenerator
 /// A payload in chunks: in ConfigMaps or in Secrets, not both, since the order of chunks is that of one list.
 pub(super) fn task_from(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = described::<super::TaskFrom>(generator);
-    schema.insert(
-        "x-kubernetes-validations".into(),
-        serde_json::json!([{
-            "rule": "(has(self.configMaps) && self.configMaps.size() > 0) != (has(self.secrets) && self.secrets.size() > 0)",
-            "message": "give the chunks either in configMaps or in secrets",
-        }]),
-    );
+    let one_kind = "(has(self.configMaps) && self.configMaps.size() > 0) != (has(self.secrets) && self.secrets.size() > 0)";
+    let rule = rules::on_creation(one_kind).message("give the chunks either in configMaps or in secrets");
+    rules::insert(&mut schema, &[rule]);
     schema
 }
 

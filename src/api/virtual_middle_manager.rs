@@ -96,7 +96,8 @@ pub struct VirtualMiddleManagerSpec {
     pub advertise: Advertise,
 
     /// Where payloads of assigned tasks are stored. `Secret`: in Secrets, since payloads may contain credentials.
-    /// `Inline`: in the PeonTask if they are small, else in ConfigMaps. Default: `Secret`. Example: `Inline`.
+    /// `Inline`: in the PeonTask up to 100 KiB, else in ConfigMaps. An assignment is then one write instead of two, and
+    /// everyone who may read PeonTasks or ConfigMaps may read the payload. Default: `Secret`. Example: `Inline`.
     #[serde(default)]
     pub payload: PayloadPlace,
 
@@ -256,7 +257,7 @@ pub enum PayloadPlace {
     /// In Secrets owned by the PeonTask.
     #[default]
     Secret,
-    /// In the PeonTask if the payload is small, else in ConfigMaps.
+    /// In the PeonTask if the payload has at most 100 KiB, else in ConfigMaps.
     Inline,
 }
 

@@ -1,5 +1,7 @@
 //! Configuration of watches: the first list in small pages, each object guarded against decoding errors.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{self, Event};
 
@@ -10,6 +12,19 @@ use crate::metrics::Metrics;
 #[must_use]
 pub fn watching() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
+}
+
+/// Several tasks that wait for the first list of caches, one after the other: `Store::wait_until_ready` wakes only the
+/// task that polled it last (`kube_runtime::utils::delayed_init`, 5.0.0), and the others would wait for ever.
+#[derive(Debug, Clone, Default)]
+pub struct FirstList(Arc<tokio::sync::Mutex<()>>);
+
+impl FirstList {
+    /// Waits for `ready`, which waits for the stores of these caches.
+    pub async fn wait<T>(&self, ready: impl Future<Output = T>) -> T {
+        let _turn = self.0.lock().await;
+        ready.await
+    }
 }
 
 /// Logs and counts an object that cannot be read.

@@ -9,7 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource};
 
 use super::options::Config;
-use crate::api::{OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
+use crate::api::{IndexerPool, OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::apiserver::request::request;
 use crate::druid::properties::RuntimeProperties;
@@ -24,6 +24,8 @@ use crate::logs::store::client::Identity;
 use crate::metrics::Metrics;
 use crate::middle_manager;
 use crate::middle_manager::controller::decide::objects::Surroundings;
+use crate::pool;
+use crate::pool::pods::IndexerPods;
 use crate::process::background::Background;
 use crate::process::election::Candidate;
 use crate::process::health::Health;
@@ -88,7 +90,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
     }
-    let (caches, watches) = Caches::start(&client, namespace.as_deref(), &metrics);
+    let pods = Arc::new(IndexerPods::default());
+    let (caches, watches) = Caches::start(&client, namespace.as_deref(), &metrics, pods.clone());
     health.caches(caches.clone());
     background.spawn("the watches", watches);
 
@@ -138,6 +141,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     )
     .with_logs(caches.logs.clone());
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
+    let pools = pool::controller::Surroundings {
+        caches: caches.clone(),
+        pods,
+        operator: operator.clone(),
+        leadership: candidate.leadership(),
+    };
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);
     let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
@@ -150,6 +159,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         &shutdown,
     ) {
         background.spawn("the controller of VirtualMiddleManagers", managers);
+        let pools = run_pools(manager_client, namespace, pools, &metrics, &shutdown);
+        background.spawn("the controller of IndexerPools", pools);
     }
     let lost = tokio::select! {
         // Asked first: both controllers end by themselves when it is requested.
@@ -268,6 +279,21 @@ fn manage(
     })
 }
 
+/// Looks after IndexerPools, whose tasks come from VirtualMiddleManagers.
+fn run_pools(
+    client: Client,
+    namespace: Option<String>,
+    surroundings: pool::controller::Surroundings,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (metrics, stop) = (metrics.clone(), shutdown.clone());
+    async move {
+        let (namespace, stop) = (namespace.as_deref(), stop.requested());
+        pool::controller::run(client, namespace, surroundings, metrics, stop).await;
+    }
+}
+
 /// Lets passes end, under a lease that is still renewed.
 async fn drain(passes: tokio::task::JoinHandle<()>, candidate: &mut Candidate) {
     if passes.is_finished() {
@@ -319,6 +345,7 @@ async fn await_resources(config: &Config, client: &Client, namespace: Option<&st
         missing.extend(probe::<PeonTemplate>(client, namespace).await);
         if config.middle_manager_role.is_some() {
             missing.extend(probe::<VirtualMiddleManager>(client, namespace).await);
+            missing.extend(probe::<IndexerPool>(client, namespace).await);
         }
         if missing.is_empty() {
             return;

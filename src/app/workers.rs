@@ -22,6 +22,8 @@ use crate::middle_manager::discovery::announce::{Announcer, this_process};
 use crate::middle_manager::discovery::zookeeper::ZooKeeper;
 use crate::middle_manager::http::body_budget::BodyBudget;
 use crate::middle_manager::http::routes::{Served, routes};
+use crate::middle_manager::indexers::pool_writer::PoolWriter;
+use crate::middle_manager::indexers::{self, Connections};
 use crate::middle_manager::overlord::Overlord;
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::server::listener::{Port, bind};
@@ -94,6 +96,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         &mounted_config::zookeeper(&manager.spec)?,
         this_process(&host_name()),
     )?;
+    let indexers = Connections {
+        reader: discovery.reader(),
+        overlord: overlord.clone(),
+        pools: PoolWriter::new(client.clone(), &options.namespace),
+    };
     let (policy, submitter) = submitter(&assigner, &manager, &overlord)?;
     let status_writer = StatusWriter::new(
         client.clone(),
@@ -150,6 +157,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     health.missing(Vec::new());
     let announcer = Announcer::start(discovery);
     let mut states = announcer.states();
+    background.spawn(
+        "the check that Indexers are hidden",
+        indexers::run(indexers, tasks.indexers().clone(), announcer.states()),
+    );
     tokio::select! {
         () = background::run(assigner.clone()) => bail!("the upkeep of tasks ended, so the process exits"),
         () = status_writer.keep(&announcer, &discovered) => bail!("the watch of the VirtualMiddleManager \

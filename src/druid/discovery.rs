@@ -294,6 +294,12 @@ impl BasePath {
         format!("{}/internal-discovery/MIDDLE_MANAGER", self.0)
     }
 
+    /// The node of the Indexer with that `host:port`.
+    #[must_use]
+    pub fn indexer(&self, address: &str) -> String {
+        format!("{}/internal-discovery/INDEXER/{address}", self.0)
+    }
+
     /// The node of a worker.
     #[must_use]
     pub fn worker(&self, worker: &Worker) -> String {

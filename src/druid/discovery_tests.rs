@@ -232,3 +232,13 @@ proptest! {
         prop_assert_ne!(judge(&one, &two), judge(&two, &one));
     }
 }
+
+#[test]
+fn indexers_are_beside_the_middle_managers() {
+    for (base, path) in [
+        ("druid", "/druid/internal-discovery/INDEXER/10.1.2.3:8091"),
+        ("/", "/internal-discovery/INDEXER/10.1.2.3:8091"),
+    ] {
+        assert_eq!(BasePath::new(base).unwrap().indexer("10.1.2.3:8091"), path);
+    }
+}

@@ -4,6 +4,7 @@ pub mod discovery;
 pub mod error_body;
 pub mod fields;
 pub mod human_readable;
+pub mod indexer_announcement;
 pub mod ingestion_memory;
 pub mod java_options;
 pub mod payload;

@@ -6,6 +6,7 @@
 //! * [`registry`]: the tasks of all identities, and what each has announced of them (pure);
 //! * [`sync`]: watches PeonTasks and pods, answers long polls, asks the overlord which tasks it is done with;
 //! * [`assign`]: creates PeonTasks for assigned tasks; [`submit`]: submits PeonTasks that users created;
+//! * [`indexers`]: proves that the Indexers of IndexerPools are hidden from the overlord;
 //! * [`overlord`]: requests to the overlord; [`discovery`]: announces the workers where overlords discover them.
 
 pub mod assign;
@@ -14,6 +15,7 @@ pub mod discovery;
 #[cfg(test)]
 mod fixtures;
 pub mod http;
+pub mod indexers;
 #[cfg(test)]
 mod model_api;
 #[cfg(test)]

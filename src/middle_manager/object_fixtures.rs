@@ -115,3 +115,27 @@ pub fn pod_view(pod: Value) -> PodView {
 pub fn ready(owner: &str, attempt: u32) -> PodSeen {
     PodSeen::of(&pod_view(pod(owner, attempt, true, 120))).unwrap()
 }
+
+/// A ready pod of the IndexerPool `warm`; its container started at 110.
+pub fn indexer(uid: &str, ip: &str) -> Value {
+    let mut pod = pod("", 1, true, 120);
+    pod["metadata"]["name"] = json!(format!("warm-{uid}"));
+    pod["metadata"]["uid"] = json!(uid);
+    pod["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "name": "warm", "uid": "pool", "controller": true,
+    }]);
+    pod["status"]["podIP"] = json!(ip);
+    pod
+}
+
+/// What an Indexer announces whose process began at that second.
+pub fn indexer_announcement(ip: &str, second: i64, services: Value) -> Vec<u8> {
+    let announcement = json!({
+        "druidNode": {
+            "service": "druid/indexer", "host": ip, "bindOnHost": true, "plaintextPort": 8091, "port": -1,
+            "tlsPort": -1, "enablePlaintextPort": true, "enableTlsPort": false, "labels": null,
+        },
+        "nodeType": "indexer", "services": services, "startTime": at(second),
+    });
+    announcement.to_string().into_bytes()
+}

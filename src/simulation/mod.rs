@@ -228,8 +228,10 @@ fn deletes_unseen(snapshot: &Snapshot, now: Timestamp) -> Step {
     }
 }
 
-fn is_caught(planted: Plan, by: &[&str]) {
-    for seed in 0..HISTORIES {
+/// Some history breaks one of the invariants `by`. The search begins at `first`, a history that is known to, and goes on
+/// through all others: which one it is changes with every change of the passes or of the model.
+fn is_caught(planted: Plan, by: &[&str], first: u64) {
+    for seed in (first..HISTORIES).chain(0..first) {
         let (_, violation) = run(seed, planted);
         if let Some(violation) = violation.filter(|v| by.contains(&v.invariant)) {
             println!("caught by history {seed}: {}", violation.invariant);
@@ -242,15 +244,15 @@ fn is_caught(planted: Plan, by: &[&str]) {
 #[test]
 fn a_planted_double_start_is_caught() {
     let by = ["a new attempt needs a dead JVM", "at most one live JVM"];
-    is_caught(trusts_absence, &by);
+    is_caught(trusts_absence, &by, 2_008);
 }
 
 #[test]
 fn a_planted_guess_is_caught() {
-    is_caught(trusts_the_exit_code, &["no success is invented"]);
+    is_caught(trusts_the_exit_code, &["no success is invented"], 372);
 }
 
 #[test]
 fn a_planted_loss_of_a_log_is_caught() {
-    is_caught(deletes_unseen, &["no pod that has ended is deleted"]);
+    is_caught(deletes_unseen, &["no pod that has ended is deleted"], 418);
 }

@@ -26,7 +26,7 @@ use super::run::worker::claim::WorkerClaim;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::watch::{pods, report, watching};
+use crate::apiserver::watch::{FirstList, pods, report, watching};
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
@@ -36,6 +36,15 @@ use crate::process::health;
 pub type GuardedTask = Guarded<PeonTask>;
 /// A PeonTemplate from the watch.
 pub type GuardedTemplate = Guarded<PeonTemplate>;
+
+/// What else follows the events of the watches. It is called in their order, and must not block.
+pub trait Listener: Send + Sync {
+    /// An event of the operator's pods.
+    fn pod_event(&self, event: &Event<Pod>);
+
+    /// The PeonTemplate was created, changed or deleted.
+    fn template_changed(&self, namespace: &str, name: &str);
+}
 
 /// The caches and their state.
 #[derive(Clone)]
@@ -60,6 +69,8 @@ pub struct Caches {
     pub logs: Arc<OnceLock<Followers>>,
     wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
     watches: [Arc<Watch>; 3],
+    listener: Option<Arc<dyn Listener>>,
+    first_list: FirstList,
 }
 
 /// The writers of the caches.
@@ -86,8 +97,10 @@ impl Caches {
         client: &Client,
         namespace: Option<&str>,
         metrics: &Metrics,
+        listener: Arc<dyn Listener>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (caches, writers) = Self::new();
+        let (mut caches, writers) = Self::new();
+        caches.listener = Some(listener);
         let ours = watching().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
@@ -145,6 +158,8 @@ impl Caches {
             logs: Arc::default(),
             wake: Arc::default(),
             watches: [watch("peontasks"), watch("peontemplates"), watch("pods")],
+            listener: None,
+            first_list: FirstList::default(),
         };
         let writers = Writers {
             tasks: task_writer,
@@ -157,11 +172,14 @@ impl Caches {
     /// Waits until every cache is complete.
     pub async fn complete(&self) {
         // The writers live as long as the watches, which live as long as the process.
-        let _ = futures::join!(
-            self.tasks.wait_until_ready(),
-            self.templates.wait_until_ready(),
-            self.pods.wait_until_ready()
-        );
+        let ready = async {
+            let _ = futures::join!(
+                self.tasks.wait_until_ready(),
+                self.templates.wait_until_ready(),
+                self.pods.wait_until_ready()
+            );
+        };
+        self.first_list.wait(ready).await;
     }
 
     /// The stream of tasks that need a pass, beginning with all that have no verdict. A second call ends the first
@@ -300,9 +318,15 @@ impl Caches {
     fn template_changed(&self, template: &GuardedTemplate) {
         let namespace = template.namespace().unwrap_or_default();
         self.template_changes.add(&namespace, &template.name_any(), true);
+        if let Some(listener) = &self.listener {
+            listener.template_changed(&namespace, &template.name_any());
+        }
     }
 
     pub(crate) fn pod_event(&self, event: Event<Pod>) {
+        if let Some(listener) = &self.listener {
+            listener.pod_event(&event);
+        }
         match event {
             Event::Apply(pod) => self.wake_owner(&pod),
             Event::Delete(pod) => {

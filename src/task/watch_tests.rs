@@ -162,3 +162,22 @@ fn a_task_that_goes_is_looked_for() {
     driven.task(Event::Delete(named("old")));
     assert_eq!(woken(&mut wakes), ["old"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn everybody_who_waits_for_the_caches_hears_that_they_are_complete() {
+    let mut driven = Driven::new();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let caches = driven.caches.clone();
+        waiting.spawn(async move { caches.complete().await });
+    }
+    tokio::task::yield_now().await;
+    driven.writers.tasks.apply_watcher_event(&Event::Init);
+    driven.writers.tasks.apply_watcher_event(&Event::InitDone);
+    driven.writers.templates.apply_watcher_event(&Event::Init);
+    driven.writers.templates.apply_watcher_event(&Event::InitDone);
+    driven.writers.pods.apply_watcher_event(&Event::Init);
+    driven.writers.pods.apply_watcher_event(&Event::InitDone);
+    let all = tokio::time::timeout(std::time::Duration::from_secs(60), waiting.join_all());
+    assert!(all.await.is_ok(), "a task that waits was not woken");
+}

@@ -3,8 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use regex::Regex;
+
+/// A group of imports, as in `crate::a::{b, c}`.
+static GROUP: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\b(crate|super|self)((?:::\w+)*)::\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}").unwrap()
+});
+/// A path, as in `crate::a::b`.
+static SINGLE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b(crate|super|self)((?:::\w+)+)").unwrap());
 
 pub fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -49,14 +57,11 @@ impl Module {
 
     /// What it imports of this library: paths of modules and items.
     pub fn imports(&self) -> BTreeSet<String> {
-        let group =
-            Regex::new(r"\b(crate|super|self)((?:::\w+)*)::\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}").unwrap();
-        let single = Regex::new(r"\b(crate|super|self)((?:::\w+)+)").unwrap();
         let mut found = BTreeSet::new();
-        for path in single.captures_iter(&self.code) {
+        for path in SINGLE.captures_iter(&self.code) {
             found.insert(self.absolute(&path[1], &path[2]));
         }
-        for grouped in group.captures_iter(&self.code) {
+        for grouped in GROUP.captures_iter(&self.code) {
             let parts = grouped[3]
                 .split(',')
                 .map(str::trim)

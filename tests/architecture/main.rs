@@ -7,6 +7,7 @@ mod library;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::LazyLock;
 
 use library::{Module, imported, library, source};
 use regex::Regex;
@@ -15,7 +16,7 @@ use regex::Regex;
 const LEAVES: [&str; 4] = ["clock", "digest", "metrics", "quantity"];
 
 /// What each room may import beside [`LEAVES`]. `app` puts all together, `simulation` tests all.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("clock", &[]),
     ("digest", &[]),
     ("metrics", &[]),
@@ -52,6 +53,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "logs",
         ],
     ),
+    ("pool", &["api", "druid", "apiserver", "process", "task"]),
     ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
     (
         "app",
@@ -65,6 +67,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "logs",
             "indexer",
             "task",
+            "pool",
             "middle_manager",
             "cli",
         ],
@@ -184,8 +187,8 @@ fn is_below(path: &str, folder: &str) -> bool {
 }
 
 fn effects(code: &str) -> Vec<String> {
-    let effects = Regex::new(EFFECTS).unwrap();
-    effects
+    static FOUND_BY: LazyLock<Regex> = LazyLock::new(|| Regex::new(EFFECTS).unwrap());
+    FOUND_BY
         .find_iter(code)
         .map(|found| found.as_str().to_owned())
         .collect()

@@ -27,9 +27,11 @@ const TASKS: [(&str, &[&str]); 9] = [
     ("/events", &["list"]),
 ];
 /// What it needs for VirtualMiddleManagers.
-const MANAGERS: [(&str, &[&str]); 7] = [
+const MANAGERS: [(&str, &[&str]); 9] = [
     ("peon.dev/virtualmiddlemanagers", &["list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
+    ("peon.dev/indexerpools", &["list", "watch"]),
+    ("peon.dev/indexerpools/status", &["patch"]),
     ("apps/deployments", &["create", "get", "list", "patch", "watch"]),
     ("/services", &["create", "delete", "get", "list", "patch"]),
     ("/serviceaccounts", &["create", "get", "patch"]),
@@ -40,11 +42,12 @@ const MANAGERS: [(&str, &[&str]); 7] = [
     ("rbac.authorization.k8s.io/clusterroles", &["bind"]),
 ];
 /// What their pods need.
-const MANAGER_PODS: [(&str, &[&str]); 8] = [
+const MANAGER_PODS: [(&str, &[&str]); 9] = [
     ("peon.dev/peontasks", &["create", "get", "list", "patch", "watch"]),
     ("peon.dev/peontasks/status", &["patch"]),
     ("peon.dev/virtualmiddlemanagers", &["get", "list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
+    ("peon.dev/indexerpools/status", &["patch"]),
     ("/pods", &["list", "watch"]),
     ("/pods/log", &["get"]),
     ("/secrets", &["create"]),
@@ -134,7 +137,9 @@ fn qualified(resource: &str) -> String {
         | "peontemplates"
         | "peontemplates/status"
         | "virtualmiddlemanagers"
-        | "virtualmiddlemanagers/status" => "peon.dev",
+        | "virtualmiddlemanagers/status"
+        | "indexerpools"
+        | "indexerpools/status" => "peon.dev",
         "deployments" => "apps",
         "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
         "leases" => "coordination.k8s.io",
@@ -378,7 +383,12 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     let objects = render(&[]);
     let verbs =
         |verbs: &'static [&str]| table([("peon.dev/peontasks", verbs), ("peon.dev/peontemplates", verbs)]);
-    let managers = |verbs: &'static [&str]| table([("peon.dev/virtualmiddlemanagers", verbs)]);
+    let managers = |verbs: &'static [&str]| {
+        table([
+            ("peon.dev/virtualmiddlemanagers", verbs),
+            ("peon.dev/indexerpools", verbs),
+        ])
+    };
     let labels = |role: &Value| {
         let labels = role["metadata"]["labels"].as_object().unwrap();
         let aggregate = |l: &&String| l.contains("aggregate-to");

@@ -72,11 +72,30 @@ fn immutable(fixture: &Fixture) -> Result<()> {
         json!({"resources": {"limits": {"cpu": "2"}}}),
         json!({"javaOpts": ["-Xmx1g"]}),
         json!({"registration": "External"}),
+        json!({"retry": {"rerun": "Never"}}),
+        json!({"resources": null}),
     ] {
         match patch(fixture, &namespace, "x", &[], &json!({ "spec": change })) {
             Ok(_) => bail!("{change} was accepted"),
             Err(error) => ensure!(format!("{error:#}").contains("immutable"), "{change}: {error:#}"),
         }
+    }
+    // As many fields as before, of which one is null.
+    let exchange =
+        r#"[{"op":"remove","path":"/spec/resources"},{"op":"add","path":"/spec/templateRef","value":null}]"#;
+    let args = [
+        "patch",
+        "pt",
+        "x",
+        "--namespace",
+        &namespace,
+        "--type=json",
+        "--patch",
+        exchange,
+    ];
+    match fixture.kubectl.run(&args) {
+        Ok(_) => bail!("{exchange} was accepted"),
+        Err(error) => ensure!(format!("{error:#}").contains("immutable"), "{error:#}"),
     }
     patch(
         fixture,
@@ -119,6 +138,25 @@ fn frozen(fixture: &Fixture) -> Result<()> {
     refuses(&json!([complete]), "cannot be changed")?;
     refuses(&json!([]), "cannot be changed")?;
     refuses(&Value::Null, "cannot be changed")?;
+    for status in [Value::Null, json!({"phase": "Pending"})] {
+        let operation = json!([{"op": "replace", "path": "/status", "value": status}]).to_string();
+        let args = [
+            "patch",
+            "pt",
+            "x",
+            "--namespace",
+            &namespace,
+            "--subresource=status",
+            "--type=json",
+        ];
+        match fixture
+            .kubectl
+            .run(&[&args[..], &["--patch", &operation]].concat())
+        {
+            Ok(_) => bail!("{operation} was accepted"),
+            Err(error) => ensure!(format!("{error:#}").contains("cannot be changed"), "{error:#}"),
+        }
+    }
     conditions[failed]["reason"] = json!("OOMKilled");
     refuses(&json!(conditions), "cannot be changed")
 }

@@ -1,9 +1,10 @@
 //! The API server's audit log: who asked for what.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::testbed::cluster::Cluster;
@@ -32,6 +33,10 @@ pub struct Request {
     pub code: u64,
     /// Whether authorization forbade it.
     pub forbidden: bool,
+    /// When the API server received it.
+    pub received: Option<Timestamp>,
+    /// When it was answered.
+    pub answered: Option<Timestamp>,
 }
 
 impl Request {
@@ -51,8 +56,28 @@ impl Request {
 /// # Errors
 /// When the log cannot be read.
 pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
+    of_operator_from(cluster, 0)
+}
+
+/// Where the log ends now, in bytes.
+///
+/// # Errors
+/// When there is none.
+pub fn end(cluster: &Cluster) -> Result<u64> {
     let path = cluster.audit_log();
-    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let found = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(found.len())
+}
+
+/// As [`of_operator`], without what is before this position of the log.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn of_operator_from(cluster: &Cluster, position: u64) -> Result<Vec<Request>> {
+    let path = cluster.audit_log();
+    let cannot_read = || format!("cannot read {}", path.display());
+    let mut file = File::open(&path).with_context(cannot_read)?;
+    file.seek(SeekFrom::Start(position)).with_context(cannot_read)?;
     let mut requests = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line?;
@@ -65,6 +90,7 @@ pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
             continue;
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let time = |value: &Value| value.as_str()?.parse().ok();
         let agent = text(&entry["userAgent"]);
         let ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
         if !agent.starts_with(AGENT) || ends {
@@ -83,6 +109,8 @@ pub fn of_operator(cluster: &Cluster) -> Result<Vec<Request>> {
             agent,
             code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
             forbidden: entry["annotations"]["authorization.k8s.io/decision"] == "forbid",
+            received: time(&entry["requestReceivedTimestamp"]),
+            answered: time(&entry["stageTimestamp"]),
         });
     }
     Ok(requests)

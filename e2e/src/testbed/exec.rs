@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::testbed::interrupt::Helper;
+use crate::testbed::{interrupt::Helper, wait::saw_answer};
 
 /// Runs a program and returns its standard output; a failure shows its standard error.
 ///
@@ -26,6 +26,12 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// # Errors
 /// As [`output`].
 pub fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
+    let said = printed(command, input);
+    saw_answer(line(command), &said);
+    said
+}
+
+fn printed(command: &mut Command, input: &str) -> Result<String> {
     let done = finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()), input)?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);

@@ -10,7 +10,7 @@ use crate::testbed::{
     exec, interrupt,
     proxy::Proxy,
     resource::Resource,
-    wait::{Sightings, rest, wait_resting},
+    wait::{rest, saw, unseen, wait_resting},
 };
 
 /// How long nobody looks at what is said not to have changed.
@@ -146,16 +146,15 @@ impl Kubectl {
         limit: Duration,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let mut seen = Sightings::new();
         let there = Cell::new(false);
         let look = || {
             interrupt::check()?;
-            let found = self.get_json(args);
+            let found = unseen(|| self.get_json(args));
             there.set(found.is_ok());
             match found {
                 Ok(object) if condition(&object) => return Ok(Some(object)),
-                Ok(object) => seen.add(object.get("status").unwrap_or(&object).to_string()),
-                Err(error) => seen.add(format!("{error:#}")),
+                Ok(object) => saw(object.get("status").unwrap_or(&object)),
+                Err(error) => saw(format_args!("{error:#}")),
             }
             Ok(None)
         };
@@ -168,8 +167,7 @@ impl Kubectl {
             // What changes before the watch has begun is seen with the next look.
             changes = there.get().then(|| Changes::of(self, args)).flatten();
         };
-        let found = wait_resting(limit, &args.join(" "), look, until_told);
-        found.with_context(|| seen.to_string())
+        wait_resting(limit, &args.join(" "), look, until_told)
     }
 
     /// `kubectl logs ARGS`.

@@ -6,7 +6,10 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::testbed::cluster::{PodProcess, pod_processes};
+use crate::testbed::{
+    cluster::{PodProcess, pod_processes},
+    wait::saw,
+};
 
 /// The JVM of a peon that runs now, on any node of our own cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,9 @@ pub fn all() -> Vec<Peon> {
             process,
         })
     };
-    pod_processes().into_iter().filter_map(peon).collect()
+    let all: Vec<Peon> = pod_processes().into_iter().filter_map(peon).collect();
+    saw(format_args!("peons: {all:?}"));
+    all
 }
 
 /// Those of one node, by its name.

@@ -15,7 +15,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::testbed::{interrupt::Helper, kubectl::Kubectl, wait::wait_until};
+use crate::testbed::{
+    interrupt::Helper,
+    kubectl::Kubectl,
+    wait::{saw_answer, wait_until},
+};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -66,6 +70,12 @@ impl Proxy {
     /// # Errors
     /// When the answer is not a 2xx; the error holds its body.
     pub fn request(&self, method: &str, path: &str, body: Option<&str>) -> Result<String> {
+        let answer = self.answer(method, path, body);
+        saw_answer(format_args!("{method} {path}"), &answer);
+        answer
+    }
+
+    fn answer(&self, method: &str, path: &str, body: Option<&str>) -> Result<String> {
         let mut stream = self.connect().context("`kubectl proxy` has ended")?;
         // Version 1.0: the body ends with the connection and is not chunked.
         let length = body.map_or(0, str::len);

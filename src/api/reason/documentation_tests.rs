@@ -6,6 +6,7 @@ use super::*;
 
 const TASKS: &str = include_str!("../../../docs/reasons.md");
 const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
+const POOLS: &str = include_str!("../../../docs/indexer-pool.md");
 const MANAGERS: &str = include_str!("../../../docs/middle-manager.md");
 
 type Rows = BTreeSet<(String, String)>;
@@ -88,6 +89,15 @@ fn every_reason_of_a_template_is_documented_and_no_other() {
     let rows = section.lines().filter_map(cells);
     let documented: Rows = rows.map(|cells| (cells[0].into(), cells[1].into())).collect();
     assert_eq!(documented, rows_of!(TemplateReadiness));
+}
+
+#[test]
+fn every_reason_of_an_indexer_pool_is_documented_and_no_other() {
+    let (_, section) = POOLS.split_once("\n## The status of an IndexerPool\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(cells);
+    let documented: Rows = rows.map(|cells| (cells[0].into(), cells[1].into())).collect();
+    assert_eq!(documented, rows_of!(PoolReadiness));
 }
 
 #[test]

@@ -10,12 +10,14 @@
 //! preserved and shown unchanged.
 
 mod cause;
+mod indexer_pool;
 mod peon_task;
 mod peon_template;
 mod task_reason;
 mod virtual_middle_manager;
 
 pub use cause::Cause;
+pub use indexer_pool::PoolReadiness;
 pub use peon_task::{
     Acceptance, Completion, LogsArchived, Readiness, Recording, RunStart, Suspension, Waiting,
 };

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::*;
 use crate::metrics::Metrics;
+use crate::pool::pods::IndexerPods;
 use crate::process::health::Caches as _;
 use crate::process::telemetry;
 use crate::task::watch::Caches;
@@ -334,7 +335,12 @@ async fn the_caches_fill_past_what_cannot_be_read_and_say_what_it_is() {
     let client = server().await;
     let (log, _guard) = Log::under(telemetry::filter("debug").unwrap());
     let metrics = Metrics::default();
-    let (caches, watches) = Caches::start(&client, Some("ns"), &metrics);
+    let (caches, watches) = Caches::start(
+        &client,
+        Some("ns"),
+        &metrics,
+        std::sync::Arc::new(IndexerPods::default()),
+    );
     let mut wakes = Box::pin(caches.wakes());
     let seen = async {
         caches.complete().await;

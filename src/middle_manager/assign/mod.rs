@@ -6,6 +6,7 @@ pub(crate) mod ensure_task;
 pub(crate) mod match_submission;
 pub(crate) mod repair_payload;
 pub mod task_reader;
+pub(crate) mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use decide::requests::{self, Assignment, Listing, Shutdown};
 use ensure_task::Attempt;
 use repair_payload::PayloadRepair;
 use task_reader::TaskReader;
+use turns::Turns;
 
 /// How long storing an assignment is tried. The overlord waits for a minute before it sends it again.
 pub const ASSIGNMENT: Duration = Duration::from_secs(50);
@@ -52,6 +54,7 @@ pub struct Assigner<L> {
     tasks: Arc<Tasks<L>>,
     lists: Lists,
     completion: PayloadRepair,
+    turns: Turns,
     logs: TaskLogs,
     /// Failures of verifying suspects, by uid.
     suspects: Backoff,
@@ -71,6 +74,7 @@ impl<L: Announce> Assigner<L> {
             tasks,
             lists: Lists::default(),
             completion,
+            turns: Turns::default(),
             logs,
             suspects: Backoff::default(),
             refused_cancels: Backoff::default(),
@@ -228,11 +232,16 @@ impl<L: Announce> Assigner<L> {
             .tell(|known, now| known.fail(identity, facts, message, now));
     }
 
-    /// Stores a task, and tries for as long as the overlord waits.
-    async fn keep(&self, identity: Ordinal, facts: &TaskFacts, json: &str) -> Result<Kept, Refused> {
+    /// Stores a task, and tries until `deadline`, for as long as the overlord waits.
+    async fn keep(
+        &self,
+        identity: Ordinal,
+        facts: &TaskFacts,
+        json: &str,
+        deadline: Instant,
+    ) -> Result<Kept, Refused> {
         let clock: &Clock = self.tasks.clock();
         let mut attempt = Attempt::new(&self.client, &self.maker, clock, identity, facts, json);
-        let deadline = Instant::now() + ASSIGNMENT;
         let mut why = "the API server does not answer".to_owned();
         for tries in 0.. {
             match tokio::time::timeout_at(deadline, attempt.go_on()).await {
@@ -273,6 +282,11 @@ impl<L: Announce> Backend for Assigner<L> {
     }
 
     async fn assign(&self, identity: Ordinal, task: Assigned) -> Result<(), Refused> {
+        let deadline = Instant::now() + ASSIGNMENT;
+        let turn = tokio::time::timeout_at(deadline, self.turns.take(&task.id)).await;
+        let _turn = turn.map_err(|_| {
+            Refused::Unavailable("the same task is being stored for an earlier assignment".to_owned())
+        })?;
         let before = self.tasks.ask(|known, now| known.before(identity, &task.id, now));
         let facts = match requests::assignment(before, &task) {
             Assignment::Known => return Ok(()),
@@ -282,7 +296,7 @@ impl<L: Announce> Backend for Assigner<L> {
             }
             Assignment::Store(facts) => facts,
         };
-        match self.keep(identity, &facts, &task.json).await? {
+        match self.keep(identity, &facts, &task.json, deadline).await? {
             Kept::Never(message) => self.fail(identity, &facts, &message),
             Kept::As(task) => {
                 let uid = task.uid().unwrap_or_default();
@@ -327,3 +341,7 @@ mod tests;
 #[cfg(test)]
 #[path = "cancel_tests.rs"]
 mod cancel_tests;
+
+#[cfg(test)]
+#[path = "overlap_tests.rs"]
+mod overlap_tests;

@@ -60,9 +60,21 @@ impl HttpClient {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<Answer, OverlordError> {
-        match timeout(LIMIT, self.ask_leader(method, path, body)).await {
+        self.ask_within(LIMIT, MOST, method, path, body).await
+    }
+
+    /// As [`HttpClient::ask`], with another time limit, for an answer of at most `most` bytes.
+    pub(super) async fn ask_within(
+        &self,
+        limit: Duration,
+        most: usize,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<Answer, OverlordError> {
+        match timeout(limit, self.ask_leader(method, path, body, most)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unavailable(&format!("no answer within {} s", LIMIT.as_secs()))),
+            Err(_) => Err(self.unavailable(&format!("no answer within {} s", limit.as_secs()))),
         }
     }
 
@@ -71,6 +83,7 @@ impl HttpClient {
         method: Method,
         path: &str,
         body: Option<Bytes>,
+        most: usize,
     ) -> Result<Answer, OverlordError> {
         let mut url = self.url_of(path);
         for _ in 0..=REDIRECTS {
@@ -93,7 +106,7 @@ impl HttpClient {
                     }
                     url = to;
                 }
-                _ => return read(url, response, MOST).await,
+                _ => return read(url, response, most).await,
             }
         }
         Err(unavailable(

@@ -11,7 +11,7 @@ mod health;
 mod http_client;
 
 use decide::refusal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,8 +31,11 @@ use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::Credentials;
 use decide::refusal::{OverlordError, Trouble};
 
-/// Time limit for asking which overlord leads.
+/// Time limit for asking which overlord leads, and for its workers.
 const PROMPTLY: Duration = Duration::from_secs(10);
+
+/// Most bytes of the list of workers, which names their running tasks: some 80,000 of them.
+const MOST_OF_WORKERS: usize = 8 << 20;
 
 /// Connection settings of the overlord.
 #[derive(Debug, Clone)]
@@ -186,6 +189,26 @@ impl Overlord {
             return Ok(BTreeMap::new());
         }
         answer.success()?.json()
+    }
+
+    /// `host:port` of all workers that the overlord assigns tasks to, or would if they were enabled:
+    /// `GET /druid/indexer/v1/workers`. The user needs `STATE` `READ`.
+    ///
+    /// # Errors
+    /// When the overlord does not say within ten seconds, or in more than 8 MiB.
+    pub async fn workers(&self) -> Result<BTreeSet<String>, OverlordError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            worker: Worker,
+        }
+        #[derive(Deserialize)]
+        struct Worker {
+            host: String,
+        }
+        let way = &self.way;
+        let answer = way.ask_within(PROMPTLY, MOST_OF_WORKERS, Method::GET, "workers", None);
+        let workers: Vec<Listed> = answer.await?.success()?.json()?;
+        Ok(workers.into_iter().map(|listed| listed.worker.host).collect())
     }
 
     /// Submits a task, as JSON.

@@ -57,6 +57,51 @@ async fn names_the_leader() {
 }
 
 #[tokio::test]
+async fn lists_the_workers_by_host_and_port() {
+    let listed = r#"[{"worker":{"scheme":"http","host":"bridge.druid.svc:8091","ip":"10.0.0.5","capacity":50,
+        "version":"0","category":"_default_worker_category"},"currCapacityUsed":1,"currParallelIndexCapacityUsed":0,
+        "parallelIndexTaskCapacity":null,"availabilityGroups":["a"],"runningTasks":["a"],
+        "lastCompletedTaskTime":"2026-11-21T01:50:17.060Z","blacklistedUntil":null},
+        {"worker":{"scheme":"http","host":"[fd00::1]:8091","ip":"fd00::1","capacity":1,"version":"","category":"c"},
+        "currCapacityUsed":0,"availabilityGroups":[],"runningTasks":[],"lastCompletedTaskTime":"2026-11-21T01:50:17.060Z"}]"#;
+    let server = Server::saying(200, listed).await;
+    let workers = server.client().workers().await.unwrap();
+    assert_eq!(
+        workers.into_iter().collect::<Vec<_>>(),
+        ["[fd00::1]:8091", "bridge.druid.svc:8091"]
+    );
+    assert_eq!(server.asked()[0].1, "/druid/indexer/v1/workers");
+    assert!(
+        Server::saying(200, "[]")
+            .await
+            .client()
+            .workers()
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn no_list_is_no_empty_list() {
+    for (status, body) in [
+        (200, ""),
+        (200, "{}"),
+        (200, r#"[{"worker":{}}]"#),
+        (404, ""),
+        (500, "Task Runner does not support worker listing"),
+        (503, ""),
+        (403, r#"{"Access-Check-Result":"Unauthorized"}"#),
+    ] {
+        let server = Server::saying(status, body).await;
+        assert!(server.client().workers().await.is_err(), "{status} {body}");
+    }
+    let endless = Server::start(|_| vec![b' '; MOST_OF_WORKERS + 1].into_response()).await;
+    let error = endless.client().workers().await.unwrap_err();
+    assert!(error.to_string().contains("more than 8192 KiB"), "{error}");
+}
+
+#[tokio::test]
 async fn remembers_what_is_not_answered_until_it_is() {
     let answering = Arc::new(AtomicU16::new(403));
     let status = answering.clone();

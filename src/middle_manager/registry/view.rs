@@ -83,6 +83,9 @@ pub struct PodView {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodStatusView {
+    /// Phase of the pod.
+    #[serde(default)]
+    pub phase: Option<String>,
     /// Address of the pod.
     #[serde(default, rename = "podIP")]
     pub pod_ip: Option<String>,
@@ -234,7 +237,7 @@ fn was_ready(status: &PodStatusView) -> bool {
 }
 
 /// When a container started, whatever its current state.
-fn started(container: &ContainerStatus) -> Option<Timestamp> {
+pub(crate) fn started(container: &ContainerStatus) -> Option<Timestamp> {
     let state = container.state.as_ref()?;
     let running = state.running.as_ref().and_then(|r| r.started_at.as_ref());
     let terminated = state.terminated.as_ref().and_then(|t| t.started_at.as_ref());

@@ -1,7 +1,7 @@
 //! The tasks of a VirtualMiddleManager: announces events of the watches on the long polls of its identities.
 //!
-//! One watch of PeonTasks and one of their pods serve all identities. Each event costs the same, whatever the number of
-//! tasks.
+//! One watch of PeonTasks and one of their pods serve all identities. The latter sees the pods of IndexerPools, too, which
+//! have the same label. Each event costs the same, whatever the number of tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::druid::worker::TaskState;
 use crate::metrics::Metrics;
 use crate::middle_manager::http::backend::{Announce, Unavailable};
+use crate::middle_manager::indexers::pods::IndexerPods;
 use crate::middle_manager::registry::Registry;
 use crate::middle_manager::registry::history_items::HistoryItem;
 use crate::middle_manager::registry::identity::Ordinal;
@@ -43,6 +44,8 @@ pub struct Tasks<L> {
     clock: Clock,
     /// Whether the pods were listed once.
     pods: watch::Sender<bool>,
+    /// The pods of IndexerPools: those of no task.
+    indexers: Arc<IndexerPods>,
     /// Requests a new list.
     doubt: Notify,
     /// Requests that a PeonTask is verified.
@@ -69,6 +72,7 @@ impl<L: Announce> Tasks<L> {
             gate: Mutex::new(doors),
             clock,
             pods: watch::Sender::new(false),
+            indexers: Arc::default(),
             doubt: Notify::new(),
             look: Notify::new(),
         }
@@ -117,6 +121,7 @@ impl<L: Announce> Tasks<L> {
     }
 
     pub(crate) fn pod_event(&self, event: Event<GuardedPod>) {
+        self.indexers.event(&event);
         match event {
             Event::Init => self.known.lock().pods().list_begins(),
             Event::Apply(pod) | Event::InitApply(pod) => {
@@ -205,6 +210,12 @@ impl<L: Announce> Tasks<L> {
     /// The identities.
     pub(crate) fn identities(&self) -> impl Iterator<Item = Ordinal> + use<L> {
         (0..u16::try_from(self.lines.len()).unwrap_or(u16::MAX)).map(Ordinal)
+    }
+
+    /// The pods of IndexerPools with this VirtualMiddleManager.
+    #[must_use]
+    pub fn indexers(&self) -> &Arc<IndexerPods> {
+        &self.indexers
     }
 
     /// Waits until the pods were listed once: before that the locations of tasks are unknown.

@@ -9,7 +9,7 @@ use crate::quantity;
 use crate::task::run::pod::build;
 
 /// Options that Druid needs with Java 11 and later, as set by `bin/run-java` of a Druid distribution.
-const MODULES: [&str; 8] = [
+pub const MODULES: [&str; 8] = [
     "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",

@@ -1,6 +1,6 @@
 //! Announces workers in ZooKeeper, for the end-to-end cases: `announce HOSTS …`. It is told what to do on standard input,
-//! a line each, and says on standard output how things stand, an object of JSON on a line, whenever that changes. When
-//! its input ends it withdraws everything and ends.
+//! a line each, and says on standard output how things stand, an object of JSON on a line, whenever that changes; what
+//! it read last is in `read`. When its input ends it withdraws everything and ends.
 //!
 //! Not a part of the product: it is in no image. The cases run the code that the virtual MiddleManager has, as a program
 //! that can be killed and frozen.
@@ -12,9 +12,12 @@ use clap::{Parser, Subcommand};
 use peon_operator::druid::discovery::Worker;
 use peon_operator::druid_http::credentials::Credentials;
 use peon_operator::middle_manager::discovery::announce::{Announcer, Presence, States, this_process};
+use peon_operator::middle_manager::discovery::zookeeper::reader::Reader;
 use peon_operator::middle_manager::discovery::zookeeper::{Settings, ZooKeeper};
 use peon_operator::middle_manager::registry::identity::Ordinal;
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 #[derive(Parser)]
 struct Cli {
@@ -52,6 +55,8 @@ enum Order {
     },
     /// Withdraws an identity.
     Withdraw { identity: u16 },
+    /// Reads the announcement of an Indexer.
+    Read { address: String },
 }
 
 #[tokio::main]
@@ -68,21 +73,30 @@ async fn main() -> anyhow::Result<()> {
         session_timeout: Duration::from_millis(cli.session_ms),
         credentials: credentials.transpose()?,
     };
-    let announcer = Announcer::start(ZooKeeper::new(&settings, this_process(&cli.name))?);
+    let zookeeper = ZooKeeper::new(&settings, this_process(&cli.name))?;
+    let reader = zookeeper.reader();
+    let announcer = Announcer::start(zookeeper);
     let mut states = announcer.states();
+    let (said, mut read) = watch::channel(Value::Null);
     let telling = tokio::spawn(async move {
-        while states.changed().await.is_ok() {
-            println!("{}", told(&states.borrow_and_update()));
+        loop {
+            tokio::select! {
+                changed = states.changed() => if changed.is_err() {
+                    return;
+                },
+                Ok(()) = read.changed() => {}
+            }
+            println!("{}", told(&states.borrow_and_update(), &read.borrow_and_update()));
         }
     });
     // Reading blocks, and so does the end of the runtime while it is read; the input ends first.
-    let announcer = tokio::task::spawn_blocking(move || obey(announcer)).await??;
+    let announcer = tokio::task::spawn_blocking(move || obey(announcer, &reader, &said)).await??;
     announcer.stop().await?;
     telling.await?;
     Ok(())
 }
 
-fn obey(announcer: Announcer) -> anyhow::Result<Announcer> {
+fn obey(announcer: Announcer, reader: &Reader, said: &watch::Sender<Value>) -> anyhow::Result<Announcer> {
     for line in std::io::stdin().lines() {
         match Line::try_parse_from(line?.split_whitespace())?.order {
             Order::Announce {
@@ -103,12 +117,22 @@ fn obey(announcer: Announcer) -> anyhow::Result<Announcer> {
                 },
             ),
             Order::Withdraw { identity } => announcer.withdraw(Ordinal(identity)),
+            Order::Read { address } => {
+                let read = match Handle::current().block_on(reader.indexer(&address)) {
+                    Ok(read) => {
+                        let text = read.map(|data| String::from_utf8_lossy(&data).into_owned());
+                        json!({"announcement": text})
+                    }
+                    Err(error) => json!({"error": error.to_string()}),
+                };
+                said.send_replace(read);
+            }
         }
     }
     Ok(announcer)
 }
 
-fn told(states: &States) -> Value {
+fn told(states: &States, read: &Value) -> Value {
     let each = states.iter().map(|(identity, state)| {
         let (presence, by) = match &state.presence {
             Presence::Absent => ("absent", None),
@@ -118,5 +142,6 @@ fn told(states: &States) -> Value {
         let state = json!({"presence": presence, "by": by, "error": state.error});
         (identity.0.to_string(), state)
     });
-    Value::Object(each.collect::<Map<_, _>>())
+    let read = [("read".to_owned(), read.clone())];
+    Value::Object(each.chain(read).collect::<Map<_, _>>())
 }

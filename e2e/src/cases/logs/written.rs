@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::testbed::fixture::{Fixture, LIMIT};
-use crate::testbed::wait::wait_until;
+use crate::testbed::wait::{saw, wait_until};
 
 /// How often the node's folder is looked at: the kubelet looks at the size of logs every few seconds, and compresses a
 /// file when the next one after it is full.
@@ -62,7 +62,9 @@ impl Written {
     /// Files that the container's log has had so far: one more with each rotation.
     pub(super) fn files(&self) -> Result<usize> {
         link_all(&self.of, &self.links)?;
-        Ok(fs::read_dir(&self.links)?.count())
+        let files = fs::read_dir(&self.links)?.count();
+        saw(format_args!("{files} files of the log"));
+        Ok(files)
     }
 
     /// What the container wrote so far: each line of a file has its time, stream, and whether it is a whole one.
@@ -88,6 +90,7 @@ impl Written {
                 _ => bytes.extend_from_slice(text),
             }
         }
+        saw(format_args!("{} bytes of the log", bytes.len()));
         Ok(bytes)
     }
 }

@@ -7,6 +7,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod polls;
+mod pools;
 mod process;
 mod races;
 mod runs;
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(draining::CASES)
         .chain(races::CASES)
         .chain(kills::CASES)
+        .chain(pools::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
         .chain(faults_network::CASES)

@@ -32,6 +32,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .own(),
     case(
+        "middle_manager::races::a_payload_in_its_peon_task_needs_one_write_and_is_one_task",
+        inline,
+    )
+    .own(),
+    case(
         "middle_manager::races::a_shutdown_around_the_assignment_ends_the_task_once",
         shut_down_around,
     )
@@ -134,6 +139,52 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
     for id in &unknown {
         cancelled(fixture, &manager, id)?;
     }
+    Ok(())
+}
+
+/// Bytes of a payload that is too large for its PeonTask.
+const LARGE: usize = 120 << 10;
+
+/// With `payload: Inline` a small payload is in its PeonTask, and a large one in a ConfigMap. What is assigned again, also
+/// to another process, is the same task.
+fn inline(fixture: &Fixture) -> Result<()> {
+    let manager = MiddleManager::start_with(fixture, |spec| spec["payload"] = json!("Inline"))?;
+    let workers = [Worker::of(&manager, 0)?, Worker::of(&manager, 1)?];
+    let small = manager.submit(&noop(fixture, "assigned_inline", 30_000))?;
+    let name = manager.until_assigned(&small)?;
+    let spec = &fixture.get(fixture.home(), &name)?["spec"];
+    let payload = text(&spec["taskJson"]).to_owned();
+    let given: Value = serde_json::from_str(&payload).with_context(|| spec.to_string())?;
+    ensure!(
+        given["id"] == json!(small) && spec.get("taskFrom").is_none(),
+        "{spec}"
+    );
+    let mut large = noop(fixture, "assigned_in_config_map", 500);
+    large["context"] = json!({"filler": "x".repeat(LARGE)});
+    let large = manager.submit(&large)?;
+    let chunks = &fixture.get(fixture.home(), &manager.until_assigned(&large)?)?["spec"]["taskFrom"];
+    ensure!(
+        list(&chunks["configMaps"]).len() == 1 && chunks.get("secrets").is_none(),
+        "{chunks}"
+    );
+    let again = [(payload.as_bytes(), JSON)];
+    assign_to_all(&workers, &again)?;
+    Process::server(fixture).kill()?;
+    wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;
+    for id in [&small, &large] {
+        let status = manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{status}");
+        let tasks = manager.peon_tasks(id)?;
+        ensure!(
+            tasks.len() == 1 && tasks[0]["status"]["attempt"].as_u64().unwrap_or(1) == 1,
+            "{tasks:?}"
+        );
+    }
+    ensure!(pods(fixture, &name)? == 1, "more than one pod");
+    let of_task = format!("peon.dev/task={name}");
+    let secrets = ["secret", "--namespace", fixture.home(), "--selector", &of_task];
+    let secrets = fixture.kubectl.get_json(&secrets)?;
+    ensure!(list(&secrets["items"]).is_empty(), "{secrets}");
     Ok(())
 }
 

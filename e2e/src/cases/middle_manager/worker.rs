@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{MiddleManager, list, text};
+use crate::testbed::wait::saw;
 
 /// How Druid calls Smile.
 pub(super) const SMILE: &str = "application/x-jackson-smile";
@@ -85,7 +86,15 @@ impl Worker {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer> {
-        self.send_and_say(method, path, headers, body, None)
+        let answer = self.send_and_say(method, path, headers, body, None);
+        match &answer {
+            Ok(Answer { code, body, .. }) => saw(format_args!(
+                "{method} {path} answered {code}: {}",
+                String::from_utf8_lossy(body)
+            )),
+            Err(error) => saw(format_args!("{method} {path}: {error:#}")),
+        }
+        answer
     }
 
     /// As [`Self::send`], and says when the request has left.

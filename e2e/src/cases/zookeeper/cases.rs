@@ -51,6 +51,10 @@ pub const CASES: &[ZooKeeperCase] = &[
         "zookeeper::restores_what_is_taken_away",
         restores_what_is_taken_away,
     ),
+    case(
+        "zookeeper::reads_what_an_indexer_announces",
+        reads_what_an_indexer_announces,
+    ),
     case("zookeeper::writes_with_druids_acl", writes_with_druids_acl),
     case(
         "zookeeper::survives_a_restart_of_the_server",
@@ -331,6 +335,46 @@ fn restores_what_is_taken_away(cache: &Cache, progress: &Progress) -> Result<()>
     program.tell("announce 0 bridge 8091 1")?;
     program.until_it_is(0, "announced")?;
     program.stop()
+}
+
+/// In the session that announces, which ends with its announcements all the same.
+fn reads_what_an_indexer_announces(cache: &Cache, progress: &Progress) -> Result<()> {
+    let mut server = Server::prepare(cache, progress)?;
+    let mut program = Program::start(&server, "only", LONG)?;
+    let read = |program: &mut Program, what: &str, expected: &Value| {
+        program.tell("read 10.1.2.3:8091")?;
+        program.until(what, |said| said["read"] == *expected).map(drop)
+    };
+    let none = json!({"error": "there is no session with ZooKeeper"});
+    read(&mut program, "no session", &none)?;
+    server.run()?;
+    program.tell("announce 0 bridge 8091 1")?;
+    program.until_it_is(0, "announced")?;
+    read(&mut program, "no announcement", &json!({"announcement": null}))?;
+    let mut session = Session::open(server.port)?;
+    session.create("/druid/internal-discovery/INDEXER")?;
+    let path = "/druid/internal-discovery/INDEXER/10.1.2.3:8091";
+    session.create_with(path, b"{}")?;
+    read(&mut program, "the announcement", &json!({"announcement": "{}"}))?;
+    // It goes on in the next session.
+    server.end();
+    server.run()?;
+    program.until_it_is(0, "announced")?;
+    let mut session = Session::open(server.port)?;
+    ensure!(session.delete(path)?);
+    session.create_with(path, b"{\"services\":{}}")?;
+    read(
+        &mut program,
+        "another",
+        &json!({"announcement": "{\"services\":{}}"}),
+    )?;
+    // Its session would last for ten minutes more.
+    program.stop()?;
+    ensure!(
+        node(&server, "bridge:8091")? == Found::Nothing,
+        "the reader keeps the session"
+    );
+    Ok(())
 }
 
 /// What is created belongs to the given user alone, as Druid has it with `druid.zk.service.acl=true`.

@@ -132,9 +132,14 @@ impl Session {
 
     /// Creates a node that stays, for everybody.
     pub(super) fn create(&mut self, path: &str) -> Result<()> {
+        self.create_with(path, b"")
+    }
+
+    /// Creates a node with this content that stays, for everybody.
+    pub(super) fn create_with(&mut self, path: &str, data: &[u8]) -> Result<()> {
         let (code, _) = self.ask(CREATE, |request| {
             buffer(request, path.as_bytes());
-            buffer(request, b"");
+            buffer(request, data);
             request.extend(1_i32.to_be_bytes());
             request.extend(31_i32.to_be_bytes());
             buffer(request, b"world");

@@ -2,14 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::testbed::{
     fixture::{Fixture, LIMIT},
     json::{list, text},
     kubectl::is_ready,
-    wait::{Sightings, wait_until},
+    wait::wait_until,
 };
 
 /// Its name.
@@ -126,9 +126,9 @@ impl<'a> MiddleManager<'a> {
 
     /// Waits until the overlord has so many enabled workers.
     pub(crate) fn until_workers(&self, wanted: usize) -> Result<Vec<Value>> {
-        let mut seen = Sightings::new();
-        let found = wait_until(LIMIT, "the overlord's workers", || {
-            let Some(workers) = heard(self.fixture.druid.get("/druid/indexer/v1/workers"), &mut seen) else {
+        wait_until(LIMIT, "the overlord's workers", || {
+            // One that has just begun again, or that the API server has lost sight of, is asked until the time is over.
+            let Ok(workers) = self.fixture.druid.get("/druid/indexer/v1/workers") else {
                 return Ok(None);
             };
             // Of a worker that is disabled the version is empty.
@@ -137,8 +137,7 @@ impl<'a> MiddleManager<'a> {
                 .filter(|w| !text(&w["worker"]["version"]).is_empty())
                 .collect();
             Ok((enabled.len() == wanted).then_some(enabled))
-        });
-        found.with_context(|| seen.to_string())
+        })
     }
 
     /// Submits a task to the overlord.
@@ -153,11 +152,10 @@ impl<'a> MiddleManager<'a> {
 
     /// Waits until the overlord's status of a task is as wanted, and returns it.
     pub(crate) fn until_status(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut seen = Sightings::new();
-        let found = wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
-            Ok(heard(self.fixture.druid.status(id), &mut seen).filter(&wanted))
-        });
-        found.with_context(|| seen.to_string())
+        wait_until(LIMIT, &format!("the overlord's status of {id}"), || {
+            // As with its workers.
+            Ok(self.fixture.druid.status(id).ok().filter(&wanted))
+        })
     }
 
     /// Makes sure that the report of an ingestion says that it is complete.
@@ -190,21 +188,6 @@ impl<'a> MiddleManager<'a> {
             ensure!(found.len() < 2, "{id} has two PeonTasks: {found:?}");
             Ok(found.first().map(|t| text(&t["metadata"]["name"]).to_owned()))
         })
-    }
-}
-
-/// What an overlord answered, if it did. One that has just begun again, or that the API server has lost sight of, is asked
-/// until the time is over.
-fn heard(answer: Result<Value>, seen: &mut Sightings) -> Option<Value> {
-    match answer {
-        Ok(said) => {
-            seen.add(said.to_string());
-            Some(said)
-        }
-        Err(error) => {
-            seen.add(format!("{error:#}"));
-            None
-        }
     }
 }
 

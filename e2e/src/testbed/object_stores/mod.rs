@@ -12,7 +12,7 @@ mod xml_put;
 
 use anyhow::{Context, Result};
 
-use crate::testbed::{cache::Cache, progress::Progress};
+use crate::testbed::{cache::Cache, progress::Progress, wait::saw};
 
 /// A store as an overlord's properties name it, and as a client sees it that has nothing to do with ours.
 pub(crate) trait Place {
@@ -62,7 +62,13 @@ impl Running<'_> {
     /// As [`Self::log`].
     pub fn parts(&self) -> Result<usize> {
         let keys = self.place.keys()?;
-        Ok(keys.iter().filter(|key| key.contains(".peon/parts/")).count())
+        let parts = keys.iter().filter(|key| key.contains(".peon/parts/")).count();
+        saw(format_args!(
+            "{} with {parts} parts of {} objects",
+            self.name,
+            keys.len()
+        ));
+        Ok(parts)
     }
 }
 

@@ -5,6 +5,7 @@
 //! session lives.
 
 mod ensemble;
+pub mod reader;
 mod znode;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Acls, Client, Error, SessionState};
 
 use self::ensemble::{Ensemble, InvalidHost};
+use self::reader::{Reader, Session};
 use self::znode::Znode;
 use super::announce::{Board, Discovery, Wanted};
 use crate::apiserver::backoff::Backoff;
@@ -67,6 +69,7 @@ pub struct ZooKeeper {
     session_timeout: Duration,
     credentials: Option<Credentials>,
     process: Process,
+    session: Session,
 }
 
 impl ZooKeeper {
@@ -81,7 +84,14 @@ impl ZooKeeper {
             session_timeout: settings.session_timeout,
             credentials: settings.credentials.clone(),
             process,
+            session: Session::default(),
         })
+    }
+
+    /// Reads announcements of others, with the sessions in which this value announces.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.session, self.base.clone())
     }
 
     /// Druid's ACL rule: all rights for those credentials, or for everybody.
@@ -122,6 +132,7 @@ impl ZooKeeper {
         wanted: &mut watch::Receiver<Wanted>,
         board: &Board,
     ) -> Option<String> {
+        let shared = self.session.share(&client);
         let mut state = client.state_watcher();
         // An end before this moment is not reported again.
         let mut now = client.state();
@@ -161,6 +172,7 @@ impl ZooKeeper {
                 }
             }
         };
+        drop(shared);
         // None of them writes to the board after this.
         places.shutdown().await;
         if lost.is_none() {

@@ -34,6 +34,16 @@ fn passwords_are_not_shown() {
 }
 
 #[tokio::test]
+async fn without_a_session_nothing_is_read() {
+    let zookeeper = ZooKeeper::new(&settings("a", "druid"), this_process("p")).unwrap();
+    let reader = zookeeper.reader();
+    let read = reader.indexer("10.1.2.3:8091").await;
+    assert_eq!(read, Err(reader::NotRead::NoSession));
+    drop(zookeeper);
+    assert_eq!(reader.indexer("10.1.2.3:8091").await, read);
+}
+
+#[tokio::test]
 async fn an_ensemble_that_is_not_there_is_an_error_and_no_end() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let zookeeper = ZooKeeper::new(&settings(&free.to_string(), "druid"), this_process("p")).unwrap();

@@ -283,7 +283,7 @@ async fn gone(watcher: Option<OneshotWatcher>) {
 }
 
 /// Unpacks an announcement: Druid compresses them (`druid.zk.service.compress`), unless configured otherwise.
-fn plain(data: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn plain(data: &[u8]) -> Cow<'_, [u8]> {
     if !data.starts_with(&[0x1f, 0x8b]) {
         return Cow::Borrowed(data);
     }
@@ -295,7 +295,7 @@ fn plain(data: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-fn explain(error: &Error, doing: &str, path: &str) -> String {
+pub(super) fn explain(error: &Error, doing: &str, path: &str) -> String {
     match error {
         Error::NoAuth => format!(
             "ZooKeeper denies the right to {doing} {path}: set spec.discovery.zookeeper.authRef to the digest \

@@ -1,5 +1,7 @@
 //! Whatever payload and pod there are, the API server takes the status that is written.
 
+use std::sync::LazyLock;
+
 use kube::CustomResourceExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,10 +15,10 @@ use crate::task::fixtures::{self, ID, at, in_state, snapshot, task, task_status,
 use crate::task::snapshot::{Snapshot, Template};
 
 /// The schema of a PeonTask's status, as an API server has it.
-fn schema() -> Value {
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let crd = serde_json::to_value(PeonTask::crd()).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].clone()
-}
+});
 
 /// What of a value breaks the schema; of the rules in CEL nothing is known here.
 fn breaks(schema: &Value, value: &Value, path: &str) -> Option<String> {
@@ -92,7 +94,6 @@ fn breaks(schema: &Value, value: &Value, path: &str) -> Option<String> {
 
 #[test]
 fn the_schema_is_looked_at() {
-    let schema = schema();
     let long = "x".repeat(256);
     for (status, expected) in [
         (json!({"taskType": long}), ".taskType: too long"),
@@ -109,7 +110,7 @@ fn the_schema_is_looked_at() {
         ),
         (json!({"odd": 1}), ".odd is unknown"),
     ] {
-        let found = breaks(&schema, &status, "");
+        let found = breaks(&SCHEMA, &status, "");
         assert!(
             found.as_ref().is_some_and(|f| f.starts_with(expected)),
             "{status}: {found:?}"
@@ -244,12 +245,11 @@ proptest! {
         memory in prop::option::of(quantity()),
         cancel in prop::bool::weighted(0.2),
     ) {
-        let schema = schema();
         let task = task(json!({"taskJson": payload.to_string(), "registration": "External", "cancel": cancel}));
         let template = json!({"image": "i", "resources": memory.map(|m| json!({"limits": {"memory": m}}))});
         let written = written(&task, &template, &pods);
         for status in written {
-            let broken = breaks(&schema, &serde_json::to_value(&status).unwrap(), "");
+            let broken = breaks(&SCHEMA, &serde_json::to_value(&status).unwrap(), "");
             prop_assert_eq!(broken, None);
         }
     }

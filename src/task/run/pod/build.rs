@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
+use super::java_container::{self, LOG4J, scratch_mount};
 use super::log_plan::{self, LogPlan, SidecarPlan, TaskNames};
 use super::template::{default_to, merge_list, object, take_peon};
 use super::{entrypoint, payload_volume};
@@ -22,8 +23,6 @@ use crate::task::accept::settings::Settings;
 pub const PORT: &str = "8100";
 /// Where the ConfigMap is mounted.
 const CONFIG_DIR: &str = "/etc/peon";
-/// Where the scratch volume is mounted.
-const SCRATCH_DIR: &str = "/peon";
 /// The task's directory: a constant, since a task id may contain characters that paths cannot.
 pub const TASK_DIR: &str = "/peon/task";
 /// `druid.indexer.task.baseTaskDir`, which is not the task's directory.
@@ -36,7 +35,6 @@ pub const LOG4J_FILE: &str = "/etc/peon/log4j2.xml";
 pub const CLASS_PATH: &str = "/opt/druid/lib/*";
 
 const CONFIG_VOLUME: &str = "peon-config";
-const SCRATCH_VOLUME: &str = "peon-scratch";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 const TASK_KEY: &str = "task.json";
@@ -49,26 +47,6 @@ const PREPARE: &str = "set -eu\nmkdir -p /peon/task/attempt/1 /peon/base /peon/t
 /// Links the task from the attempt's own ConfigMap.
 const LINK_TASK: &str = "ln -sf /etc/peon/task.json /peon/task/task.json\n";
 const LINK_STATUS: &str = "ln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
-
-/// Logs to standard output, from which a container's log is read.
-const LOG4J: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<Configuration status="WARN">
-  <Appenders>
-    <Console name="Console" target="SYSTEM_OUT">
-      <PatternLayout pattern="%d{ISO8601} %p [%t] %c - %m%n"/>
-    </Console>
-  </Appenders>
-  <Loggers>
-    <Root level="info"><AppenderRef ref="Console"/></Root>
-    <Logger name="org.apache.zookeeper" level="warn"/>
-    <Logger name="org.apache.curator" level="warn"/>
-    <!-- It writes the whole task into the log, with every password in it. -->
-    <Logger name="org.apache.druid.indexing.worker.executor.ExecutorLifecycle" level="info">
-      <RegexFilter regex="(?s)Running with task.*" onMatch="DENY" onMismatch="NEUTRAL"/>
-    </Logger>
-  </Loggers>
-</Configuration>
-"#;
 
 /// Input of the objects of an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -185,46 +163,14 @@ impl Attempt<'_> {
         }
         let containers = std::iter::once(Value::Object(peon)).chain(others).collect();
         spec.insert("containers".into(), containers);
-        spec.insert("restartPolicy".into(), "Never".into());
         if let Some(seconds) = self.settings.active_deadline_seconds {
             spec.insert("activeDeadlineSeconds".into(), seconds.into());
         }
-        let sources = properties_file::volumes(&self.settings.properties_from);
-        merge_list(&mut spec, "volumes", "name", sources, false);
-        let config = json!({"name": CONFIG_VOLUME, "configMap": {"name": self.name(), "defaultMode": 0o444}});
-        merge_list(&mut spec, "volumes", "name", vec![config], false);
-        if let Some(from) = self.task_from {
-            merge_list(
-                &mut spec,
-                "volumes",
-                "name",
-                vec![payload_volume::volume(from)],
-                false,
-            );
-        }
-        // A template may put the scratch space elsewhere, for example on a faster disk.
-        merge_list(
-            &mut spec,
-            "volumes",
-            "name",
-            vec![json!({"name": SCRATCH_VOLUME, "emptyDir": {}})],
-            true,
-        );
-        default_to(
-            &mut spec,
-            json!({
-                "enableServiceLinks": false,
-                "automountServiceAccountToken": false,
-                "terminationGracePeriodSeconds": self.all_grace_seconds(),
-                "securityContext": {
-                    "runAsNonRoot": true,
-                    "runAsUser": 1000,
-                    "runAsGroup": 1000,
-                    "fsGroup": 1000,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-            }),
-        );
+        let mut volumes =
+            vec![json!({"name": CONFIG_VOLUME, "configMap": {"name": self.name(), "defaultMode": 0o444}})];
+        volumes.extend(self.task_from.map(payload_volume::volume));
+        merge_list(&mut spec, "volumes", "name", volumes, false);
+        java_container::fill_spec(&mut spec, self.settings, self.all_grace_seconds());
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -285,13 +231,7 @@ impl Attempt<'_> {
     }
 
     fn fill_container(&self, peon: &mut Map<String, Value>) {
-        peon.insert("image".into(), self.settings.image.clone().into());
-        peon.insert("command".into(), json!(["/bin/sh", "-c", self.script()]));
-        // A container's own restart policy would override the pod's, and run the task again.
-        for overridden in ["args", "restartPolicy", "restartPolicyRules"] {
-            peon.remove(overridden);
-        }
-        peon.insert("resources".into(), json!(self.settings.resources));
+        java_container::fill_container(peon, self.settings, &self.script());
         peon.insert("terminationMessagePath".into(), TERMINATION_LOG.into());
         peon.insert("terminationMessagePolicy".into(), "File".into());
         if self.middle_manager.is_some() {
@@ -299,21 +239,7 @@ impl Attempt<'_> {
             let probe = json!({"tcpSocket": {"port": PEON_PORT}, "periodSeconds": 2});
             default_to(peon, json!({"readinessProbe": probe}));
         }
-        let address =
-            json!({"name": "PEON_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}});
-        merge_list(peon, "env", "name", vec![address], false);
-        // A task id that is not ASCII makes a peon with the POSIX locale fail.
-        merge_list(
-            peon,
-            "env",
-            "name",
-            vec![json!({"name": "LC_ALL", "value": "C.UTF-8"})],
-            true,
-        );
-        let mut mounts = vec![
-            scratch_mount(),
-            json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true}),
-        ];
+        let mut mounts = vec![json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true})];
         if self.task_from.is_some() {
             mounts.push(json!({
                 "name": payload_volume::VOLUME, "mountPath": payload_volume::DIRECTORY, "readOnly": true,
@@ -323,17 +249,7 @@ impl Attempt<'_> {
             mounts.push(SidecarPlan::peon_mount());
         }
         merge_list(peon, "volumeMounts", "mountPath", mounts, false);
-        let sources = properties_file::mounts(&self.settings.properties_from);
-        merge_list(peon, "volumeMounts", "mountPath", sources, false);
-        default_to(
-            peon,
-            json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}),
-        );
     }
-}
-
-fn scratch_mount() -> Value {
-    json!({"name": SCRATCH_VOLUME, "mountPath": SCRATCH_DIR})
 }
 
 #[cfg(test)]

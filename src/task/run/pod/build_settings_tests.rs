@@ -7,6 +7,7 @@ use super::*;
 use crate::task::accept::accept;
 use crate::task::fixtures::{snapshot, task, template};
 use crate::task::run::pod::entrypoint;
+use crate::task::run::pod::java_container::SCRATCH_VOLUME;
 use crate::task::snapshot::Template;
 use std::sync::Arc;
 

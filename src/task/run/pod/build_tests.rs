@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::task::accept::accept;
 use crate::task::fixtures::{POD, TASK_UID, snapshot, task, template};
+use crate::task::run::pod::java_container::SCRATCH_VOLUME;
 use crate::task::snapshot::Template;
 
 /// Ids that are legal in Druid and mean something to a shell, to the kubelet or to a file system.

@@ -5,6 +5,7 @@ pub mod death;
 pub mod entrypoint;
 pub mod evidence;
 pub mod grace;
+pub mod java_container;
 pub mod log_plan;
 pub mod payload_volume;
 pub mod run;

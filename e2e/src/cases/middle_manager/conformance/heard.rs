@@ -2,9 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{list, text};
+use super::{Client, list, text};
+
+/// Waits until all these overlords heard that all these tasks succeeded, and that none failed.
+pub(super) fn until_succeeded(client: &mut Client, overlords: &[&str], ids: &[String]) -> Result<()> {
+    client.until("all tasks to succeed", |said| {
+        let all = |overlord: &&str| {
+            let succeeded = succeeded(overlord, said);
+            ids.iter().all(|id| succeeded.contains(id))
+        };
+        (overlords.iter().all(all) || !failed(said).is_empty()).then_some(())
+    })?;
+    let failed = client.said(failed);
+    ensure!(failed.is_empty(), "{failed:?}");
+    Ok(())
+}
 
 /// A worker as a poller knows it: what was said of each task last, and whether tasks are taken.
 #[derive(Debug, Clone, Default, PartialEq)]

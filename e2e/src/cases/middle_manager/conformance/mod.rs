@@ -1,7 +1,6 @@
 //! Druid's own client of workers, the class `HttpRemoteTaskRunner`, against the workers of a VirtualMiddleManager. Its
 //! tasks are PeonTasks like any other; their pods are on a node that only the API server has, and run nothing.
 
-mod client;
 mod heard;
 mod refusals;
 mod runs;
@@ -10,11 +9,10 @@ mod tls;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use self::client::Client;
 use super::{Case, Turn, case, list, process::Process, text};
 use crate::testbed::{
     cluster::Cluster,
-    druid::samples,
+    druid::{hrtr::Client, samples},
     fixture::{Fixture, LIMIT},
     kwok::FakeNode,
 };

@@ -56,7 +56,7 @@ impl<'c> Druid<'c> {
     /// An overlord that leads, one that only listens, and three pollers, of which one is held back as soon as it knows the
     /// workers.
     fn meet(workers: &'c Workers<'c>, client: &'c mut Client) -> Result<Self> {
-        let addresses = client.lead("second", &workers.base, 1)?;
+        let addresses = client.lead("second", &workers.base, 1, IDENTITIES)?;
         for name in ["third", "fourth", "late"] {
             client.order(&json!({"do": "poll", "name": name, "workers": addresses}))?;
             client.until(&format!("{name} to know the workers"), |said| {
@@ -80,8 +80,7 @@ impl<'c> Druid<'c> {
     }
 
     fn run(&mut self, name: &str, prefix: &str, count: usize, tags: &Value) -> Result<f64> {
-        let order = json!({"do": "run", "name": name, "prefix": prefix, "count": count, "tags": tags});
-        let seconds = self.client.order(&order)?.as_f64().unwrap_or(f64::NAN);
+        let seconds = self.client.run(name, prefix, count, tags)?;
         Ok(f64::from(u32::try_from(count)?) / seconds)
     }
 
@@ -92,25 +91,24 @@ impl<'c> Druid<'c> {
         let stub = format!("{}-stub", self.workers.base);
         let order = json!({"do": "stub", "base": stub, "count": IDENTITIES});
         self.client.order(&order)?;
-        self.client.lead("warm-up", &stub, 1)?;
+        self.client.lead("warm-up", &stub, 1, IDENTITIES)?;
         self.run("warm-up", &format!("warm-up_{run}_"), each, &none)?;
         self.client.order(&json!({"do": "retire", "name": "warm-up"}))?;
         let (base, mut prefixes) = (self.workers.base.clone(), Vec::new());
         for threads in THREADS {
             let name = format!("stub-{threads}");
-            self.client.lead(&name, &stub, threads)?;
+            self.client.lead(&name, &stub, threads, IDENTITIES)?;
             let stub = self.run(&name, &format!("{name}_{run}_"), each, &none)?;
             self.client.order(&json!({"do": "retire", "name": name}))?;
             let (name, prefix) = (format!("leader-{threads}"), format!("many-{threads}_{run}_"));
-            self.client.lead(&name, &base, threads)?;
+            self.client.lead(&name, &base, threads, IDENTITIES)?;
             let ours = self.run(&name, &prefix, each, &none)?;
             println!(
                 "assignments per second with {threads} threads: {ours:.0}, and {stub:.0} to workers that only say yes: a \
                  ratio of {:.2}",
                 ours / stub
             );
-            self.client
-                .until_succeeded(&[&name, "second"], &ids(&prefix, each))?;
+            heard::until_succeeded(self.client, &[&name, "second"], &ids(&prefix, each))?;
             self.client
                 .order(&json!({"do": "settle", "prefix": prefix, "count": each}))?;
             // The last one leads on.
@@ -231,8 +229,7 @@ impl<'c> Druid<'c> {
             |times| json!({"do": "assign", "workers": vec![&worker; times], "prefix": prefix, "count": 1});
         let codes = self.client.order(&order(3))?;
         ensure!(codes == json!([200, 200, 200]), "{codes}");
-        self.client
-            .until_succeeded(&["leader-5", "second"], &ids(&prefix, 1))?;
+        heard::until_succeeded(self.client, &["leader-5", "second"], &ids(&prefix, 1))?;
         let codes = self.client.order(&order(1))?;
         ensure!(codes == json!([200]), "{codes}");
         self.check_objects(&prefix, 1)?;
@@ -276,7 +273,7 @@ impl<'c> Druid<'c> {
             "{known} of {HELD_TASKS} are known to the new process"
         );
         self.workers.end()?;
-        self.client.until_succeeded(&["leader-5", "second"], &all)?;
+        heard::until_succeeded(self.client, &["leader-5", "second"], &all)?;
         self.check_objects(&prefix, HELD_TASKS)
     }
 }

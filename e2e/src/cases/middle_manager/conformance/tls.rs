@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
-use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, client::Tls, cluster, runs::ids};
+use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, cluster, heard, runs::ids};
 use crate::testbed::{
+    druid::hrtr::Tls,
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
@@ -72,13 +73,13 @@ fn runs(workers: &Workers, trusted: &Path, hosts: &Path, name: &str) -> Result<(
     let (fixture, tls) = (workers.fixture, Tls { trusted, hosts });
     let zookeeper = fixture.druid.zookeeper();
     let mut client = Client::start(cluster(fixture)?, zookeeper, (USER, PASSWORD), Some(&tls))?;
-    let found = client.lead(name, &workers.base, 1)?;
+    let found = client.lead(name, &workers.base, 1, IDENTITIES)?;
     let mut expected: Vec<_> = (0..IDENTITIES)
         .map(|ordinal| format!("{}:8291", host(workers, ordinal)))
         .collect();
     expected.sort();
     ensure!(found == expected, "{found:?}");
     let prefix = format!("{name}_{}_", fixture.run);
-    client.order(&json!({"do": "run", "name": name, "prefix": prefix, "count": TASKS}))?;
-    client.until_succeeded(&[name], &ids(&prefix, TASKS))
+    client.run(name, &prefix, TASKS, &json!({}))?;
+    heard::until_succeeded(&mut client, &[name], &ids(&prefix, TASKS))
 }

@@ -10,45 +10,40 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{IDENTITIES, heard};
-use crate::testbed::{
-    cache::Cache, cluster::Cluster, druid::jvm::Jvm, exec, fixture::LIMIT, images, progress::Progress,
-};
+use super::jvm::Jvm;
+use crate::testbed::{cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, progress::Progress};
 
 const SOURCES: [(&str, &str); 5] = [
     (
         "Acknowledging.java",
-        include_str!("../../../../druid/hrtr/Acknowledging.java"),
+        include_str!("../../../druid/hrtr/Acknowledging.java"),
     ),
     (
         "Conformance.java",
-        include_str!("../../../../druid/hrtr/Conformance.java"),
+        include_str!("../../../druid/hrtr/Conformance.java"),
     ),
-    (
-        "Overlord.java",
-        include_str!("../../../../druid/hrtr/Overlord.java"),
-    ),
-    ("Poller.java", include_str!("../../../../druid/hrtr/Poller.java")),
-    ("Wire.java", include_str!("../../../../druid/hrtr/Wire.java")),
+    ("Overlord.java", include_str!("../../../druid/hrtr/Overlord.java")),
+    ("Poller.java", include_str!("../../../druid/hrtr/Poller.java")),
+    ("Wire.java", include_str!("../../../druid/hrtr/Wire.java")),
 ];
 
 /// What the client needs where workers speak TLS.
-pub(super) struct Tls<'a> {
+pub(crate) struct Tls<'a> {
     /// The file of the certificate that it trusts.
-    pub(super) trusted: &'a Path,
+    pub(crate) trusted: &'a Path,
     /// A file that names the hosts: this machine does not ask the cluster's DNS.
-    pub(super) hosts: &'a Path,
+    pub(crate) hosts: &'a Path,
 }
 
 /// The client. It ends with this value.
-pub(super) struct Client {
+pub(crate) struct Client {
     jvm: Jvm<Value>,
     orders: ChildStdin,
 }
 
 impl Client {
     /// Starts it: it looks for workers in this ZooKeeper and signs in with these credentials.
-    pub(super) fn start(
+    pub(crate) fn start(
         cluster: &Cluster,
         zookeeper: &str,
         (user, password): (&str, &str),
@@ -83,7 +78,7 @@ impl Client {
     }
 
     /// Gives an order and waits for what comes of it.
-    pub(super) fn order(&mut self, order: &Value) -> Result<Value> {
+    pub(crate) fn order(&mut self, order: &Value) -> Result<Value> {
         let from = self.jvm.said().len();
         writeln!(self.orders, "{order}").with_context(|| self.jvm.tail())?;
         self.until(&format!("{order} to be done"), |said| {
@@ -99,36 +94,35 @@ impl Client {
         })
     }
 
-    /// Has an overlord lead that finds its workers below this path; returns the addresses of all that there are to be.
-    pub(super) fn lead(&mut self, name: &str, base: &str, threads: u32) -> Result<Vec<String>> {
-        let order =
-            json!({"do": "lead", "name": name, "base": base, "threads": threads, "workers": IDENTITIES});
+    /// Has an overlord lead that assigns with so many threads and finds its workers below this path; returns their
+    /// addresses once there are as many as there are to be.
+    pub(crate) fn lead(
+        &mut self,
+        name: &str,
+        base: &str,
+        threads: u32,
+        workers: usize,
+    ) -> Result<Vec<String>> {
+        let order = json!({"do": "lead", "name": name, "base": base, "threads": threads, "workers": workers});
         let mut addresses: Vec<String> = serde_json::from_value(self.order(&order)?)?;
         addresses.sort();
         Ok(addresses)
     }
 
-    /// Waits until all these overlords heard that all these tasks succeeded, and that none failed.
-    pub(super) fn until_succeeded(&mut self, overlords: &[&str], ids: &[String]) -> Result<()> {
-        self.until("all tasks to succeed", |said| {
-            let all = |overlord: &&str| {
-                let succeeded = heard::succeeded(overlord, said);
-                ids.iter().all(|id| succeeded.contains(id))
-            };
-            (overlords.iter().all(all) || !heard::failed(said).is_empty()).then_some(())
-        })?;
-        let failed = self.said(heard::failed);
-        ensure!(failed.is_empty(), "{failed:?}");
-        Ok(())
+    /// Has an overlord run so many noop tasks, whose ids begin with a prefix; returns the seconds until the workers had
+    /// announced each of them.
+    pub(crate) fn run(&mut self, name: &str, prefix: &str, count: usize, tags: &Value) -> Result<f64> {
+        let order = json!({"do": "run", "name": name, "prefix": prefix, "count": count, "tags": tags});
+        self.order(&order)?.as_f64().context("no time")
     }
 
     /// Waits until what was said holds this.
-    pub(super) fn until<T>(&mut self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
+    pub(crate) fn until<T>(&mut self, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> Result<T> {
         self.jvm.until(LIMIT, what, found)
     }
 
     /// Looks at what was said so far.
-    pub(super) fn said<T>(&self, look: impl FnOnce(&[Value]) -> T) -> T {
+    pub(crate) fn said<T>(&self, look: impl FnOnce(&[Value]) -> T) -> T {
         look(&self.jvm.said())
     }
 }

@@ -1,0 +1,304 @@
+//! `IndexerPool`: Druid Indexers that are started before their tasks.
+
+// Printer columns have types in common.
+#![allow(clippy::duplicated_attributes)]
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// Most Indexers of a pool.
+pub const MOST_INDEXERS: u32 = 1000;
+/// Most idle Indexers of a pool.
+pub const MOST_IDLE: u32 = 200;
+/// Most Indexers in the list of the status.
+pub const MOST_LISTED: usize = 20;
+
+/// A pool of Druid Indexers, each a JVM in a pod of its own that is started before its task. Their overlord does not
+/// see them: it assigns tasks to the workers of the VirtualMiddleManager.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "peon.dev",
+    version = "v1alpha1",
+    kind = "IndexerPool",
+    plural = "indexerpools",
+    singular = "indexerpool",
+    shortname = "ipool",
+    namespaced,
+    status = "IndexerPoolStatus",
+    derive = "PartialEq",
+    // Pods are named after it.
+    validation = kube::core::Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$')")
+        .message("the name must have at most 52 lower-case letters, digits and '-', and no '.': pods are named after it"),
+    doc = "Druid Indexers that are started before their tasks, and that the overlord does not see.",
+    printcolumn(name = "Idle", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxIndexers"),
+    printcolumn(name = "Indexers", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "Warm", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(
+        name = "Memory",
+        type_ = "string",
+        json_path = ".spec.resources.limits.memory",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexerPoolSpec {
+    /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
+    /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::described::<PoolTemplateRef>")]
+    pub template_ref: PoolTemplateRef,
+
+    /// The VirtualMiddleManager of the same namespace whose overlord assigns the tasks. No default. Example:
+    /// `{name: ingestion}`.
+    #[schemars(schema_with = "schema::described::<PoolManagerRef>")]
+    pub middle_manager_ref: PoolManagerRef,
+
+    /// How tasks share Indexers. `Single`: an Indexer runs exactly one task and is then deleted. Default: `Single`.
+    /// Example: `Single`.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::described::<PoolMode>")]
+    pub mode: PoolMode,
+
+    /// Number of idle Indexers that are kept. 0 to 200. Default: 1. Example: `4`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = MOST_IDLE))]
+    pub replicas: u32,
+
+    /// Most Indexers at the same time, idle ones and those with a task. 1 to 1000. No default. Example: `20`.
+    #[schemars(range(min = 1, max = MOST_INDEXERS))]
+    pub max_indexers: u32,
+
+    /// Cpu and memory of each Indexer. A memory limit is required: heap, direct memory and the memory of a task are
+    /// computed from it. Memory in bytes and cpu in cores, as Kubernetes quantities. No default. Example:
+    /// `{limits: {memory: 2Gi, cpu: "1"}}`.
+    #[schemars(schema_with = "schema::resources")]
+    pub resources: ResourceRequirements,
+
+    /// Sizes of the JVM that are not computed from the memory limit. Default of each field: its own. Example:
+    /// `{lookups: 100Mi}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolSizing>")]
+    pub sizing: Option<PoolSizing>,
+
+    /// Seconds that a task may take to stop (`druid.indexer.task.gracefulShutdownTimeout`), then its thread is
+    /// interrupted. 1 to 3600. Default: 30. Example: `60`.
+    #[serde(default = "kill_grace")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub kill_grace_seconds: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn kill_grace() -> u32 {
+    30
+}
+
+/// Reference to a PeonTemplate of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolTemplateRef {
+    /// Name of the PeonTemplate. Default: `default`. Example: `ingestion`.
+    #[serde(default = "default_template")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+fn default_template() -> String {
+    "default".to_owned()
+}
+
+impl Default for PoolTemplateRef {
+    fn default() -> Self {
+        Self {
+            name: default_template(),
+        }
+    }
+}
+
+/// Reference to a VirtualMiddleManager of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolManagerRef {
+    /// Name of the VirtualMiddleManager. No default. Example: `ingestion`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// How tasks share Indexers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PoolMode {
+    /// An Indexer runs exactly one task and is then deleted.
+    #[default]
+    Single,
+}
+
+/// Sizes of an Indexer's JVM. What is not given is computed from the memory limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSizing {
+    /// Memory for rows of a task that are not persisted yet (`druid.worker.globalIngestionHeapLimitBytes`), in bytes as
+    /// a Kubernetes quantity. It replaces a task's own `maxRowsInMemory` and `maxBytesInMemory`. At least 16 MiB.
+    /// Default: a sixth of the heap. Example: `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub task_bytes: Option<Quantity>,
+
+    /// Heap (`-Xmx`), in bytes as a Kubernetes quantity. Default: the memory limit without direct memory and what the
+    /// JVM needs besides. Example: `1Gi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub heap: Option<Quantity>,
+
+    /// Direct memory (`-XX:MaxDirectMemorySize`), in bytes as a Kubernetes quantity. Default: an eighth of the limit,
+    /// 32 MiB to 4 GiB. Example: `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub direct: Option<Quantity>,
+
+    /// Size of a processing buffer (`druid.processing.buffer.sizeBytes`), in bytes as a Kubernetes quantity. Default:
+    /// what direct memory holds, at most 1 GiB. Example: `32Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub buffer_size_bytes: Option<Quantity>,
+
+    /// Processing threads (`druid.processing.numThreads`). 1 to 1024. Default: the cpu limit less one, at least 1.
+    /// Example: `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub num_threads: Option<u32>,
+
+    /// Merge buffers (`druid.processing.numMergeBuffers`). 1 to 1024. Default: a quarter of the threads, at least 2.
+    /// Example: `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub num_merge_buffers: Option<u32>,
+
+    /// Heap that lookups take, in bytes as a Kubernetes quantity. Default: none. Example: `100Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub lookups: Option<Quantity>,
+
+    /// Whether a pool whose memory cannot hold its task is refused. Default: true. Example: `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforce: Option<bool>,
+}
+
+/// State of the Indexers of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexerPoolStatus {
+    /// `Ready`: as many Indexers are warm as are kept idle; its reason says what is missing. `Reconciling`: Indexers
+    /// start. `Stalled`: a change of the pool, its template or the cluster is needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// Indexers whose pod exists and has not ended. Updated at most every ten seconds. Example: `5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+
+    /// Indexers that can take a task: ready, and proven hidden from the overlord. Updated at most every ten seconds.
+    /// Example: `4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<u32>,
+
+    /// Indexers of the current pool and template. Updated at most every ten seconds. Example: `5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_replicas: Option<u32>,
+
+    /// The first 20 Indexers by name. Updated at most every ten seconds. Example: `[{pod: warm-8k2fq, state: Ready}]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = MOST_LISTED),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"])
+    )]
+    pub indexers: Vec<IndexerStatus>,
+
+    /// Whether the overlord sees Indexers, as far as the VirtualMiddleManager has checked. Written by its pod. Example:
+    /// `{hidden: [8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11]}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<IndexerDiscovery>")]
+    pub discovery: Option<IndexerDiscovery>,
+
+    /// The generation of the IndexerPool that was last processed. Example: `3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// One Indexer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexerStatus {
+    /// Name of its pod. Example: `warm-8k2fq`.
+    #[schemars(length(max = 63))]
+    pub pod: String,
+
+    /// `Starting`: its JVM starts, or it is not yet proven that the overlord does not see it. `Ready`: it can take a
+    /// task. `Outdated`: it is replaced by one of the current pool and template. `Failed`: it ended. `Terminating`: its
+    /// pod is being deleted. Example: `Ready`.
+    #[schemars(schema_with = "schema::described::<IndexerState>")]
+    pub state: IndexerState,
+
+    /// Details, where there are any. Example: `0/3 nodes are available: 3 Insufficient memory.`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
+}
+
+/// State of an Indexer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IndexerState {
+    /// Its JVM starts, or it is not yet proven that the overlord does not see it.
+    #[default]
+    Starting,
+    /// It can take a task.
+    Ready,
+    /// It is replaced by one of the current pool and template.
+    Outdated,
+    /// It ended.
+    Failed,
+    /// Its pod is being deleted.
+    Terminating,
+}
+
+/// What was found of the Indexers in Druid's discovery and at the overlord. Pods are named by uid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexerDiscovery {
+    /// Indexers whose own announcement offers no worker, and that the overlord does not list as workers. Example:
+    /// `[8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_INDEXERS), inner(length(max = 64)))]
+    pub hidden: Vec<String>,
+
+    /// Indexers whose announcement offers a worker, or that the overlord lists as workers: the overlord assigns tasks to
+    /// them. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_INDEXERS), inner(length(max = 64)))]
+    pub visible: Vec<String>,
+
+    /// What was found, or why nothing could be checked. Example: `10.1.2.3:8091 announces workerNodeService`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub message: Option<String>,
+}

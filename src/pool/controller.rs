@@ -1,0 +1,350 @@
+//! The loop over IndexerPools.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
+
+use super::decide::failures::Failures;
+use super::decide::indexer::Seen;
+use super::decide::plan::{Observed, Plan, plan};
+use super::decide::revision::{Revision, Unusable};
+use super::decide::status::{self, Decision};
+use super::effects::{Created, EffectError, Effects};
+use super::observe::{self, GuardedManager};
+use super::pods::{IndexerPods, Wake};
+use crate::api::IndexerPool;
+use crate::api::reason::PoolReadiness;
+use crate::apiserver::classify::decode::{Guarded, Unreadable};
+use crate::apiserver::error;
+use crate::apiserver::watch::FirstList;
+use crate::clock::Clock;
+use crate::druid::properties::RuntimeProperties;
+use crate::metrics::Metrics;
+use crate::process::leadership::Leadership;
+use crate::task::watch::Caches;
+
+/// Delay before an effect that failed is retried.
+const RETRY: Duration = Duration::from_secs(5);
+/// A pass follows after this time even if nothing changes.
+const AGAIN: Duration = Duration::from_secs(300);
+/// Pods that one pass creates or deletes at the same time.
+const CONCURRENCY: usize = 4;
+
+/// An IndexerPool from the watch.
+pub type GuardedPool = Guarded<IndexerPool>;
+
+/// A pass failed and is repeated.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error(transparent)]
+    Effect(#[from] EffectError),
+    #[error("a bug in the operator ended the pass: {0}; please report it")]
+    Panicked(String),
+}
+
+/// What the controller is given.
+pub struct Surroundings {
+    /// Templates and pods of the operator.
+    pub caches: Caches,
+    /// The index of Indexers, which listens to the watch of pods.
+    pub pods: Arc<IndexerPods>,
+    /// The operator's properties.
+    pub operator: Arc<RuntimeProperties>,
+    /// The proof of leadership for every write.
+    pub leadership: Leadership,
+}
+
+struct Context {
+    effects: Effects,
+    caches: Caches,
+    pods: Arc<IndexerPods>,
+    operator: Arc<RuntimeProperties>,
+    pools: Store<GuardedPool>,
+    managers: Store<GuardedManager>,
+    first_list: FirstList,
+    clock: Clock,
+    memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// What one pass leaves for the next. A new process begins without it.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    failures: Failures,
+    refused: Option<(String, Timestamp)>,
+    status_written: Option<Timestamp>,
+}
+
+/// Runs until it is asked to stop.
+///
+/// # Access control
+/// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; virtualmiddlemanagers: list, watch.
+pub async fn run(
+    client: Client,
+    namespace: Option<&str>,
+    surroundings: Surroundings,
+    metrics: Metrics,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let Surroundings {
+        caches,
+        pods,
+        operator,
+        leadership,
+    } = surroundings;
+    caches.complete().await;
+    let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
+    let (managers, manager_changes) = observe::managers(&client, namespace, metrics);
+    let woken = {
+        let pools = pools.clone();
+        let wakes = stream::unfold(pods.wakes(), |mut wakes| async {
+            wakes.recv().await.map(|wake| (wake, wakes))
+        });
+        wakes.flat_map(move |wake| stream::iter(woken(&pools, wake)))
+    };
+    let named = {
+        let pools = pools.clone();
+        move |manager: GuardedManager| naming(&pools, &manager)
+    };
+    let context = Context {
+        effects: Effects { client, leadership },
+        caches,
+        pods,
+        operator,
+        pools: pools.clone(),
+        managers,
+        first_list: FirstList::default(),
+        clock: Clock::default(),
+        memory: Mutex::default(),
+    };
+    Controller::for_stream(changes, pools)
+        .watches_stream(manager_changes, named)
+        .reconcile_on(woken)
+        .graceful_shutdown_on(stop)
+        .run(reconcile, on_error, Arc::new(context))
+        .for_each(|ended| async move {
+            match ended {
+                // A failure is logged where it occurs: `on_error`.
+                Ok(_) | Err(Unreconciled::ObjectNotFound(_) | Unreconciled::ReconcilerFailed(..)) => {}
+                Err(broken) => tracing::warn!(
+                    error = error::chain(&broken),
+                    "the watch of IndexerPools or of VirtualMiddleManagers failed and is repeated"
+                ),
+            }
+        })
+        .await;
+}
+
+/// The pools that need a pass.
+fn woken(pools: &Store<GuardedPool>, wake: Wake) -> Vec<ObjectRef<GuardedPool>> {
+    let matching = |is: &dyn Fn(&GuardedPool) -> bool| {
+        let found = pools.state().into_iter().filter(|pool| is(pool));
+        found.map(|pool| ObjectRef::from_obj(&*pool)).collect()
+    };
+    match wake {
+        Wake::Pool(pool) => vec![pool],
+        Wake::Template(namespace, name) => matching(&|pool| {
+            let names = pool
+                .0
+                .as_ref()
+                .is_ok_and(|pool| pool.spec.template_ref.name == name);
+            names && pool.namespace().as_deref() == Some(&*namespace)
+        }),
+        Wake::All => matching(&|_| true),
+    }
+}
+
+/// The pools that name a VirtualMiddleManager.
+fn naming(pools: &Store<GuardedPool>, manager: &GuardedManager) -> Vec<ObjectRef<GuardedPool>> {
+    let (namespace, name) = (manager.namespace(), manager.name_any());
+    let names = |pool: &&Arc<GuardedPool>| {
+        pool.namespace() == namespace
+            && pool
+                .0
+                .as_ref()
+                .is_ok_and(|pool| pool.spec.middle_manager_ref.name == name)
+    };
+    let found = pools.state();
+    found
+        .iter()
+        .filter(names)
+        .map(|pool| ObjectRef::from_obj(&**pool))
+        .collect()
+}
+
+#[allow(clippy::needless_pass_by_value)] // As the controller calls it.
+fn on_error(pool: Arc<GuardedPool>, error: &ReconcileError, _: Arc<Context>) -> Action {
+    tracing::warn!(
+        namespace = pool.namespace(),
+        name = pool.name_any(),
+        %error,
+        "the pass over the IndexerPool failed and is repeated"
+    );
+    Action::requeue(RETRY)
+}
+
+async fn reconcile(pool: Arc<GuardedPool>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    match &pool.0 {
+        // A fault triggered by one object must not end the process for all.
+        Ok(pool) => match AssertUnwindSafe(context.pass(pool)).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(ReconcileError::Panicked(error::panicked(&*panic))),
+        },
+        Err(unreadable) => context.report_unreadable(unreadable).await,
+    }
+}
+
+impl Context {
+    async fn pass(&self, pool: &IndexerPool) -> Result<Action, ReconcileError> {
+        let uid = pool.uid().unwrap_or_default();
+        if pool.metadata.deletion_timestamp.is_some() {
+            // The garbage collector deletes the pods.
+            self.memory.lock().remove(&uid);
+            self.pods.forget(&uid);
+            return Ok(Action::await_change());
+        }
+        // The first pass may come before the first list of VirtualMiddleManagers.
+        let ready = self.first_list.wait(self.managers.wait_until_ready());
+        if tokio::time::timeout(RETRY, ready).await.is_err() {
+            return Ok(Action::requeue(RETRY));
+        }
+        let now = self.clock.wall();
+        let mut memory = self.memory.lock().get(&uid).cloned().unwrap_or_default();
+        let (indexers, unseen) = self.pods.of(&uid, self.clock.instant());
+        let revision = self.revision(pool);
+        let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
+        if let Some(hash) = &hash {
+            memory.failures.observe(hash, &indexers, now);
+        }
+        let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
+        let seen = Seen::from(found);
+        let plan = plan(&Observed {
+            pool: &pool.spec,
+            revision: revision.as_ref(),
+            indexers: &indexers,
+            unseen,
+            seen: &seen,
+            failures: &memory.failures,
+            refused: memory.refused.as_ref(),
+            now,
+        });
+        let failed = self.act(pool, &plan, revision.ok().as_ref(), &mut memory).await;
+        let last = memory.status_written;
+        let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
+        let mut again = plan.look_again.unwrap_or(AGAIN);
+        match decision {
+            Decision::Nothing => {}
+            Decision::Later(delay) => again = again.min(delay),
+            Decision::Write(status) => {
+                memory.status_written = Some(now);
+                self.remember(&uid, memory);
+                self.effects.write_status(&pool.metadata, &status).await?;
+                return failed.map_or(Ok(Action::requeue(again)), |error| Err(error.into()));
+            }
+        }
+        self.remember(&uid, memory);
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(Action::requeue(again)),
+        }
+    }
+
+    /// What is remembered of a new pool is stored in place of what is remembered of pools that are gone.
+    fn remember(&self, uid: &str, memory: Memory) {
+        let mut all = self.memory.lock();
+        if !all.contains_key(uid) {
+            let pools = self.pools.state();
+            let uids: HashSet<String> = pools.iter().filter_map(|pool| pool.uid()).collect();
+            all.retain(|uid, _| uids.contains(uid));
+        }
+        all.insert(uid.to_owned(), memory);
+    }
+
+    /// What the pool's Indexers are made of.
+    fn revision(&self, pool: &IndexerPool) -> Result<Revision, Unusable> {
+        let namespace = pool.namespace().unwrap_or_default();
+        let manager = &pool.spec.middle_manager_ref.name;
+        let reference = ObjectRef::<GuardedManager>::new(manager).within(&namespace);
+        if self.managers.get(&reference).is_none() {
+            return Err(Unusable {
+                reason: PoolReadiness::NoMiddleManager,
+                message: format!("there is no VirtualMiddleManager {manager} in this namespace"),
+            });
+        }
+        let name = &pool.spec.template_ref.name;
+        let reference = ObjectRef::new(name).within(&namespace);
+        match self.caches.templates.get(&reference) {
+            None => Err(Unusable {
+                reason: PoolReadiness::NoTemplate,
+                message: format!("there is no PeonTemplate {name} in this namespace"),
+            }),
+            Some(template) => match &template.0 {
+                Ok(template) => Revision::of(pool, template, &self.operator),
+                Err(unreadable) => Err(Unusable {
+                    reason: PoolReadiness::InvalidTemplate,
+                    message: format!("the PeonTemplate {name} cannot be decoded: {}", unreadable.error),
+                }),
+            },
+        }
+    }
+
+    /// Creates and deletes pods. Returns the first failure; the others are tried all the same.
+    async fn act(
+        &self,
+        pool: &IndexerPool,
+        plan: &Plan,
+        revision: Option<&Revision>,
+        memory: &mut Memory,
+    ) -> Option<EffectError> {
+        let namespace = pool.namespace().unwrap_or_default();
+        let uid = pool.uid().unwrap_or_default();
+        let namespace = &*namespace;
+        let deleted = stream::iter(plan.delete.clone())
+            .map(|pod| async move { self.effects.delete(namespace, &pod).await })
+            .buffer_unordered(CONCURRENCY)
+            .collect::<Vec<_>>()
+            .await;
+        let mut failed = deleted.into_iter().find_map(Result::err);
+        let Some(revision) = revision.filter(|_| plan.create > 0) else {
+            return failed;
+        };
+        let created = stream::iter(0..plan.create)
+            .map(|_| self.effects.create(namespace, revision.pod()))
+            .buffer_unordered(CONCURRENCY)
+            .collect::<Vec<_>>()
+            .await;
+        for outcome in created {
+            match outcome {
+                Ok(Created::As(pod)) => {
+                    memory.refused = None;
+                    self.pods.created(&uid, &pod, self.clock.instant());
+                }
+                Ok(Created::Refused(why)) => memory.refused = Some((why, self.clock.wall())),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed
+    }
+
+    /// Reports an object that cannot be read in its status. Its Indexers are not changed.
+    async fn report_unreadable(&self, unreadable: &Unreadable) -> Result<Action, ReconcileError> {
+        let meta = &unreadable.metadata;
+        if meta.name.is_some() && meta.deletion_timestamp.is_none() {
+            let conditions = status::unreadable(unreadable, meta.creation_timestamp.as_ref());
+            let status = serde_json::json!({"conditions": conditions, "observedGeneration": meta.generation});
+            self.effects.write_status(meta, &status).await?;
+        }
+        Ok(Action::await_change())
+    }
+}
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -1,0 +1,9 @@
+//! What a pool needs (pure): the pod of an Indexer, which ones to create and delete, and the status.
+
+pub mod failures;
+pub mod indexer;
+pub mod jvm;
+pub mod plan;
+pub mod revision;
+pub mod sizing;
+pub mod status;

@@ -1,0 +1,270 @@
+//! Which Indexers of a pool are created and deleted (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::failures::Failures;
+use super::indexer::{Indexer, Seen, Visibility};
+use super::revision::{Revision, Unusable};
+use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
+use crate::api::reason::PoolReadiness;
+
+/// Most pods that one pass creates: the next pass follows when they are seen.
+const MOST_AT_ONCE: usize = 10;
+/// Indexers of a new revision beyond those that are wanted, while old ones are replaced.
+const SURGE: usize = 1;
+/// After this time a pod is created again that the API server refused: quotas are not watched.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a pass knows of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// The pool's spec.
+    pub pool: &'a IndexerPoolSpec,
+    /// What its Indexers are made of, or why none can be.
+    pub revision: Result<&'a Revision, &'a Unusable>,
+    /// Its Indexers, by name.
+    pub indexers: &'a [Indexer],
+    /// Pods that were created and are not seen yet.
+    pub unseen: usize,
+    /// What the VirtualMiddleManager found of them.
+    pub seen: &'a Seen,
+    /// Indexers that ended by themselves.
+    pub failures: &'a Failures,
+    /// Why the API server refused the last pod, and when.
+    pub refused: Option<&'a (String, Timestamp)>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A pod to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// Name of the pod.
+    pub pod: String,
+    /// Uid of the pod.
+    pub uid: String,
+}
+
+/// What a pass does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Number of pods to create.
+    pub create: usize,
+    /// Pods to delete.
+    pub delete: Vec<Delete>,
+    /// The reason of `Ready`.
+    pub reason: PoolReadiness,
+    /// Its message.
+    pub message: String,
+    /// When to look again, if nothing changes before.
+    pub look_again: Option<Duration>,
+}
+
+/// Decides a pass.
+#[must_use]
+pub fn plan(observed: &Observed<'_>) -> Plan {
+    let groups = Groups::of(observed);
+    let (reason, message) = readiness(observed, &groups);
+    let mut plan = Plan {
+        create: 0,
+        delete: groups.remains(),
+        reason,
+        message,
+        look_again: None,
+    };
+    if observed.revision.is_err() {
+        // What runs is still that of the last revision that could be used.
+        return plan;
+    }
+    replace(observed, &groups, &mut plan);
+    plan
+}
+
+/// The Indexers by what they are good for.
+struct Groups<'a> {
+    /// Idle Indexers that are wanted.
+    wanted: usize,
+    /// Can take a task.
+    ready: Vec<&'a Indexer>,
+    /// Of the current revision; they start.
+    starting: Vec<&'a Indexer>,
+    /// Of another revision, and alive.
+    outdated: Vec<&'a Indexer>,
+    /// Ended.
+    failed: Vec<&'a Indexer>,
+    /// Of the current revision, and the overlord sees them.
+    visible: usize,
+    /// Pods that may have a living process.
+    alive: usize,
+}
+
+impl<'a> Groups<'a> {
+    fn of(observed: &Observed<'a>) -> Self {
+        let Observed { pool, indexers, .. } = *observed;
+        let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
+        let mut groups = Self {
+            wanted: as_count(pool.replicas.min(pool.max_indexers)),
+            ready: Vec::new(),
+            starting: Vec::new(),
+            outdated: Vec::new(),
+            failed: Vec::new(),
+            visible: 0,
+            alive: indexers.iter().filter(|i| i.evidence.may_live()).count() + observed.unseen,
+        };
+        for indexer in indexers {
+            let (state, _) = indexer.state(revision, observed.seen);
+            match state {
+                IndexerState::Ready => groups.ready.push(indexer),
+                IndexerState::Starting => {
+                    let visibility = observed.seen.of(&indexer.evidence.pod_uid);
+                    groups.visible += usize::from(visibility == Visibility::Visible);
+                    groups.starting.push(indexer);
+                }
+                IndexerState::Outdated => groups.outdated.push(indexer),
+                IndexerState::Failed => groups.failed.push(indexer),
+                IndexerState::Terminating => {}
+            }
+        }
+        groups
+    }
+
+    /// Pods that ended. The last one of them is left for its log while none is ready, though one is wanted.
+    fn remains(&self) -> Vec<Delete> {
+        let mut failed = self.failed.clone();
+        failed.sort_by_key(|indexer| indexer.created);
+        if self.ready.is_empty() && self.wanted > 0 {
+            failed.pop();
+        }
+        failed.into_iter().map(delete).collect()
+    }
+}
+
+fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
+    let Groups { wanted, .. } = *groups;
+    let current = groups.ready.len() + groups.starting.len() + observed.unseen;
+    // Those that cannot take a task first, then the youngest.
+    let mut surplus: Vec<&Indexer> = [&groups.ready[..], &groups.starting[..]].concat();
+    let is_ready = |indexer: &Indexer| groups.ready.iter().any(|ready| ready.name() == indexer.name());
+    surplus.sort_by_key(|indexer| (!is_ready(indexer), indexer.created));
+    let surplus = surplus.into_iter().rev().take(current.saturating_sub(wanted));
+    plan.delete.extend(surplus.map(delete));
+
+    // An old one goes when a new one has taken its place; one that is not ready, or seen by the overlord, at once.
+    let is_useful = |indexer: &&&Indexer| {
+        indexer.ready && observed.seen.of(&indexer.evidence.pod_uid) != Visibility::Visible
+    };
+    let (mut useful, useless): (Vec<&Indexer>, Vec<&Indexer>) = groups.outdated.iter().partition(is_useful);
+    plan.delete.extend(useless.into_iter().map(delete));
+    useful.sort_by_key(|indexer| indexer.created);
+    let replaced = (groups.ready.len() + useful.len()).saturating_sub(wanted);
+    let mut replaced = replaced.min(useful.len());
+    let missing = wanted.saturating_sub(current);
+    let most = as_count(observed.pool.max_indexers);
+    if missing > 0 && replaced == 0 && groups.alive >= most && !useful.is_empty() {
+        // There is no room for a new one beside the old ones.
+        replaced = 1;
+    }
+    plan.delete.extend(useful[..replaced].iter().copied().map(delete));
+
+    if missing == 0 {
+        return;
+    }
+    if groups.visible > 0 {
+        return;
+    }
+    if let Some(delay) = observed.failures.delay(observed.now) {
+        plan.look_again = Some(delay);
+        return;
+    }
+    if let Some(delay) = refused_again(observed) {
+        plan.look_again = Some(delay);
+        return;
+    }
+    let room = most.saturating_sub(groups.alive);
+    let surge = match useful.len() - replaced {
+        0 => missing,
+        kept => (wanted + SURGE).saturating_sub(current + kept),
+    };
+    // After a failure one is tried, not all.
+    let careful = if observed.failures.any() || observed.refused.is_some() {
+        1_usize.saturating_sub(groups.starting.len() + observed.unseen)
+    } else {
+        MOST_AT_ONCE
+    };
+    plan.create = missing.min(room).min(surge).min(careful);
+}
+
+fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, String) {
+    if let Err(unusable) = observed.revision {
+        return (unusable.reason, unusable.message.clone());
+    }
+    let (ready, wanted) = (groups.ready.len(), groups.wanted);
+    if groups.visible > 0 {
+        let found = observed
+            .seen
+            .message
+            .as_deref()
+            .unwrap_or("it lists one as a worker");
+        let message = format!(
+            "the overlord sees {} of the Indexers as workers and assigns tasks to them, so that no task is placed on \
+             any: {found}; check the image, and that druid.modules.excludeList takes effect in it",
+            groups.visible
+        );
+        return (PoolReadiness::NotHidden, message);
+    }
+    if ready >= wanted {
+        let message = match wanted {
+            0 => "no idle Indexers are kept".to_owned(),
+            _ => format!("{ready} of {wanted} Indexers can take a task"),
+        };
+        return (PoolReadiness::Warm, message);
+    }
+    if observed.failures.any() {
+        let message = format!(
+            "Indexers end before they are ready; {}",
+            observed.failures.message
+        );
+        return (PoolReadiness::IndexerFails, message);
+    }
+    if let Some((why, _)) = observed.refused {
+        let message =
+            format!("{ready} of {wanted} Indexers can take a task; the API server refuses pods: {why}");
+        return (PoolReadiness::NotCreated, message);
+    }
+    let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
+    let waits = groups.starting.iter().find_map(|indexer| {
+        let (_, details) = indexer.state(revision, observed.seen);
+        details.map(|details| format!("; {}: {details}", indexer.name()))
+    });
+    let checked = observed.seen.message.as_deref().map(|said| format!(" ({said})"));
+    let message = format!(
+        "{ready} of {wanted} Indexers can take a task{}{}",
+        waits.unwrap_or_default(),
+        checked.unwrap_or_default()
+    );
+    (PoolReadiness::Starting, message)
+}
+
+fn refused_again(observed: &Observed<'_>) -> Option<Duration> {
+    let (_, at) = observed.refused?;
+    let since = Duration::try_from(observed.now.duration_since(*at)).unwrap_or_default();
+    let left = REFUSED_AGAIN.saturating_sub(since);
+    (!left.is_zero()).then_some(left)
+}
+
+fn delete(indexer: &Indexer) -> Delete {
+    Delete {
+        pod: indexer.name().to_owned(),
+        uid: indexer.evidence.pod_uid.clone(),
+    }
+}
+
+fn as_count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

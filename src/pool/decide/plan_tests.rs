@@ -1,0 +1,353 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::indexer_pool::IndexerDiscovery;
+use crate::druid::properties::RuntimeProperties;
+use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
+use crate::task::fixtures::template;
+
+/// What a test sees of a pool: its Indexers as name, whether it is of the current revision, and the pod's status.
+struct Scene {
+    spec: Value,
+    indexers: Vec<Indexer>,
+    hidden: Vec<&'static str>,
+    visible: Vec<&'static str>,
+    unseen: usize,
+    refused: Option<(String, Timestamp)>,
+    now: i64,
+}
+
+fn revision(spec: &Value) -> Revision {
+    Revision::of(
+        &pool(spec.clone()),
+        &template(json!({})),
+        &RuntimeProperties::default(),
+    )
+    .unwrap()
+}
+
+impl Scene {
+    fn of(spec: Value, indexers: &[(&'static str, bool, Value)]) -> Self {
+        let hash = revision(&spec).hash;
+        let indexers = (10..).zip(indexers).map(|(created, (name, current, status))| {
+            indexer(
+                name,
+                if *current { &hash } else { "old" },
+                created,
+                status.clone(),
+            )
+        });
+        let indexers: Vec<Indexer> = indexers.collect();
+        let hidden = indexers.iter().filter(|i| i.ready).map(|i| i.name().to_owned());
+        Self {
+            spec,
+            hidden: hidden.map(|name| &*name.leak()).collect(),
+            visible: Vec::new(),
+            indexers,
+            unseen: 0,
+            refused: None,
+            now: 100,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let mut failures = Failures::default();
+        failures.observe(&revision(&self.spec).hash, &self.indexers, at(100));
+        self.plan_with(&failures)
+    }
+
+    fn plan_with(&self, failures: &Failures) -> Plan {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let seen = Seen::from(Some(&IndexerDiscovery {
+            hidden: owned(&self.hidden),
+            visible: owned(&self.visible),
+            message: None,
+        }));
+        plan(&Observed {
+            pool: &pool(self.spec.clone()).spec,
+            revision: Ok(&revision(&self.spec)),
+            indexers: &self.indexers,
+            unseen: self.unseen,
+            seen: &seen,
+            failures,
+            refused: self.refused.as_ref(),
+            now: at(self.now),
+        })
+    }
+}
+
+fn does(plan: &Plan) -> (usize, Vec<&str>, PoolReadiness) {
+    let deleted = plan.delete.iter().map(|delete| delete.pod.as_str()).collect();
+    (plan.create, deleted, plan.reason)
+}
+
+#[test]
+fn as_many_as_are_kept_idle_are_created_within_the_maximum() {
+    for (replicas, most, there, create) in [
+        (1, 5, vec![], 1),
+        (3, 5, vec![], 3),
+        (3, 2, vec![], 2),
+        (30, 50, vec![], 10),
+        (0, 5, vec![], 0),
+        (3, 5, vec![("a", true, starting()), ("b", true, ready())], 1),
+        (2, 5, vec![("a", true, starting()), ("b", true, ready())], 0),
+    ] {
+        let scene = Scene::of(json!({"replicas": replicas, "maxIndexers": most}), &there);
+        assert_eq!(scene.plan().create, create, "{replicas} of {most}");
+    }
+    let mut scene = Scene::of(json!({"replicas": 3}), &[]);
+    scene.unseen = 2;
+    assert_eq!(scene.plan().create, 1, "what was created a moment ago counts");
+}
+
+#[test]
+fn a_pool_is_warm_when_enough_are_ready_and_proven_hidden() {
+    let mut scene = Scene::of(
+        json!({"replicas": 2}),
+        &[("a", true, ready()), ("b", true, ready())],
+    );
+    assert_eq!(does(&scene.plan()), (0, vec![], PoolReadiness::Warm));
+    scene.hidden = vec!["a"];
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::Starting));
+    assert!(
+        plan.message
+            .contains("1 of 2 Indexers can take a task; b: the VirtualMiddleManager has not")
+    );
+    scene.visible = vec!["b"];
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::NotHidden));
+    // Both lists: the overlord sees it.
+    scene.hidden = vec!["a", "b"];
+    assert_eq!(scene.plan().reason, PoolReadiness::NotHidden);
+    // None is created beside one that the overlord sees: the next would be seen, too.
+    scene.spec = json!({"replicas": 4});
+    assert_eq!(scene.plan().create, 0);
+}
+
+#[test]
+fn with_fewer_replicas_those_that_start_go_first_then_the_youngest() {
+    let there = [
+        ("a", true, ready()),
+        ("b", true, ready()),
+        ("c", true, starting()),
+    ];
+    for (replicas, deleted) in [
+        (3, vec![]),
+        (2, vec!["c"]),
+        (1, vec!["c", "b"]),
+        (0, vec!["c", "b", "a"]),
+    ] {
+        let scene = Scene::of(json!({"replicas": replicas}), &there);
+        assert_eq!(does(&scene.plan()), (0, deleted, scene.plan().reason));
+    }
+}
+
+#[test]
+fn an_old_indexer_goes_when_a_new_one_has_taken_its_place() {
+    let spec = json!({"replicas": 2});
+    let step = |there: &[(&'static str, bool, Value)], create: usize, deleted: &[&str]| {
+        let scene = Scene::of(spec.clone(), there);
+        let plan = scene.plan();
+        let (created, found, _) = does(&plan);
+        assert_eq!((created, &found[..]), (create, deleted), "{there:?}");
+    };
+    let old = |name| (name, false, ready());
+    step(&[old("a"), old("b")], 1, &[]);
+    step(&[old("a"), old("b"), ("c", true, starting())], 0, &[]);
+    step(&[old("a"), old("b"), ("c", true, ready())], 1, &["a"]);
+    step(&[old("b"), ("c", true, ready()), ("d", true, starting())], 0, &[]);
+    step(&[old("b"), ("c", true, ready()), ("d", true, ready())], 0, &["b"]);
+    // One that is not ready is of no use.
+    step(&[("a", false, starting()), old("b")], 2, &["a"]);
+    // No room beside the old ones.
+    let full = json!({"replicas": 2, "maxIndexers": 2});
+    let scene = Scene::of(full, &[old("a"), old("b")]);
+    assert_eq!(does(&scene.plan()), (0, vec!["a"], PoolReadiness::Starting));
+}
+
+#[test]
+fn an_indexer_that_ends_is_replaced_with_increasing_delays_and_its_last_lines_are_said() {
+    let failed = |name| (name, true, ended(1, "Error: no such class"));
+    let mut scene = Scene::of(json!({"replicas": 2}), &[failed("a")]);
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::IndexerFails));
+    assert_eq!(plan.look_again, Some(Duration::from_secs(10)));
+    assert!(
+        plan.message
+            .contains("a: exit code 1, Error: Error: no such class"),
+        "{}",
+        plan.message
+    );
+    // Then one is tried, not two; the last one that ended stays for its log.
+    scene.now = 111;
+    assert_eq!(does(&scene.plan()), (1, vec![], PoolReadiness::IndexerFails));
+    let mut scene = Scene::of(json!({"replicas": 2}), &[failed("a"), failed("b")]);
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec!["a"], PoolReadiness::IndexerFails));
+    assert_eq!(plan.look_again, Some(Duration::from_secs(20)));
+    scene.now = 121;
+    scene
+        .indexers
+        .push(indexer("c", &revision(&scene.spec).hash, 120, starting()));
+    assert_eq!(scene.plan().create, 0, "one is tried already");
+    // One that is ready begins anew.
+    let scene = Scene::of(json!({"replicas": 2}), &[failed("a"), ("b", true, ready())]);
+    let mut failures = Failures::default();
+    let hash = revision(&scene.spec).hash;
+    failures.observe(&hash, &scene.indexers[..1], at(90));
+    failures.observe(&hash, &scene.indexers, at(95));
+    assert_eq!(
+        does(&scene.plan_with(&failures)),
+        (1, vec!["a"], PoolReadiness::Starting)
+    );
+}
+
+#[test]
+fn delays_double_up_to_five_minutes_and_a_new_revision_begins_at_zero() {
+    let mut failures = Failures::default();
+    let mut delays = Vec::new();
+    for n in 0..8 {
+        let name = format!("pod-{n}");
+        failures.observe("r", &[indexer(&name, "r", n, ended(1, ""))], at(100));
+        failures.observe("r", &[indexer(&name, "r", n, ended(1, ""))], at(100));
+        delays.push(failures.delay(at(100)).unwrap().as_secs());
+    }
+    assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300, 300]);
+    failures.observe("s", &[indexer("pod-7", "r", 7, ended(1, ""))], at(100));
+    assert!(!failures.any() && failures.delay(at(100)).is_none());
+}
+
+#[test]
+fn what_others_end_is_no_failure() {
+    let mut evicted = ended(143, "");
+    evicted["reason"] = json!("Evicted");
+    let mut drained = ended(143, "");
+    drained["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
+    for status in [evicted, drained] {
+        let scene = Scene::of(json!({"replicas": 1}), &[("a", true, status)]);
+        assert_eq!(does(&scene.plan()), (1, vec![], PoolReadiness::Starting));
+    }
+}
+
+#[test]
+fn a_pod_that_the_api_server_refuses_is_tried_again_later() {
+    let mut scene = Scene::of(json!({"replicas": 2}), &[]);
+    scene.refused = Some(("exceeded quota".into(), at(90)));
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::NotCreated));
+    assert!(plan.message.contains("exceeded quota"));
+    assert_eq!(plan.look_again, Some(Duration::from_secs(20)));
+    scene.now = 121;
+    assert_eq!(scene.plan().create, 1);
+}
+
+#[test]
+fn without_a_usable_template_what_runs_is_left() {
+    let scene = Scene::of(
+        json!({"replicas": 2}),
+        &[("a", true, ready()), ("b", false, ready())],
+    );
+    let unusable = Unusable {
+        reason: PoolReadiness::NoTemplate,
+        message: "there is none".into(),
+    };
+    let plan = plan(&Observed {
+        pool: &pool(scene.spec.clone()).spec,
+        revision: Err(&unusable),
+        indexers: &scene.indexers,
+        unseen: 0,
+        seen: &Seen::default(),
+        failures: &Failures::default(),
+        refused: None,
+        now: at(100),
+    });
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::NoTemplate));
+}
+
+#[test]
+fn a_pod_that_waits_says_why() {
+    let unscheduled = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"},
+    ]});
+    let pulling = json!({"phase": "Pending", "containerStatuses": [{
+        "name": "peon", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+    }]});
+    for (status, said) in [
+        (unscheduled, "a: 0/3 nodes"),
+        (pulling, "a: ErrImagePull: not found"),
+    ] {
+        let scene = Scene::of(json!({"replicas": 1}), &[("a", true, status)]);
+        assert!(scene.plan().message.contains(said), "{}", scene.plan().message);
+    }
+}
+
+fn any_indexer() -> impl Strategy<Value = (bool, u8, bool)> {
+    (any::<bool>(), 0..4_u8, any::<bool>())
+}
+
+proptest! {
+    /// Whatever is there: never more pods than the maximum, no idle Indexer is deleted that is needed, and repeated
+    /// passes come to rest.
+    #[test]
+    fn a_pool_comes_to_rest(
+        replicas in 0..6_u32,
+        most in 1..6_u32,
+        there in proptest::collection::vec(any_indexer(), 0..8),
+    ) {
+        let spec = json!({"replicas": replicas, "maxIndexers": most});
+        let hash = revision(&spec).hash;
+        let wanted = as_count(replicas.min(most));
+        let mut scene = Scene::of(spec, &[]);
+        for (n, (current, kind, hidden)) in (0..).zip(there) {
+            let status = match kind {
+                0 => starting(),
+                1 => ended(1, ""),
+                _ => ready(),
+            };
+            let name: &'static str = format!("p{n}").leak();
+            if hidden && kind > 1 {
+                scene.hidden.push(name);
+            }
+            scene.indexers.push(indexer(name, if current { &hash } else { "old" }, n, status));
+        }
+        let mut failures = Failures::default();
+        for round in 0..60_i64 {
+            scene.now = 100 + round * 400;
+            failures.observe(&hash, &scene.indexers, at(scene.now));
+            let plan = scene.plan_with(&failures);
+            let useful = |scene: &Scene| {
+                let names = scene.indexers.iter().filter(|i| i.ready).map(Indexer::name);
+                names.filter(|name| scene.hidden.contains(name)).count()
+            };
+            let before = useful(&scene);
+            scene.indexers.retain(|i| !plan.delete.iter().any(|d| d.pod == i.name()));
+            let after = useful(&scene);
+            prop_assert!(after >= before.min(wanted).saturating_sub(1));
+            if plan.create > 0 {
+                let alive = scene.indexers.iter().filter(|i| i.evidence.may_live()).count();
+                prop_assert!(alive + plan.create <= as_count(most));
+            }
+            for _ in 0..plan.create {
+                let name: &'static str = format!("n{round}-{}", scene.indexers.len()).leak();
+                scene.indexers.push(indexer(name, &hash, 1000 + round, ready()));
+                scene.hidden.push(name);
+            }
+            // What starts is ready, and hidden, in the next round.
+            for at in 0..scene.indexers.len() {
+                let it = &scene.indexers[at];
+                if it.evidence.may_live() {
+                    let name: &'static str = it.name().to_owned().leak();
+                    let revision = it.revision.clone();
+                    scene.indexers[at] = indexer(name, &revision, 500, ready());
+                    scene.hidden.push(name);
+                }
+            }
+        }
+        let last = scene.plan_with(&failures);
+        prop_assert_eq!(does(&last), (0, vec![], PoolReadiness::Warm));
+        prop_assert_eq!(scene.indexers.len(), wanted);
+    }
+}

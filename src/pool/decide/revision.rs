@@ -1,0 +1,215 @@
+//! The pod that every Indexer of a pool is made from (pure).
+//!
+//! The pod brings its configuration along: the argument file and the logging configuration are environment variables,
+//! from which its script writes files. So a pod needs no ConfigMap, and pods of two revisions never share one.
+
+use kube::ResourceExt;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::jvm::{self, INDEXER_PORT};
+use crate::api::indexer_pool::IndexerPoolSpec;
+use crate::api::reason::PoolReadiness;
+use crate::api::{
+    ANNOTATION_CONTAINER, Collect, IndexerPool, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL,
+    LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec, PeonTemplate, names,
+};
+use crate::digest::hex;
+use crate::druid::properties::RuntimeProperties;
+use crate::task::accept::properties_file;
+use crate::task::accept::settings::{Levels, Settings};
+use crate::task::accept::template_shape;
+use crate::task::run::pod::java_container::{LOG4J, fill_container, fill_spec};
+use crate::task::run::pod::template::{default_to, merge_list, object, take_peon};
+
+/// Most bytes of an argument file: the kernel takes an environment variable of at most 128 KiB.
+const LONGEST_ARGUMENTS: usize = 100 << 10;
+/// Seconds of a pod's grace period besides those for its task.
+const GRACE: u32 = 40;
+
+const ARGUMENTS: &str = "INDEXER_JVM_ARGS";
+const LOGGING: &str = "INDEXER_LOG4J2";
+/// Writes the files. Nothing in the script comes from a user.
+const PREPARE: &str = "set -eu\nmkdir -p /peon/base /peon/tmp\n\
+    printf '%s' \"$INDEXER_JVM_ARGS\" >/peon/jvm.args\n\
+    printf '%s' \"$INDEXER_LOG4J2\" >/peon/log4j2.xml\n\
+    unset INDEXER_JVM_ARGS INDEXER_LOG4J2\n";
+const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/peon/jvm.args\n";
+
+/// Why no Indexer of a pool can be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The reason of `Ready`.
+    pub reason: PoolReadiness,
+    /// What to change.
+    pub message: String,
+}
+
+/// What the Indexers of a pool are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// A hash of it, for a label.
+    pub hash: String,
+    pod: Map<String, Value>,
+}
+
+impl Revision {
+    /// The revision of a pool with this template.
+    ///
+    /// # Errors
+    /// What is wrong with the pool's sizes or with its template.
+    pub fn of(
+        pool: &IndexerPool,
+        template: &PeonTemplate,
+        operator: &RuntimeProperties,
+    ) -> Result<Self, Unusable> {
+        let unusable = |message: String| Unusable {
+            reason: PoolReadiness::InvalidTemplate,
+            message: format!(
+                "the PeonTemplate {} cannot be used: {message}",
+                template.name_any()
+            ),
+        };
+        let sizing = jvm::size(&pool.spec).map_err(|message| Unusable {
+            reason: PoolReadiness::InvalidSizing,
+            message,
+        })?;
+        template_shape::check(template.spec.template.as_ref()).map_err(unusable)?;
+        let collect = template.spec.logs.as_ref().and_then(|logs| logs.collect);
+        if collect == Some(Collect::Sidecar) {
+            let message = "logs.collect is Sidecar, and the logs of a pool are read by the operator: use a \
+                           template with Follower";
+            return Err(unusable(message.to_owned()));
+        }
+        let settings = settings(&pool.spec, template, operator).map_err(unusable)?;
+        let arguments =
+            jvm::argument_file(&settings, &sizing, pool.spec.kill_grace_seconds).map_err(unusable)?;
+        if arguments.len() > LONGEST_ARGUMENTS {
+            return Err(unusable(format!(
+                "properties and JVM options have {} bytes, at most {LONGEST_ARGUMENTS} are possible",
+                arguments.len()
+            )));
+        }
+        let pod = pod(pool, template, &settings, &arguments);
+        let hash = hex(&Sha256::digest(Value::Object(pod.clone()).to_string().as_bytes()));
+        Ok(Self {
+            hash: hash[..10].to_owned(),
+            pod,
+        })
+    }
+
+    /// The pod, without a name: the API server adds five characters to its `generateName`.
+    #[must_use]
+    pub fn pod(&self) -> Value {
+        let mut pod = self.pod.clone();
+        let metadata = pod.get_mut("metadata").and_then(Value::as_object_mut);
+        let labels = metadata.and_then(|metadata| metadata.get_mut("labels"));
+        if let Some(labels) = labels.and_then(Value::as_object_mut) {
+            labels.insert(LABEL_REVISION.into(), self.hash.clone().into());
+        }
+        Value::Object(pod)
+    }
+}
+
+/// Image, options and properties of the template; cpu and memory of the pool.
+fn settings(
+    pool: &IndexerPoolSpec,
+    template: &PeonTemplate,
+    operator: &RuntimeProperties,
+) -> Result<Settings, String> {
+    let mut of_pool = template.spec.clone();
+    of_pool.resources = Some(pool.resources.clone());
+    let levels = Levels {
+        task: &PeonTaskSpec::default(),
+        payload: None,
+        template: &of_pool,
+        operator,
+        memory_step: 0,
+        ladder: &MemoryLadder::default(),
+    };
+    Settings::resolve(&levels).map_err(|invalid| format!("{} (from {})", invalid.message, invalid.source))
+}
+
+fn pod(
+    pool: &IndexerPool,
+    template: &PeonTemplate,
+    settings: &Settings,
+    arguments: &str,
+) -> Map<String, Value> {
+    let template = template.spec.template.clone().unwrap_or_default();
+    let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
+    let (mut indexer, others) = take_peon(&mut spec);
+    let properties = match settings.properties_from[..] {
+        [] => "",
+        _ => properties_file::SCRIPT,
+    };
+    fill_container(&mut indexer, settings, &[PREPARE, properties, EXEC].concat());
+    let variables = [(ARGUMENTS, arguments), (LOGGING, LOG4J)];
+    let variables = variables.map(|(name, value)| json!({"name": name, "value": verbatim(value)}));
+    merge_list(&mut indexer, "env", "name", variables.into(), false);
+    // The last lines of an Indexer that does not start.
+    indexer.insert("terminationMessagePolicy".into(), "FallbackToLogsOnError".into());
+    let path = "/status/selfDiscovered/status";
+    indexer.insert(
+        "readinessProbe".into(),
+        json!({"httpGet": {"path": path, "port": INDEXER_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}),
+    );
+    for probe in ["livenessProbe", "startupProbe", "terminationMessagePath"] {
+        indexer.remove(probe);
+    }
+    let container = indexer.get("name").cloned().unwrap_or_default();
+    let containers = std::iter::once(Value::Object(indexer)).chain(others).collect();
+    spec.insert("containers".into(), Value::Array(containers));
+    spec.remove("activeDeadlineSeconds");
+    let grace = pool
+        .spec
+        .kill_grace_seconds
+        .saturating_mul(2)
+        .saturating_add(GRACE);
+    // A task needs this time to stop, whatever a template says of its peons.
+    spec.insert("terminationGracePeriodSeconds".into(), grace.into());
+    fill_spec(&mut spec, settings, grace);
+    let mut pod = object(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": template.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    }));
+    let metadata = json!({
+        "namespace": pool.namespace(),
+        "generateName": format!("{}-", pool.name_any()),
+        "labels": {
+            LABEL_MANAGED_BY: OPERATOR,
+            LABEL_POOL: names::label_value(&pool.name_any()),
+            LABEL_MIDDLE_MANAGER: names::label_value(&pool.spec.middle_manager_ref.name),
+            LABEL_REVISION: "",
+        },
+        "annotations": {ANNOTATION_CONTAINER: container},
+        "ownerReferences": [{
+            "apiVersion": "peon.dev/v1alpha1",
+            "kind": "IndexerPool",
+            "name": pool.name_any(),
+            "uid": pool.uid(),
+            "controller": true,
+        }],
+    });
+    let given = pod.remove("metadata").map(object).unwrap_or_default();
+    pod.insert("metadata".into(), Value::Object(over(given, metadata)));
+    pod.insert("spec".into(), Value::Object(spec));
+    pod
+}
+
+/// `ours` over `given`, deeply.
+fn over(given: Map<String, Value>, ours: Value) -> Map<String, Value> {
+    let mut all = object(ours);
+    default_to(&mut all, Value::Object(given));
+    all
+}
+
+/// The kubelet expands `$(NAME)` in a value, and `$$` to `$`.
+fn verbatim(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+#[cfg(test)]
+#[path = "revision_tests.rs"]
+mod tests;

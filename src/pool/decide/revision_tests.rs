@@ -1,0 +1,122 @@
+use serde_json::json;
+
+use super::*;
+use crate::pool::fixtures::{POOL_UID, pool};
+use crate::task::fixtures::template;
+
+fn revision(pool_spec: Value, template_spec: Value) -> Result<Revision, Unusable> {
+    Revision::of(
+        &pool(pool_spec),
+        &template(template_spec),
+        &RuntimeProperties::default(),
+    )
+}
+
+#[test]
+fn a_pod_brings_its_configuration_and_belongs_to_the_pool() {
+    let revision = revision(
+        json!({"killGraceSeconds": 10}),
+        json!({
+            "javaOpts": ["-Dx=$(HOME)"],
+            "template": {
+                "metadata": {"labels": {"team": "ads"}},
+                "spec": {
+                    "activeDeadlineSeconds": 60,
+                    "terminationGracePeriodSeconds": 1,
+                    "nodeSelector": {"disk": "fast"},
+                    "containers": [{"name": "main", "livenessProbe": {"exec": {"command": ["x"]}}}, {"name": "proxy"}],
+                },
+            },
+        }),
+    )
+    .unwrap();
+    let pod = revision.pod();
+    let metadata = &pod["metadata"];
+    assert_eq!(metadata["generateName"], "warm-");
+    assert_eq!(metadata["ownerReferences"][0]["uid"], POOL_UID);
+    assert_eq!(metadata["labels"]["team"], "ads");
+    assert_eq!(metadata["labels"][LABEL_REVISION], revision.hash);
+    assert_eq!(metadata["labels"][LABEL_MIDDLE_MANAGER], "ingestion");
+    assert_eq!(metadata["annotations"][ANNOTATION_CONTAINER], "main");
+    let spec = &pod["spec"];
+    assert_eq!(spec["restartPolicy"], "Never");
+    assert_eq!(spec["terminationGracePeriodSeconds"], 60);
+    assert_eq!(spec["activeDeadlineSeconds"], Value::Null);
+    assert_eq!(spec["nodeSelector"]["disk"], "fast");
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    let indexer = &spec["containers"][0];
+    assert_eq!(
+        (&indexer["name"], &spec["containers"][1]["name"]),
+        (&json!("main"), &json!("proxy"))
+    );
+    assert_eq!(indexer["livenessProbe"], Value::Null);
+    assert_eq!(indexer["readinessProbe"]["httpGet"]["port"], 8091);
+    assert_eq!(indexer["resources"]["limits"]["memory"], "1Gi");
+    assert_eq!(indexer["terminationMessagePolicy"], "FallbackToLogsOnError");
+    let env = indexer["env"].as_array().unwrap();
+    let arguments = env.iter().find(|v| v["name"] == ARGUMENTS).unwrap();
+    // The kubelet makes `$(HOME)` of it.
+    assert!(arguments["value"].as_str().unwrap().contains("-Dx=$$(HOME)"));
+}
+
+#[test]
+fn a_revision_changes_with_what_pods_are_made_of_and_with_nothing_else() {
+    let hash = |pool: Value, template: Value| revision(pool, template).unwrap().hash;
+    let first = hash(json!({}), json!({}));
+    assert_eq!(
+        hash(json!({"replicas": 7, "maxIndexers": 9}), json!({"maxRunning": 3})),
+        first
+    );
+    for other in [
+        hash(json!({"resources": {"limits": {"memory": "2Gi"}}}), json!({})),
+        hash(json!({"killGraceSeconds": 31}), json!({})),
+        hash(json!({}), json!({"image": "druid:34"})),
+        hash(json!({}), json!({"properties": {"a": "b"}})),
+        hash(json!({"middleManagerRef": {"name": "other"}}), json!({})),
+    ] {
+        assert_ne!(other, first);
+    }
+}
+
+#[test]
+fn what_cannot_be_used_says_what_to_change() {
+    let long: Vec<String> = (0..2000)
+        .map(|n| format!("-Dlong.{n}={}", "x".repeat(50)))
+        .collect();
+    for (pool, template, reason, said) in [
+        (
+            json!({"resources": {"limits": {"memory": "256Mi"}}}),
+            json!({}),
+            PoolReadiness::InvalidSizing,
+            "a memory limit of 256 MiB cannot hold",
+        ),
+        (
+            json!({}),
+            json!({"logs": {"collect": "Sidecar"}}),
+            PoolReadiness::InvalidTemplate,
+            "logs.collect is Sidecar",
+        ),
+        (
+            json!({}),
+            json!({"properties": {"druid.host": "x"}}),
+            PoolReadiness::InvalidTemplate,
+            "druid.host",
+        ),
+        (
+            json!({}),
+            json!({"template": {"spec": {"containers": [{}]}}}),
+            PoolReadiness::InvalidTemplate,
+            "template.spec.containers[0]",
+        ),
+        (
+            json!({}),
+            json!({"javaOpts": long}),
+            PoolReadiness::InvalidTemplate,
+            "at most 102400 are possible",
+        ),
+    ] {
+        let unusable = revision(pool, template).unwrap_err();
+        assert_eq!(unusable.reason, reason);
+        assert!(unusable.message.contains(said), "{}", unusable.message);
+    }
+}

@@ -1,0 +1,289 @@
+//! From the memory limit of a pool to the JVM of an Indexer with one slot (pure).
+//!
+//! An Indexer's memory is heap, direct memory and the rest, as a peon's, with more threads. Druid gives every task of an
+//! Indexer the same share of `druid.worker.globalIngestionHeapLimitBytes` in place of the task's own limits, and one
+//! persist runs beside the ingestion, so a task takes about twice its share
+//! (`org.apache.druid.segment.realtime.appenderator.UnifiedIndexerAppenderatorsManager`).
+
+use crate::quantity::{MIB, mebibytes};
+
+/// Memory of the JVM besides heap, direct memory and stacks: a fifth of the limit, within these bounds.
+const REST: std::ops::RangeInclusive<u64> = 128 * MIB..=1024 * MIB;
+/// Threads of an Indexer, each with a stack of 1 MiB.
+const THREADS: u64 = 160;
+/// Default of direct memory: an eighth of the limit, within these bounds.
+const DIRECT: std::ops::RangeInclusive<u64> = 32 * MIB..=4096 * MIB;
+/// Direct memory outside of processing buffers: column decompression and network.
+const DIRECT_SPARE: u64 = 8 * MIB;
+/// The largest processing buffer that Druid chooses by default.
+const LARGEST_BUFFER: u64 = 1024 * MIB;
+/// Least memory for the rows of a task: with less, Druid fails tasks (druid#10740).
+const LEAST_TASK: u64 = 16 * MIB;
+/// Heap of an Indexer without tasks.
+const IDLE_HEAP: u64 = 48 * MIB;
+/// Heap of a merge that runs.
+const MERGE_HEAP: u64 = 64 * MIB;
+/// Merges at the same time. `druid.worker.numConcurrentMerges` is always set: its default follows the processors.
+pub const MERGES: u64 = 1;
+
+/// Input of the sizing. In bytes, unless stated otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Memory limit of the container.
+    pub memory: u64,
+    /// Cpu limit of the container in thousandths of a core.
+    pub cpu_milli: u128,
+    /// `sizing.heap`.
+    pub heap: Option<u64>,
+    /// `sizing.direct`.
+    pub direct: Option<u64>,
+    /// `sizing.bufferSizeBytes`.
+    pub buffer: Option<u64>,
+    /// `sizing.numThreads`.
+    pub threads: Option<u64>,
+    /// `sizing.numMergeBuffers`.
+    pub merge_buffers: Option<u64>,
+    /// `sizing.taskBytes`.
+    pub task_bytes: Option<u64>,
+    /// `sizing.lookups`.
+    pub lookups: u64,
+    /// Whether sizes that do not fit are accepted: `sizing.enforce: false`.
+    pub lenient: bool,
+}
+
+/// The sizes of an Indexer's JVM. In bytes, unless stated otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizing {
+    /// Heap.
+    pub heap: u64,
+    /// Direct memory.
+    pub direct: u64,
+    /// Size of one processing buffer.
+    pub buffer: u64,
+    /// Processing threads.
+    pub threads: u64,
+    /// Merge buffers.
+    pub merge_buffers: u64,
+    /// Memory for rows of a task: `druid.worker.globalIngestionHeapLimitBytes`, with one slot.
+    pub task_bytes: u64,
+    /// Processors that the JVM sees.
+    pub processors: u64,
+}
+
+/// Sizes the JVM of an Indexer with one slot.
+///
+/// # Errors
+/// The arithmetic of why the memory cannot hold the JVM and its task, unless that is accepted.
+pub fn size(given: &Given) -> Result<Sizing, String> {
+    let limit = given.memory;
+    let processors = u64::try_from(given.cpu_milli.div_ceil(1000))
+        .unwrap_or(u64::MAX)
+        .max(1);
+    let threads = given.threads.unwrap_or(processors.saturating_sub(1)).max(1);
+    let merge_buffers = given.merge_buffers.unwrap_or((threads / 4).max(2));
+    let buffers = threads.saturating_add(merge_buffers).saturating_add(MERGES);
+    let direct = given.direct.unwrap_or_else(|| match given.buffer {
+        Some(buffer) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
+        None => within(limit / 8, &DIRECT),
+    });
+    let buffer = given.buffer.unwrap_or_else(|| {
+        (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB
+    });
+    let rest = within(limit / 5, &REST).saturating_add(THREADS * MIB);
+    let heap = given
+        .heap
+        .unwrap_or_else(|| limit.saturating_sub(direct).saturating_sub(rest) / MIB * MIB);
+    let task_bytes = given.task_bytes.unwrap_or(heap / 6);
+    let sizing = Sizing {
+        heap: heap.max(MIB),
+        direct,
+        buffer,
+        threads,
+        merge_buffers,
+        task_bytes: task_bytes.max(MIB),
+        processors,
+    };
+    if given.lenient {
+        return Ok(sizing);
+    }
+    check(given, &sizing, buffers, rest).map(|()| sizing)
+}
+
+fn check(given: &Given, sizing: &Sizing, buffers: u64, rest: u64) -> Result<(), String> {
+    let Sizing {
+        heap,
+        direct,
+        buffer,
+        threads,
+        merge_buffers,
+        task_bytes,
+        ..
+    } = *sizing;
+    let needed = buffer.saturating_mul(buffers);
+    if needed > direct {
+        return Err(format!(
+            "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + {MERGES} merge) \
+             of {} need {} of direct memory, but there are {}: raise sizing.direct, or lower sizing.bufferSizeBytes",
+            mebibytes(buffer),
+            mebibytes(needed),
+            mebibytes(direct),
+        ));
+    }
+    let all = heap.saturating_add(direct).saturating_add(rest);
+    if all > given.memory {
+        return Err(format!(
+            "a memory limit of {} cannot hold the JVM: heap {} + direct memory {} + {} for everything else = {}",
+            mebibytes(given.memory),
+            mebibytes(heap),
+            mebibytes(direct),
+            mebibytes(rest),
+            mebibytes(all),
+        ));
+    }
+    if task_bytes < LEAST_TASK {
+        return Err(format!(
+            "a task gets {} for its rows (taskBytes; by default a sixth of the heap of {}), at least {} are needed: \
+             raise the memory limit",
+            mebibytes(task_bytes),
+            mebibytes(heap),
+            mebibytes(LEAST_TASK),
+        ));
+    }
+    let used = given
+        .lookups
+        .saturating_add(IDLE_HEAP)
+        .saturating_add(task_bytes.saturating_mul(2))
+        .saturating_add(MERGE_HEAP);
+    let usable = heap / 100 * 85;
+    if used > usable {
+        return Err(format!(
+            "85 % of a heap of {} are {}, and a task needs {}: lookups {} + {} for Druid + 2 x taskBytes {} + {} for \
+             a merge; raise the memory limit, or lower sizing.taskBytes",
+            mebibytes(heap),
+            mebibytes(usable),
+            mebibytes(used),
+            mebibytes(given.lookups),
+            mebibytes(IDLE_HEAP),
+            mebibytes(task_bytes),
+            mebibytes(MERGE_HEAP),
+        ));
+    }
+    Ok(())
+}
+
+fn within(value: u64, bounds: &std::ops::RangeInclusive<u64>) -> u64 {
+    value.clamp(*bounds.start(), *bounds.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limit(mib: u64) -> Given {
+        Given {
+            memory: mib * MIB,
+            cpu_milli: 1000,
+            ..Given::default()
+        }
+    }
+
+    #[test]
+    fn common_limits() {
+        for (mib, heap, direct, task) in [(640, 272, 80, 45), (1024, 531, 128, 88), (4096, 2604, 512, 434)] {
+            let sizing = size(&limit(mib)).unwrap();
+            assert_eq!(
+                (sizing.heap / MIB, sizing.direct / MIB, sizing.task_bytes / MIB),
+                (heap, direct, task),
+                "{mib} MiB"
+            );
+        }
+        let wide = size(&Given {
+            cpu_milli: 3500,
+            ..limit(4096)
+        })
+        .unwrap();
+        assert_eq!((wide.threads, wide.merge_buffers, wide.processors), (3, 2, 4));
+    }
+
+    #[test]
+    fn what_cannot_hold_its_task_is_refused_with_the_arithmetic() {
+        let cases = [
+            (limit(300), "a memory limit of 300 MiB cannot hold the JVM"),
+            (limit(420), "a task gets 14 MiB for its rows"),
+            (
+                limit(512),
+                "85 % of a heap of 160 MiB are 136 MiB, and a task needs 166 MiB",
+            ),
+            (
+                Given {
+                    task_bytes: Some(300 * MIB),
+                    ..limit(1024)
+                },
+                "2 x taskBytes 300 MiB",
+            ),
+            (
+                Given {
+                    lookups: 300 * MIB,
+                    ..limit(1024)
+                },
+                "lookups 300 MiB",
+            ),
+            (
+                Given {
+                    heap: Some(1024 * MIB),
+                    ..limit(1024)
+                },
+                "heap 1024 MiB + direct memory 128 MiB",
+            ),
+            (
+                Given {
+                    buffer: Some(100 * MIB),
+                    direct: Some(128 * MIB),
+                    ..limit(4096)
+                },
+                "4 processing buffers (numThreads 1 + numMergeBuffers 2 + 1 merge) of 100 MiB need 400 MiB",
+            ),
+        ];
+        for (given, said) in cases {
+            let error = size(&given).unwrap_err();
+            assert!(error.contains(said), "{error}");
+            let lenient = Given {
+                lenient: true,
+                ..given
+            };
+            assert!(size(&lenient).is_ok());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_size_always_fits(
+            mib in 1_u64..200_000,
+            cpu in 1_u128..128_000,
+            heap in proptest::option::of(1_u64..100_000),
+            direct in proptest::option::of(1_u64..10_000),
+            buffer in proptest::option::of(1_u64..2_000),
+            task in proptest::option::of(1_u64..2_000),
+            lookups in 0_u64..2_000,
+        ) {
+            let given = Given {
+                memory: mib * MIB,
+                cpu_milli: cpu,
+                heap: heap.map(|h| h * MIB),
+                direct: direct.map(|d| d * MIB),
+                buffer: buffer.map(|b| b * MIB),
+                task_bytes: task.map(|t| t * MIB),
+                lookups: lookups * MIB,
+                ..Given::default()
+            };
+            if let Ok(s) = size(&given) {
+                prop_assert!(s.heap + s.direct + THREADS * MIB + 128 * MIB <= given.memory);
+                prop_assert!((s.threads + s.merge_buffers + MERGES) * s.buffer <= s.direct);
+                prop_assert!(given.heap.is_none_or(|h| h == s.heap));
+                prop_assert!(s.task_bytes >= LEAST_TASK && 2 * s.task_bytes + given.lookups < s.heap);
+            }
+        }
+    }
+}

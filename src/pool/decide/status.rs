@@ -1,0 +1,171 @@
+//! The operator's part of the status of an IndexerPool, and when it is written (pure).
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
+
+use super::indexer::{Indexer, Seen};
+use super::plan::Plan;
+use crate::api::IndexerPool;
+use crate::api::conditions::{self, Conditions, READY, RECONCILING, STALLED};
+use crate::api::indexer_pool::{IndexerState, IndexerStatus, MOST_LISTED};
+use crate::api::reason::PoolReadiness;
+use crate::apiserver::classify::decode::Unreadable;
+
+/// Least time between two writes of counts alone.
+pub const INTERVAL: Duration = Duration::from_secs(10);
+/// Longest details of an Indexer, in bytes.
+const LONGEST_DETAILS: usize = 256;
+
+/// What the operator writes of the status.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    conditions: Vec<Condition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_replicas: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_replicas: Option<u32>,
+    indexers: Vec<IndexerStatus>,
+    observed_generation: Option<i64>,
+}
+
+/// Whether a status is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Nothing changed.
+    Nothing,
+    /// Only counts changed, and they were written a moment ago: after this time.
+    Later(Duration),
+    /// Now.
+    Write(Box<Written>),
+}
+
+/// The status after a pass. `last` is the time of the last write.
+#[must_use]
+pub fn decide(
+    pool: &IndexerPool,
+    plan: &Plan,
+    revision: Option<&str>,
+    indexers: &[Indexer],
+    seen: &Seen,
+    last: Option<Timestamp>,
+    now: Timestamp,
+) -> Decision {
+    let old = of(pool);
+    let new = status(pool, plan, revision, indexers, seen, now);
+    if new == old {
+        return Decision::Nothing;
+    }
+    let urgent = essence(&new) != essence(&old);
+    let since = last.map(|last| Duration::try_from(now.duration_since(last)).unwrap_or_default());
+    match since {
+        Some(since) if !urgent && since < INTERVAL => Decision::Later(INTERVAL.saturating_sub(since)),
+        _ => Decision::Write(Box::new(new)),
+    }
+}
+
+/// What is written at once when it changes.
+fn essence(written: &Written) -> (Vec<(&str, &str, &str)>, Option<i64>) {
+    let conditions = written.conditions.iter();
+    let conditions = conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()));
+    (conditions.collect(), written.observed_generation)
+}
+
+/// The operator's part of the current status.
+fn of(pool: &IndexerPool) -> Written {
+    let status = pool.status.clone().unwrap_or_default();
+    Written {
+        conditions: status.conditions,
+        replicas: status.replicas,
+        ready_replicas: status.ready_replicas,
+        updated_replicas: status.updated_replicas,
+        indexers: status.indexers,
+        observed_generation: status.observed_generation,
+    }
+}
+
+fn status(
+    pool: &IndexerPool,
+    plan: &Plan,
+    revision: Option<&str>,
+    indexers: &[Indexer],
+    seen: &Seen,
+    now: Timestamp,
+) -> Written {
+    let status = pool.status.as_ref();
+    let generation = pool.metadata.generation;
+    let old = status.map(|s| &s.conditions[..]).unwrap_or_default();
+    let mut conditions = Conditions::from(old, generation, now);
+    let is_ready = plan.reason == PoolReadiness::Warm;
+    conditions.set(READY, is_ready, &plan.reason, &plan.message);
+    // As kstatus has them: they are there only while they are true.
+    let present = match plan.reason {
+        PoolReadiness::Warm => None,
+        PoolReadiness::Starting => Some(RECONCILING),
+        _ => Some(STALLED),
+    };
+    for type_ in [RECONCILING, STALLED] {
+        if present == Some(type_) {
+            conditions.set(type_, true, &plan.reason, &plan.message);
+        } else {
+            conditions.remove(type_);
+        }
+    }
+    let listed: Vec<(&Indexer, IndexerState, Option<String>)> = indexers
+        .iter()
+        .map(|indexer| {
+            let (state, details) = indexer.state(revision, seen);
+            (indexer, state, details)
+        })
+        .collect();
+    let lives = |state: &IndexerState| {
+        matches!(
+            state,
+            IndexerState::Starting | IndexerState::Ready | IndexerState::Outdated
+        )
+    };
+    let count = |wanted: &dyn Fn(&IndexerState) -> bool| {
+        let found = listed.iter().filter(|(_, state, _)| wanted(state)).count();
+        Some(u32::try_from(found).unwrap_or(u32::MAX))
+    };
+    Written {
+        conditions: conditions.into_list(),
+        replicas: count(&lives),
+        ready_replicas: count(&|state| *state == IndexerState::Ready),
+        updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
+        indexers: listed
+            .iter()
+            .take(MOST_LISTED)
+            .map(|(indexer, state, details)| IndexerStatus {
+                pod: indexer.name().to_owned(),
+                state: *state,
+                reason: details
+                    .as_ref()
+                    .map(|details| conditions::cut(details, LONGEST_DETAILS)),
+            })
+            .collect(),
+        observed_generation: generation,
+    }
+}
+
+/// The status of an object that cannot be read: deterministic, so that writing it again changes nothing.
+#[must_use]
+pub fn unreadable(unreadable: &Unreadable, since: Option<&Time>) -> Vec<Condition> {
+    let message = format!(
+        "this version of the operator cannot decode the IndexerPool: {}",
+        unreadable.error
+    );
+    let since = since.map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let mut conditions = Conditions::from(&[], unreadable.metadata.generation, since);
+    conditions.set(READY, false, &PoolReadiness::Unreadable, &message);
+    conditions.into_list()
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

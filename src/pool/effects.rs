@@ -1,0 +1,122 @@
+//! Performs what was decided for a pool.
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::controller::GuardedPool;
+use super::decide::plan::Delete;
+use crate::api::{IndexerPool, OPERATOR};
+use crate::apiserver::classify::refusal::Posted;
+use crate::apiserver::request::{RequestError, create, request};
+use crate::process::leadership::{Leadership, NotLeader};
+
+/// Grace period of an Indexer without a task, in seconds. With 0 the API server would forget the pod while its JVM may
+/// still run.
+const GRACE_SECONDS: u32 = 1;
+
+/// An effect failed; the pass is repeated.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EffectError {
+    #[error("this process is not the leader")]
+    NotLeader(#[from] NotLeader),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+/// Outcome of creating a pod.
+#[derive(Debug)]
+pub(super) enum Created {
+    /// The pod has this uid.
+    As(String),
+    /// The API server refuses it, with this message.
+    Refused(String),
+}
+
+/// The only part of the controller that changes the cluster. Each write needs the proof of leadership.
+pub(super) struct Effects {
+    pub(super) client: Client,
+    pub(super) leadership: Leadership,
+}
+
+impl Effects {
+    /// Creates a pod, to which the API server gives a name.
+    ///
+    /// # Access control
+    /// pods: create.
+    ///
+    /// # Errors
+    /// When it is unknown whether the pod exists; the watch reports it then.
+    pub(super) async fn create(&self, namespace: &str, pod: Value) -> Result<Created, EffectError> {
+        const VERB: &str = "create pod";
+        self.leadership.check()?;
+        let resource = ApiResource::erase::<Pod>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let pod: DynamicObject =
+            serde_json::from_value(pod).map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
+        let request = async { api.create(&PostParams::default(), &pod).await };
+        Ok(match create(VERB, request).await? {
+            Posted::Created(uid) => Created::As(uid),
+            // Of several thousand names the API server chose one in use.
+            Posted::Exists => Created::Refused("the generated name is in use".to_owned()),
+            Posted::Refused(refusal) => Created::Refused(refusal.message().to_owned()),
+        })
+    }
+
+    /// Deletes the pod with this uid. If it is gone or was replaced by another one, nothing is done.
+    ///
+    /// # Access control
+    /// pods: delete.
+    ///
+    /// # Errors
+    /// When the API server refuses, or does not answer.
+    pub(super) async fn delete(&self, namespace: &str, pod: &Delete) -> Result<(), EffectError> {
+        self.leadership.check()?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(GRACE_SECONDS),
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match request("delete pod", api.delete(&pod.pod, &params)).await {
+            Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the operator's part of the status.
+    ///
+    /// # Access control
+    /// indexerpools/status: patch.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) async fn write_status(
+        &self,
+        metadata: &ObjectMeta,
+        status: &impl Serialize,
+    ) -> Result<(), EffectError> {
+        self.leadership.check()?;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let api: Api<GuardedPool> = Api::namespaced(self.client.clone(), namespace);
+        let status = json!({
+            "apiVersion": IndexerPool::api_version(&()),
+            "kind": IndexerPool::kind(&()),
+            "status": status,
+        });
+        let (params, patch) = (PatchParams::apply(OPERATOR).force(), Patch::Apply(&status));
+        let written = api.patch_status(name, &params, &patch);
+        match request("patch indexerpools/status", written).await {
+            // It was deleted meanwhile.
+            Err(error) if error.code() == Some(404) => Ok(()),
+            written => Ok(written.map(drop)?),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Pools of Indexers: JVMs of Druid that are started before their tasks.
+//!
+//! A pass over an `IndexerPool` compares its Indexers with those that are wanted ([`decide::plan`]), creates and deletes
+//! pods, and writes the status.
+
+pub mod controller;
+pub mod decide;
+pub mod pods;
+
+mod effects;
+mod observe;
+
+#[cfg(test)]
+mod fixtures;

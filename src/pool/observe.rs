@@ -1,0 +1,98 @@
+//! Watches IndexerPools, and the VirtualMiddleManagers that they name.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use futures::{Stream, TryStreamExt};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+
+use super::controller::GuardedPool;
+use crate::api::VirtualMiddleManager;
+use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::watch::{report, watching};
+use crate::metrics::Metrics;
+
+/// Why a watch yields no next object.
+type Broken = watcher::Error;
+/// A VirtualMiddleManager from the watch.
+pub(super) type GuardedManager = Guarded<VirtualMiddleManager>;
+
+/// The pools: a cache of them, and those with a change that needs a pass.
+///
+/// # Access control
+/// indexerpools: list, watch.
+pub(super) fn pools(
+    client: &Client,
+    namespace: Option<&str>,
+    metrics: Metrics,
+) -> (
+    Store<GuardedPool>,
+    impl Stream<Item = Result<GuardedPool, Broken>> + Send + 'static,
+) {
+    let (reader, writer) = reflector::store();
+    let changes = watcher(api::<GuardedPool>(client, namespace), watching())
+        .default_backoff()
+        .inspect_ok(move |event| report(event, &metrics))
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(needs_a_pass, PredicateConfig::default());
+    (reader, changes)
+}
+
+/// The VirtualMiddleManagers: a cache of them, and those that came or went.
+///
+/// # Access control
+/// virtualmiddlemanagers: list, watch.
+pub(super) fn managers(
+    client: &Client,
+    namespace: Option<&str>,
+    metrics: Metrics,
+) -> (
+    Store<GuardedManager>,
+    impl Stream<Item = Result<GuardedManager, Broken>> + Send + 'static,
+) {
+    let (reader, writer) = reflector::store();
+    let changes = watcher(api::<GuardedManager>(client, namespace), watching())
+        .default_backoff()
+        .inspect_ok(move |event| report(event, &metrics))
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(identity, PredicateConfig::default());
+    (reader, changes)
+}
+
+/// A hash that changes when a pass is needed: not with the conditions and counts that passes write.
+#[allow(clippy::unnecessary_wraps)] // As the predicate is called.
+fn needs_a_pass(pool: &GuardedPool) -> Option<u64> {
+    let mut hash = DefaultHasher::new();
+    let meta = pool.meta();
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hash);
+    match &pool.0 {
+        Ok(pool) => {
+            let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
+            found.map(|d| (&d.hidden, &d.visible, &d.message)).hash(&mut hash);
+        }
+        Err(unreadable) => unreadable.error.hash(&mut hash),
+    }
+    Some(hash.finish())
+}
+
+/// A hash that changes when a manager came or went.
+#[allow(clippy::unnecessary_wraps)] // As the predicate is called.
+fn identity(manager: &GuardedManager) -> Option<u64> {
+    let mut hash = DefaultHasher::new();
+    let meta = manager.meta();
+    (&meta.uid, meta.deletion_timestamp.is_some()).hash(&mut hash);
+    Some(hash.finish())
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
