@@ -208,7 +208,7 @@ pub struct PoolSizing {
 #[serde(rename_all = "camelCase")]
 pub struct IndexerPoolStatus {
     /// `Ready`: as many Indexers are warm as are kept idle; its reason says what is missing. `Reconciling`: Indexers
-    /// start. `Stalled`: a change of the pool, its template or the cluster is needed.
+    /// start, or are replaced. `Stalled`: a change of the pool, its template or the cluster is needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -217,7 +217,8 @@ pub struct IndexerPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
 
-    /// Indexers that can take a task: ready, and proven hidden from the overlord. Updated at most every ten seconds.
+    /// Indexers that can take a task: ready, and proven hidden from the overlord; those that are to be replaced count,
+    /// too. Updated at most every ten seconds.
     /// Example: `4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<u32>,

@@ -79,6 +79,16 @@ impl Indexer {
         }
     }
 
+    /// Whether it can take a task, also if it is to be replaced.
+    #[must_use]
+    pub fn is_warm(&self, seen: &Seen) -> bool {
+        let evidence = &self.evidence;
+        self.ready
+            && evidence.may_live()
+            && evidence.deletion_requested.is_none()
+            && seen.of(&evidence.pod_uid) == Visibility::Hidden
+    }
+
     fn what_it_waits_for(&self) -> Option<String> {
         let evidence = &self.evidence;
         if let Some(message) = &evidence.unschedulable {

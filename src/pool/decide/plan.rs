@@ -200,7 +200,12 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
     if let Err(unusable) = observed.revision {
         return (unusable.reason, unusable.message.clone());
     }
-    let (ready, wanted) = (groups.ready.len(), groups.wanted);
+    let outdated = groups
+        .outdated
+        .iter()
+        .filter(|i| i.is_warm(observed.seen))
+        .count();
+    let (ready, wanted) = (groups.ready.len() + outdated, groups.wanted);
     if groups.visible > 0 {
         let found = observed
             .seen
@@ -215,9 +220,12 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
         return (PoolReadiness::NotHidden, message);
     }
     if ready >= wanted {
-        let message = match wanted {
-            0 => "no idle Indexers are kept".to_owned(),
-            _ => format!("{ready} of {wanted} Indexers can take a task"),
+        let message = match (wanted, groups.outdated.len()) {
+            (0, _) => "no idle Indexers are kept".to_owned(),
+            (_, 0) => format!("{ready} of {wanted} Indexers can take a task"),
+            (_, old) => format!(
+                "{ready} of {wanted} Indexers can take a task; {old} of an earlier revision are being replaced"
+            ),
         };
         return (PoolReadiness::Warm, message);
     }

@@ -164,7 +164,7 @@ fn an_old_indexer_goes_when_a_new_one_has_taken_its_place() {
     // No room beside the old ones.
     let full = json!({"replicas": 2, "maxIndexers": 2});
     let scene = Scene::of(full, &[old("a"), old("b")]);
-    assert_eq!(does(&scene.plan()), (0, vec!["a"], PoolReadiness::Starting));
+    assert_eq!(does(&scene.plan()), (0, vec!["a"], PoolReadiness::Warm));
 }
 
 #[test]

@@ -104,7 +104,9 @@ fn status(
     let is_ready = plan.reason == PoolReadiness::Warm;
     conditions.set(READY, is_ready, &plan.reason, &plan.message);
     // As kstatus has them: they are there only while they are true.
+    let updates = |indexer: &Indexer| matches!(indexer.state(revision, seen), (IndexerState::Outdated, _));
     let present = match plan.reason {
+        PoolReadiness::Warm if indexers.iter().any(updates) => Some(RECONCILING),
         PoolReadiness::Warm => None,
         PoolReadiness::Starting => Some(RECONCILING),
         _ => Some(STALLED),
@@ -136,7 +138,7 @@ fn status(
     Written {
         conditions: conditions.into_list(),
         replicas: count(&lives),
-        ready_replicas: count(&|state| *state == IndexerState::Ready),
+        ready_replicas: u32::try_from(indexers.iter().filter(|i| i.is_warm(seen)).count()).ok(),
         updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
         indexers: listed
             .iter()

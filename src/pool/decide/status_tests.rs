@@ -52,7 +52,7 @@ fn counts_and_states_of_indexers() {
     ));
     assert_eq!(
         (written.replicas, written.ready_replicas, written.updated_replicas),
-        (Some(4), Some(1), Some(3))
+        (Some(4), Some(2), Some(3))
     );
     let states: Vec<IndexerState> = written.indexers.iter().map(|i| i.state).collect();
     use IndexerState::{Failed, Outdated, Ready, Starting};
