@@ -1,5 +1,8 @@
 //! `PeonTask`: one Druid task, run as a pod.
 
+// Printer columns have types in common.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;

@@ -7,8 +7,8 @@ use crate::pool::fixtures::pool;
 use crate::task::accept::settings::Levels;
 use crate::task::fixtures::template;
 
-fn arguments(template_spec: Value) -> Result<String, String> {
-    let settings = Settings::resolve(&Levels {
+fn settings(template_spec: Value) -> Settings {
+    Settings::resolve(&Levels {
         task: &PeonTaskSpec::default(),
         payload: None,
         template: &template(template_spec).spec,
@@ -16,8 +16,15 @@ fn arguments(template_spec: Value) -> Result<String, String> {
         memory_step: 0,
         ladder: &MemoryLadder::default(),
     })
-    .unwrap();
-    argument_file(&settings, &size(&pool(json!({})).spec).unwrap(), 30)
+    .unwrap()
+}
+
+fn sizing() -> Sizing {
+    size(&pool(json!({})).spec).unwrap()
+}
+
+fn arguments(template_spec: Value) -> Result<String, String> {
+    argument_file(&settings(template_spec), &sizing(), 30)
 }
 
 fn has(arguments: &str, argument: &str) -> bool {

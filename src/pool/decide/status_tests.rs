@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use IndexerState::{Failed, Outdated, Ready, Starting};
+
 use super::*;
 use crate::api::indexer_pool::IndexerDiscovery;
 use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
@@ -55,7 +57,6 @@ fn counts_and_states_of_indexers() {
         (Some(4), Some(2), Some(3))
     );
     let states: Vec<IndexerState> = written.indexers.iter().map(|i| i.state).collect();
-    use IndexerState::{Failed, Outdated, Ready, Starting};
     assert_eq!(states, [Ready, Starting, Starting, Outdated, Failed]);
     assert_eq!(
         written.indexers[4].reason.as_deref(),

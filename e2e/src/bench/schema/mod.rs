@@ -8,7 +8,7 @@
 
 mod variants;
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, fmt::Write as _, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -195,8 +195,9 @@ fn table(plan: &Plan, all: &[Variant], rounds: &[Vec<Measured>]) -> String {
         let (user, etcd) = (of(|m| m.creation.apiserver_user), of(|m| m.creation.etcd));
         let (patch_user, patch_etcd) = (of(|m| m.patch.apiserver_user), of(|m| m.patch.etcd));
         let shown = |(median, least, most): (f64, f64, f64)| format!("{median:.2} ({least:.2} – {most:.2})");
-        table.push_str(&format!(
-            "{:<width$}  {:>23}{:>8.2}{:>8.2}    {:>23}{:>8.2}{:>8.2}\n",
+        let _ = writeln!(
+            table,
+            "{:<width$}  {:>23}{:>8.2}{:>8.2}    {:>23}{:>8.2}{:>8.2}",
             variant.name,
             shown(creation),
             user.0,
@@ -204,7 +205,7 @@ fn table(plan: &Plan, all: &[Variant], rounds: &[Vec<Measured>]) -> String {
             shown(patch),
             patch_user.0,
             patch_etcd.0,
-        ));
+        );
     }
     table
 }
