@@ -1,7 +1,7 @@
 //! Waiting on conditions with deadlines.
 //!
 //! A wait that is given up says for what, since when, and the last three different things that were seen meanwhile: whatever
-//! asks something (a program, the API server, Druid, the list of peons) calls [`saw`] with the answer.
+//! asks something (a program, the API server, Druid, the list of peons) calls `saw` with the answer.
 
 use std::{
     cell::RefCell,
