@@ -51,7 +51,7 @@ pub enum Turn {
     First,
     /// Beside others.
     Beside,
-    /// Beside others, lanes and workers included, and one after the other: it has the second node.
+    /// Beside others, and one after the other: it has the second node.
     Node,
     /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
     /// outside the cluster, each for a namespace.

@@ -96,17 +96,11 @@ impl Group {
 
 /// Runs groups at the same time.
 pub(super) fn together(groups: Vec<Group>) -> Vec<Outcome> {
-    beside(groups, || ()).0
-}
-
-/// Runs groups at the same time, and `others` beside them.
-pub(super) fn beside<T>(groups: Vec<Group>, others: impl FnOnce() -> T) -> (Vec<Outcome>, T) {
     thread::scope(|scope| {
         let running: Vec<_> = groups
             .into_iter()
             .map(|group| (group.name, group.beside, scope.spawn(|| group.run())))
             .collect();
-        let others = others();
         let ended = running.into_iter().filter_map(|(name, beside, thread)| {
             // The runner itself panicked; cases that do are counted by it.
             thread.join().unwrap_or(Some(Outcome {
@@ -118,7 +112,7 @@ pub(super) fn beside<T>(groups: Vec<Group>, others: impl FnOnce() -> T) -> (Vec<
                 took: Duration::ZERO,
             }))
         });
-        (ended.collect(), others)
+        ended.collect()
     })
 }
 

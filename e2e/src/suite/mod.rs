@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 
 use self::{
-    group::{Group, Job, Outcome, beside, together},
+    group::{Group, Job, Outcome, together},
     lanes::Lanes,
 };
 use crate::{
@@ -73,11 +73,19 @@ fn on_cluster(
         .is_err();
     ended.extend(groups.of("first", &[Turn::First], 1, |_| new).run());
     fixture.install(progress)?;
-    // The cases of the second node mostly wait, and take nothing from lanes: they go on beside those.
-    let node = groups.of("node", &[Turn::Node], 1, |_| true);
-    let (of_node, others) = beside(vec![node], || beside_and_lanes(&groups, fixture.as_ref()));
-    ended.extend(others?);
-    ended.extend(of_node);
+    ended.extend(together(vec![
+        groups.of("waiting", &[Turn::Waiting], WAITING, |_| true),
+        groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
+        groups.of("node", &[Turn::Node], 1, |_| true),
+    ]));
+    let lanes = together(vec![
+        groups.in_lanes("lanes", &[Turn::Lane], LANES),
+        groups.sharing_workers("workers", &[Turn::Workers], WORKERS),
+    ]);
+    if lanes.iter().all(Outcome::is_good) {
+        fixture.end_lanes()?;
+    }
+    ended.extend(lanes);
     ended.extend(groups.of("outside", &[Turn::Outside], OUTSIDE, |_| true).run());
     // Some only make sense after all others.
     let all = filter.is_none();
@@ -94,23 +102,6 @@ fn on_cluster(
         fixture.remove(progress)?;
     }
     fixture.into_target()?.down()
-}
-
-/// The groups of the first node: those in the namespace of all, then the lanes.
-fn beside_and_lanes(groups: &Groups<'_>, fixture: &Fixture) -> Result<Vec<Outcome>> {
-    let mut ended = together(vec![
-        groups.of("waiting", &[Turn::Waiting], WAITING, |_| true),
-        groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
-    ]);
-    let lanes = together(vec![
-        groups.in_lanes("lanes", &[Turn::Lane], LANES),
-        groups.sharing_workers("workers", &[Turn::Workers], WORKERS),
-    ]);
-    if lanes.iter().all(Outcome::is_good) {
-        fixture.end_lanes()?;
-    }
-    ended.extend(lanes);
-    Ok(ended)
 }
 
 /// Makes groups of the cases that need a fixture.
