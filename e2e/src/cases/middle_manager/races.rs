@@ -86,11 +86,16 @@ fn assign_to_all(workers: &[Worker], forms: &[(&[u8], &str)]) -> Result<()> {
 fn payload(fixture: &Fixture, task: &Value) -> Result<String> {
     let chunk = &task["spec"]["taskFrom"]["secrets"][0];
     let name = text(&chunk["name"]);
-    let secret = fixture
-        .kubectl
-        .get_json(&["secret", name, "--namespace", fixture.home()])?;
+    let secret = chunk_of(fixture, "secret", name)?;
     let bytes = STANDARD.decode(text(&secret["data"][text(&chunk["key"])]))?;
     String::from_utf8(bytes).context("the payload is packed")
+}
+
+/// A chunk, which is stored after its PeonTask. Without it an assignment is not acknowledged, and the overlord does not
+/// repeat it for ever.
+fn chunk_of(fixture: &Fixture, kind: &str, name: &str) -> Result<Value> {
+    let args = [kind, name, "--namespace", fixture.home()];
+    fixture.kubectl.wait_for(&args, LIMIT, |_| true)
 }
 
 fn pods(fixture: &Fixture, name: &str) -> Result<usize> {
@@ -167,6 +172,7 @@ fn inline(fixture: &Fixture) -> Result<()> {
         list(&chunks["configMaps"]).len() == 1 && chunks.get("secrets").is_none(),
         "{chunks}"
     );
+    chunk_of(fixture, "configmap", text(&chunks["configMaps"][0]["name"]))?;
     let again = [(payload.as_bytes(), JSON)];
     assign_to_all(&workers, &again)?;
     Process::server(fixture).kill()?;
