@@ -148,8 +148,6 @@ fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(
     let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
     template["metadata"]["name"] = json!(name);
     change(&mut template["spec"]);
-    // The namespace goes at the end. Half of the longest grace period passes before its controller looks again.
-    template["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(2);
     fixture.apply(namespace, &template)
 }
 

@@ -95,12 +95,7 @@ fn killed(fixture: &Fixture) -> Result<()> {
         lines: 100,
         pause: 2.0,
     };
-    scene.template(|spec| {
-        chatter.add_to(scene.fixture, spec);
-        // The chatter does not end when it is asked to.
-        spec["template"]["spec"]["terminationGracePeriodSeconds"] = json!(5);
-    })?;
-    let written = scene.noop(1000).with_context(|| operator.tail())?;
+    let written = chatty(&scene, chatter, 1000).with_context(|| operator.tail())?;
     for death in 1..=deaths {
         let parts = store.parts()?;
         wait_until(LIMIT, "another part of the log", || {
