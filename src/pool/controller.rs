@@ -225,31 +225,41 @@ impl Context {
         }
         let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
         let seen = Seen::from(found);
-        let plan = plan(&Observed {
-            pool: &pool.spec,
-            revision: revision.as_ref(),
-            indexers: &indexers,
-            unseen,
-            seen: &seen,
-            failures: &memory.failures,
-            refused: memory.refused.as_ref(),
-            now,
-        });
-        let failed = self.act(pool, &plan, revision.ok().as_ref(), &mut memory).await;
+        let planned = |memory: &Memory| {
+            plan(&Observed {
+                pool: &pool.spec,
+                revision: revision.as_ref(),
+                indexers: &indexers,
+                unseen,
+                seen: &seen,
+                failures: &memory.failures,
+                refused: memory.refused.as_ref(),
+                now,
+            })
+        };
+        let mut plan = planned(&memory);
+        let before = memory.refused.clone();
+        let failed = self.act(pool, &plan, revision.as_ref().ok(), &mut memory).await;
+        if memory.refused != before {
+            // No event follows a refusal: this pass says it, and when it is tried again.
+            plan = planned(&memory);
+        }
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN);
+        let mut status = None;
         match decision {
             Decision::Nothing => {}
             Decision::Later(delay) => again = again.min(delay),
-            Decision::Write(status) => {
+            Decision::Write(new) => {
                 memory.status_written = Some(now);
-                self.remember(&uid, memory);
-                self.effects.write_status(&pool.metadata, &status).await?;
-                return failed.map_or(Ok(Action::requeue(again)), |error| Err(error.into()));
+                status = Some(new);
             }
         }
         self.remember(&uid, memory);
+        if let Some(status) = status {
+            self.effects.write_status(&pool.metadata, &status).await?;
+        }
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(Action::requeue(again)),

@@ -151,7 +151,10 @@ async fn what_the_api_server_refuses_is_said_and_not_repeated_at_once() {
     let bench = Bench::new();
     bench.server.lock().refuses = Some((403, "exceeded quota: pods=5"));
     let pool = pool(json!({"replicas": 1}));
-    bench.pass(&pool).await.unwrap();
+    // No event follows a refusal: the first pass says it, and comes again.
+    let again = bench.pass(&pool).await.unwrap();
+    assert_eq!(bench.last_ready().0, "NotCreated");
+    assert_ne!(again, Action::requeue(AGAIN));
     bench.pass(&pool).await.unwrap();
     assert_eq!(bench.server.lock().count("POST pods"), 1);
     let (reason, message) = bench.last_ready();
