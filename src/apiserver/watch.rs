@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource};
 
 use super::classify::decode::{Guarded, PAGE, Readable};
 use crate::metrics::Metrics;
@@ -12,6 +14,18 @@ use crate::metrics::Metrics;
 #[must_use]
 pub fn watching() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
+}
+
+/// The objects of a namespace, or of all namespaces.
+#[must_use]
+pub fn in_scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
 }
 
 /// Several tasks that wait for the first list of caches, one after the other: `Store::wait_until_ready` wakes only the

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 
 use super::options::Config;
 use crate::api::{IndexerPool, OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::apiserver::request::request;
+use crate::apiserver::watch::in_scope;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::fair_share::Shares;
 use crate::logs::follower::Followers;
@@ -361,10 +362,7 @@ where
     K: Readable + Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug,
 {
     // Not only the metadata: its `managedFields` are as deep as the object, and nothing guards them.
-    let api: Api<Guarded<K>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let api = in_scope::<Guarded<K>>(client, namespace);
     let plural = K::plural(&());
     let params = ListParams::default().limit(1);
     let why = match request("list custom resources", api.list(&params)).await {

@@ -25,3 +25,7 @@ pub mod registry;
 pub mod server;
 pub mod submit;
 pub mod sync;
+
+/// Field manager of what the process writes by server-side apply: its part of the status of the VirtualMiddleManager, and
+/// `status.discovery` of IndexerPools.
+pub const FIELD_MANAGER: &str = "peon-operator-middle-manager";

@@ -5,12 +5,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use futures::{Stream, TryStreamExt};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 
 use super::controller::GuardedPool;
 use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::watch::{report, watching};
+use crate::apiserver::watch::{in_scope, report, watching};
 use crate::metrics::Metrics;
 
 /// Why a watch yields no next object.
@@ -31,7 +31,7 @@ pub(super) fn pools(
     impl Stream<Item = Result<GuardedPool, Broken>> + Send + 'static,
 ) {
     let (reader, writer) = reflector::store();
-    let changes = watcher(api::<GuardedPool>(client, namespace), watching())
+    let changes = watcher(in_scope::<GuardedPool>(client, namespace), watching())
         .default_backoff()
         .inspect_ok(move |event| report(event, &metrics))
         .reflect(writer)
@@ -53,7 +53,7 @@ pub(super) fn managers(
     impl Stream<Item = Result<GuardedManager, Broken>> + Send + 'static,
 ) {
     let (reader, writer) = reflector::store();
-    let changes = watcher(api::<GuardedManager>(client, namespace), watching())
+    let changes = watcher(in_scope::<GuardedManager>(client, namespace), watching())
         .default_backoff()
         .inspect_ok(move |event| report(event, &metrics))
         .reflect(writer)
@@ -85,14 +85,4 @@ fn identity(manager: &GuardedManager) -> Option<u64> {
     let meta = manager.meta();
     (&meta.uid, meta.deletion_timestamp.is_some()).hash(&mut hash);
     Some(hash.finish())
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }

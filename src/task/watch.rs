@@ -12,9 +12,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::aggregates::TaskAggregates;
@@ -26,7 +25,7 @@ use super::run::worker::claim::WorkerClaim;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
-use crate::apiserver::watch::{FirstList, pods, report, watching};
+use crate::apiserver::watch::{FirstList, in_scope, pods, report, watching};
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
@@ -105,7 +104,7 @@ impl Caches {
         let [task_watch, template_watch, pod_watch] = caches.watches.clone();
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTask>(client, namespace), watching())
+        let stream = watcher(in_scope::<GuardedTask>(client, namespace), watching())
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted));
         let stream = reflector(writers.tasks, stream);
@@ -113,7 +112,7 @@ impl Caches {
         let tasks = task_watch.run(stream, move |event| this.task_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(api::<GuardedTemplate>(client, namespace), watching())
+        let stream = watcher(in_scope::<GuardedTemplate>(client, namespace), watching())
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted));
         let stream = reflector(writers.templates, stream);
@@ -121,7 +120,7 @@ impl Caches {
         let templates = template_watch.run(stream, move |event| this.template_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(api::<Guarded<Pod>>(client, namespace), ours)
+        let stream = watcher(in_scope::<Guarded<Pod>>(client, namespace), ours)
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted))
             .map_ok(pods);
@@ -448,16 +447,6 @@ impl Watch {
                 }
             }
         }
-    }
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::ListParams;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
 use super::GuardedManager;
 use super::decide::objects::LABEL_SERVES;
@@ -16,7 +16,7 @@ use crate::api::{VirtualMiddleManager, names};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::classify::owned::Owner;
 use crate::apiserver::request::{RequestError, request};
-use crate::apiserver::watch::{report, watching};
+use crate::apiserver::watch::{in_scope, report, watching};
 use crate::metrics::Metrics;
 
 /// Why a watch yields no next object.
@@ -34,7 +34,7 @@ pub(super) fn managers(
     Store<GuardedManager>,
     impl Stream<Item = Result<GuardedManager, Broken>> + Send + 'static,
 ) {
-    let managers: Api<GuardedManager> = api(client, namespace);
+    let managers: Api<GuardedManager> = in_scope(client, namespace);
     let (reader, writer) = reflector::store();
     let changes = watcher(managers, watching())
         .default_backoff()
@@ -54,7 +54,7 @@ pub(super) fn deployments(
     namespace: Option<&str>,
     metrics: Metrics,
 ) -> impl Stream<Item = Result<Guarded<Deployment>, Broken>> + Send + 'static {
-    let deployments: Api<Guarded<Deployment>> = api(client, namespace);
+    let deployments: Api<Guarded<Deployment>> = in_scope(client, namespace);
     watcher(deployments, watching().labels(LABEL_SERVES))
         .default_backoff()
         .inspect_ok(move |event| report(event, &metrics))
@@ -97,15 +97,5 @@ fn looked_at(manager: &GuardedManager) -> Option<u64> {
             (&meta.uid, meta.generation, &unreadable.error).hash(&mut hash);
             Some(hash.finish())
         }
-    }
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
     }
 }

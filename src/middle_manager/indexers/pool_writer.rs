@@ -10,9 +10,7 @@ use serde_json::json;
 use super::decide::pool_status::{Write, Written};
 use crate::api::IndexerPool;
 use crate::apiserver::request::{PROMPT, RequestError, request_within};
-
-/// Field manager of `status.discovery`.
-pub const OWNER: &str = "peon-operator-middle-manager";
+use crate::middle_manager::FIELD_MANAGER;
 
 /// Writes the status of the pools of a namespace.
 pub struct PoolWriter {
@@ -43,7 +41,7 @@ impl PoolWriter {
             "metadata": {"uid": write.pool.uid},
             "status": {"discovery": write.discovery},
         });
-        let (params, patch) = (PatchParams::apply(OWNER).force(), Patch::Apply(&object));
+        let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&object));
         let patched = self.api.patch_status(&write.pool.name, &params, &patch);
         let Err(error) = request_within(PROMPT, "patch indexerpool/status", patched).await else {
             self.is_forbidden.store(false, Ordering::Relaxed);

@@ -71,7 +71,7 @@ async fn applies_the_field_of_exactly_this_pool() {
         "/apis/peon.dev/v1alpha1/namespaces/ns/indexerpools/warm/status"
     );
     assert!(
-        query.contains("force=true") && query.contains(&format!("fieldManager={OWNER}")),
+        query.contains("force=true") && query.contains(&format!("fieldManager={FIELD_MANAGER}")),
         "{query}"
     );
     let expected = json!({

@@ -24,6 +24,7 @@ use crate::apiserver::error;
 use crate::apiserver::request::{PROMPT, request_within};
 use crate::apiserver::watch::{report_object, watching};
 use crate::metrics::Metrics;
+use crate::middle_manager::FIELD_MANAGER;
 use crate::middle_manager::discovery::announce;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
 use crate::middle_manager::overlord::Overlord;
@@ -33,8 +34,6 @@ use crate::middle_manager::submit::decide::submission::Policy;
 use crate::middle_manager::sync::long_poll::LongPoll;
 use crate::middle_manager::sync::tasks::Tasks;
 
-/// Field manager of the pod's fields in the status.
-const OWNER: &str = "peon-operator-middle-manager";
 /// Shortest interval between checks of the status.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often the overlord is asked which one leads.
@@ -274,7 +273,7 @@ impl StatusWriter {
             "kind": VirtualMiddleManager::kind(&()),
             "status": next,
         });
-        let params = PatchParams::apply(OWNER).force();
+        let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(&object);
         let write = self.api.patch_status(&self.name, &params, &patch);
         match request_within(PROMPT, "patch virtualmiddlemanager/status", write).await {

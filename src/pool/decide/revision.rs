@@ -50,7 +50,7 @@ pub struct Unusable {
 pub struct Revision {
     /// A hash of it, for a label.
     pub hash: String,
-    pod: Map<String, Value>,
+    pod: Value,
 }
 
 impl Revision {
@@ -90,24 +90,17 @@ impl Revision {
                 arguments.len()
             )));
         }
-        let pod = pod(pool, template, &settings, &arguments);
-        let hash = hex(&Sha256::digest(Value::Object(pod.clone()).to_string().as_bytes()));
-        Ok(Self {
-            hash: hash[..10].to_owned(),
-            pod,
-        })
+        let mut pod = pod(pool, template, &settings, &arguments);
+        let mut hash = hex(&Sha256::digest(pod.to_string().as_bytes()));
+        hash.truncate(10);
+        pod["metadata"]["labels"][LABEL_REVISION] = hash.clone().into();
+        Ok(Self { hash, pod })
     }
 
     /// The pod, without a name: the API server adds five characters to its `generateName`.
     #[must_use]
     pub fn pod(&self) -> Value {
-        let mut pod = self.pod.clone();
-        let metadata = pod.get_mut("metadata").and_then(Value::as_object_mut);
-        let labels = metadata.and_then(|metadata| metadata.get_mut("labels"));
-        if let Some(labels) = labels.and_then(Value::as_object_mut) {
-            labels.insert(LABEL_REVISION.into(), self.hash.clone().into());
-        }
-        Value::Object(pod)
+        self.pod.clone()
     }
 }
 
@@ -130,12 +123,7 @@ fn settings(
     Settings::resolve(&levels).map_err(|invalid| format!("{} (from {})", invalid.message, invalid.source))
 }
 
-fn pod(
-    pool: &IndexerPool,
-    template: &PeonTemplate,
-    settings: &Settings,
-    arguments: &str,
-) -> Map<String, Value> {
+fn pod(pool: &IndexerPool, template: &PeonTemplate, settings: &Settings, arguments: &str) -> Value {
     let template = template.spec.template.clone().unwrap_or_default();
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
@@ -169,11 +157,6 @@ fn pod(
     // A task needs this time to stop, whatever a template says of its peons.
     spec.insert("terminationGracePeriodSeconds".into(), grace.into());
     fill_spec(&mut spec, settings, grace);
-    let mut pod = object(json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": template.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    }));
     let metadata = json!({
         "namespace": pool.namespace(),
         "generateName": format!("{}-", pool.name_any()),
@@ -181,7 +164,6 @@ fn pod(
             LABEL_MANAGED_BY: OPERATOR,
             LABEL_POOL: names::label_value(&pool.name_any()),
             LABEL_MIDDLE_MANAGER: names::label_value(&pool.spec.middle_manager_ref.name),
-            LABEL_REVISION: "",
         },
         "annotations": {ANNOTATION_CONTAINER: container},
         "ownerReferences": [{
@@ -192,10 +174,13 @@ fn pod(
             "controller": true,
         }],
     });
-    let given = pod.remove("metadata").map(object).unwrap_or_default();
-    pod.insert("metadata".into(), Value::Object(over(given, metadata)));
-    pod.insert("spec".into(), Value::Object(spec));
-    pod
+    let given = template.get("metadata").cloned().map(object).unwrap_or_default();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": over(given, metadata),
+        "spec": spec,
+    })
 }
 
 /// `ours` over `given`, deeply.

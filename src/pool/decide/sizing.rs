@@ -6,17 +6,10 @@
 //! (`org.apache.druid.segment.realtime.appenderator.UnifiedIndexerAppenderatorsManager`).
 
 use crate::quantity::{MIB, mebibytes};
+use crate::task::accept::sizing::{DIRECT, DIRECT_SPARE, Processing, REST, default_buffer, within};
 
-/// Memory of the JVM besides heap, direct memory and stacks: a fifth of the limit, within these bounds.
-const REST: std::ops::RangeInclusive<u64> = 128 * MIB..=1024 * MIB;
 /// Threads of an Indexer, each with a stack of 1 MiB.
 const THREADS: u64 = 160;
-/// Default of direct memory: an eighth of the limit, within these bounds.
-const DIRECT: std::ops::RangeInclusive<u64> = 32 * MIB..=4096 * MIB;
-/// Direct memory outside of processing buffers: column decompression and network.
-const DIRECT_SPARE: u64 = 8 * MIB;
-/// The largest processing buffer that Druid chooses by default.
-const LARGEST_BUFFER: u64 = 1024 * MIB;
 /// Least memory for the rows of a task: with less, Druid fails tasks (druid#10740).
 const LEAST_TASK: u64 = 16 * MIB;
 /// Heap of an Indexer without tasks.
@@ -76,19 +69,13 @@ pub struct Sizing {
 /// The arithmetic of why the memory cannot hold the JVM and its task, unless that is accepted.
 pub fn size(given: &Given) -> Result<Sizing, String> {
     let limit = given.memory;
-    let processors = u64::try_from(given.cpu_milli.div_ceil(1000))
-        .unwrap_or(u64::MAX)
-        .max(1);
-    let threads = given.threads.unwrap_or(processors.saturating_sub(1)).max(1);
-    let merge_buffers = given.merge_buffers.unwrap_or((threads / 4).max(2));
-    let buffers = threads.saturating_add(merge_buffers).saturating_add(MERGES);
+    let processing = Processing::of(given.cpu_milli, given.threads, given.merge_buffers);
+    let buffers = processing.buffers(MERGES);
     let direct = given.direct.unwrap_or_else(|| match given.buffer {
         Some(buffer) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
         None => within(limit / 8, &DIRECT),
     });
-    let buffer = given.buffer.unwrap_or_else(|| {
-        (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB
-    });
+    let buffer = given.buffer.unwrap_or_else(|| default_buffer(direct, buffers));
     let rest = within(limit / 5, &REST).saturating_add(THREADS * MIB);
     let heap = given
         .heap
@@ -98,10 +85,10 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
         heap: heap.max(MIB),
         direct,
         buffer,
-        threads,
-        merge_buffers,
+        threads: processing.threads,
+        merge_buffers: processing.merge_buffers,
         task_bytes: task_bytes.max(MIB),
-        processors,
+        processors: processing.processors,
     };
     if given.lenient {
         return Ok(sizing);
@@ -169,10 +156,6 @@ fn check(given: &Given, sizing: &Sizing, buffers: u64, rest: u64) -> Result<(), 
         ));
     }
     Ok(())
-}
-
-fn within(value: u64, bounds: &std::ops::RangeInclusive<u64>) -> u64 {
-    value.clamp(*bounds.start(), *bounds.end())
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use crate::quantity::{MIB, mebibytes};
 /// measured at 92 MiB above its heap.
 const LEAST_REST: u64 = 96 * MIB;
 /// Default of the rest: a fifth of the limit, within these bounds.
-const REST: std::ops::RangeInclusive<u64> = 128 * MIB..=1024 * MIB;
+pub const REST: std::ops::RangeInclusive<u64> = 128 * MIB..=1024 * MIB;
 /// Default of direct memory: an eighth of the limit, within these bounds.
-const DIRECT: std::ops::RangeInclusive<u64> = 32 * MIB..=4096 * MIB;
+pub const DIRECT: std::ops::RangeInclusive<u64> = 32 * MIB..=4096 * MIB;
 /// Direct memory outside of processing buffers: column decompression and network.
-const DIRECT_SPARE: u64 = 8 * MIB;
+pub const DIRECT_SPARE: u64 = 8 * MIB;
 /// The smallest heap of a peon; with 32 MiB index tasks were seen to fail.
 const LEAST_HEAP: u64 = 64 * MIB;
 /// The largest processing buffer that Druid chooses by default.
@@ -67,13 +67,13 @@ pub struct Sizing {
 /// The arithmetic of why the memory cannot hold the JVM, unless that is let through.
 pub fn size(given: &Given) -> Result<Sizing, String> {
     let limit = given.memory;
-    let processors = u64::try_from(given.cpu_milli.div_ceil(1000))
-        .unwrap_or(u64::MAX)
-        .max(1);
-    let threads = given.threads.unwrap_or(processors.saturating_sub(1)).max(1);
-    let merge_buffers = given.merge_buffers.unwrap_or((threads / 4).max(2));
-    let buffers = threads.saturating_add(merge_buffers).saturating_add(1);
-
+    let processing = Processing::of(given.cpu_milli, given.threads, given.merge_buffers);
+    let Processing {
+        processors,
+        threads,
+        merge_buffers,
+    } = processing;
+    let buffers = processing.buffers(1);
     let direct = given.direct.unwrap_or_else(|| match (given.buffer, given.heap) {
         (Some(buffer), _) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
         (None, Some(heap)) => {
@@ -82,9 +82,7 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
         }
         (None, None) => within(limit / 8, &DIRECT),
     });
-    let buffer = given.buffer.unwrap_or_else(|| {
-        (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB
-    });
+    let buffer = given.buffer.unwrap_or_else(|| default_buffer(direct, buffers));
     if buffer.saturating_mul(buffers) > direct && !given.lenient {
         return Err(format!(
             "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + 1) of \
@@ -142,7 +140,49 @@ pub fn size(given: &Given) -> Result<Sizing, String> {
     })
 }
 
-fn within(value: u64, bounds: &std::ops::RangeInclusive<u64>) -> u64 {
+/// Processors, threads and merge buffers of a JVM, where they are not given: as Druid chooses them
+/// (`org.apache.druid.query.DruidProcessingConfig`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processing {
+    /// Processors that the JVM sees: the cpu limit, rounded up.
+    pub processors: u64,
+    /// Processing threads.
+    pub threads: u64,
+    /// Merge buffers.
+    pub merge_buffers: u64,
+}
+
+impl Processing {
+    /// With a cpu limit in thousandths of a core.
+    #[must_use]
+    pub fn of(cpu_milli: u128, threads: Option<u64>, merge_buffers: Option<u64>) -> Self {
+        let processors = u64::try_from(cpu_milli.div_ceil(1000)).unwrap_or(u64::MAX).max(1);
+        let threads = threads.unwrap_or(processors.saturating_sub(1)).max(1);
+        Self {
+            processors,
+            threads,
+            merge_buffers: merge_buffers.unwrap_or((threads / 4).max(2)),
+        }
+    }
+
+    /// Processing buffers of a JVM that merges `merges` times at once.
+    #[must_use]
+    pub fn buffers(self, merges: u64) -> u64 {
+        self.threads
+            .saturating_add(self.merge_buffers)
+            .saturating_add(merges)
+    }
+}
+
+/// The size of each of so many buffers that direct memory has room for, in bytes.
+#[must_use]
+pub fn default_buffer(direct: u64, buffers: u64) -> u64 {
+    (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB
+}
+
+/// The nearest value within bounds.
+#[must_use]
+pub fn within(value: u64, bounds: &std::ops::RangeInclusive<u64>) -> u64 {
     value.clamp(*bounds.start(), *bounds.end())
 }
 

@@ -36,7 +36,7 @@ const CONCURRENCY: usize = 4;
 const IDLE: Duration = Duration::from_secs(3);
 /// Below this share of a core the processes count as idle, for instance after they have read a new CRD.
 const IDLE_SHARE: f64 = 0.15;
-/// The processes are read as they are after so many seconds that were not idle.
+/// Most seconds that idle processes are waited for; then they are read as they are.
 const MOST_WAITS: usize = 20;
 /// Clock ticks of `/proc/PID/stat` in a second: `USER_HZ` of every Linux.
 const TICKS: f64 = 100.0;

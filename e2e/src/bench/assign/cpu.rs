@@ -51,7 +51,7 @@ impl Cpu {
         self
     }
 
-    /// Milliseconds of one of so many assignments.
+    /// Mean milliseconds for each of `assignments` assignments.
     pub(super) fn line(&self, assignments: f64) -> String {
         let parts = self.0.iter();
         let parts = parts.map(|(name, used)| format!("{name} {:.1}", used * 1000.0 / assignments));

@@ -108,7 +108,7 @@ fn measure(fixture: &Fixture, size: Size, progress: &Progress) -> Result<String>
     for round in 0..=size.rounds {
         let step = progress.step(format!("round {round} of {}", size.rounds));
         let stub = bench.rate(STUB, &format!("{STUB}-{round}_"), &json!({}))?;
-        // Who comes first changes, so that it is nobody's advantage.
+        // The order changes with each round, so that none always comes first.
         let (first, last) = (round % kinds.len(), kinds.len());
         let mut said = vec![format!("{stub:.0}")];
         for at in (first..last).chain(0..first) {

@@ -69,7 +69,7 @@ impl Steps {
         self
     }
 
-    /// Requests of one of so many assignments; those that only some have are rare, and left out.
+    /// Mean number of requests for each of `assignments` assignments, without requests that only a few of them have.
     pub(super) fn requests(&self, assignments: f64) -> String {
         let each = self
             .requests

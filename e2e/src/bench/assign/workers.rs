@@ -134,7 +134,7 @@ impl<'f> Workers<'f> {
         self.until(|tasks| tasks.iter().any(|task| task["status"]["phase"] == "Running"))
     }
 
-    /// Waits until so many tasks wait for the slot.
+    /// Waits until `wanted` tasks wait for the slot.
     pub(super) fn until_held(&self, wanted: usize) -> Result<()> {
         self.until(|tasks| {
             let held = tasks

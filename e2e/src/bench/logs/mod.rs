@@ -153,7 +153,7 @@ impl<'a> Bench<'a> {
         step.done("written");
         let mut rounds = Vec::new();
         for round in 0..=ROUNDS {
-            // Who comes first changes, so that it is nobody's advantage.
+            // The order changes with each round, so that none always comes first.
             let mut order = READERS;
             order.rotate_left(round % READERS.len());
             let mut costs = Vec::new();

@@ -122,7 +122,7 @@ impl Bench<'_> {
             self.until_idle()?;
             Ok(times)
         };
-        // Who comes first changes, so that it is nobody's advantage.
+        // The order changes with each round, so that none always comes first.
         if round.is_multiple_of(2) {
             let stock = one(STOCK)?;
             Ok((stock, one(VIRTUAL)?))

@@ -91,8 +91,8 @@ fn payload(fixture: &Fixture, task: &Value) -> Result<String> {
     String::from_utf8(bytes).context("the payload is packed")
 }
 
-/// A chunk, which is stored after its PeonTask. Without it an assignment is not acknowledged, and the overlord does not
-/// repeat it for ever.
+/// A chunk, which is stored after its PeonTask. Without it an assignment is not acknowledged, and the overlord repeats it
+/// a few times only.
 fn chunk_of(fixture: &Fixture, kind: &str, name: &str) -> Result<Value> {
     let args = [kind, name, "--namespace", fixture.home()];
     fixture.kubectl.wait_for(&args, LIMIT, |_| true)

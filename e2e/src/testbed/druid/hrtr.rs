@@ -94,7 +94,7 @@ impl Client {
         })
     }
 
-    /// Has an overlord lead that assigns with so many threads and finds its workers below this path; returns their
+    /// Has an overlord lead that assigns with this number of threads and finds its workers below this path; returns their
     /// addresses once there are as many as there are to be.
     pub(crate) fn lead(
         &mut self,
