@@ -22,12 +22,17 @@ help: ## List the targets
 demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its own (KEEP=1 leaves it running)
 	@$(E2E) --wait demo $(if $(KEEP),--keep)
 
+# The cases of property tests are the same in each run, so that a run that fails can be repeated; `make test-full` takes
+# others each time.
 .PHONY: test
+test: export PROPTEST_RNG_SEED ?= 1
 test: tools ## Everything: unit and property tests, the chart, a real cluster, a real Druid
 	@./scripts/test.sh $(E2E)
 
 .PHONY: test-full
 test-full: export HISTORIES := 10000
+test-full: export PROPTEST_RNG_SEED := $(shell date +%s)
+test-full: export PROPTEST_CASES := 2000
 test-full: export FUZZ_OBJECTS := 10000
 test-full: export FULL := 1
 test-full: test ## As test, with 10,000 random histories and fuzzed objects, every end of a task in every store, long faults and a stream
@@ -54,6 +59,7 @@ bench-assign: tools ## How many assignments a second the workers of an overlord 
 
 .PHONY: unit
 unit: export HISTORIES ?= 300
+unit: export PROPTEST_RNG_SEED ?= 1
 unit: ## The fast loop: no cluster, no network
 	@cargo test --lib --test architecture --test crds
 

@@ -157,7 +157,8 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     };
     let (mut useful, useless): (Vec<&Indexer>, Vec<&Indexer>) = groups.outdated.iter().partition(is_useful);
     plan.delete.extend(useless.into_iter().map(delete));
-    useful.sort_by_key(|indexer| indexer.created);
+    // Those first that cannot take a task yet: until they were checked, they stand for nothing.
+    useful.sort_by_key(|indexer| (indexer.is_warm(observed.seen), indexer.created));
     let replaced = (groups.ready.len() + useful.len()).saturating_sub(wanted);
     let mut replaced = replaced.min(useful.len());
     let missing = wanted.saturating_sub(current);

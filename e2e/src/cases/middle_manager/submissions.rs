@@ -159,6 +159,8 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     let datasource = format!("applied_{}", fixture.run);
     let mut sample = samples::index_parallel(&name, "none", &datasource)?;
     let mut spec = sample["spec"].take();
+    // As the other peons of lanes: a pod that does not fit beside them waits, and workers have it evicted.
+    spec["resources"]["requests"]["cpu"] = json!("50m");
     // It gets an id of its own.
     for key in [("", "registration"), ("/task", "id")] {
         let object = spec.pointer_mut(key.0).and_then(Value::as_object_mut);
