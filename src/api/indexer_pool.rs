@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::peon_template::Match;
 use super::schema;
 
 /// Most Indexers of a pool.
@@ -40,6 +41,7 @@ pub const MOST_LISTED: usize = 20;
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxIndexers"),
     printcolumn(name = "Indexers", type_ = "integer", json_path = ".status.replicas"),
     printcolumn(name = "Warm", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Busy", type_ = "integer", json_path = ".status.busyReplicas"),
     printcolumn(
         name = "Memory",
         type_ = "string",
@@ -59,6 +61,8 @@ pub const MOST_LISTED: usize = 20;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("self.middleManagerRef == oldSelf.middleManagerRef")
+    .message("middleManagerRef is immutable: create another IndexerPool").field_path(".middleManagerRef"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -66,7 +70,7 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::described::<PoolTemplateRef>")]
     pub template_ref: PoolTemplateRef,
 
-    /// The VirtualMiddleManager of the same namespace whose overlord assigns the tasks. No default. Example:
+    /// The VirtualMiddleManager of the same namespace whose overlord assigns the tasks. Immutable. No default. Example:
     /// `{name: ingestion}`.
     #[schemars(schema_with = "schema::described::<PoolManagerRef>")]
     pub middle_manager_ref: PoolManagerRef,
@@ -76,6 +80,17 @@ pub struct IndexerPoolSpec {
     #[serde(default)]
     #[schemars(schema_with = "schema::described::<PoolMode>")]
     pub mode: PoolMode,
+
+    /// Which tasks of the VirtualMiddleManager may run in the pool; tasks that name the pool in `poolRef` may in any
+    /// case. Default: all. Example: `{types: [index, kill]}`.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Match>")]
+    pub matches: Option<Match>,
+
+    /// If several pools may run a task, the one with the highest priority does that has an idle Indexer; among equals,
+    /// the one with the least memory, then the first by name. Default: 0. Example: `10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 
     /// Number of idle Indexers that are kept. 0 to 200. Default: 1. Example: `4`.
     #[serde(default = "one")]
@@ -223,6 +238,10 @@ pub struct IndexerPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<u32>,
 
+    /// Indexers that have a task, or had one. Updated at most every ten seconds. Example: `2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_replicas: Option<u32>,
+
     /// Indexers of the current pool and template. Updated at most every ten seconds. Example: `5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_replicas: Option<u32>,
@@ -255,7 +274,7 @@ pub struct IndexerStatus {
     pub pod: String,
 
     /// `Starting`: its JVM starts, or it is not yet proven that the overlord does not see it. `Ready`: it can take a
-    /// task. `Outdated`: it is replaced by one of the current pool and template. `Failed`: it ended. `Terminating`: its
+    /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored. `Outdated`: it is replaced by one of the current pool and template. `Failed`: it ended. `Terminating`: its
     /// pod is being deleted. Example: `Ready`.
     #[schemars(schema_with = "schema::described::<IndexerState>")]
     pub state: IndexerState,
@@ -274,6 +293,8 @@ pub enum IndexerState {
     Starting,
     /// It can take a task.
     Ready,
+    /// It has a task, or had one.
+    Used,
     /// It is replaced by one of the current pool and template.
     Outdated,
     /// It ended.

@@ -26,7 +26,9 @@ pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
 pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus};
-pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
+pub use peon_task::{
+    MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, Placement, PoolRef, TemplateRef,
+};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
     PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,

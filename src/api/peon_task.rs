@@ -127,6 +127,19 @@ pub struct PeonTaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub middle_manager_ref: Option<MiddleManagerRef>,
 
+    /// Where the task runs. `Auto`: in an idle Indexer of an IndexerPool that may run it, else in its own pod. `Pod`: in
+    /// its own pod. `Pool`: in an Indexer; it waits until one is idle. A task that no overlord assigned runs in its own
+    /// pod. Default: the task context's `druid.peon.placement`, then `Auto`. A change applies to the next attempt.
+    /// Example: `Pod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<Placement>")]
+    pub placement: Option<Placement>,
+
+    /// The IndexerPool of the same namespace that may run the task, and no other; not used with `placement: Pod`.
+    /// Default: any that may. A change applies to the next attempt. Example: `{name: warm}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<PoolRef>,
+
     /// Suspends the task: no pod is created, and a running peon is stopped if the task may be run again. Set it to
     /// false to resume with a new attempt. Default: false. Example: `true`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -178,6 +191,26 @@ pub struct MiddleManagerRef {
     /// Name of the VirtualMiddleManager. No default. Example: `ingestion`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// Reference to an IndexerPool of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolRef {
+    /// Name of the IndexerPool. No default. Example: `warm`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Where a task runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Placement {
+    /// In an idle Indexer of an IndexerPool that may run it, else in its own pod.
+    #[default]
+    Auto,
+    /// In its own pod.
+    Pod,
+    /// In an Indexer of an IndexerPool.
+    Pool,
 }
 
 /// The task's state as observed by the operator. The conditions are authoritative, the phase is their summary.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::conditions;
+
 /// Where the current attempt of a task runs. After the verdict it names the last attempt's, without the location.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +42,11 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub tls_port: Option<i32>,
+
+    /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
 }
 
 /// The kind of place where an attempt runs.
@@ -62,6 +69,17 @@ impl RunStatus {
             kind: RunKind::Pod,
             pod: Some(name.to_owned()),
             pod_uid: Some(uid.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The decision for the attempt's own pod, before the pod is created, and why.
+    #[must_use]
+    pub fn to_be_in_pod(name: &str, reason: &str) -> Self {
+        Self {
+            kind: RunKind::Pod,
+            pod: Some(name.to_owned()),
+            reason: Some(conditions::cut(reason, 256)),
             ..Self::default()
         }
     }

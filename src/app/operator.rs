@@ -1,7 +1,7 @@
 //! The process of `peon-operator`, from start to end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
@@ -13,7 +13,10 @@ use crate::api::{IndexerPool, OPERATOR, PeonTask, PeonTemplate, VirtualMiddleMan
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::apiserver::request::request;
 use crate::apiserver::watch::in_scope;
+use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
+use crate::indexer::client::{IndexerClient, Settings};
+use crate::indexer::polls::Polls;
 use crate::logs::fair_share::Shares;
 use crate::logs::follower::Followers;
 use crate::logs::follower::collect::Limits;
@@ -27,6 +30,7 @@ use crate::middle_manager;
 use crate::middle_manager::controller::decide::objects::Surroundings;
 use crate::pool;
 use crate::pool::pods::IndexerPods;
+use crate::pool::work::Work;
 use crate::process::background::Background;
 use crate::process::election::Candidate;
 use crate::process::health::Health;
@@ -108,11 +112,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         &identity,
         config.lease_duration(),
     );
-    tokio::select! {
-        () = candidate.win() => {}
+    let followed = tokio::select! {
+        followed = candidate.win() => followed,
         ended = background.ended() => return Err(ended.into()),
         () = shutdown.clone().requested() => return Ok(()),
-    }
+    };
+    // The last writes of the process that led before may not have been seen yet.
+    let settled = Instant::now() + if followed { config.lease_duration() } else { Duration::ZERO };
+    caches.aggregates.indexers.opens(settled);
     tracing::info!(lease = config.lease_name, identity, "leading");
     metrics.leader(true);
 
@@ -141,10 +148,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         caches.aggregates.clone(),
     )
     .with_logs(caches.logs.clone());
+    let indexers = IndexerClient::new(&Settings::default()).context("no client for Indexers can be made")?;
+    let work = Work::new(caches.clone(), Polls::new(Clock::default()), Arc::new(indexers));
+    let actor = actor.with_indexers(Arc::new(work.clone()));
+    background.spawn("the polls of Indexers", work.clone().wake(pods.clone()));
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let pools = pool::controller::Surroundings {
         caches: caches.clone(),
         pods,
+        work,
         operator: operator.clone(),
         leadership: candidate.leadership(),
     };

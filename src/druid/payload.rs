@@ -102,6 +102,8 @@ pub struct Payload {
     pub context: Map<String, Value>,
     /// What the peon reads: the task with its id. Empty for a payload in chunks, which the pod puts together itself.
     pub json: String,
+    /// Bytes of the task with its id.
+    pub size: usize,
     /// How the id was added; `None` where it was there.
     pub added: Option<Added>,
     /// `sha256:` of the task with its id.
@@ -214,7 +216,8 @@ impl Payload {
             None => [json, "", ""],
             Some(a) => [&json[..a.at], &a.text, &json[a.until..]],
         };
-        fits(pieces.iter().map(|p| p.len()).sum())?;
+        let size = pieces.iter().map(|p| p.len()).sum();
+        fits(size)?;
         let context = match top.text("context") {
             None | Some("null") => Map::new(),
             Some(text) if text.starts_with('{') => Fields::read_last(text, is_setting)?.values()?,
@@ -231,6 +234,7 @@ impl Payload {
             subtask,
             hash: format!("sha256:{}", hex(&hash.finalize())),
             json: if keep { pieces.concat() } else { String::new() },
+            size,
             added,
             id,
             type_,
@@ -244,6 +248,12 @@ impl Payload {
         let subtask = self.subtask.as_ref()?;
         let both = format!("{}\0{}", subtask.supervisor, subtask.spec);
         Some(hex(&Sha256::digest(both.as_bytes()))[..32].to_owned())
+    }
+
+    /// Whether it is a task of a streaming supervisor.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        STREAMING.contains(&self.type_.as_str())
     }
 
     /// Whether the peon of this task needs an overlord that knows the task.

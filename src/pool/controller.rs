@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use super::decide::failures::Failures;
 use super::decide::indexer::Seen;
-use super::decide::plan::{Observed, Plan, plan};
+use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
 use super::effects::{Created, EffectError, Effects};
 use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
+use super::work::Work;
 use crate::api::IndexerPool;
 use crate::api::reason::PoolReadiness;
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
@@ -56,6 +57,8 @@ pub struct Surroundings {
     pub caches: Caches,
     /// The index of Indexers, which listens to the watch of pods.
     pub pods: Arc<IndexerPods>,
+    /// The polls of Indexers, and what pools offer.
+    pub work: Work,
     /// The operator's properties.
     pub operator: Arc<RuntimeProperties>,
     /// The proof of leadership for every write.
@@ -66,6 +69,7 @@ struct Context {
     effects: Effects,
     caches: Caches,
     pods: Arc<IndexerPods>,
+    work: Work,
     operator: Arc<RuntimeProperties>,
     pools: Store<GuardedPool>,
     managers: Store<GuardedManager>,
@@ -96,6 +100,7 @@ pub async fn run(
     let Surroundings {
         caches,
         pods,
+        work,
         operator,
         leadership,
     } = surroundings;
@@ -117,6 +122,7 @@ pub async fn run(
         effects: Effects { client, leadership },
         caches,
         pods,
+        work,
         operator,
         pools: pools.clone(),
         managers,
@@ -208,6 +214,7 @@ impl Context {
             // The garbage collector deletes the pods.
             self.memory.lock().remove(&uid);
             self.pods.forget(&uid);
+            self.work.forget(pool);
             return Ok(Action::await_change());
         }
         // The first pass may come before the first list of VirtualMiddleManagers.
@@ -217,7 +224,9 @@ impl Context {
         }
         let now = self.clock.wall();
         let mut memory = self.memory.lock().get(&uid).cloned().unwrap_or_default();
-        let (indexers, unseen) = self.pods.of(&uid, self.clock.instant());
+        let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
+        let namespace = pool.namespace().unwrap_or_default();
+        self.work.observe(&namespace, &pool.name_any(), &mut indexers);
         let revision = self.revision(pool);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
@@ -244,6 +253,7 @@ impl Context {
             // No event follows a refusal: this pass says it, and when it is tried again.
             plan = planned(&memory);
         }
+        self.work.offer(pool, &indexers, &seen);
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN);
@@ -316,7 +326,10 @@ impl Context {
         let namespace = pool.namespace().unwrap_or_default();
         let uid = pool.uid().unwrap_or_default();
         let namespace = &*namespace;
-        let deleted = stream::iter(plan.delete.clone())
+        let name = pool.name_any();
+        let retired = plan.delete.iter().filter(|pod| self.work.retire(namespace, &name, pod));
+        let retired: Vec<Delete> = retired.cloned().collect();
+        let deleted = stream::iter(retired)
             .map(|pod| async move { self.effects.delete(namespace, &pod).await })
             .buffer_unordered(CONCURRENCY)
             .collect::<Vec<_>>()

@@ -8,6 +8,8 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::indexer::fixtures::ModelIndexer;
+use crate::indexer::polls::Polls;
 use crate::pool::fixtures::{POOL_UID, pod, pool, ready, starting};
 use crate::task::fixtures::template;
 use crate::task::watch::Listener;
@@ -94,7 +96,10 @@ impl Bench {
             writer.apply_watcher_event(&event);
         }
         let (pools, _) = reflector::store();
+        caches.aggregates.listed();
+        let work = Work::new(caches.clone(), Polls::new(Clock::default()), ModelIndexer::new());
         let context = Context {
+            work,
             effects: Effects {
                 client: Client::new(service, "ns"),
                 leadership,

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::decide::indexer::Indexer;
+use super::decide::indexer::{Duty, Indexer};
 use crate::api::{IndexerPool, LABEL_REVISION};
 
 /// Uid of the pool of the fixtures.
@@ -54,7 +54,10 @@ pub fn pod(name: &str, revision: &str, created: i64, status: Value) -> Pod {
 }
 
 pub fn indexer(name: &str, revision: &str, created: i64, status: Value) -> Indexer {
-    Indexer::of(&pod(name, revision, created, status))
+    Indexer {
+        duty: Duty::Idle,
+        ..Indexer::of(&pod(name, revision, created, status))
+    }
 }
 
 /// The status of a pod whose Indexer is in this state.

@@ -6,6 +6,7 @@
 pub mod controller;
 pub mod decide;
 pub mod pods;
+pub mod work;
 
 mod effects;
 mod observe;

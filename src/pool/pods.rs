@@ -40,6 +40,7 @@ pub enum Wake {
 
 #[derive(Debug, Default)]
 struct OfPool {
+    pool: Option<ObjectRef<GuardedPool>>,
     indexers: BTreeMap<String, Indexer>,
     /// Uids of pods that were created here and not seen yet.
     unseen: HashMap<String, Instant>,
@@ -53,7 +54,9 @@ impl IndexerPods {
         let Some(of_pool) = of_pools.get_mut(pool_uid) else {
             return (Vec::new(), 0);
         };
-        let OfPool { indexers, unseen } = of_pool;
+        let OfPool {
+            indexers, unseen, ..
+        } = of_pool;
         let is_seen = |uid: &String| indexers.values().any(|i| i.evidence.pod_uid == *uid);
         unseen.retain(|uid, since| now.saturating_duration_since(*since) < UNSEEN && !is_seen(uid));
         (indexers.values().cloned().collect(), unseen.len())
@@ -78,6 +81,22 @@ impl IndexerPods {
         receiver
     }
 
+    /// Requests a pass over this pool.
+    pub fn wake_pool(&self, pool: ObjectRef<GuardedPool>) {
+        self.wake(Wake::Pool(pool));
+    }
+
+    /// Requests a pass over the pool that has the pod with this uid.
+    pub fn wake_pool_of(&self, pod_uid: &str) {
+        let of_pools = self.of_pools.lock();
+        let has = |of_pool: &&OfPool| of_pool.indexers.values().any(|i| i.evidence.pod_uid == pod_uid);
+        let pool = of_pools.values().find(has).and_then(|of_pool| of_pool.pool.clone());
+        drop(of_pools);
+        if let Some(pool) = pool {
+            self.wake(Wake::Pool(pool));
+        }
+    }
+
     fn wake(&self, wake: Wake) {
         if let Some(sender) = &*self.wake.lock() {
             // A closed channel: the controller is shutting down.
@@ -92,6 +111,7 @@ impl IndexerPods {
         let of_pool = index.entry(uid).or_default();
         of_pool.unseen.remove(&indexer.evidence.pod_uid);
         of_pool.indexers.insert(pod.name_any(), indexer);
+        of_pool.pool = Some(pool.clone());
         Some(pool)
     }
 }

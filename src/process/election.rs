@@ -55,15 +55,15 @@ impl Candidate {
         self.leadership.clone()
     }
 
-    /// Waits until this process leads.
+    /// Waits until this process leads. Returns whether another one held the lease meanwhile.
     ///
     /// # Access control
     /// leases: get, create, update.
-    pub async fn win(&mut self) {
+    pub async fn win(&mut self) -> bool {
         let mut said = false;
         loop {
             match request_within(self.limit(), "acquire the lease", self.step()).await {
-                Ok(Standing::Leads) => return,
+                Ok(Standing::Leads) => return said,
                 Ok(Standing::Follows | Standing::Outrun) if !said => {
                     said = true;
                     tracing::info!(lease = self.name, "another process holds the lease; standing by");

@@ -80,6 +80,8 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         others: Vec::new(),
         departed: None,
         indexer: None,
+        pools: Vec::new(),
+        pools_open_in: None,
         held: None,
         keeps_logs: false,
         inline: std::sync::OnceLock::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::accept::Refused;
 use super::accept::retry_policy::Policy;
+use super::aggregates::idle_indexers::{Given, PoolOffer};
 use super::aggregates::slots::Slot;
 use super::decide::waiting::Warnings;
 use super::run::death::NodeState;
@@ -36,6 +37,10 @@ pub struct Snapshot {
     pub departed: Option<Evidence>,
     /// The Indexer on which the status claims the attempt, from the caches; `None` without such a claim.
     pub indexer: Option<Box<IndexerSeen>>,
+    /// What the pools offer that run tasks of its VirtualMiddleManager.
+    pub pools: Vec<Arc<PoolOffer>>,
+    /// How long no Indexer is given to a task yet.
+    pub pools_open_in: Option<Duration>,
     /// Whether the operator archives logs.
     pub keeps_logs: bool,
     /// How long creating objects is delayed after the API server refused it.
@@ -61,6 +66,8 @@ pub struct Outcomes {
     pub live: Option<Live>,
     /// Outcome of reading an Indexer's pod, and the version of the task, from the API server itself.
     pub indexer: Option<Box<Live>>,
+    /// Outcome of asking for an idle Indexer.
+    pub given: Option<Option<Given>>,
     /// Outcome of posting the task to its Indexer.
     pub posted: Option<Posted>,
     /// Ids that this pass asked an Indexer to shut down.

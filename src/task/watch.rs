@@ -2,7 +2,7 @@
 //!
 //! Every replica watches; only the leader has tasks to wake. An object that cannot be read does not end a watch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,6 @@ use super::aggregates::slots::Who;
 use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
-use super::run::worker::claim::WorkerClaim;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
@@ -240,6 +239,7 @@ impl Caches {
                 for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
                     self.aggregates.observe(task);
                 }
+                self.aggregates.listed();
                 self.wake_all();
             }
             Event::Init | Event::InitApply(_) => {}
@@ -269,15 +269,12 @@ impl Caches {
         }
     }
 
-    /// Wakes the tasks that are claimed on the Indexers in the pods with these uids.
-    pub fn wake_claimed_on(&self, pods: &BTreeSet<String>) {
-        let claimed = |task: &PeonTask| {
-            WorkerClaim::recorded(task).is_some_and(|claim| pods.contains(&claim.pod_uid)) && !task.is_final()
-        };
-        let tasks = self.tasks.state_filter(|task| task.0.as_ref().is_ok_and(claimed));
-        for task in tasks {
-            self.wake(ObjectRef::from_obj(&*task));
-        }
+    /// Wakes the task that has the Indexer in the pod with this uid. Returns whether there is one.
+    pub fn wake_task_on(&self, pod_uid: &str) -> bool {
+        let task = self.aggregates.indexers.task_on(pod_uid);
+        let woken = task.is_some();
+        self.wake_these(task.into_iter().collect());
+        woken
     }
 
     pub(crate) fn template_event(&self, event: Event<GuardedTemplate>) {
@@ -371,12 +368,11 @@ impl Caches {
         }
     }
 
+    /// Wakes the task that a pod runs: the pod's controller, or the one that has the Indexer in the pod.
     fn wake_owner(&self, pod: &Pod) {
-        let owners = pod.metadata.owner_references.iter().flatten();
-        let Some(owner) = owners
-            .into_iter()
-            .find(|o| o.controller == Some(true) && o.kind == "PeonTask")
-        else {
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        let Some(owner) = owners.find(|o| o.controller == Some(true) && o.kind == "PeonTask") else {
+            self.wake_task_on(pod.metadata.uid.as_deref().unwrap_or_default());
             return;
         };
         let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());

@@ -59,6 +59,10 @@ reasons! {
         Retrying = "Retrying": STARTED = False, Change;
         /// As many tasks of the template as it allows have a pod.
         MaxRunning = "MaxRunning": STARTED = False, Change;
+        /// The task is for a pool, and no Indexer of a pool that may run it is idle.
+        PoolFull = "PoolFull": STARTED = False, Change;
+        /// The task is for a pool, and no pool may run it.
+        NoPool = "NoPool": STARTED = False, Change;
     }
 }
 
@@ -76,7 +80,9 @@ impl Waiting {
             | Self::NameConflict
             | Self::NotCreated
             | Self::Retrying
-            | Self::MaxRunning => false,
+            | Self::MaxRunning
+            | Self::PoolFull
+            | Self::NoPool => false,
         }
     }
 }

@@ -74,7 +74,7 @@ fn stage(reason: TaskReason) -> Option<Stage> {
     match reason {
         TaskReason::Accepted(reason) => of_acceptance(reason),
         TaskReason::Waits(reason) => Some(match reason {
-            Waiting::MaxRunning => Stage::Slot,
+            Waiting::MaxRunning | Waiting::PoolFull | Waiting::NoPool => Stage::Slot,
             Waiting::NameConflict => Stage::Name,
             Waiting::QuotaExceeded => Stage::Quota,
             Waiting::NotCreated => Stage::Created,
@@ -144,14 +144,15 @@ fn of_cause(cause: Cause) -> Option<Stage> {
 fn goes_on(reason: TaskReason) -> bool {
     match reason {
         TaskReason::Waits(reason) => match reason {
-            Waiting::Starting | Waiting::Retrying | Waiting::MaxRunning => true,
+            Waiting::Starting | Waiting::Retrying | Waiting::MaxRunning | Waiting::PoolFull => true,
             Waiting::Unschedulable
             | Waiting::QuotaExceeded
             | Waiting::ImagePull
             | Waiting::ContainerConfig
             | Waiting::ContainerStart
             | Waiting::NameConflict
-            | Waiting::NotCreated => false,
+            | Waiting::NotCreated
+            | Waiting::NoPool => false,
         },
         TaskReason::Ready(reason) => match reason {
             Readiness::Stopping => true,

@@ -148,6 +148,8 @@ fn snapshot(
         others: Vec::new(),
         departed: None,
         indexer: None,
+        pools: Vec::new(),
+        pools_open_in: None,
         held: None,
         inline: std::sync::OnceLock::new(),
         keeps_logs: false,

@@ -123,6 +123,8 @@ enum Ended {
     End,
     /// The stream broke.
     Broken,
+    /// The attempt has ended, though its container goes on, and its last line was read, or does not come.
+    LastLine,
     /// The store has answered: an earlier process read a part of the log. The log is read again from the end of that
     /// part.
     Before(Vec<Part>),
@@ -163,6 +165,7 @@ impl Collector<'_> {
                     match self.stream(stream, &mut log, &mut upload).await? {
                         Ended::End => true,
                         Ended::Broken => false,
+                        Ended::LastLine => break (!self.ended()).then_some(DELETED),
                         Ended::Before(known) => {
                             self.limits.metrics.taken(log.spool.pending());
                             let came = log.came;
@@ -275,9 +278,14 @@ impl Collector<'_> {
         let mut room: Option<BoxFuture<'_, Share>> = None;
         let mut full_since = None;
         let mut place: Option<BoxFuture<'_, Share>> = None;
+        // Since when it is known that the attempt has ended, if its container goes on.
+        let mut over = None;
         loop {
             if !log.sure && asked.is_none() {
                 asked = Some(Box::pin(self.known_parts()));
+            }
+            if let Some(last_line) = self.last_line() {
+                log.reader.expect(&last_line);
             }
             let full = !log.spool.try_grow();
             if full {
@@ -335,7 +343,23 @@ impl Collector<'_> {
                 () = tokio::time::sleep_until((log.flushed + self.limits.flush).into()), if !due => due = true,
                 () = tokio::time::sleep_until((heard + SILENCE).into()), if !full => return Ok(Ended::Broken),
                 () = self.crowded_out(full_since) => return Ok(Ended::Broken),
+                () = self.is_over(), if over.is_none() && log.reader.last_line().is_some() => {
+                    over = Some(Instant::now());
+                }
+                () = last_line(over, log.reader.last_line()) => return Ok(Ended::LastLine),
             }
+        }
+    }
+
+    fn last_line(&self) -> Option<String> {
+        self.goal.borrow().attempts.get(&self.attempt)?.last_line.clone()
+    }
+
+    /// Waits until the attempt has ended, or its task is gone.
+    async fn is_over(&self) {
+        let (attempt, mut goal) = (self.attempt, self.goal.clone());
+        if goal.wait_for(|goal| goal.ended(attempt) || goal.abandoned).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -422,6 +446,15 @@ impl Collector<'_> {
         F: Future<Output = Result<T, ArchiveError>>,
     {
         retry(self.tell, action).await
+    }
+}
+
+/// Waits until nothing more is expected of a log whose attempt is over since then, though its container goes on.
+async fn last_line(over: Option<Instant>, read: Option<bool>) {
+    match (over, read) {
+        (Some(_), Some(true)) => {}
+        (Some(since), Some(false)) => tokio::time::sleep_until((since + END).into()).await,
+        _ => std::future::pending().await,
     }
 }
 

@@ -121,6 +121,7 @@ impl Scene {
             created: Some(Timestamp::from_second(1).unwrap()),
         };
         let ask = KeepLog {
+            last_line: None,
             attempt,
             pod: format!("nightly-{attempt}"),
             pod_uid: POD_UID.into(),

@@ -105,6 +105,7 @@ impl Tenants {
             created: None,
         };
         let ask = KeepLog {
+            last_line: None,
             attempt,
             pod: format!("{name}-{attempt}"),
             pod_uid: format!("{name}-{attempt}"),

@@ -22,6 +22,8 @@ pub struct KeepLog {
     pub complete: bool,
     /// Whether no attempt follows: the log can be composed.
     pub last: bool,
+    /// What the last line of the attempt contains, if its container goes on: an Indexer outlives its task.
+    pub last_line: Option<String>,
 }
 
 /// A request and the log's state.

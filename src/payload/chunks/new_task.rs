@@ -32,6 +32,8 @@ impl New {
 #[must_use]
 pub fn empty_spec() -> PeonTaskSpec {
     PeonTaskSpec {
+        placement: None,
+        pool_ref: None,
         task: None,
         task_json: None,
         task_from: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::indexer::Indexer;
+use super::indexer::{Duty, Indexer};
 
 /// Delay after the first end; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(10);
@@ -67,6 +67,10 @@ impl Failures {
 
 /// Whether it ended by itself: nobody deleted or evicted it.
 fn failed(indexer: &Indexer) -> bool {
+    if !matches!(indexer.duty, Duty::Idle | Duty::Unread(_)) {
+        // How its task ended is said there.
+        return false;
+    }
     let evidence = &indexer.evidence;
     let evicted = matches!(
         evidence.reason.as_deref(),

@@ -7,6 +7,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::indexer_pool::{IndexerDiscovery, IndexerState};
 use crate::api::{LABEL_REVISION, conditions};
+use crate::indexer::decide::view::View;
+use crate::task::aggregates::idle_indexers::Use;
 use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// An Indexer.
@@ -20,6 +22,57 @@ pub struct Indexer {
     pub created: Timestamp,
     /// Whether its pod is ready: it is announced, and answers.
     pub ready: bool,
+    /// What is known of its tasks.
+    pub duty: Duty,
+}
+
+/// What is known of the tasks of an Indexer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    /// Its tasks are not known, for this reason: it can take none.
+    Unread(String),
+    /// It never had a task.
+    Idle,
+    /// It has a task, or is to get one, and is silent since the time given, if it is.
+    Busy(Option<Timestamp>),
+    /// It had its task, which needs it no longer.
+    Over,
+    /// It has, or had, a task that no PeonTask claims: it came from a process that no longer leads.
+    Stranger,
+}
+
+impl Duty {
+    /// What a task claims, and what the Indexer's answers say.
+    #[must_use]
+    pub fn of(claimed: &Use, view: Option<&View>) -> Self {
+        match claimed {
+            Use::Unknown => return Self::Unread("the tasks have not been listed yet".to_owned()),
+            Use::Claimed => {
+                let silence = view.and_then(|view| view.silence());
+                return Self::Busy(silence.map(|silence| silence.since));
+            }
+            Use::Over => return Self::Over,
+            Use::None => {}
+        }
+        let Some(view) = view else {
+            return Self::Unread("the operator has not asked it for its tasks yet".to_owned());
+        };
+        // Every task is a change in its history, so the history of one that never had a task is empty.
+        let changes = view.counter().is_some_and(|counter| counter.counter > 0);
+        if changes || view.replaced().is_some() || view.tasks().next().is_some() {
+            return Self::Stranger;
+        }
+        if let Some(silence) = view.silence() {
+            return Self::Unread(format!("it does not answer: {}", silence.trouble));
+        }
+        if !view.complete() {
+            return Self::Unread("it has not said yet which tasks it has".to_owned());
+        }
+        if view.disabled() {
+            return Self::Unread("it announces that it takes no tasks".to_owned());
+        }
+        Self::Idle
+    }
 }
 
 impl Indexer {
@@ -40,6 +93,7 @@ impl Indexer {
             ready: status
                 .filter(|c| c.type_ == conditions::READY)
                 .any(|c| c.status == "True"),
+            duty: Duty::of(&Use::Unknown, None),
         }
     }
 
@@ -56,6 +110,15 @@ impl Indexer {
         if evidence.deletion_requested.is_some() {
             return (IndexerState::Terminating, None);
         }
+        match self.duty {
+            Duty::Busy(_) => return (IndexerState::Used, None),
+            Duty::Over => return (IndexerState::Used, Some("its task does not need it any more".to_owned())),
+            Duty::Stranger => {
+                let details = "it has, or had, a task that was not given to it".to_owned();
+                return (IndexerState::Used, Some(details));
+            }
+            Duty::Unread(_) | Duty::Idle => {}
+        }
         if !evidence.may_live() {
             return (IndexerState::Failed, Some(self.how_it_ended()));
         }
@@ -66,7 +129,10 @@ impl Indexer {
             return (IndexerState::Starting, self.what_it_waits_for());
         }
         match seen.of(&evidence.pod_uid) {
-            Visibility::Hidden => (IndexerState::Ready, None),
+            Visibility::Hidden => match &self.duty {
+                Duty::Unread(why) => (IndexerState::Starting, Some(why.clone())),
+                _ => (IndexerState::Ready, None),
+            },
             Visibility::Visible => {
                 let details = "the overlord sees the Indexer as a worker".to_owned();
                 (IndexerState::Starting, Some(details))
@@ -84,6 +150,7 @@ impl Indexer {
     pub fn is_warm(&self, seen: &Seen) -> bool {
         let evidence = &self.evidence;
         self.ready
+            && self.duty == Duty::Idle
             && evidence.may_live()
             && evidence.deletion_requested.is_none()
             && seen.of(&evidence.pod_uid) == Visibility::Hidden

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::failures::Failures;
-use super::indexer::{Indexer, Seen, Visibility};
+use super::indexer::{Duty, Indexer, Seen, Visibility};
 use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
@@ -16,6 +16,9 @@ const MOST_AT_ONCE: usize = 10;
 const SURGE: usize = 1;
 /// After this time a pod is created again that the API server refused: quotas are not watched.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
+/// An Indexer that has a task and has not answered for this long, though its pod is ready, is deleted: its task would
+/// wait for ever.
+const UNREACHABLE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a pass knows of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +48,8 @@ pub struct Delete {
     pub pod: String,
     /// Uid of the pod.
     pub uid: String,
+    /// Whether no task has it, as far as the pass knows.
+    pub unclaimed: bool,
 }
 
 /// What a pass does.
@@ -72,8 +77,11 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         delete: groups.remains(),
         reason,
         message,
-        look_again: None,
+        look_again: groups.given_up.map(|then| {
+            Duration::try_from(then.duration_since(observed.now)).unwrap_or_default()
+        }),
     };
+    plan.delete.extend(groups.used_up.iter().copied().map(delete));
     if observed.revision.is_err() {
         // What runs is still that of the last revision that could be used.
         return plan;
@@ -96,6 +104,10 @@ struct Groups<'a> {
     failed: Vec<&'a Indexer>,
     /// Of the current revision, and the overlord sees them.
     visible: usize,
+    /// Not needed any more, or of no use.
+    used_up: Vec<&'a Indexer>,
+    /// When the first of those that have a task and do not answer is given up.
+    given_up: Option<Timestamp>,
     /// Pods that may have a living process.
     alive: usize,
 }
@@ -104,13 +116,19 @@ impl<'a> Groups<'a> {
     fn of(observed: &Observed<'a>) -> Self {
         let Observed { pool, indexers, .. } = *observed;
         let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
+        let busy = |indexer: &&Indexer| {
+            matches!(indexer.duty, Duty::Busy(_)) && indexer.evidence.may_live()
+        };
+        let busy = indexers.iter().filter(busy).count();
         let mut groups = Self {
-            wanted: as_count(pool.replicas.min(pool.max_indexers)),
+            wanted: as_count(pool.replicas).min(as_count(pool.max_indexers).saturating_sub(busy)),
             ready: Vec::new(),
             starting: Vec::new(),
             outdated: Vec::new(),
             failed: Vec::new(),
             visible: 0,
+            used_up: Vec::new(),
+            given_up: None,
             alive: indexers.iter().filter(|i| i.evidence.may_live()).count() + observed.unseen,
         };
         for indexer in indexers {
@@ -124,10 +142,28 @@ impl<'a> Groups<'a> {
                 }
                 IndexerState::Outdated => groups.outdated.push(indexer),
                 IndexerState::Failed => groups.failed.push(indexer),
+                IndexerState::Used => groups.used(indexer, observed.now),
                 IndexerState::Terminating => {}
             }
         }
         groups
+    }
+
+    fn used(&mut self, indexer: &'a Indexer, now: Timestamp) {
+        let Duty::Busy(silence) = indexer.duty else {
+            self.used_up.push(indexer);
+            return;
+        };
+        // The pod's own evidence decides what became of one that has ended, or whose node is lost.
+        let until = silence.filter(|_| indexer.ready && indexer.evidence.may_live());
+        let Some(until) = until.and_then(|since| since.checked_add(UNREACHABLE).ok()) else {
+            return;
+        };
+        if until <= now {
+            self.used_up.push(indexer);
+        } else {
+            self.given_up = Some(self.given_up.map_or(until, |before| before.min(until)));
+        }
     }
 
     /// Pods that ended. The last one of them is left for its log while none is ready, though one is wanted.
@@ -176,11 +212,11 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
         return;
     }
     if let Some(delay) = observed.failures.delay(observed.now) {
-        plan.look_again = Some(delay);
+        plan.look_again = Some(plan.look_again.map_or(delay, |before| before.min(delay)));
         return;
     }
     if let Some(delay) = refused_again(observed) {
-        plan.look_again = Some(delay);
+        plan.look_again = Some(plan.look_again.map_or(delay, |before| before.min(delay)));
         return;
     }
     let room = most.saturating_sub(groups.alive);
@@ -267,6 +303,7 @@ fn delete(indexer: &Indexer) -> Delete {
     Delete {
         pod: indexer.name().to_owned(),
         uid: indexer.evidence.pod_uid.clone(),
+        unclaimed: !matches!(indexer.duty, Duty::Busy(_)),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     ready_replicas: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    busy_replicas: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     updated_replicas: Option<u32>,
     indexers: Vec<IndexerStatus>,
     observed_generation: Option<i64>,
@@ -83,6 +85,7 @@ fn of(pool: &IndexerPool) -> Written {
         conditions: status.conditions,
         replicas: status.replicas,
         ready_replicas: status.ready_replicas,
+        busy_replicas: status.busy_replicas,
         updated_replicas: status.updated_replicas,
         indexers: status.indexers,
         observed_generation: status.observed_generation,
@@ -128,7 +131,7 @@ fn status(
     let lives = |state: &IndexerState| {
         matches!(
             state,
-            IndexerState::Starting | IndexerState::Ready | IndexerState::Outdated
+            IndexerState::Starting | IndexerState::Ready | IndexerState::Outdated | IndexerState::Used
         )
     };
     let count = |wanted: &dyn Fn(&IndexerState) -> bool| {
@@ -138,6 +141,7 @@ fn status(
     Written {
         conditions: conditions.into_list(),
         replicas: count(&lives),
+        busy_replicas: count(&|state| *state == IndexerState::Used).filter(|busy| *busy > 0),
         ready_replicas: u32::try_from(indexers.iter().filter(|i| i.is_warm(seen)).count()).ok(),
         updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
         indexers: listed

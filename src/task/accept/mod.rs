@@ -3,6 +3,7 @@
 pub mod jvm;
 pub mod ladder;
 pub mod overrides;
+pub mod placement;
 pub mod properties_file;
 pub mod resources;
 pub mod retry_policy;
@@ -24,7 +25,7 @@ use super::run::pod::grace;
 use super::run::pod::log_plan::LogPlan;
 use super::snapshot::{Snapshot, Template};
 use crate::api::reason::Acceptance;
-use crate::api::{IngestionMemory, PeonTask, PeonTemplate, TaskFrom};
+use crate::api::{IngestionMemory, PeonTask, PeonTemplate, Placement, TaskFrom};
 use crate::digest::hex;
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
@@ -42,6 +43,8 @@ pub struct Accepted<'a> {
     pub settings: Settings,
     /// When a failed attempt is followed by another one.
     pub retry: Policy,
+    /// Where the task is to run.
+    pub placement: Placement,
     /// The task that the peon is given in place of its payload, if the template requires that.
     effective: Option<Effective>,
     arguments: String,
@@ -284,6 +287,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     let broadcast_mode = payload
         .broadcast_mode()
         .map_err(|message| Refused::new(Acceptance::InvalidTask, message))?;
+    let placement = placement::wanted(task, &payload)?;
     let template = match &snapshot.template {
         Template::Found(template) => template,
         Template::Undecided => {
@@ -328,6 +332,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
         payload,
         settings,
         retry,
+        placement,
         effective,
         arguments,
         grace_seconds,

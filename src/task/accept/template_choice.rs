@@ -53,7 +53,7 @@ pub fn select<'a>(payload: &Payload, templates: impl IntoIterator<Item = Candida
 }
 
 /// Whether a task fits every list that is given.
-fn fits(matches: &Match, payload: &Payload) -> bool {
+pub(super) fn fits(matches: &Match, payload: &Payload) -> bool {
     let listed = |list: &[String], value: Option<&str>| {
         list.is_empty() || value.is_some_and(|value| list.iter().any(|item| item == value))
     };

@@ -4,6 +4,7 @@
 //! same whatever the number of tasks.
 
 pub mod fair_share;
+pub mod idle_indexers;
 pub mod payload_budget;
 pub mod ranked_set;
 pub mod retention;
@@ -16,6 +17,7 @@ use kube::ResourceExt;
 
 use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
+use idle_indexers::IdleIndexers;
 use retention::Retention;
 use slots::{Slots, Who};
 use subtask_memory::SubtaskMemory;
@@ -29,6 +31,8 @@ pub struct TaskAggregates {
     pub retention: Retention,
     /// How much memory subtasks needed.
     pub subtask_memory: SubtaskMemory,
+    /// The Indexers of pools, and which task has which.
+    pub indexers: IdleIndexers,
 }
 
 impl TaskAggregates {
@@ -37,6 +41,7 @@ impl TaskAggregates {
         let (Some(uid), Some(namespace)) = (task.uid(), task.namespace()) else {
             return Vec::new();
         };
+        self.indexers.observe(task);
         let Some(status) = &task.status else {
             return Vec::new();
         };
@@ -69,9 +74,15 @@ impl TaskAggregates {
         Vec::new()
     }
 
+    /// All tasks have been observed.
+    pub fn listed(&self) {
+        self.indexers.listed();
+    }
+
     /// Removes every task that is not among these.
     pub fn keep_only(&self, uids: &HashSet<String>) {
-        for uid in self.slots.uids().into_iter().chain(self.retention.uids()) {
+        let known = [self.slots.uids(), self.retention.uids(), self.indexers.uids()];
+        for uid in known.into_iter().flatten() {
             if !uids.contains(&uid) {
                 self.gone(&uid);
             }
@@ -81,6 +92,7 @@ impl TaskAggregates {
     /// A task is gone. Returns the tasks that may continue because of it.
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
+        self.indexers.gone(uid);
         self.slots.forget(uid)
     }
 }

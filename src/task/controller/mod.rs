@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::accept;
 use super::accept::template_choice::{self, Candidate};
+use super::aggregates::idle_indexers::PoolOffer;
 use super::aggregates::fair_share::{Limits, Shares, Wake};
 use super::aggregates::slots::Who;
 use super::decide::plan::{self, Settlement, Step, plan};
@@ -244,6 +245,10 @@ impl Context {
             let who = (task.namespace().unwrap_or_default(), task.name_any());
             self.actor.leave_room(&who);
         }
+        // Only a status that was written shows that the pass knew the newest version of the task.
+        if matches!(outcome, Ok((true, _))) && snapshot.outcomes.given.is_none() {
+            self.caches.aggregates.indexers.release(&uid);
+        }
         outcome
     }
 
@@ -297,6 +302,8 @@ impl Context {
             others: (1..current).filter_map(pod).collect(),
             departed: self.caches.departed.get(&namespace, &name),
             indexer: self.actor.indexer_seen(task).map(Box::new),
+            pools: self.pools(task, &namespace),
+            pools_open_in: self.caches.aggregates.indexers.opens_in(self.clock.instant()),
             held: self
                 .backoff
                 .held(&task.uid().unwrap_or_default(), self.clock.instant()),
@@ -304,6 +311,14 @@ impl Context {
             inline: std::sync::OnceLock::new(),
             outcomes: Outcomes::default(),
         }
+    }
+
+    /// What pools offer to a task that has no place yet.
+    fn pools(&self, task: &PeonTask, namespace: &str) -> Vec<Arc<PoolOffer>> {
+        let manager = task.middle_manager().filter(|_| !task.is_final() && task.is_assigned());
+        manager.map_or_else(Vec::new, |manager| {
+            self.caches.aggregates.indexers.pools(namespace, manager)
+        })
     }
 
     /// The task's template, and the names of other templates that match with the same priority.

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::history_record::{self, With};
-use super::plan::{Action, Step, settle_until};
+use super::plan::{Action, Step, settle_until, task_id};
 use super::status::Draft;
 use super::{current_run, deadlines};
 use crate::api::conditions::{self, LOGS_ARCHIVED};
@@ -18,6 +18,7 @@ use crate::logs::format::state::{KeepLog, LogState};
 use crate::task::accept::Refused;
 use crate::task::run::pod::log_plan::{LogPlan, SidecarPlan};
 use crate::task::run::pod::run::LogSource;
+use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::snapshot::Snapshot;
 
 /// How long a verdict waits for the log, so that both are written at once.
@@ -119,7 +120,9 @@ pub(crate) fn sidecar_image(operator: &RuntimeProperties) -> Result<String, Refu
 }
 
 fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step {
-    let sidecar = reader(snapshot) == Some(Collect::Sidecar);
+    // An Indexer has no sidecar, and goes on after its task (`WorkerTaskManager` logs the end).
+    let claimed = WorkerClaim::recorded(&snapshot.task).is_some();
+    let sidecar = reader(snapshot) == Some(Collect::Sidecar) && !claimed;
     let seen = source.pod_uid.is_some();
     Step::Act(Action::KeepLog(KeepLog {
         attempt: snapshot.attempt(),
@@ -137,6 +140,7 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
         ended: ended && (!sidecar || source.pod_ended),
         complete: source.complete,
         last,
+        last_line: claimed.then(|| format!("Task [{}] completed with status", task_id(snapshot))),
     }))
 }
 

@@ -246,6 +246,8 @@ fn told(snapshot: &Snapshot) -> Option<(Waiting, String)> {
         | Waiting::NameConflict
         | Waiting::NotCreated
         | Waiting::Retrying
-        | Waiting::MaxRunning => None,
+        | Waiting::MaxRunning
+        | Waiting::PoolFull
+        | Waiting::NoPool => None,
     }
 }

@@ -9,15 +9,19 @@ use super::plan::{
     Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until,
 };
 use super::status::Draft;
+use super::with_worker::CLAIMED;
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
-use crate::api::{PeonTaskStatus, Phase, SubmissionState, conditions};
+use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
+use crate::task::accept::placement::{self, Choice};
 use crate::task::accept::{Accepted, Refused, accept, payload};
 use crate::task::aggregates::slots::Slot;
 use crate::task::run::elsewhere::Standing;
 use crate::task::snapshot::{Live, Snapshot};
 use kube::ResourceExt;
 
+/// When a task is placed again that no pool may run.
+const NO_POOL: Duration = Duration::from_secs(30);
 /// How often a task that waits for a name to become free checks again.
 pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 
@@ -157,7 +161,47 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
             }
         }
     }
-    create(snapshot, &accepted, draft, now)
+    place(snapshot, &accepted, draft, now)
+}
+
+/// Decides once for each attempt between an Indexer of a pool and a pod of its own, and writes the decision before
+/// anything is done: of two processes only one can write it. Where no pool is concerned, the pod's name is enough.
+fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Timestamp) -> Step {
+    let is_for_pool = accepted.placement == Placement::Pool;
+    let name = accepted.attempt(snapshot.attempt(), &accepted.names()).name();
+    let run = snapshot.task.status.as_ref().and_then(|status| status.run.as_ref());
+    let is_decided = run.is_some_and(|run| run.kind == RunKind::Pod && run.pod.as_ref() == Some(&name));
+    if is_decided || snapshot.pools.is_empty() && !is_for_pool {
+        return create(snapshot, accepted, draft, now);
+    }
+    let in_pod = |mut draft: Draft, why: &str| {
+        draft.to_be_in_pod(snapshot.attempt(), &name, why);
+        settle(draft.wait(Phase::Pending, Waiting::Starting, "the pod is about to be created"))
+    };
+    let (names, waits) = match placement::choose(&snapshot.task, accepted, &snapshot.pools) {
+        Choice::Pod(why) => return in_pod(draft, &why.unwrap_or_default()),
+        Choice::Wait(reason, message) => {
+            return settle_until(draft.wait(Phase::Pending, reason, &message), Some(NO_POOL));
+        }
+        Choice::Pools { names, waits } => (names, waits),
+    };
+    if let Some(left) = snapshot.pools_open_in {
+        return look_again(Some(left));
+    }
+    let all = names.join(", ");
+    match &snapshot.outcomes.given {
+        None => Step::Act(Action::TakeIndexer { pools: names, waits }),
+        Some(Some(given)) => {
+            let offer = snapshot.pools.iter().find(|pool| pool.name == given.pool);
+            draft.in_indexer(snapshot.attempt(), given, offer.map(|offer| &**offer));
+            settle(draft.wait(Phase::Starting, Waiting::Starting, CLAIMED))
+        }
+        Some(None) if waits => {
+            let message = format!("no Indexer is idle of the pools that may run the task: {all}");
+            settle(draft.wait(Phase::Pending, Waiting::PoolFull, &message))
+        }
+        Some(None) => in_pod(draft, &format!("no Indexer was idle of the pools that may run the task: {all}")),
+    }
 }
 
 /// A subtask is never run again under its id: the memory that earlier ones needed is looked up.

@@ -145,7 +145,7 @@ impl Actor {
         let claim = WorkerClaim::recorded(task)?;
         let namespace = task.namespace().unwrap_or_default();
         let indexers = self.indexers.as_ref()?;
-        Some(indexers.seen(&namespace, &claim.pod, &claim.pod_uid))
+        Some(indexers.seen(&namespace, &claim))
     }
 
     /// The task does not wait, or no longer waits, for room for its payload.
@@ -189,6 +189,17 @@ impl Actor {
                 let task = snapshot.task.name_any();
                 let live = self.live.look_live(&namespace, &pod, &task).await?;
                 snapshot.outcomes.indexer = Some(Box::new(live));
+            }
+            Action::TakeIndexer { pools, waits } => {
+                let task = &snapshot.task;
+                let created = task.metadata.creation_timestamp.as_ref();
+                snapshot.outcomes.given = Some(self.aggregates.indexers.take(
+                    &pools,
+                    &(namespace, task.name_any()),
+                    &task.uid().unwrap_or_default(),
+                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                    waits,
+                ));
             }
             Action::PostTask { pod_uid } => self.post_task(&namespace, &pod_uid, snapshot).await?,
             Action::ShutDown { pod_uid, task_id } => {

@@ -210,6 +210,7 @@ impl Bench {
             created: None,
         };
         let ask = KeepLog {
+            last_line: None,
             attempt: 1,
             pod: self.work.pods[n % self.work.pods.len()].clone(),
             pod_uid: self.pod_uids.lock()[n % self.work.pods.len()].clone(),

@@ -25,6 +25,8 @@ pub struct Reader {
     held: Option<Held>,
     /// Whether the kubelet's messages mean nothing any more.
     ignores_complaints: bool,
+    /// What the last line contains, if the container goes on behind it, and whether that line was read.
+    last_line: Option<(String, bool)>,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,21 @@ impl Reader {
             carry: Vec::new(),
             held: None,
             ignores_complaints: false,
+            last_line: None,
         }
+    }
+
+    /// Looks for a line that contains this: the last one, though the container goes on.
+    pub fn expect(&mut self, last_line: &str) {
+        if self.last_line.as_ref().is_none_or(|(known, _)| known != last_line) {
+            self.last_line = Some((last_line.to_owned(), false));
+        }
+    }
+
+    /// Whether the expected last line was read; `None` if none is expected.
+    #[must_use]
+    pub fn last_line(&self) -> Option<bool> {
+        self.last_line.as_ref().map(|(_, read)| *read)
     }
 
     /// How many of the last output bytes may be the report; the others belong to the log.
@@ -128,6 +144,9 @@ impl Reader {
     }
 
     fn lines(&mut self, lines: &[u8], log: &mut Vec<u8>) {
+        if let Some((last_line, read)) = &mut self.last_line {
+            *read = *read || contains(lines, last_line.as_bytes());
+        }
         if self.held.is_none() && !contains(lines, BEGIN) {
             self.cutter.feed(lines, log);
             return;

@@ -134,6 +134,8 @@ impl Maker {
     /// A spec with only the reference to the VirtualMiddleManager.
     fn spec(&self) -> PeonTaskSpec {
         PeonTaskSpec {
+            placement: None,
+            pool_ref: None,
             middle_manager_ref: Some(MiddleManagerRef {
                 name: self.middle_manager.clone(),
             }),

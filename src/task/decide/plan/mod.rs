@@ -61,6 +61,13 @@ pub enum Action {
         /// Its name.
         pod: String,
     },
+    /// Get an idle Indexer of the first of these pools that has one.
+    TakeIndexer {
+        /// Names of the pools.
+        pools: Vec<String>,
+        /// Whether the task waits for one.
+        waits: bool,
+    },
     /// Post the task to the Indexer that the status claims, within the time for which this process certainly leads.
     PostTask {
         /// Uid of the Indexer's pod.
@@ -124,6 +131,7 @@ impl Action {
             Self::LookLive { .. } => "read the pod live",
             Self::ReadWarnings { .. } => "read warnings",
             Self::LookIndexer { .. } => "read the indexer's pod live",
+            Self::TakeIndexer { .. } => "take indexer",
             Self::PostTask { .. } => "post task",
             Self::ShutDown { .. } => "shut down",
             Self::LookNode { .. } => "read node",

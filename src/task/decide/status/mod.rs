@@ -20,6 +20,7 @@ use crate::druid::payload::Payload;
 use crate::druid::worker::TaskLocation;
 use crate::logs::format::record::Recorded;
 use crate::task::accept::settings::Settings;
+use crate::task::aggregates::idle_indexers::{Given, Idle, PoolOffer};
 
 /// Largest status in bytes of JSON: etcd stores it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;
@@ -92,10 +93,40 @@ impl Draft {
     pub fn pod(&mut self, attempt: u32, name: &str, uid: &str, node: Option<&str>) {
         self.status.attempt = Some(attempt);
         if self.status.pod_uid() != Some(uid) {
-            self.status.run = Some(RunStatus::in_pod(name, uid));
+            let before = self.status.run.take();
+            let decided = before.filter(|run| run.kind == RunKind::Pod && run.pod.as_deref() == Some(name));
+            self.status.run = Some(RunStatus {
+                reason: decided.and_then(|run| run.reason),
+                ..RunStatus::in_pod(name, uid)
+            });
         }
         if let Some(node) = node {
             self.status.node_name = Some(node.to_owned());
+        }
+    }
+
+    /// The attempt is to run in its own pod, of this name.
+    pub fn to_be_in_pod(&mut self, attempt: u32, name: &str, why: &str) {
+        self.status.attempt = Some(attempt);
+        self.status.run = Some(RunStatus::to_be_in_pod(name, why));
+    }
+
+    /// The attempt is to run in this Indexer, whose size is the pool's.
+    pub fn in_indexer(&mut self, attempt: u32, given: &Given, offer: Option<&PoolOffer>) {
+        let Idle {
+            pod,
+            pod_uid,
+            host,
+            port,
+        } = &given.indexer;
+        self.status.attempt = Some(attempt);
+        self.status.run = Some(RunStatus {
+            reason: Some(format!("an Indexer of the pool {} was idle", given.pool)),
+            ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, *port))
+        });
+        if let Some(offer) = offer {
+            self.status.memory = Some(offer.memory.1.clone());
+            self.status.cpu = Some(offer.cpu_milli.1.clone());
         }
     }
 

@@ -20,7 +20,7 @@ use crate::task::run::worker::IndexerSeen;
 struct One(Arc<ModelIndexer>);
 
 impl Indexers for One {
-    fn seen(&self, _: &str, _: &str, _: &str) -> IndexerSeen {
+    fn seen(&self, _: &str, _: &WorkerClaim) -> IndexerSeen {
         IndexerSeen::default()
     }
 

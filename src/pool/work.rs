@@ -1,0 +1,189 @@
+//! What connects pools with tasks: the polls of their Indexers, and what they offer.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::reflector::ObjectRef;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+
+use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
+use super::decide::plan::Delete;
+use super::pods::IndexerPods;
+use crate::api::IndexerPool;
+use crate::druid::indexer_announcement::INDEXER_PORT;
+use crate::indexer::client::Worker;
+use crate::indexer::decide::view::Target;
+use crate::indexer::polls::{self, Polls};
+use crate::quantity;
+use crate::task::aggregates::idle_indexers::{Idle, PoolOffer};
+use crate::task::indexers::Indexers;
+use crate::task::run::pod::evidence::Evidence;
+use crate::task::run::worker::claim::WorkerClaim;
+use crate::task::run::worker::{IndexerSeen, KILL_GRACE};
+use crate::task::watch::Caches;
+
+/// The polls, and the index of what pools offer; cheap to clone.
+#[derive(Clone)]
+pub struct Work {
+    polls: Polls,
+    caches: Caches,
+    worker: Arc<dyn Worker>,
+    /// What is polled of each pool, by uid of the pool.
+    targets: Arc<Mutex<BTreeMap<String, Vec<Target>>>>,
+}
+
+impl Work {
+    /// Nothing is polled yet. The client sends all requests.
+    #[must_use]
+    pub fn new(caches: Caches, polls: Polls, worker: Arc<dyn Worker>) -> Self {
+        Self {
+            polls,
+            caches,
+            worker,
+            targets: Arc::default(),
+        }
+    }
+
+    /// Wakes tasks and pools when an Indexer answers something new, or is used otherwise than before. Runs until it is
+    /// dropped.
+    pub async fn wake(self, pods: Arc<IndexerPods>) {
+        let changed = pods.clone();
+        self.caches.aggregates.indexers.on_change(Box::new(move |namespace, pool| {
+            changed.wake_pool(ObjectRef::new(pool).within(namespace));
+        }));
+        loop {
+            for pod_uid in self.polls.changed().await {
+                if !self.caches.wake_task_on(&pod_uid) {
+                    pods.wake_pool_of(&pod_uid);
+                }
+            }
+        }
+    }
+
+    /// Finds out what the Indexers of a pool are used for.
+    pub(super) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
+        for indexer in indexers {
+            let uid = &indexer.evidence.pod_uid;
+            let claimed = self.caches.aggregates.indexers.use_of(namespace, pool, uid);
+            indexer.duty = Duty::of(&claimed, self.polls.view(uid).as_deref());
+        }
+    }
+
+    /// Polls those that answer, and offers the idle ones that are proven hidden and are not being deleted.
+    pub(super) fn offer(&self, pool: &IndexerPool, indexers: &[Indexer], seen: &Seen) {
+        let targets = indexers.iter().filter_map(target).collect();
+        self.poll(&pool.uid().unwrap_or_default(), targets);
+        let namespace = pool.namespace().unwrap_or_default();
+        let offers = &self.caches.aggregates.indexers;
+        let Some(offer) = offer(pool) else {
+            offers.withdraw(&namespace, &pool.name_any());
+            return;
+        };
+        let visible = indexers.iter().any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
+        let idle = indexers.iter().filter(|i| !visible && i.is_warm(seen));
+        let pods: HashSet<String> = indexers.iter().map(|i| i.evidence.pod_uid.clone()).collect();
+        let woken = offers.offer(&namespace, offer, idle.filter_map(address).collect(), pods);
+        self.caches.wake_these(woken);
+    }
+
+    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on.
+    pub(super) fn retire(&self, namespace: &str, pool: &str, delete: &Delete) -> bool {
+        !delete.unclaimed || self.caches.aggregates.indexers.retire(namespace, pool, &delete.uid)
+    }
+
+    /// The pool is gone.
+    pub(super) fn forget(&self, pool: &IndexerPool) {
+        let namespace = pool.namespace().unwrap_or_default();
+        self.caches.aggregates.indexers.withdraw(&namespace, &pool.name_any());
+        self.poll(&pool.uid().unwrap_or_default(), Vec::new());
+    }
+
+    fn poll(&self, pool_uid: &str, targets: Vec<Target>) {
+        let mut all = self.targets.lock();
+        let before = match targets.is_empty() {
+            true => all.remove(pool_uid).unwrap_or_default(),
+            false => all.insert(pool_uid.to_owned(), targets.clone()).unwrap_or_default(),
+        };
+        if before == targets {
+            return;
+        }
+        let every = all.values().flatten().map(|target| polls::Indexer {
+            target: target.clone(),
+            worker: self.worker.clone(),
+        });
+        let left_out = self.polls.set(every.collect());
+        if !left_out.is_empty() {
+            tracing::warn!(
+                number = left_out.len(),
+                most = polls::MOST,
+                "more Indexers than the operator polls: no task is given to the others"
+            );
+        }
+    }
+}
+
+impl Indexers for Work {
+    fn seen(&self, namespace: &str, claim: &WorkerClaim) -> IndexerSeen {
+        let pod = ObjectRef::new(&claim.pod).within(namespace);
+        let offer = self.caches.aggregates.indexers.pool(namespace, &claim.pool);
+        IndexerSeen {
+            view: self.polls.view(&claim.pod_uid),
+            pod: self.caches.pods.get(&pod).as_deref().map(Evidence::of),
+            departed: self.caches.departed.get(namespace, &claim.pod),
+            kill_grace: offer.map_or(KILL_GRACE, |offer| offer.kill_grace),
+        }
+    }
+
+    fn indexer(&self, pod_uid: &str) -> Option<polls::Indexer> {
+        self.polls.indexer(pod_uid)
+    }
+}
+
+/// What is polled: an Indexer that is ready, and one that has a task until nothing needs it. An open poll delays the end
+/// of its JVM.
+fn target(indexer: &Indexer) -> Option<Target> {
+    let evidence = &indexer.evidence;
+    let wanted = match indexer.duty {
+        Duty::Busy(_) => true,
+        Duty::Over => false,
+        Duty::Unread(_) | Duty::Idle | Duty::Stranger => {
+            indexer.ready && evidence.deletion_requested.is_none()
+        }
+    };
+    let host = evidence.host.clone().filter(|_| wanted && evidence.may_live())?;
+    Some(Target {
+        pod_uid: evidence.pod_uid.clone(),
+        host,
+        port: INDEXER_PORT,
+        tls: false,
+    })
+}
+
+fn address(indexer: &Indexer) -> Option<Idle> {
+    Some(Idle {
+        pod: indexer.name().to_owned(),
+        pod_uid: indexer.evidence.pod_uid.clone(),
+        host: indexer.evidence.host.clone()?,
+        port: INDEXER_PORT,
+    })
+}
+
+/// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
+fn offer(pool: &IndexerPool) -> Option<PoolOffer> {
+    let spec = &pool.spec;
+    let limits = spec.resources.limits.as_ref();
+    let memory = limits?.get("memory")?.0.clone();
+    let cpu = limits?.get("cpu").map_or_else(|| "1".to_owned(), |cpu| cpu.0.clone());
+    Some(PoolOffer {
+        name: pool.name_any(),
+        manager: spec.middle_manager_ref.name.clone(),
+        template: spec.template_ref.name.clone(),
+        matches: spec.matches.clone(),
+        priority: spec.priority.unwrap_or_default(),
+        memory: (quantity::parse(&memory).ok()?, memory),
+        cpu_milli: (u64::try_from(quantity::milli(&cpu).ok()?).ok()?, cpu),
+        kill_grace: Duration::from_secs(spec.kill_grace_seconds.into()),
+    })
+}

@@ -1,0 +1,452 @@
+//! The Indexers that pools offer, and which task has which (pure).
+//!
+//! The index is in memory and is rebuilt after a restart: pools offer their idle Indexers again, and the statuses of
+//! tasks say which Indexers have a task. An Indexer is given to one task, once: neither the end of the task nor its
+//! deletion makes it idle again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+
+use super::slots::Who;
+use crate::api::conditions::{self, LOGS_ARCHIVED};
+use crate::api::reason::LogsArchived;
+use crate::api::{Match, PeonTask};
+use crate::task::run::worker::claim::WorkerClaim;
+
+/// What a pool offers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolOffer {
+    /// Name of the pool.
+    pub name: String,
+    /// Name of the VirtualMiddleManager whose tasks it runs.
+    pub manager: String,
+    /// Name of the PeonTemplate that its Indexers are made from.
+    pub template: String,
+    /// Which tasks may run in it.
+    pub matches: Option<Match>,
+    /// Of several pools the one with the highest is used.
+    pub priority: i32,
+    /// Memory limit of an Indexer, in bytes and as written.
+    pub memory: (u64, String),
+    /// Cpu limit of an Indexer, in thousandths of a core and as written.
+    pub cpu_milli: (u64, String),
+    /// How long a task that is shut down may go on.
+    pub kill_grace: Duration,
+}
+
+/// An idle Indexer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idle {
+    /// Name of its pod.
+    pub pod: String,
+    /// Uid of its pod.
+    pub pod_uid: String,
+    /// Address of its pod.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// An Indexer that was given to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Name of its pool.
+    pub pool: String,
+    /// The Indexer.
+    pub indexer: Idle,
+}
+
+/// What an Indexer is used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// The tasks have not been listed yet.
+    Unknown,
+    /// It has no task.
+    None,
+    /// A task has it.
+    Claimed,
+    /// Its task has its verdict and its log, or ended there, or is gone: nothing needs it.
+    Over,
+}
+
+/// Called with namespace and name of a pool whose Indexers are used otherwise than before.
+pub type Changed = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// The index.
+#[derive(Default)]
+pub struct IdleIndexers {
+    inner: Mutex<Inner>,
+    changed: OnceLock<Changed>,
+}
+
+impl fmt::Debug for IdleIndexers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IdleIndexers").field(&self.inner).finish()
+    }
+}
+
+/// Namespace and name of a pool.
+type Key = (String, String);
+
+#[derive(Debug, Default)]
+struct Inner {
+    listed: bool,
+    opens: Option<Instant>,
+    pools: BTreeMap<Key, Pool>,
+    /// By uid of the Indexer's pod.
+    claims: HashMap<String, Claim>,
+    /// Uid of the Indexer's pod, by uid of the task.
+    of_tasks: HashMap<String, String>,
+    /// Tasks that wait for an Indexer, in the order of their creation, by namespace.
+    waiting: BTreeMap<String, BTreeSet<Turn>>,
+    /// Namespace and turn of each of them, by uid.
+    turns: HashMap<String, (String, Turn)>,
+}
+
+/// Creation time and name: the order of waiting tasks.
+type Turn = (Timestamp, String);
+
+#[derive(Debug)]
+struct Pool {
+    offer: Arc<PoolOffer>,
+    idle: BTreeMap<String, Idle>,
+    /// Uids of the pods of the pool.
+    pods: HashSet<String>,
+    /// Uids of those that no task may be given any more: they are being deleted, or had a task that is gone.
+    retired: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    pool: Key,
+    task_uid: String,
+    task: Who,
+    /// Whether a status says so. Before that the task's pass writes it.
+    recorded: bool,
+    over: bool,
+}
+
+impl IdleIndexers {
+    /// Sets what is called when Indexers of a pool are used otherwise than before. Only the first call has an effect.
+    pub fn on_change(&self, changed: Changed) {
+        let _ = self.changed.set(changed);
+    }
+
+    /// No Indexer is given to a task before this time: the last writes of a process that led before have to be seen.
+    pub fn opens(&self, at: Instant) {
+        self.inner.lock().opens = Some(at);
+    }
+
+    /// How long no Indexer is given to a task yet.
+    #[must_use]
+    pub fn opens_in(&self, now: Instant) -> Option<Duration> {
+        let left = self.inner.lock().opens?.checked_duration_since(now)?;
+        Some(left).filter(|left| !left.is_zero())
+    }
+
+    /// The pool has these idle Indexers, and these pods in all (by uid). Returns tasks that wait for one of them.
+    #[must_use]
+    pub fn offer(
+        &self,
+        namespace: &str,
+        offer: PoolOffer,
+        idle: Vec<Idle>,
+        pods: HashSet<String>,
+    ) -> Vec<Who> {
+        let mut inner = self.inner.lock();
+        let key = (namespace.to_owned(), offer.name.clone());
+        let retired = inner.pools.remove(&key).map(|pool| pool.retired);
+        let mut retired = retired.unwrap_or_default();
+        retired.retain(|uid| pods.contains(uid));
+        let idle: BTreeMap<String, Idle> = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
+        let free = idle
+            .keys()
+            .filter(|uid| !retired.contains(*uid) && !inner.claims.contains_key(*uid))
+            .count();
+        let pool = Pool {
+            offer: Arc::new(offer),
+            idle,
+            pods,
+            retired,
+        };
+        inner.pools.insert(key, pool);
+        let waiting = inner.waiting.get(namespace).into_iter().flatten();
+        let woken = waiting.take(free).map(|(_, name)| (namespace.to_owned(), name.clone()));
+        woken.collect()
+    }
+
+    /// The pool is gone, or offers nothing.
+    pub fn withdraw(&self, namespace: &str, pool: &str) {
+        let key = (namespace.to_owned(), pool.to_owned());
+        self.inner.lock().pools.remove(&key);
+    }
+
+    /// What the pools of a namespace offer that run tasks of this VirtualMiddleManager.
+    #[must_use]
+    pub fn pools(&self, namespace: &str, manager: &str) -> Vec<Arc<PoolOffer>> {
+        let inner = self.inner.lock();
+        let from = (namespace.to_owned(), String::new());
+        let of_namespace = inner.pools.range(from..).take_while(|((ns, _), _)| ns == namespace);
+        let offers = of_namespace.map(|(_, pool)| pool.offer.clone());
+        offers.filter(|offer| offer.manager == manager).collect()
+    }
+
+    /// What the pool of this name offers.
+    #[must_use]
+    pub fn pool(&self, namespace: &str, pool: &str) -> Option<Arc<PoolOffer>> {
+        let key = (namespace.to_owned(), pool.to_owned());
+        self.inner.lock().pools.get(&key).map(|pool| pool.offer.clone())
+    }
+
+    /// Gives the task an idle Indexer of the first of these pools that has one. A task that has one keeps it. A task
+    /// that gets none and waits is among those that [`offer`](Self::offer) returns.
+    #[must_use]
+    pub fn take(
+        &self,
+        pools: &[String],
+        task: &Who,
+        task_uid: &str,
+        created: Timestamp,
+        waits: bool,
+    ) -> Option<Given> {
+        let (given, touched) = {
+            let mut inner = self.inner.lock();
+            let given = inner.take(pools, task, task_uid);
+            if given.is_none() && waits {
+                inner.wait(task, task_uid, created);
+            } else {
+                inner.leave(task_uid);
+            }
+            let touched = given.as_ref().map(|given| (task.0.clone(), given.pool.clone()));
+            (given, touched)
+        };
+        self.report(touched);
+        given
+    }
+
+    /// The task does not want an Indexer, or no longer: what it was given and its status does not claim is idle again.
+    pub fn release(&self, task_uid: &str) {
+        let touched = {
+            let mut inner = self.inner.lock();
+            inner.leave(task_uid);
+            inner.release(task_uid)
+        };
+        self.report(touched);
+    }
+
+    /// Records what the status of a task says.
+    pub(super) fn observe(&self, task: &PeonTask) {
+        let (Some(uid), Some(namespace)) = (task.uid(), task.namespace()) else {
+            return;
+        };
+        let claim = WorkerClaim::recorded(task);
+        let who = (namespace, task.name_any());
+        let touched = self.inner.lock().observe(task, &uid, who, claim);
+        self.report(touched);
+    }
+
+    /// All tasks have been observed.
+    pub(super) fn listed(&self) {
+        self.inner.lock().listed = true;
+    }
+
+    /// A task is gone.
+    pub(super) fn gone(&self, task_uid: &str) {
+        let touched = {
+            let mut inner = self.inner.lock();
+            inner.leave(task_uid);
+            inner.end(task_uid)
+        };
+        self.report(touched);
+    }
+
+    /// The tasks that have an Indexer, or wait for one.
+    pub(super) fn uids(&self) -> Vec<String> {
+        let inner = self.inner.lock();
+        inner.of_tasks.keys().chain(inner.turns.keys()).cloned().collect()
+    }
+
+    /// What the Indexer in the pod with this uid is used for.
+    #[must_use]
+    pub fn use_of(&self, namespace: &str, pool: &str, pod_uid: &str) -> Use {
+        let inner = self.inner.lock();
+        if !inner.listed {
+            return Use::Unknown;
+        }
+        match inner.claims.get(pod_uid) {
+            Some(claim) if claim.over => Use::Over,
+            Some(_) => Use::Claimed,
+            None => {
+                let pool = inner.pools.get(&(namespace.to_owned(), pool.to_owned()));
+                match pool.is_some_and(|pool| pool.retired.contains(pod_uid)) {
+                    true => Use::Over,
+                    false => Use::None,
+                }
+            }
+        }
+    }
+
+    /// No task is given this Indexer from now on, since it is deleted. False if a task has it.
+    #[must_use]
+    pub fn retire(&self, namespace: &str, pool: &str, pod_uid: &str) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.claims.get(pod_uid).is_some_and(|claim| !claim.over) {
+            return false;
+        }
+        if let Some(pool) = inner.pools.get_mut(&(namespace.to_owned(), pool.to_owned())) {
+            pool.retired.insert(pod_uid.to_owned());
+        }
+        true
+    }
+
+    /// The task that has the Indexer in the pod with this uid.
+    #[must_use]
+    pub fn task_on(&self, pod_uid: &str) -> Option<Who> {
+        self.inner.lock().claims.get(pod_uid).map(|claim| claim.task.clone())
+    }
+
+    fn report(&self, touched: Option<Key>) {
+        if let (Some((namespace, pool)), Some(changed)) = (touched, self.changed.get()) {
+            changed(&namespace, &pool);
+        }
+    }
+}
+
+impl Inner {
+    fn take(&mut self, pools: &[String], task: &Who, task_uid: &str) -> Option<Given> {
+        if let Some(pod_uid) = self.of_tasks.get(task_uid).cloned() {
+            let claim = self.claims.get(&pod_uid);
+            let kept = claim.filter(|claim| !claim.over && pools.contains(&claim.pool.1));
+            let pool = kept.and_then(|claim| self.pools.get(&claim.pool));
+            let idle = pool.and_then(|pool| pool.idle.get(&pod_uid));
+            if let (Some(kept), Some(idle)) = (kept, idle) {
+                return Some(Given {
+                    pool: kept.pool.1.clone(),
+                    indexer: idle.clone(),
+                });
+            }
+            self.release(task_uid);
+        }
+        if !self.listed || self.of_tasks.contains_key(task_uid) {
+            return None;
+        }
+        for name in pools {
+            let key = (task.0.clone(), name.clone());
+            let Some(pool) = self.pools.get(&key) else { continue };
+            let free = |idle: &&Idle| {
+                !pool.retired.contains(&idle.pod_uid) && !self.claims.contains_key(&idle.pod_uid)
+            };
+            let Some(idle) = pool.idle.values().find(free).cloned() else {
+                continue;
+            };
+            let claim = Claim {
+                pool: key,
+                task_uid: task_uid.to_owned(),
+                task: task.clone(),
+                recorded: false,
+                over: false,
+            };
+            self.claims.insert(idle.pod_uid.clone(), claim);
+            self.of_tasks.insert(task_uid.to_owned(), idle.pod_uid.clone());
+            return Some(Given {
+                pool: name.clone(),
+                indexer: idle,
+            });
+        }
+        None
+    }
+
+    /// Removes a claim that no status records.
+    fn release(&mut self, task_uid: &str) -> Option<Key> {
+        let pod_uid = self.of_tasks.get(task_uid)?;
+        let claim = self.claims.get(pod_uid).filter(|claim| !claim.recorded)?;
+        let key = claim.pool.clone();
+        self.claims.remove(pod_uid);
+        self.of_tasks.remove(task_uid);
+        Some(key)
+    }
+
+    fn observe(
+        &mut self,
+        task: &PeonTask,
+        uid: &str,
+        who: Who,
+        recorded: Option<WorkerClaim>,
+    ) -> Option<Key> {
+        let Some(recorded) = recorded else {
+            let known = self.of_tasks.get(uid).and_then(|pod| self.claims.get(pod));
+            // The status that records the claim may be on its way.
+            return known.is_some_and(|claim| claim.recorded).then(|| self.end(uid))?;
+        };
+        let over = task.is_final() && log_is_kept(task);
+        if self.of_tasks.get(uid).is_some_and(|pod| *pod != recorded.pod_uid) {
+            self.end(uid);
+        }
+        let key = (who.0.clone(), recorded.pool);
+        let before = self.claims.get(&recorded.pod_uid).map(|claim| claim.over);
+        let claim = Claim {
+            pool: key.clone(),
+            task_uid: uid.to_owned(),
+            task: who,
+            recorded: true,
+            over,
+        };
+        if let Some(other) = self.claims.insert(recorded.pod_uid.clone(), claim)
+            && other.task_uid != uid
+        {
+            self.of_tasks.remove(&other.task_uid);
+        }
+        self.of_tasks.insert(uid.to_owned(), recorded.pod_uid);
+        (before != Some(over)).then_some(key)
+    }
+
+    /// The task needs its Indexer no longer.
+    fn end(&mut self, task_uid: &str) -> Option<Key> {
+        let pod_uid = self.of_tasks.remove(task_uid)?;
+        let claim = self.claims.remove(&pod_uid)?;
+        if let Some(pool) = self.pools.get_mut(&claim.pool)
+            && pool.pods.contains(&pod_uid)
+        {
+            pool.retired.insert(pod_uid);
+        }
+        Some(claim.pool)
+    }
+
+    fn wait(&mut self, task: &Who, task_uid: &str, created: Timestamp) {
+        self.leave(task_uid);
+        let (namespace, turn) = (task.0.clone(), (created, task.1.clone()));
+        let waiting = self.waiting.entry(namespace.clone()).or_default();
+        waiting.insert(turn.clone());
+        self.turns.insert(task_uid.to_owned(), (namespace, turn));
+    }
+
+    fn leave(&mut self, task_uid: &str) {
+        let Some((namespace, turn)) = self.turns.remove(task_uid) else {
+            return;
+        };
+        if let Some(waiting) = self.waiting.get_mut(&namespace) {
+            waiting.remove(&turn);
+            if waiting.is_empty() {
+                self.waiting.remove(&namespace);
+            }
+        }
+    }
+}
+
+/// Whether nothing more is read of the log of a task that has its verdict.
+fn log_is_kept(task: &PeonTask) -> bool {
+    let conditions = task.status.as_ref().map(|s| &s.conditions[..]).unwrap_or_default();
+    conditions::find(conditions, LOGS_ARCHIVED).is_none_or(|said| {
+        said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp)
+    })
+}
+
+#[cfg(test)]
+#[path = "idle_indexers_tests.rs"]
+mod tests;
