@@ -118,7 +118,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         () = shutdown.clone().requested() => return Ok(()),
     };
     // The last writes of the process that led before may not have been seen yet.
-    let settled = Instant::now() + if followed { config.lease_duration() } else { Duration::ZERO };
+    let settled = Instant::now()
+        + if followed {
+            config.lease_duration()
+        } else {
+            Duration::ZERO
+        };
     caches.aggregates.indexers.opens(settled);
     tracing::info!(lease = config.lease_name, identity, "leading");
     metrics.leader(true);

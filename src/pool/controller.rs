@@ -327,7 +327,10 @@ impl Context {
         let uid = pool.uid().unwrap_or_default();
         let namespace = &*namespace;
         let name = pool.name_any();
-        let retired = plan.delete.iter().filter(|pod| self.work.retire(namespace, &name, pod));
+        let retired = plan
+            .delete
+            .iter()
+            .filter(|pod| self.work.retire(namespace, &name, pod));
         let retired: Vec<Delete> = retired.cloned().collect();
         let deleted = stream::iter(retired)
             .map(|pod| async move { self.effects.delete(namespace, &pod).await })

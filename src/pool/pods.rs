@@ -54,9 +54,7 @@ impl IndexerPods {
         let Some(of_pool) = of_pools.get_mut(pool_uid) else {
             return (Vec::new(), 0);
         };
-        let OfPool {
-            indexers, unseen, ..
-        } = of_pool;
+        let OfPool { indexers, unseen, .. } = of_pool;
         let is_seen = |uid: &String| indexers.values().any(|i| i.evidence.pod_uid == *uid);
         unseen.retain(|uid, since| now.saturating_duration_since(*since) < UNSEEN && !is_seen(uid));
         (indexers.values().cloned().collect(), unseen.len())
@@ -90,7 +88,10 @@ impl IndexerPods {
     pub fn wake_pool_of(&self, pod_uid: &str) {
         let of_pools = self.of_pools.lock();
         let has = |of_pool: &&OfPool| of_pool.indexers.values().any(|i| i.evidence.pod_uid == pod_uid);
-        let pool = of_pools.values().find(has).and_then(|of_pool| of_pool.pool.clone());
+        let pool = of_pools
+            .values()
+            .find(has)
+            .and_then(|of_pool| of_pool.pool.clone());
         drop(of_pools);
         if let Some(pool) = pool {
             self.wake(Wake::Pool(pool));

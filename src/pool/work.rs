@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::reflector::ObjectRef;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
@@ -50,9 +50,12 @@ impl Work {
     /// dropped.
     pub async fn wake(self, pods: Arc<IndexerPods>) {
         let changed = pods.clone();
-        self.caches.aggregates.indexers.on_change(Box::new(move |namespace, pool| {
-            changed.wake_pool(ObjectRef::new(pool).within(namespace));
-        }));
+        self.caches
+            .aggregates
+            .indexers
+            .on_change(Box::new(move |namespace, pool| {
+                changed.wake_pool(ObjectRef::new(pool).within(namespace));
+            }));
         loop {
             for pod_uid in self.polls.changed().await {
                 if !self.caches.wake_task_on(&pod_uid) {
@@ -81,7 +84,9 @@ impl Work {
             offers.withdraw(&namespace, &pool.name_any());
             return;
         };
-        let visible = indexers.iter().any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
+        let visible = indexers
+            .iter()
+            .any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
         let idle = indexers.iter().filter(|i| !visible && i.is_warm(seen));
         let pods: HashSet<String> = indexers.iter().map(|i| i.evidence.pod_uid.clone()).collect();
         let woken = offers.offer(&namespace, offer, idle.filter_map(address).collect(), pods);
@@ -90,13 +95,21 @@ impl Work {
 
     /// Whether this Indexer may be deleted: no task has it, and none is given it from now on.
     pub(super) fn retire(&self, namespace: &str, pool: &str, delete: &Delete) -> bool {
-        !delete.unclaimed || self.caches.aggregates.indexers.retire(namespace, pool, &delete.uid)
+        !delete.unclaimed
+            || self
+                .caches
+                .aggregates
+                .indexers
+                .retire(namespace, pool, &delete.uid)
     }
 
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
-        self.caches.aggregates.indexers.withdraw(&namespace, &pool.name_any());
+        self.caches
+            .aggregates
+            .indexers
+            .withdraw(&namespace, &pool.name_any());
         self.poll(&pool.uid().unwrap_or_default(), Vec::new());
     }
 
@@ -104,7 +117,9 @@ impl Work {
         let mut all = self.targets.lock();
         let before = match targets.is_empty() {
             true => all.remove(pool_uid).unwrap_or_default(),
-            false => all.insert(pool_uid.to_owned(), targets.clone()).unwrap_or_default(),
+            false => all
+                .insert(pool_uid.to_owned(), targets.clone())
+                .unwrap_or_default(),
         };
         if before == targets {
             return;
@@ -175,7 +190,9 @@ fn offer(pool: &IndexerPool) -> Option<PoolOffer> {
     let spec = &pool.spec;
     let limits = spec.resources.limits.as_ref();
     let memory = limits?.get("memory")?.0.clone();
-    let cpu = limits?.get("cpu").map_or_else(|| "1".to_owned(), |cpu| cpu.0.clone());
+    let cpu = limits?
+        .get("cpu")
+        .map_or_else(|| "1".to_owned(), |cpu| cpu.0.clone());
     Some(PoolOffer {
         name: pool.name_any(),
         manager: spec.middle_manager_ref.name.clone(),

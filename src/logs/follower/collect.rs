@@ -358,7 +358,11 @@ impl Collector<'_> {
     /// Waits until the attempt has ended, or its task is gone.
     async fn is_over(&self) {
         let (attempt, mut goal) = (self.attempt, self.goal.clone());
-        if goal.wait_for(|goal| goal.ended(attempt) || goal.abandoned).await.is_err() {
+        if goal
+            .wait_for(|goal| goal.ended(attempt) || goal.abandoned)
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }

@@ -208,7 +208,11 @@ fn an_indexer_that_ends_is_replaced_with_increasing_delays_and_its_last_lines_ar
 fn of_old_indexers_those_go_first_that_were_not_checked() {
     let mut scene = Scene::of(
         json!({"replicas": 2, "maxIndexers": 2}),
-        &[("a", false, ready()), ("b", false, ready()), ("c", false, ready())],
+        &[
+            ("a", false, ready()),
+            ("b", false, ready()),
+            ("c", false, ready()),
+        ],
     );
     scene.hidden = vec!["a", "b"];
     assert_eq!(does(&scene.plan()).1, vec!["c"]);

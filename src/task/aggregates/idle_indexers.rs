@@ -177,7 +177,9 @@ impl IdleIndexers {
         };
         inner.pools.insert(key, pool);
         let waiting = inner.waiting.get(namespace).into_iter().flatten();
-        let woken = waiting.take(free).map(|(_, name)| (namespace.to_owned(), name.clone()));
+        let woken = waiting
+            .take(free)
+            .map(|(_, name)| (namespace.to_owned(), name.clone()));
         woken.collect()
     }
 
@@ -192,7 +194,10 @@ impl IdleIndexers {
     pub fn pools(&self, namespace: &str, manager: &str) -> Vec<Arc<PoolOffer>> {
         let inner = self.inner.lock();
         let from = (namespace.to_owned(), String::new());
-        let of_namespace = inner.pools.range(from..).take_while(|((ns, _), _)| ns == namespace);
+        let of_namespace = inner
+            .pools
+            .range(from..)
+            .take_while(|((ns, _), _)| ns == namespace);
         let offers = of_namespace.map(|(_, pool)| pool.offer.clone());
         offers.filter(|offer| offer.manager == manager).collect()
     }
@@ -308,7 +313,11 @@ impl IdleIndexers {
     /// The task that has the Indexer in the pod with this uid.
     #[must_use]
     pub fn task_on(&self, pod_uid: &str) -> Option<Who> {
-        self.inner.lock().claims.get(pod_uid).map(|claim| claim.task.clone())
+        self.inner
+            .lock()
+            .claims
+            .get(pod_uid)
+            .map(|claim| claim.task.clone())
     }
 
     fn report(&self, touched: Option<Key>) {
@@ -338,7 +347,9 @@ impl Inner {
         }
         for name in pools {
             let key = (task.0.clone(), name.clone());
-            let Some(pool) = self.pools.get(&key) else { continue };
+            let Some(pool) = self.pools.get(&key) else {
+                continue;
+            };
             let free = |idle: &&Idle| {
                 !pool.retired.contains(&idle.pod_uid) && !self.claims.contains_key(&idle.pod_uid)
             };
@@ -441,7 +452,11 @@ impl Inner {
 
 /// Whether nothing more is read of the log of a task that has its verdict.
 fn log_is_kept(task: &PeonTask) -> bool {
-    let conditions = task.status.as_ref().map(|s| &s.conditions[..]).unwrap_or_default();
+    let conditions = task
+        .status
+        .as_ref()
+        .map(|s| &s.conditions[..])
+        .unwrap_or_default();
     conditions::find(conditions, LOGS_ARCHIVED).is_none_or(|said| {
         said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp)
     })

@@ -7,6 +7,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod polls;
+mod pool_tasks;
 mod pools;
 mod process;
 mod races;
@@ -37,6 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(races::CASES)
         .chain(kills::CASES)
         .chain(pools::CASES)
+        .chain(pool_tasks::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
         .chain(faults_network::CASES)
