@@ -48,6 +48,11 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@echo "building with optimisation (several minutes the first time) …"
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
+.PHONY: bench-pool
+bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (half an hour)
+	@echo "building with optimisation (several minutes the first time) …"
+	@OPTIMISED=1 $(E2E) --wait bench-pool
+
 .PHONY: bench-schema
 bench-schema: tools ## What the CRD of PeonTask costs the API server, on the test cluster (TASKS=n ROUNDS=n CRDS="files")
 	@$(E2E) --wait bench-schema $(if $(TASKS),--tasks $(TASKS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(CRDS)

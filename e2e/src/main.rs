@@ -83,6 +83,8 @@ enum Action {
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
     BenchMiddleManager,
+    /// Measure how soon a task ends in a warm Indexer, in a pod of its own, and behind a stock MiddleManager.
+    BenchPool,
     /// Measure what the CRD of PeonTask costs the API server.
     BenchSchema(bench::schema::Plan),
     /// Measure how many assignments a second a VirtualMiddleManager acknowledges.
@@ -200,6 +202,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
+        Action::BenchPool => bench::pool::run(&cache, busy, &progress)?,
         Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
         Action::BenchAssign {
             identities,

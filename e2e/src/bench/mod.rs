@@ -3,4 +3,5 @@
 pub mod assign;
 pub mod logs;
 pub mod middle_manager;
+pub mod pool;
 pub mod schema;

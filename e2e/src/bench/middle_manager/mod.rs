@@ -4,8 +4,8 @@
 //! other, on a machine that does nothing else. Their peons are JVMs with the same options. Worker categories send a
 //! task to the one or the other.
 
-mod timing;
-mod workers;
+pub(in crate::bench) mod timing;
+pub(in crate::bench) mod workers;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -33,8 +33,8 @@ const ROUNDS: usize = 10;
 const NOOP: u64 = 5000;
 
 /// Worker categories, and the names that the table gives them.
-const STOCK: &str = "stock";
-const VIRTUAL: &str = "virtual";
+pub(in crate::bench) const STOCK: &str = "stock";
+pub(in crate::bench) const VIRTUAL: &str = "virtual";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -70,7 +70,7 @@ pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
 
 fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
     let step = progress.step("VirtualMiddleManager");
-    let workers = Virtual::start(fixture)?;
+    let workers = Virtual::start(fixture, 1)?;
     step.done("ready");
     // The first task warms up, and shows the options of its JVM, which the others' have, too.
     let bench = Bench { fixture };
@@ -144,31 +144,41 @@ impl Bench<'_> {
 
     /// From now on the overlord assigns to workers of this category only.
     fn send_to(&self, category: &str) -> Result<()> {
-        let of = json!({"defaultCategory": category});
-        let strategy = json!({
-            "type": "equalDistributionWithCategorySpec",
-            "workerCategorySpec": {"strong": true, "categoryMap": {"noop": of, "index_parallel": of}},
-        });
-        let body = json!({"selectStrategy": strategy});
-        self.fixture.druid.tell("/druid/indexer/v1/worker", &body)
+        send_to(self.fixture, category)
     }
 
     /// Waits until no worker has a task and no pod of a task runs.
     fn until_idle(&self) -> Result<()> {
-        let mut last = Value::Null;
-        let idle = wait_until(LIMIT, "the workers to be idle", || {
-            last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
-            let mut workers = last.as_array().into_iter().flatten();
-            Ok(workers.all(|w| w["currCapacityUsed"] == 0).then_some(()))
-        });
-        idle.with_context(|| last.to_string())?;
-        let pods = ["pod", "--selector=peon.dev/task", "--namespace", NAMESPACE];
-        let ended = |found: &Value| {
-            let mut pods = found["items"].as_array().into_iter().flatten();
-            pods.all(|pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
-        };
-        self.fixture.kubectl.wait_for(&pods, LIMIT, ended).map(drop)
+        until_idle(self.fixture)
     }
+}
+
+/// From now on the overlord assigns to workers of this category only.
+pub(in crate::bench) fn send_to(fixture: &Fixture, category: &str) -> Result<()> {
+    let of = json!({"defaultCategory": category});
+    let strategy = json!({
+        "type": "equalDistributionWithCategorySpec",
+        "workerCategorySpec": {"strong": true, "categoryMap": {"noop": of, "index_parallel": of}},
+    });
+    let body = json!({"selectStrategy": strategy});
+    fixture.druid.tell("/druid/indexer/v1/worker", &body)
+}
+
+/// Waits until no worker has a task and no pod of a task runs.
+pub(in crate::bench) fn until_idle(fixture: &Fixture) -> Result<()> {
+    let mut last = Value::Null;
+    let idle = wait_until(LIMIT, "the workers to be idle", || {
+        last = fixture.druid.get("/druid/indexer/v1/workers")?;
+        let mut workers = last.as_array().into_iter().flatten();
+        Ok(workers.all(|w| w["currCapacityUsed"] == 0).then_some(()))
+    });
+    idle.with_context(|| last.to_string())?;
+    let pods = ["pod", "--selector=peon.dev/task", "--namespace", NAMESPACE];
+    let ended = |found: &Value| {
+        let mut pods = found["items"].as_array().into_iter().flatten();
+        pods.all(|pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
+    };
+    fixture.kubectl.wait_for(&pods, LIMIT, ended).map(drop)
 }
 
 fn lines(name: &str, rounds: &[(Times, Times)]) -> String {
@@ -201,7 +211,7 @@ fn lines(name: &str, rounds: &[(Times, Times)]) -> String {
 }
 
 /// That a worker's category is known to the overlord.
-fn until_category(fixture: &Fixture, category: &str) -> Result<()> {
+pub(in crate::bench) fn until_category(fixture: &Fixture, category: &str) -> Result<()> {
     let mut last = Value::Null;
     let known = wait_until(LIMIT, "a worker", || {
         last = fixture.druid.get("/druid/indexer/v1/workers")?;

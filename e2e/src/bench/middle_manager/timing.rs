@@ -19,26 +19,26 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Seconds since the task was submitted.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Times {
+pub(in crate::bench) struct Times {
     /// The overlord says RUNNING, with a location. A short task may be over before that is seen.
-    pub(super) located: Option<f64>,
+    pub(in crate::bench) located: Option<f64>,
     /// Something listens there.
-    pub(super) listens: Option<f64>,
+    pub(in crate::bench) listens: Option<f64>,
     /// The overlord says SUCCESS.
-    pub(super) ended: f64,
+    pub(in crate::bench) ended: f64,
 }
 
 type Of = fn(&Times) -> Option<f64>;
 
 /// What the table shows.
-pub(super) const STAGES: [(&str, Of); 3] = [
+pub(in crate::bench) const STAGES: [(&str, Of); 3] = [
     ("RUNNING, located", |times| times.located),
     ("peon listens", |times| times.listens),
     ("SUCCESS", |times| Some(times.ended)),
 ];
 
 /// Submits a task and follows it to its end.
-pub(super) fn time(fixture: &Fixture, task: &Value) -> Result<Times> {
+pub(in crate::bench) fn time(fixture: &Fixture, task: &Value) -> Result<Times> {
     let begun = Instant::now();
     let id = fixture.druid.submit(task)?;
     let mut times = Times::default();

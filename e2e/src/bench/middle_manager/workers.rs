@@ -10,15 +10,15 @@ use crate::testbed::{
 };
 
 /// Name of the VirtualMiddleManager.
-const NAME: &str = "bench";
+pub(in crate::bench) const NAME: &str = "bench";
 
 /// A VirtualMiddleManager of one worker, for as long as the value lives.
-pub(super) struct Virtual<'a> {
+pub(in crate::bench) struct Virtual<'a> {
     fixture: &'a Fixture,
 }
 
 impl<'a> Virtual<'a> {
-    pub(super) fn start(fixture: &'a Fixture) -> Result<Self> {
+    pub(in crate::bench) fn start(fixture: &'a Fixture, capacity: usize) -> Result<Self> {
         // No pod of a task has less of the machine than a JVM that a MiddleManager forks.
         fixture.template(NAMESPACE, "default", |spec| {
             spec["resources"]["limits"]["cpu"] = json!("2");
@@ -27,7 +27,7 @@ impl<'a> Virtual<'a> {
             "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},
             "overlord": {"url": fixture.druid.service_url()?},
             "identities": 1,
-            "capacity": 1,
+            "capacity": capacity,
             "category": VIRTUAL,
             "advertise": "ClusterIP",
             "allowAnonymous": true,
@@ -52,7 +52,7 @@ impl Drop for Virtual<'_> {
 }
 
 /// The options of the JVM of the one task that there is, but for what a MiddleManager gives its peons itself.
-pub(super) fn peon_options(fixture: &Fixture) -> Result<Vec<String>> {
+pub(in crate::bench) fn peon_options(fixture: &Fixture) -> Result<Vec<String>> {
     wait_until(LIMIT, "the options of a peon", || {
         let maps = fixture
             .kubectl

@@ -1,0 +1,229 @@
+//! `make bench-pool`: how soon a small ingestion ends in a warm Indexer, in a pod of its own, and behind a stock
+//! MiddleManager, which forks a JVM for it.
+//!
+//! All three are there at the same time, under one overlord, and take turns: each round is one task for each, and then
+//! ten at once for each, on a machine that does nothing else. The next turn begins when nothing runs and as many
+//! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    logs::spread,
+    middle_manager::{
+        STOCK, VIRTUAL, send_to,
+        timing::time,
+        until_category, until_idle,
+        workers::{NAME, Virtual, peon_options},
+    },
+};
+use crate::testbed::{
+    cache::Cache,
+    druid::{samples, stock_middle_manager::StockMiddleManager},
+    fixture::{Fixture, LIMIT, NAMESPACE},
+    interrupt,
+    lock::Busy,
+    progress::Progress,
+    target::Target,
+    wait::wait_until,
+};
+
+/// Rounds, after one that does not count.
+const ROUNDS: usize = 5;
+/// Tasks at once.
+const AT_ONCE: usize = 10;
+/// How often the overlord is asked for all of them.
+const POLL: Duration = Duration::from_millis(50);
+const POOL: &str = "bench";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Warm,
+    Pod,
+    Stock,
+}
+
+const WAYS: [(Way, &str); 3] = [
+    (Way::Warm, "warm Indexer"),
+    (Way::Pod, "own pod"),
+    (Way::Stock, "stock MiddleManager"),
+];
+
+/// Measures, and prints a table.
+///
+/// # Errors
+/// When cluster, Druid, operator, a worker or the pool does not start, or a task does not succeed.
+pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
+    let target = Target::choose_running(cache, busy, progress)?;
+    let fixture = Fixture::prepare(target, cache, progress)?;
+    let measured = fixture
+        .install(progress)
+        .and_then(|()| measure(&fixture, progress));
+    if measured.is_err() {
+        let folder = cache.path("run/failed");
+        crate::testbed::cache::remove(&folder)?;
+        fixture.target.collect_logs(&folder)?;
+        progress.say(format_args!("logs of everything are in {}", folder.display()));
+    }
+    if fixture.target.own().is_none() {
+        fixture.remove(progress)?;
+    }
+    fixture.into_target()?.down()?;
+    print!("{}", measured?);
+    Ok(())
+}
+
+fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
+    let step = progress.step("VirtualMiddleManager");
+    let workers = Virtual::start(fixture, AT_ONCE)?;
+    send_to(fixture, VIRTUAL)?;
+    let first = fixture.druid.submit(&task(fixture, Way::Pod, "options"))?;
+    let options = peon_options(fixture)?;
+    wait_until(LIMIT, "the first task", || {
+        Ok((fixture.druid.status(&first)?["statusCode"] == "SUCCESS").then_some(()))
+    })?;
+    step.done("ready");
+    let step = progress.step("stock MiddleManager");
+    let stock = StockMiddleManager::start(fixture, &options)?;
+    until_category(fixture, STOCK)?;
+    step.done("ready");
+    let bench = Bench { fixture };
+    bench.pool()?;
+    let mut alone = WAYS.map(|_| Vec::new());
+    let mut median = WAYS.map(|_| Vec::new());
+    let mut all = WAYS.map(|_| Vec::new());
+    for round in 0..=ROUNDS {
+        // The order changes with each round, so that none always comes first.
+        for at in 0..WAYS.len() {
+            let at = (at + round) % WAYS.len();
+            let (way, name) = WAYS[at];
+            let step = progress.step(format!("round {round} of {ROUNDS}, {name}"));
+            let one = bench.alone(way, round)?;
+            // A MiddleManager forks as many JVMs as it has slots, one: ten at once would wait for one another.
+            let ten = if way == Way::Stock {
+                Vec::new()
+            } else {
+                bench.at_once(way, round)?
+            };
+            let last = ten.iter().copied().fold(0.0, f64::max);
+            step.done(format_args!("{one:.2} s, {AT_ONCE} at once {last:.2} s"));
+            if round > 0 {
+                alone[at].push(one);
+                if !ten.is_empty() {
+                    median[at].push(spread(ten).0);
+                    all[at].push(last);
+                }
+            }
+        }
+    }
+    drop((stock, workers));
+    let mut table = format!(
+        "\nSeconds from submitting a small index_parallel until the overlord says SUCCESS, {ROUNDS} rounds: median (least \
+         – most).\nOf {AT_ONCE} at once: the median of each round's tasks, and its last task.\n"
+    );
+    for (at, (_, name)) in WAYS.iter().enumerate() {
+        let mut line = format!("  {name:<20}");
+        for (title, times) in [
+            ("alone", &alone[at]),
+            ("at once", &median[at]),
+            ("the last", &all[at]),
+        ] {
+            if !times.is_empty() {
+                let (middle, least, most) = spread(times.clone());
+                line.push_str(&format!("   {title} {middle:>6.2} ({least:.2} – {most:.2})"));
+            }
+        }
+        table.push_str(&line);
+        table.push('\n');
+    }
+    Ok(table)
+}
+
+/// A small ingestion of its own datasource.
+fn task(fixture: &Fixture, way: Way, name: &str) -> Value {
+    let name = format!("{name}_{}", fixture.run);
+    let mut task = samples::index_parallel(&name, &name, &name)
+        .map(|mut sample| sample["spec"]["task"].take())
+        .unwrap_or_default();
+    if way != Way::Stock {
+        let placement = if way == Way::Warm { "Pool" } else { "Pod" };
+        task["context"] = json!({"druid.peon.placement": placement});
+    }
+    task
+}
+
+struct Bench<'a> {
+    fixture: &'a Fixture,
+}
+
+impl Bench<'_> {
+    fn pool(&self) -> Result<()> {
+        let spec = json!({
+            "middleManagerRef": {"name": NAME},
+            "replicas": AT_ONCE,
+            "maxIndexers": AT_ONCE + 2,
+            "resources": {"limits": {"memory": "640Mi", "cpu": "2"}, "requests": {"cpu": "20m"}},
+        });
+        let object = json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL}, "spec": spec,
+        });
+        self.fixture.apply(NAMESPACE, &object)
+    }
+
+    /// Nothing runs, and all idle Indexers are warm.
+    fn quiet(&self) -> Result<()> {
+        until_idle(self.fixture)?;
+        let args = ["indexerpool", POOL, "--namespace", NAMESPACE];
+        let warm = |pool: &Value| {
+            pool["status"]["readyReplicas"] == AT_ONCE && pool["status"]["replicas"] == AT_ONCE
+        };
+        self.fixture.kubectl.wait_for(&args, LIMIT, warm).map(drop)
+    }
+
+    fn alone(&self, way: Way, round: usize) -> Result<f64> {
+        self.quiet()?;
+        send_to(self.fixture, if way == Way::Stock { STOCK } else { VIRTUAL })?;
+        let task = task(
+            self.fixture,
+            way,
+            &format!("alone_{way:?}_{round}").to_lowercase(),
+        );
+        Ok(time(self.fixture, &task)?.ended)
+    }
+
+    /// Seconds of each of the tasks.
+    fn at_once(&self, way: Way, round: usize) -> Result<Vec<f64>> {
+        self.quiet()?;
+        let mut pending = Vec::new();
+        for n in 0..AT_ONCE {
+            let task = task(
+                self.fixture,
+                way,
+                &format!("ten_{way:?}_{round}_{n}").to_lowercase(),
+            );
+            let began = Instant::now();
+            pending.push((self.fixture.druid.submit(&task)?, began));
+        }
+        let began = Instant::now();
+        let mut took = Vec::new();
+        while !pending.is_empty() {
+            interrupt::check()?;
+            let mut left = Vec::new();
+            for (id, began) in pending {
+                let status = self.fixture.druid.status(&id)?;
+                match status["statusCode"].as_str().unwrap_or_default() {
+                    "SUCCESS" => took.push(began.elapsed().as_secs_f64()),
+                    "RUNNING" => left.push((id, began)),
+                    _ => bail!("{id}: {status}"),
+                }
+            }
+            pending = left;
+            thread::sleep(POLL);
+            ensure!(began.elapsed() < LIMIT, "{pending:?} do not end");
+        }
+        Ok(took)
+    }
+}
