@@ -107,6 +107,13 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::resources")]
     pub resources: ResourceRequirements,
 
+    /// Cpu request of an Indexer without a task, in cores as a Kubernetes quantity; only the request is lowered. With its
+    /// task it gets the request of `resources`, in place, where the cluster can resize pods (`pods/resize`, Kubernetes
+    /// 1.33); elsewhere it has that from the start. Default: `50m`. Example: `100m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub idle_cpu: Option<Quantity>,
+
     /// Sizes of the JVM that are not computed from the memory limit. Default of each field: its own. Example:
     /// `{lookups: 100Mi}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -70,6 +70,8 @@ struct Context {
     caches: Caches,
     pods: Arc<IndexerPods>,
     work: Work,
+    /// Whether the cluster can resize pods in place.
+    resizes: bool,
     operator: Arc<RuntimeProperties>,
     pools: Store<GuardedPool>,
     managers: Store<GuardedManager>,
@@ -118,11 +120,13 @@ pub async fn run(
         let pools = pools.clone();
         move |manager: GuardedManager| naming(&pools, &manager)
     };
+    let resizes = observe::can_resize(&client).await;
     let context = Context {
         effects: Effects { client, leadership },
         caches,
         pods,
         work,
+        resizes,
         operator,
         pools: pools.clone(),
         managers,
@@ -253,7 +257,11 @@ impl Context {
             // No event follows a refusal: this pass says it, and when it is tried again.
             plan = planned(&memory);
         }
-        self.work.offer(pool, &indexers, &seen);
+        let busy_cpu = revision
+            .as_ref()
+            .ok()
+            .and_then(|revision| revision.busy_cpu.clone());
+        self.work.offer(pool, &indexers, &seen, busy_cpu);
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN);
@@ -306,7 +314,7 @@ impl Context {
                 message: format!("there is no PeonTemplate {name} in this namespace"),
             }),
             Some(template) => match &template.0 {
-                Ok(template) => Revision::of(pool, template, &self.operator),
+                Ok(template) => Revision::of(pool, template, &self.operator, self.resizes),
                 Err(unreadable) => Err(Unusable {
                     reason: PoolReadiness::InvalidTemplate,
                     message: format!("the PeonTemplate {name} cannot be decoded: {}", unreadable.error),

@@ -100,6 +100,7 @@ impl Bench {
         let work = Work::new(caches.clone(), Polls::new(Clock::default()), ModelIndexer::new());
         let context = Context {
             work,
+            resizes: true,
             effects: Effects {
                 client: Client::new(service, "ns"),
                 leadership,

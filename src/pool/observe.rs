@@ -10,6 +10,7 @@ use kube::{Client, Resource};
 use super::controller::GuardedPool;
 use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::request::request;
 use crate::apiserver::watch::{in_scope, report, watching};
 use crate::metrics::Metrics;
 
@@ -60,6 +61,21 @@ pub(super) fn managers(
         .touched_objects()
         .predicate_filter(identity, PredicateConfig::default());
     (reader, changes)
+}
+
+/// Whether the API server can resize pods in place. If it does not say, it is taken not to: Indexers then have their
+/// cpu from the start.
+pub(super) async fn can_resize(client: &Client) -> bool {
+    match request("list resources", client.list_core_api_resources("v1")).await {
+        Ok(known) => known
+            .resources
+            .iter()
+            .any(|resource| resource.name == "pods/resize"),
+        Err(error) => {
+            tracing::warn!(%error, "it is unknown whether the cluster resizes pods in place; Indexers are not resized");
+            false
+        }
+    }
 }
 
 /// A hash that changes when a pass is needed: not with the conditions and counts that passes write.

@@ -75,12 +75,18 @@ impl Work {
     }
 
     /// Polls those that answer, and offers the idle ones that are proven hidden and are not being deleted.
-    pub(super) fn offer(&self, pool: &IndexerPool, indexers: &[Indexer], seen: &Seen) {
+    pub(super) fn offer(
+        &self,
+        pool: &IndexerPool,
+        indexers: &[Indexer],
+        seen: &Seen,
+        busy_cpu: Option<String>,
+    ) {
         let targets = indexers.iter().filter_map(target).collect();
         self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
-        let Some(offer) = offer(pool) else {
+        let Some(offer) = offer(pool, busy_cpu) else {
             offers.withdraw(&namespace, &pool.name_any());
             return;
         };
@@ -147,7 +153,8 @@ impl Indexers for Work {
             view: self.polls.view(&claim.pod_uid),
             pod: self.caches.pods.get(&pod).as_deref().map(Evidence::of),
             departed: self.caches.departed.get(namespace, &claim.pod),
-            kill_grace: offer.map_or(KILL_GRACE, |offer| offer.kill_grace),
+            kill_grace: offer.as_ref().map_or(KILL_GRACE, |offer| offer.kill_grace),
+            busy_cpu: offer.and_then(|offer| offer.busy_cpu.clone()),
         }
     }
 
@@ -186,7 +193,7 @@ fn address(indexer: &Indexer) -> Option<Idle> {
 }
 
 /// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
-fn offer(pool: &IndexerPool) -> Option<PoolOffer> {
+fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
     let spec = &pool.spec;
     let limits = spec.resources.limits.as_ref();
     let memory = limits?.get("memory")?.0.clone();
@@ -202,5 +209,6 @@ fn offer(pool: &IndexerPool) -> Option<PoolOffer> {
         memory: (quantity::parse(&memory).ok()?, memory),
         cpu_milli: (u64::try_from(quantity::milli(&cpu).ok()?).ok()?, cpu),
         kill_grace: Duration::from_secs(spec.kill_grace_seconds.into()),
+        busy_cpu,
     })
 }

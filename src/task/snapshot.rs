@@ -70,6 +70,8 @@ pub struct Outcomes {
     pub given: Option<Option<Given>>,
     /// Outcome of posting the task to its Indexer.
     pub posted: Option<Posted>,
+    /// Whether the Indexer's pod was asked for more cpu.
+    pub resized: bool,
     /// Ids that this pass asked an Indexer to shut down.
     pub shut_down: Vec<String>,
     /// Outcome of creating the pod.

@@ -27,10 +27,11 @@ const TASKS: [(&str, &[&str]); 9] = [
     ("/events", &["list"]),
 ];
 /// What it needs for VirtualMiddleManagers.
-const MANAGERS: [(&str, &[&str]); 9] = [
+const MANAGERS: [(&str, &[&str]); 10] = [
     ("peon.dev/virtualmiddlemanagers", &["list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
     ("peon.dev/indexerpools", &["list", "watch"]),
+    ("/pods/resize", &["patch"]),
     ("peon.dev/indexerpools/status", &["patch"]),
     ("apps/deployments", &["create", "get", "list", "patch", "watch"]),
     ("/services", &["create", "delete", "get", "list", "patch"]),
@@ -131,7 +132,8 @@ fn documented(folder: &Path, wanted: &dyn Fn(&Path) -> bool, rights: &mut Rights
 
 fn qualified(resource: &str) -> String {
     let group = match resource {
-        "pods" | "pods/log" | "configmaps" | "secrets" | "nodes" | "services" | "serviceaccounts" => "",
+        "pods" | "pods/log" | "pods/resize" | "configmaps" | "secrets" | "nodes" | "services"
+        | "serviceaccounts" => "",
         "peontasks"
         | "peontasks/status"
         | "peontemplates"

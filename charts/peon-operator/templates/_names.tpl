@@ -156,6 +156,10 @@ What the operator may do for VirtualMiddleManagers: their pods, their Services a
 - apiGroups: [peon.dev]
   resources: [virtualmiddlemanagers/status, indexerpools/status]
   verbs: [patch]
+# An Indexer that gets its task gets its cpu request with it.
+- apiGroups: [""]
+  resources: [pods/resize]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]

@@ -23,6 +23,7 @@ fn revision(spec: &Value) -> Revision {
         &pool(spec.clone()),
         &template(json!({})),
         &RuntimeProperties::default(),
+        true,
     )
     .unwrap()
 }

@@ -3,10 +3,12 @@
 //! The pod brings its configuration along: the argument file and the logging configuration are environment variables,
 //! from which its script writes files. So a pod needs no ConfigMap, and pods of two revisions never share one.
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::idle_cpu;
 use super::jvm::{self, INDEXER_PORT};
 use crate::api::indexer_pool::IndexerPoolSpec;
 use crate::api::reason::PoolReadiness;
@@ -50,6 +52,8 @@ pub struct Unusable {
 pub struct Revision {
     /// A hash of it, for a label.
     pub hash: String,
+    /// The cpu request that an Indexer is given with its task, where it is not the one that it begins with.
+    pub busy_cpu: Option<String>,
     pod: Value,
 }
 
@@ -62,6 +66,7 @@ impl Revision {
         pool: &IndexerPool,
         template: &PeonTemplate,
         operator: &RuntimeProperties,
+        resizes: bool,
     ) -> Result<Self, Unusable> {
         let unusable = |message: String| Unusable {
             reason: PoolReadiness::InvalidTemplate,
@@ -81,7 +86,7 @@ impl Revision {
                            template with Follower";
             return Err(unusable(message.to_owned()));
         }
-        let settings = settings(&pool.spec, template, operator).map_err(unusable)?;
+        let mut settings = settings(&pool.spec, template, operator).map_err(unusable)?;
         let arguments =
             jvm::argument_file(&settings, &sizing, pool.spec.kill_grace_seconds).map_err(unusable)?;
         if arguments.len() > LONGEST_ARGUMENTS {
@@ -90,11 +95,21 @@ impl Revision {
                 arguments.len()
             )));
         }
+        let idle = pool.spec.idle_cpu.as_ref();
+        let cpu = idle_cpu::requests(&settings.resources, idle).filter(|_| resizes);
+        if let Some(cpu) = &cpu {
+            let requests = settings.resources.requests.get_or_insert_default();
+            requests.insert("cpu".to_owned(), Quantity(cpu.idle.clone()));
+        }
         let mut pod = pod(pool, template, &settings, &arguments);
         let mut hash = hex(&Sha256::digest(pod.to_string().as_bytes()));
         hash.truncate(10);
         pod["metadata"]["labels"][LABEL_REVISION] = hash.clone().into();
-        Ok(Self { hash, pod })
+        Ok(Self {
+            hash,
+            pod,
+            busy_cpu: cpu.map(|cpu| cpu.busy),
+        })
     }
 
     /// The pod, without a name: the API server adds five characters to its `generateName`.

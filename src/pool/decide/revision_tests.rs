@@ -9,6 +9,7 @@ fn revision(pool_spec: Value, template_spec: Value) -> Result<Revision, Unusable
         &pool(pool_spec),
         &template(template_spec),
         &RuntimeProperties::default(),
+        true,
     )
 }
 

@@ -38,6 +38,8 @@ pub struct PoolOffer {
     pub cpu_milli: (u64, String),
     /// How long a task that is shut down may go on.
     pub kill_grace: Duration,
+    /// The cpu request that an Indexer is given with its task, where it is not the one that it begins with.
+    pub busy_cpu: Option<String>,
 }
 
 /// An idle Indexer.

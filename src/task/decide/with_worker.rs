@@ -284,7 +284,7 @@ fn post(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, now: Timestamp) -> S
         None => Step::Act(Action::PostTask {
             pod_uid: run.claim.pod_uid.clone(),
         }),
-        Some(Posted::Accepted | Posted::Unknown(_)) => wait(CLAIMED),
+        Some(Posted::Accepted | Posted::Unknown(_)) => resize(snapshot, run).unwrap_or_else(|| wait(CLAIMED)),
         Some(Posted::NotReceived(why)) => wait(&format!(
             "the task cannot be posted to the Indexer yet: {}",
             conditions::cut(why, 256)
@@ -294,6 +294,17 @@ fn post(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, now: Timestamp) -> S
             record(draft, Cause::NoVerdict, &message, now)
         }
     }
+}
+
+/// The task does not wait for its cpu, and runs also if it cannot be had.
+fn resize(snapshot: &Snapshot, run: &WorkerRun) -> Option<Step> {
+    let cpu = run.busy_cpu.clone().filter(|_| !snapshot.outcomes.resized)?;
+    Some(Step::Act(Action::ResizePod {
+        pod: run.claim.pod.clone(),
+        uid: run.claim.pod_uid.clone(),
+        container: run.pod.evidence.container.clone(),
+        cpu,
+    }))
 }
 
 #[cfg(test)]

@@ -202,6 +202,15 @@ impl Actor {
                 ));
             }
             Action::PostTask { pod_uid } => self.post_task(&namespace, &pod_uid, snapshot).await?,
+            Action::ResizePod {
+                pod,
+                uid,
+                container,
+                cpu,
+            } => {
+                self.resize_pod(&namespace, &pod, &uid, &container, &cpu).await?;
+                snapshot.outcomes.resized = true;
+            }
             Action::ShutDown { pod_uid, task_id } => {
                 self.shut_down(&pod_uid, &task_id).await?;
                 snapshot.outcomes.shut_down.push(task_id);

@@ -165,7 +165,7 @@ impl Bench<'_> {
             "middleManagerRef": {"name": NAME},
             "replicas": AT_ONCE,
             "maxIndexers": AT_ONCE + 2,
-            "resources": {"limits": {"memory": "640Mi", "cpu": "2"}, "requests": {"cpu": "20m"}},
+            "resources": {"limits": {"memory": "640Mi", "cpu": "2"}, "requests": {"cpu": "150m"}},
         });
         let object = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL}, "spec": spec,

@@ -33,7 +33,7 @@ impl<'a> Pool<'a> {
         let mut of_pool = json!({
             "middleManagerRef": {"name": NAME},
             "maxIndexers": 6,
-            "resources": {"limits": {"memory": "640Mi", "cpu": "1"}, "requests": {"cpu": "10m"}},
+            "resources": {"limits": {"memory": "640Mi", "cpu": "1"}, "requests": {"cpu": "100m"}},
         });
         for (key, value) in spec.as_object().context("a spec is an object")? {
             of_pool[key] = value.clone();
@@ -117,6 +117,14 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     );
     ensure!(!log.contains("may be missing"), "{log}");
     pool.manager.check_report(&id)?;
+    // With its task it was given its cpu, in place.
+    let resized = wait_until(LIMIT, "the audit log", || {
+        let of = |entry: &Value| {
+            entry["objectRef"]["subresource"] == "resize" && entry["objectRef"]["name"] == run["pod"]
+        };
+        Ok(audit::entries(fixture)?.into_iter().find(of))
+    })?;
+    ensure!(resized["responseStatus"]["code"] == 200, "{resized}");
     // The Indexer is not used again, and another one takes its place.
     pool.until_pod_is_gone(text(&run["pod"]))?;
     let warm = pool.until_warm(1)?;

@@ -73,6 +73,17 @@ pub enum Action {
         /// Uid of the Indexer's pod.
         pod_uid: String,
     },
+    /// Raise the cpu request of the pod of an Indexer that has its task now.
+    ResizePod {
+        /// Its name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+        /// Its container.
+        container: String,
+        /// The request.
+        cpu: String,
+    },
     /// Ask an Indexer to stop a task.
     ShutDown {
         /// Uid of the Indexer's pod.
@@ -133,6 +144,7 @@ impl Action {
             Self::LookIndexer { .. } => "read the indexer's pod live",
             Self::TakeIndexer { .. } => "take indexer",
             Self::PostTask { .. } => "post task",
+            Self::ResizePod { .. } => "resize pod",
             Self::ShutDown { .. } => "shut down",
             Self::LookNode { .. } => "read node",
             Self::TakeSlot { .. } => "take slot",

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
 
 use super::{ActError, Actor};
+use crate::apiserver::request::{PROMPT, request_within};
 use crate::indexer::client::SHUTDOWN;
 use crate::indexer::decide::post::Posted;
 use crate::indexer::polls::Indexer;
@@ -65,6 +69,32 @@ impl Actor {
             .filter(|p| **p != Posted::Accepted)
         {
             tracing::info!(pod_uid, ?posted, "the task may not have been posted");
+        }
+        Ok(())
+    }
+
+    /// Raises the cpu request of the pod of an Indexer, in place. The node may have no room, now or at all: the task runs
+    /// with what the pod has, so a refusal is only logged.
+    ///
+    /// # Access control
+    /// pods/resize: patch.
+    pub(super) async fn resize_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        uid: &str,
+        container: &str,
+        cpu: &str,
+    ) -> Result<(), ActError> {
+        self.leadership.check()?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let containers = json!([{"name": container, "resources": {"requests": {"cpu": cpu}}}]);
+        // The uid in the body makes the patch conditional.
+        let body = json!({"metadata": {"uid": uid}, "spec": {"containers": containers}});
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(&body));
+        let resized = api.patch_subresource("resize", pod, &params, &patch);
+        if let Err(error) = request_within(PROMPT, "resize pod", resized).await {
+            tracing::info!(pod, cpu, %error, "the Indexer keeps the cpu request that it began with");
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub struct IndexerSeen {
     pub departed: Option<Evidence>,
     /// How long a task that is shut down may go on: `druid.indexer.task.gracefulShutdownTimeout` of the Indexer.
     pub kill_grace: Duration,
+    /// The cpu request that its pod is given with the task, where it is not the one that it begins with.
+    pub busy_cpu: Option<String>,
 }
 
 impl Default for IndexerSeen {
@@ -44,6 +46,7 @@ impl Default for IndexerSeen {
             pod: None,
             departed: None,
             kill_grace: KILL_GRACE,
+            busy_cpu: None,
         }
     }
 }
@@ -61,6 +64,8 @@ pub struct WorkerRun {
     pub pod: PodRun,
     /// See [`IndexerSeen::kill_grace`].
     pub kill_grace: Duration,
+    /// See [`IndexerSeen::busy_cpu`].
+    pub busy_cpu: Option<String>,
 }
 
 impl WorkerRun {
@@ -80,6 +85,7 @@ impl WorkerRun {
             strangers,
             pod,
             kill_grace: seen.kill_grace,
+            busy_cpu: seen.busy_cpu.clone(),
         }
     }
 
