@@ -1,13 +1,16 @@
 //! `make demo`: an ingestion on a real Kubernetes and a real Druid, from nothing to its segments.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::testbed::{
     cache::Cache,
-    druid::{middle_manager::MiddleManager, samples},
+    druid::{
+        middle_manager::{MiddleManager, NAME},
+        samples,
+    },
     fixture::{Fixture, LIMIT, NAMESPACE},
     json::text,
     lock::Busy,
@@ -18,6 +21,7 @@ use crate::testbed::{
 
 const TASK: &str = "demo";
 const APPLIED: &str = "applied";
+const POOL: &str = "warm";
 
 /// Runs the demo; `keep` leaves everything running for a look around.
 ///
@@ -56,7 +60,12 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
         println!("{}  capacity {}", text(&worker["host"]), worker["capacity"]);
     }
     println!();
-    through_the_overlord(fixture, &workers, progress)?;
+    let in_pod = through_the_overlord(fixture, &workers, progress)?;
+    println!();
+    let warm = in_a_pool(fixture, &workers, progress)?;
+    heading("from submitting the ingestion to SUCCESS at the overlord");
+    println!("in a pod of its own     {:>6.2} s", in_pod.as_secs_f64());
+    println!("in a warm Indexer       {:>6.2} s", warm.as_secs_f64());
     println!();
     applied(fixture, &workers, progress)?;
     println!();
@@ -65,15 +74,17 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
 }
 
 /// What somebody does who has an overlord and knows nothing of Kubernetes.
-fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<()> {
+fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<Duration> {
     progress.say("submitting an ingestion to the overlord: POST /druid/indexer/v1/task");
     let datasource = format!("demo_{}", fixture.run);
     let id = format!("index_parallel_{datasource}");
     let mut sample = samples::index_parallel(TASK, &id, &datasource)?;
+    let began = Instant::now();
     workers.submit(&sample["spec"]["task"].take())?;
     let name = workers.until_assigned(&id)?;
     let task = follow(fixture, &name, progress)?;
     let status = workers.until_ended(&id)?;
+    let took = began.elapsed();
     if fixture.target.own().is_some() {
         heading(&format!("the task's log: GET /druid/indexer/v1/task/{id}/log"));
         print!(
@@ -102,7 +113,53 @@ fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &P
     if status["statusCode"] != "SUCCESS" {
         bail!("the task did not succeed: {status}");
     }
-    show_segments(fixture, &datasource)
+    show_segments(fixture, &datasource)?;
+    Ok(took)
+}
+
+/// The same ingestion where a JVM is there before the task is.
+fn in_a_pool(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<Duration> {
+    progress.say("applying an IndexerPool with one idle Indexer");
+    let object = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL},
+        "spec": {
+            "middleManagerRef": {"name": NAME},
+            "replicas": 1,
+            "maxIndexers": 2,
+            "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "640Mi", "cpu": "1"}},
+        },
+    });
+    fixture.apply(NAMESPACE, &object)?;
+    let args = ["indexerpool", POOL, "--namespace", NAMESPACE];
+    fixture
+        .kubectl
+        .wait_for(&args, LIMIT, |pool| pool["status"]["readyReplicas"] == 1)?;
+    heading("the pool: kubectl get indexerpools");
+    print!(
+        "{}",
+        fixture
+            .kubectl
+            .run(&["get", "indexerpools", "--namespace", NAMESPACE])?
+    );
+    println!();
+    progress.say("submitting the same ingestion to the overlord again");
+    let datasource = format!("warm_{}", fixture.run);
+    let id = format!("index_parallel_{datasource}");
+    let mut sample = samples::index_parallel(TASK, &id, &datasource)?;
+    let began = Instant::now();
+    workers.submit(&sample["spec"]["task"].take())?;
+    let status = workers.until_ended(&id)?;
+    let took = began.elapsed();
+    if status["statusCode"] != "SUCCESS" {
+        bail!("the task did not succeed: {status}");
+    }
+    let name = workers.until_assigned(&id)?;
+    let task = fixture.get(NAMESPACE, &name)?;
+    heading("where it ran: status.run of the PeonTask");
+    println!("{}", task["status"]["run"]);
+    fixture.kubectl.delete(&args)?;
+    show_segments(fixture, &datasource)?;
+    Ok(took)
 }
 
 /// What somebody does who has kubectl and knows nothing of the overlord.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, NAME, case, list, text};
 use crate::testbed::{
+    audit::{self, Request},
     druid::samples,
     fixture::{Fixture, LIMIT},
     wait::wait_until,
@@ -118,13 +119,13 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     ensure!(!log.contains("may be missing"), "{log}");
     pool.manager.check_report(&id)?;
     // With its task it was given its cpu, in place.
-    let resized = wait_until(LIMIT, "the audit log", || {
-        let of = |entry: &Value| {
-            entry["objectRef"]["subresource"] == "resize" && entry["objectRef"]["name"] == run["pod"]
-        };
-        Ok(audit::entries(fixture)?.into_iter().find(of))
-    })?;
-    ensure!(resized["responseStatus"]["code"] == 200, "{resized}");
+    if let Some(own) = fixture.target.own() {
+        let resized = wait_until(LIMIT, "the audit log", || {
+            let of = |r: &Request| r.resource == "pods/resize" && r.name == text(&run["pod"]);
+            Ok(audit::of_operator(own)?.into_iter().find(of))
+        })?;
+        ensure!(resized.code == 200, "{resized:?}");
+    }
     // The Indexer is not used again, and another one takes its place.
     pool.until_pod_is_gone(text(&run["pod"]))?;
     let warm = pool.until_warm(1)?;
