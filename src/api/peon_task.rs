@@ -305,6 +305,12 @@ pub struct PeonTaskStatus {
     #[schemars(length(max = 80))]
     pub subtask: Option<String>,
 
+    /// On a subtask: the id of the Druid task that supervises it. Example:
+    /// `index_parallel_wikipedia_bdpkgnoi_2026-11-21T01:31:38.123Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub supervisor_task_id: Option<String>,
+
     /// Since when the current attempt waits to start; `startDeadlineSeconds` counts from this time.
     /// Example: `2026-11-21T08:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

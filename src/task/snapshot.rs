@@ -82,6 +82,8 @@ pub struct Outcomes {
     pub node: Option<NodeState>,
     /// Outcome of asking for one of the template's slots.
     pub slot: Option<Slot>,
+    /// Number of the task's subtasks that have no verdict.
+    pub live_subtasks: Option<usize>,
     /// Memory step that a subtask of this kind begins with.
     pub rung: Option<u32>,
     /// Outcome of requesting the log.

@@ -5,6 +5,7 @@
 
 pub mod fair_share;
 pub mod idle_indexers;
+pub mod live_subtasks;
 pub mod payload_budget;
 pub mod ranked_set;
 pub mod retention;
@@ -18,6 +19,7 @@ use kube::ResourceExt;
 use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
 use idle_indexers::IdleIndexers;
+use live_subtasks::LiveSubtasks;
 use retention::Retention;
 use slots::{Slots, Who};
 use subtask_memory::SubtaskMemory;
@@ -33,6 +35,8 @@ pub struct TaskAggregates {
     pub subtask_memory: SubtaskMemory,
     /// The Indexers of pools, and which task has which.
     pub indexers: IdleIndexers,
+    /// Subtasks without a verdict.
+    pub live_subtasks: LiveSubtasks,
 }
 
 impl TaskAggregates {
@@ -42,6 +46,12 @@ impl TaskAggregates {
             return Vec::new();
         };
         self.indexers.observe(task);
+        let mut woken = self.live_subtasks.observe(task);
+        woken.append(&mut self.observe_slot(task, &uid, &namespace));
+        woken
+    }
+
+    fn observe_slot(&self, task: &PeonTask, uid: &str, namespace: &str) -> Vec<Who> {
         let Some(status) = &task.status else {
             return Vec::new();
         };
@@ -50,7 +60,7 @@ impl TaskAggregates {
                 && !task.overlord_waits()
             {
                 self.retention
-                    .finished(&namespace, &task.name_any(), &uid, completed.0);
+                    .finished(namespace, &task.name_any(), uid, completed.0);
             }
             if let Some(key) = &status.subtask
                 && status
@@ -61,15 +71,15 @@ impl TaskAggregates {
             {
                 let failed = status.memory_step.unwrap_or_default();
                 self.subtask_memory
-                    .learned(&namespace, key, failed.saturating_add(1));
+                    .learned(namespace, key, failed.saturating_add(1));
             }
-            return self.slots.forget(&uid);
+            return self.slots.forget(uid);
         }
         if status.phase == Some(Phase::Suspended) {
-            return self.slots.forget(&uid);
+            return self.slots.forget(uid);
         }
         if let (Some(_), Some(template)) = (status.pod_uid(), &status.template) {
-            self.slots.hold(&namespace, template, &uid);
+            self.slots.hold(namespace, template, uid);
         }
         Vec::new()
     }
@@ -81,7 +91,12 @@ impl TaskAggregates {
 
     /// Removes every task that is not among these.
     pub fn keep_only(&self, uids: &HashSet<String>) {
-        let known = [self.slots.uids(), self.retention.uids(), self.indexers.uids()];
+        let known = [
+            self.slots.uids(),
+            self.retention.uids(),
+            self.indexers.uids(),
+            self.live_subtasks.uids(),
+        ];
         for uid in known.into_iter().flatten() {
             if !uids.contains(&uid) {
                 self.gone(&uid);
@@ -93,7 +108,9 @@ impl TaskAggregates {
     pub fn gone(&self, uid: &str) -> Vec<Who> {
         self.retention.gone(uid);
         self.indexers.gone(uid);
-        self.slots.forget(uid)
+        let mut woken = self.live_subtasks.gone(uid);
+        woken.append(&mut self.slots.forget(uid));
+        woken
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::deadlines;
 use super::plan::{
-    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until,
+    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until, task_id,
 };
 use super::status::Draft;
 use super::with_worker::CLAIMED;
@@ -145,6 +145,9 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if let Some(left) = backoff(snapshot, now) {
         return look_again(Some(left));
     }
+    if let Some(step) = until_subtasks_end(snapshot, &draft) {
+        return step;
+    }
     if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {
         match &snapshot.outcomes.slot {
             None => {
@@ -212,6 +215,30 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             draft,
             &format!("no Indexer was idle of the pools that may run the task: {all}"),
         ),
+    }
+}
+
+/// Subtasks of the attempt before report to the task's id, and what they report would be published with what the next
+/// attempt's subtasks report: it begins when they have ended.
+fn until_subtasks_end(snapshot: &Snapshot, draft: &Draft) -> Option<Step> {
+    if snapshot.attempt() == 1 {
+        return None;
+    }
+    match snapshot.outcomes.live_subtasks {
+        None => Some(Step::Act(Action::CountSubtasks {
+            task_id: task_id(snapshot),
+        })),
+        Some(0) => None,
+        Some(alive) => {
+            let message = format!(
+                "{alive} subtasks of the attempt before have not ended yet; what they report would be published twice"
+            );
+            Some(settle(draft.clone().wait(
+                Phase::Pending,
+                Waiting::Retrying,
+                &message,
+            )))
+        }
     }
 }
 

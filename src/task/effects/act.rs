@@ -229,6 +229,13 @@ impl Actor {
                     &snapshot.task.name_any(),
                 ));
             }
+            Action::CountSubtasks { task_id } => {
+                let task = &snapshot.task;
+                let uid = task.uid().unwrap_or_default();
+                let alive = &self.aggregates.live_subtasks;
+                snapshot.outcomes.live_subtasks =
+                    Some(alive.wait(&task_id, &(namespace, task.name_any()), &uid));
+            }
             Action::RecallRung { subtask } => {
                 snapshot.outcomes.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }

@@ -105,6 +105,11 @@ pub enum Action {
         /// Number of slots.
         max: u32,
     },
+    /// Count the subtasks of this task that have no verdict.
+    CountSubtasks {
+        /// Id of the task.
+        task_id: String,
+    },
     /// Look up how much memory earlier subtasks of this kind needed.
     RecallRung {
         /// `status.subtask`.
@@ -148,6 +153,7 @@ impl Action {
             Self::ShutDown { .. } => "shut down",
             Self::LookNode { .. } => "read node",
             Self::TakeSlot { .. } => "take slot",
+            Self::CountSubtasks { .. } => "count subtasks",
             Self::RecallRung { .. } => "look up the memory of earlier subtasks",
             Self::KeepLog(_) => "collect log",
             Self::Record(_) => "record",

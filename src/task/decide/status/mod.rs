@@ -75,6 +75,11 @@ impl Draft {
         self.status.task_hash = Some(payload.hash.clone());
         self.status.safe_to_rerun = Some(payload.safe_to_rerun);
         self.status.subtask = payload.subtask_key();
+        let supervisor = payload
+            .subtask
+            .as_ref()
+            .map(|subtask| cut(&subtask.supervisor, 255));
+        self.status.supervisor_task_id = supervisor;
     }
 
     /// The task was accepted with these settings.
