@@ -40,6 +40,11 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub tls_port: Option<i32>,
+
+    /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
 }
 
 /// The kind of place where an attempt runs.
