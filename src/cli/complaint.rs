@@ -66,6 +66,11 @@ impl Doing<'_> {
                 definitions, or check the context (--context)"
                 .into();
         }
+        if named.is_empty() && self.resource == "indexerpools" {
+            return "the cluster has no IndexerPools: upgrade the operator, whose chart brings the custom resource \
+                definitions, or check the context (--context)"
+                .into();
+        }
         if kind == "namespaces" {
             return format!(
                 "there is no namespace {}: create it, or give another with --namespace",
@@ -75,6 +80,12 @@ impl Doing<'_> {
         if self.resource == "peontasks" && !self.name.is_empty() {
             return format!(
                 "there is no PeonTask {} in the namespace {}: `kubectl peon list` shows the existing ones",
+                self.name, self.namespace
+            );
+        }
+        if self.resource == "indexerpools" {
+            return format!(
+                "there is no IndexerPool {} in the namespace {}: `kubectl peon pool` shows the existing ones",
                 self.name, self.namespace
             );
         }
@@ -157,6 +168,19 @@ mod tests {
         assert!(said(&no_crd).contains("install the operator"));
         let no_namespace = status(404, "NotFound", "m", Some(("namespaces", "druid")));
         assert!(said(&no_namespace).starts_with("there is no namespace druid"));
+        let of_pool = |name, details| {
+            let doing = Doing {
+                resource: "indexerpools",
+                name,
+                ..doing()
+            };
+            doing.refused(&status(404, "NotFound", "m", details))
+        };
+        assert_eq!(
+            of_pool("warm", Some(("indexerpools", "warm"))),
+            "there is no IndexerPool warm in the namespace druid: `kubectl peon pool` shows the existing ones"
+        );
+        assert!(of_pool("", None).starts_with("the cluster has no IndexerPools"));
         let forbidden = status(403, "Forbidden", "peontasks is forbidden", None);
         assert!(said(&forbidden).starts_with(
             "you may not get peontasks in the namespace druid: ask an administrator for that right"

@@ -15,7 +15,7 @@ use super::connection::Cluster;
 use super::outcome::Outcome;
 use super::output::{self, Format, note};
 use super::tasks;
-use crate::api::{PeonTask, PeonTaskStatus};
+use crate::api::{PeonTask, PeonTaskStatus, RunKind};
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::payload::chunks::new_task::empty_spec;
 
@@ -290,7 +290,17 @@ impl List {
             "AGE",
         ]);
         if self.output == Some(ListFormat::Wide) {
-            head.extend(["CPU", "TEMPLATE", "POD", "NODE", "EXIT", "TASK-ID"]);
+            head.extend([
+                "CPU",
+                "TEMPLATE",
+                "RUNS-IN",
+                "POOL",
+                "POD",
+                "NODE",
+                "EXIT",
+                "TASK-ID",
+                "WHY-THERE",
+            ]);
         }
         head
     }
@@ -316,18 +326,31 @@ impl List {
             tasks::age(task, now),
         ]);
         if self.output == Some(ListFormat::Wide) {
+            let run = status.run.as_ref();
             row.extend([
                 text(status.cpu.clone()),
                 text(status.template.clone()),
+                text(run.map(|run| runs_in(run.kind).to_owned())),
+                text(run.and_then(|run| run.pool.clone())),
                 text(status.pod_name().map(str::to_owned)),
                 text(status.node_name.clone()),
                 text(status.exit_code.map(|c| c.to_string())),
                 text(status.task_id.clone()),
+                text(run.and_then(|run| run.reason.clone())),
             ]);
         }
         row.into_iter()
             .map(|cell| output::plain(&cell).replace('\n', " "))
             .collect()
+    }
+}
+
+/// The kind of place, as the API names it.
+fn runs_in(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Pod => "Pod",
+        RunKind::Worker => "Worker",
+        RunKind::Elsewhere => "Elsewhere",
     }
 }
 

@@ -46,18 +46,35 @@ fn the_table_shows_what_matters_and_wide_the_rest() {
             "90s",
             "1",
             "default",
+            "Pod",
+            "-",
             "nightly-2",
             "n1",
             "-",
-            "index wiki"
+            "index wiki",
+            "-"
         ]
     );
-    assert_eq!(wide.head().len(), 16);
+    assert_eq!(wide.head().len(), 19);
     let new = task("new", json!({}), json!({}));
     assert_eq!(
         narrow.row(&new, at(5)),
         ["new", "-", "-", "Pending", "-", "-", "-", "-", "5s"]
     );
+}
+
+#[test]
+fn wide_says_where_a_task_runs_and_why() {
+    let mut task = oom();
+    task.status.as_mut().unwrap().run = serde_json::from_value(json!({
+        "kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i", "reason": "warm-a was\nidle",
+    }))
+    .unwrap();
+    let wide = list(&["-o", "wide"]);
+    let row = wide.row(&task, at(90));
+    let cell = |column: &str| &row[wide.head().iter().position(|head| *head == column).unwrap()];
+    let found = ["RUNS-IN", "POOL", "POD", "WHY-THERE"].map(cell);
+    assert_eq!(found, ["Worker", "warm", "warm-a", "warm-a was idle"]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::complaint::is_forbidden;
+use crate::api::RunStatus;
 use crate::task::run::pod::build::PORT;
 
 /// Pause between two questions.
@@ -97,7 +98,7 @@ fn grouped(number: u64) -> String {
 
 /// The path of a peon's live report behind the API server. Without `full` there are only the rows of the step that is
 /// under way, and none while the task waits for its segments.
-fn path(namespace: &str, pod: &str, task_id: &str) -> String {
+fn path(namespace: &str, endpoint: &str, task_id: &str) -> String {
     let id: String = task_id
         .bytes()
         .map(|b| match b {
@@ -106,22 +107,33 @@ fn path(namespace: &str, pod: &str, task_id: &str) -> String {
         })
         .collect();
     format!(
-        "/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/druid/worker/v1/chat/{id}/liveReports?full=true"
+        "/api/v1/namespaces/{namespace}/pods/{endpoint}/proxy/druid/worker/v1/chat/{id}/liveReports?full=true"
     )
 }
 
-/// Asks a peon again and again until nobody listens any more.
+/// The peon of a running task, as the API server's proxy names it: the pod and the port, with `https:` before it where it
+/// has only a port for TLS; `None` without a pod.
+pub(super) fn endpoint(run: &RunStatus) -> Option<String> {
+    let pod = run.pod.as_ref()?;
+    Some(match (run.port, run.tls_port) {
+        (None, Some(port)) => format!("https:{pod}:{port}"),
+        (Some(port), _) => format!("{pod}:{port}"),
+        (None, None) => format!("{pod}:{PORT}"),
+    })
+}
+
+/// Asks a peon at an [`endpoint`] again and again until nobody listens any more.
 ///
 /// # Access control
 /// pods/proxy: get; without it there is no report.
 pub(super) fn poll(
     client: Client,
     namespace: &str,
-    pod: &str,
+    endpoint: &str,
     task_id: &str,
 ) -> watch::Receiver<Option<Report>> {
     let (sender, receiver) = watch::channel(None);
-    let path = path(namespace, pod, task_id);
+    let path = path(namespace, endpoint, task_id);
     tokio::spawn(async move {
         while !sender.is_closed() {
             let Ok(request) = Request::get(&path).body(Vec::new()) else {
@@ -193,12 +205,35 @@ mod tests {
     }
 
     #[test]
+    fn a_peon_is_asked_at_the_port_that_the_status_has() {
+        for (run, expected) in [
+            (json!({"kind": "Pod", "pod": "a-1"}), Some("a-1:8100")),
+            (
+                json!({"kind": "Worker", "pod": "warm-a", "host": "h", "port": 8091}),
+                Some("warm-a:8091"),
+            ),
+            (
+                json!({"kind": "Worker", "pod": "warm-a", "host": "h", "port": 8091, "tlsPort": 8291}),
+                Some("warm-a:8091"),
+            ),
+            (
+                json!({"kind": "Worker", "pod": "warm-a", "host": "h", "tlsPort": 8291}),
+                Some("https:warm-a:8291"),
+            ),
+            (json!({"kind": "Elsewhere"}), None),
+        ] {
+            let run: RunStatus = serde_json::from_value(run).unwrap();
+            assert_eq!(endpoint(&run).as_deref(), expected, "{run:?}");
+        }
+    }
+
+    #[test]
     fn any_id_fits_the_path() {
         assert_eq!(
-            path("druid", "a-1", "index_x_2026-11-21T01:52:40.016Z"),
+            path("druid", "a-1:8100", "index_x_2026-11-21T01:52:40.016Z"),
             "/api/v1/namespaces/druid/pods/a-1:8100/proxy/druid/worker/v1/chat/index_x_2026-11-21T01%3A52%3A40.016Z/liveReports?full=true"
         );
-        assert!(path("d", "p", "ü ?%").contains("/%C3%BC%20%3F%25/"));
-        assert!(http::Uri::try_from(path("d", "p", "ü ?%\"{}")).is_ok());
+        assert!(path("d", "p:1", "ü ?%").contains("/%C3%BC%20%3F%25/"));
+        assert!(http::Uri::try_from(path("d", "p:1", "ü ?%\"{}")).is_ok());
     }
 }

@@ -89,11 +89,8 @@ impl Logs {
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         let pod = pods.get_opt(&pod_name).await;
         let pod = pod.map_err(|e| cluster.doing("get", "pods", &pod_name).failed(e))?;
-        let Some(pod) = pod.filter(|p| belongs(p, &task)) else {
-            let gone = format!(
-                "the pod {pod_name} of attempt {number} is gone ({})",
-                ended(&task, number)
-            );
+        let Some(pod) = pod.filter(|p| belongs(p, &task, number)) else {
+            let gone = format!("{} is gone ({})", pod_words(&task, number), ended(&task, number));
             return self.of_status(cluster, &task, &gone).await;
         };
         let annotations = pod.metadata.annotations.unwrap_or_default();
@@ -211,8 +208,22 @@ impl Logs {
     }
 }
 
-/// Whether a pod is this task's, and not one that an earlier task of the name left.
-fn belongs(pod: &Pod, task: &PeonTask) -> bool {
+/// The pod of an attempt. In which Indexer an earlier attempt ran is not recorded.
+fn pod_words(task: &PeonTask, number: u32) -> String {
+    if number == task.attempt() {
+        format!("the pod {} of attempt {number}", tasks::pod_of(task, number))
+    } else {
+        format!("the pod of attempt {number}")
+    }
+}
+
+/// Whether a pod is that of this attempt, and not one that an earlier task of the name left. One of an Indexer belongs to
+/// its pool; the status names it.
+fn belongs(pod: &Pod, task: &PeonTask, number: u32) -> bool {
+    if number == task.attempt() && tasks::is_in_indexer(task) {
+        let claimed = task.status.as_ref().and_then(PeonTaskStatus::pod_uid);
+        return claimed.is_some() && pod.metadata.uid.as_deref() == claimed;
+    }
     let uid = task.uid();
     pod.owner_references()
         .iter()
@@ -298,7 +309,27 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "a-1", "ownerReferences": [owner]}})).unwrap()
         };
         let task = task("a", json!({}), json!({}));
-        assert!(belongs(&pod("u"), &task));
-        assert!(!belongs(&pod("other"), &task));
+        assert!(belongs(&pod("u"), &task, 1));
+        assert!(!belongs(&pod("other"), &task, 1));
+    }
+
+    #[test]
+    fn the_pod_of_an_indexer_is_the_one_that_the_status_names() {
+        let pod = |uid: &str| -> Pod {
+            let owner = json!({"apiVersion": "v", "kind": "IndexerPool", "name": "warm", "uid": "pool"});
+            serde_json::from_value(
+                json!({"metadata": {"name": "warm-a", "uid": uid, "ownerReferences": [owner]}}),
+            )
+            .unwrap()
+        };
+        let run = json!({"kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i"});
+        let mut task = task("a", json!({}), json!({"attempt": 2, "run": run}));
+        assert!(belongs(&pod("i"), &task, 2));
+        assert!(!belongs(&pod("another"), &task, 2));
+        assert!(!belongs(&pod("i"), &task, 1), "that of another attempt");
+        assert_eq!(pod_words(&task, 2), "the pod warm-a of attempt 2");
+        assert_eq!(pod_words(&task, 1), "the pod of attempt 1");
+        task.status.as_mut().unwrap().run.as_mut().unwrap().pod_uid = None;
+        assert!(!belongs(&pod("i"), &task, 2));
     }
 }

@@ -14,6 +14,7 @@ mod live_report;
 mod logs;
 mod outcome;
 mod output;
+mod pool;
 mod progress;
 mod spec_patch;
 mod submit;
@@ -47,6 +48,7 @@ enum Command {
     /// List finished tasks, including those that were deleted long ago.
     History(history::History),
     Explain(explain::Explain),
+    Pool(pool::Pool),
     /// Wait for tasks to complete, to finish or to run.
     Wait(wait::Wait),
     /// Cancel tasks, which cannot be undone: their peons are asked to stop, then killed.
@@ -70,6 +72,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let done = match &cli.command {
         Command::Submit(submit) => Box::pin(submit.run(flags)).await,
         Command::Explain(explain) => Box::pin(explain.run(flags)).await,
+        Command::Pool(pool) => Box::pin(pool.run(&flags.connect().await?)).await,
         Command::List(list) => Box::pin(list.run(&flags.connect().await?)).await,
         Command::Logs(logs) => Box::pin(logs.run(flags)).await,
         Command::History(history) => Box::pin(history.run(flags)).await,

@@ -72,18 +72,18 @@ impl Progress {
     fn listen(&mut self, cluster: &Cluster, task: &PeonTask) {
         let status = tasks::status(task);
         let running = status.phase == Some(Phase::Running);
-        let (Some(pod), Some(id), true) = (
-            status.pod_name().map(str::to_owned),
+        let (Some(peon), Some(id), true) = (
+            status.run.as_ref().and_then(live_report::endpoint),
             status.task_id,
             running && self.mode == Mode::Line,
         ) else {
             self.reports = None;
             return;
         };
-        if self.reports.as_ref().is_none_or(|(of, _)| *of != pod) {
+        if self.reports.as_ref().is_none_or(|(of, _)| *of != peon) {
             let client = cluster.client.clone();
-            let reports = live_report::poll(client, &cluster.namespace, &pod, &id);
-            self.reports = Some((pod, reports));
+            let reports = live_report::poll(client, &cluster.namespace, &peon, &id);
+            self.reports = Some((peon, reports));
         }
     }
 

@@ -153,7 +153,7 @@ impl Change {
                 }
                 Ok(Outcome::Done)
             };
-            outcome = attend(&names, self.timeout, work).await?;
+            outcome = Box::pin(attend(&names, self.timeout, work)).await?;
         }
         if let Some(format) = self.output {
             output::print(&output::tasks(format, &changed)?)?;

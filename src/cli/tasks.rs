@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::duration;
-use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, RunKind, conditions, names};
 
 /// The status, where there is one yet.
 pub(super) fn status(task: &PeonTask) -> PeonTaskStatus {
@@ -48,6 +48,12 @@ pub(super) fn pod_of(task: &PeonTask, number: u32) -> String {
     let recorded = task.status.as_ref().and_then(|s| s.pod_name().map(str::to_owned));
     let of_number = recorded.filter(|_| task.attempt() == number);
     of_number.unwrap_or_else(|| names::attempt(&task.name_any(), number))
+}
+
+/// Whether the current attempt runs in an Indexer of an IndexerPool, or the last one did.
+pub(super) fn is_in_indexer(task: &PeonTask) -> bool {
+    let run = task.status.as_ref().and_then(|status| status.run.as_ref());
+    run.is_some_and(|run| run.kind == RunKind::Worker)
 }
 
 /// How long the peon ran, or has been running.
@@ -133,6 +139,17 @@ pub(super) mod tests {
         assert_eq!(pod_of(&task, 3), "a-3");
         assert_eq!(pod_of(&task, 2), "a-2");
         assert_eq!(attempt(&status(&task)), Some(3));
+    }
+
+    #[test]
+    fn an_attempt_in_an_indexer_has_the_pod_of_that() {
+        let run = json!({"kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i"});
+        let task = task("a", json!({}), json!({"attempt": 2, "run": run}));
+        assert!(is_in_indexer(&task));
+        assert_eq!(
+            (pod_of(&task, 2), pod_of(&task, 1)),
+            ("warm-a".into(), "a-1".into())
+        );
     }
 
     #[test]

@@ -50,6 +50,17 @@ pub fn running() -> Value {
     json!({"phase": "Running", "attempt": 1, "startTime": at(100)})
 }
 
+/// The status of a task that runs in an Indexer of the IndexerPool `warm`, whose pod has this uid.
+pub fn in_indexer(attempt: u32, pod_uid: &str, host: &str) -> Value {
+    let mut status = running();
+    status["attempt"] = json!(attempt);
+    status["run"] = json!({
+        "kind": "Worker", "pool": "warm", "pod": format!("warm-{pod_uid}"), "podUID": pod_uid,
+        "host": host, "port": 8091,
+    });
+    status
+}
+
 /// The status of a task with a verdict: started at 100, complete at 142.
 pub fn ended(condition: &str, reason: &str) -> Value {
     json!({

@@ -1,8 +1,9 @@
 //! Metrics and network policies.
 
 use peon_operator::api::virtual_middle_manager::MOST_IDENTITIES;
-use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR, VirtualMiddleManager};
+use peon_operator::api::{LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, VirtualMiddleManager};
 use peon_operator::middle_manager::controller::decide::objects::{self, Surroundings};
+use peon_operator::pool::decide::jvm::INDEXER_PORT;
 use peon_operator::task::run::pod::build::PORT;
 use serde_json::{Value, json};
 
@@ -125,6 +126,40 @@ fn peons_are_reached_at_their_port_only() {
     assert_eq!(policy(&objects, &name)["spec"]["ingress"], json!([]));
 }
 
+/// An Indexer is called by the operator, and by whoever calls a peon.
+#[test]
+fn indexers_are_reached_at_another_port() {
+    let name = format!("{FULL_NAME}-indexers");
+    let objects = render(&[PEON_POLICY, r#"networkPolicy.peons.namespaces=["a"]"#]);
+    let indexers = objects.named("NetworkPolicy", &name);
+    assert_eq!(indexers["metadata"]["namespace"], "a");
+    let spec = &indexers["spec"];
+    assert_eq!(
+        spec["podSelector"],
+        json!({
+            "matchLabels": {LABEL_MANAGED_BY: OPERATOR},
+            "matchExpressions": [{"key": LABEL_POOL, "operator": "Exists"}],
+        })
+    );
+    // The policy of peons selects them, too, and says where they may connect to.
+    assert_eq!(spec["policyTypes"], json!(["Ingress"]));
+    let peons = policy(&objects, &format!("{FULL_NAME}-peons"));
+    let from = &peons["spec"]["ingress"][0]["from"];
+    let ports = json!([{"protocol": "TCP", "port": INDEXER_PORT}]);
+    assert_eq!(spec["ingress"], json!([{"from": from, "ports": ports}]));
+    let operator = render(&[OPERATOR_POLICY]);
+    let egress = policy(&operator, FULL_NAME)["spec"]["egress"].as_array().unwrap();
+    assert!(egress.iter().any(|rule| rule["ports"] == ports), "{egress:?}");
+
+    for values in [
+        [PEON_POLICY, "networkPolicy.peons.ingressFrom=[]"],
+        [PEON_POLICY, "middleManagers.enabled=false"],
+    ] {
+        let policies = render(&values).all("NetworkPolicy").len();
+        assert_eq!(policies, 1, "{values:?}");
+    }
+}
+
 /// The pod of a VirtualMiddleManager, as the operator makes it with what the chart hands on to it.
 fn worker(objects: &Objects) -> Value {
     let manager = json!({
@@ -231,9 +266,10 @@ fn the_policy_of_peons_is_where_the_peons_are() {
             .collect::<Vec<_>>()
     };
     let watched = [PEON_POLICY, r#"scope="namespace""#, r#"watchNamespace="druid""#];
-    assert_eq!(namespaces(&watched), ["druid"]);
+    // Of peons, and of Indexers.
+    assert_eq!(namespaces(&watched), ["druid", "druid"]);
     let listed = [PEON_POLICY, r#"networkPolicy.peons.namespaces=["a", "b"]"#];
-    assert_eq!(namespaces(&listed), ["a", "b"]);
+    assert_eq!(namespaces(&listed), ["a", "a", "b", "b"]);
     let watched = [
         MANAGER_POLICY,
         r#"scope="namespace""#,

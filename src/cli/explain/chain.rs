@@ -263,13 +263,18 @@ fn is_shown(stage: Stage, task: &PeonTask, known: Known<'_>) -> bool {
         Stage::Payload => task.task_from().is_some(),
         Stage::Template => known.template.is_some(),
         Stage::Slot => known.bounded,
+        Stage::Quota | Stage::Node | Stage::Image | Stage::Configuration | Stage::Container => {
+            !tasks::is_in_indexer(task)
+        }
         _ => true,
     }
 }
 
-fn label(stage: Stage, name: &str, known: Known<'_>) -> String {
+fn label(stage: Stage, name: &str, task: &PeonTask, known: Known<'_>) -> String {
     match (stage, known.template) {
         (Stage::Template, Some(template)) => format!("{name} {template}"),
+        (Stage::Created, _) if tasks::is_in_indexer(task) => "Indexer".to_owned(),
+        (Stage::Container, _) if tasks::is_in_indexer(task) => "start".to_owned(),
         _ => name.to_owned(),
     }
 }
@@ -291,7 +296,7 @@ fn up_to(
     let name = STAGES.iter().find(|(s, _)| *s == at).map_or("", |(_, name)| name);
     let text = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
     links.push(Link {
-        stage: label(at, name, known),
+        stage: label(at, name, task, known),
         state,
         reason: text(reason),
         message: text(message),
@@ -304,7 +309,7 @@ fn passed(task: &PeonTask, known: Known<'_>, is_passed: impl Fn(Stage) -> bool) 
         .iter()
         .filter(|(s, _)| is_passed(*s) && is_shown(*s, task, known));
     stages
-        .map(|(s, name)| link(label(*s, name, known), State::Done))
+        .map(|(s, name)| link(label(*s, name, task, known), State::Done))
         .collect()
 }
 

@@ -47,6 +47,29 @@ fn a_waiting_task_stands_where_its_reason_says() {
 }
 
 #[test]
+fn a_task_in_an_indexer_waits_for_no_pod() {
+    let of = |phase: &str, condition: Value| {
+        let run = json!({"kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i"});
+        let status = json!({"phase": phase, "conditions": [condition], "run": run});
+        line(&live(
+            &task("a", json!({"task": {"type": "noop"}}), status),
+            DEFAULT,
+        ))
+    };
+    assert_eq!(
+        of(
+            "Starting",
+            condition("Ready", "False", "Starting", "it was given to an Indexer")
+        ),
+        "template default ✓ → accepted ✓ → Indexer ✓ → start … Starting: it was given to an Indexer"
+    );
+    assert_eq!(
+        of("Running", condition("Ready", "True", "Running", "")),
+        "template default ✓ → accepted ✓ → Indexer ✓ → running …"
+    );
+}
+
+#[test]
 fn a_bound_shows_the_slot_and_chunks_the_payload() {
     let known = Known {
         bounded: true,

@@ -5,7 +5,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use crate::api::{Chunk, PeonTask, PeonTemplate, Phase};
+use crate::api::{Chunk, PeonTask, PeonTemplate, Phase, RunKind};
 use crate::apiserver::classify::decode::Guarded;
 use crate::cli::complaint::is_forbidden;
 use crate::cli::connection::Cluster;
@@ -125,7 +125,11 @@ impl Gathered {
     }
 
     async fn look_at_events(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
-        let Some(uid) = tasks::status(&self.task).pod_uid().map(str::to_owned) else {
+        // Those of an Indexer are about its start, before it had the task.
+        let run = tasks::status(&self.task)
+            .run
+            .filter(|run| run.kind == RunKind::Pod);
+        let Some(uid) = run.and_then(|run| run.pod_uid) else {
             return Ok(());
         };
         let api: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);

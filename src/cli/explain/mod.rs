@@ -4,7 +4,9 @@ mod chain;
 mod effective;
 mod findings;
 mod gather;
+
 mod report;
+mod run_location;
 
 use std::path::PathBuf;
 

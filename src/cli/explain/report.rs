@@ -9,8 +9,9 @@ use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
 use super::findings::{self, choose, judge};
 use super::gather::Gathered;
+use super::run_location::RunLocation;
 use crate::api::crds::BORN;
-use crate::api::{PeonTask, Phase};
+use crate::api::{PeonTask, Phase, RunKind};
 use crate::cli::advice::{self, Advice};
 use crate::cli::output::{self, Style, plain};
 use crate::cli::{duration, tasks};
@@ -32,6 +33,9 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) refused: bool,
     chain: Vec<Link>,
+    /// Where a task of a cluster runs, or ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<RunLocation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<Advice>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,7 +109,12 @@ pub(super) fn live(
             "the operator's runtime.properties are not known: give them with --runtime-properties".into(),
         );
     }
-    if let Some((settings, _)) = settings.as_ref().filter(|_| status.pod_name().is_some())
+    // The memory of an Indexer is that of its pool.
+    let has_own_pod = status
+        .run
+        .as_ref()
+        .is_some_and(|run| run.kind == RunKind::Pod && run.pod.is_some());
+    if let Some((settings, _)) = settings.as_ref().filter(|_| has_own_pod)
         && status
             .memory
             .as_ref()
@@ -137,6 +146,7 @@ pub(super) fn live(
         phase: Some(phase),
         refused: false,
         chain: chain::live(&task, known),
+        run: RunLocation::of(&task),
         advice: advice::about(&reason, phase == Phase::Failed),
         reason: Some(reason),
         warnings,
@@ -175,6 +185,7 @@ pub(super) fn offline(
         reason: refused.map(|(reason, _)| reason.to_string()),
         refused: refused.is_some(),
         chain: chain::offline(task, known, refused, &judged.next),
+        run: None,
         advice: refused.and_then(|(reason, _)| {
             advice::about(reason.as_str(), false).or_else(|| advice::about(reason.as_str(), true))
         }),
@@ -219,6 +230,9 @@ impl Report {
             }
         };
         section("State", &chain::line(&self.chain));
+        if let Some(location) = &self.run {
+            section(location.title(), &location.text());
+        }
         if let Some(advice) = self.advice {
             section("What it means", advice.meaning);
             section("What to do", advice.action);

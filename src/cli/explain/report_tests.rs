@@ -60,6 +60,28 @@ fn a_waiting_task_is_explained_from_its_conditions() {
 }
 
 #[test]
+fn a_task_that_runs_is_somewhere_for_a_reason() {
+    let status = json!({
+        "phase": "Running", "attempt": 1, "memory": "3G", "nodeName": "n1",
+        "run": {"kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i", "reason": "warm-a was\u{1b} idle"},
+        "conditions": [condition("Ready", "True", "Running", "the peon runs")],
+    });
+    let spec = json!({"task": {"type": "noop"}});
+    let report = explained(gathered(spec, status, Some(vec![template(json!({}))])));
+    let text = report.text(Style::none());
+    assert!(
+        text.contains(
+            "\nWhere it runs\n  in the Indexer warm-a of the IndexerPool warm on the node n1: warm-a was\\u001b idle\n  cpu, \
+             memory and JVM are those of the pool (kubectl peon pool warm); the settings below are those of a pod of its \
+             own\n"
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("3G of memory"), "{text}");
+    assert_eq!(json!(report)["run"]["kind"], "Worker");
+}
+
+#[test]
 fn attempts_are_a_history() {
     let status = json!({
         "phase": "Running", "attempt": 2, "memory": "3G", "run": {"kind": "Pod", "pod": "nightly-2"}, "startTime": "2026-11-21T08:00:50Z",

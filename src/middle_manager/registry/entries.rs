@@ -3,6 +3,7 @@
 use super::announcement::Progress;
 use super::history_items::{HistoryItem, Target};
 use super::identity::Ordinal;
+use super::indexer_run::IndexerRun;
 use super::view::{PodSeen, Seen};
 use crate::api::names;
 use crate::druid::worker::{TaskAnnouncement, TaskLocation, TaskState};
@@ -11,8 +12,18 @@ use crate::druid::worker::{TaskAnnouncement, TaskLocation, TaskState};
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) seen: Seen,
-    /// The last attempt whose pod was ready, and its location.
-    pub(crate) place: Option<(u32, TaskLocation)>,
+    /// The last location.
+    pub(crate) last_location: Option<AttemptLocation>,
+}
+
+/// Where an attempt can be called.
+#[derive(Debug)]
+pub(crate) struct AttemptLocation {
+    /// Number of the attempt.
+    attempt: u32,
+    /// Uid of the Indexer's pod; `None` for an attempt in its own pod.
+    indexer: Option<String>,
+    location: TaskLocation,
 }
 
 impl Object {
@@ -37,7 +48,7 @@ impl Object {
     }
 
     pub(crate) fn location(&self) -> Option<&TaskLocation> {
-        self.place.as_ref().map(|(_, location)| location)
+        self.last_location.as_ref().map(|last| &last.location)
     }
 
     /// Name of the current attempt's pod.
@@ -45,14 +56,31 @@ impl Object {
         names::attempt(&self.seen.name, self.attempt())
     }
 
-    /// Records the location of that pod once it was ready, until the next attempt.
+    /// The Indexer of the current attempt; `None` if that has a pod of its own.
+    pub(crate) fn indexer(&self) -> Option<&IndexerRun> {
+        self.seen.state.as_ref()?.indexer.as_ref()
+    }
+
+    /// Records the location of the current attempt, until the next one: that of its own pod once it was ready, or that of
+    /// its Indexer once the task ran there. `pod` is the attempt's own.
     pub(crate) fn locate(&mut self, pod: Option<&PodSeen>) {
         let attempt = self.attempt();
-        if self.place.as_ref().is_some_and(|(of, _)| *of != attempt) {
-            self.place = None;
+        let run = self.indexer();
+        let indexer = run.map(|run| run.pod_uid.clone());
+        let location = match run {
+            Some(run) => run.location.clone(),
+            None => pod.and_then(|pod| pod.location.clone()),
+        };
+        let is_of_it = |last: &AttemptLocation| last.attempt == attempt && last.indexer == indexer;
+        if !self.last_location.as_ref().is_some_and(is_of_it) {
+            self.last_location = None;
         }
-        if let Some(location) = pod.and_then(|p| p.location.clone()) {
-            self.place = Some((attempt, location));
+        if let Some(location) = location {
+            self.last_location = Some(AttemptLocation {
+                attempt,
+                indexer,
+                location,
+            });
         }
     }
 

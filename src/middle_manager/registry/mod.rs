@@ -16,6 +16,7 @@ pub mod early_shutdowns;
 pub(crate) mod entries;
 pub mod history_items;
 pub mod identity;
+pub mod indexer_run;
 pub mod pods;
 pub mod reachability;
 pub(crate) mod suspects;
@@ -37,7 +38,7 @@ use identity::Ordinal;
 use pods::Pods;
 use suspects::Suspects;
 use tombstones::Tombstones;
-use view::{PodSeen, Seen};
+use view::{Owner, PodSeen, Seen};
 
 /// Failure message of a task whose PeonTask is gone.
 pub const DELETED: &str = "the PeonTask was deleted";
@@ -250,10 +251,13 @@ impl Registry {
         moves
     }
 
-    /// A pod was seen.
+    /// A pod was seen. That of an Indexer changes no announcement: the status of a PeonTask says where that is.
     pub fn see_pod(&mut self, pod: PodSeen, now: Timestamp) -> Vec<HistoryItem> {
         let mut moves = Vec::new();
-        let owner = pod.owner.clone();
+        let Owner::Task(owner) = pod.owner.clone() else {
+            self.pods.see(pod);
+            return moves;
+        };
         if !self.departed.has(&owner, now) {
             self.pods.see(pod);
             self.locate(&owner);
@@ -369,14 +373,15 @@ impl Registry {
 
     fn store(&mut self, mut seen: Seen) {
         let old = self.objects.remove(&seen.uid);
-        let place = old.and_then(|old| {
+        let last_location = old.and_then(|old| {
             // This version cannot read the status: the last known one remains.
             seen.state = seen.state.take().or(old.seen.state);
             seen.forgotten |= old.seen.forgotten;
             seen.cancel |= old.seen.cancel;
-            old.place
+            old.last_location
         });
-        self.objects.insert(seen.uid.clone(), Object { seen, place });
+        self.objects
+            .insert(seen.uid.clone(), Object { seen, last_location });
     }
 
     /// Updates everything that depends on a PeonTask's current state.
@@ -429,7 +434,7 @@ impl Registry {
         }
     }
 
-    /// Records the location of the current attempt's pod once it was ready, until the next attempt.
+    /// Records the location of the current attempt, see [`Object::locate`].
     fn locate(&mut self, uid: &str) {
         let Some(object) = self.objects.get_mut(uid) else {
             return;

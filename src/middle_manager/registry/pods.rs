@@ -1,13 +1,16 @@
-//! The known pods of PeonTasks (pure).
+//! The known pods of PeonTasks and IndexerPools (pure).
 
 use std::collections::{HashMap, HashSet};
 
-use super::view::PodSeen;
+use super::view::{Owner, PodSeen};
 
-/// Pods by the uid of their PeonTask and their name.
+/// The pods of attempts and of Indexers.
 #[derive(Debug, Default)]
 pub struct Pods {
+    /// Those of attempts by the uid of their PeonTask and their name.
     by_owner: HashMap<String, HashMap<String, PodSeen>>,
+    /// Those of Indexers by their uid.
+    indexers: HashMap<String, PodSeen>,
     /// Uids of a watch's initial list, while it is received.
     listing: Option<HashSet<String>>,
 }
@@ -18,12 +21,26 @@ impl Pods {
         if let Some(listing) = &mut self.listing {
             listing.insert(pod.uid.clone());
         }
-        let of = self.by_owner.entry(pod.owner.clone()).or_default();
-        of.insert(pod.name.clone(), pod);
+        match &pod.owner {
+            Owner::Task(owner) => {
+                let of = self.by_owner.entry(owner.clone()).or_default();
+                of.insert(pod.name.clone(), pod);
+            }
+            Owner::Pool => {
+                self.indexers.insert(pod.uid.clone(), pod);
+            }
+        }
     }
 
     /// A pod is gone.
-    pub fn gone(&mut self, owner: &str, uid: &str) {
+    pub fn gone(&mut self, owner: &Owner, uid: &str) {
+        let owner = match owner {
+            Owner::Task(owner) => owner,
+            Owner::Pool => {
+                self.indexers.remove(uid);
+                return;
+            }
+        };
         if let Some(pods) = self.by_owner.get_mut(owner) {
             pods.retain(|_, pod| pod.uid != uid);
             if pods.is_empty() {
@@ -46,6 +63,7 @@ impl Pods {
             pods.retain(|_, pod| listing.contains(&pod.uid));
             !pods.is_empty()
         });
+        self.indexers.retain(|uid, _| listing.contains(uid));
     }
 
     /// Removes the pods of a PeonTask that is gone.
@@ -58,8 +76,13 @@ impl Pods {
         self.by_owner.get(owner)?.get(name)
     }
 
+    /// The pod of an Indexer by its uid.
+    pub(crate) fn indexer(&self, uid: &str) -> Option<&PodSeen> {
+        self.indexers.get(uid)
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_owner.is_empty()
+        self.by_owner.is_empty() && self.indexers.is_empty()
     }
 }

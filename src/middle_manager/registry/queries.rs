@@ -38,7 +38,7 @@ impl Registry {
         self.objects.get(uid).map(Object::target)
     }
 
-    /// Where the log of a task is.
+    /// Where the log of a task is: in the attempt's own pod, or in that of its Indexer, all of whose log is the task's.
     #[must_use]
     pub fn log(&self, identity: Ordinal, id: &str) -> Log {
         let task = self
@@ -49,11 +49,11 @@ impl Registry {
         let Some(object) = uid.and_then(|uid| self.objects.get(uid)) else {
             return Log::Elsewhere;
         };
-        match self
-            .pods
-            .of(&object.seen.uid, &object.pod_name())
-            .filter(|p| p.begun)
-        {
+        let pod = match object.indexer() {
+            Some(run) => self.pods.indexer(&run.pod_uid),
+            None => self.pods.of(&object.seen.uid, &object.pod_name()),
+        };
+        match pod.filter(|pod| pod.begun) {
             Some(pod) => Log::Pod {
                 pod: pod.name.clone(),
                 container: pod.container.clone(),

@@ -16,7 +16,7 @@ const IDS: usize = 4;
 #[path = "server_tests.rs"]
 mod server;
 
-use self::server::{List, Server, name, read};
+use self::server::{List, Server, check_locations, name, read};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -28,6 +28,8 @@ enum Step {
     ListIsAskedFor { process: usize },
     ListComes { process: usize },
     Runs { id: usize },
+    InIndexer { id: usize, runs: bool },
+    Retries { id: usize },
     Ends { id: usize, success: bool, log: bool },
     LogIsArchived { id: usize },
     Deleted { id: usize },
@@ -50,6 +52,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => process.clone().prop_map(|process| Step::ListIsAskedFor { process }),
         3 => process.clone().prop_map(|process| Step::ListComes { process }),
         2 => id.clone().prop_map(|id| Step::Runs { id }),
+        3 => (id.clone(), any::<bool>()).prop_map(|(id, runs)| Step::InIndexer { id, runs }),
+        1 => id.clone().prop_map(|id| Step::Retries { id }),
         2 => (id.clone(), any::<bool>(), any::<bool>())
             .prop_map(|(id, success, log)| Step::Ends { id, success, log }),
         1 => id.clone().prop_map(|id| Step::LogIsArchived { id }),
@@ -113,6 +117,9 @@ impl World {
                         "{id} had ended with {before:?} and is {:?}",
                         announcement.status
                     );
+                    let host = &announcement.task_location.host;
+                    let ran = |host: &String| self.server.locations.contains(host);
+                    assert!(host.as_ref().is_none_or(ran), "{id} did not run at {host:?}");
                     let message = announcement.task_status.error_msg.as_deref();
                     assert!(
                         message != Some(DELETED) || self.server.deleted.iter().any(|(d, _)| *d == number),
@@ -191,6 +198,8 @@ impl World {
                     self.server.change(id, |t| t["status"] = running());
                 }
             }
+            Step::InIndexer { id, runs } => self.server.put_in_indexer(id, runs),
+            Step::Retries { id } => self.server.retry(id),
             Step::Ends { id, success, log } => {
                 if !self.server.has_verdict(id) && self.server.tasks.contains_key(&id) {
                     if success {
@@ -198,8 +207,8 @@ impl World {
                     }
                     let mut status = if success { succeeded() } else { failed() };
                     status["completionTime"] = json!(now);
-                    self.server
-                        .change(id, |t| t["status"] = with_log(status, log, "Collecting"));
+                    let status = with_log(status, log, "Collecting");
+                    self.server.end(id, status);
                 }
             }
             Step::LogIsArchived { id } => {
@@ -298,6 +307,7 @@ impl World {
         }
         // One that was overtaken by a newer one says nothing of what exists.
         let is_newest = told.known.floor == list.1;
+        check_locations(&told.known, list);
         for seen in list
             .0
             .iter()

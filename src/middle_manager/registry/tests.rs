@@ -66,7 +66,7 @@ fn a_location_stays_until_the_next_attempt() {
     let mut silent = ready("u", 1);
     silent.location = None;
     assert_eq!(known.see_pod(silent, at(0)), []);
-    known.pods().gone("u", "pod-u-1");
+    known.pods().gone(&Owner::Task("u".into()), "pod-u-1");
     assert_eq!(known.see(seen("a", "u", 6, running()), at(0)), []);
     // Its pod may be ready before this process hears of the attempt.
     assert_eq!(known.see_pod(ready("u", 2), at(0)), []);

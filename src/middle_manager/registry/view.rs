@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announcement::{Progress, facts_of};
 use super::identity::Ordinal;
+use super::indexer_run::IndexerRun;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
     PeonTaskStatus,
@@ -130,6 +131,8 @@ pub struct State {
     pub started: Option<Timestamp>,
     /// Progress of the task.
     pub progress: Progress,
+    /// The Indexer in which that attempt runs; `None` if it has a pod of its own, or none yet.
+    pub indexer: Option<IndexerRun>,
 }
 
 impl Seen {
@@ -141,6 +144,7 @@ impl Seen {
             attempt: status.and_then(|s| s.attempt).unwrap_or(1),
             started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),
             progress: Progress::of(status),
+            indexer: status.and_then(IndexerRun::of),
         };
         Self::of_meta(&task.metadata, task.spec.cancel, Some(state))
     }
@@ -172,32 +176,43 @@ impl Seen {
     }
 }
 
-/// The pod of an attempt, as it was seen.
+/// The controller of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// The PeonTask with this uid: the pod is that of an attempt.
+    Task(String),
+    /// An IndexerPool: the pod is that of an Indexer.
+    Pool,
+}
+
+/// The pod of an attempt or of an Indexer, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSeen {
     /// Name of the pod.
     pub name: String,
     /// Uid of the pod.
     pub uid: String,
-    /// Uid of its PeonTask.
-    pub owner: String,
+    /// Its controller.
+    pub owner: Owner,
     /// The peon's container.
     pub container: String,
     /// Whether that container has started, and so has a log.
     pub begun: bool,
-    /// Location of the peon, once the pod was ready.
+    /// Location of the peon, once the pod was ready; `None` for an Indexer.
     pub location: Option<TaskLocation>,
 }
 
 impl PodSeen {
-    /// Reads a pod; `None` for one that belongs to no PeonTask.
+    /// Reads a pod; `None` for one that belongs neither to a PeonTask nor to an IndexerPool.
     #[must_use]
     pub fn of(pod: &PodView) -> Option<Self> {
-        let owners = pod.owner_references().iter();
-        let owner = owners
-            .filter(|o| o.controller == Some(true) && o.kind == "PeonTask")
-            .map(|o| o.uid.clone())
-            .next()?;
+        let mut owners = pod.owner_references().iter();
+        let controller = owners.find(|owner| owner.controller == Some(true))?;
+        let owner = match controller.kind.as_str() {
+            "PeonTask" => Owner::Task(controller.uid.clone()),
+            "IndexerPool" => Owner::Pool,
+            _ => return None,
+        };
         let container = pod.annotations().get(ANNOTATION_CONTAINER);
         let container = container.map_or(PEON_CONTAINER, String::as_str);
         let status = pod.status.clone().unwrap_or_default();
@@ -205,10 +220,10 @@ impl PodSeen {
         Some(Self {
             name: pod.metadata.name.clone()?,
             uid: pod.metadata.uid.clone()?,
+            location: location(&status).filter(|_| owner != Owner::Pool),
             owner,
             container: container.to_owned(),
             begun: peon.is_some_and(|c| started(c).is_some()),
-            location: location(&status),
         })
     }
 }

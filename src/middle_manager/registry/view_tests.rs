@@ -2,7 +2,7 @@ use crate::apiserver::classify::decode::Guarded;
 use serde_json::json;
 
 use super::*;
-use crate::middle_manager::object_fixtures::{at, pod, pod_view, running, seen, task, view};
+use crate::middle_manager::object_fixtures::{at, indexer, pod, pod_view, running, seen, task, view};
 
 fn pod_seen(pod: serde_json::Value) -> PodSeen {
     PodSeen::of(&pod_view(pod)).unwrap()
@@ -94,6 +94,13 @@ fn a_log_is_in_the_container_that_has_begun() {
     let mut waits = pod("u", 1, false, 109);
     waits["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "ContainerCreating"}});
     assert!(!pod_seen(waits).begun);
+}
+
+#[test]
+fn the_pod_of_an_indexer_is_nobodys_location() {
+    assert_eq!(pod_seen(pod("u", 1, true, 120)).owner, Owner::Task("u".into()));
+    let seen = pod_seen(indexer("i", "10.1.0.1"));
+    assert_eq!((seen.owner, seen.location, seen.begun), (Owner::Pool, None, true));
 }
 
 #[test]
