@@ -96,7 +96,7 @@ impl Work {
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
-        self.caches.aggregates.indexers.withdraw(&namespace, &pool.name_any());
+        self.caches.aggregates.indexers.forget(&namespace, &pool.name_any());
         self.poll(&pool.uid().unwrap_or_default(), Vec::new());
     }
 

@@ -4,7 +4,7 @@
 //! tasks say which Indexers have a task. An Indexer is given to one task, once: neither the end of the task nor its
 //! deletion makes it idle again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -103,18 +103,19 @@ struct Inner {
     claims: HashMap<String, Claim>,
     /// Uid of the Indexer's pod, by uid of the task.
     of_tasks: HashMap<String, String>,
-    /// Tasks that wait for an Indexer, in the order of their creation, by namespace.
-    waiting: BTreeMap<String, BTreeSet<Turn>>,
+    /// Tasks that wait for an Indexer, in the order of their creation, with the names of the pools, by namespace.
+    waiting: BTreeMap<String, BTreeMap<Turn, Vec<String>>>,
     /// Namespace and turn of each of them, by uid.
     turns: HashMap<String, (String, Turn)>,
 }
 
-/// Creation time and name: the order of waiting tasks.
-type Turn = (Timestamp, String);
+/// Creation time, name and uid: the order of waiting tasks. A deleted task may be created again in the same second.
+type Turn = (Timestamp, String, String);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pool {
-    offer: Arc<PoolOffer>,
+    /// `None` while it offers nothing.
+    offer: Option<Arc<PoolOffer>>,
     idle: BTreeMap<String, Idle>,
     /// Uids of the pods of the pool.
     pods: HashSet<String>,
@@ -127,8 +128,8 @@ struct Claim {
     pool: Key,
     task_uid: String,
     task: Who,
-    /// Whether a status says so. Before that the task's pass writes it.
-    recorded: bool,
+    /// The Indexer, until a status says that the task has it: the task's pass writes that.
+    reserved: Option<Idle>,
     over: bool,
 }
 
@@ -161,28 +162,31 @@ impl IdleIndexers {
     ) -> Vec<Who> {
         let mut inner = self.inner.lock();
         let key = (namespace.to_owned(), offer.name.clone());
-        let retired = inner.pools.remove(&key).map(|pool| pool.retired);
-        let mut retired = retired.unwrap_or_default();
-        retired.retain(|uid| pods.contains(uid));
-        let idle: BTreeMap<String, Idle> = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
-        let free = idle
-            .keys()
-            .filter(|uid| !retired.contains(*uid) && !inner.claims.contains_key(*uid))
-            .count();
-        let pool = Pool {
-            offer: Arc::new(offer),
-            idle,
-            pods,
-            retired,
-        };
-        inner.pools.insert(key, pool);
+        let pool = inner.pools.entry(key.clone()).or_default();
+        pool.retired.retain(|uid| pods.contains(uid));
+        pool.idle = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
+        pool.pods = pods;
+        pool.offer = Some(Arc::new(offer));
+        let free = inner.free(&key).count();
         let waiting = inner.waiting.get(namespace).into_iter().flatten();
-        let woken = waiting.take(free).map(|(_, name)| (namespace.to_owned(), name.clone()));
+        let for_this = waiting.filter(|(_, pools)| pools.contains(&key.1));
+        let woken = for_this
+            .take(free)
+            .map(|((_, name, _), _)| (namespace.to_owned(), name.clone()));
         woken.collect()
     }
 
-    /// The pool is gone, or offers nothing.
+    /// The pool offers nothing for now.
     pub fn withdraw(&self, namespace: &str, pool: &str) {
+        let key = (namespace.to_owned(), pool.to_owned());
+        if let Some(pool) = self.inner.lock().pools.get_mut(&key) {
+            pool.offer = None;
+            pool.idle.clear();
+        }
+    }
+
+    /// The pool is gone.
+    pub fn forget(&self, namespace: &str, pool: &str) {
         let key = (namespace.to_owned(), pool.to_owned());
         self.inner.lock().pools.remove(&key);
     }
@@ -192,8 +196,11 @@ impl IdleIndexers {
     pub fn pools(&self, namespace: &str, manager: &str) -> Vec<Arc<PoolOffer>> {
         let inner = self.inner.lock();
         let from = (namespace.to_owned(), String::new());
-        let of_namespace = inner.pools.range(from..).take_while(|((ns, _), _)| ns == namespace);
-        let offers = of_namespace.map(|(_, pool)| pool.offer.clone());
+        let of_namespace = inner
+            .pools
+            .range(from..)
+            .take_while(|((ns, _), _)| ns == namespace);
+        let offers = of_namespace.filter_map(|(_, pool)| pool.offer.clone());
         offers.filter(|offer| offer.manager == manager).collect()
     }
 
@@ -201,7 +208,7 @@ impl IdleIndexers {
     #[must_use]
     pub fn pool(&self, namespace: &str, pool: &str) -> Option<Arc<PoolOffer>> {
         let key = (namespace.to_owned(), pool.to_owned());
-        self.inner.lock().pools.get(&key).map(|pool| pool.offer.clone())
+        self.inner.lock().pools.get(&key)?.offer.clone()
     }
 
     /// Gives the task an idle Indexer of the first of these pools that has one. A task that has one keeps it. A task
@@ -217,13 +224,14 @@ impl IdleIndexers {
     ) -> Option<Given> {
         let (given, touched) = {
             let mut inner = self.inner.lock();
-            let given = inner.take(pools, task, task_uid);
+            let mut touched = Vec::new();
+            let given = inner.take(pools, task, task_uid, &mut touched);
             if given.is_none() && waits {
-                inner.wait(task, task_uid, created);
-            } else {
                 inner.leave(task_uid);
+                inner.wait(pools, task, task_uid, created);
+            } else {
+                touched.extend(inner.leave(task_uid));
             }
-            let touched = given.as_ref().map(|given| (task.0.clone(), given.pool.clone()));
             (given, touched)
         };
         self.report(touched);
@@ -234,8 +242,9 @@ impl IdleIndexers {
     pub fn release(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
-            inner.leave(task_uid);
-            inner.release(task_uid)
+            let mut touched = inner.leave(task_uid);
+            touched.extend(inner.release(task_uid));
+            touched
         };
         self.report(touched);
     }
@@ -260,8 +269,9 @@ impl IdleIndexers {
     pub(super) fn gone(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
-            inner.leave(task_uid);
-            inner.end(task_uid)
+            let mut touched = inner.leave(task_uid);
+            touched.extend(inner.end(task_uid));
+            touched
         };
         self.report(touched);
     }
@@ -299,61 +309,82 @@ impl IdleIndexers {
         if inner.claims.get(pod_uid).is_some_and(|claim| !claim.over) {
             return false;
         }
-        if let Some(pool) = inner.pools.get_mut(&(namespace.to_owned(), pool.to_owned())) {
-            pool.retired.insert(pod_uid.to_owned());
-        }
+        let pool = inner
+            .pools
+            .entry((namespace.to_owned(), pool.to_owned()))
+            .or_default();
+        pool.retired.insert(pod_uid.to_owned());
         true
     }
 
     /// The task that has the Indexer in the pod with this uid.
     #[must_use]
     pub fn task_on(&self, pod_uid: &str) -> Option<Who> {
-        self.inner.lock().claims.get(pod_uid).map(|claim| claim.task.clone())
+        self.inner
+            .lock()
+            .claims
+            .get(pod_uid)
+            .map(|claim| claim.task.clone())
     }
 
-    fn report(&self, touched: Option<Key>) {
-        if let (Some((namespace, pool)), Some(changed)) = (touched, self.changed.get()) {
+    fn report(&self, touched: impl IntoIterator<Item = Key>) {
+        let Some(changed) = self.changed.get() else { return };
+        for (namespace, pool) in touched {
             changed(&namespace, &pool);
         }
     }
 }
 
 impl Inner {
-    fn take(&mut self, pools: &[String], task: &Who, task_uid: &str) -> Option<Given> {
-        if let Some(pod_uid) = self.of_tasks.get(task_uid).cloned() {
-            let claim = self.claims.get(&pod_uid);
-            let kept = claim.filter(|claim| !claim.over && pools.contains(&claim.pool.1));
-            let pool = kept.and_then(|claim| self.pools.get(&claim.pool));
-            let idle = pool.and_then(|pool| pool.idle.get(&pod_uid));
-            if let (Some(kept), Some(idle)) = (kept, idle) {
-                return Some(Given {
-                    pool: kept.pool.1.clone(),
-                    indexer: idle.clone(),
-                });
+    /// The idle Indexers of a pool that no task has.
+    fn free<'a>(&'a self, pool: &Key) -> impl Iterator<Item = &'a Idle> + 'a {
+        let pool = self.pools.get(pool).into_iter();
+        pool.flat_map(|pool| {
+            let free = |uid: &str| !pool.retired.contains(uid) && !self.claims.contains_key(uid);
+            pool.idle.values().filter(move |idle| free(&idle.pod_uid))
+        })
+    }
+
+    fn take(
+        &mut self,
+        pools: &[String],
+        task: &Who,
+        task_uid: &str,
+        touched: &mut Vec<Key>,
+    ) -> Option<Given> {
+        if let Some(pod_uid) = self.of_tasks.get(task_uid) {
+            let claim = self.claims.get(pod_uid)?;
+            // One that a status records is for the attempt before: the task is given no second one beside it.
+            let indexer = claim.reserved.clone()?;
+            let pool = self
+                .pools
+                .get(&claim.pool)
+                .filter(|_| pools.contains(&claim.pool.1));
+            if pool.is_some_and(|pool| pool.pods.contains(pod_uid)) {
+                let pool = claim.pool.1.clone();
+                return Some(Given { pool, indexer });
             }
-            self.release(task_uid);
+            // The status may record it all the same, if the answer to the write was lost.
+            touched.extend(self.end(task_uid));
         }
-        if !self.listed || self.of_tasks.contains_key(task_uid) {
+        if !self.listed {
             return None;
         }
         for name in pools {
             let key = (task.0.clone(), name.clone());
-            let Some(pool) = self.pools.get(&key) else { continue };
-            let free = |idle: &&Idle| {
-                !pool.retired.contains(&idle.pod_uid) && !self.claims.contains_key(&idle.pod_uid)
-            };
-            let Some(idle) = pool.idle.values().find(free).cloned() else {
+            let Some(idle) = self.free(&key).next().cloned() else {
                 continue;
             };
             let claim = Claim {
-                pool: key,
+                pool: key.clone(),
                 task_uid: task_uid.to_owned(),
                 task: task.clone(),
-                recorded: false,
+                reserved: Some(idle.clone()),
                 over: false,
             };
             self.claims.insert(idle.pod_uid.clone(), claim);
             self.of_tasks.insert(task_uid.to_owned(), idle.pod_uid.clone());
+            touched.push(key);
             return Some(Given {
                 pool: name.clone(),
                 indexer: idle,
@@ -365,7 +396,10 @@ impl Inner {
     /// Removes a claim that no status records.
     fn release(&mut self, task_uid: &str) -> Option<Key> {
         let pod_uid = self.of_tasks.get(task_uid)?;
-        let claim = self.claims.get(pod_uid).filter(|claim| !claim.recorded)?;
+        let claim = self
+            .claims
+            .get(pod_uid)
+            .filter(|claim| claim.reserved.is_some())?;
         let key = claim.pool.clone();
         self.claims.remove(pod_uid);
         self.of_tasks.remove(task_uid);
@@ -382,7 +416,9 @@ impl Inner {
         let Some(recorded) = recorded else {
             let known = self.of_tasks.get(uid).and_then(|pod| self.claims.get(pod));
             // The status that records the claim may be on its way.
-            return known.is_some_and(|claim| claim.recorded).then(|| self.end(uid))?;
+            return known
+                .is_some_and(|claim| claim.reserved.is_none())
+                .then(|| self.end(uid))?;
         };
         let over = task.is_final() && log_is_kept(task);
         if self.of_tasks.get(uid).is_some_and(|pod| *pod != recorded.pod_uid) {
@@ -394,7 +430,7 @@ impl Inner {
             pool: key.clone(),
             task_uid: uid.to_owned(),
             task: who,
-            recorded: true,
+            reserved: None,
             over,
         };
         if let Some(other) = self.claims.insert(recorded.pod_uid.clone(), claim)
@@ -410,38 +446,43 @@ impl Inner {
     fn end(&mut self, task_uid: &str) -> Option<Key> {
         let pod_uid = self.of_tasks.remove(task_uid)?;
         let claim = self.claims.remove(&pod_uid)?;
-        if let Some(pool) = self.pools.get_mut(&claim.pool)
-            && pool.pods.contains(&pod_uid)
-        {
+        if let Some(pool) = self.pools.get_mut(&claim.pool) {
             pool.retired.insert(pod_uid);
         }
         Some(claim.pool)
     }
 
-    fn wait(&mut self, task: &Who, task_uid: &str, created: Timestamp) {
-        self.leave(task_uid);
-        let (namespace, turn) = (task.0.clone(), (created, task.1.clone()));
+    fn wait(&mut self, pools: &[String], task: &Who, task_uid: &str, created: Timestamp) {
+        let (namespace, turn) = (task.0.clone(), (created, task.1.clone(), task_uid.to_owned()));
         let waiting = self.waiting.entry(namespace.clone()).or_default();
-        waiting.insert(turn.clone());
+        waiting.insert(turn.clone(), pools.to_vec());
         self.turns.insert(task_uid.to_owned(), (namespace, turn));
     }
 
-    fn leave(&mut self, task_uid: &str) {
+    /// The task does not wait any more. Returns the pools whose idle Indexers it may have been woken for.
+    fn leave(&mut self, task_uid: &str) -> Vec<Key> {
         let Some((namespace, turn)) = self.turns.remove(task_uid) else {
-            return;
+            return Vec::new();
         };
-        if let Some(waiting) = self.waiting.get_mut(&namespace) {
-            waiting.remove(&turn);
-            if waiting.is_empty() {
-                self.waiting.remove(&namespace);
-            }
+        let Some(waiting) = self.waiting.get_mut(&namespace) else {
+            return Vec::new();
+        };
+        let pools = waiting.remove(&turn).unwrap_or_default();
+        if waiting.is_empty() {
+            self.waiting.remove(&namespace);
         }
+        let keys = pools.into_iter().map(|pool| (namespace.clone(), pool));
+        keys.filter(|key| self.free(key).next().is_some()).collect()
     }
 }
 
 /// Whether nothing more is read of the log of a task that has its verdict.
 fn log_is_kept(task: &PeonTask) -> bool {
-    let conditions = task.status.as_ref().map(|s| &s.conditions[..]).unwrap_or_default();
+    let conditions = task
+        .status
+        .as_ref()
+        .map(|s| &s.conditions[..])
+        .unwrap_or_default();
     conditions::find(conditions, LOGS_ARCHIVED).is_none_or(|said| {
         said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp)
     })

@@ -155,6 +155,25 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_is_gone_after_a_list_has_no_indexer() {
+        let claimed = json!({"kind": "Worker", "pool": "warm", "pod": "warm-x", "podUID": "x"});
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&with(
+            json!({"phase": "Starting", "run": claimed, "template": "t"}),
+        ));
+        aggregates.listed();
+        assert!(matches!(
+            take(&aggregates, "other"),
+            Slot::Wait { running: 1, .. }
+        ));
+        aggregates.keep_only(&HashSet::from([TASK_UID.to_owned()]));
+        assert!(aggregates.indexers.task_on("x").is_some());
+        aggregates.keep_only(&HashSet::new());
+        assert_eq!(aggregates.indexers.task_on("x"), None);
+        assert_eq!(aggregates.indexers.uids(), [""; 0]);
+    }
+
+    #[test]
     fn a_subtask_that_ran_out_of_memory_teaches_the_next_one() {
         let aggregates = TaskAggregates::default();
         aggregates.observe(&failed("TaskFailed"));
