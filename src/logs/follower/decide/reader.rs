@@ -52,7 +52,11 @@ impl Reader {
 
     /// Looks for a line that contains this: the last one, though the container goes on.
     pub fn expect(&mut self, last_line: &str) {
-        if self.last_line.as_ref().is_none_or(|(known, _)| known != last_line) {
+        if self
+            .last_line
+            .as_ref()
+            .is_none_or(|(known, _)| known != last_line)
+        {
             self.last_line = Some((last_line.to_owned(), false));
         }
     }
