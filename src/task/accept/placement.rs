@@ -78,7 +78,9 @@ pub fn choose(task: &PeonTask, accepted: &Accepted<'_>, pools: &[Arc<PoolOffer>]
     let waits = accepted.placement == Placement::Pool;
     if fit.is_empty() {
         let message = match (task.middle_manager(), named) {
-            (None, _) => "no overlord assigned the task, and pools run only tasks that one assigned".to_owned(),
+            (None, _) => {
+                "no overlord assigned the task, and pools run only tasks that one assigned".to_owned()
+            }
             (Some(manager), Some(named)) if candidates.is_empty() => {
                 format!("there is no IndexerPool {named} of the VirtualMiddleManager {manager}")
             }
@@ -126,7 +128,9 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
         .find(|(_, source)| matches!(source, Source::Context | Source::Task))
     {
         let name = option.split(['=', ':']).next().unwrap_or_default();
-        return Some(format!("the task sets {name} ({source}), and the JVM has started already"));
+        return Some(format!(
+            "the task sets {name} ({source}), and the JVM has started already"
+        ));
     }
     if pool.template != accepted.template_name() {
         return Some(format!(
@@ -135,19 +139,33 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
             accepted.template_name()
         ));
     }
-    let logs = accepted.template().spec.logs.as_ref().and_then(|logs| logs.collect);
+    let logs = accepted
+        .template()
+        .spec
+        .logs
+        .as_ref()
+        .and_then(|logs| logs.collect);
     if logs == Some(Collect::Sidecar) {
         return Some("logs.collect of the template is Sidecar, and Indexers have none".to_owned());
     }
     if payload.size > LARGEST {
-        return Some(format!("the task has {} bytes of JSON, at most {LARGEST} are given to an Indexer", payload.size));
+        return Some(format!(
+            "the task has {} bytes of JSON, at most {LARGEST} are given to an Indexer",
+            payload.size
+        ));
     }
     let least = needed_memory(task, &settings.memory.0);
     if least.is_none_or(|least| least > pool.memory.0) {
-        return Some(format!("the task needs more memory than its Indexers have ({})", pool.memory.1));
+        return Some(format!(
+            "the task needs more memory than its Indexers have ({})",
+            pool.memory.1
+        ));
     }
     if quantity::milli(&settings.cpu.0).is_ok_and(|cpu| cpu > u128::from(pool.cpu_milli.0)) {
-        return Some(format!("the task needs {} of cpu, its Indexers have {}", settings.cpu.0, pool.cpu_milli.1));
+        return Some(format!(
+            "the task needs {} of cpu, its Indexers have {}",
+            settings.cpu.0, pool.cpu_milli.1
+        ));
     }
     None
 }

@@ -169,14 +169,22 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
 fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Timestamp) -> Step {
     let is_for_pool = accepted.placement == Placement::Pool;
     let name = accepted.attempt(snapshot.attempt(), &accepted.names()).name();
-    let run = snapshot.task.status.as_ref().and_then(|status| status.run.as_ref());
+    let run = snapshot
+        .task
+        .status
+        .as_ref()
+        .and_then(|status| status.run.as_ref());
     let is_decided = run.is_some_and(|run| run.kind == RunKind::Pod && run.pod.as_ref() == Some(&name));
     if is_decided || snapshot.pools.is_empty() && !is_for_pool {
         return create(snapshot, accepted, draft, now);
     }
     let in_pod = |mut draft: Draft, why: &str| {
         draft.to_be_in_pod(snapshot.attempt(), &name, why);
-        settle(draft.wait(Phase::Pending, Waiting::Starting, "the pod is about to be created"))
+        settle(draft.wait(
+            Phase::Pending,
+            Waiting::Starting,
+            "the pod is about to be created",
+        ))
     };
     let (names, waits) = match placement::choose(&snapshot.task, accepted, &snapshot.pools) {
         Choice::Pod(why) => return in_pod(draft, &why.unwrap_or_default()),
@@ -200,7 +208,10 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             let message = format!("no Indexer is idle of the pools that may run the task: {all}");
             settle(draft.wait(Phase::Pending, Waiting::PoolFull, &message))
         }
-        Some(None) => in_pod(draft, &format!("no Indexer was idle of the pools that may run the task: {all}")),
+        Some(None) => in_pod(
+            draft,
+            &format!("no Indexer was idle of the pools that may run the task: {all}"),
+        ),
     }
 }
 
