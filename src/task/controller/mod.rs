@@ -18,8 +18,8 @@ use serde_json::json;
 
 use super::accept;
 use super::accept::template_choice::{self, Candidate};
-use super::aggregates::idle_indexers::PoolOffer;
 use super::aggregates::fair_share::{Limits, Shares, Wake};
+use super::aggregates::idle_indexers::PoolOffer;
 use super::aggregates::slots::Who;
 use super::decide::plan::{self, Settlement, Step, plan};
 use super::effects::act::{ActError, Actor};
@@ -315,7 +315,9 @@ impl Context {
 
     /// What pools offer to a task that has no place yet.
     fn pools(&self, task: &PeonTask, namespace: &str) -> Vec<Arc<PoolOffer>> {
-        let manager = task.middle_manager().filter(|_| !task.is_final() && task.is_assigned());
+        let manager = task
+            .middle_manager()
+            .filter(|_| !task.is_final() && task.is_assigned());
         manager.map_or_else(Vec::new, |manager| {
             self.caches.aggregates.indexers.pools(namespace, manager)
         })
