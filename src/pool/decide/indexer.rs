@@ -112,7 +112,12 @@ impl Indexer {
         }
         match self.duty {
             Duty::Busy(_) => return (IndexerState::Used, None),
-            Duty::Over => return (IndexerState::Used, Some("its task does not need it any more".to_owned())),
+            Duty::Over => {
+                return (
+                    IndexerState::Used,
+                    Some("its task does not need it any more".to_owned()),
+                );
+            }
             Duty::Stranger => {
                 let details = "it has, or had, a task that was not given to it".to_owned();
                 return (IndexerState::Used, Some(details));
@@ -234,3 +239,7 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "indexer_tests.rs"]
+mod tests;

@@ -77,9 +77,9 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         delete: groups.remains(),
         reason,
         message,
-        look_again: groups.given_up.map(|then| {
-            Duration::try_from(then.duration_since(observed.now)).unwrap_or_default()
-        }),
+        look_again: groups
+            .given_up
+            .map(|then| Duration::try_from(then.duration_since(observed.now)).unwrap_or_default()),
     };
     plan.delete.extend(groups.used_up.iter().copied().map(delete));
     if observed.revision.is_err() {
@@ -116,9 +116,7 @@ impl<'a> Groups<'a> {
     fn of(observed: &Observed<'a>) -> Self {
         let Observed { pool, indexers, .. } = *observed;
         let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
-        let busy = |indexer: &&Indexer| {
-            matches!(indexer.duty, Duty::Busy(_)) && indexer.evidence.may_live()
-        };
+        let busy = |indexer: &&Indexer| matches!(indexer.duty, Duty::Busy(_)) && indexer.evidence.may_live();
         let busy = indexers.iter().filter(busy).count();
         let mut groups = Self {
             wanted: as_count(pool.replicas).min(as_count(pool.max_indexers).saturating_sub(busy)),
