@@ -78,7 +78,7 @@ impl Work {
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
         let Some(offer) = offer(pool) else {
-            offers.withdraw(&namespace, &pool.name_any());
+            self.caches.wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
         };
         let visible = indexers.iter().any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
@@ -96,7 +96,8 @@ impl Work {
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
-        self.caches.aggregates.indexers.forget(&namespace, &pool.name_any());
+        let offers = &self.caches.aggregates.indexers;
+        self.caches.wake_these(offers.forget(&namespace, &pool.name_any()));
         self.poll(&pool.uid().unwrap_or_default(), Vec::new());
     }
 

@@ -13,54 +13,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
+pub use super::pool_offer::{Given, Idle, PoolOffer};
 use super::slots::Who;
+use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED};
 use crate::api::reason::LogsArchived;
-use crate::api::{Match, PeonTask};
 use crate::task::run::worker::claim::WorkerClaim;
-
-/// What a pool offers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PoolOffer {
-    /// Name of the pool.
-    pub name: String,
-    /// Name of the VirtualMiddleManager whose tasks it runs.
-    pub manager: String,
-    /// Name of the PeonTemplate that its Indexers are made from.
-    pub template: String,
-    /// Which tasks may run in it.
-    pub matches: Option<Match>,
-    /// Of several pools the one with the highest is used.
-    pub priority: i32,
-    /// Memory limit of an Indexer, in bytes and as written.
-    pub memory: (u64, String),
-    /// Cpu limit of an Indexer, in thousandths of a core and as written.
-    pub cpu_milli: (u64, String),
-    /// How long a task that is shut down may go on.
-    pub kill_grace: Duration,
-}
-
-/// An idle Indexer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idle {
-    /// Name of its pod.
-    pub pod: String,
-    /// Uid of its pod.
-    pub pod_uid: String,
-    /// Address of its pod.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
-/// An Indexer that was given to a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
-    /// Name of its pool.
-    pub pool: String,
-    /// The Indexer.
-    pub indexer: Idle,
-}
 
 /// What an Indexer is used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +109,8 @@ impl IdleIndexers {
         Some(left).filter(|left| !left.is_zero())
     }
 
-    /// The pool has these idle Indexers, and these pods in all (by uid). Returns tasks that wait for one of them.
+    /// The pool has these idle Indexers, and these pods in all (by uid). Returns tasks that wait for one of them; all
+    /// that wait, if the pool offers something new.
     #[must_use]
     pub fn offer(
         &self,
@@ -166,29 +125,37 @@ impl IdleIndexers {
         pool.retired.retain(|uid| pods.contains(uid));
         pool.idle = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
         pool.pods = pods;
+        let is_new = pool.offer.as_deref() != Some(&offer);
         pool.offer = Some(Arc::new(offer));
-        let free = inner.free(&key).count();
-        let waiting = inner.waiting.get(namespace).into_iter().flatten();
-        let for_this = waiting.filter(|(_, pools)| pools.contains(&key.1));
-        let woken = for_this
-            .take(free)
-            .map(|((_, name, _), _)| (namespace.to_owned(), name.clone()));
-        woken.collect()
-    }
-
-    /// The pool offers nothing for now.
-    pub fn withdraw(&self, namespace: &str, pool: &str) {
-        let key = (namespace.to_owned(), pool.to_owned());
-        if let Some(pool) = self.inner.lock().pools.get_mut(&key) {
-            pool.offer = None;
-            pool.idle.clear();
+        if is_new {
+            return inner.waiting(namespace, None).collect();
         }
+        let free = inner.free(&key).count();
+        inner.waiting(namespace, Some(&key.1)).take(free).collect()
     }
 
-    /// The pool is gone.
-    pub fn forget(&self, namespace: &str, pool: &str) {
+    /// The pool offers nothing for now. Returns the tasks that wait for it: they may run elsewhere.
+    #[must_use]
+    pub fn withdraw(&self, namespace: &str, pool: &str) -> Vec<Who> {
+        let mut inner = self.inner.lock();
         let key = (namespace.to_owned(), pool.to_owned());
-        self.inner.lock().pools.remove(&key);
+        let offered = inner.pools.get_mut(&key).and_then(|pool| {
+            pool.idle.clear();
+            pool.offer.take()
+        });
+        let woken = offered.map(|_| inner.waiting(namespace, Some(&key.1)).collect());
+        woken.unwrap_or_default()
+    }
+
+    /// The pool is gone. Returns the tasks that wait for it.
+    #[must_use]
+    pub fn forget(&self, namespace: &str, pool: &str) -> Vec<Who> {
+        let woken = self.withdraw(namespace, pool);
+        self.inner
+            .lock()
+            .pools
+            .remove(&(namespace.to_owned(), pool.to_owned()));
+        woken
     }
 
     /// What the pools of a namespace offer that run tasks of this VirtualMiddleManager.
@@ -207,8 +174,12 @@ impl IdleIndexers {
     /// What the pool of this name offers.
     #[must_use]
     pub fn pool(&self, namespace: &str, pool: &str) -> Option<Arc<PoolOffer>> {
-        let key = (namespace.to_owned(), pool.to_owned());
-        self.inner.lock().pools.get(&key)?.offer.clone()
+        self.inner
+            .lock()
+            .pools
+            .get(&(namespace.to_owned(), pool.to_owned()))?
+            .offer
+            .clone()
     }
 
     /// Gives the task an idle Indexer of the first of these pools that has one. A task that has one keeps it. A task
@@ -336,6 +307,13 @@ impl IdleIndexers {
 }
 
 impl Inner {
+    /// The tasks that wait for this pool, or for any.
+    fn waiting<'a>(&'a self, namespace: &'a str, pool: Option<&'a String>) -> impl Iterator<Item = Who> + 'a {
+        let all = self.waiting.get(namespace).into_iter().flatten();
+        let for_it = all.filter(move |(_, pools)| pool.is_none_or(|pool| pools.contains(pool)));
+        for_it.map(|((_, name, _), _)| (namespace.to_owned(), name.clone()))
+    }
+
     /// The idle Indexers of a pool that no task has.
     fn free<'a>(&'a self, pool: &Key) -> impl Iterator<Item = &'a Idle> + 'a {
         let pool = self.pools.get(pool).into_iter();
@@ -454,8 +432,8 @@ impl Inner {
 
     fn wait(&mut self, pools: &[String], task: &Who, task_uid: &str, created: Timestamp) {
         let (namespace, turn) = (task.0.clone(), (created, task.1.clone(), task_uid.to_owned()));
-        let waiting = self.waiting.entry(namespace.clone()).or_default();
-        waiting.insert(turn.clone(), pools.to_vec());
+        let of_namespace = self.waiting.entry(namespace.clone()).or_default();
+        of_namespace.insert(turn.clone(), pools.to_vec());
         self.turns.insert(task_uid.to_owned(), (namespace, turn));
     }
 
@@ -464,9 +442,7 @@ impl Inner {
         let Some((namespace, turn)) = self.turns.remove(task_uid) else {
             return Vec::new();
         };
-        let Some(waiting) = self.waiting.get_mut(&namespace) else {
-            return Vec::new();
-        };
+        let waiting = self.waiting.entry(namespace.clone()).or_default();
         let pools = waiting.remove(&turn).unwrap_or_default();
         if waiting.is_empty() {
             self.waiting.remove(&namespace);

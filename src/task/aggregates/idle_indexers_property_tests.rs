@@ -70,6 +70,8 @@ struct Known {
 struct Model {
     pods: BTreeMap<&'static str, Known>,
     waiting: BTreeMap<i64, &'static [&'static str]>,
+    /// The pools that offer nothing.
+    withdrawn: BTreeSet<&'static str>,
 }
 
 impl Model {
@@ -94,6 +96,11 @@ impl Model {
             .filter(|(_, known)| free(known))
             .map(|(pod, _)| *pod)
             .collect()
+    }
+
+    fn waiting_for(&self, pool: &'static str) -> impl Iterator<Item = i64> {
+        let waiting = self.waiting.iter().filter(move |(_, list)| list.contains(&pool));
+        waiting.map(|(n, _)| *n)
     }
 
     /// The task has its Indexer no longer, and nobody else gets it.
@@ -211,14 +218,21 @@ proptest! {
                     }
                     let of_pool = there.iter().filter(|pod| model.pods[**pod].offered);
                     let woken = index.offer("ns", offer(pool), of_pool.map(|pod| idle(pod)).collect(), names(&there));
-                    let free = model.free(pool).len();
-                    let waiting = model.waiting.iter().filter(|(_, list)| list.contains(&pool));
-                    let first: Vec<i64> = waiting.map(|(n, _)| *n).take(free).collect();
+                    let first: Vec<i64> = if model.withdrawn.remove(pool) {
+                        model.waiting.keys().copied().collect()
+                    } else {
+                        model.waiting_for(pool).take(model.free(pool).len()).collect()
+                    };
                     prop_assert_eq!(woken, who(&first));
                 }
                 Act::Withdraw(pool) => {
                     let pool = ["a", "b"][pool];
-                    index.withdraw("ns", pool);
+                    let woken = index.withdraw("ns", pool);
+                    let all: Vec<i64> = match model.withdrawn.insert(pool) {
+                        true => model.waiting_for(pool).collect(),
+                        false => Vec::new(),
+                    };
+                    prop_assert_eq!(woken, who(&all));
                     for (_, known) in model.pods.iter_mut().filter(|(pod, _)| pool_of(pod) == pool) {
                         known.offered = false;
                     }

@@ -184,7 +184,7 @@ fn an_indexer_is_over_with_the_verdict_and_the_log_and_never_idle_again() {
         assert_eq!(index.use_of("ns", "a", "a0"), Use::Over);
         assert_eq!(take(&index, 2, &["a"], false), None);
         // Also if the pool offers nothing in between.
-        index.withdraw("ns", "a");
+        let _ = index.withdraw("ns", "a");
         let _ = offers(&index, &["a0"]);
         assert_eq!(take(&index, 2, &["a"], false), None);
     }
@@ -209,7 +209,7 @@ fn what_is_retired_is_given_to_nobody() {
     assert!(index.retire("ns", "a", "a1"));
     assert_eq!(take(&index, 1, &["a"], true), None);
     assert_eq!(offers(&index, &["a0", "a1"]), who(&[]));
-    index.forget("ns", "a");
+    assert_eq!(index.forget("ns", "a"), who(&[1]), "it may run elsewhere");
     assert!(index.inner.lock().pools.is_empty());
 }
 
@@ -230,7 +230,7 @@ fn a_task_takes_the_first_pool_that_has_one_and_pools_are_those_of_a_manager() {
         ["a", "b"]
     );
     assert_eq!(take(&index, 1, &["a", "c", "b"], false).as_deref(), Some("b0"));
-    index.withdraw("ns", "a");
+    assert_eq!(index.withdraw("ns", "a"), who(&[]));
     assert_eq!(index.pools("ns", "ingestion").len(), 1);
     assert!(index.pool("ns", "a").is_none() && index.pool("ns", "b").is_some());
 }
@@ -252,6 +252,28 @@ fn those_who_wait_are_woken_in_the_order_of_their_creation_for_their_pools() {
     assert_eq!(offers(&index, &["a0", "a1"]), who(&[4]));
     index.gone(&uid(4));
     assert_eq!(offers(&index, &["a0", "a1"]), who(&[5]));
+}
+
+#[test]
+fn all_who_wait_are_woken_when_a_pool_is_new_or_changes_or_goes() {
+    let index = listed();
+    let _ = offers(&index, &[]);
+    for n in [2, 1] {
+        assert_eq!(take(&index, n, &["a"], true), None);
+    }
+    let other = |priority| PoolOffer {
+        priority,
+        ..offer("b")
+    };
+    let offers = |priority| index.offer("ns", other(priority), Vec::new(), names(&[]));
+    assert_eq!(offers(0), who(&[1, 2]));
+    assert_eq!(offers(0), who(&[]));
+    assert_eq!(offers(1), who(&[1, 2]));
+    assert_eq!(take(&index, 2, &["a", "b"], true), None);
+    assert_eq!(index.withdraw("ns", "b"), who(&[2]));
+    assert_eq!(index.withdraw("ns", "b"), who(&[]), "once");
+    assert_eq!(index.forget("ns", "b"), who(&[]));
+    assert_eq!(index.forget("ns", "a"), who(&[1, 2]));
 }
 
 #[test]

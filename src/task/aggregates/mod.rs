@@ -6,6 +6,7 @@
 pub mod fair_share;
 pub mod idle_indexers;
 pub mod payload_budget;
+pub mod pool_offer;
 pub mod ranked_set;
 pub mod retention;
 pub mod slots;
