@@ -8,10 +8,13 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::indexer::fixtures::ModelIndexer;
+use crate::indexer::fixtures::{ModelIndexer, running};
 use crate::indexer::polls::Polls;
 use crate::pool::fixtures::{POOL_UID, pod, pool, ready, starting};
-use crate::task::fixtures::template;
+use crate::task::aggregates::idle_indexers::Use;
+use crate::task::fixtures::{at, template};
+use crate::task::indexers::Indexers;
+use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::watch::Listener;
 
 /// What was asked, and how the API server answers creations.
@@ -59,6 +62,7 @@ impl Server {
 struct Bench {
     server: Arc<Mutex<Server>>,
     context: Context,
+    model: Arc<ModelIndexer>,
 }
 
 impl Bench {
@@ -97,7 +101,8 @@ impl Bench {
         }
         let (pools, _) = reflector::store();
         caches.aggregates.listed();
-        let work = Work::new(caches.clone(), Polls::new(Clock::default()), ModelIndexer::new());
+        let model = ModelIndexer::new();
+        let work = Work::new(caches.clone(), Polls::new(Clock::default()), model.clone());
         let context = Context {
             work,
             resizes: true,
@@ -114,7 +119,11 @@ impl Bench {
             clock: Clock::default(),
             memory: Mutex::default(),
         };
-        Self { server, context }
+        Self {
+            server,
+            context,
+            model,
+        }
     }
 
     async fn pass(&self, pool: &IndexerPool) -> Result<Action, ReconcileError> {
@@ -127,6 +136,49 @@ impl Bench {
 
     fn has(&self, pod: Pod) {
         self.context.pods.pod_event(&Event::Apply(pod));
+    }
+
+    /// The pool with its pod `a`, which is ready and hidden, and whose answers were read.
+    async fn with_an_idle_one(&self) -> IndexerPool {
+        let pool = warm(1);
+        self.has(pod("a", &self.revision(&pool), 1, answering()));
+        self.pass(&pool).await.unwrap();
+        self.polled("a", |_| true).await;
+        self.pass(&pool).await.unwrap();
+        pool
+    }
+
+    /// Waits until the answers of an Indexer say something.
+    async fn polled(&self, uid: &str, says: impl Fn(&crate::indexer::decide::view::View) -> bool) {
+        let claim = WorkerClaim {
+            pool: "warm".into(),
+            pod: uid.into(),
+            pod_uid: uid.into(),
+            ..WorkerClaim::default()
+        };
+        let polled = async {
+            loop {
+                let view = self.context.work.seen("ns", &claim).view;
+                if view.is_some_and(|view| view.complete() && says(&view)) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), polled)
+            .await
+            .unwrap();
+    }
+
+    fn take(&self, n: i64) -> Option<String> {
+        let task = ("ns".to_owned(), format!("t{n}"));
+        let indexers = &self.context.caches.aggregates.indexers;
+        let given = indexers.take(&["warm".into()], &task, &format!("uid-{n}"), at(n), false);
+        given.map(|given| given.indexer.pod_uid)
+    }
+
+    fn use_of(&self, uid: &str) -> Use {
+        self.context.caches.aggregates.indexers.use_of("ns", "warm", uid)
     }
 
     fn last_ready(&self) -> (String, String) {
@@ -222,4 +274,113 @@ async fn a_deleted_pool_is_forgotten() {
     bench.pass(&pool).await.unwrap();
     assert!(bench.context.memory.lock().is_empty());
     assert_eq!(bench.server.lock().count("POST pods"), 1);
+}
+
+/// The pool, whose Indexer `a` the overlord does not see.
+fn warm(replicas: u32) -> IndexerPool {
+    let mut pool = pool(json!({"replicas": replicas}));
+    pool.status =
+        Some(serde_json::from_value(json!({"discovery": {"hidden": ["a"], "visible": []}})).unwrap());
+    pool
+}
+
+fn answering() -> Value {
+    let mut status = ready();
+    status["podIP"] = json!("10.0.0.9");
+    status
+}
+
+#[tokio::test]
+async fn an_indexer_is_offered_when_it_is_ready_hidden_and_was_asked() {
+    let bench = Bench::new();
+    let pool = warm(1);
+    let revision = bench.revision(&pool);
+    let mut unready = starting();
+    unready["podIP"] = json!("10.0.0.9");
+    bench.has(pod("a", &revision, 1, unready));
+    bench.pass(&pool).await.unwrap();
+    assert_eq!((bench.take(1), bench.model.polls()), (None, 0), "it is not ready");
+    bench.has(pod("a", &revision, 1, answering()));
+    bench.pass(&pool).await.unwrap();
+    assert_eq!(bench.take(1), None, "it was not asked for its tasks");
+    bench.polled("a", |_| true).await;
+    let mut unchecked = pool.clone();
+    unchecked.status = None;
+    bench.pass(&unchecked).await.unwrap();
+    assert_eq!(bench.take(1), None, "the overlord may see it");
+    bench.pass(&pool).await.unwrap();
+    let offers = bench.context.caches.aggregates.indexers.pools("ns", "ingestion");
+    assert_eq!(offers.len(), 1);
+    assert_eq!(
+        (offers[0].memory.clone(), offers[0].template.as_str()),
+        ((1 << 30, "1Gi".into()), "default")
+    );
+    assert_eq!(bench.take(1).as_deref(), Some("a"));
+    assert_eq!(bench.take(2), None, "it is given once");
+    assert_eq!(bench.server.lock().count("DELETE a"), 0);
+}
+
+#[tokio::test]
+async fn an_indexer_of_a_task_is_never_deleted_and_one_that_is_deleted_is_given_to_none() {
+    let bench = Bench::new();
+    let pool = bench.with_an_idle_one().await;
+    assert_eq!(bench.take(1).as_deref(), Some("a"));
+    bench.pass(&warm(0)).await.unwrap();
+    assert_eq!(bench.server.lock().count("DELETE a"), 0);
+    // A pass that has not seen yet that a task took it.
+    let delete = Delete {
+        pod: "a".into(),
+        uid: "a".into(),
+        unclaimed: true,
+    };
+    let late = Plan {
+        create: 0,
+        delete: vec![delete],
+        reason: PoolReadiness::Warm,
+        message: String::new(),
+        look_again: None,
+    };
+    let mut memory = Memory::default();
+    assert!(bench.context.act(&pool, &late, None, &mut memory).await.is_none());
+    assert_eq!(bench.server.lock().count("DELETE a"), 0);
+    bench.context.caches.aggregates.indexers.release("uid-1");
+    bench.pass(&warm(0)).await.unwrap();
+    assert_eq!(bench.server.lock().count("DELETE a"), 1);
+    assert_eq!((bench.take(2), bench.use_of("a")), (None, Use::Over));
+}
+
+#[tokio::test]
+async fn an_indexer_whose_task_is_gone_or_unknown_is_deleted() {
+    let bench = Bench::new();
+    let pool = bench.with_an_idle_one().await;
+    assert_eq!(bench.take(1).as_deref(), Some("a"));
+    bench.context.caches.aggregates.gone("uid-1");
+    assert_eq!(bench.use_of("a"), Use::Over);
+    bench.pass(&pool).await.unwrap();
+    assert_eq!(bench.server.lock().count("DELETE a"), 1);
+    let bench = Bench::new();
+    let pool = bench.with_an_idle_one().await;
+    bench.model.announce(running("stranger"));
+    bench.polled("a", |view| view.task("stranger").is_some()).await;
+    bench.pass(&pool).await.unwrap();
+    assert_eq!(bench.server.lock().count("DELETE a"), 1);
+    assert_eq!(bench.take(1), None);
+}
+
+#[tokio::test]
+async fn a_deleted_pool_offers_nothing() {
+    let bench = Bench::new();
+    let mut pool = bench.with_an_idle_one().await;
+    pool.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    bench.pass(&pool).await.unwrap();
+    assert_eq!(bench.take(1), None);
+    assert!(
+        bench
+            .context
+            .caches
+            .aggregates
+            .indexers
+            .pool("ns", "warm")
+            .is_none()
+    );
 }

@@ -82,12 +82,13 @@ impl Work {
         seen: &Seen,
         busy_cpu: Option<String>,
     ) {
-        let targets = indexers.iter().filter_map(target).collect();
-        self.poll(&pool.uid().unwrap_or_default(), targets);
+        let targets: Vec<Target> = indexers.iter().filter_map(target).collect();
+        self.poll(&pool.uid().unwrap_or_default(), &targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
         let Some(offer) = offer(pool, busy_cpu) else {
-            offers.withdraw(&namespace, &pool.name_any());
+            self.caches
+                .wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
         };
         let visible = indexers
@@ -112,22 +113,20 @@ impl Work {
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
+        let offers = &self.caches.aggregates.indexers;
         self.caches
-            .aggregates
-            .indexers
-            .withdraw(&namespace, &pool.name_any());
-        self.poll(&pool.uid().unwrap_or_default(), Vec::new());
+            .wake_these(offers.forget(&namespace, &pool.name_any()));
+        self.poll(&pool.uid().unwrap_or_default(), &[]);
     }
 
-    fn poll(&self, pool_uid: &str, targets: Vec<Target>) {
+    fn poll(&self, pool_uid: &str, targets: &[Target]) {
         let mut all = self.targets.lock();
-        let before = match targets.is_empty() {
-            true => all.remove(pool_uid).unwrap_or_default(),
-            false => all
-                .insert(pool_uid.to_owned(), targets.clone())
-                .unwrap_or_default(),
+        let before = if targets.is_empty() {
+            all.remove(pool_uid)
+        } else {
+            all.insert(pool_uid.to_owned(), targets.to_vec())
         };
-        if before == targets {
+        if before.unwrap_or_default() == targets {
             return;
         }
         let every = all.values().flatten().map(|target| polls::Indexer {

@@ -82,10 +82,15 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
         indexer: None,
         pools: Vec::new(),
         pools_open_in: None,
+        may_have_pod: false,
         held: None,
         keeps_logs: false,
         inline: std::sync::OnceLock::new(),
-        outcomes: Outcomes::default(),
+        outcomes: Outcomes {
+            // It has no subtasks.
+            live_subtasks: Some(0),
+            ..Outcomes::default()
+        },
     }
 }
 

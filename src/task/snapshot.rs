@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub indexer: Option<Box<IndexerSeen>>,
     /// What the pools offer that run tasks of its VirtualMiddleManager.
     pub pools: Vec<Arc<PoolOffer>>,
+    /// Whether this process has begun to create a pod for the current attempt.
+    pub may_have_pod: bool,
     /// How long no Indexer is given to a task yet.
     pub pools_open_in: Option<Duration>,
     /// Whether the operator archives logs.

@@ -270,6 +270,7 @@ impl Caches {
     }
 
     /// Wakes the task that has the Indexer in the pod with this uid. Returns whether there is one.
+    #[must_use]
     pub fn wake_task_on(&self, pod_uid: &str) -> bool {
         let task = self.aggregates.indexers.task_on(pod_uid);
         let woken = task.is_some();
@@ -372,7 +373,7 @@ impl Caches {
     fn wake_owner(&self, pod: &Pod) {
         let mut owners = pod.metadata.owner_references.iter().flatten();
         let Some(owner) = owners.find(|o| o.controller == Some(true) && o.kind == "PeonTask") else {
-            self.wake_task_on(pod.metadata.uid.as_deref().unwrap_or_default());
+            let _ = self.wake_task_on(pod.metadata.uid.as_deref().unwrap_or_default());
             return;
         };
         let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());

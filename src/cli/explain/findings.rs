@@ -150,6 +150,7 @@ fn snapshot(
         indexer: None,
         pools: Vec::new(),
         pools_open_in: None,
+        may_have_pod: false,
         held: None,
         inline: std::sync::OnceLock::new(),
         keeps_logs: false,

@@ -165,7 +165,10 @@ impl Collector<'_> {
                     match self.stream(stream, &mut log, &mut upload).await? {
                         Ended::End => true,
                         Ended::Broken => false,
-                        Ended::LastLine => break (!self.ended()).then_some(DELETED),
+                        Ended::LastLine => {
+                            let is_whole = self.ended() || log.reader.last_line() == Some(true);
+                            break (!is_whole).then_some(DELETED);
+                        }
                         Ended::Before(known) => {
                             self.limits.metrics.taken(log.spool.pending());
                             let came = log.came;

@@ -68,6 +68,7 @@ struct Scene {
     asked: Arc<Mutex<Vec<String>>>,
     pods: Pods,
     task_id: &'static str,
+    last_line: Option<&'static str>,
 }
 
 impl Scene {
@@ -109,6 +110,7 @@ impl Scene {
             asked,
             pods,
             task_id: "the id",
+            last_line: None,
         }
     }
 
@@ -121,7 +123,7 @@ impl Scene {
             created: Some(Timestamp::from_second(1).unwrap()),
         };
         let ask = KeepLog {
-            last_line: None,
+            last_line: self.last_line.map(str::to_owned),
             attempt,
             pod: format!("nightly-{attempt}"),
             pod_uid: POD_UID.into(),
@@ -424,3 +426,6 @@ async fn what_was_archived_before_is_not_read_again() {
 
 #[path = "end_tests.rs"]
 mod end;
+
+#[path = "last_line_tests.rs"]
+mod last_line;

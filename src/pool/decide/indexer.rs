@@ -239,3 +239,7 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "indexer_tests.rs"]
+mod tests;

@@ -299,13 +299,137 @@ fn a_pod_that_waits_says_why() {
     }
 }
 
+/// An Indexer of the current revision with this duty, in a pool with others that are ready.
+fn with_duties(spec: Value, duties: &[(&'static str, Duty, Value)]) -> Scene {
+    let there: Vec<_> = duties
+        .iter()
+        .map(|(name, _, status)| (*name, true, status.clone()))
+        .collect();
+    let mut scene = Scene::of(spec, &there);
+    for (indexer, (_, duty, _)) in scene.indexers.iter_mut().zip(duties) {
+        indexer.duty = duty.clone();
+    }
+    scene
+}
+
+#[test]
+fn beside_the_busy_ones_as_many_idle_ones_are_kept_as_there_is_room_for() {
+    for (replicas, most, busy, create) in [
+        (1, 5, 1, 1),
+        (2, 5, 3, 2),
+        (2, 4, 3, 1),
+        (2, 3, 3, 0),
+        (0, 3, 1, 0),
+    ] {
+        let names = ["a", "b", "c"];
+        let duties: Vec<_> = names[..busy]
+            .iter()
+            .map(|name| (*name, Duty::Busy(None), ready()))
+            .collect();
+        let scene = with_duties(json!({"replicas": replicas, "maxIndexers": most}), &duties);
+        let plan = scene.plan();
+        assert_eq!(
+            (plan.create, plan.delete),
+            (create, vec![]),
+            "{replicas} of {most} beside {busy}"
+        );
+    }
+    // A lowered maximum deletes idle ones, never one that has a task.
+    let busy = |name| (name, Duty::Busy(None), ready());
+    let scene = with_duties(
+        json!({"replicas": 2, "maxIndexers": 2}),
+        &[busy("a"), busy("b"), ("c", Duty::Idle, ready())],
+    );
+    assert_eq!(does(&scene.plan()), (0, vec!["c"], PoolReadiness::Warm));
+}
+
+#[test]
+fn what_was_used_is_deleted_and_replaced() {
+    for duty in [Duty::Over, Duty::Stranger] {
+        for status in [ready(), starting(), ended(1, "")] {
+            let scene = with_duties(json!({"replicas": 1}), &[("a", duty.clone(), status)]);
+            let plan = scene.plan();
+            assert_eq!((plan.create, does(&plan).1), (1, vec!["a"]), "{duty:?}");
+            assert!(plan.delete[0].unclaimed);
+        }
+    }
+    // Also while the template cannot be used.
+    let scene = with_duties(
+        json!({"replicas": 1}),
+        &[("a", Duty::Over, ready()), ("b", Duty::Idle, ready())],
+    );
+    let unusable = Unusable {
+        reason: PoolReadiness::NoTemplate,
+        message: "there is none".into(),
+    };
+    let plan = plan(&Observed {
+        pool: &pool(scene.spec.clone()).spec,
+        revision: Err(&unusable),
+        indexers: &scene.indexers,
+        unseen: 0,
+        seen: &Seen::default(),
+        failures: &Failures::default(),
+        refused: None,
+        now: at(100),
+    });
+    assert_eq!(does(&plan), (0, vec!["a"], PoolReadiness::NoTemplate));
+}
+
+#[test]
+fn one_that_ended_is_kept_while_its_task_claims_it_and_is_no_failure_of_the_pool() {
+    for silence in [None, Some(at(1))] {
+        let mut scene = with_duties(
+            json!({"replicas": 1}),
+            &[("a", Duty::Busy(silence), ended(1, "out of memory"))],
+        );
+        scene.now = 1000;
+        assert_eq!(does(&scene.plan()), (1, vec![], PoolReadiness::Starting));
+    }
+}
+
+#[test]
+fn one_that_is_silent_for_five_minutes_though_its_pod_is_ready_is_deleted() {
+    for (since, status, deleted, again) in [
+        (None, ready(), vec![], None),
+        (Some(at(701)), ready(), vec![], Some(1)),
+        (Some(at(900)), ready(), vec![], Some(200)),
+        (Some(at(700)), ready(), vec!["a"], None),
+        (Some(at(1)), ready(), vec!["a"], None),
+        // A pod that is not ready is the kubelet's matter.
+        (Some(at(1)), starting(), vec![], None),
+        (Some(at(900)), starting(), vec![], None),
+    ] {
+        let mut scene = with_duties(
+            json!({"replicas": 1}),
+            &[("a", Duty::Busy(since), status), ("b", Duty::Idle, ready())],
+        );
+        scene.now = 1000;
+        let plan = scene.plan();
+        assert_eq!(does(&plan), (0, deleted, PoolReadiness::Warm), "{since:?}");
+        assert_eq!(plan.look_again, again.map(Duration::from_secs));
+        assert!(plan.delete.iter().all(|delete| !delete.unclaimed));
+    }
+}
+
+#[test]
+fn an_indexer_with_a_task_is_not_replaced_when_the_pool_changes() {
+    let mut scene = Scene::of(
+        json!({"replicas": 0}),
+        &[("a", false, ready()), ("b", false, starting())],
+    );
+    for indexer in &mut scene.indexers {
+        indexer.duty = Duty::Busy(None);
+    }
+    assert_eq!(does(&scene.plan()), (0, vec![], PoolReadiness::Warm));
+}
+
 fn any_indexer() -> impl Strategy<Value = (bool, u8, bool)> {
-    (any::<bool>(), 0..4_u8, any::<bool>())
+    (any::<bool>(), 0..6_u8, any::<bool>())
 }
 
 proptest! {
-    /// Whatever is there: never more pods than the maximum, no idle Indexer is deleted that is needed, and repeated
-    /// passes come to rest.
+    /// Whatever is there: never more pods than the maximum, no idle Indexer is deleted that is needed, none that a task
+    /// claims, and repeated passes come to rest.
     #[test]
     fn a_pool_comes_to_rest(
         replicas in 0..6_u32,
@@ -314,33 +438,42 @@ proptest! {
     ) {
         let spec = json!({"replicas": replicas, "maxIndexers": most});
         let hash = revision(&spec).hash;
-        let wanted = as_count(replicas.min(most));
         let mut scene = Scene::of(spec, &[]);
+        let mut claimed = Vec::new();
         for (n, (current, kind, hidden)) in (0..).zip(there) {
             let status = match kind {
                 0 => starting(),
-                1 => ended(1, ""),
+                1 | 5 => ended(1, ""),
                 _ => ready(),
             };
             let name: &'static str = format!("p{n}").leak();
             if hidden && kind > 1 {
                 scene.hidden.push(name);
             }
-            scene.indexers.push(indexer(name, if current { &hash } else { "old" }, n, status));
+            let mut new = indexer(name, if current { &hash } else { "old" }, n, status);
+            if kind > 3 {
+                new.duty = Duty::Busy(None);
+                claimed.push(new.clone());
+            }
+            scene.indexers.push(new);
         }
+        let busy = claimed.iter().filter(|i| i.evidence.may_live()).count();
+        let wanted = as_count(replicas).min(as_count(most).saturating_sub(busy));
         let mut failures = Failures::default();
         for round in 0..60_i64 {
             scene.now = 100 + round * 400;
             failures.observe(&hash, &scene.indexers, at(scene.now));
             let plan = scene.plan_with(&failures);
             let useful = |scene: &Scene| {
-                let names = scene.indexers.iter().filter(|i| i.ready).map(Indexer::name);
+                let idle = scene.indexers.iter().filter(|i| i.ready && i.duty == Duty::Idle);
+                let names = idle.map(Indexer::name);
                 names.filter(|name| scene.hidden.contains(name)).count()
             };
             let before = useful(&scene);
             scene.indexers.retain(|i| !plan.delete.iter().any(|d| d.pod == i.name()));
             let after = useful(&scene);
             prop_assert!(after >= before.min(wanted).saturating_sub(1));
+            prop_assert!(claimed.iter().all(|claimed| scene.indexers.contains(claimed)));
             if plan.create > 0 {
                 let alive = scene.indexers.iter().filter(|i| i.evidence.may_live()).count();
                 prop_assert!(alive + plan.create <= as_count(most));
@@ -353,7 +486,7 @@ proptest! {
             // What starts is ready, and hidden, in the next round.
             for at in 0..scene.indexers.len() {
                 let it = &scene.indexers[at];
-                if it.evidence.may_live() {
+                if it.evidence.may_live() && it.duty == Duty::Idle {
                     let name: &'static str = it.name().to_owned().leak();
                     let revision = it.revision.clone();
                     scene.indexers[at] = indexer(name, &revision, 500, ready());
@@ -363,6 +496,6 @@ proptest! {
         }
         let last = scene.plan_with(&failures);
         prop_assert_eq!(does(&last), (0, vec![], PoolReadiness::Warm));
-        prop_assert_eq!(scene.indexers.len(), wanted);
+        prop_assert_eq!(scene.indexers.len(), wanted + claimed.len());
     }
 }

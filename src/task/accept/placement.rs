@@ -89,9 +89,10 @@ pub fn choose(task: &PeonTask, accepted: &Accepted<'_>, pools: &[Arc<PoolOffer>]
             }
             _ => why_not.join("; "),
         };
-        return match waits {
-            true => Choice::Wait(Waiting::NoPool, message),
-            false => Choice::Pod((!candidates.is_empty() || named.is_some()).then_some(message)),
+        return if waits {
+            Choice::Wait(Waiting::NoPool, message)
+        } else {
+            Choice::Pod((!candidates.is_empty() || named.is_some()).then_some(message))
         };
     }
     fit.sort_by(|a, b| {

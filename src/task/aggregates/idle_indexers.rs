@@ -4,7 +4,7 @@
 //! tasks say which Indexers have a task. An Indexer is given to one task, once: neither the end of the task nor its
 //! deletion makes it idle again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,56 +13,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
+pub use super::pool_offer::{Given, Idle, PoolOffer};
 use super::slots::Who;
+use crate::api::PeonTask;
 use crate::api::conditions::{self, LOGS_ARCHIVED};
 use crate::api::reason::LogsArchived;
-use crate::api::{Match, PeonTask};
 use crate::task::run::worker::claim::WorkerClaim;
-
-/// What a pool offers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PoolOffer {
-    /// Name of the pool.
-    pub name: String,
-    /// Name of the VirtualMiddleManager whose tasks it runs.
-    pub manager: String,
-    /// Name of the PeonTemplate that its Indexers are made from.
-    pub template: String,
-    /// Which tasks may run in it.
-    pub matches: Option<Match>,
-    /// Of several pools the one with the highest is used.
-    pub priority: i32,
-    /// Memory limit of an Indexer, in bytes and as written.
-    pub memory: (u64, String),
-    /// Cpu limit of an Indexer, in thousandths of a core and as written.
-    pub cpu_milli: (u64, String),
-    /// How long a task that is shut down may go on.
-    pub kill_grace: Duration,
-    /// The cpu request that an Indexer is given with its task, where it is not the one that it begins with.
-    pub busy_cpu: Option<String>,
-}
-
-/// An idle Indexer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Idle {
-    /// Name of its pod.
-    pub pod: String,
-    /// Uid of its pod.
-    pub pod_uid: String,
-    /// Address of its pod.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-}
-
-/// An Indexer that was given to a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
-    /// Name of its pool.
-    pub pool: String,
-    /// The Indexer.
-    pub indexer: Idle,
-}
 
 /// What an Indexer is used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,18 +61,21 @@ struct Inner {
     claims: HashMap<String, Claim>,
     /// Uid of the Indexer's pod, by uid of the task.
     of_tasks: HashMap<String, String>,
-    /// Tasks that wait for an Indexer, in the order of their creation, by namespace.
-    waiting: BTreeMap<String, BTreeSet<Turn>>,
+    /// Tasks that wait for an Indexer, in the order of their creation, with the names of the pools, by namespace.
+    waiting: BTreeMap<String, BTreeMap<Turn, Vec<String>>>,
     /// Namespace and turn of each of them, by uid.
     turns: HashMap<String, (String, Turn)>,
+    /// Attempts for which this process began to create a pod, by uid of the task.
+    in_pods: HashMap<String, u32>,
 }
 
-/// Creation time and name: the order of waiting tasks.
-type Turn = (Timestamp, String);
+/// Creation time, name and uid: the order of waiting tasks. A deleted task may be created again in the same second.
+type Turn = (Timestamp, String, String);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pool {
-    offer: Arc<PoolOffer>,
+    /// `None` while it offers nothing.
+    offer: Option<Arc<PoolOffer>>,
     idle: BTreeMap<String, Idle>,
     /// Uids of the pods of the pool.
     pods: HashSet<String>,
@@ -129,8 +88,8 @@ struct Claim {
     pool: Key,
     task_uid: String,
     task: Who,
-    /// Whether a status says so. Before that the task's pass writes it.
-    recorded: bool,
+    /// The Indexer, until a status says that the task has it: the task's pass writes that.
+    reserved: Option<Idle>,
     over: bool,
 }
 
@@ -152,7 +111,8 @@ impl IdleIndexers {
         Some(left).filter(|left| !left.is_zero())
     }
 
-    /// The pool has these idle Indexers, and these pods in all (by uid). Returns tasks that wait for one of them.
+    /// The pool has these idle Indexers, and these pods in all (by uid). Returns tasks that wait for one of them; all
+    /// that wait, if the pool offers something new.
     #[must_use]
     pub fn offer(
         &self,
@@ -163,32 +123,41 @@ impl IdleIndexers {
     ) -> Vec<Who> {
         let mut inner = self.inner.lock();
         let key = (namespace.to_owned(), offer.name.clone());
-        let retired = inner.pools.remove(&key).map(|pool| pool.retired);
-        let mut retired = retired.unwrap_or_default();
-        retired.retain(|uid| pods.contains(uid));
-        let idle: BTreeMap<String, Idle> = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
-        let free = idle
-            .keys()
-            .filter(|uid| !retired.contains(*uid) && !inner.claims.contains_key(*uid))
-            .count();
-        let pool = Pool {
-            offer: Arc::new(offer),
-            idle,
-            pods,
-            retired,
-        };
-        inner.pools.insert(key, pool);
-        let waiting = inner.waiting.get(namespace).into_iter().flatten();
-        let woken = waiting
-            .take(free)
-            .map(|(_, name)| (namespace.to_owned(), name.clone()));
-        woken.collect()
+        let pool = inner.pools.entry(key.clone()).or_default();
+        pool.retired.retain(|uid| pods.contains(uid));
+        pool.idle = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
+        pool.pods = pods;
+        let is_new = pool.offer.as_deref() != Some(&offer);
+        pool.offer = Some(Arc::new(offer));
+        if is_new {
+            return inner.waiting(namespace, None).collect();
+        }
+        let free = inner.free(&key).count();
+        inner.waiting(namespace, Some(&key.1)).take(free).collect()
     }
 
-    /// The pool is gone, or offers nothing.
-    pub fn withdraw(&self, namespace: &str, pool: &str) {
+    /// The pool offers nothing for now. Returns the tasks that wait for it: they may run elsewhere.
+    #[must_use]
+    pub fn withdraw(&self, namespace: &str, pool: &str) -> Vec<Who> {
+        let mut inner = self.inner.lock();
         let key = (namespace.to_owned(), pool.to_owned());
-        self.inner.lock().pools.remove(&key);
+        let offered = inner.pools.get_mut(&key).and_then(|pool| {
+            pool.idle.clear();
+            pool.offer.take()
+        });
+        let woken = offered.map(|_| inner.waiting(namespace, Some(&key.1)).collect());
+        woken.unwrap_or_default()
+    }
+
+    /// The pool is gone. Returns the tasks that wait for it.
+    #[must_use]
+    pub fn forget(&self, namespace: &str, pool: &str) -> Vec<Who> {
+        let woken = self.withdraw(namespace, pool);
+        self.inner
+            .lock()
+            .pools
+            .remove(&(namespace.to_owned(), pool.to_owned()));
+        woken
     }
 
     /// What the pools of a namespace offer that run tasks of this VirtualMiddleManager.
@@ -200,15 +169,19 @@ impl IdleIndexers {
             .pools
             .range(from..)
             .take_while(|((ns, _), _)| ns == namespace);
-        let offers = of_namespace.map(|(_, pool)| pool.offer.clone());
+        let offers = of_namespace.filter_map(|(_, pool)| pool.offer.clone());
         offers.filter(|offer| offer.manager == manager).collect()
     }
 
     /// What the pool of this name offers.
     #[must_use]
     pub fn pool(&self, namespace: &str, pool: &str) -> Option<Arc<PoolOffer>> {
-        let key = (namespace.to_owned(), pool.to_owned());
-        self.inner.lock().pools.get(&key).map(|pool| pool.offer.clone())
+        self.inner
+            .lock()
+            .pools
+            .get(&(namespace.to_owned(), pool.to_owned()))?
+            .offer
+            .clone()
     }
 
     /// Gives the task an idle Indexer of the first of these pools that has one. A task that has one keeps it. A task
@@ -224,13 +197,14 @@ impl IdleIndexers {
     ) -> Option<Given> {
         let (given, touched) = {
             let mut inner = self.inner.lock();
-            let given = inner.take(pools, task, task_uid);
+            let mut touched = Vec::new();
+            let given = inner.take(pools, task, task_uid, &mut touched);
             if given.is_none() && waits {
-                inner.wait(task, task_uid, created);
-            } else {
                 inner.leave(task_uid);
+                inner.wait(pools, task, task_uid, created);
+            } else {
+                touched.extend(inner.leave(task_uid));
             }
-            let touched = given.as_ref().map(|given| (task.0.clone(), given.pool.clone()));
             (given, touched)
         };
         self.report(touched);
@@ -241,8 +215,10 @@ impl IdleIndexers {
     pub fn release(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
-            inner.leave(task_uid);
-            inner.release(task_uid)
+            inner.in_pods.remove(task_uid);
+            let mut touched = inner.leave(task_uid);
+            touched.extend(inner.release(task_uid));
+            touched
         };
         self.report(touched);
     }
@@ -267,16 +243,30 @@ impl IdleIndexers {
     pub(super) fn gone(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
-            inner.leave(task_uid);
-            inner.end(task_uid)
+            let mut touched = inner.leave(task_uid);
+            touched.extend(inner.end(task_uid));
+            touched
         };
         self.report(touched);
     }
 
-    /// The tasks that have an Indexer, or wait for one.
+    /// The tasks that have an Indexer or wait for one, and those with a pod of this process.
     pub(super) fn uids(&self) -> Vec<String> {
         let inner = self.inner.lock();
-        inner.of_tasks.keys().chain(inner.turns.keys()).cloned().collect()
+        let known = inner.of_tasks.keys().chain(inner.turns.keys());
+        known.chain(inner.in_pods.keys()).cloned().collect()
+    }
+
+    /// Objects for a pod of its own are about to be created for this attempt of the task. No status says so where no pool
+    /// was known.
+    pub fn runs_in_pod(&self, task_uid: &str, attempt: u32) {
+        self.inner.lock().in_pods.insert(task_uid.to_owned(), attempt);
+    }
+
+    /// Whether this process has begun to create a pod for this attempt.
+    #[must_use]
+    pub fn may_have_pod(&self, task_uid: &str, attempt: u32) -> bool {
+        self.inner.lock().in_pods.get(task_uid) == Some(&attempt)
     }
 
     /// What the Indexer in the pod with this uid is used for.
@@ -291,9 +281,10 @@ impl IdleIndexers {
             Some(_) => Use::Claimed,
             None => {
                 let pool = inner.pools.get(&(namespace.to_owned(), pool.to_owned()));
-                match pool.is_some_and(|pool| pool.retired.contains(pod_uid)) {
-                    true => Use::Over,
-                    false => Use::None,
+                if pool.is_some_and(|pool| pool.retired.contains(pod_uid)) {
+                    Use::Over
+                } else {
+                    Use::None
                 }
             }
         }
@@ -306,9 +297,11 @@ impl IdleIndexers {
         if inner.claims.get(pod_uid).is_some_and(|claim| !claim.over) {
             return false;
         }
-        if let Some(pool) = inner.pools.get_mut(&(namespace.to_owned(), pool.to_owned())) {
-            pool.retired.insert(pod_uid.to_owned());
-        }
+        let pool = inner
+            .pools
+            .entry((namespace.to_owned(), pool.to_owned()))
+            .or_default();
+        pool.retired.insert(pod_uid.to_owned());
         true
     }
 
@@ -322,51 +315,71 @@ impl IdleIndexers {
             .map(|claim| claim.task.clone())
     }
 
-    fn report(&self, touched: Option<Key>) {
-        if let (Some((namespace, pool)), Some(changed)) = (touched, self.changed.get()) {
+    fn report(&self, touched: impl IntoIterator<Item = Key>) {
+        let Some(changed) = self.changed.get() else { return };
+        for (namespace, pool) in touched {
             changed(&namespace, &pool);
         }
     }
 }
 
 impl Inner {
-    fn take(&mut self, pools: &[String], task: &Who, task_uid: &str) -> Option<Given> {
-        if let Some(pod_uid) = self.of_tasks.get(task_uid).cloned() {
-            let claim = self.claims.get(&pod_uid);
-            let kept = claim.filter(|claim| !claim.over && pools.contains(&claim.pool.1));
-            let pool = kept.and_then(|claim| self.pools.get(&claim.pool));
-            let idle = pool.and_then(|pool| pool.idle.get(&pod_uid));
-            if let (Some(kept), Some(idle)) = (kept, idle) {
-                return Some(Given {
-                    pool: kept.pool.1.clone(),
-                    indexer: idle.clone(),
-                });
+    /// The tasks that wait for this pool, or for any.
+    fn waiting<'a>(&'a self, namespace: &'a str, pool: Option<&'a String>) -> impl Iterator<Item = Who> + 'a {
+        let all = self.waiting.get(namespace).into_iter().flatten();
+        let for_it = all.filter(move |(_, pools)| pool.is_none_or(|pool| pools.contains(pool)));
+        for_it.map(|((_, name, _), _)| (namespace.to_owned(), name.clone()))
+    }
+
+    /// The idle Indexers of a pool that no task has.
+    fn free<'a>(&'a self, pool: &Key) -> impl Iterator<Item = &'a Idle> + 'a {
+        let pool = self.pools.get(pool).into_iter();
+        pool.flat_map(|pool| {
+            let free = |uid: &str| !pool.retired.contains(uid) && !self.claims.contains_key(uid);
+            pool.idle.values().filter(move |idle| free(&idle.pod_uid))
+        })
+    }
+
+    fn take(
+        &mut self,
+        pools: &[String],
+        task: &Who,
+        task_uid: &str,
+        touched: &mut Vec<Key>,
+    ) -> Option<Given> {
+        if let Some(pod_uid) = self.of_tasks.get(task_uid) {
+            let claim = self.claims.get(pod_uid)?;
+            // One that a status records is for the attempt before: the task is given no second one beside it.
+            let indexer = claim.reserved.clone()?;
+            let pool = self
+                .pools
+                .get(&claim.pool)
+                .filter(|_| pools.contains(&claim.pool.1));
+            if pool.is_some_and(|pool| pool.pods.contains(pod_uid)) {
+                let pool = claim.pool.1.clone();
+                return Some(Given { pool, indexer });
             }
-            self.release(task_uid);
+            // The status may record it all the same, if the answer to the write was lost.
+            touched.extend(self.end(task_uid));
         }
-        if !self.listed || self.of_tasks.contains_key(task_uid) {
+        if !self.listed {
             return None;
         }
         for name in pools {
             let key = (task.0.clone(), name.clone());
-            let Some(pool) = self.pools.get(&key) else {
-                continue;
-            };
-            let free = |idle: &&Idle| {
-                !pool.retired.contains(&idle.pod_uid) && !self.claims.contains_key(&idle.pod_uid)
-            };
-            let Some(idle) = pool.idle.values().find(free).cloned() else {
+            let Some(idle) = self.free(&key).next().cloned() else {
                 continue;
             };
             let claim = Claim {
-                pool: key,
+                pool: key.clone(),
                 task_uid: task_uid.to_owned(),
                 task: task.clone(),
-                recorded: false,
+                reserved: Some(idle.clone()),
                 over: false,
             };
             self.claims.insert(idle.pod_uid.clone(), claim);
             self.of_tasks.insert(task_uid.to_owned(), idle.pod_uid.clone());
+            touched.push(key);
             return Some(Given {
                 pool: name.clone(),
                 indexer: idle,
@@ -378,7 +391,10 @@ impl Inner {
     /// Removes a claim that no status records.
     fn release(&mut self, task_uid: &str) -> Option<Key> {
         let pod_uid = self.of_tasks.get(task_uid)?;
-        let claim = self.claims.get(pod_uid).filter(|claim| !claim.recorded)?;
+        let claim = self
+            .claims
+            .get(pod_uid)
+            .filter(|claim| claim.reserved.is_some())?;
         let key = claim.pool.clone();
         self.claims.remove(pod_uid);
         self.of_tasks.remove(task_uid);
@@ -395,7 +411,9 @@ impl Inner {
         let Some(recorded) = recorded else {
             let known = self.of_tasks.get(uid).and_then(|pod| self.claims.get(pod));
             // The status that records the claim may be on its way.
-            return known.is_some_and(|claim| claim.recorded).then(|| self.end(uid))?;
+            return known
+                .is_some_and(|claim| claim.reserved.is_none())
+                .then(|| self.end(uid))?;
         };
         let over = task.is_final() && log_is_kept(task);
         if self.of_tasks.get(uid).is_some_and(|pod| *pod != recorded.pod_uid) {
@@ -407,7 +425,7 @@ impl Inner {
             pool: key.clone(),
             task_uid: uid.to_owned(),
             task: who,
-            recorded: true,
+            reserved: None,
             over,
         };
         if let Some(other) = self.claims.insert(recorded.pod_uid.clone(), claim)
@@ -423,32 +441,31 @@ impl Inner {
     fn end(&mut self, task_uid: &str) -> Option<Key> {
         let pod_uid = self.of_tasks.remove(task_uid)?;
         let claim = self.claims.remove(&pod_uid)?;
-        if let Some(pool) = self.pools.get_mut(&claim.pool)
-            && pool.pods.contains(&pod_uid)
-        {
+        if let Some(pool) = self.pools.get_mut(&claim.pool) {
             pool.retired.insert(pod_uid);
         }
         Some(claim.pool)
     }
 
-    fn wait(&mut self, task: &Who, task_uid: &str, created: Timestamp) {
-        self.leave(task_uid);
-        let (namespace, turn) = (task.0.clone(), (created, task.1.clone()));
-        let waiting = self.waiting.entry(namespace.clone()).or_default();
-        waiting.insert(turn.clone());
+    fn wait(&mut self, pools: &[String], task: &Who, task_uid: &str, created: Timestamp) {
+        let (namespace, turn) = (task.0.clone(), (created, task.1.clone(), task_uid.to_owned()));
+        let of_namespace = self.waiting.entry(namespace.clone()).or_default();
+        of_namespace.insert(turn.clone(), pools.to_vec());
         self.turns.insert(task_uid.to_owned(), (namespace, turn));
     }
 
-    fn leave(&mut self, task_uid: &str) {
+    /// The task does not wait any more. Returns the pools whose idle Indexers it may have been woken for.
+    fn leave(&mut self, task_uid: &str) -> Vec<Key> {
         let Some((namespace, turn)) = self.turns.remove(task_uid) else {
-            return;
+            return Vec::new();
         };
-        if let Some(waiting) = self.waiting.get_mut(&namespace) {
-            waiting.remove(&turn);
-            if waiting.is_empty() {
-                self.waiting.remove(&namespace);
-            }
+        let waiting = self.waiting.entry(namespace.clone()).or_default();
+        let pools = waiting.remove(&turn).unwrap_or_default();
+        if waiting.is_empty() {
+            self.waiting.remove(&namespace);
         }
+        let keys = pools.into_iter().map(|pool| (namespace.clone(), pool));
+        keys.filter(|key| self.free(key).next().is_some()).collect()
     }
 }
 

@@ -40,10 +40,10 @@ impl LiveSubtasks {
     /// How many subtasks of this task have no verdict. If there are any, the task is among those that
     /// [`observe`](Self::observe) and [`gone`](Self::gone) return when there are none.
     #[must_use]
-    pub fn wait(&self, task_id: &str, task: &Who, task_uid: &str) -> usize {
+    pub fn wait(&self, supervisor: &str, task: &Who, uid: &str) -> usize {
         let mut inner = self.0.lock();
-        inner.leave(task_uid);
-        let key = (task.0.clone(), task_id.to_owned());
+        inner.leave(uid);
+        let key = (task.0.clone(), supervisor.to_owned());
         let Some(family) = inner
             .families
             .get_mut(&key)
@@ -51,9 +51,9 @@ impl LiveSubtasks {
         else {
             return 0;
         };
-        family.waiting.insert(task_uid.to_owned(), task.clone());
+        family.waiting.insert(uid.to_owned(), task.clone());
         let alive = family.alive.len();
-        inner.of_waiting.insert(task_uid.to_owned(), key);
+        inner.of_waiting.insert(uid.to_owned(), key);
         alive
     }
 

@@ -7,6 +7,7 @@ pub mod fair_share;
 pub mod idle_indexers;
 pub mod live_subtasks;
 pub mod payload_budget;
+pub mod pool_offer;
 pub mod ranked_set;
 pub mod retention;
 pub mod slots;
@@ -169,6 +170,25 @@ mod tests {
         assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
         aggregates.gone(TASK_UID);
         assert_eq!(aggregates.retention.excess("ns", 0), []);
+    }
+
+    #[test]
+    fn a_task_that_is_gone_after_a_list_has_no_indexer() {
+        let claimed = json!({"kind": "Worker", "pool": "warm", "pod": "warm-x", "podUID": "x"});
+        let aggregates = TaskAggregates::default();
+        aggregates.observe(&with(
+            json!({"phase": "Starting", "run": claimed, "template": "t"}),
+        ));
+        aggregates.listed();
+        assert!(matches!(
+            take(&aggregates, "other"),
+            Slot::Wait { running: 1, .. }
+        ));
+        aggregates.keep_only(&HashSet::from([TASK_UID.to_owned()]));
+        assert!(aggregates.indexers.task_on("x").is_some());
+        aggregates.keep_only(&HashSet::new());
+        assert_eq!(aggregates.indexers.task_on("x"), None);
+        assert_eq!(aggregates.indexers.uids(), [""; 0]);
     }
 
     #[test]

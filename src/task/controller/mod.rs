@@ -303,6 +303,11 @@ impl Context {
             departed: self.caches.departed.get(&namespace, &name),
             indexer: self.actor.indexer_seen(task).map(Box::new),
             pools: self.pools(task, &namespace),
+            may_have_pod: self
+                .caches
+                .aggregates
+                .indexers
+                .may_have_pod(&task.uid().unwrap_or_default(), current),
             pools_open_in: self.caches.aggregates.indexers.opens_in(self.clock.instant()),
             held: self
                 .backoff

@@ -493,3 +493,6 @@ async fn a_pass_ends_however_many_pods_it_has_to_end() {
     operator.pass(QUIET, "t").await.unwrap();
     assert_eq!(operator.asked("DELETE", "pods").len(), 30);
 }
+
+#[path = "place_tests.rs"]
+mod place;

@@ -178,7 +178,7 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
         .as_ref()
         .and_then(|status| status.run.as_ref());
     let is_decided = run.is_some_and(|run| run.kind == RunKind::Pod && run.pod.as_ref() == Some(&name));
-    if is_decided || snapshot.pools.is_empty() && !is_for_pool {
+    if is_decided || snapshot.may_have_pod || snapshot.pools.is_empty() && !is_for_pool {
         return create(snapshot, accepted, draft, now);
     }
     let in_pod = |mut draft: Draft, why: &str| {

@@ -171,6 +171,8 @@ impl Actor {
         match action {
             Action::ReadPayload => self.read_payload(&namespace, snapshot).await?,
             Action::CreateConfigMap(config_map) => {
+                let uid = snapshot.task.uid().unwrap_or_default();
+                self.aggregates.indexers.runs_in_pod(&uid, snapshot.attempt());
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
                 let request = async { api.create(&PostParams::default(), &config_map).await };
                 snapshot.outcomes.claim = Some(self.create("create configmap", request).await?);

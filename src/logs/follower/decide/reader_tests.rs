@@ -144,3 +144,32 @@ fn a_block_that_never_ends_takes_no_memory_and_is_the_logs() {
 fn given_of(head: &str, lines: usize) -> u64 {
     (head.len() + lines * 77) as u64
 }
+
+#[test]
+fn the_last_line_is_known_however_it_comes_in_pieces() {
+    const LAST: &str = "Task [the id] completed with status";
+    let all = stream(&format!("one\nINFO {LAST} [SUCCESS]\nbehind it\n"));
+    let from = all.find(LAST).unwrap();
+    for cut in 0..=all.len() {
+        let mut reader = Reader::new(None);
+        assert_eq!(reader.last_line(), None);
+        let mut log = Vec::new();
+        reader.expect(LAST);
+        reader.feed(&all.as_bytes()[..cut], &mut log);
+        // Until the whole line was read, it was not.
+        let whole = all[from..].find('\n').unwrap() + from + 1;
+        assert_eq!(reader.last_line(), Some(cut >= whole), "{cut}");
+        reader.expect(LAST);
+        reader.feed(&all.as_bytes()[cut..], &mut log);
+        assert_eq!(reader.last_line(), Some(true), "{cut}");
+        reader.expect(LAST);
+        assert_eq!(reader.last_line(), Some(true), "asked again");
+        assert_eq!(log, format!("one\nINFO {LAST} [SUCCESS]\nbehind it\n").as_bytes());
+    }
+    // The line of another task.
+    let mut reader = Reader::new(None);
+    reader.expect(LAST);
+    let other = stream("Task [the id of another] completed with status [SUCCESS]\n");
+    reader.feed(other.as_bytes(), &mut Vec::new());
+    assert_eq!(reader.last_line(), Some(false));
+}

@@ -30,6 +30,7 @@ fn an_attempt_that_failed_is_followed_by_another_one_after_a_while() {
         outcomes: Outcomes {
             claim: Some(Creation::Created("map".into())),
             creation: Some(Creation::Created("second".into())),
+            live_subtasks: Some(0),
             ..Outcomes::default()
         },
         ..snapshot(task)
@@ -54,6 +55,7 @@ fn memory_grows_and_stays_grown() {
         outcomes: Outcomes {
             claim: Some(Creation::Created("map".into())),
             creation: Some(Creation::Created(POD_UID.into())),
+            live_subtasks: Some(0),
             ..Outcomes::default()
         },
         ..snapshot(task.clone())

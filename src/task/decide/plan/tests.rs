@@ -19,6 +19,8 @@ use crate::task::snapshot::{Live, Outcomes, Template};
 mod attempt;
 #[path = "plan_life_tests.rs"]
 mod life;
+#[path = "plan_place_tests.rs"]
+mod place;
 #[path = "plan_pod_tests.rs"]
 mod pods;
 #[path = "plan_run_tests.rs"]

@@ -126,7 +126,10 @@ impl Draft {
         } = &given.indexer;
         self.status.attempt = Some(attempt);
         self.status.run = Some(RunStatus {
-            reason: Some(format!("an Indexer of the pool {} was idle", given.pool)),
+            reason: Some(cut(
+                &format!("an Indexer of the pool {} was idle", given.pool),
+                256,
+            )),
             ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, *port))
         });
         if let Some(offer) = offer {

@@ -1,0 +1,120 @@
+use super::*;
+use crate::druid::worker::{Answer, Change, Counter};
+use crate::indexer::decide::view::Trouble;
+use crate::indexer::fixtures::{Jvm, running, succeeded, target};
+use crate::pool::fixtures::{at, ended, indexer, ready, starting};
+
+/// What was heard of the JVM.
+fn heard(jvm: &Jvm) -> View {
+    let mut view = View::new(target("a"));
+    view.answered(None, &jvm.answer(None).unwrap()).unwrap();
+    view
+}
+
+fn silent(mut view: View) -> View {
+    view.unanswered(Trouble::Unreachable("connection refused".into()), at(50));
+    view
+}
+
+#[test]
+fn the_duty_of_an_indexer_follows_from_claims_and_its_answers() {
+    let fresh = Jvm::started(1);
+    let mut busy = Jvm::started(1);
+    busy.announce(running("t"));
+    let mut forgot = Jvm::started(1);
+    forgot.announce(succeeded("t"));
+    forgot.forget("t");
+    let mut restarted = heard(&fresh);
+    let asked = restarted.asks();
+    restarted
+        .answered(asked, &Answer::reset("counter failed to match".into()))
+        .unwrap();
+    restarted
+        .answered(None, &Jvm::started(99).answer(None).unwrap())
+        .unwrap();
+    let mut disabled = View::new(target("a"));
+    let zero = Counter { counter: 0, hash: 1 };
+    let change = vec![Change::Metadata { disabled: true }];
+    disabled.answered(None, &Answer::changes(zero, change)).unwrap();
+    let unread = |why: &str| Duty::Unread(why.to_owned());
+    let views = [
+        (None, unread("the operator has not asked it for its tasks yet")),
+        (
+            Some(View::new(target("a"))),
+            unread("it has not said yet which tasks it has"),
+        ),
+        (Some(heard(&fresh)), Duty::Idle),
+        (Some(heard(&busy)), Duty::Stranger),
+        (Some(heard(&forgot)), Duty::Stranger),
+        (Some(silent(heard(&busy))), Duty::Stranger),
+        (Some(restarted), Duty::Stranger),
+        (Some(disabled), unread("it announces that it takes no tasks")),
+        (
+            Some(silent(heard(&fresh))),
+            unread("it does not answer: connection refused"),
+        ),
+        (
+            Some(silent(View::new(target("a")))),
+            unread("it does not answer: connection refused"),
+        ),
+    ];
+    for (view, duty) in &views {
+        let of = |claimed| Duty::of(&claimed, view.as_ref());
+        assert_eq!(of(Use::None), *duty);
+        assert_eq!(of(Use::Unknown), unread("the tasks have not been listed yet"));
+        assert_eq!(of(Use::Over), Duty::Over);
+        let since = view.as_ref().and_then(View::silence).map(|_| at(50));
+        assert_eq!(of(Use::Claimed), Duty::Busy(since));
+    }
+}
+
+#[test]
+fn only_an_idle_one_that_is_ready_and_hidden_can_take_a_task() {
+    let seen = |hidden: &[&str], visible: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Seen::from(Some(&IndexerDiscovery {
+            hidden: owned(hidden),
+            visible: owned(visible),
+            message: None,
+        }))
+    };
+    let hidden = || seen(&["a"], &[]);
+    let with = |duty: Duty, status| Indexer {
+        duty,
+        ..indexer("a", "r", 1, status)
+    };
+    let mut going = with(Duty::Idle, ready());
+    going.evidence.deletion_requested = Some(at(60));
+    use IndexerState as S;
+    for (indexer, seen, state, warm) in [
+        (with(Duty::Idle, ready()), hidden(), S::Ready, true),
+        (with(Duty::Idle, ready()), seen(&[], &[]), S::Starting, false),
+        (
+            with(Duty::Idle, ready()),
+            seen(&["a"], &["a"]),
+            S::Starting,
+            false,
+        ),
+        (with(Duty::Idle, starting()), hidden(), S::Starting, false),
+        (
+            with(Duty::Unread("why".into()), ready()),
+            hidden(),
+            S::Starting,
+            false,
+        ),
+        (with(Duty::Busy(None), ready()), hidden(), S::Used, false),
+        (with(Duty::Busy(None), ended(1, "")), hidden(), S::Used, false),
+        (with(Duty::Over, ready()), hidden(), S::Used, false),
+        (with(Duty::Stranger, ready()), hidden(), S::Used, false),
+        (with(Duty::Idle, ended(1, "")), hidden(), S::Failed, false),
+        (going, hidden(), S::Terminating, false),
+    ] {
+        assert_eq!(indexer.state(Some("r"), &seen).0, state, "{:?}", indexer.duty);
+        assert_eq!(indexer.is_warm(&seen), warm, "{:?}", indexer.duty);
+    }
+    let old = with(Duty::Idle, ready());
+    assert_eq!(old.state(Some("new"), &hidden()).0, S::Outdated);
+    assert!(old.is_warm(&hidden()), "until it is replaced");
+    let busy = with(Duty::Busy(None), ready());
+    assert_eq!(busy.state(Some("new"), &hidden()).0, S::Used);
+}
