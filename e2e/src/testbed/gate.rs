@@ -37,6 +37,8 @@ pub enum Kill {
 struct State {
     operator: Option<i32>,
     kill: Option<Kill>,
+    /// Parts of paths; writes of other paths do not count. Empty: all writes count.
+    paths: &'static [&'static str],
     writes: usize,
 }
 
@@ -84,10 +86,16 @@ impl Gate {
 
     /// From now on this process is the operator, its writes are counted anew, and it is killed as said.
     pub fn guard(&self, operator: u32, kill: Option<Kill>) {
+        self.guard_writes_of(&[], operator, kill);
+    }
+
+    /// As [`Self::guard`], but only writes count whose path contains one of these parts; without any, all writes count.
+    pub fn guard_writes_of(&self, paths: &'static [&'static str], operator: u32, kill: Option<Kill>) {
         let operator = i32::try_from(operator).ok();
         *locked(&self.state) = State {
             operator,
             kill,
+            paths,
             writes: 0,
         };
     }
@@ -123,7 +131,7 @@ fn serve(mut client: TcpStream, mut upstream: UnixStream, state: &Mutex<State>) 
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
 
-    let write = is_write(&head).then(|| count(state));
+    let write = is_write(&head).then(|| count(state, &head)).flatten();
     if write.is_some_and(|n| due(state, Kill::Before(n))) {
         return Ok(());
     }
@@ -154,10 +162,15 @@ fn is_write(head: &str) -> bool {
     !line.starts_with("GET ") && !line.contains("/leases") && !line.contains("/events")
 }
 
-fn count(state: &Mutex<State>) -> usize {
+/// The number of a write; `None` if it does not count.
+fn count(state: &Mutex<State>, head: &str) -> Option<usize> {
     let mut state = locked(state);
-    state.writes += 1;
-    state.writes
+    let line = head.lines().next().unwrap_or_default();
+    let counts = state.paths.is_empty() || state.paths.iter().any(|part| line.contains(part));
+    counts.then(|| {
+        state.writes += 1;
+        state.writes
+    })
 }
 
 /// Kills the operator if this is the moment.

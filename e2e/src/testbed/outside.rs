@@ -38,6 +38,7 @@ pub struct Grounds {
     /// The gate.
     pub gate: Gate,
     folder: PathBuf,
+    image: String,
     _release: Stopped,
 }
 
@@ -47,8 +48,15 @@ impl Grounds {
     /// # Errors
     /// When any of it fails.
     pub fn prepare(fixture: &Fixture, name: &str) -> Result<Self> {
+        Self::within(fixture, fixture.namespace(name)?)
+    }
+
+    /// As [`Self::prepare`], in a namespace that exists.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn within(fixture: &Fixture, namespace: String) -> Result<Self> {
         let own = fixture.target.own().context("no cluster of our own")?;
-        let namespace = fixture.namespace(name)?;
         let values = [
             "scope=namespace",
             "crds.install=false",
@@ -81,6 +89,7 @@ impl Grounds {
             namespace,
             gate,
             folder,
+            image: fixture.operator_image.clone(),
             _release: release,
         })
     }
@@ -102,6 +111,15 @@ impl Grounds {
         fs::write(&file, properties.replace('\\', "\\\\"))?;
         let file = file.display().to_string();
         self.start_with(&["--log-properties", &file, "--log-flush-seconds", "1"])
+    }
+
+    /// Starts an operator that manages VirtualMiddleManagers and pools of Indexers, too.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_pools(&self) -> Result<Outside> {
+        let role = "Role/operator-middle-manager";
+        self.start_with(&["--image", &self.image, "--middle-manager-role", role])
     }
 
     fn start_with(&self, more: &[&str]) -> Result<Outside> {

@@ -5,6 +5,7 @@
 //! ten at once for each, on a machine that does nothing else. The next turn begins when nothing runs and as many
 //! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
 
+use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -133,7 +134,7 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         ] {
             if !times.is_empty() {
                 let (middle, least, most) = spread(times.clone());
-                line.push_str(&format!("   {title} {middle:>6.2} ({least:.2} – {most:.2})"));
+                let _ = write!(line, "   {title} {middle:>6.2} ({least:.2} – {most:.2})");
             }
         }
         table.push_str(&line);

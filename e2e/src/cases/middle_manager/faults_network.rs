@@ -70,14 +70,15 @@ impl Drop for Paused {
 }
 
 /// The API server, which is down for as long as the value lives.
-struct Away<'a> {
+pub(super) struct Away<'a> {
     cluster: &'a Cluster,
     fixture: &'a Fixture,
-    since: Instant,
+    /// Since when.
+    pub(super) since: Instant,
 }
 
 impl<'a> Away<'a> {
-    fn begin(fixture: &'a Fixture) -> Result<Self> {
+    pub(super) fn begin(fixture: &'a Fixture) -> Result<Self> {
         let cluster = fixture.target.own().context("no cluster of our own")?;
         let mut away = Self {
             cluster,

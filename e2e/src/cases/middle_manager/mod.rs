@@ -7,6 +7,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod polls;
+mod pool_faults;
 mod pool_tasks;
 mod pools;
 mod process;
@@ -39,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(kills::CASES)
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
+        .chain(pool_faults::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
         .chain(faults_network::CASES)
@@ -46,7 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(streaming::CASES)
         .chain(conformance::CASES);
     let turn = |case: &Case| match case.turn {
-        Turn::Workers | Turn::Alone => *case,
+        Turn::Workers | Turn::Alone | Turn::Outside => *case,
         _ => case.turn(Turn::Lane),
     };
     all.map(turn).collect()

@@ -23,13 +23,13 @@ pub(super) const CASES: &[Case] = &[
 const POOL: &str = "warm";
 
 /// A VirtualMiddleManager and a pool of the template that its tasks use.
-struct Pool<'a> {
+pub(super) struct Pool<'a> {
     fixture: &'a Fixture,
-    manager: MiddleManager<'a>,
+    pub(super) manager: MiddleManager<'a>,
 }
 
 impl<'a> Pool<'a> {
-    fn start(fixture: &'a Fixture, spec: &Value) -> Result<Self> {
+    pub(super) fn start(fixture: &'a Fixture, spec: &Value) -> Result<Self> {
         let manager = MiddleManager::start(fixture)?;
         let mut of_pool = json!({
             "middleManagerRef": {"name": NAME},
@@ -48,7 +48,7 @@ impl<'a> Pool<'a> {
         Ok(pool)
     }
 
-    fn until_warm(&self, wanted: u64) -> Result<Value> {
+    pub(super) fn until_warm(&self, wanted: u64) -> Result<Value> {
         let args = ["indexerpool", POOL, "--namespace", self.fixture.home()];
         self.fixture.kubectl.wait_for(&args, LIMIT, |pool| {
             pool["status"]["readyReplicas"].as_u64() >= Some(wanted)
@@ -56,14 +56,14 @@ impl<'a> Pool<'a> {
     }
 
     /// The PeonTask of a task of the overlord.
-    fn peon_task(&self, id: &str) -> Result<Value> {
+    pub(super) fn peon_task(&self, id: &str) -> Result<Value> {
         let found = self.manager.peon_tasks(id)?;
         ensure!(found.len() == 1, "{found:?}");
         found.into_iter().next().context("none")
     }
 
     /// The run of a task, which is in the pool.
-    fn run(&self, id: &str) -> Result<Value> {
+    pub(super) fn run(&self, id: &str) -> Result<Value> {
         let task = self.peon_task(id)?;
         let run = task["status"]["run"].clone();
         ensure!(
@@ -74,7 +74,7 @@ impl<'a> Pool<'a> {
         Ok(run)
     }
 
-    fn until_pod_is_gone(&self, pod: &str) -> Result<()> {
+    pub(super) fn until_pod_is_gone(&self, pod: &str) -> Result<()> {
         let args = [
             "get",
             "pod",
@@ -88,6 +88,15 @@ impl<'a> Pool<'a> {
         wait_until(LIMIT, "the end of an Indexer", || {
             Ok(self.fixture.kubectl.run(&args)?.trim().is_empty().then_some(()))
         })
+    }
+}
+
+impl Drop for Pool<'_> {
+    fn drop(&mut self) {
+        let pool = ["indexerpool", POOL, "--namespace", self.fixture.home()];
+        if let Err(error) = self.fixture.kubectl.delete(&pool) {
+            eprintln!("the pool stays: {error:#}");
+        }
     }
 }
 

@@ -191,6 +191,12 @@ impl Cluster {
         self.layout.path("var-log/pods")
     }
 
+    /// The address of this machine for the cluster's pods.
+    #[must_use]
+    pub fn machine_address(&self) -> &'static str {
+        layout::MACHINE_IP
+    }
+
     /// Makes an image known to the nodes; quick when it already is.
     ///
     /// # Errors
