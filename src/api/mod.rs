@@ -12,6 +12,7 @@ pub mod indexer_pool;
 pub mod names;
 pub mod peon_task;
 pub mod peon_template;
+pub mod placement;
 pub mod reason;
 pub mod reference;
 pub mod registration;
@@ -26,13 +27,12 @@ pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
 pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus};
-pub use peon_task::{
-    MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, Placement, PoolRef, TemplateRef,
-};
+pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
     PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
 };
+pub use placement::{Placement, PoolRef};
 pub use registration::Registration;
 pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 pub use run_status::{RunKind, RunStatus};

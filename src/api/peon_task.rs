@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempts::{AttemptRecord, Stop};
+use super::placement::{Placement, PoolRef};
 use super::registration::Registration;
 use super::retry::RetryPolicy;
 use super::rules;
@@ -191,26 +192,6 @@ pub struct MiddleManagerRef {
     /// Name of the VirtualMiddleManager. No default. Example: `ingestion`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-}
-
-/// Reference to an IndexerPool of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PoolRef {
-    /// Name of the IndexerPool. No default. Example: `warm`.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-/// Where a task runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Placement {
-    /// In an idle Indexer of an IndexerPool that may run it, else in its own pod.
-    #[default]
-    Auto,
-    /// In its own pod.
-    Pod,
-    /// In an Indexer of an IndexerPool.
-    Pool,
 }
 
 /// The task's state as observed by the operator. The conditions are authoritative, the phase is their summary.

@@ -53,7 +53,10 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "logs",
         ],
     ),
-    ("pool", &["api", "druid", "apiserver", "process", "task"]),
+    (
+        "pool",
+        &["api", "druid", "apiserver", "process", "indexer", "task"],
+    ),
     ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
     (
         "app",

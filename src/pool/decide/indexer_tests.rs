@@ -1,3 +1,4 @@
+use super::IndexerState as S;
 use super::*;
 use crate::druid::worker::{Answer, Change, Counter};
 use crate::indexer::decide::view::Trouble;
@@ -85,7 +86,6 @@ fn only_an_idle_one_that_is_ready_and_hidden_can_take_a_task() {
     };
     let mut going = with(Duty::Idle, ready());
     going.evidence.deletion_requested = Some(at(60));
-    use IndexerState as S;
     for (indexer, seen, state, warm) in [
         (with(Duty::Idle, ready()), hidden(), S::Ready, true),
         (with(Duty::Idle, ready()), seen(&[], &[]), S::Starting, false),

@@ -54,6 +54,7 @@ fn pool_of(pod: &str) -> &str {
 
 /// What is known of one Indexer.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // Each says something else of it.
 struct Known {
     offered: bool,
     /// Whether its pool has its pod.
@@ -228,9 +229,10 @@ proptest! {
                 Act::Withdraw(pool) => {
                     let pool = ["a", "b"][pool];
                     let woken = index.withdraw("ns", pool);
-                    let all: Vec<i64> = match model.withdrawn.insert(pool) {
-                        true => model.waiting_for(pool).collect(),
-                        false => Vec::new(),
+                    let all: Vec<i64> = if model.withdrawn.insert(pool) {
+                        model.waiting_for(pool).collect()
+                    } else {
+                        Vec::new()
                     };
                     prop_assert_eq!(woken, who(&all));
                     for (_, known) in model.pods.iter_mut().filter(|(pod, _)| pool_of(pod) == pool) {

@@ -38,7 +38,7 @@ struct Family {
 
 impl LiveSubtasks {
     /// How many subtasks of this task have no verdict. If there are any, the task is among those that
-    /// [`observe`](Self::observe) and [`gone`](Self::gone) return when there are none.
+    /// are woken when there are none.
     #[must_use]
     pub fn wait(&self, supervisor: &str, task: &Who, uid: &str) -> usize {
         let mut inner = self.0.lock();

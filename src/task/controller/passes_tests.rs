@@ -184,7 +184,7 @@ impl Operator {
     /// One pass over a task as it is now.
     async fn pass(&self, namespace: &str, name: &str) -> Result<(bool, Option<Duration>), ActError> {
         let task: PeonTask = serde_json::from_value(self.now(namespace, name)).unwrap();
-        self.context.pass(&task).await
+        Box::pin(self.context.pass(&task)).await
     }
 
     /// What was asked for since the last time, of these kinds.
@@ -494,5 +494,5 @@ async fn a_pass_ends_however_many_pods_it_has_to_end() {
     assert_eq!(operator.asked("DELETE", "pods").len(), 30);
 }
 
-#[path = "place_tests.rs"]
+#[path = "placement_tests.rs"]
 mod place;

@@ -192,17 +192,7 @@ impl Actor {
                 let live = self.live.look_live(&namespace, &pod, &task).await?;
                 snapshot.outcomes.indexer = Some(Box::new(live));
             }
-            Action::TakeIndexer { pools, waits } => {
-                let task = &snapshot.task;
-                let created = task.metadata.creation_timestamp.as_ref();
-                snapshot.outcomes.given = Some(self.aggregates.indexers.take(
-                    &pools,
-                    &(namespace, task.name_any()),
-                    &task.uid().unwrap_or_default(),
-                    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-                    waits,
-                ));
-            }
+            Action::TakeIndexer { pools, waits } => self.take_indexer(&pools, waits, snapshot),
             Action::PostTask { pod_uid } => self.post_task(&namespace, &pod_uid, snapshot).await?,
             Action::ResizePod {
                 pod,
@@ -267,6 +257,18 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    fn take_indexer(&self, pools: &[String], waits: bool, snapshot: &mut Snapshot) {
+        let task = &snapshot.task;
+        let created = task.metadata.creation_timestamp.as_ref();
+        snapshot.outcomes.given = Some(self.aggregates.indexers.take(
+            pools,
+            &(task.namespace().unwrap_or_default(), task.name_any()),
+            &task.uid().unwrap_or_default(),
+            created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            waits,
+        ));
     }
 
     /// Writes the status, unless the object was changed since it was read.

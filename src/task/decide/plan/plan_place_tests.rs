@@ -242,7 +242,7 @@ fn what_may_not_run_takes_nothing_and_creates_nothing() {
         for live_look in [true, false] {
             match plan(&pass, at(100)) {
                 Step::Act(Action::LookLive { .. }) if live_look => {
-                    pass.outcomes.live = Some(live(None, None))
+                    pass.outcomes.live = Some(live(None, None));
                 }
                 Step::Act(action) => panic!("{what}: {action:?}"),
                 Step::Settle(settlement) => {

@@ -59,7 +59,7 @@ fn change(operator: &Operator, change: impl FnOnce(&mut Value)) {
 async fn takes_in_vain(operator: &mut Operator, changes: impl FnOnce(&mut Value)) {
     let stale: PeonTask = serde_json::from_value(operator.now(QUIET, "t")).unwrap();
     change(operator, changes);
-    let outcome = operator.context.pass(&stale).await;
+    let outcome = Box::pin(operator.context.pass(&stale)).await;
     assert!(!matches!(outcome, Ok((true, _))), "{outcome:?}");
     assert_eq!(use_of(operator, "i0"), Use::Claimed);
     assert_eq!(operator.now(QUIET, "t")["status"]["run"], Value::Null);
@@ -83,7 +83,7 @@ async fn the_claim_is_written_and_nothing_is_created() {
 async fn a_pass_that_could_not_write_its_claim_takes_the_same_indexer_again() {
     let mut operator = with_pool(&["i0", "i1"]);
     takes_in_vain(&mut operator, |task| {
-        task["metadata"]["annotations"] = json!({"a": "b"})
+        task["metadata"]["annotations"] = json!({"a": "b"});
     })
     .await;
     // For its pool, an Indexer that was given to a task is not idle any more.
