@@ -1,0 +1,81 @@
+//! A pool comes to rest, whatever it begins with.
+
+use super::*;
+use proptest::prelude::*;
+
+fn any_indexer() -> impl Strategy<Value = (bool, u8, bool)> {
+    (any::<bool>(), 0..6_u8, any::<bool>())
+}
+
+proptest! {
+    /// Whatever is there: never more pods than the maximum, no idle Indexer is deleted that is needed, none that a task
+    /// claims, and repeated passes come to rest.
+    #[test]
+    fn a_pool_comes_to_rest(
+        replicas in 0..6_u32,
+        most in 1..6_u32,
+        there in proptest::collection::vec(any_indexer(), 0..8),
+    ) {
+        let spec = json!({"replicas": replicas, "maxIndexers": most});
+        let hash = revision(&spec).hash;
+        let mut scene = Scene::of(spec, &[]);
+        let mut claimed = Vec::new();
+        for (n, (current, kind, hidden)) in (0..).zip(there) {
+            let status = match kind {
+                0 => starting(),
+                1 | 5 => ended(1, ""),
+                _ => ready(),
+            };
+            let name: &'static str = format!("p{n}").leak();
+            if hidden && kind > 1 {
+                scene.hidden.push(name);
+            }
+            let mut new = indexer(name, if current { &hash } else { "old" }, n, status);
+            if kind > 3 {
+                new.duty = Duty::Busy(None);
+                claimed.push(new.clone());
+            }
+            scene.indexers.push(new);
+        }
+        let busy = claimed.iter().filter(|i| i.evidence.may_live()).count();
+        let wanted = as_count(replicas).min(as_count(most).saturating_sub(busy));
+        let mut failures = Failures::default();
+        for round in 0..60_i64 {
+            scene.now = 100 + round * 400;
+            failures.observe(&hash, &scene.indexers, at(scene.now));
+            let plan = scene.plan_with(&failures);
+            let useful = |scene: &Scene| {
+                let idle = scene.indexers.iter().filter(|i| i.ready && i.duty == Duty::Idle);
+                let names = idle.map(Indexer::name);
+                names.filter(|name| scene.hidden.contains(name)).count()
+            };
+            let before = useful(&scene);
+            scene.indexers.retain(|i| !plan.delete.iter().any(|d| d.pod == i.name()));
+            let after = useful(&scene);
+            prop_assert!(after >= before.min(wanted).saturating_sub(1));
+            prop_assert!(claimed.iter().all(|claimed| scene.indexers.contains(claimed)));
+            if plan.create > 0 {
+                let alive = scene.indexers.iter().filter(|i| i.evidence.may_live()).count();
+                prop_assert!(alive + plan.create <= as_count(most));
+            }
+            for _ in 0..plan.create {
+                let name: &'static str = format!("n{round}-{}", scene.indexers.len()).leak();
+                scene.indexers.push(indexer(name, &hash, 1000 + round, ready()));
+                scene.hidden.push(name);
+            }
+            // What starts is ready, and hidden, in the next round.
+            for at in 0..scene.indexers.len() {
+                let it = &scene.indexers[at];
+                if it.evidence.may_live() && it.duty == Duty::Idle {
+                    let name: &'static str = it.name().to_owned().leak();
+                    let revision = it.revision.clone();
+                    scene.indexers[at] = indexer(name, &revision, 500, ready());
+                    scene.hidden.push(name);
+                }
+            }
+        }
+        let last = scene.plan_with(&failures);
+        prop_assert_eq!(does(&last), (0, vec![], PoolReadiness::Warm));
+        prop_assert_eq!(scene.indexers.len(), wanted + claimed.len());
+    }
+}
