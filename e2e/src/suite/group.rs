@@ -9,6 +9,8 @@ use std::{
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 
+use super::admission::admit;
+
 /// A case as a group runs it.
 pub(super) struct Job {
     /// Its name.
@@ -123,8 +125,10 @@ fn trial(job: Job, alone: Option<&Arc<Mutex<()>>>) -> Trial {
         let turn = alone
             .as_ref()
             .map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let admitted = admit();
         let begun = Instant::now();
         let ended = run();
+        drop(admitted);
         println!("{name} took {:.1} s", begun.elapsed().as_secs_f32());
         drop(turn);
         ended.map_err(|e| format!("{e:#}").into())

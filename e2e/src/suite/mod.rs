@@ -1,5 +1,6 @@
 //! Runs the cases.
 
+mod admission;
 mod group;
 mod lanes;
 
