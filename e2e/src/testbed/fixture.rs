@@ -40,7 +40,7 @@ const LOGS_DIRECTORY: &str = "/opt/druid/var/druid-storage/indexing-logs";
 const OF_A_CASE: &str = "peon.dev/e2e-case";
 
 /// Deadline for anything that involves a peon. Generous: two cores may be shared with other things.
-pub const LIMIT: Duration = Duration::from_secs(480);
+pub const LIMIT: Duration = Duration::from_secs(900);
 
 /// Everything that a case needs.
 #[derive(Debug)]

@@ -34,7 +34,8 @@ pub(super) const CASES: &[Case] = &[
         killed_anywhere,
     )
     .turn(Turn::Outside)
-    .own(),
+    .own()
+    .full(),
     case(
         "pool_faults::a_leader_that_slept_after_its_claim_posts_nothing",
         slept,
@@ -51,7 +52,8 @@ pub(super) const CASES: &[Case] = &[
         "pool_faults::what_a_task_needs_may_restart_while_it_runs",
         restarts,
     )
-    .own(),
+    .own()
+    .full(),
     case("pool_faults::an_indexer_that_dies_fails_no_safe_task", deaths).own(),
     case("pool_faults::a_task_that_does_not_stop_loses_its_pod", stuck)
         .own()
