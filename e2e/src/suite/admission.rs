@@ -12,7 +12,7 @@ use std::{
 /// from fifteen on JVMs start so slowly that cases give up.
 const BUSY: f64 = 12.0;
 /// After this time a case begins in any case.
-const MOST: Duration = Duration::from_secs(180);
+const MOST: Duration = Duration::from_secs(60);
 /// How often the load is read.
 const LOOK: Duration = Duration::from_secs(2);
 
