@@ -215,7 +215,6 @@ impl IdleIndexers {
     pub fn release(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
-            inner.in_pods.remove(task_uid);
             let mut touched = inner.leave(task_uid);
             touched.extend(inner.release(task_uid));
             touched
@@ -243,6 +242,7 @@ impl IdleIndexers {
     pub(super) fn gone(&self, task_uid: &str) {
         let touched = {
             let mut inner = self.inner.lock();
+            inner.in_pods.remove(task_uid);
             let mut touched = inner.leave(task_uid);
             touched.extend(inner.end(task_uid));
             touched

@@ -319,3 +319,14 @@ fn every_change_is_reported_and_one_that_was_woken_in_vain_makes_room() {
     assert_eq!(changes(), 1, "the pool offers it to the next one");
     assert_eq!(offers(&index, &["a0", "a1"]), who(&[3]));
 }
+
+#[test]
+fn a_pod_that_was_begun_is_remembered_until_its_task_is_gone() {
+    let index = IdleIndexers::default();
+    index.runs_in_pod("t", 1);
+    index.release("t");
+    assert!(index.may_have_pod("t", 1) && !index.may_have_pod("t", 2));
+    index.gone("t");
+    assert!(!index.may_have_pod("t", 1));
+    assert_eq!(index.uids(), Vec::<String>::new());
+}
