@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::reason::Reason;
+use super::reason::{LogsArchived, Reason};
 
 /// The task is valid, has a template and fits its memory.
 pub const ACCEPTED: &str = "Accepted";
@@ -41,6 +41,15 @@ const LONGEST_MESSAGE: usize = 1024;
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// Whether nothing more is read of the log of a task that has its verdict: it is archived, was given up, or is not archived
+/// at all.
+#[must_use]
+pub fn log_is_settled(conditions: &[Condition]) -> bool {
+    find(conditions, LOGS_ARCHIVED).is_none_or(|said| {
+        said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp)
+    })
 }
 
 /// Whether the condition exists and is `True`.

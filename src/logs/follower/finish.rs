@@ -14,7 +14,7 @@ use super::spool::Report;
 use super::store_retry::{GIVE_UP, RETRY};
 use super::{Follower, Owner, Shared};
 use crate::api::PeonTask;
-use crate::api::conditions::{self, LOGS_ARCHIVED};
+use crate::api::conditions;
 use crate::api::reason::{DELETED, LogsArchived};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::request::request;
@@ -172,11 +172,8 @@ async fn has_ended(shared: &Shared, owner: &Owner, claim: &Claim) -> bool {
     let Some(status) = found.0.ok().and_then(|task| task.status) else {
         return false;
     };
-    let said = conditions::find(&status.conditions, LOGS_ARCHIVED);
-    let settled = said
-        .is_none_or(|c| c.status == "True" || LogsArchived::parse(&c.reason) == Some(LogsArchived::GaveUp));
     let ended = status.completion_time.map(|t| t.0);
-    settled
+    conditions::log_is_settled(&status.conditions)
         && ended
             .zip(owner.created)
             .is_some_and(|(ended, created)| ended <= created)

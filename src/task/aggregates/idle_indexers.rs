@@ -15,9 +15,7 @@ use parking_lot::Mutex;
 
 pub use super::pool_offer::{Given, Idle, PoolOffer};
 use super::slots::Who;
-use crate::api::PeonTask;
-use crate::api::conditions::{self, LOGS_ARCHIVED};
-use crate::api::reason::LogsArchived;
+use crate::api::{PeonTask, PeonTaskStatus, conditions};
 use crate::task::run::worker::claim::WorkerClaim;
 
 /// What an Indexer is used for.
@@ -415,7 +413,8 @@ impl Inner {
                 .is_some_and(|claim| claim.reserved.is_none())
                 .then(|| self.end(uid))?;
         };
-        let over = task.is_final() && log_is_kept(task);
+        let settled = |status: &PeonTaskStatus| conditions::log_is_settled(&status.conditions);
+        let over = task.is_final() && task.status.as_ref().is_none_or(settled);
         if self.of_tasks.get(uid).is_some_and(|pod| *pod != recorded.pod_uid) {
             self.end(uid);
         }
@@ -467,18 +466,6 @@ impl Inner {
         let keys = pools.into_iter().map(|pool| (namespace.clone(), pool));
         keys.filter(|key| self.free(key).next().is_some()).collect()
     }
-}
-
-/// Whether nothing more is read of the log of a task that has its verdict.
-fn log_is_kept(task: &PeonTask) -> bool {
-    let conditions = task
-        .status
-        .as_ref()
-        .map(|s| &s.conditions[..])
-        .unwrap_or_default();
-    conditions::find(conditions, LOGS_ARCHIVED).is_none_or(|said| {
-        said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp)
-    })
 }
 
 #[cfg(test)]

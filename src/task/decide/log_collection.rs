@@ -195,7 +195,7 @@ pub(crate) fn before_verdict(
 pub(crate) fn after_verdict(snapshot: &Snapshot, now: Timestamp) -> Option<Step> {
     let status = snapshot.task.status.as_ref()?;
     let said = conditions::find(&status.conditions, LOGS_ARCHIVED)?;
-    if said.status == "True" || LogsArchived::parse(&said.reason) == Some(LogsArchived::GaveUp) {
+    if conditions::log_is_settled(&status.conditions) {
         return None;
     }
     if deadlines::store_had_its_time(status, now) {
