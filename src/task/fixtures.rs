@@ -3,11 +3,13 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::aggregates::idle_indexers::{Idle, PoolOffer};
 use super::decide::plan::{Step, plan};
 use super::run::pod::evidence::Evidence;
 use super::snapshot::{Outcomes, Snapshot, Template};
@@ -68,6 +70,31 @@ pub fn payload(task: Value) -> Payload {
         panic!("{task} is no object");
     };
     Payload::parse(&task, "nightly").unwrap()
+}
+
+/// What the pool of this name offers to tasks of the VirtualMiddleManager `ingestion`.
+pub fn pool_offer(name: &str) -> PoolOffer {
+    PoolOffer {
+        name: name.into(),
+        manager: "ingestion".into(),
+        template: "default".into(),
+        matches: None,
+        priority: 0,
+        memory: (4 << 30, "4Gi".into()),
+        cpu_milli: (2000, "2".into()),
+        kill_grace: Duration::from_secs(30),
+        busy_cpu: None,
+    }
+}
+
+/// An idle Indexer.
+pub fn idle_indexer(pod: &str, pod_uid: &str) -> Idle {
+    Idle {
+        pod: pod.into(),
+        pod_uid: pod_uid.into(),
+        host: "10.0.0.9".into(),
+        port: 8091,
+    }
 }
 
 /// What a pass knows before it acted: the task and an empty template, and no pod.

@@ -1,28 +1,12 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::api::LABEL_IDENTITY;
 use crate::task::accept::accept;
-use crate::task::fixtures::{ID, payload, snapshot, task, template};
+use crate::task::fixtures::{ID, payload, pool_offer as offer, snapshot, task, template};
 use crate::task::snapshot::{Outcomes, Snapshot, Template};
-
-fn offer(name: &str) -> PoolOffer {
-    PoolOffer {
-        name: name.into(),
-        manager: "ingestion".into(),
-        template: "default".into(),
-        matches: None,
-        priority: 0,
-        memory: (4 << 30, "4Gi".into()),
-        cpu_milli: (2000, "2".into()),
-        kill_grace: Duration::from_secs(30),
-        busy_cpu: None,
-    }
-}
 
 fn matching(types: Value) -> PoolOffer {
     PoolOffer {

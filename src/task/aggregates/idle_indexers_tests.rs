@@ -3,32 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::task::fixtures::{at, noop};
+use crate::task::fixtures::{at, idle_indexer, noop, pool_offer as offer};
 
 #[path = "idle_indexers_property_tests.rs"]
 mod property;
 
-fn offer(name: &str) -> PoolOffer {
-    PoolOffer {
-        name: name.into(),
-        manager: "ingestion".into(),
-        template: "default".into(),
-        matches: None,
-        priority: 0,
-        memory: (1 << 30, "1Gi".into()),
-        cpu_milli: (1000, "1".into()),
-        kill_grace: Duration::from_secs(30),
-        busy_cpu: None,
-    }
-}
-
 fn idle(pod: &str) -> Idle {
-    Idle {
-        pod: pod.into(),
-        pod_uid: pod.into(),
-        host: "10.0.0.1".into(),
-        port: 8091,
-    }
+    idle_indexer(pod, pod)
 }
 
 fn names(pods: &[&str]) -> HashSet<String> {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::api::LABEL_IDENTITY;
-use crate::task::aggregates::idle_indexers::{Idle, PoolOffer, Use};
+use crate::task::aggregates::idle_indexers::Use;
+use crate::task::fixtures::{idle_indexer, pool_offer};
 
 /// A process whose pool has these Indexers, which are idle, and a task that the overlord assigned.
 fn with_pool(idle: &[&str]) -> Operator {
@@ -23,26 +24,15 @@ fn with_pool(idle: &[&str]) -> Operator {
 
 /// The pool has these pods, of which these are idle.
 fn offers(operator: &Operator, pods: &[&str], idle: &[&str]) {
-    let offer = PoolOffer {
-        name: "warm".into(),
-        manager: "ingestion".into(),
-        template: "default".into(),
-        matches: None,
-        priority: 0,
-        memory: (4 << 30, "4Gi".into()),
-        cpu_milli: (2000, "2".into()),
-        kill_grace: Duration::from_secs(30),
-        busy_cpu: None,
-    };
-    let indexer = |pod: &&str| Idle {
-        pod: (*pod).to_owned(),
-        pod_uid: (*pod).to_owned(),
-        host: "10.0.0.9".into(),
-        port: 8091,
-    };
+    let indexer = |pod: &&str| idle_indexer(pod, pod);
     let pods: HashSet<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
     let indexers = &operator.caches.aggregates.indexers;
-    let _ = indexers.offer(QUIET, offer, idle.iter().map(indexer).collect(), pods);
+    let _ = indexers.offer(
+        QUIET,
+        pool_offer("warm"),
+        idle.iter().map(indexer).collect(),
+        pods,
+    );
 }
 
 fn use_of(operator: &Operator, pod: &str) -> Use {

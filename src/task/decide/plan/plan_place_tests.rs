@@ -2,33 +2,19 @@
 
 use super::*;
 use crate::api::{LABEL_IDENTITY, Placement, RunKind};
-use crate::task::aggregates::idle_indexers::{Given, Idle, PoolOffer};
+use crate::task::aggregates::idle_indexers::{Given, PoolOffer};
 use crate::task::aggregates::slots::Slot;
+use crate::task::fixtures::{idle_indexer, pool_offer};
 use crate::task::run::worker::claim::WorkerClaim;
 
 fn offer(name: &str) -> Arc<PoolOffer> {
-    Arc::new(PoolOffer {
-        name: name.into(),
-        manager: "ingestion".into(),
-        template: "default".into(),
-        matches: None,
-        priority: 0,
-        memory: (4 << 30, "4Gi".into()),
-        cpu_milli: (2000, "2".into()),
-        kill_grace: Duration::from_secs(30),
-        busy_cpu: None,
-    })
+    Arc::new(pool_offer(name))
 }
 
 fn given(pool: &str) -> Given {
     Given {
         pool: pool.into(),
-        indexer: Idle {
-            pod: format!("{pool}-x"),
-            pod_uid: "indexer-uid".into(),
-            host: "10.0.0.9".into(),
-            port: 8091,
-        },
+        indexer: idle_indexer(&format!("{pool}-x"), "indexer-uid"),
     }
 }
 
