@@ -120,15 +120,13 @@ fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &P
 /// The same ingestion where a JVM is there before the task is.
 fn in_a_pool(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<Duration> {
     progress.say("applying an IndexerPool with one idle Indexer");
-    let object = json!({
-        "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL},
-        "spec": {
-            "middleManagerRef": {"name": NAME},
-            "replicas": 1,
-            "maxIndexers": 2,
-            "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "640Mi", "cpu": "1"}},
-        },
+    let spec = json!({
+        "middleManagerRef": {"name": NAME},
+        "replicas": 1,
+        "maxIndexers": 2,
+        "resources": {"requests": {"cpu": "250m"}, "limits": {"memory": "640Mi", "cpu": "1"}},
     });
+    let object = samples::pool(POOL, &spec);
     fixture.apply(NAMESPACE, &object)?;
     let args = ["indexerpool", POOL, "--namespace", NAMESPACE];
     fixture

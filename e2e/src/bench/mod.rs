@@ -5,3 +5,38 @@ pub mod logs;
 pub mod middle_manager;
 pub mod pool;
 pub mod schema;
+
+use anyhow::Result;
+
+use crate::testbed::{
+    cache::{self, Cache},
+    fixture::Fixture,
+    lock::Busy,
+    progress::Progress,
+    target::Target,
+};
+
+/// Prepares cluster, Druid and operator, measures, prints what came of it, and removes everything; of a measurement that
+/// failed the logs are kept.
+fn on_cluster(
+    cache: &Cache,
+    busy: Busy,
+    progress: &Progress,
+    measure: impl FnOnce(&Fixture) -> Result<String>,
+) -> Result<()> {
+    let target = Target::choose_running(cache, busy, progress)?;
+    let fixture = Fixture::prepare(target, cache, progress)?;
+    let measured = fixture.install(progress).and_then(|()| measure(&fixture));
+    if measured.is_err() {
+        let folder = cache.path("run/failed");
+        cache::remove(&folder)?;
+        fixture.target.collect_logs(&folder)?;
+        progress.say(format_args!("logs of everything are in {}", folder.display()));
+    }
+    if fixture.target.own().is_none() {
+        fixture.remove(progress)?;
+    }
+    fixture.into_target()?.down()?;
+    print!("{}", measured?);
+    Ok(())
+}

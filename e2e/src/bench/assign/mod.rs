@@ -20,15 +20,8 @@ use self::{
 use crate::{
     bench::logs::spread,
     testbed::{
-        audit,
-        cache::{self, Cache},
-        cluster::Cluster,
-        druid::hrtr::Client,
-        fixture::Fixture,
-        kwok::FakeNode,
-        lock::Busy,
-        progress::Progress,
-        target::Target,
+        audit, cache::Cache, cluster::Cluster, druid::hrtr::Client, fixture::Fixture, kwok::FakeNode,
+        lock::Busy, progress::Progress,
     },
 };
 
@@ -67,20 +60,7 @@ struct Measured {
 /// # Errors
 /// When cluster, Druid, operator or workers do not start, or a task is lost.
 pub fn run(cache: &Cache, busy: Busy, size: Size, progress: &Progress) -> Result<()> {
-    let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Fixture::prepare(target, cache, progress)?;
-    let measured = fixture
-        .install(progress)
-        .and_then(|()| measure(&fixture, size, progress));
-    if measured.is_err() {
-        let folder = cache.path("run/failed");
-        cache::remove(&folder)?;
-        fixture.target.collect_logs(&folder)?;
-        progress.say(format_args!("logs of everything are in {}", folder.display()));
-    }
-    fixture.into_target()?.down()?;
-    print!("{}", measured?);
-    Ok(())
+    super::on_cluster(cache, busy, progress, |fixture| measure(fixture, size, progress))
 }
 
 fn measure(fixture: &Fixture, size: Size, progress: &Progress) -> Result<String> {

@@ -22,7 +22,6 @@ use crate::{
         fixture::{Fixture, LIMIT, NAMESPACE},
         lock::Busy,
         progress::Progress,
-        target::Target,
         wait::wait_until,
     },
 };
@@ -49,23 +48,7 @@ const KINDS: [(Kind, &str); 2] = [(Kind::Noop, "noop"), (Kind::IndexParallel, "i
 /// # Errors
 /// When cluster, Druid, operator or one of the workers does not start, or a task does not succeed.
 pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Fixture::prepare(target, cache, progress)?;
-    let measured = fixture
-        .install(progress)
-        .and_then(|()| measure(&fixture, progress));
-    if measured.is_err() {
-        let folder = cache.path("run/failed");
-        crate::testbed::cache::remove(&folder)?;
-        fixture.target.collect_logs(&folder)?;
-        progress.say(format_args!("logs of everything are in {}", folder.display()));
-    }
-    if fixture.target.own().is_none() {
-        fixture.remove(progress)?;
-    }
-    fixture.into_target()?.down()?;
-    print!("{}", measured?);
-    Ok(())
+    super::on_cluster(cache, busy, progress, |fixture| measure(fixture, progress))
 }
 
 fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {

@@ -28,7 +28,6 @@ use crate::testbed::{
     interrupt,
     lock::Busy,
     progress::Progress,
-    target::Target,
     wait::wait_until,
 };
 
@@ -58,23 +57,7 @@ const WAYS: [(Way, &str); 3] = [
 /// # Errors
 /// When cluster, Druid, operator, a worker or the pool does not start, or a task does not succeed.
 pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Fixture::prepare(target, cache, progress)?;
-    let measured = fixture
-        .install(progress)
-        .and_then(|()| measure(&fixture, progress));
-    if measured.is_err() {
-        let folder = cache.path("run/failed");
-        crate::testbed::cache::remove(&folder)?;
-        fixture.target.collect_logs(&folder)?;
-        progress.say(format_args!("logs of everything are in {}", folder.display()));
-    }
-    if fixture.target.own().is_none() {
-        fixture.remove(progress)?;
-    }
-    fixture.into_target()?.down()?;
-    print!("{}", measured?);
-    Ok(())
+    super::on_cluster(cache, busy, progress, |fixture| measure(fixture, progress))
 }
 
 fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
@@ -168,9 +151,7 @@ impl Bench<'_> {
             "maxIndexers": AT_ONCE + 2,
             "resources": {"limits": {"memory": "640Mi", "cpu": "2"}, "requests": {"cpu": "150m"}},
         });
-        let object = json!({
-            "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL}, "spec": spec,
-        });
+        let object = samples::pool(POOL, &spec);
         self.fixture.apply(NAMESPACE, &object)
     }
 

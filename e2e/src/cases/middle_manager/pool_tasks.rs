@@ -39,9 +39,7 @@ impl<'a> Pool<'a> {
         for (key, value) in spec.as_object().context("a spec is an object")? {
             of_pool[key] = value.clone();
         }
-        let object = json!({
-            "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": POOL}, "spec": of_pool,
-        });
+        let object = samples::pool(POOL, &of_pool);
         fixture.apply(fixture.home(), &object)?;
         let pool = Self { fixture, manager };
         pool.until_warm(of_pool["replicas"].as_u64().unwrap_or(1))?;

@@ -31,9 +31,7 @@ fn pool(fixture: &Fixture, name: &str, template: &Value, spec: &Value) -> Result
         "resources": {"limits": {"memory": "640Mi", "cpu": "1"}, "requests": {"cpu": "10m"}},
     });
     merge(&mut of_pool, spec);
-    let object = json!({
-        "apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": name}, "spec": of_pool,
-    });
+    let object = samples::pool(name, &of_pool);
     fixture.apply(fixture.home(), &object)
 }
 

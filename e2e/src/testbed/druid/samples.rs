@@ -70,3 +70,9 @@ pub fn index_parallel(name: &str, id: &str, datasource: &str) -> Result<Value> {
     task["spec"]["task"]["spec"]["dataSchema"]["dataSource"] = json!(datasource);
     Ok(task)
 }
+
+/// An IndexerPool of this name with this spec.
+#[must_use]
+pub fn pool(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "metadata": {"name": name}, "spec": spec})
+}
