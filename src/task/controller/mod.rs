@@ -320,9 +320,8 @@ impl Context {
 
     /// What pools offer to a task that has no place yet.
     fn pools(&self, task: &PeonTask, namespace: &str) -> Vec<Arc<PoolOffer>> {
-        let manager = task
-            .middle_manager()
-            .filter(|_| !task.is_final() && task.is_assigned());
+        let has_place = task.is_final() || task.status.as_ref().is_some_and(|s| s.pod_uid().is_some());
+        let manager = task.middle_manager().filter(|_| !has_place && task.is_assigned());
         manager.map_or_else(Vec::new, |manager| {
             self.caches.aggregates.indexers.pools(namespace, manager)
         })
