@@ -122,7 +122,7 @@ pub(super) fn endpoint(run: &RunStatus) -> Option<String> {
     })
 }
 
-/// Asks a peon at an [`endpoint`] again and again until nobody listens any more.
+/// Asks a peon at an [`endpoint`] repeatedly, until it has no listener.
 ///
 /// # Access control
 /// pods/proxy: get; without it there is no report.

@@ -126,7 +126,7 @@ impl Pool {
     }
 }
 
-/// The pools. One that cannot be decoded keeps nobody from seeing the others.
+/// The pools. One that cannot be decoded does not hide the others.
 async fn list_pools(cluster: &Cluster, api: &Api<Guarded<IndexerPool>>) -> anyhow::Result<Vec<IndexerPool>> {
     let mut params = ListParams::default().limit(PAGE);
     let mut pools = Vec::new();

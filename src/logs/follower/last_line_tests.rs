@@ -23,7 +23,7 @@ fn send(lines: &Lines, time: &str, line: &str) {
     lines.unbounded_send(Ok(line.into())).unwrap();
 }
 
-/// Waits until so many parts of the log are in the store.
+/// Waits until this number of parts of the log is in the store.
 async fn stored(scene: &Scene, parts: usize) {
     let task = scene.archive.of_task("the id", UID).unwrap();
     let stored = async {

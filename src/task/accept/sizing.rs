@@ -174,7 +174,7 @@ impl Processing {
     }
 }
 
-/// The size of each of so many buffers that direct memory has room for, in bytes.
+/// The size in bytes of each buffer, so that direct memory holds `buffers` of them.
 #[must_use]
 pub fn default_buffer(direct: u64, buffers: u64) -> u64 {
     (direct.saturating_sub(DIRECT_SPARE) / buffers).clamp(MIB, LARGEST_BUFFER) / MIB * MIB

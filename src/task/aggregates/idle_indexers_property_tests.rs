@@ -63,7 +63,7 @@ struct Known {
     reserved: Option<i64>,
     claimed: Option<i64>,
     over: bool,
-    /// Nobody may be given it any more.
+    /// No task may be given it any more.
     spent: bool,
 }
 

@@ -105,7 +105,7 @@ impl Logs {
         Ok(Self { files })
     }
 
-    /// Opens those that are new; `None` when nobody wants them any more.
+    /// Opens those that are new; `None` once the value that keeps them is dropped.
     fn open(kept: &Weak<Mutex<BTreeMap<String, File>>>, folder: &Path, prefix: &str) -> Option<()> {
         let kept = kept.upgrade()?;
         for found in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -195,7 +195,7 @@ fn running(fixture: &Fixture, pool: &Pool<'_>, name: &str, run_time: u64) -> Res
     Ok((id, run))
 }
 
-/// Waits until a pool has so many Indexers, all idle.
+/// Waits until a pool has this number of Indexers, all idle.
 fn until_at_rest(fixture: &Fixture, pool: &Pool<'_>, idle: usize) -> Result<()> {
     pool.until_warm(idle as u64)?;
     let pods = [
