@@ -3,3 +3,4 @@
 pub mod chunks;
 pub mod create;
 pub mod read;
+mod recent;

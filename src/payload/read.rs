@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::chunks::access::may_be_read;
 use super::chunks::{self, Absent, Kind, MOST, Source};
+use super::recent::Recent;
 use crate::api::{TaskFrom, names};
 use crate::apiserver::request::{RequestError, request};
 
@@ -18,25 +19,35 @@ const READING: Duration = Duration::from_secs(60);
 /// More than the number of payloads that are incomplete at a time, unless a user causes it.
 const MANY_MISSING: usize = 4096;
 
-/// Reads the chunks of payloads. Clones share the record of missing chunks.
+/// Reads the chunks of payloads. Clones share what they remember.
 #[derive(Clone)]
 pub struct PayloadReader {
     client: Client,
     /// The object that was missing when a payload was last read, by namespace and hash.
     missing: Arc<Mutex<HashMap<(String, String), String>>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl PayloadReader {
     /// Reads through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let missing = Arc::default();
-        Self { client, missing }
+        Self {
+            client,
+            missing: Arc::default(),
+            recent: Arc::default(),
+        }
+    }
+
+    /// The task is not read again soon.
+    pub fn forget(&self, task_uid: &str) {
+        self.recent.lock().forget(task_uid);
     }
 
     /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them is not available. Each
-    /// object is read once. If the chunks are too large, reading stops once that is known; if a chunk was missing
-    /// before, it is read first. An object that is not for this task counts as missing.
+    /// object is read once, and a payload of at most 1 MiB is kept for a while for its task. If the chunks are too large,
+    /// reading stops once that is known; if a chunk was missing before, it is read first. An object that is not for this
+    /// task counts as missing.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
@@ -49,6 +60,10 @@ impl PayloadReader {
         task_uid: Option<&str>,
         from: &TaskFrom,
     ) -> Result<Result<Vec<Vec<u8>>, Absent>, RequestError> {
+        let kept = task_uid.and_then(|uid| self.recent.lock().get(uid, from));
+        if let Some(parts) = kept {
+            return Ok(Ok(parts));
+        }
         let payload = (namespace.to_owned(), from.sha256.clone());
         let first = self.missing.lock().get(&payload).cloned();
         let reading = self.read_sources(namespace, task_uid, from, first.as_deref());
@@ -59,6 +74,9 @@ impl PayloadReader {
         Ok(match read {
             Ok(parts) => {
                 missing.remove(&payload);
+                if let Some(uid) = task_uid {
+                    self.recent.lock().keep(uid, from, &parts);
+                }
                 Ok(parts)
             }
             Err((absent, name)) => {

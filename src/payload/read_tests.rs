@@ -91,3 +91,24 @@ async fn a_config_map_is_not_everybodys_payload_either() {
         assert!(!read(name, uid).await, "{name} {uid:?}");
     }
 }
+
+/// A pass reads a payload to decide, and a later one to post it.
+#[tokio::test]
+async fn a_payload_is_read_once_until_it_is_not_needed_any_more() {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "data": {"chunk": "e30="},
+        "metadata": {"name": "mine", "ownerReferences": owned_by("uid-1")},
+    });
+    let (reader, asked) = reader_of(vec![("/secrets/mine", secret)]);
+    let read = async |uid: &str| {
+        let from = from_secret("mine", "chunk");
+        reader.read("ns", Some(uid), &from).await.unwrap().is_ok()
+    };
+    assert!(read("uid-1").await);
+    assert!(!read("uid-2").await, "not of this task");
+    assert!(read("uid-1").await);
+    assert_eq!(asked.lock().len(), 2);
+    reader.forget("uid-1");
+    assert!(read("uid-1").await);
+    assert_eq!(asked.lock().len(), 3);
+}

@@ -62,13 +62,12 @@ impl Actor {
                 }
             },
         });
-        if let Some(posted) = snapshot
-            .outcomes
-            .posted
-            .as_ref()
-            .filter(|p| **p != Posted::Accepted)
-        {
-            tracing::info!(pod_uid, ?posted, "the task may not have been posted");
+        match &snapshot.outcomes.posted {
+            Some(Posted::Accepted) => {
+                let uid = snapshot.task.metadata.uid.as_deref();
+                self.live.payloads.forget(uid.unwrap_or_default());
+            }
+            posted => tracing::info!(pod_uid, ?posted, "the task may not have been posted"),
         }
         Ok(())
     }
