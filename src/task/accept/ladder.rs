@@ -27,11 +27,27 @@ pub fn limit(
     Ok(climbed.map_or_else(|| first.to_owned(), |mib| format!("{mib}Mi")))
 }
 
-/// Whether a step with a larger limit follows `step`. False for quantities that cannot be parsed.
+/// The next step above `step` whose limit is more than `had`, which an attempt ran out of: an Indexer of a pool may have
+/// more than the limit of its task's step. None if no step has more, or for a quantity that cannot be read.
 #[must_use]
-pub fn can_climb(first: &str, step: u32, policy: &MemoryLadder, template_max: Option<&Quantity>) -> bool {
-    Climb::new(first, policy, template_max)
-        .is_ok_and(|climb| climb.at(step.saturating_add(1)) > climb.at(step))
+pub fn next(
+    first: &str,
+    step: u32,
+    had: Option<&str>,
+    policy: &MemoryLadder,
+    template_max: Option<&Quantity>,
+) -> Option<u32> {
+    let climb = Climb::new(first, policy, template_max).ok()?;
+    let had = had.map_or(Ok(0), quantity::parse).ok()?;
+    let mut step = step;
+    loop {
+        let below = climb.at(step);
+        step = step.checked_add(1)?;
+        let limit = climb.at(step).filter(|limit| Some(*limit) > below)?;
+        if limit * u128::from(MIB) > u128::from(had) {
+            return Some(step);
+        }
+    }
 }
 
 /// The ratio of a limit to the first one: all parts of the limit grow by it.
@@ -152,14 +168,29 @@ mod tests {
     #[test]
     fn a_cap_below_the_first_limit_keeps_the_first() {
         assert_eq!(steps("2G", &policy(None, Some("1Gi")), None), ["2G"; 6]);
-        assert!(!can_climb("2G", 0, &policy(None, Some("1Gi")), None));
+        assert_eq!(next("2G", 0, None, &policy(None, Some("1Gi")), None), None);
     }
 
     #[test]
     fn nothing_climbs_past_the_cap() {
         let ladder = policy(None, None);
-        let climbs: Vec<bool> = (0..5).map(|step| can_climb("1Gi", step, &ladder, None)).collect();
-        assert_eq!(climbs, [true, true, true, true, false]);
+        let next = |step| next("1Gi", step, None, &ladder, None);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(next),
+            [Some(1), Some(2), Some(3), Some(4), None]
+        );
+    }
+
+    #[test]
+    fn an_attempt_in_a_larger_indexer_is_followed_by_one_with_still_more() {
+        let after = |step, had| next("1Gi", step, Some(had), &policy(None, None), None);
+        assert_eq!(after(0, "1Gi"), Some(1));
+        assert_eq!(after(0, "1536Mi"), Some(2));
+        assert_eq!(after(0, "2Gi"), Some(2));
+        assert_eq!(after(2, "3Gi"), Some(3));
+        // The largest that the ladder allows is not more.
+        assert_eq!(after(0, "4Gi"), None);
+        assert_eq!(after(0, "much"), None);
     }
 
     #[test]
@@ -167,7 +198,7 @@ mod tests {
         let error = limit("1Gi", 1, &policy(None, Some("much")), None).unwrap_err();
         assert!(error.starts_with("retry.memory.max"), "{error}");
         assert!(limit("1GB", 0, &policy(None, None), None).is_err());
-        assert!(!can_climb("1GB", 0, &policy(None, None), None));
+        assert_eq!(next("1GB", 0, None, &policy(None, None), None), None);
     }
 
     fn bytes(limit: &str) -> u64 {
@@ -182,16 +213,21 @@ mod tests {
             max in proptest::option::of(1_u64..1 << 42),
             template_max in proptest::option::of(1_u64..1 << 42),
             step in 0_u32..200,
+            had in 1_u64..1 << 42,
         ) {
             let written = first.to_string();
             let policy = policy(factor, max.map(|m| m.to_string()).as_deref());
             let template_max_quantity = template_max.map(|m| Quantity(m.to_string()));
             let at = |step| limit(&written, step, &policy, template_max_quantity.as_ref()).unwrap();
             prop_assert_eq!(at(0), written.clone());
-            let (now, next) = (bytes(&at(step)), bytes(&at(step + 1)));
-            let climbs = can_climb(&written, step, &policy, template_max_quantity.as_ref());
-            prop_assert_eq!(next > now, climbs, "{} {}", now, next);
-            prop_assert!(next >= now);
+            let (now, above) = (bytes(&at(step)), bytes(&at(step + 1)));
+            let climbs = next(&written, step, None, &policy, template_max_quantity.as_ref());
+            prop_assert_eq!((above > now).then_some(step + 1), climbs, "{} {}", now, above);
+            prop_assert!(above >= now);
+            let had = had.to_string();
+            if let Some(step) = next(&written, step, Some(&had), &policy, template_max_quantity.as_ref()) {
+                prop_assert!(bytes(&at(step)) > bytes(&had));
+            }
             let cap = max.unwrap_or(first * 4).min(template_max.unwrap_or(u64::MAX));
             prop_assert!(now <= cap.max(first));
         }

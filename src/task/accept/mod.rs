@@ -127,12 +127,13 @@ impl Accepted<'_> {
         self.template
     }
 
-    /// Whether an attempt at memory step `step` can be followed by one with more memory.
+    /// The memory step of the attempt that follows one at step `step`, which ran out of the memory `had`; none if no step
+    /// has more.
     #[must_use]
-    pub fn can_climb(&self, step: u32) -> bool {
+    pub fn next_memory_step(&self, step: u32, had: Option<&str>) -> Option<u32> {
         let overrides = self.template.spec.overrides.as_ref();
         let max = overrides.and_then(|o| o.max_memory.as_ref());
-        ladder::can_climb(&self.settings.first_memory, step, self.retry.memory(), max)
+        ladder::next(&self.settings.first_memory, step, had, self.retry.memory(), max)
     }
 
     /// The names used in the objects of an attempt.
@@ -450,8 +451,8 @@ mod tests {
         let snapshot = snapshot(task);
         let accepted = accept(&snapshot).unwrap();
         assert_eq!(accepted.settings.memory.0, "1536Mi");
-        assert!(accepted.can_climb(1));
-        assert!(!accepted.can_climb(20));
+        assert_eq!(accepted.next_memory_step(1, None), Some(2));
+        assert_eq!(accepted.next_memory_step(20, None), None);
     }
 
     #[test]

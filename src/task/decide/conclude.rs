@@ -44,7 +44,8 @@ pub(crate) struct Again {
     verdict: Verdict,
     pub(crate) cause: Cause,
     pub(crate) message: String,
-    climb: bool,
+    /// The memory step of the next attempt, if it is another one.
+    climb: Option<u32>,
 }
 
 /// Decides on an attempt whose peon is dead, or on one whose node was written off, with the reason for the doubt. The
@@ -108,7 +109,7 @@ pub(crate) fn follows(
             verdict,
             cause,
             message,
-            climb: false,
+            climb: None,
         });
     }
     if snapshot.task.spec.cancel {
@@ -119,24 +120,26 @@ pub(crate) fn follows(
         return Conclusion::Settled(read_payload(snapshot));
     }
     let policy = snapshot.policy();
+    let (step, had) = (snapshot.memory_step(), memory_of_attempt(snapshot));
+    // A missing template or chunk makes the next attempt wait, and is no reason to have none.
+    let next_step = accept(snapshot).map_or_else(
+        |refused| (!refused.is_final()).then(|| step.saturating_add(1)),
+        |accepted| accepted.next_memory_step(step, had),
+    );
     let none = std::collections::BTreeMap::new();
     let case = Case {
         cause,
         began: run.began,
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
-        // A missing template or chunk makes the next attempt wait, and is no reason to have none.
-        can_climb: accept(snapshot).map_or_else(
-            |refused| !refused.is_final(),
-            |a| a.can_climb(snapshot.memory_step()),
-        ),
+        can_climb: next_step.is_some(),
     };
     match decide(&case, &policy) {
         Decision::Again { climb } => Conclusion::Again(Again {
             verdict,
             cause,
             message,
-            climb,
+            climb: next_step.filter(|_| climb),
         }),
         Decision::Final(why) => {
             if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
@@ -145,6 +148,10 @@ pub(crate) fn follows(
             end(&verdict)
         }
     }
+}
+
+fn memory_of_attempt(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.task.status.as_ref()?.memory.as_deref()
 }
 
 /// The verdict, the state of the log, and whether the history has the task: one write contains all of it.
@@ -225,7 +232,7 @@ pub(crate) fn again(
             SignedDuration::try_from(snapshot.policy().backoff(retries)).unwrap_or(SignedDuration::ZERO);
         now.checked_add(delay).unwrap_or(now)
     };
-    let more = if climb { " with more memory" } else { "" };
+    let more = if climb.is_some() { " with more memory" } else { "" };
     let text = format!(
         "attempt {number} ended with {cause} ({}); attempt {}{more} follows",
         cut(message, 200),

@@ -44,8 +44,8 @@ pub struct Ended<'a> {
     pub cause: Cause,
     /// The verdict on it.
     pub verdict: &'a Verdict,
-    /// Whether the next one gets more memory.
-    pub climb: bool,
+    /// The memory step of the next one, if it is another one.
+    pub climb: Option<u32>,
     /// When the next one may begin.
     pub not_before: Timestamp,
 }
@@ -199,8 +199,8 @@ impl Draft {
         let excess = self.status.attempts.len().saturating_sub(MOST_RECORDS);
         self.status.attempts.drain(..excess);
         *self.status.failures.entry(ended.cause.to_string()).or_default() += 1;
-        if ended.climb {
-            self.status.memory_step = Some(self.status.memory_step.unwrap_or_default().saturating_add(1));
+        if let Some(step) = ended.climb {
+            self.status.memory_step = Some(step);
         }
         self.status.attempt = Some(next.number());
         self.status.run = None;
