@@ -125,6 +125,17 @@ pub struct IndexerPoolSpec {
     #[serde(default = "kill_grace")]
     #[schemars(range(min = 1, max = 3600))]
     pub kill_grace_seconds: u32,
+
+    /// When an idle Indexer is replaced by a new one. Default: of each field its own. Example:
+    /// `{maxAgeSeconds: 43200}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolRecycle>")]
+    pub recycle: Option<PoolRecycle>,
+
+    /// What may disturb the Indexers. Default: of each field its own. Example: `{blockWhileBusy: false}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolDisruption>")]
+    pub disruption: Option<PoolDisruption>,
 }
 
 fn one() -> u32 {
@@ -225,6 +236,28 @@ pub struct PoolSizing {
     pub enforce: Option<bool>,
 }
 
+/// When an idle Indexer is replaced by a new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRecycle {
+    /// Age of an Indexer in seconds at which it is replaced, if it has no task. 600 to 31536000. Default: 86400.
+    /// Example: `43200`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 600, max = 31_536_000))]
+    pub max_age_seconds: Option<u32>,
+}
+
+/// What may disturb the Indexers of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolDisruption {
+    /// Whether evictions wait until an Indexer has no task: a `PodDisruptionBudget` over all Indexers refuses them, and the
+    /// operator deletes idle Indexers on nodes that are cordoned. Default: true, if the operator may watch nodes. Example:
+    /// `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_while_busy: Option<bool>,
+}
+
 /// State of the Indexers of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -281,7 +314,7 @@ pub struct IndexerStatus {
     pub pod: String,
 
     /// `Starting`: its JVM starts, or it is not yet proven that the overlord does not see it. `Ready`: it can take a
-    /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored. `Outdated`: it is replaced by one of the current pool and template. `Failed`: it ended. `Terminating`: its
+    /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored. `Outdated`: it has no task, and another one takes its place. `Failed`: it ended. `Terminating`: its
     /// pod is being deleted. Example: `Ready`.
     #[schemars(schema_with = "schema::described::<IndexerState>")]
     pub state: IndexerState,
@@ -302,7 +335,8 @@ pub enum IndexerState {
     Ready,
     /// It has a task, or had one.
     Used,
-    /// It is replaced by one of the current pool and template.
+    /// It has no task, and another one takes its place: it was made from an earlier pool or template, is too old, or its
+    /// node is cordoned.
     Outdated,
     /// It ended.
     Failed,

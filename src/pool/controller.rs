@@ -12,6 +12,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 
+use super::cordoned::Cordoned;
+use super::decide::budget;
 use super::decide::failures::Failures;
 use super::decide::indexer::Seen;
 use super::decide::plan::{Delete, Observed, Plan, plan};
@@ -69,6 +71,7 @@ struct Context {
     effects: Effects,
     caches: Caches,
     pods: Arc<IndexerPods>,
+    nodes: Cordoned,
     work: Work,
     /// Whether the cluster can resize pods in place.
     resizes: bool,
@@ -86,12 +89,14 @@ struct Memory {
     failures: Failures,
     refused: Option<(String, Timestamp)>,
     status_written: Option<Timestamp>,
+    budget: Option<budget::Done>,
 }
 
 /// Runs until it is asked to stop.
 ///
 /// # Access control
-/// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; virtualmiddlemanagers: list, watch.
+/// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; poddisruptionbudgets: create, patch,
+/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -121,10 +126,16 @@ pub async fn run(
         move |manager: GuardedManager| naming(&pools, &manager)
     };
     let resizes = observe::can_resize(&client).await;
+    let nodes = Cordoned::default();
+    let watched = {
+        let (nodes, client, pods) = (nodes.clone(), client.clone(), pods.clone());
+        async move { nodes.watch(&client, &pods).await }
+    };
     let context = Context {
         effects: Effects { client, leadership },
         caches,
         pods,
+        nodes,
         work,
         resizes,
         operator,
@@ -134,7 +145,7 @@ pub async fn run(
         clock: Clock::default(),
         memory: Mutex::default(),
     };
-    Controller::for_stream(changes, pools)
+    let passes = Controller::for_stream(changes, pools)
         .watches_stream(manager_changes, named)
         .reconcile_on(woken)
         .graceful_shutdown_on(stop)
@@ -148,8 +159,12 @@ pub async fn run(
                     "the watch of IndexerPools or of VirtualMiddleManagers failed and is repeated"
                 ),
             }
-        })
-        .await;
+        });
+    let watched = watched.then(|()| std::future::pending::<()>());
+    tokio::select! {
+        () = passes => {}
+        () = watched => {}
+    }
 }
 
 /// The pools that need a pass.
@@ -231,6 +246,11 @@ impl Context {
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
         let namespace = pool.namespace().unwrap_or_default();
         self.work.observe(&namespace, &pool.name_any(), &mut indexers);
+        for indexer in &mut indexers {
+            let node = indexer.evidence.node.as_deref();
+            let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
+            indexer.age(&pool.spec, is_cordoned, now);
+        }
         let revision = self.revision(pool);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
@@ -257,6 +277,7 @@ impl Context {
             // No event follows a refusal: this pass says it, and when it is tried again.
             plan = planned(&memory);
         }
+        self.protect(pool, &mut memory, now).await;
         let busy_cpu = revision
             .as_ref()
             .ok()
@@ -365,6 +386,22 @@ impl Context {
             }
         }
         failed
+    }
+
+    /// Sees to the `PodDisruptionBudget`. A pool without one works, so a failure is only logged.
+    async fn protect(&self, pool: &IndexerPool, memory: &mut Memory, now: Timestamp) {
+        let Some(wanted) = budget::due(pool, self.nodes.is_known(), memory.budget, now) else {
+            return;
+        };
+        memory.budget = Some(budget::Done { wanted, at: now });
+        if let Err(error) = self.effects.budget(pool, wanted).await {
+            tracing::warn!(
+                namespace = pool.namespace(),
+                pool = pool.name_any(),
+                %error,
+                "the PodDisruptionBudget of the IndexerPool is not as it should be"
+            );
+        }
     }
 
     /// Reports an object that cannot be read in its status. Its Indexers are not changed.

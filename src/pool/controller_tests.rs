@@ -59,6 +59,11 @@ impl Server {
     }
 }
 
+/// Seconds of the clock that the passes have.
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
 struct Bench {
     server: Arc<Mutex<Server>>,
     context: Context,
@@ -112,6 +117,7 @@ impl Bench {
             },
             caches,
             pods: Arc::default(),
+            nodes: Cordoned::default(),
             operator: Arc::default(),
             pools,
             managers,
@@ -141,7 +147,7 @@ impl Bench {
     /// The pool with its pod `a`, which is ready and hidden, and whose answers were read.
     async fn with_an_idle_one(&self) -> IndexerPool {
         let pool = warm(1);
-        self.has(pod("a", &self.revision(&pool), 1, answering()));
+        self.has(pod("a", &self.revision(&pool), now() + 1, answering()));
         self.pass(&pool).await.unwrap();
         self.polled("a", |_| true).await;
         self.pass(&pool).await.unwrap();
@@ -225,8 +231,8 @@ async fn a_surplus_is_deleted_also_if_it_is_gone_already() {
     let bench = Bench::new();
     let pool = pool(json!({"replicas": 1}));
     let revision = bench.revision(&pool);
-    bench.has(pod("a", &revision, 1, ready()));
-    bench.has(pod("b", &revision, 2, starting()));
+    bench.has(pod("a", &revision, now() + 1, ready()));
+    bench.has(pod("b", &revision, now() + 2, starting()));
     bench.pass(&pool).await.unwrap();
     assert_eq!(bench.server.lock().count("DELETE b"), 1);
     assert_eq!(bench.server.lock().count("DELETE a"), 0);
@@ -297,10 +303,10 @@ async fn an_indexer_is_offered_when_it_is_ready_hidden_and_was_asked() {
     let revision = bench.revision(&pool);
     let mut unready = starting();
     unready["podIP"] = json!("10.0.0.9");
-    bench.has(pod("a", &revision, 1, unready));
+    bench.has(pod("a", &revision, now() + 1, unready));
     bench.pass(&pool).await.unwrap();
     assert_eq!((bench.take(1), bench.model.polls()), (None, 0), "it is not ready");
-    bench.has(pod("a", &revision, 1, answering()));
+    bench.has(pod("a", &revision, now() + 1, answering()));
     bench.pass(&pool).await.unwrap();
     assert_eq!(bench.take(1), None, "it was not asked for its tasks");
     bench.polled("a", |_| true).await;
@@ -383,4 +389,24 @@ async fn a_deleted_pool_offers_nothing() {
             .pool("ns", "warm")
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn indexers_are_protected_once_nodes_are_known_and_leave_cordoned_ones() {
+    let bench = Bench::new();
+    let pool = bench.with_an_idle_one().await;
+    let asked = |request: &str| bench.server.lock().count(request);
+    assert_eq!(asked("PATCH warm-indexers"), 0);
+    bench.context.nodes.become_known(&[]);
+    bench.pass(&pool).await.unwrap();
+    bench.pass(&pool).await.unwrap();
+    assert_eq!((asked("PATCH warm-indexers"), asked("DELETE a")), (1, 0));
+    bench.context.nodes.become_known(&["node"]);
+    bench.pass(&pool).await.unwrap();
+    assert_eq!(asked("DELETE a"), 1);
+    assert_eq!(bench.take(1), None, "it is not given to a task any more");
+    let mut open = pool.clone();
+    open.spec.disruption = serde_json::from_value(json!({"blockWhileBusy": false})).unwrap();
+    bench.pass(&open).await.unwrap();
+    assert_eq!(asked("DELETE warm-indexers"), 1);
 }

@@ -1,13 +1,15 @@
 //! Performs what was decided for a pool.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::controller::GuardedPool;
+use super::decide::budget;
 use super::decide::plan::Delete;
 use crate::api::{IndexerPool, OPERATOR};
 use crate::apiserver::classify::refusal::Posted;
@@ -88,6 +90,38 @@ impl Effects {
             Err(error) if !matches!(error.code(), Some(404 | 409)) => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Writes the `PodDisruptionBudget` of a pool, or deletes the one with its name.
+    ///
+    /// # Access control
+    /// poddisruptionbudgets: create, patch, delete.
+    ///
+    /// # Errors
+    /// When the API server refuses, or does not answer.
+    pub(super) async fn budget(&self, pool: &IndexerPool, wanted: bool) -> Result<(), EffectError> {
+        self.leadership.check()?;
+        let namespace = pool.namespace().unwrap_or_default();
+        let api: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), &namespace);
+        let name = budget::name(pool);
+        if !wanted {
+            return match request(
+                "delete poddisruptionbudget",
+                api.delete(&name, &DeleteParams::default()),
+            )
+            .await
+            {
+                Err(error) if error.code() != Some(404) => Err(error.into()),
+                _ => Ok(()),
+            };
+        }
+        let (params, patch) = (
+            PatchParams::apply(OPERATOR).force(),
+            Patch::Apply(budget::of(pool)),
+        );
+        let written = api.patch(&name, &params, &patch);
+        request("patch poddisruptionbudget", written).await?;
+        Ok(())
     }
 
     /// Writes the operator's part of the status.

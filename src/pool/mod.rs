@@ -8,6 +8,7 @@ pub mod decide;
 pub mod pods;
 pub mod work;
 
+mod cordoned;
 mod effects;
 mod observe;
 

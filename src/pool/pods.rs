@@ -34,7 +34,7 @@ pub enum Wake {
     Pool(ObjectRef<GuardedPool>),
     /// The pools of this template: its namespace and name.
     Template(String, String),
-    /// All pools: pods were listed again.
+    /// All pools: pods were listed again, or a node was cordoned.
     All,
 }
 
@@ -82,6 +82,11 @@ impl IndexerPods {
     /// Requests a pass over this pool.
     pub fn wake_pool(&self, pool: ObjectRef<GuardedPool>) {
         self.wake(Wake::Pool(pool));
+    }
+
+    /// Requests passes over all pools.
+    pub fn wake_all(&self) {
+        self.wake(Wake::All);
     }
 
     /// Requests a pass over the pool that has the pod with this uid.

@@ -220,10 +220,10 @@ fn trusts_the_exit_code(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// A plan that deletes whatever bears the uid, as it may be by now.
 fn deletes_unseen(snapshot: &Snapshot, now: Timestamp) -> Step {
     match plan(snapshot, now) {
-        Step::Act(Action::DeletePod(StopPod { pod, uid, .. })) => {
-            let version = None;
-            Step::Act(Action::DeletePod(StopPod { pod, uid, version }))
-        }
+        Step::Act(Action::DeletePod(seen)) => Step::Act(Action::DeletePod(StopPod {
+            version: None,
+            ..seen
+        })),
         other => other,
     }
 }

@@ -27,11 +27,12 @@ const TASKS: [(&str, &[&str]); 9] = [
     ("/events", &["list"]),
 ];
 /// What it needs for VirtualMiddleManagers.
-const MANAGERS: [(&str, &[&str]); 10] = [
+const MANAGERS: [(&str, &[&str]); 11] = [
     ("peon.dev/virtualmiddlemanagers", &["list", "watch"]),
     ("peon.dev/virtualmiddlemanagers/status", &["patch"]),
     ("peon.dev/indexerpools", &["list", "watch"]),
     ("/pods/resize", &["patch"]),
+    ("policy/poddisruptionbudgets", &["create", "delete", "patch"]),
     ("peon.dev/indexerpools/status", &["patch"]),
     ("apps/deployments", &["create", "get", "list", "patch", "watch"]),
     ("/services", &["create", "delete", "get", "list", "patch"]),
@@ -57,7 +58,7 @@ const MANAGER_PODS: [(&str, &[&str]); 9] = [
 /// What they need beside it to submit tasks whose payload stands in chunks.
 const CHUNKS: [(&str, &[&str]); 2] = [("/secrets", &["get"]), ("/configmaps", &["get"])];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
-const NODES: (&str, &[&str]) = ("/nodes", &["get"]);
+const NODES: (&str, &[&str]) = ("/nodes", &["get", "list", "watch"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
 
 fn rights(role: &Value) -> Rights {
@@ -143,6 +144,7 @@ fn qualified(resource: &str) -> String {
         | "indexerpools"
         | "indexerpools/status" => "peon.dev",
         "deployments" => "apps",
+        "poddisruptionbudgets" => "policy",
         "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),

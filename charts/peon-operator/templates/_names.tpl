@@ -160,6 +160,10 @@ What the operator may do for VirtualMiddleManagers: their pods, their Services a
 - apiGroups: [""]
   resources: [pods/resize]
   verbs: [patch]
+# Indexers with a task are not evicted.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]

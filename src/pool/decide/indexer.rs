@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::indexer_pool::{IndexerDiscovery, IndexerState};
+use crate::api::indexer_pool::{IndexerDiscovery, IndexerPoolSpec, IndexerState};
 use crate::api::{LABEL_REVISION, conditions};
 use crate::indexer::decide::view::View;
 use crate::task::aggregates::idle_indexers::Use;
 use crate::task::run::pod::evidence::{Container, Evidence};
+
+/// Default of `recycle.maxAgeSeconds`: a day.
+const MAX_AGE_SECONDS: u32 = 86_400;
 
 /// An Indexer.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,26 @@ pub struct Indexer {
     pub ready: bool,
     /// What is known of its tasks.
     pub duty: Duty,
+    /// Why another one is to take its place, besides its revision.
+    pub unwanted: Option<Unwanted>,
+}
+
+/// Why an Indexer without a task is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwanted {
+    /// Its node is cordoned: it is deleted at once, since it stands in the way of a drain.
+    Cordoned,
+    /// It is older than `recycle.maxAgeSeconds`.
+    Old,
+}
+
+impl Unwanted {
+    fn details(self) -> &'static str {
+        match self {
+            Self::Cordoned => "its node is cordoned",
+            Self::Old => "it is older than recycle.maxAgeSeconds",
+        }
+    }
 }
 
 /// What is known of the tasks of an Indexer.
@@ -94,7 +117,19 @@ impl Indexer {
                 .filter(|c| c.type_ == conditions::READY)
                 .any(|c| c.status == "True"),
             duty: Duty::of(&Use::Unknown, None),
+            unwanted: None,
         }
+    }
+
+    /// Decides whether it is replaced, whatever its revision.
+    pub fn age(&mut self, pool: &IndexerPoolSpec, is_cordoned: bool, now: Timestamp) {
+        let most = pool.recycle.as_ref().and_then(|recycle| recycle.max_age_seconds);
+        let most = SignedDuration::from_secs(most.unwrap_or(MAX_AGE_SECONDS).into());
+        self.unwanted = if is_cordoned {
+            Some(Unwanted::Cordoned)
+        } else {
+            (now.duration_since(self.created) > most).then_some(Unwanted::Old)
+        };
     }
 
     /// Name of its pod.
@@ -130,6 +165,9 @@ impl Indexer {
         if revision.is_some_and(|revision| revision != self.revision) {
             return (IndexerState::Outdated, None);
         }
+        if let Some(why) = self.unwanted {
+            return (IndexerState::Outdated, Some(why.details().to_owned()));
+        }
         if !self.ready {
             return (IndexerState::Starting, self.what_it_waits_for());
         }
@@ -156,6 +194,7 @@ impl Indexer {
         let evidence = &self.evidence;
         self.ready
             && self.duty == Duty::Idle
+            && self.unwanted != Some(Unwanted::Cordoned)
             && evidence.may_live()
             && evidence.deletion_requested.is_none()
             && seen.of(&evidence.pod_uid) == Visibility::Hidden

@@ -3,7 +3,8 @@ use super::*;
 use crate::druid::worker::{Answer, Change, Counter};
 use crate::indexer::decide::view::Trouble;
 use crate::indexer::fixtures::{Jvm, running, succeeded, target};
-use crate::pool::fixtures::{at, ended, indexer, ready, starting};
+use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
+use serde_json::json;
 
 /// What was heard of the JVM.
 fn heard(jvm: &Jvm) -> View {
@@ -117,4 +118,34 @@ fn only_an_idle_one_that_is_ready_and_hidden_can_take_a_task() {
     assert!(old.is_warm(&hidden()), "until it is replaced");
     let busy = with(Duty::Busy(None), ready());
     assert_eq!(busy.state(Some("new"), &hidden()).0, S::Used);
+}
+
+#[test]
+fn an_indexer_is_unwanted_on_a_cordoned_node_and_when_it_is_old() {
+    let age = |spec: serde_json::Value, is_cordoned, now| {
+        let mut indexer = indexer("a", "r", 100, ready());
+        indexer.age(&pool(spec).spec, is_cordoned, at(now));
+        indexer
+    };
+    let day = 86_400;
+    assert_eq!(age(json!({}), false, 100 + day).unwanted, None);
+    assert_eq!(age(json!({}), false, 101 + day).unwanted, Some(Unwanted::Old));
+    let hour = json!({"recycle": {"maxAgeSeconds": 3600}});
+    assert_eq!(age(hour.clone(), false, 3701).unwanted, Some(Unwanted::Old));
+    let cordoned = age(hour, true, 101);
+    assert_eq!(cordoned.unwanted, Some(Unwanted::Cordoned));
+    let seen = Seen::from(Some(&IndexerDiscovery {
+        hidden: vec!["a".into()],
+        ..IndexerDiscovery::default()
+    }));
+    assert!(!cordoned.is_warm(&seen), "it is given no task");
+    assert!(
+        age(json!({}), false, 101 + day).is_warm(&seen),
+        "until it is replaced"
+    );
+    let (state, details) = cordoned.state(Some("r"), &seen);
+    assert_eq!(
+        (state, details.as_deref()),
+        (S::Outdated, Some("its node is cordoned"))
+    );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::failures::Failures;
-use super::indexer::{Duty, Indexer, Seen, Visibility};
+use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility};
 use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
@@ -98,7 +98,7 @@ struct Groups<'a> {
     ready: Vec<&'a Indexer>,
     /// Of the current revision; they start.
     starting: Vec<&'a Indexer>,
-    /// Of another revision, and alive.
+    /// Of another revision or too old, and alive.
     outdated: Vec<&'a Indexer>,
     /// Ended.
     failed: Vec<&'a Indexer>,
@@ -137,6 +137,9 @@ impl<'a> Groups<'a> {
                     let visibility = observed.seen.of(&indexer.evidence.pod_uid);
                     groups.visible += usize::from(visibility == Visibility::Visible);
                     groups.starting.push(indexer);
+                }
+                IndexerState::Outdated if indexer.unwanted == Some(Unwanted::Cordoned) => {
+                    groups.used_up.push(indexer);
                 }
                 IndexerState::Outdated => groups.outdated.push(indexer),
                 IndexerState::Failed => groups.failed.push(indexer),
@@ -258,9 +261,7 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
         let message = match (wanted, groups.outdated.len()) {
             (0, _) => "no idle Indexers are kept".to_owned(),
             (_, 0) => format!("{ready} of {wanted} Indexers can take a task"),
-            (_, old) => format!(
-                "{ready} of {wanted} Indexers can take a task; {old} of an earlier revision are being replaced"
-            ),
+            (_, old) => format!("{ready} of {wanted} Indexers can take a task; {old} are being replaced"),
         };
         return (PoolReadiness::Warm, message);
     }

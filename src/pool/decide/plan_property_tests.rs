@@ -3,8 +3,14 @@
 use super::*;
 use proptest::prelude::*;
 
-fn any_indexer() -> impl Strategy<Value = (bool, u8, bool)> {
-    (any::<bool>(), 0..6_u8, any::<bool>())
+/// Whether it is of the current revision, what it does, whether it is proven hidden, and why it is unwanted.
+fn any_indexer() -> impl Strategy<Value = (bool, u8, bool, Option<Unwanted>)> {
+    let unwanted = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(Unwanted::Old)),
+        1 => Just(Some(Unwanted::Cordoned)),
+    ];
+    (any::<bool>(), 0..6_u8, any::<bool>(), unwanted)
 }
 
 proptest! {
@@ -20,7 +26,7 @@ proptest! {
         let hash = revision(&spec).hash;
         let mut scene = Scene::of(spec, &[]);
         let mut claimed = Vec::new();
-        for (n, (current, kind, hidden)) in (0..).zip(there) {
+        for (n, (current, kind, hidden, unwanted)) in (0..).zip(there) {
             let status = match kind {
                 0 => starting(),
                 1 | 5 => ended(1, ""),
@@ -31,6 +37,7 @@ proptest! {
                 scene.hidden.push(name);
             }
             let mut new = indexer(name, if current { &hash } else { "old" }, n, status);
+            new.unwanted = unwanted;
             if kind > 3 {
                 new.duty = Duty::Busy(None);
                 claimed.push(new.clone());
@@ -45,7 +52,8 @@ proptest! {
             failures.observe(&hash, &scene.indexers, at(scene.now));
             let plan = scene.plan_with(&failures);
             let useful = |scene: &Scene| {
-                let idle = scene.indexers.iter().filter(|i| i.ready && i.duty == Duty::Idle);
+                let cordoned = Some(Unwanted::Cordoned);
+                let idle = scene.indexers.iter().filter(|i| i.ready && i.duty == Duty::Idle && i.unwanted != cordoned);
                 let names = idle.map(Indexer::name);
                 names.filter(|name| scene.hidden.contains(name)).count()
             };
@@ -68,8 +76,8 @@ proptest! {
                 let it = &scene.indexers[at];
                 if it.evidence.may_live() && it.duty == Duty::Idle {
                     let name: &'static str = it.name().to_owned().leak();
-                    let revision = it.revision.clone();
-                    scene.indexers[at] = indexer(name, &revision, 500, ready());
+                    let (revision, unwanted) = (it.revision.clone(), it.unwanted);
+                    scene.indexers[at] = Indexer { unwanted, ..indexer(name, &revision, 500, ready()) };
                     scene.hidden.push(name);
                 }
             }

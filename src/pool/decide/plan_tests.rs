@@ -422,5 +422,33 @@ fn an_indexer_with_a_task_is_not_replaced_when_the_pool_changes() {
     assert_eq!(does(&scene.plan()), (0, vec![], PoolReadiness::Warm));
 }
 
+#[test]
+fn an_idle_one_leaves_a_cordoned_node_at_once_and_an_old_one_when_it_is_replaced() {
+    let unwanted = |why, more: &[(&'static str, bool, Value)]| {
+        let indexers = [&[("a", true, ready())], more].concat();
+        let mut scene = Scene::of(json!({"replicas": 1}), &indexers);
+        scene.indexers[0].unwanted = Some(why);
+        scene
+    };
+    let cordoned = |more: &[_]| unwanted(Unwanted::Cordoned, more);
+    let old = |more: &[_]| unwanted(Unwanted::Old, more);
+    let new = [("b", true, ready())];
+    let coming = [("b", true, starting())];
+    assert_eq!(
+        does(&cordoned(&[]).plan()),
+        (1, vec!["a"], PoolReadiness::Starting)
+    );
+    assert_eq!(does(&cordoned(&new).plan()), (0, vec!["a"], PoolReadiness::Warm));
+    assert_eq!(does(&old(&[]).plan()), (1, vec![], PoolReadiness::Warm));
+    assert_eq!(does(&old(&coming).plan()), (0, vec![], PoolReadiness::Warm));
+    assert_eq!(does(&old(&new).plan()), (0, vec!["a"], PoolReadiness::Warm));
+    // With its task it stays.
+    for why in [Unwanted::Cordoned, Unwanted::Old] {
+        let mut scene = unwanted(why, &new);
+        scene.indexers[0].duty = Duty::Busy(None);
+        assert_eq!(does(&scene.plan()), (0, vec![], PoolReadiness::Warm));
+    }
+}
+
 #[path = "plan_property_tests.rs"]
 mod property_tests;

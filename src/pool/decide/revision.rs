@@ -21,6 +21,7 @@ use crate::druid::properties::RuntimeProperties;
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::{Levels, Settings};
 use crate::task::accept::template_shape;
+use crate::task::run::pod::build::BASE_TASK_DIR;
 use crate::task::run::pod::java_container::{LOG4J, fill_container, fill_spec};
 use crate::task::run::pod::template::{default_to, merge_list, object, take_peon};
 
@@ -28,6 +29,9 @@ use crate::task::run::pod::template::{default_to, merge_list, object, take_peon}
 const LONGEST_ARGUMENTS: usize = 100 << 10;
 /// Seconds of a pod's grace period besides those for its task.
 const GRACE: u32 = 40;
+
+/// Seconds before SIGTERM besides those that a task may take to stop.
+const BEFORE_SIGTERM: u32 = 10;
 
 const ARGUMENTS: &str = "INDEXER_JVM_ARGS";
 const LOGGING: &str = "INDEXER_LOG4J2";
@@ -119,6 +123,17 @@ impl Revision {
     }
 }
 
+/// Waits until the Indexer has no task, and its end was heard. With SIGTERM the JVM stops answering: nobody would hear
+/// what its task has published. The Indexer keeps a file for each task that it has not completed
+/// (`org.apache.druid.indexing.worker.WorkerTaskManager`); where that is not so, nothing is waited for.
+fn await_task(kill_grace_seconds: u32) -> String {
+    let most = kill_grace_seconds.saturating_add(BEFORE_SIGTERM);
+    format!(
+        "n=0\nwhile [ $n -lt {most} ] && [ -n \"$(ls {BASE_TASK_DIR}/assignedTasks 2>/dev/null)\" ]\n\
+         do sleep 1; n=$((n + 1)); done\n[ $n -eq 0 ] || sleep 2\n"
+    )
+}
+
 /// Image, options and properties of the template; cpu and memory of the pool.
 fn settings(
     pool: &IndexerPoolSpec,
@@ -157,6 +172,12 @@ fn pod(pool: &IndexerPool, template: &PeonTemplate, settings: &Settings, argumen
         "readinessProbe".into(),
         json!({"httpGet": {"path": path, "port": INDEXER_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}),
     );
+    let lifecycle = indexer.entry("lifecycle").or_insert_with(|| json!({}));
+    if let Value::Object(lifecycle) = lifecycle {
+        let script = await_task(pool.spec.kill_grace_seconds);
+        let wait = json!({"exec": {"command": ["/bin/sh", "-c", script]}});
+        lifecycle.entry("preStop").or_insert(wait);
+    }
     for probe in ["livenessProbe", "startupProbe", "terminationMessagePath"] {
         indexer.remove(probe);
     }

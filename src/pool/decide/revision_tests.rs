@@ -54,6 +54,13 @@ fn a_pod_brings_its_configuration_and_belongs_to_the_pool() {
     assert_eq!(indexer["readinessProbe"]["httpGet"]["port"], 8091);
     assert_eq!(indexer["resources"]["limits"]["memory"], "1Gi");
     assert_eq!(indexer["terminationMessagePolicy"], "FallbackToLogsOnError");
+    let wait = indexer["lifecycle"]["preStop"]["exec"]["command"][2]
+        .as_str()
+        .unwrap();
+    assert!(
+        wait.contains("-lt 20 ") && wait.contains("/peon/base/assignedTasks"),
+        "{wait}"
+    );
     let env = indexer["env"].as_array().unwrap();
     let arguments = env.iter().find(|v| v["name"] == ARGUMENTS).unwrap();
     // The kubelet makes `$(HOME)` of it.
@@ -120,4 +127,39 @@ fn what_cannot_be_used_says_what_to_change() {
         assert_eq!(unusable.reason, reason);
         assert!(unusable.message.contains(said), "{}", unusable.message);
     }
+}
+
+/// The script is run, with the folder of a test in place of that in a pod.
+#[test]
+fn before_sigterm_it_waits_for_a_task_and_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = await_task(1).replace(BASE_TASK_DIR, folder.path().to_str().unwrap());
+    // A second passes at once, and something happens in it.
+    let seconds = |happens: &str| {
+        let script = format!("sleep() {{ {happens}; }}\n{script}");
+        let mut shell = std::process::Command::new("/bin/sh");
+        let output = shell.args(["-euxc", &script]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let traced = String::from_utf8(output.stderr).unwrap();
+        traced.matches("+ sleep 1\n").count()
+    };
+    assert_eq!(seconds(":"), 0, "no task was ever given to it");
+    let tasks = folder.path().join("assignedTasks");
+    std::fs::create_dir(&tasks).unwrap();
+    assert_eq!(seconds(":"), 0);
+    let task = tasks.join("t");
+    std::fs::write(&task, "{}").unwrap();
+    assert_eq!(seconds(":"), 11, "no longer than it may");
+    assert_eq!(seconds(&format!("rm -f {}", task.display())), 1);
+}
+
+#[test]
+fn a_hook_of_the_template_replaces_the_wait() {
+    let own = json!({"exec": {"command": ["own"]}});
+    let revision = revision(
+        json!({}),
+        json!({"template": {"spec": {"containers": [{"name": "main", "lifecycle": {"preStop": own}}]}}}),
+    );
+    let pod = revision.unwrap().pod();
+    assert_eq!(pod["spec"]["containers"][0]["lifecycle"]["preStop"], own);
 }

@@ -34,6 +34,7 @@ use crate::indexer::decide::meaning::Meaning;
 use crate::indexer::decide::post::Posted;
 use crate::task::run::death::Death;
 use crate::task::run::pod::evidence::Container;
+use crate::task::run::pod::run::StopPod;
 use crate::task::run::worker::WorkerRun;
 use crate::task::snapshot::Snapshot;
 
@@ -42,6 +43,8 @@ use crate::task::snapshot::Snapshot;
 const AGAIN: Duration = Duration::from_secs(5);
 /// When the task is checked again while its Indexer does not answer.
 const SILENT: Duration = Duration::from_secs(30);
+/// Grace period of an Indexer whose task is over, in seconds.
+const GRACE_SECONDS: u32 = 1;
 /// Most tasks of others that one pass shuts down.
 const MOST_STRANGERS: usize = 3;
 /// The message from the claim to the announcement, so that a POST alone costs no write.
@@ -258,13 +261,17 @@ fn stopping(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, stop: &Stop, now
     settle_until(draft.stopping(), Some(left.min(AGAIN)))
 }
 
-/// Deletes the pod, once; the kubelet's report of its end is the proof.
+/// Deletes the pod, once; the kubelet's report of its end is the proof. The task was asked to stop before, or has ended:
+/// the JVM has nothing left to do that its pod's grace period is for.
 fn delete(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, now: Timestamp) -> Step {
     let evidence = &run.pod.evidence;
     if evidence.deletion_requested.is_some() || snapshot.outcomes.ended.contains(&evidence.pod_name) {
         return ending(evidence, draft, now);
     }
-    Step::Act(Action::DeletePod(evidence.stop()))
+    Step::Act(Action::DeletePod(StopPod {
+        grace_seconds: Some(GRACE_SECONDS),
+        ..evidence.stop()
+    }))
 }
 
 /// The Indexer has never announced the task. If it is not known what became of a POST, the same POST to the same Indexer

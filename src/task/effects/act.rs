@@ -241,9 +241,9 @@ impl Actor {
                     snapshot.outcomes.recorded = Some(logs.record(*entry).await);
                 }
             }
-            Action::DeletePod(StopPod { pod, uid, version }) => {
-                self.delete_pod(&namespace, &pod, uid, version).await?;
-                snapshot.outcomes.ended.push(pod);
+            Action::DeletePod(stop) => {
+                self.delete_pod(&namespace, &stop).await?;
+                snapshot.outcomes.ended.push(stop.pod);
             }
             Action::EndPod { pod, uid } => {
                 self.end_pod(&namespace, &pod, &uid).await?;
@@ -368,11 +368,8 @@ impl Actor {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let preconditions = Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        };
-        gone_is_fine(self.remove::<K>(verb, namespace, name, preconditions).await)
+        let params = only(uid, None);
+        gone_is_fine(self.remove::<K>(verb, namespace, name, params).await)
     }
 
     /// Deletes a pod that is as it was seen. A pod that changed meanwhile may have ended, and the report of its end
@@ -380,19 +377,13 @@ impl Actor {
     ///
     /// # Access control
     /// pods: delete.
-    async fn delete_pod(
-        &self,
-        namespace: &str,
-        name: &str,
-        uid: String,
-        version: Option<String>,
-    ) -> Result<(), ActError> {
-        let preconditions = Preconditions {
-            uid: Some(uid),
-            resource_version: version,
+    async fn delete_pod(&self, namespace: &str, stop: &StopPod) -> Result<(), ActError> {
+        let params = DeleteParams {
+            grace_period_seconds: stop.grace_seconds,
+            ..only(stop.uid.clone(), stop.version.clone())
         };
         let result = self
-            .remove::<Pod>("delete pod", namespace, name, preconditions)
+            .remove::<Pod>("delete pod", namespace, &stop.pod, params)
             .await;
         match result {
             Err(error @ ActError::Request(RequestError::Conflict(..))) => Err(error),
@@ -405,18 +396,13 @@ impl Actor {
         verb: &'static str,
         namespace: &str,
         name: &str,
-        preconditions: Preconditions,
+        params: DeleteParams,
     ) -> Result<(), ActError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         self.leadership.check()?;
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
-        };
         match request(verb, api.delete(name, &params)).await {
             // It was deleted, or is being deleted: the answer is the object, which need not be readable.
             Ok(_) => Ok(()),
@@ -442,6 +428,18 @@ impl Actor {
                 .map(drop)
                 .map_err(ActError::from),
         )
+    }
+}
+
+/// Only the object with this uid, and with this resource version if one is given.
+fn only(uid: String, resource_version: Option<String>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid),
+            resource_version,
+        }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
     }
 }
 

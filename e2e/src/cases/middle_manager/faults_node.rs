@@ -22,12 +22,12 @@ pub(super) const CASES: &[Case] = &[case(
 .full()];
 
 /// Keeps pods from other nodes and lets all come to the second, for as long as the value lives.
-struct OnlySecond<'a> {
+pub(super) struct OnlySecond<'a> {
     fixture: &'a Fixture,
 }
 
 impl<'a> OnlySecond<'a> {
-    fn begin(fixture: &'a Fixture, node: &SecondNode) -> Result<Self> {
+    pub(super) fn begin(fixture: &'a Fixture, node: &SecondNode) -> Result<Self> {
         let only = Self { fixture };
         fixture.kubectl.run(&["cordon", NODE])?;
         let open = ["taint", "node", node.name(), "e2e.peon.dev/second-node-"];

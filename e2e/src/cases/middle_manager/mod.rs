@@ -8,6 +8,7 @@ mod faults_node;
 mod kills;
 mod polls;
 mod pool_faults;
+mod pool_nodes;
 mod pool_tasks;
 mod pools;
 mod process;
@@ -41,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
         .chain(pool_faults::CASES)
+        .chain(pool_nodes::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
         .chain(faults_network::CASES)

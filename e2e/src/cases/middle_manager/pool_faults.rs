@@ -86,6 +86,14 @@ fn noop(fixture: &Fixture, name: &str, run_time: u64) -> Value {
     task
 }
 
+/// An ingestion of a datasource of its own that runs in a pool and nowhere else.
+fn ingestion(fixture: &Fixture, name: &str) -> Result<Value> {
+    let id = format!("{name}_{}", fixture.run);
+    let mut task = samples::index_parallel("unused", &id, &id)?["spec"]["task"].take();
+    task["context"] = json!({"druid.peon.placement": "Pool"});
+    Ok(task)
+}
+
 /// The logs of all peons and Indexers of a namespace, which can be read when their pods are gone.
 struct Logs {
     files: Arc<Mutex<BTreeMap<String, File>>>,
@@ -187,7 +195,12 @@ fn succeeded(pool: &Pool<'_>, id: &str) -> Result<Value> {
 }
 
 /// Submits a noop and waits until it runs in an Indexer. Returns its id and its run.
-fn running(fixture: &Fixture, pool: &Pool<'_>, name: &str, run_time: u64) -> Result<(String, Value)> {
+pub(super) fn running(
+    fixture: &Fixture,
+    pool: &Pool<'_>,
+    name: &str,
+    run_time: u64,
+) -> Result<(String, Value)> {
     let id = pool.manager.submit(&noop(fixture, name, run_time))?;
     let name = pool.manager.until_assigned(&id)?;
     fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
@@ -361,7 +374,8 @@ fn jvm(run: &Value) -> Result<i32> {
 }
 
 fn deaths(fixture: &Fixture) -> Result<()> {
-    let pool = Pool::start(fixture, &json!({"replicas": 1}))?;
+    let spec = json!({"replicas": 1, "disruption": {"blockWhileBusy": false}});
+    let pool = Pool::start(fixture, &spec)?;
     let again = |name: &str, cause: &str, kill: &dyn Fn(&Value) -> Result<()>| -> Result<()> {
         pool.until_warm(1)?;
         let (id, run) = running(fixture, &pool, name, 15_000)?;
@@ -380,10 +394,9 @@ fn deaths(fixture: &Fixture) -> Result<()> {
     let own = fixture.target.own().context("no cluster of our own")?;
     let source = TcpListener::bind((own.machine_address(), 0))?;
     source.set_nonblocking(true)?;
-    let id = format!("killed_append_{}", fixture.run);
-    let mut task = samples::index_parallel("unused", &id, &id)?["spec"]["task"].take();
+    let mut task = ingestion(fixture, "killed_append")?;
+    let id = text(&task["id"]).to_owned();
     let url = format!("http://{}/rows", source.local_addr()?);
-    task["context"] = json!({"druid.peon.placement": "Pool"});
     task["spec"]["ioConfig"]["inputSource"] = json!({"type": "http", "uris": [url]});
     task["spec"]["ioConfig"]["appendToExisting"] = json!(true);
     task["spec"]["tuningConfig"]["partitionsSpec"] = json!({"type": "dynamic"});
@@ -427,26 +440,31 @@ fn stuck(fixture: &Fixture) -> Result<()> {
 }
 
 fn writes(fixture: &Fixture) -> Result<()> {
-    const TASKS: usize = 10;
-    const AT_ONCE: usize = 4;
-    let pool = Pool::start(fixture, &json!({"replicas": AT_ONCE, "maxIndexers": AT_ONCE + 2}))?;
+    let (tasks, at_once) = if full() { (100, 10) } else { (10, 4) };
+    let pool = Pool::start(fixture, &json!({"replicas": at_once, "maxIndexers": at_once + 2}))?;
     let own = fixture.target.own().context("no cluster of our own")?;
     let logs = Logs::keep(fixture)?;
-    until_at_rest(fixture, &pool, AT_ONCE)?;
+    until_at_rest(fixture, &pool, at_once)?;
     let begin = audit::end(own)?;
     let (mut ids, mut pods) = (Vec::new(), BTreeSet::new());
-    for n in 0..TASKS {
-        if let Some(before) = n.checked_sub(AT_ONCE) {
+    for n in 0..tasks {
+        if let Some(before) = usize::checked_sub(n, at_once) {
             let before: &String = &ids[before];
             pool.manager.until_ended(before)?;
         }
-        ids.push(
-            pool.manager
-                .submit(&noop(fixture, &format!("counted_{n}"), 1000))?,
-        );
+        let name = format!("counted_{n}");
+        let task = if n % 5 == 0 {
+            ingestion(fixture, &name)?
+        } else {
+            noop(fixture, &name, 1000)
+        };
+        ids.push(pool.manager.submit(&task)?);
     }
-    for id in &ids {
+    for (n, id) in ids.iter().enumerate() {
         let status = ran_once(&pool, &logs, id)?;
+        if n % 5 == 0 {
+            pool.manager.check_report(id)?;
+        }
         let pod = text(&status["run"]["pod"]).to_owned();
         pool.until_pod_is_gone(&pod)?;
         ensure!(pods.insert(pod), "an Indexer had two tasks: {status}");
@@ -466,9 +484,9 @@ fn writes(fixture: &Fixture) -> Result<()> {
         let what = format!("{} {}", request.verb, request.resource);
         *counts.entry(what).or_default() += 1;
     }
-    println!("requests for {TASKS} tasks in a pool, {writes} writes about them: {counts:?}");
+    println!("requests for {tasks} tasks in a pool, {writes} writes about them: {counts:?}");
     ensure!(
-        (5 * TASKS..=MOST_WRITES * TASKS).contains(&writes),
+        (5 * tasks..=MOST_WRITES * tasks).contains(&writes),
         "{writes} writes: {counts:?}"
     );
     Ok(())

@@ -54,6 +54,7 @@ fn cancel_is_written_down_before_the_pod_is_deleted_and_then_is_the_verdict() {
         pod: POD.into(),
         uid: POD_UID.into(),
         version: None,
+        grace_seconds: None,
     });
     assert_eq!(
         action(&with_pod(task.clone(), evidence(running())), 151),
@@ -343,6 +344,7 @@ fn the_pod_of_an_older_attempt_is_deleted_on_sight() {
         pod: old.pod_name,
         uid: "old".into(),
         version: None,
+        grace_seconds: None,
     });
     assert_eq!(action(&looked, 150), expected);
 }
@@ -360,6 +362,7 @@ fn a_pod_is_deleted_only_as_it_was_seen() {
         pod: POD.into(),
         uid: POD_UID.into(),
         version: Some("7".into()),
+        grace_seconds: None,
     });
     assert_eq!(action(&with_pod(next(task, asked), seen), 151), expected);
 }

@@ -242,6 +242,7 @@ fn a_pod_that_lives_after_the_verdict_is_deleted() {
         pod: POD.into(),
         uid: "stray".into(),
         version: None,
+        grace_seconds: None,
     });
     assert_eq!(action(&alive, 300), expected);
     let nothing_to_do = vec![

@@ -154,7 +154,10 @@ fn stopped(task: PeonTask, cause: Cause, second: i64) -> PeonTask {
 
 fn deletes(snapshot: &Snapshot, now: i64) {
     match acts(snapshot, now) {
-        Action::DeletePod(stop) => assert_eq!((stop.pod.as_str(), stop.uid.as_str()), (POD, UID)),
+        Action::DeletePod(stop) => {
+            assert_eq!((stop.pod.as_str(), stop.uid.as_str()), (POD, UID));
+            assert_eq!(stop.grace_seconds, Some(1));
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -20,6 +20,9 @@ pub struct StopPod {
     pub uid: String,
     /// Resource version that was seen alive: a pod that ended meanwhile keeps its verdict and its log.
     pub version: Option<String>,
+    /// Seconds of grace, if not those of the pod. Never 0: the API server would forget the pod while its processes may
+    /// still run.
+    pub grace_seconds: Option<u32>,
 }
 
 /// Where the log of a run is read.
@@ -93,6 +96,7 @@ impl Evidence {
             pod: self.pod_name.clone(),
             uid: self.pod_uid.clone(),
             version: self.version.clone(),
+            grace_seconds: None,
         }
     }
 }
