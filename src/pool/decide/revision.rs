@@ -30,6 +30,8 @@ const LONGEST_ARGUMENTS: usize = 100 << 10;
 /// Seconds of a pod's grace period besides those for its task.
 const GRACE: u32 = 40;
 
+/// Seconds after which an Indexer that does not start is ended.
+const LONGEST_START: u32 = 1800;
 /// Seconds before SIGTERM besides those that a task may take to stop.
 const BEFORE_SIGTERM: u32 = 10;
 
@@ -167,18 +169,20 @@ fn pod(pool: &IndexerPool, template: &PeonTemplate, settings: &Settings, argumen
     merge_list(&mut indexer, "env", "name", variables.into(), false);
     // The last lines of an Indexer that does not start.
     indexer.insert("terminationMessagePolicy".into(), "FallbackToLogsOnError".into());
-    let path = "/status/selfDiscovered/status";
-    indexer.insert(
-        "readinessProbe".into(),
-        json!({"httpGet": {"path": path, "port": INDEXER_PORT}, "periodSeconds": 1, "timeoutSeconds": 5}),
-    );
+    let probe = |seconds: u32, failures: u32| {
+        let get = json!({"path": "/status/selfDiscovered/status", "port": INDEXER_PORT});
+        json!({"httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 5, "failureThreshold": failures})
+    };
+    // Each of them is a line in the Indexer's log.
+    indexer.insert("startupProbe".into(), probe(1, LONGEST_START));
+    indexer.insert("readinessProbe".into(), probe(10, 3));
     let lifecycle = indexer.entry("lifecycle").or_insert_with(|| json!({}));
     if let Value::Object(lifecycle) = lifecycle {
         let script = await_task(pool.spec.kill_grace_seconds);
         let wait = json!({"exec": {"command": ["/bin/sh", "-c", script]}});
         lifecycle.entry("preStop").or_insert(wait);
     }
-    for probe in ["livenessProbe", "startupProbe", "terminationMessagePath"] {
+    for probe in ["livenessProbe", "terminationMessagePath"] {
         indexer.remove(probe);
     }
     let container = indexer.get("name").cloned().unwrap_or_default();

@@ -51,7 +51,10 @@ fn a_pod_brings_its_configuration_and_belongs_to_the_pool() {
         (&json!("main"), &json!("proxy"))
     );
     assert_eq!(indexer["livenessProbe"], Value::Null);
-    assert_eq!(indexer["readinessProbe"]["httpGet"]["port"], 8091);
+    for (probe, seconds) in [("startupProbe", 1), ("readinessProbe", 10)] {
+        assert_eq!(indexer[probe]["httpGet"]["port"], 8091);
+        assert_eq!(indexer[probe]["periodSeconds"], seconds);
+    }
     assert_eq!(indexer["resources"]["limits"]["memory"], "1Gi");
     assert_eq!(indexer["terminationMessagePolicy"], "FallbackToLogsOnError");
     let wait = indexer["lifecycle"]["preStop"]["exec"]["command"][2]

@@ -28,8 +28,8 @@ pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 /// Chunks are created after their PeonTask. A task younger than this waits for them without a write; timestamps are
 /// whole seconds.
 const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
-/// When such a task is checked again.
-const SOON: Duration = Duration::from_millis(200);
+/// When such a task is checked again: its chunks usually follow within some milliseconds.
+const SOON: Duration = Duration::from_millis(50);
 /// How long a payload may be incomplete before it is no longer expected to be completed, generously. An overlord tries
 /// an assignment three times, for a minute each, and gives up a task that is not announced within
 /// `druid.indexer.runner.taskAssignmentTimeout`, five minutes; a client that creates chunks needs seconds.

@@ -37,8 +37,11 @@ use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::snapshot::Snapshot;
 use crate::task::watch::GuardedTask;
 
+mod accepted_posts;
 mod read;
 mod worker;
+
+use accepted_posts::AcceptedPosts;
 
 /// An effect failed: the pass is repeated later.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,8 @@ pub struct Actor {
     aggregates: Arc<TaskAggregates>,
     logs: Arc<OnceLock<Followers>>,
     indexers: Option<Arc<dyn Indexers>>,
+    posts: AcceptedPosts,
+    clock: Clock,
     pub(crate) room: Shares,
 }
 
@@ -103,6 +108,8 @@ impl Actor {
             aggregates,
             logs: Arc::default(),
             indexers: None,
+            posts: AcceptedPosts::default(),
+            clock: Clock::default(),
             client,
             recorder,
             leadership,
@@ -114,7 +121,8 @@ impl Actor {
     /// Sets the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.live = LiveReader::new(self.client.clone(), clock);
+        self.live = LiveReader::new(self.client.clone(), clock.clone());
+        self.clock = clock;
         self
     }
 
@@ -201,6 +209,7 @@ impl Actor {
                 cpu,
             } => {
                 self.resize_pod(&namespace, &pod, &uid, &container, &cpu).await?;
+                self.posts.resized(&snapshot.task.uid().unwrap_or_default());
                 snapshot.outcomes.resized = true;
             }
             Action::ShutDown { pod_uid, task_id } => {

@@ -35,7 +35,8 @@ enum Text {
 
 impl Actor {
     /// Posts the task to the Indexer in the pod with this uid, which the status has to claim. A POST must not arrive
-    /// once another process may lead: its time limit is shorter than the rest of the lease.
+    /// once another process may lead: its time limit is shorter than the rest of the lease. One that was accepted a moment
+    /// ago is not repeated.
     ///
     /// # Access control
     /// configmaps: get. secrets: get.
@@ -47,6 +48,13 @@ impl Actor {
     ) -> Result<(), ActError> {
         let claim = WorkerClaim::recorded(&snapshot.task);
         let claimed = claim.is_some_and(|claim| claim.pod_uid == pod_uid && !claim.stopped);
+        let uid = snapshot.task.uid().unwrap_or_default();
+        let recent = self.posts.recent(&uid, pod_uid, self.clock.instant());
+        if let Some(resized) = recent.filter(|_| claimed) {
+            snapshot.outcomes.posted = Some(Posted::Accepted);
+            snapshot.outcomes.resized |= resized;
+            return Ok(());
+        }
         snapshot.outcomes.posted = Some(match self.indexer(pod_uid) {
             _ if !claimed => Posted::NotReceived("the status does not claim the Indexer".to_owned()),
             None => not_polled(),
@@ -64,8 +72,8 @@ impl Actor {
         });
         match &snapshot.outcomes.posted {
             Some(Posted::Accepted) => {
-                let uid = snapshot.task.metadata.uid.as_deref();
-                self.live.payloads.forget(uid.unwrap_or_default());
+                self.posts.note(&uid, pod_uid, self.clock.instant());
+                self.live.payloads.forget(&uid);
             }
             posted => tracing::info!(pod_uid, ?posted, "the task may not have been posted"),
         }
