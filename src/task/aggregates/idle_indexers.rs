@@ -182,8 +182,8 @@ impl IdleIndexers {
             .clone()
     }
 
-    /// Gives the task an idle Indexer of the first of these pools that has one. A task that has one keeps it. A task
-    /// that gets none and waits is among those that [`offer`](Self::offer) returns.
+    /// Gives the task an idle Indexer of the first of these pools that has more than older tasks wait for. A task that has
+    /// one keeps it. A task that gets none and waits is among those that [`offer`](Self::offer) returns.
     #[must_use]
     pub fn take(
         &self,
@@ -196,10 +196,11 @@ impl IdleIndexers {
         let (given, touched) = {
             let mut inner = self.inner.lock();
             let mut touched = Vec::new();
-            let given = inner.take(pools, task, task_uid, &mut touched);
+            let turn = (created, task.1.clone(), task_uid.to_owned());
+            let given = inner.take(pools, &task.0, &turn, &mut touched);
             if given.is_none() && waits {
                 inner.leave(task_uid);
-                inner.wait(pools, task, task_uid, created);
+                inner.wait(pools, &task.0, turn);
             } else {
                 touched.extend(inner.leave(task_uid));
             }
@@ -338,13 +339,25 @@ impl Inner {
         })
     }
 
+    /// The first idle Indexer of a pool, if no older task waits for it.
+    fn next(&self, pool: &Key, turn: &Turn) -> Option<&Idle> {
+        let idle = self.free(pool).next()?;
+        let Some(waiting) = self.waiting.get(&pool.0) else {
+            return Some(idle);
+        };
+        let free = self.free(pool).count();
+        let older = waiting.range(..turn).filter(|(_, pools)| pools.contains(&pool.1));
+        (older.take(free).count() < free).then_some(idle)
+    }
+
     fn take(
         &mut self,
         pools: &[String],
-        task: &Who,
-        task_uid: &str,
+        namespace: &str,
+        turn: &Turn,
         touched: &mut Vec<Key>,
     ) -> Option<Given> {
+        let (_, name, task_uid) = turn;
         if let Some(pod_uid) = self.of_tasks.get(task_uid) {
             let claim = self.claims.get(pod_uid)?;
             // One that a status records is for the attempt before: the task is given no second one beside it.
@@ -363,23 +376,23 @@ impl Inner {
         if !self.listed {
             return None;
         }
-        for name in pools {
-            let key = (task.0.clone(), name.clone());
-            let Some(idle) = self.free(&key).next().cloned() else {
+        for pool in pools {
+            let key = (namespace.to_owned(), pool.clone());
+            let Some(idle) = self.next(&key, turn).cloned() else {
                 continue;
             };
             let claim = Claim {
                 pool: key.clone(),
-                task_uid: task_uid.to_owned(),
-                task: task.clone(),
+                task_uid: task_uid.clone(),
+                task: (namespace.to_owned(), name.clone()),
                 reserved: Some(idle.clone()),
                 over: false,
             };
             self.claims.insert(idle.pod_uid.clone(), claim);
-            self.of_tasks.insert(task_uid.to_owned(), idle.pod_uid.clone());
+            self.of_tasks.insert(task_uid.clone(), idle.pod_uid.clone());
             touched.push(key);
             return Some(Given {
-                pool: name.clone(),
+                pool: pool.clone(),
                 indexer: idle,
             });
         }
@@ -446,11 +459,10 @@ impl Inner {
         Some(claim.pool)
     }
 
-    fn wait(&mut self, pools: &[String], task: &Who, task_uid: &str, created: Timestamp) {
-        let (namespace, turn) = (task.0.clone(), (created, task.1.clone(), task_uid.to_owned()));
-        let of_namespace = self.waiting.entry(namespace.clone()).or_default();
+    fn wait(&mut self, pools: &[String], namespace: &str, turn: Turn) {
+        let of_namespace = self.waiting.entry(namespace.to_owned()).or_default();
         of_namespace.insert(turn.clone(), pools.to_vec());
-        self.turns.insert(task_uid.to_owned(), (namespace, turn));
+        self.turns.insert(turn.2.clone(), (namespace.to_owned(), turn));
     }
 
     /// The task does not wait any more. Returns the pools whose idle Indexers it may have been woken for.

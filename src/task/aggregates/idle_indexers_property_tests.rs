@@ -148,7 +148,11 @@ proptest! {
                         prop_assert_eq!(given.as_deref(), reserved);
                     } else {
                         model.end(n);
-                        let free = list.iter().map(|pool| model.free(pool)).find(|free| !free.is_empty());
+                        let left = |pool: &&'static str| {
+                            let older = model.waiting_for(pool).filter(|waits| *waits < n).count();
+                            Some(model.free(pool)).filter(|free| free.len() > older)
+                        };
+                        let free = list.iter().find_map(left);
                         prop_assert_eq!(given.is_some(), free.is_some());
                         if let Some(pod) = given.as_deref() {
                             let pod = PODS.into_iter().find(|known| *known == pod).unwrap();

@@ -311,3 +311,31 @@ fn a_pod_that_was_begun_is_remembered_until_its_task_is_gone() {
     assert!(!index.may_have_pod("t", 1));
     assert_eq!(index.uids(), Vec::<String>::new());
 }
+
+#[test]
+fn a_younger_task_takes_only_what_older_ones_leave() {
+    let index = listed();
+    for n in [1, 2] {
+        assert_eq!(take(&index, n, &["a"], true), None);
+    }
+    let two = offers(&index, &["a0", "a1"]);
+    assert_eq!(two, who(&[1, 2]));
+    // It comes before those that were woken.
+    assert_eq!(take(&index, 3, &["a"], false), None, "both are waited for");
+    let _ = offers(&index, &["a0", "a1", "a2"]);
+    assert!(
+        take(&index, 3, &["a"], false).is_some(),
+        "one more than is waited for"
+    );
+    assert!(
+        take(&index, 2, &["a"], true).is_some(),
+        "one is left for the first"
+    );
+    assert_eq!(take(&index, 4, &["a"], true), None);
+    assert!(take(&index, 1, &["a"], true).is_some());
+    // Who waits no more stands in nobody's way.
+    let _ = offers(&index, &["a0", "a1", "a2", "a3"]);
+    assert_eq!(take(&index, 5, &["a"], false), None);
+    index.release(&uid(4));
+    assert!(take(&index, 5, &["a"], false).is_some());
+}

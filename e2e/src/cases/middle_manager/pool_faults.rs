@@ -364,7 +364,7 @@ fn restarts(fixture: &Fixture) -> Result<()> {
 }
 
 /// The JVM of an Indexer.
-fn jvm(run: &Value) -> Result<i32> {
+pub(super) fn jvm(run: &Value) -> Result<i32> {
     let uid = text(&run["podUID"]);
     wait_until(LIMIT, "the JVM of an Indexer", || {
         let mut all = pod_processes().into_iter();

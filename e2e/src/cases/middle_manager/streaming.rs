@@ -5,22 +5,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Case, MiddleManager, Turn, case, list, process::Process, text};
+use super::{
+    Case, MiddleManager, Turn, case, list, pool_faults::jvm, pool_tasks::Pool, process::Process, text,
+};
 use crate::testbed::{
     cache::Cache,
     druid::{kafka::Kafka, segments},
     fixture::{Fixture, LIMIT},
+    peons::kill_hard,
     progress::Progress,
     wait::wait_until,
 };
 
-pub(super) const CASES: &[Case] = &[case(
-    "middle_manager::a_stream_is_read_exactly_once_while_parts_die",
-    exactly_once,
-)
-.turn(Turn::Alone)
-.own()
-.full()];
+pub(super) const CASES: &[Case] = &[
+    case(
+        "middle_manager::a_stream_is_read_exactly_once_while_parts_die",
+        in_pods,
+    )
+    .turn(Turn::Alone)
+    .own()
+    .full(),
+    case(
+        "pool_tasks::a_stream_is_read_exactly_once_though_an_indexer_dies",
+        in_indexers,
+    )
+    .turn(Turn::Alone)
+    .own()
+    .full(),
+];
 
 /// Replicas of each task, on different workers.
 const REPLICAS: usize = 2;
@@ -29,12 +41,68 @@ const TASKS: usize = 2;
 /// Name of the template of streaming tasks.
 const TEMPLATE: &str = "streaming";
 
-/// Two roll-overs under rows that never pause. In the first the process that serves the workers is killed, in the second
-/// the operator's.
-fn exactly_once(fixture: &Fixture) -> Result<()> {
+/// What happens to tasks that read.
+type Fault<'a> = &'a dyn Fn(&BTreeSet<String>) -> Result<()>;
+
+/// What happens in the course of two roll-overs under rows that never pause.
+struct Faults<'a> {
+    /// While the first tasks read.
+    reading: Fault<'a>,
+    /// In the first roll-over.
+    first: Fault<'a>,
+    /// In the second.
+    second: Fault<'a>,
+    /// How many tasks have a second attempt.
+    reruns: usize,
+}
+
+/// The process that serves the workers is killed, and then the operator's.
+fn in_pods(fixture: &Fixture) -> Result<()> {
+    template(fixture)?;
+    let manager = MiddleManager::start(fixture)?;
+    let faults = Faults {
+        reading: &|_| Ok(()),
+        first: &|_| Process::server(fixture).kill(),
+        second: &|_| Process::operator(fixture).kill(),
+        reruns: 0,
+    };
+    exactly_once(fixture, &manager, &faults).map(drop)
+}
+
+/// Tasks in Indexers of a pool, one of whose JVMs is killed.
+fn in_indexers(fixture: &Fixture) -> Result<()> {
+    template(fixture)?;
+    let spec = json!({
+        "templateRef": {"name": TEMPLATE},
+        "match": {"types": ["index_kafka"]},
+        "replicas": REPLICAS * TASKS,
+        "maxIndexers": 10,
+    });
+    let pool = Pool::start(fixture, &spec)?;
+    let faults = Faults {
+        reading: &|tasks| kill_hard(jvm(&pool.run(tasks.first().context("no task reads")?)?)?),
+        first: &|_| Ok(()),
+        second: &|_| Process::operator(fixture).kill(),
+        reruns: 1,
+    };
+    let tasks = exactly_once(fixture, &pool.manager, &faults)?;
+    let mut warm = 0;
+    for id in &tasks {
+        warm += usize::from(pool.peon_task(id)?["status"]["run"]["kind"] == "Worker");
+    }
+    ensure!(warm >= REPLICAS * TASKS, "{warm} of {tasks:?} ran in Indexers");
+    println!("{warm} of {} tasks ran in Indexers", tasks.len());
+    Ok(())
+}
+
+/// Returns the tasks that succeeded.
+fn exactly_once(
+    fixture: &Fixture,
+    manager: &MiddleManager<'_>,
+    faults: &Faults<'_>,
+) -> Result<BTreeSet<String>> {
     let (cache, progress) = (Cache::open()?, Progress::default());
     let kafka = Kafka::deploy(fixture, &cache, &progress)?;
-    let manager = MiddleManager::start(fixture)?;
     let topic = format!("streamed_{}", fixture.run);
     let writer = kafka.write(&topic)?;
     kafka.until_topic(&topic)?;
@@ -43,17 +111,18 @@ fn exactly_once(fixture: &Fixture) -> Result<()> {
     let first = supervisor.until_reading(&BTreeSet::new())?;
     supervisor.apart()?;
     supervisor.live_reports(&first)?;
+    (faults.reading)(&first)?;
     supervisor.until_rolls_over(&first)?;
-    Process::server(fixture).kill()?;
+    (faults.first)(&first)?;
     let second = supervisor.until_reading(&first)?;
     supervisor.until_rolls_over(&second)?;
-    Process::operator(fixture).kill()?;
+    (faults.second)(&second)?;
     let third = supervisor.until_reading(&second)?;
 
     let written = writer.end()?;
     supervisor.until_caught_up(written)?;
     supervisor.suspend()?;
-    let (tasks, late) = supervisor.ended_well(&manager)?;
+    let (tasks, late) = supervisor.ended_well(manager, faults.reruns)?;
     let known: BTreeSet<_> = tasks.union(&late).cloned().collect();
     ensure!(
         tasks.len() >= 3 * REPLICAS * TASKS - late.len() && third.is_subset(&known),
@@ -78,7 +147,18 @@ fn exactly_once(fixture: &Fixture) -> Result<()> {
         tasks.len(),
         late.len()
     ));
-    Ok(())
+    Ok(tasks)
+}
+
+/// The template of streaming tasks.
+fn template(fixture: &Fixture) -> Result<()> {
+    fixture.template(fixture.home(), TEMPLATE, |spec| {
+        spec["match"] = json!({"types": ["index_kafka"]});
+        spec["priority"] = json!(10);
+        spec["properties"]["druid.extensions.loadList"] = json!("[\"druid-kafka-indexing-service\"]");
+        // Eight of them at a time on two cores.
+        spec["resources"]["requests"]["cpu"] = json!("50m");
+    })
 }
 
 /// A supervisor of the overlord, for as long as the value lives, and the template of its tasks.
@@ -90,13 +170,6 @@ struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     fn start(fixture: &'a Fixture, kafka: &Kafka, topic: &str) -> Result<Self> {
-        fixture.template(fixture.home(), TEMPLATE, |spec| {
-            spec["match"] = json!({"types": ["index_kafka"]});
-            spec["priority"] = json!(10);
-            spec["properties"]["druid.extensions.loadList"] = json!("[\"druid-kafka-indexing-service\"]");
-            // Eight of them at a time on two cores.
-            spec["resources"]["requests"]["cpu"] = json!("50m");
-        })?;
         let supervisor = Self {
             fixture,
             id: topic.to_owned(),
@@ -251,18 +324,25 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Every task succeeded at the overlord and was one PeonTask of one attempt; returns their ids, and those of tasks that
+    /// Every task succeeded at the overlord and was one PeonTask, all but `reruns` of one attempt; returns their ids, and those of tasks that
     /// the supervisor killed before they were up. It does so with whoever has no location when a group of replicas is told
     /// where to cut, as if no worker had it, and starts another one.
-    fn ended_well(&self, manager: &MiddleManager) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    fn ended_well(
+        &self,
+        manager: &MiddleManager<'_>,
+        reruns: usize,
+    ) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
         let path = format!("/druid/indexer/v1/tasks?datasource={}", self.id);
         let (mut tasks, mut late) = (BTreeSet::new(), BTreeSet::new());
+        let mut again = Vec::new();
         for id in ids(&list(&self.fixture.druid.get(&path)?)) {
             let status = manager.until_ended(&id)?;
             let objects = manager.peon_tasks(&id)?;
             ensure!(objects.len() == 1, "{objects:?}");
             let object = &objects[0]["status"];
-            ensure!(object["attempt"].as_u64().unwrap_or(1) == 1, "{object}");
+            if object["attempt"].as_u64() > Some(1) {
+                again.push(object.to_string());
+            }
             if status["statusCode"] == "SUCCESS" {
                 tasks.insert(id);
                 continue;
@@ -275,6 +355,7 @@ impl<'a> Supervisor<'a> {
             );
             late.insert(id);
         }
+        ensure!(again.len() == reruns, "{again:?}");
         Ok((tasks, late))
     }
 

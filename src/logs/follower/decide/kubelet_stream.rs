@@ -9,7 +9,7 @@
 //! is then current, whatever lies between. So if two lines arrive closer together than their timestamps say, lines
 //! between them may have been skipped ([`Cutter::jumped`]), and the stream is requested again. If the kubelet first
 //! reaches the end of a file when that has just been rotated, it notices only the next rotation; so a pause after a
-//! busy part of a log also makes the stream suspect.
+//! busy part of a log also makes the stream suspect. The beginning of a file is not: a small file is not rotated.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -26,6 +26,8 @@ pub const GAP: &str = "[peon-operator] a part of the log is missing here, or wit
 const SOONER: SignedDuration = SignedDuration::from_secs(2);
 /// A pause after this many bytes without a pause is suspect.
 const BUSY: u64 = 64 * 1024;
+/// No kubelet rotates a file that has fewer bytes (`containerLogMaxSize`, 10 MiB by default).
+const SMALLEST_FILE: u64 = 48 * 1024;
 /// How much the clocks of a node and of this process may differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// Longest timestamp, including its blank.
@@ -47,6 +49,10 @@ pub struct Cutter {
     before: Option<(Timestamp, SignedDuration)>,
     /// Bytes of this stream since it was opened, or since its last pause.
     busy: u64,
+    /// Bytes of this stream.
+    read: u64,
+    /// Whether the stream begins where a file does.
+    from_the_start: bool,
     jumped: bool,
     /// Number of gaps.
     pub gaps: u32,
@@ -113,6 +119,7 @@ impl Cutter {
         self.head.clear();
         self.before = None;
         self.busy = 0;
+        self.read = 0;
         self.jumped = false;
         self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
     }
@@ -120,6 +127,7 @@ impl Cutter {
     /// The stream was requested at this time.
     pub fn opened(&mut self, at: Timestamp) {
         self.opened = Some(at);
+        self.from_the_start = self.since().is_none();
     }
 
     /// The bytes fed from now on arrived at `at`, measured from a moment that is the same for the whole stream.
@@ -140,6 +148,7 @@ impl Cutter {
             let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             bytes = rest;
             self.busy += piece.len() as u64;
+            self.read += piece.len() as u64;
             self.piece(piece, end.is_some(), out);
         }
     }
@@ -198,6 +207,9 @@ impl Cutter {
         };
         let apart = written.duration_since(before);
         if apart < SOONER || written.duration_since(opened) <= -SKEW {
+            return false;
+        }
+        if self.from_the_start && self.read < SMALLEST_FILE {
             return false;
         }
         let busy = std::mem::take(&mut self.busy) >= BUSY;

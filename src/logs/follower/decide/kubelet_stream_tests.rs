@@ -219,12 +219,13 @@ fn at(time: &str) -> Timestamp {
 
 #[test]
 fn what_the_kubelet_passed_over_is_noticed() {
-    let stream = format!("{T1} one\n{T2} two\n{T4} much later\n{T4} and so on\n");
+    let much = "x".repeat(48 * 1024);
+    let stream = format!("{T1} {much}\n{T2} two\n{T4} much later\n{T4} and so on\n");
     let reading = || {
         let mut cutter = Cutter::new(None);
         cutter.opened(at(T1));
         cutter.arrived(SignedDuration::from_millis(10));
-        assert_eq!(fed(&mut cutter, &stream), "one\ntwo\n");
+        assert_eq!(fed(&mut cutter, &stream), format!("{much}\ntwo\n"));
         assert!(cutter.jumped());
         // Nothing is read of this stream any more.
         assert_eq!(fed(&mut cutter, &format!("{T4} more\n")), "");
@@ -242,6 +243,23 @@ fn what_the_kubelet_passed_over_is_noticed() {
     let mut cutter = reading();
     assert_eq!(fed(&mut cutter, &stream), "much later\nand so on\n");
     assert_eq!((cutter.gaps, cutter.jumped()), (0, false));
+}
+
+/// An Indexer that was idle, and then got its task.
+#[test]
+fn pauses_at_the_beginning_of_a_file_are_believed() {
+    let mut cutter = Cutter::new(None);
+    cutter.opened(at(T4));
+    let stream = format!("{T1} one\n{T2} two\n{T4} much later\n");
+    assert_eq!(fed(&mut cutter, &stream), "one\ntwo\nmuch later\n");
+    assert!(!cutter.jumped());
+    // A stream that goes on somewhere may begin anywhere.
+    cutter.again();
+    cutter.opened(at(T4));
+    let (later, last) = ("2026-11-21T09:56:40.000000000Z", "2026-11-21T09:56:50.000000000Z");
+    let stream = format!("{T4} much later\n{later} more\n{last} the last\n");
+    assert_eq!(fed(&mut cutter, &stream), "more\n");
+    assert!(cutter.jumped());
 }
 
 #[test]
