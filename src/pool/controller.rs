@@ -1,6 +1,6 @@
 //! The loop over IndexerPools.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,19 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 
+use super::decide::connection::{Content, Wanted};
 use super::decide::failures::Failures;
-use super::decide::indexer::Seen;
+use super::decide::indexer::{Indexer, Seen};
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
 use super::effects::{Created, EffectError, Effects};
 use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
-use super::work::Work;
-use crate::api::IndexerPool;
+use super::secrets::Secrets;
+use super::work::{InvalidConnection, Work};
 use crate::api::reason::PoolReadiness;
+use crate::api::{IndexerPool, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::error;
 use crate::apiserver::watch::FirstList;
@@ -67,6 +69,7 @@ pub struct Surroundings {
 
 struct Context {
     effects: Effects,
+    secrets: Secrets,
     caches: Caches,
     pods: Arc<IndexerPods>,
     work: Work,
@@ -91,7 +94,8 @@ struct Memory {
 /// Runs until it is asked to stop.
 ///
 /// # Access control
-/// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; virtualmiddlemanagers: list, watch.
+/// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; virtualmiddlemanagers: list, watch;
+/// secrets: get.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -122,6 +126,7 @@ pub async fn run(
     };
     let resizes = observe::can_resize(&client).await;
     let context = Context {
+        secrets: Secrets::new(client.clone(), Clock::default()),
         effects: Effects { client, leadership },
         caches,
         pods,
@@ -232,6 +237,8 @@ impl Context {
         let namespace = pool.namespace().unwrap_or_default();
         self.work.observe(&namespace, &pool.name_any(), &mut indexers);
         let revision = self.revision(pool);
+        let (connected, read_again) = self.connect(pool, revision.as_ref().ok(), &indexers).await;
+        let revision = connected.and(revision);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
@@ -264,7 +271,7 @@ impl Context {
         self.work.offer(pool, &indexers, &seen, busy_cpu);
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
-        let mut again = plan.look_again.unwrap_or(AGAIN);
+        let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
         let mut status = None;
         match decision {
             Decision::Nothing => {}
@@ -295,17 +302,79 @@ impl Context {
         all.insert(uid.to_owned(), memory);
     }
 
+    /// Reads something of the pool's VirtualMiddleManager.
+    fn manager<T>(
+        &self,
+        pool: &IndexerPool,
+        read: impl FnOnce(&VirtualMiddleManager) -> T,
+    ) -> Result<T, Unusable> {
+        let name = &pool.spec.middle_manager_ref.name;
+        let reference = ObjectRef::new(name).within(&pool.namespace().unwrap_or_default());
+        let message = match self.managers.get(&reference).as_deref() {
+            Some(Guarded(Ok(manager))) => return Ok(read(manager)),
+            Some(Guarded(Err(unreadable))) => {
+                format!(
+                    "the VirtualMiddleManager {name} cannot be decoded: {}",
+                    unreadable.error
+                )
+            }
+            None => format!("there is no VirtualMiddleManager {name} in this namespace"),
+        };
+        let reason = PoolReadiness::NoMiddleManager;
+        Err(Unusable { reason, message })
+    }
+
+    /// Calls the pool's Indexers with what pool, VirtualMiddleManager and Secrets say now; without all of that, with what
+    /// they said last. Returns how long the Secrets count, too.
+    async fn connect(
+        &self,
+        pool: &IndexerPool,
+        revision: Option<&Revision>,
+        indexers: &[Indexer],
+    ) -> (Result<(), Unusable>, Duration) {
+        let ports = indexers.iter().map(|indexer| indexer.ports);
+        let mut ports = ports.chain(revision.map(|revision| revision.ports));
+        let tls = ports.any(|ports| ports.tls().is_some());
+        let wanted = match self.manager(pool, |manager| Wanted::of(pool, manager, tls)) {
+            Ok(wanted) => wanted,
+            Err(unusable) => return (Err(unusable), AGAIN),
+        };
+        let namespace = pool.namespace().unwrap_or_default();
+        let uid = pool.uid().unwrap_or_default();
+        let (mut read, mut again) = (BTreeMap::new(), AGAIN);
+        let mut unread = None;
+        for name in wanted.secrets() {
+            let (content, counts) = self.secrets.read(&namespace, name).await;
+            if let Content::Unread(why) = &content {
+                unread = Some(why.clone());
+            }
+            again = again.min(counts);
+            read.insert(name.to_owned(), content);
+        }
+        if let Some(why) = unread.filter(|_| self.work.is_connected(&uid)) {
+            tracing::warn!(
+                namespace,
+                pool = pool.name_any(),
+                why,
+                "a Secret could not be read: what was read last is used"
+            );
+            return (Ok(()), again);
+        }
+        let connected = wanted.connection(&read).and_then(|connection| {
+            self.work
+                .call_with(&uid, connection)
+                .map_err(|invalid| match invalid {
+                    InvalidConnection::Credentials(why) => wanted.invalid_credentials(&why.to_string()),
+                    InvalidConnection::Ca(why) => wanted.invalid_ca(&why.to_string()),
+                })
+        });
+        (connected, again)
+    }
+
     /// What the pool's Indexers are made of.
     fn revision(&self, pool: &IndexerPool) -> Result<Revision, Unusable> {
+        let secured = self.manager(pool, |manager| manager.spec.auth_ref.is_some())?;
         let namespace = pool.namespace().unwrap_or_default();
-        let manager = &pool.spec.middle_manager_ref.name;
-        let reference = ObjectRef::<GuardedManager>::new(manager).within(&namespace);
-        if self.managers.get(&reference).is_none() {
-            return Err(Unusable {
-                reason: PoolReadiness::NoMiddleManager,
-                message: format!("there is no VirtualMiddleManager {manager} in this namespace"),
-            });
-        }
         let name = &pool.spec.template_ref.name;
         let reference = ObjectRef::new(name).within(&namespace);
         match self.caches.templates.get(&reference) {
@@ -314,7 +383,7 @@ impl Context {
                 message: format!("there is no PeonTemplate {name} in this namespace"),
             }),
             Some(template) => match &template.0 {
-                Ok(template) => Revision::of(pool, template, &self.operator, self.resizes),
+                Ok(template) => Revision::of(pool, template, &self.operator, self.resizes, secured),
                 Err(unreadable) => Err(Unusable {
                     reason: PoolReadiness::InvalidTemplate,
                     message: format!("the PeonTemplate {name} cannot be decoded: {}", unreadable.error),

@@ -10,6 +10,7 @@ pub mod work;
 
 mod effects;
 mod observe;
+mod secrets;
 
 #[cfg(test)]
 mod fixtures;

@@ -41,7 +41,7 @@ pub(super) fn pools(
     (reader, changes)
 }
 
-/// The VirtualMiddleManagers: a cache of them, and those that came or went.
+/// The VirtualMiddleManagers: a cache of them, and those that came, went, or got another spec.
 ///
 /// # Access control
 /// virtualmiddlemanagers: list, watch.
@@ -59,7 +59,7 @@ pub(super) fn managers(
         .inspect_ok(move |event| report(event, &metrics))
         .reflect(writer)
         .touched_objects()
-        .predicate_filter(identity, PredicateConfig::default());
+        .predicate_filter(spec, PredicateConfig::default());
     (reader, changes)
 }
 
@@ -94,11 +94,11 @@ fn needs_a_pass(pool: &GuardedPool) -> Option<u64> {
     Some(hash.finish())
 }
 
-/// A hash that changes when a manager came or went.
+/// A hash that changes when a manager came or went, or with its spec.
 #[allow(clippy::unnecessary_wraps)] // As the predicate is called.
-fn identity(manager: &GuardedManager) -> Option<u64> {
+fn spec(manager: &GuardedManager) -> Option<u64> {
     let mut hash = DefaultHasher::new();
     let meta = manager.meta();
-    (&meta.uid, meta.deletion_timestamp.is_some()).hash(&mut hash);
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hash);
     Some(hash.finish())
 }
