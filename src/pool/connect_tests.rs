@@ -207,3 +207,20 @@ async fn an_indexer_with_a_port_for_tls_is_called_there() {
         assert_eq!((settings.tls, settings.ca.clone()), (called.1, ca));
     }
 }
+
+#[tokio::test]
+async fn pods_of_a_deleted_pool_are_called_until_they_are_gone() {
+    let bench = Bench::secured("x");
+    let pool = bench.with_an_idle_one().await;
+    let Context {
+        work, pods, clock, ..
+    } = &bench.context;
+    let prune = || work.prune(&HashSet::new(), pods, clock.instant());
+    prune();
+    assert!(work.indexer("a").is_some(), "its task may end before it");
+    let gone = pod("a", &bench.revision(&pool), 1, answering());
+    pods.pod_event(&Event::Delete(gone));
+    prune();
+    assert!(work.indexer("a").is_none(), "another pod may have its address");
+    assert!(!work.is_connected(POOL_UID));
+}

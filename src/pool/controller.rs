@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::decide::connection::{Content, Wanted};
 use super::decide::failures::Failures;
-use super::decide::indexer::{Indexer, Seen};
+use super::decide::indexer::Seen;
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
@@ -114,11 +114,20 @@ pub async fn run(
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
     let (managers, manager_changes) = observe::managers(&client, namespace, metrics);
     let woken = {
-        let pools = pools.clone();
+        let (pools, work, pods) = (pools.clone(), work.clone(), pods.clone());
         let wakes = stream::unfold(pods.wakes(), |mut wakes| async {
             wakes.recv().await.map(|wake| (wake, wakes))
         });
-        wakes.flat_map(move |wake| stream::iter(woken(&pools, wake)))
+        wakes.flat_map(move |wake| {
+            if let Wake::Pool(pool) = &wake
+                && pools.get(pool).is_none()
+            {
+                // No pass follows.
+                work.withdraw(pool.namespace.as_deref().unwrap_or_default(), &pool.name);
+                work.prune(&uids(&pools), &pods, Instant::now());
+            }
+            stream::iter(woken(&pools, wake))
+        })
     };
     let named = {
         let pools = pools.clone();
@@ -155,6 +164,11 @@ pub async fn run(
             }
         })
         .await;
+}
+
+/// Uids of the pools.
+fn uids(pools: &Store<GuardedPool>) -> HashSet<String> {
+    pools.state().iter().filter_map(|pool| pool.uid()).collect()
 }
 
 /// The pools that need a pass.
@@ -231,14 +245,14 @@ impl Context {
         if tokio::time::timeout(RETRY, ready).await.is_err() {
             return Ok(Action::requeue(RETRY));
         }
+        let revision = self.revision(pool);
+        let (connected, read_again) = self.connect(pool, revision.as_ref().ok()).await;
+        let revision = connected.and(revision);
         let now = self.clock.wall();
         let mut memory = self.memory.lock().get(&uid).cloned().unwrap_or_default();
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
         let namespace = pool.namespace().unwrap_or_default();
         self.work.observe(&namespace, &pool.name_any(), &mut indexers);
-        let revision = self.revision(pool);
-        let (connected, read_again) = self.connect(pool, revision.as_ref().ok(), &indexers).await;
-        let revision = connected.and(revision);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
@@ -269,6 +283,9 @@ impl Context {
             .ok()
             .and_then(|revision| revision.busy_cpu.clone());
         self.work.offer(pool, &indexers, &seen, busy_cpu);
+        let mut pools = uids(&self.pools);
+        pools.insert(uid.clone());
+        self.work.prune(&pools, &self.pods, self.clock.instant());
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
@@ -295,8 +312,7 @@ impl Context {
     fn remember(&self, uid: &str, memory: Memory) {
         let mut all = self.memory.lock();
         if !all.contains_key(uid) {
-            let pools = self.pools.state();
-            let uids: HashSet<String> = pools.iter().filter_map(|pool| pool.uid()).collect();
+            let uids = uids(&self.pools);
             all.retain(|uid, _| uids.contains(uid));
         }
         all.insert(uid.to_owned(), memory);
@@ -330,8 +346,10 @@ impl Context {
         &self,
         pool: &IndexerPool,
         revision: Option<&Revision>,
-        indexers: &[Indexer],
     ) -> (Result<(), Unusable>, Duration) {
+        let namespace = pool.namespace().unwrap_or_default();
+        let uid = pool.uid().unwrap_or_default();
+        let (indexers, _) = self.pods.of(&uid, self.clock.instant());
         let ports = indexers.iter().map(|indexer| indexer.ports);
         let mut ports = ports.chain(revision.map(|revision| revision.ports));
         let tls = ports.any(|ports| ports.tls().is_some());
@@ -339,8 +357,6 @@ impl Context {
             Ok(wanted) => wanted,
             Err(unusable) => return (Err(unusable), AGAIN),
         };
-        let namespace = pool.namespace().unwrap_or_default();
-        let uid = pool.uid().unwrap_or_default();
         let (mut read, mut again) = (BTreeMap::new(), AGAIN);
         let mut unread = None;
         for name in wanted.secrets() {

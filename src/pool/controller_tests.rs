@@ -1,5 +1,4 @@
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
 
 use axum::http::{Request, Response};
 use k8s_openapi::api::core::v1::Pod;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -160,13 +160,39 @@ impl Work {
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
-        let offers = &self.caches.aggregates.indexers;
-        self.caches
-            .wake_these(offers.forget(&namespace, &pool.name_any()));
+        self.withdraw(&namespace, &pool.name_any());
         let mut pools = self.pools.lock();
         if pools.remove(&pool.uid().unwrap_or_default()).is_some() {
             self.poll_all(&pools);
         }
+    }
+
+    /// Ends the polls of pods that are gone, of pools other than these (by uid): a deleted pool gets no further pass. Its
+    /// pods are polled while they end, because their tasks may end before them; then their addresses may be others'.
+    pub(super) fn prune(&self, pools: &HashSet<String>, pods: &IndexerPods, now: Instant) {
+        let mut all = self.pools.lock();
+        let before = all.len();
+        let mut ended = false;
+        all.retain(|uid, pool| {
+            if pools.contains(uid) {
+                return true;
+            }
+            let (indexers, _) = pods.of(uid, now);
+            let polled = pool.targets.len();
+            pool.targets
+                .retain(|target| indexers.iter().any(|i| i.evidence.pod_uid == target.pod_uid));
+            ended |= pool.targets.len() < polled;
+            !pool.targets.is_empty()
+        });
+        if ended || all.len() < before {
+            self.poll_all(&all);
+        }
+    }
+
+    /// A pool of this name is gone: it offers nothing.
+    pub(super) fn withdraw(&self, namespace: &str, pool: &str) {
+        let offers = &self.caches.aggregates.indexers;
+        self.caches.wake_these(offers.forget(namespace, pool));
     }
 
     fn poll(&self, pool_uid: &str, targets: Vec<Target>) {
