@@ -8,6 +8,7 @@ mod faults_node;
 mod kills;
 mod polls;
 mod pool_faults;
+mod pool_secured;
 mod pool_tasks;
 mod pools;
 mod process;
@@ -40,6 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(kills::CASES)
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
+        .chain(pool_secured::CASES)
         .chain(pool_faults::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)
