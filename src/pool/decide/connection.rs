@@ -158,22 +158,22 @@ impl Wanted {
     /// The credentials cannot be sent.
     #[must_use]
     pub fn invalid_credentials(&self, why: &str) -> Unusable {
-        invalid(self.credentials.as_ref(), why)
+        let named = self.credentials.as_ref().map(ToString::to_string);
+        unusable(format!("{} cannot be used: {why}", named.unwrap_or_default()))
     }
 
     /// The certificates cannot be used.
     #[must_use]
     pub fn invalid_ca(&self, why: &str) -> Unusable {
-        invalid(
-            self.ca.as_ref(),
-            &format!("{why}; its key `{CA}` must contain certificates in PEM"),
-        )
+        unusable(match &self.ca {
+            Some(named) => {
+                format!("{named} cannot be used: {why}; its key `{CA}` must contain certificates in PEM")
+            }
+            None => format!(
+                "no certificate of an Indexer can be trusted: {why}; name a Secret with that of their CA in tls.caRef"
+            ),
+        })
     }
-}
-
-fn invalid(named: Option<&Named>, why: &str) -> Unusable {
-    let what = named.map_or_else(|| "the client of Indexers".to_owned(), ToString::to_string);
-    unusable(format!("{what} cannot be used: {why}"))
 }
 
 fn unusable(message: String) -> Unusable {

@@ -139,11 +139,11 @@ fn what_is_wrong_with_a_secret_is_said_with_its_name_and_what_to_do() {
         unusable.message,
         "the Secret empty (tls.caRef of the pool) has no key `ca.crt`: add it"
     );
-    assert!(
-        own.invalid_ca("it contains no certificate")
-            .message
-            .contains("`ca.crt` must contain")
-    );
+    let none = wanted(json!({}), json!({}), true);
+    for (wanted, said) in [(own, "`ca.crt` must contain"), (none, "in tls.caRef")] {
+        let message = wanted.invalid_ca("it contains no certificate").message;
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[test]
