@@ -1,5 +1,6 @@
 use super::IndexerState as S;
 use super::*;
+use crate::apiserver::classify::decode::Readable as _;
 use crate::druid::worker::{Answer, Change, Counter};
 use crate::indexer::decide::view::Trouble;
 use crate::indexer::fixtures::{Jvm, running, succeeded, target};
@@ -101,6 +102,9 @@ fn the_ports_of_an_indexer_are_those_of_its_pod() {
     let mut of = pod("a", "r", 1, ready());
     assert_eq!(Indexer::of(&of).ports, IndexerPorts::Plain);
     of.metadata.annotations = Some([(ANNOTATION_INDEXER_PORTS.to_owned(), "https".to_owned())].into());
+    assert_eq!(Indexer::of(&of).ports, IndexerPorts::Tls);
+    // As the watch keeps it.
+    of.keep().unwrap();
     assert_eq!(Indexer::of(&of).ports, IndexerPorts::Tls);
 }
 

@@ -104,6 +104,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::apiserver::classify::decode::Readable as _;
     use crate::middle_manager::object_fixtures::{at, indexer, pod, pod_view};
 
     fn of(change: impl FnOnce(&mut Value)) -> Option<IndexerPod> {
@@ -132,6 +133,15 @@ mod tests {
         // As the operator annotates a pod whose Indexer has a port for TLS.
         let tls = of(|pod| pod["metadata"]["annotations"] = json!({ANNOTATION_INDEXER_PORTS: "http,https"}));
         assert_eq!(tls.unwrap().ready.unwrap().address(), "10.1.2.3:8291");
+        // As the watch keeps it.
+        let mut pod = indexer("u", "10.1.2.3");
+        pod["metadata"]["annotations"] = json!({ANNOTATION_INDEXER_PORTS: "https"});
+        let mut pod = pod_view(pod);
+        pod.keep().unwrap();
+        assert_eq!(
+            IndexerPod::of(&pod).unwrap().ready.unwrap().ports,
+            IndexerPorts::Tls
+        );
         // A container beside the Indexer's may have started earlier.
         let two = of(|pod| {
             let mut other = pod["status"]["containerStatuses"][0].clone();
