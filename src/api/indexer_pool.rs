@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peon_template::Match;
 use super::schema;
+use super::virtual_middle_manager::SecretRef;
 
 /// Most Indexers of a pool.
 pub const MOST_INDEXERS: u32 = 1000;
@@ -120,6 +121,12 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::described::<PoolSizing>")]
     pub sizing: Option<PoolSizing>,
 
+    /// Which certificates of the Indexers the operator trusts, where the template's properties enable their port for TLS
+    /// (`druid.enableTlsPort`). Default of each field: its own. Example: `{caRef: {name: druid-ca}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolTls>")]
+    pub tls: Option<PoolTls>,
+
     /// Seconds that a task may take to stop (`druid.indexer.task.gracefulShutdownTimeout`), then its thread is
     /// interrupted. 1 to 3600. Default: 30. Example: `60`.
     #[serde(default = "kill_grace")]
@@ -183,6 +190,29 @@ pub enum PoolMode {
     /// An Indexer runs exactly one task and is then deleted.
     #[default]
     Single,
+}
+
+/// Which certificates of Indexers the operator trusts.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = kube::core::Rule::new("self.validateHostnames || has(self.caRef)")
+    .message("validateHostnames: false needs caRef: else the certificate of any host of a public CA would do"))]
+pub struct PoolTls {
+    /// Secret of the same namespace whose key `ca.crt` holds the CA certificates that are trusted, in PEM. Default:
+    /// `overlord.caRef` of the VirtualMiddleManager; without it, the CA certificates of the operator's image. Example:
+    /// `{name: druid-ca}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<SecretRef>,
+
+    /// Whether a certificate has to name the address of the Indexer's pod. The same choice as Druid's own
+    /// `druid.client.https.validateHostnames`: with false, any certificate of the CA is accepted. Needs `caRef` if false.
+    /// Default: true. Example: `false`.
+    #[serde(default = "yes")]
+    pub validate_hostnames: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Sizes of an Indexer's JVM. What is not given is computed from the memory limit.

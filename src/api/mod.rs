@@ -99,6 +99,10 @@ pub const ANNOTATION_REQUIRED_CAPACITY: &str = "peon.dev/required-capacity";
 /// Annotation with the name of the peon's container; `kubectl logs` reads it too.
 pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
+/// Annotation on the pods of an IndexerPool whose Indexer has a port for TLS: `https`, or `http,https` with one without
+/// TLS, too.
+pub const ANNOTATION_INDEXER_PORTS: &str = "peon.dev/indexer-ports";
+
 /// Name of the container that runs the peon, unless the template names another.
 pub const PEON_CONTAINER: &str = "peon";
 

@@ -15,7 +15,7 @@ use crate::apiserver::request::request;
 use crate::apiserver::watch::in_scope;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
-use crate::indexer::client::{IndexerClient, Settings};
+use crate::indexer::client::connect;
 use crate::indexer::polls::Polls;
 use crate::logs::fair_share::Shares;
 use crate::logs::follower::Followers;
@@ -153,8 +153,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         caches.aggregates.clone(),
     )
     .with_logs(caches.logs.clone());
-    let indexers = IndexerClient::new(&Settings::default()).context("no client for Indexers can be made")?;
-    let work = Work::new(caches.clone(), Polls::new(Clock::default()), Arc::new(indexers));
+    let work = Work::new(caches.clone(), Polls::new(Clock::default()), connect());
     let actor = actor.with_indexers(Arc::new(work.clone()));
     background.spawn("the polls of Indexers", work.clone().wake(pods.clone()));
     let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());

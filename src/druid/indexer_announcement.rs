@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Port of an Indexer, as Druid has it by default.
-pub const INDEXER_PORT: u16 = 8091;
+use super::indexer_ports::IndexerPorts;
+
 /// Key and type of the service that makes a node a worker.
 const WORKER: &str = "workerNodeService";
 /// The role, as it stands in an announcement.
@@ -65,16 +65,17 @@ struct DruidNode {
     host: String,
     plaintext_port: i32,
     #[serde(default)]
+    tls_port: Option<i32>,
+    #[serde(default)]
     enable_tls_port: bool,
 }
 
 impl IndexerAnnouncement {
-    /// Reads the announcement, as JSON, of the Indexer at `host` (an IPv6 address without brackets) and
-    /// [`INDEXER_PORT`].
+    /// Reads the announcement, as JSON, of the Indexer at `host` (an IPv6 address without brackets) with these ports.
     ///
     /// # Errors
     /// When it does not say for certain what is asked here.
-    pub fn read(json: &[u8], host: &str) -> Result<Self, InvalidAnnouncement> {
+    pub fn read(json: &[u8], host: &str, ports: IndexerPorts) -> Result<Self, InvalidAnnouncement> {
         let node: Node = serde_json::from_slice(json).map_err(|error| InvalidAnnouncement::Json {
             line: error.line(),
             column: error.column(),
@@ -84,7 +85,13 @@ impl IndexerAnnouncement {
         }
         // Druid prefers the port for TLS, and calls the node by that.
         let at = &node.at;
-        if at.host != host || at.plaintext_port != i32::from(INDEXER_PORT) || at.enable_tls_port {
+        let called = if at.enable_tls_port {
+            at.tls_port
+        } else {
+            Some(at.plaintext_port)
+        };
+        let (port, tls) = ports.called();
+        if at.host != host || called != Some(port.into()) || at.enable_tls_port != tls {
             return Err(InvalidAnnouncement::Address);
         }
         let started = node.start_time.and_then(|time| time.parse().ok());
@@ -93,16 +100,6 @@ impl IndexerAnnouncement {
             started: started.ok_or(InvalidAnnouncement::StartTime)?,
             offers_worker: node.services.iter().any(is_worker),
         })
-    }
-}
-
-/// `host:port` of the Indexer at that address, by which Druid knows it: an IPv6 address stands in brackets.
-#[must_use]
-pub fn indexer_address(ip: &str) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]:{INDEXER_PORT}")
-    } else {
-        format!("{ip}:{INDEXER_PORT}")
     }
 }
 
@@ -129,7 +126,11 @@ mod tests {
     type Change = fn(&mut Value);
 
     fn read(announcement: &Value) -> Result<IndexerAnnouncement, InvalidAnnouncement> {
-        IndexerAnnouncement::read(announcement.to_string().as_bytes(), "10.1.2.3")
+        IndexerAnnouncement::read(
+            announcement.to_string().as_bytes(),
+            "10.1.2.3",
+            IndexerPorts::Plain,
+        )
     }
 
     fn worker(key: &str, kind: &str) -> Value {
@@ -193,16 +194,40 @@ mod tests {
         let twice = announcement(&json!({}))
             .to_string()
             .replace("{}", r#"{},"services":{"workerNodeService":{}}"#);
-        assert!(IndexerAnnouncement::read(twice.as_bytes(), "10.1.2.3").is_err());
-        assert!(IndexerAnnouncement::read(b"\x1f\x8b\x00", "10.1.2.3").is_err());
+        assert!(IndexerAnnouncement::read(twice.as_bytes(), "10.1.2.3", IndexerPorts::Plain).is_err());
+        assert!(IndexerAnnouncement::read(b"\x1f\x8b\x00", "10.1.2.3", IndexerPorts::Plain).is_err());
     }
 
     #[test]
-    fn an_address_of_version_6_stands_in_brackets() {
-        assert_eq!(indexer_address("10.1.2.3"), "10.1.2.3:8091");
-        assert_eq!(indexer_address("fd00::1"), "[fd00::1]:8091");
+    fn an_address_of_version_6_stands_without_brackets() {
         let mut node = announcement(&json!({}));
         node["druidNode"]["host"] = json!("fd00::1");
-        assert!(IndexerAnnouncement::read(node.to_string().as_bytes(), "fd00::1").is_ok());
+        let node = node.to_string();
+        assert!(IndexerAnnouncement::read(node.as_bytes(), "fd00::1", IndexerPorts::Plain).is_ok());
+    }
+
+    #[test]
+    fn the_port_with_tls_is_that_of_the_announcement_where_there_is_one() {
+        let node = |plain: bool, tls: bool, tls_port: i32| {
+            let mut node = announcement(&json!({}));
+            let at = &mut node["druidNode"];
+            at["plaintextPort"] = json!(if plain { 8091 } else { -1 });
+            at["tlsPort"] = json!(if tls { tls_port } else { -1 });
+            at["enablePlaintextPort"] = json!(plain);
+            at["enableTlsPort"] = json!(tls);
+            node.to_string()
+        };
+        for (node, ports, expected) in [
+            (node(true, false, 8291), IndexerPorts::Plain, true),
+            (node(true, false, 8291), IndexerPorts::Tls, false),
+            (node(true, false, 8291), IndexerPorts::Both, false),
+            (node(false, true, 8291), IndexerPorts::Tls, true),
+            (node(true, true, 8291), IndexerPorts::Both, true),
+            (node(true, true, 8291), IndexerPorts::Plain, false),
+            (node(false, true, 8292), IndexerPorts::Tls, false),
+        ] {
+            let read = IndexerAnnouncement::read(node.as_bytes(), "10.1.2.3", ports);
+            assert_eq!(read.is_ok(), expected, "{node} {ports:?}");
+        }
     }
 }

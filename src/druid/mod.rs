@@ -5,6 +5,7 @@ pub mod error_body;
 pub mod fields;
 pub mod human_readable;
 pub mod indexer_announcement;
+pub mod indexer_ports;
 pub mod ingestion_memory;
 pub mod java_options;
 pub mod payload;

@@ -25,14 +25,22 @@ pub enum Unread {
     Broken(#[source] reqwest::Error),
 }
 
+/// Whose certificates a client trusts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trust<'a> {
+    /// Certificates in PEM that are trusted instead of the system's.
+    pub ca: Option<&'a [u8]>,
+    /// Whether the client will speak HTTPS.
+    pub tls: bool,
+    /// Whether a certificate of `ca` may be of another host than the one that is called. Without `ca` it may not.
+    pub any_hostname: bool,
+}
+
 /// A client that follows no redirects and uses no proxy.
-///
-/// `ca` has certificates in PEM that are trusted instead of the system's; `tls` says whether the client will speak
-/// HTTPS.
 ///
 /// # Errors
 /// When `ca` has no certificate, or one that cannot be read.
-pub fn client(ca: Option<&[u8]>, tls: bool) -> Result<Client, InvalidCa> {
+pub fn client(trust: &Trust<'_>) -> Result<Client, InvalidCa> {
     // The client needs the process's crypto provider. An existing one is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut http = Client::builder()
@@ -41,13 +49,15 @@ pub fn client(ca: Option<&[u8]>, tls: bool) -> Result<Client, InvalidCa> {
         .no_proxy()
         // Redirects must keep the credentials, which this client would drop.
         .redirect(redirect::Policy::none());
-    if let Some(pem) = ca {
+    if let Some(pem) = trust.ca {
         let ca = Certificate::from_pem_bundle(pem).map_err(|e| InvalidCa(causes(&e)))?;
         if ca.is_empty() {
             return Err(InvalidCa("it contains no certificate".to_owned()));
         }
-        http = http.tls_certs_only(ca);
-    } else if !tls {
+        http = http
+            .tls_certs_only(ca)
+            .tls_danger_accept_invalid_hostnames(trust.any_hostname);
+    } else if !trust.tls {
         // An image may have no certificates, and none are needed.
         http = http.tls_certs_only([]);
     }

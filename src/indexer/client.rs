@@ -3,6 +3,7 @@
 //! An Indexer answers in JSON whatever is asked for, except Smile alone. On a secured Druid the user needs `STATE`
 //! `READ` for the polls, and `STATE` `WRITE` for assignments and shutdowns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::decide::view::{Target, Trouble};
 use crate::druid::error_body;
 use crate::druid::task_id::path_segment;
 use crate::druid::worker::{Answer, Counter};
-use crate::druid_http::connection::{self, InvalidCa, Unread, causes};
+use crate::druid_http::connection::{self, InvalidCa, Trust, Unread, causes};
 use crate::druid_http::credentials::Credentials;
 
 /// How long an Indexer holds a poll if nothing changes. An open poll delays the end of its JVM on SIGTERM.
@@ -76,8 +77,19 @@ pub struct Settings {
     pub ca: Option<Vec<u8>>,
     /// Whether the Indexers speak HTTPS.
     pub tls: bool,
+    /// Whether a certificate may be of another host than the one that is called. Needs `ca`.
+    pub any_hostname: bool,
     /// Credentials, sent with every request. The user needs `STATE` `READ` and `WRITE`.
     pub credentials: Option<Credentials>,
+}
+
+/// Makes a client with these settings.
+pub type Connect = Arc<dyn Fn(&Settings) -> Result<Arc<dyn Worker>, InvalidCa> + Send + Sync>;
+
+/// Makes [`IndexerClient`]s.
+#[must_use]
+pub fn connect() -> Connect {
+    Arc::new(|settings| Ok(Arc::new(IndexerClient::new(settings)?)))
 }
 
 /// A client of all Indexers with the same settings; cheap to clone.
@@ -94,7 +106,11 @@ impl IndexerClient {
     /// When the certificates cannot be used.
     pub fn new(settings: &Settings) -> Result<Self, InvalidCa> {
         Ok(Self {
-            http: connection::client(settings.ca.as_deref(), settings.tls)?,
+            http: connection::client(&Trust {
+                ca: settings.ca.as_deref(),
+                tls: settings.tls,
+                any_hostname: settings.any_hostname,
+            })?,
             authorization: settings.credentials.as_ref().map(Credentials::header_value),
         })
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::druid::worker::Change;
-use crate::druid_http::fixtures::with_tls;
+use crate::druid_http::fixtures::{SelfMadeCa, with_tls};
 use crate::indexer::fixtures::{ModelIndexer, Mood, running, succeeded, update};
 
 const ID: &str = "index_ds ü;1_2026-11-21T02:00:48.496Z";
@@ -229,7 +229,7 @@ async fn trusts_the_given_certificate_and_no_other() {
         let settings = Settings {
             ca,
             tls: true,
-            credentials: None,
+            ..Settings::default()
         };
         let target = Target {
             tls: true,
@@ -249,6 +249,45 @@ async fn trusts_the_given_certificate_and_no_other() {
         ..Settings::default()
     };
     assert!(IndexerClient::new(&none).is_err());
+}
+
+/// Certificates of pods name no address as a rule.
+#[tokio::test]
+async fn trusts_other_hosts_of_its_ca_where_that_is_wanted() {
+    let indexers = SelfMadeCa::new();
+    let others = SelfMadeCa::new();
+    let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+    for (named, any_hostname, ca, expected) in [
+        ("127.0.0.1", false, &indexers, Ok(())),
+        ("127.0.0.1", true, &indexers, Ok(())),
+        ("indexers.druid.svc", true, &indexers, Ok(())),
+        ("indexers.druid.svc", false, &indexers, Err("not valid for name")),
+        (
+            "indexers.druid.svc",
+            true,
+            &others,
+            Err("invalid peer certificate"),
+        ),
+        ("127.0.0.1", false, &others, Err("invalid peer certificate")),
+    ] {
+        let address = indexers.serve(named, answer.to_owned()).await;
+        let settings = Settings {
+            ca: Some(ca.pem()),
+            tls: true,
+            any_hostname,
+            ..Settings::default()
+        };
+        let target = Target {
+            tls: true,
+            ..target(address)
+        };
+        let polled = IndexerClient::new(&settings).unwrap().poll(&target, None).await;
+        match (polled, expected) {
+            (Ok(polled), Ok(())) => assert_eq!(polled, Polled::NothingNew),
+            (Err(trouble), Err(said)) => assert!(trouble.to_string().contains(said), "{trouble}"),
+            (polled, _) => panic!("{named} {any_hostname}: {polled:?}"),
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The loop over IndexerPools.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::cordoned::Cordoned;
 use super::decide::budget;
+use super::decide::connection::{Content, Wanted};
 use super::decide::failures::Failures;
 use super::decide::indexer::Seen;
 use super::decide::plan::{Delete, Observed, Plan, plan};
@@ -22,9 +23,10 @@ use super::decide::status::{self, Decision};
 use super::effects::{Created, EffectError, Effects};
 use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
-use super::work::Work;
-use crate::api::IndexerPool;
+use super::secrets::Secrets;
+use super::work::{InvalidConnection, Work};
 use crate::api::reason::PoolReadiness;
+use crate::api::{IndexerPool, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
 use crate::apiserver::error;
 use crate::apiserver::watch::FirstList;
@@ -69,6 +71,7 @@ pub struct Surroundings {
 
 struct Context {
     effects: Effects,
+    secrets: Secrets,
     caches: Caches,
     pods: Arc<IndexerPods>,
     nodes: Cordoned,
@@ -96,7 +99,7 @@ struct Memory {
 ///
 /// # Access control
 /// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; poddisruptionbudgets: create, patch,
-/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch.
+/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch; secrets: get.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -115,15 +118,24 @@ pub async fn run(
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
     let (managers, manager_changes) = observe::managers(&client, namespace, metrics);
     let woken = {
-        let pools = pools.clone();
+        let (pools, work, pods) = (pools.clone(), work.clone(), pods.clone());
         let wakes = stream::unfold(pods.wakes(), |mut wakes| async {
             wakes.recv().await.map(|wake| (wake, wakes))
         });
-        wakes.flat_map(move |wake| stream::iter(woken(&pools, wake)))
+        wakes.flat_map(move |wake| {
+            if let Wake::Pool(pool) = &wake
+                && pools.get(pool).is_none()
+            {
+                // No pass follows.
+                work.withdraw(pool.namespace.as_deref().unwrap_or_default(), &pool.name);
+                work.prune(&observe::uids(&pools), &pods, Instant::now());
+            }
+            stream::iter(observe::woken(&pools, wake))
+        })
     };
     let named = {
         let pools = pools.clone();
-        move |manager: GuardedManager| naming(&pools, &manager)
+        move |manager: GuardedManager| observe::naming(&pools, &manager)
     };
     let resizes = observe::can_resize(&client).await;
     let nodes = Cordoned::default();
@@ -132,6 +144,7 @@ pub async fn run(
         async move { nodes.watch(&client, &pods).await }
     };
     let context = Context {
+        secrets: Secrets::new(client.clone(), Clock::default()),
         effects: Effects { client, leadership },
         caches,
         pods,
@@ -165,43 +178,6 @@ pub async fn run(
         () = passes => {}
         () = watched => {}
     }
-}
-
-/// The pools that need a pass.
-fn woken(pools: &Store<GuardedPool>, wake: Wake) -> Vec<ObjectRef<GuardedPool>> {
-    let matching = |is: &dyn Fn(&GuardedPool) -> bool| {
-        let found = pools.state().into_iter().filter(|pool| is(pool));
-        found.map(|pool| ObjectRef::from_obj(&*pool)).collect()
-    };
-    match wake {
-        Wake::Pool(pool) => vec![pool],
-        Wake::Template(namespace, name) => matching(&|pool| {
-            let names = pool
-                .0
-                .as_ref()
-                .is_ok_and(|pool| pool.spec.template_ref.name == name);
-            names && pool.namespace().as_deref() == Some(&*namespace)
-        }),
-        Wake::All => matching(&|_| true),
-    }
-}
-
-/// The pools that name a VirtualMiddleManager.
-fn naming(pools: &Store<GuardedPool>, manager: &GuardedManager) -> Vec<ObjectRef<GuardedPool>> {
-    let (namespace, name) = (manager.namespace(), manager.name_any());
-    let names = |pool: &&Arc<GuardedPool>| {
-        pool.namespace() == namespace
-            && pool
-                .0
-                .as_ref()
-                .is_ok_and(|pool| pool.spec.middle_manager_ref.name == name)
-    };
-    let found = pools.state();
-    found
-        .iter()
-        .filter(names)
-        .map(|pool| ObjectRef::from_obj(&**pool))
-        .collect()
 }
 
 #[allow(clippy::needless_pass_by_value)] // As the controller calls it.
@@ -241,6 +217,9 @@ impl Context {
         if tokio::time::timeout(RETRY, ready).await.is_err() {
             return Ok(Action::requeue(RETRY));
         }
+        let revision = self.revision(pool);
+        let (connected, read_again) = self.connect(pool, revision.as_ref().ok()).await;
+        let revision = connected.and(revision);
         let now = self.clock.wall();
         let mut memory = self.memory.lock().get(&uid).cloned().unwrap_or_default();
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
@@ -251,7 +230,6 @@ impl Context {
             let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
             indexer.age(&pool.spec, is_cordoned, now);
         }
-        let revision = self.revision(pool);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
@@ -283,9 +261,12 @@ impl Context {
             .ok()
             .and_then(|revision| revision.busy_cpu.clone());
         self.work.offer(pool, &indexers, &seen, busy_cpu);
+        let mut pools = observe::uids(&self.pools);
+        pools.insert(uid.clone());
+        self.work.prune(&pools, &self.pods, self.clock.instant());
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
-        let mut again = plan.look_again.unwrap_or(AGAIN);
+        let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
         let mut status = None;
         match decision {
             Decision::Nothing => {}
@@ -309,24 +290,85 @@ impl Context {
     fn remember(&self, uid: &str, memory: Memory) {
         let mut all = self.memory.lock();
         if !all.contains_key(uid) {
-            let pools = self.pools.state();
-            let uids: HashSet<String> = pools.iter().filter_map(|pool| pool.uid()).collect();
+            let uids = observe::uids(&self.pools);
             all.retain(|uid, _| uids.contains(uid));
         }
         all.insert(uid.to_owned(), memory);
     }
 
+    /// Reads something of the pool's VirtualMiddleManager.
+    fn manager<T>(
+        &self,
+        pool: &IndexerPool,
+        read: impl FnOnce(&VirtualMiddleManager) -> T,
+    ) -> Result<T, Unusable> {
+        let name = &pool.spec.middle_manager_ref.name;
+        let reference = ObjectRef::new(name).within(&pool.namespace().unwrap_or_default());
+        let message = match self.managers.get(&reference).as_deref() {
+            Some(Guarded(Ok(manager))) => return Ok(read(manager)),
+            Some(Guarded(Err(unreadable))) => {
+                format!(
+                    "the VirtualMiddleManager {name} cannot be decoded: {}",
+                    unreadable.error
+                )
+            }
+            None => format!("there is no VirtualMiddleManager {name} in this namespace"),
+        };
+        let reason = PoolReadiness::NoMiddleManager;
+        Err(Unusable { reason, message })
+    }
+
+    /// Calls the pool's Indexers with what pool, VirtualMiddleManager and Secrets say now; without all of that, with what
+    /// they said last. Returns how long the Secrets count, too.
+    async fn connect(
+        &self,
+        pool: &IndexerPool,
+        revision: Option<&Revision>,
+    ) -> (Result<(), Unusable>, Duration) {
+        let namespace = pool.namespace().unwrap_or_default();
+        let uid = pool.uid().unwrap_or_default();
+        let (indexers, _) = self.pods.of(&uid, self.clock.instant());
+        let ports = indexers.iter().map(|indexer| indexer.ports);
+        let mut ports = ports.chain(revision.map(|revision| revision.ports));
+        let tls = ports.any(|ports| ports.tls().is_some());
+        let wanted = match self.manager(pool, |manager| Wanted::of(pool, manager, tls)) {
+            Ok(wanted) => wanted,
+            Err(unusable) => return (Err(unusable), AGAIN),
+        };
+        let (mut read, mut again) = (BTreeMap::new(), AGAIN);
+        let mut unread = None;
+        for name in wanted.secrets() {
+            let (content, counts) = self.secrets.read(&namespace, name).await;
+            if let Content::Unread(why) = &content {
+                unread = Some(why.clone());
+            }
+            again = again.min(counts);
+            read.insert(name.to_owned(), content);
+        }
+        if let Some(why) = unread.filter(|_| self.work.is_connected(&uid)) {
+            tracing::warn!(
+                namespace,
+                pool = pool.name_any(),
+                why,
+                "a Secret could not be read: what was read last is used"
+            );
+            return (Ok(()), again);
+        }
+        let connected = wanted.connection(&read).and_then(|connection| {
+            self.work
+                .call_with(&uid, connection)
+                .map_err(|invalid| match invalid {
+                    InvalidConnection::Credentials(why) => wanted.invalid_credentials(&why.to_string()),
+                    InvalidConnection::Ca(why) => wanted.invalid_ca(&why.to_string()),
+                })
+        });
+        (connected, again)
+    }
+
     /// What the pool's Indexers are made of.
     fn revision(&self, pool: &IndexerPool) -> Result<Revision, Unusable> {
+        let secured = self.manager(pool, |manager| manager.spec.auth_ref.is_some())?;
         let namespace = pool.namespace().unwrap_or_default();
-        let manager = &pool.spec.middle_manager_ref.name;
-        let reference = ObjectRef::<GuardedManager>::new(manager).within(&namespace);
-        if self.managers.get(&reference).is_none() {
-            return Err(Unusable {
-                reason: PoolReadiness::NoMiddleManager,
-                message: format!("there is no VirtualMiddleManager {manager} in this namespace"),
-            });
-        }
         let name = &pool.spec.template_ref.name;
         let reference = ObjectRef::new(name).within(&namespace);
         match self.caches.templates.get(&reference) {
@@ -335,7 +377,7 @@ impl Context {
                 message: format!("there is no PeonTemplate {name} in this namespace"),
             }),
             Some(template) => match &template.0 {
-                Ok(template) => Revision::of(pool, template, &self.operator, self.resizes),
+                Ok(template) => Revision::of(pool, template, &self.operator, self.resizes, secured),
                 Err(unreadable) => Err(Unusable {
                     reason: PoolReadiness::InvalidTemplate,
                     message: format!("the PeonTemplate {name} cannot be decoded: {}", unreadable.error),

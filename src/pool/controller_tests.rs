@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::sync::atomic::AtomicU32;
 
 use axum::http::{Request, Response};
 use k8s_openapi::api::core::v1::Pod;
@@ -8,14 +8,19 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::indexer::client::{Connect, Settings};
+use crate::indexer::decide::view::View;
 use crate::indexer::fixtures::{ModelIndexer, running};
 use crate::indexer::polls::Polls;
-use crate::pool::fixtures::{POOL_UID, pod, pool, ready, starting};
+use crate::pool::fixtures::{POOL_UID, manager, pod, pool, ready, starting};
 use crate::task::aggregates::idle_indexers::Use;
 use crate::task::fixtures::{at, template};
 use crate::task::indexers::Indexers;
 use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::watch::Listener;
+
+#[path = "connect_tests.rs"]
+mod connect;
 
 /// What was asked, and how the API server answers creations.
 #[derive(Default)]
@@ -23,6 +28,8 @@ struct Server {
     asked: Vec<String>,
     statuses: Vec<Value>,
     refuses: Option<(u16, &'static str)>,
+    /// By name: the object, or the status of a refusal.
+    secrets: BTreeMap<&'static str, Result<Value, u16>>,
 }
 
 impl Server {
@@ -50,6 +57,11 @@ impl Server {
                 object["status"] = body["status"].clone();
                 (200, object)
             }
+            ("GET", _) => match path.rsplit('/').next().and_then(|name| self.secrets.get(name)) {
+                Some(Ok(secret)) => (200, secret.clone()),
+                Some(Err(code)) => refusal(*code, "no"),
+                None => refusal(404, "gone"),
+            },
             _ => refusal(404, "gone"),
         }
     }
@@ -68,11 +80,20 @@ struct Bench {
     server: Arc<Mutex<Server>>,
     context: Context,
     model: Arc<ModelIndexer>,
+    /// The settings of all clients that were made.
+    connected: Arc<Mutex<Vec<Settings>>>,
+    /// The clock of what is read.
+    seconds: Arc<AtomicU32>,
 }
 
 impl Bench {
     /// With the template and the VirtualMiddleManager that the pool names.
     fn new() -> Self {
+        Self::with_manager(json!({}))
+    }
+
+    /// The same, with another spec of the VirtualMiddleManager.
+    fn with_manager(spec: Value) -> Self {
         let server: Arc<Mutex<Server>> = Arc::default();
         let wire = server.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -92,14 +113,9 @@ impl Bench {
             .templates
             .apply_watcher_event(&Event::Apply(Guarded(Ok(template(json!({}))))));
         let (managers, mut writer) = reflector::store();
-        let manager = serde_json::from_value(json!({
-            "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager",
-            "metadata": {"name": "ingestion", "namespace": "ns"},
-            "spec": {"discovery": {}, "overlord": {"url": "http://o:8090"}},
-        }));
         for event in [
             Event::Init,
-            Event::InitApply(Guarded(Ok(manager.unwrap()))),
+            Event::InitApply(Guarded(Ok(manager(spec)))),
             Event::InitDone,
         ] {
             writer.apply_watcher_event(&event);
@@ -107,14 +123,21 @@ impl Bench {
         let (pools, _) = reflector::store();
         caches.aggregates.listed();
         let model = ModelIndexer::new();
-        let work = Work::new(caches.clone(), Polls::new(Clock::default()), model.clone());
+        let worker = model.clone();
+        let connected: Arc<Mutex<Vec<Settings>>> = Arc::default();
+        let made = connected.clone();
+        let connect: Connect = Arc::new(move |settings| {
+            made.lock().push(settings.clone());
+            Ok(worker.clone())
+        });
+        let seconds: Arc<AtomicU32> = Arc::default();
+        let client = Client::new(service, "ns");
+        let work = Work::new(caches.clone(), Polls::new(Clock::default()), connect);
         let context = Context {
             work,
             resizes: true,
-            effects: Effects {
-                client: Client::new(service, "ns"),
-                leadership,
-            },
+            secrets: Secrets::new(client.clone(), Clock::set_by(seconds.clone())),
+            effects: Effects { client, leadership },
             caches,
             pods: Arc::default(),
             nodes: Cordoned::default(),
@@ -129,6 +152,8 @@ impl Bench {
             server,
             context,
             model,
+            connected,
+            seconds,
         }
     }
 
@@ -155,7 +180,12 @@ impl Bench {
     }
 
     /// Waits until the answers of an Indexer say something.
-    async fn polled(&self, uid: &str, says: impl Fn(&crate::indexer::decide::view::View) -> bool) {
+    async fn polled(&self, uid: &str, says: impl Fn(&View) -> bool) {
+        self.heard(uid, |view| view.complete() && says(view)).await;
+    }
+
+    /// Waits until what is known of an Indexer is so.
+    async fn heard(&self, uid: &str, says: impl Fn(&View) -> bool) {
         let claim = WorkerClaim {
             pool: "warm".into(),
             pod: uid.into(),
@@ -165,7 +195,7 @@ impl Bench {
         let polled = async {
             loop {
                 let view = self.context.work.seen("ns", &claim).view;
-                if view.is_some_and(|view| view.complete() && says(&view)) {
+                if view.is_some_and(|view| says(&view)) {
                     return;
                 }
                 tokio::task::yield_now().await;

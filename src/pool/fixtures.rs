@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::decide::indexer::{Duty, Indexer};
-use crate::api::{IndexerPool, LABEL_REVISION};
+use crate::api::{IndexerPool, LABEL_REVISION, VirtualMiddleManager};
 
 /// Uid of the pool of the fixtures.
 pub const POOL_UID: &str = "pool-uid";
@@ -27,6 +27,20 @@ pub fn pool(spec: Value) -> IndexerPool {
             "maxIndexers": 5,
             "resources": {"limits": {"memory": "1Gi", "cpu": "1"}},
         },
+    });
+    object["spec"]
+        .as_object_mut()
+        .unwrap()
+        .extend(spec.as_object().unwrap().clone());
+    serde_json::from_value(object).unwrap()
+}
+
+/// The VirtualMiddleManager that the pool names, with these fields of its spec besides those that are required.
+pub fn manager(spec: Value) -> VirtualMiddleManager {
+    let mut object = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager",
+        "metadata": {"name": "ingestion", "namespace": "ns"},
+        "spec": {"discovery": {}, "overlord": {"url": "http://o:8090"}},
     });
     object["spec"]
         .as_object_mut()

@@ -11,6 +11,7 @@ pub mod work;
 mod cordoned;
 mod effects;
 mod observe;
+mod secrets;
 
 #[cfg(test)]
 mod fixtures;

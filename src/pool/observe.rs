@@ -1,13 +1,16 @@
 //! Watches IndexerPools, and the VirtualMiddleManagers that they name.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 
 use super::controller::GuardedPool;
+use super::pods::Wake;
 use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::request::request;
@@ -41,7 +44,7 @@ pub(super) fn pools(
     (reader, changes)
 }
 
-/// The VirtualMiddleManagers: a cache of them, and those that came or went.
+/// The VirtualMiddleManagers: a cache of them, and those that came, went, or got another spec.
 ///
 /// # Access control
 /// virtualmiddlemanagers: list, watch.
@@ -59,7 +62,7 @@ pub(super) fn managers(
         .inspect_ok(move |event| report(event, &metrics))
         .reflect(writer)
         .touched_objects()
-        .predicate_filter(identity, PredicateConfig::default());
+        .predicate_filter(spec, PredicateConfig::default());
     (reader, changes)
 }
 
@@ -78,6 +81,48 @@ pub(super) async fn can_resize(client: &Client) -> bool {
     }
 }
 
+/// Uids of the pools.
+pub(super) fn uids(pools: &Store<GuardedPool>) -> HashSet<String> {
+    pools.state().iter().filter_map(|pool| pool.uid()).collect()
+}
+
+/// The pools that need a pass.
+pub(super) fn woken(pools: &Store<GuardedPool>, wake: Wake) -> Vec<ObjectRef<GuardedPool>> {
+    let matching = |is: &dyn Fn(&GuardedPool) -> bool| {
+        let found = pools.state().into_iter().filter(|pool| is(pool));
+        found.map(|pool| ObjectRef::from_obj(&*pool)).collect()
+    };
+    match wake {
+        Wake::Pool(pool) => vec![pool],
+        Wake::Template(namespace, name) => matching(&|pool| {
+            let names = pool
+                .0
+                .as_ref()
+                .is_ok_and(|pool| pool.spec.template_ref.name == name);
+            names && pool.namespace().as_deref() == Some(&*namespace)
+        }),
+        Wake::All => matching(&|_| true),
+    }
+}
+
+/// The pools that name a VirtualMiddleManager.
+pub(super) fn naming(pools: &Store<GuardedPool>, manager: &GuardedManager) -> Vec<ObjectRef<GuardedPool>> {
+    let (namespace, name) = (manager.namespace(), manager.name_any());
+    let names = |pool: &&Arc<GuardedPool>| {
+        pool.namespace() == namespace
+            && pool
+                .0
+                .as_ref()
+                .is_ok_and(|pool| pool.spec.middle_manager_ref.name == name)
+    };
+    let found = pools.state();
+    found
+        .iter()
+        .filter(names)
+        .map(|pool| ObjectRef::from_obj(&**pool))
+        .collect()
+}
+
 /// A hash that changes when a pass is needed: not with the conditions and counts that passes write.
 #[allow(clippy::unnecessary_wraps)] // As the predicate is called.
 fn needs_a_pass(pool: &GuardedPool) -> Option<u64> {
@@ -94,11 +139,11 @@ fn needs_a_pass(pool: &GuardedPool) -> Option<u64> {
     Some(hash.finish())
 }
 
-/// A hash that changes when a manager came or went.
+/// A hash that changes when a manager came or went, or with its spec.
 #[allow(clippy::unnecessary_wraps)] // As the predicate is called.
-fn identity(manager: &GuardedManager) -> Option<u64> {
+fn spec(manager: &GuardedManager) -> Option<u64> {
     let mut hash = DefaultHasher::new();
     let meta = manager.meta();
-    (&meta.uid, meta.deletion_timestamp.is_some()).hash(&mut hash);
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hash);
     Some(hash.finish())
 }

@@ -1,19 +1,21 @@
-//! What connects pools with tasks: the polls of their Indexers, and what they offer.
+//! What connects pools with tasks: the polls of their Indexers, by a client for each pool, and what they offer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
+use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
 use super::decide::plan::Delete;
 use super::pods::IndexerPods;
 use crate::api::IndexerPool;
-use crate::druid::indexer_announcement::INDEXER_PORT;
-use crate::indexer::client::Worker;
+use crate::druid_http::connection::InvalidCa;
+use crate::druid_http::credentials::{Credentials, InvalidCredentials};
+use crate::indexer::client::{Connect, Settings, Worker};
 use crate::indexer::decide::view::Target;
 use crate::indexer::polls::{self, Polls};
 use crate::quantity;
@@ -29,20 +31,37 @@ use crate::task::watch::Caches;
 pub struct Work {
     polls: Polls,
     caches: Caches,
-    worker: Arc<dyn Worker>,
-    /// What is polled of each pool, by uid of the pool.
-    targets: Arc<Mutex<BTreeMap<String, Vec<Target>>>>,
+    connect: Connect,
+    /// By uid of the pool.
+    pools: Arc<Mutex<BTreeMap<String, Polled>>>,
+}
+
+/// What is polled of one pool, and how.
+#[derive(Default)]
+struct Polled {
+    /// The client with its settings; none is polled without it.
+    client: Option<(Connection, Arc<dyn Worker>)>,
+    targets: Vec<Target>,
+}
+
+/// Settings that make no client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidConnection {
+    #[error(transparent)]
+    Credentials(#[from] InvalidCredentials),
+    #[error(transparent)]
+    Ca(#[from] InvalidCa),
 }
 
 impl Work {
-    /// Nothing is polled yet. The client sends all requests.
+    /// Nothing is polled yet. `connect` makes the clients.
     #[must_use]
-    pub fn new(caches: Caches, polls: Polls, worker: Arc<dyn Worker>) -> Self {
+    pub fn new(caches: Caches, polls: Polls, connect: Connect) -> Self {
         Self {
             polls,
             caches,
-            worker,
-            targets: Arc::default(),
+            connect,
+            pools: Arc::default(),
         }
     }
 
@@ -70,8 +89,36 @@ impl Work {
         for indexer in indexers {
             let uid = &indexer.evidence.pod_uid;
             let claimed = self.caches.aggregates.indexers.use_of(namespace, pool, uid);
-            indexer.duty = Duty::of(&claimed, self.polls.view(uid).as_deref());
+            let view = self.polls.view(uid);
+            indexer.observe(&claimed, view.as_deref());
         }
+    }
+
+    /// Calls the Indexers of a pool with these settings from now on. Only others than before make another client, with
+    /// which the polls go on.
+    pub(super) fn call_with(&self, pool_uid: &str, connection: Connection) -> Result<(), InvalidConnection> {
+        let mut pools = self.pools.lock();
+        let before = pools.get(pool_uid).and_then(|pool| pool.client.as_ref());
+        if before.is_some_and(|(known, _)| *known == connection) {
+            return Ok(());
+        }
+        let credentials = connection.credentials.as_ref();
+        let credentials = credentials.map(|(user, password)| Credentials::new(user, password));
+        let client = (self.connect)(&Settings {
+            ca: connection.ca.clone(),
+            tls: connection.tls,
+            any_hostname: connection.any_hostname,
+            credentials: credentials.transpose()?,
+        })?;
+        pools.entry(pool_uid.to_owned()).or_default().client = Some((connection, client));
+        self.poll_all(&pools);
+        Ok(())
+    }
+
+    /// Whether the Indexers of a pool can be called.
+    pub(super) fn is_connected(&self, pool_uid: &str) -> bool {
+        let pools = self.pools.lock();
+        pools.get(pool_uid).is_some_and(|pool| pool.client.is_some())
     }
 
     /// Polls those that answer, and offers the idle ones that are proven hidden and are not being deleted.
@@ -83,7 +130,7 @@ impl Work {
         busy_cpu: Option<String>,
     ) {
         let targets: Vec<Target> = indexers.iter().filter_map(target).collect();
-        self.poll(&pool.uid().unwrap_or_default(), &targets);
+        self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
         let Some(offer) = offer(pool, busy_cpu) else {
@@ -113,25 +160,59 @@ impl Work {
     /// The pool is gone.
     pub(super) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
-        let offers = &self.caches.aggregates.indexers;
-        self.caches
-            .wake_these(offers.forget(&namespace, &pool.name_any()));
-        self.poll(&pool.uid().unwrap_or_default(), &[]);
+        self.withdraw(&namespace, &pool.name_any());
+        let mut pools = self.pools.lock();
+        if pools.remove(&pool.uid().unwrap_or_default()).is_some() {
+            self.poll_all(&pools);
+        }
     }
 
-    fn poll(&self, pool_uid: &str, targets: &[Target]) {
-        let mut all = self.targets.lock();
-        let before = if targets.is_empty() {
-            all.remove(pool_uid)
-        } else {
-            all.insert(pool_uid.to_owned(), targets.to_vec())
-        };
-        if before.unwrap_or_default() == targets {
-            return;
+    /// Ends the polls of pods that are gone, of pools other than these (by uid): a deleted pool gets no further pass. Its
+    /// pods are polled while they end, because their tasks may end before them; then their addresses may be others'.
+    pub(super) fn prune(&self, pools: &HashSet<String>, pods: &IndexerPods, now: Instant) {
+        let mut all = self.pools.lock();
+        let before = all.len();
+        let mut ended = false;
+        all.retain(|uid, pool| {
+            if pools.contains(uid) {
+                return true;
+            }
+            let (indexers, _) = pods.of(uid, now);
+            let polled = pool.targets.len();
+            pool.targets
+                .retain(|target| indexers.iter().any(|i| i.evidence.pod_uid == target.pod_uid));
+            ended |= pool.targets.len() < polled;
+            !pool.targets.is_empty()
+        });
+        if ended || all.len() < before {
+            self.poll_all(&all);
         }
-        let every = all.values().flatten().map(|target| polls::Indexer {
-            target: target.clone(),
-            worker: self.worker.clone(),
+    }
+
+    /// A pool of this name is gone: it offers nothing.
+    pub(super) fn withdraw(&self, namespace: &str, pool: &str) {
+        let offers = &self.caches.aggregates.indexers;
+        self.caches.wake_these(offers.forget(namespace, pool));
+    }
+
+    fn poll(&self, pool_uid: &str, targets: Vec<Target>) {
+        let mut pools = self.pools.lock();
+        let pool = pools.entry(pool_uid.to_owned()).or_default();
+        if pool.targets != targets {
+            pool.targets = targets;
+            self.poll_all(&pools);
+        }
+    }
+
+    fn poll_all(&self, pools: &BTreeMap<String, Polled>) {
+        let connected = pools
+            .values()
+            .filter_map(|pool| Some((&pool.client.as_ref()?.1, &pool.targets)));
+        let every = connected.flat_map(|(worker, targets)| {
+            targets.iter().map(|target| polls::Indexer {
+                target: target.clone(),
+                worker: worker.clone(),
+            })
         });
         let left_out = self.polls.set(every.collect());
         if !left_out.is_empty() {
@@ -174,11 +255,12 @@ fn target(indexer: &Indexer) -> Option<Target> {
         }
     };
     let host = evidence.host.clone().filter(|_| wanted && evidence.may_live())?;
+    let (port, tls) = indexer.ports.called();
     Some(Target {
         pod_uid: evidence.pod_uid.clone(),
         host,
-        port: INDEXER_PORT,
-        tls: false,
+        port,
+        tls,
     })
 }
 
@@ -187,7 +269,7 @@ fn address(indexer: &Indexer) -> Option<Idle> {
         pod: indexer.name().to_owned(),
         pod_uid: indexer.evidence.pod_uid.clone(),
         host: indexer.evidence.host.clone()?,
-        port: INDEXER_PORT,
+        ports: indexer.ports,
     })
 }
 

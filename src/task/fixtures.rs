@@ -15,6 +15,7 @@ use super::run::pod::evidence::Evidence;
 use super::snapshot::{Outcomes, Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
 use crate::apiserver::classify::refusal::Creation;
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 
@@ -93,7 +94,7 @@ pub fn idle_indexer(pod: &str, pod_uid: &str) -> Idle {
         pod: pod.into(),
         pod_uid: pod_uid.into(),
         host: "10.0.0.9".into(),
-        port: 8091,
+        ports: IndexerPorts::Plain,
     }
 }
 

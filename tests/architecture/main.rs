@@ -55,7 +55,15 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ),
     (
         "pool",
-        &["api", "druid", "apiserver", "process", "indexer", "task"],
+        &[
+            "api",
+            "druid",
+            "druid_http",
+            "apiserver",
+            "process",
+            "indexer",
+            "task",
+        ],
     ),
     ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
     (

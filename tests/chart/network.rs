@@ -2,8 +2,8 @@
 
 use peon_operator::api::virtual_middle_manager::MOST_IDENTITIES;
 use peon_operator::api::{LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, VirtualMiddleManager};
+use peon_operator::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT};
 use peon_operator::middle_manager::controller::decide::objects::{self, Surroundings};
-use peon_operator::pool::decide::jvm::INDEXER_PORT;
 use peon_operator::task::run::pod::build::PORT;
 use serde_json::{Value, json};
 
@@ -145,7 +145,8 @@ fn indexers_are_reached_at_another_port() {
     assert_eq!(spec["policyTypes"], json!(["Ingress"]));
     let peons = policy(&objects, &format!("{FULL_NAME}-peons"));
     let from = &peons["spec"]["ingress"][0]["from"];
-    let ports = json!([{"protocol": "TCP", "port": INDEXER_PORT}]);
+    let ports = [INDEXER_PORT, INDEXER_TLS_PORT].map(|port| json!({"protocol": "TCP", "port": port}));
+    let ports = json!(ports);
     assert_eq!(spec["ingress"], json!([{"from": from, "ports": ports}]));
     let operator = render(&[OPERATOR_POLICY]);
     let egress = policy(&operator, FULL_NAME)["spec"]["egress"].as_array().unwrap();

@@ -129,7 +129,7 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, get]
-# Payloads that hold secrets.
+# Payloads that hold secrets, and with what Indexers are called.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]

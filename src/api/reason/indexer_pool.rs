@@ -19,6 +19,10 @@ reasons! {
         InvalidTemplate = "InvalidTemplate": READY = False, Change;
         /// There is no VirtualMiddleManager with the name in `middleManagerRef`.
         NoMiddleManager = "NoMiddleManager": READY = False, Change;
+        /// A Secret with which Indexers are called is missing, or cannot be used; the message names it.
+        InvalidSecret = "InvalidSecret": READY = False, Change;
+        /// Indexers refuse the requests of the operator: its user is not known to them, or lacks rights.
+        NotAuthorized = "NotAuthorized": READY = False, Change;
         /// Indexers end before they are ready; the message has the last lines of one.
         IndexerFails = "IndexerFails": READY = False, Change;
         /// The API server refuses the pods; the message is its own.

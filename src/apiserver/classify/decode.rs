@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTemplate,
-    VirtualMiddleManager,
+    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION,
+    LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
 };
 
 /// Objects in one page of a list. An API server accepts objects of about 1.5 MB each: a page of the usual 500 would be
@@ -98,7 +98,11 @@ pub fn reduce_task(metadata: &mut ObjectMeta) {
 /// Retains the parts of a pod's metadata that are read, including its controlling owner.
 pub fn reduce_pod(metadata: &mut ObjectMeta) {
     let owners = metadata.owner_references.take();
-    reduce(metadata, &[LABEL_REVISION], &[ANNOTATION_CONTAINER]);
+    reduce(
+        metadata,
+        &[LABEL_REVISION],
+        &[ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS],
+    );
     metadata.owner_references = owners.and_then(controller);
 }
 

@@ -104,6 +104,20 @@ pub enum Trouble {
     Panicked(String),
 }
 
+impl Trouble {
+    /// Whether the user of the requests is not known to the Indexer, or lacks rights.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 401 | 403,
+                ..
+            }
+        )
+    }
+}
+
 impl View {
     /// Nothing is known yet.
     #[must_use]

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::decide::refusal::OverlordError;
 use super::{InvalidSettings, Settings};
 use crate::druid::error_body;
-use crate::druid_http::connection::{self, Unread, causes};
+use crate::druid_http::connection::{self, Trust, Unread, causes};
 use crate::druid_http::credentials::Credentials;
 
 /// Time limit for a request with all its redirects and the whole answer.
@@ -44,7 +44,11 @@ pub(super) struct Answer {
 impl HttpClient {
     pub(super) fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         let url = address(&settings.url)?;
-        let http = connection::client(settings.ca.as_deref(), url.scheme() == "https")?;
+        let http = connection::client(&Trust {
+            ca: settings.ca.as_deref(),
+            tls: url.scheme() == "https",
+            any_hostname: false,
+        })?;
         Ok(Self {
             http,
             url,

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::indexer_pool::{IndexerDiscovery, IndexerPoolSpec, IndexerState};
-use crate::api::{LABEL_REVISION, conditions};
+use crate::api::{ANNOTATION_INDEXER_PORTS, LABEL_REVISION, conditions};
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::indexer::decide::view::View;
 use crate::task::aggregates::idle_indexers::Use;
 use crate::task::run::pod::evidence::{Container, Evidence};
@@ -25,8 +26,12 @@ pub struct Indexer {
     pub created: Timestamp,
     /// Whether its pod is ready: it is announced, and answers.
     pub ready: bool,
+    /// Its ports.
+    pub ports: IndexerPorts,
     /// What is known of its tasks.
     pub duty: Duty,
+    /// Why it refuses the operator's requests, if it does.
+    pub refuses: Option<String>,
     /// Why another one is to take its place, besides its revision.
     pub unwanted: Option<Unwanted>,
 }
@@ -71,7 +76,9 @@ impl Duty {
         match claimed {
             Use::Unknown => return Self::Unread("the tasks have not been listed yet".to_owned()),
             Use::Claimed => {
-                let silence = view.and_then(|view| view.silence());
+                // One that refuses the operator's requests lives, and its task goes on.
+                let silence = view.and_then(View::silence);
+                let silence = silence.filter(|silence| !silence.trouble.is_refused());
                 return Self::Busy(silence.map(|silence| silence.since));
             }
             Use::Over => return Self::Over,
@@ -104,9 +111,13 @@ impl Indexer {
     pub fn of(pod: &Pod) -> Self {
         let labels = pod.metadata.labels.iter();
         let revision = labels.flatten().find(|(name, _)| *name == LABEL_REVISION);
+        let annotations = pod.metadata.annotations.as_ref();
+        let ports = annotations.and_then(|all| all.get(ANNOTATION_INDEXER_PORTS));
         let status = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
         Self {
             evidence: Evidence::of(pod),
+            ports: IndexerPorts::read(ports.map(String::as_str)),
+            refuses: None,
             revision: revision.map(|(_, hash)| hash.clone()).unwrap_or_default(),
             created: pod
                 .metadata
@@ -130,6 +141,15 @@ impl Indexer {
         } else {
             (now.duration_since(self.created) > most).then_some(Unwanted::Old)
         };
+    }
+
+    /// Takes what a task claims, and what the Indexer's answers say.
+    pub fn observe(&mut self, claimed: &Use, view: Option<&View>) {
+        self.duty = Duty::of(claimed, view);
+        let trouble = view.and_then(View::silence).map(|silence| &silence.trouble);
+        self.refuses = trouble
+            .filter(|trouble| trouble.is_refused())
+            .map(ToString::to_string);
     }
 
     /// Name of its pod.

@@ -1,9 +1,10 @@
 use super::IndexerState as S;
 use super::*;
+use crate::apiserver::classify::decode::Readable as _;
 use crate::druid::worker::{Answer, Change, Counter};
 use crate::indexer::decide::view::Trouble;
 use crate::indexer::fixtures::{Jvm, running, succeeded, target};
-use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
+use crate::pool::fixtures::{at, ended, indexer, pod, pool, ready, starting};
 use serde_json::json;
 
 /// What was heard of the JVM.
@@ -68,6 +69,44 @@ fn the_duty_of_an_indexer_follows_from_claims_and_its_answers() {
         let since = view.as_ref().and_then(View::silence).map(|_| at(50));
         assert_eq!(of(Use::Claimed), Duty::Busy(since));
     }
+}
+
+#[test]
+fn one_that_refuses_requests_says_so_and_is_not_silent() {
+    let refused = |status| {
+        let mut view = heard(&Jvm::started(1));
+        let why = "Unauthorized".to_owned();
+        view.unanswered(Trouble::Refused { status, why }, at(50));
+        view
+    };
+    for (status, refuses, busy) in [
+        (401, Some("it answers with 401: Unauthorized"), Duty::Busy(None)),
+        (403, Some("it answers with 403: Unauthorized"), Duty::Busy(None)),
+        (500, None, Duty::Busy(Some(at(50)))),
+    ] {
+        let view = refused(status);
+        let mut indexer = indexer("a", "r", 1, ready());
+        indexer.observe(&Use::None, Some(&view));
+        assert_eq!(indexer.refuses.as_deref(), refuses);
+        assert!(matches!(indexer.duty, Duty::Unread(_)));
+        // Its task goes on: it is not given up after some minutes.
+        indexer.observe(&Use::Claimed, Some(&view));
+        assert_eq!((indexer.refuses.as_deref(), indexer.duty), (refuses, busy));
+    }
+    let mut indexer = indexer("a", "r", 1, ready());
+    indexer.observe(&Use::None, Some(&heard(&Jvm::started(1))));
+    assert_eq!((indexer.refuses, indexer.duty), (None, Duty::Idle));
+}
+
+#[test]
+fn the_ports_of_an_indexer_are_those_of_its_pod() {
+    let mut of = pod("a", "r", 1, ready());
+    assert_eq!(Indexer::of(&of).ports, IndexerPorts::Plain);
+    of.metadata.annotations = Some([(ANNOTATION_INDEXER_PORTS.to_owned(), "https".to_owned())].into());
+    assert_eq!(Indexer::of(&of).ports, IndexerPorts::Tls);
+    // As the watch keeps it.
+    of.keep().unwrap();
+    assert_eq!(Indexer::of(&of).ports, IndexerPorts::Tls);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::sizing::{self, Given, MERGES, Sizing};
 use crate::api::IndexerPoolSpec;
 use crate::api::indexer_pool::PoolSizing;
+use crate::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT, IndexerPorts};
 use crate::druid::java_options;
 use crate::quantity;
 use crate::task::accept::jvm::MODULES;
@@ -12,8 +13,6 @@ use crate::task::accept::properties_file;
 use crate::task::accept::settings::{RESERVED, Settings};
 use crate::task::run::pod::build::{BASE_TASK_DIR, CLASS_PATH, TMP_DIR};
 
-/// Port of an Indexer's HTTP server: Druid's default.
-pub const INDEXER_PORT: u16 = 8091;
 /// Where the script of the pod writes the logging configuration.
 pub const LOG4J_FILE: &str = "/peon/log4j2.xml";
 /// Names of Guice modules that a process of Druid does not load, as a JSON array.
@@ -21,6 +20,9 @@ const EXCLUDED_MODULES: &str = "druid.modules.excludeList";
 /// The module that lists the services in the announcement of an Indexer, and does nothing else. Without these services
 /// an overlord takes no notice of the Indexer (`org.apache.druid.cli.CliIndexer`, `HttpRemoteTaskRunner`).
 const ANNOUNCING_MODULE: &str = "org.apache.druid.guice.IndexerServiceModule";
+
+/// The port with TLS. Of a template, it is that of its peons.
+const TLS_PORT: &str = "druid.tlsPort";
 
 /// Kinds of options that the pool's own memory decides on: those of the template are for its peons.
 const SIZES: [&str; 9] = [
@@ -70,6 +72,40 @@ pub fn size(pool: &IndexerPoolSpec) -> Result<Sizing, String> {
     })
 }
 
+/// The ports that the template's properties enable, as Druid reads them: one without TLS by default, and none with TLS.
+/// What comes from `propertiesFrom` or from files of the image cannot be seen here.
+///
+/// # Errors
+/// A property that is no boolean, no port at all, or a port with TLS that wants a certificate of its clients.
+pub fn ports(settings: &Settings) -> Result<IndexerPorts, String> {
+    let [plain, tls, wants_certificate] = [
+        ("druid.enablePlaintextPort", true),
+        ("druid.enableTlsPort", false),
+        ("druid.server.https.requireClientCertificate", false),
+    ]
+    .map(|(name, default)| flag(settings, name, default));
+    let ports = IndexerPorts::of(plain?, tls?).ok_or(
+        "druid.enablePlaintextPort is false and druid.enableTlsPort is not true: an Indexer has no port then",
+    )?;
+    if wants_certificate? && ports.tls().is_some() {
+        return Err(
+            "druid.server.https.requireClientCertificate is true, and the operator has no certificate of its own: \
+             remove it, or use another template"
+                .to_owned(),
+        );
+    }
+    Ok(ports)
+}
+
+fn flag(settings: &Settings, name: &str, default: bool) -> Result<bool, String> {
+    match settings.property(name).map(str::trim) {
+        None => Ok(default),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(text) => Err(format!("{name} is {text:?}, it must be true or false")),
+    }
+}
+
 /// The argument file: all arguments of `java` except for the pod's address, which only the pod knows.
 ///
 /// # Errors
@@ -77,13 +113,15 @@ pub fn size(pool: &IndexerPoolSpec) -> Result<Sizing, String> {
 pub fn argument_file(
     settings: &Settings,
     sizing: &Sizing,
+    ports: IndexerPorts,
     kill_grace_seconds: u32,
 ) -> Result<String, String> {
-    let own = own_properties(settings, sizing, kill_grace_seconds)?;
+    let own = own_properties(settings, sizing, ports, kill_grace_seconds)?;
     for (name, value) in &own {
-        // What the template says of sizes is for its peons. The others were checked when the settings were resolved.
+        // What the template says of sizes and ports is for its peons. The others were checked when the settings were
+        // resolved.
         let is_reserved = RESERVED.iter().any(|(reserved, _)| reserved == name);
-        if name == EXCLUDED_MODULES || is_reserved || is_size(&format!("-D{name}=")) {
+        if name == EXCLUDED_MODULES || name == TLS_PORT || is_reserved || is_size(&format!("-D{name}=")) {
             continue;
         }
         if let Some(given) = settings.property(name).filter(|given| given != value) {
@@ -145,6 +183,7 @@ fn is_size(option: &str) -> bool {
 fn own_properties(
     settings: &Settings,
     sizing: &Sizing,
+    ports: IndexerPorts,
     kill_grace_seconds: u32,
 ) -> Result<Vec<(String, String)>, String> {
     let excluded = excluded_modules(settings.property(EXCLUDED_MODULES))?;
@@ -177,7 +216,9 @@ fn own_properties(
             format!("PT{kill_grace_seconds}S"),
         ),
     ];
-    Ok(own.map(|(name, value)| (name.to_owned(), value)).into())
+    let tls_port = ports.tls().map(|_| (TLS_PORT, INDEXER_TLS_PORT.to_string()));
+    let own = own.into_iter().chain(tls_port);
+    Ok(own.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// The list of excluded modules with the one that would announce the Indexer: a template's own list is kept.

@@ -24,7 +24,8 @@ fn sizing() -> Sizing {
 }
 
 fn arguments(template_spec: Value) -> Result<String, String> {
-    argument_file(&settings(template_spec), &sizing(), 30)
+    let settings = settings(template_spec);
+    argument_file(&settings, &sizing(), ports(&settings)?, 30)
 }
 
 fn has(arguments: &str, argument: &str) -> bool {
@@ -93,6 +94,36 @@ fn what_would_give_an_indexer_more_than_its_task_is_refused() {
     // What the operator sets anyway may stand in the template, and so may the port of peons.
     let same = json!({"properties": {"druid.worker.capacity": "1", "druid.plaintextPort": "8100"}});
     assert!(has(&arguments(same).unwrap(), "-Ddruid.plaintextPort=8091"));
+}
+
+#[test]
+fn the_ports_are_those_that_the_template_enables() {
+    let (plain, tls) = ("druid.enablePlaintextPort", "druid.enableTlsPort");
+    for (properties, expected) in [
+        (json!({}), IndexerPorts::Plain),
+        (json!({tls: "false"}), IndexerPorts::Plain),
+        (json!({tls: "true"}), IndexerPorts::Both),
+        (json!({tls: "TRUE", plain: "true"}), IndexerPorts::Both),
+        (json!({tls: "true", plain: "false"}), IndexerPorts::Tls),
+    ] {
+        let spec = json!({"properties": properties});
+        assert_eq!(ports(&settings(spec.clone())), Ok(expected), "{spec}");
+        let arguments = arguments(spec).unwrap();
+        assert_eq!(arguments.contains("druid.tlsPort"), expected.tls().is_some());
+    }
+    // That of a template is its peons'.
+    let of_peons = json!({"properties": {tls: "true", "druid.tlsPort": "8300"}});
+    assert!(has(&arguments(of_peons).unwrap(), "-Ddruid.tlsPort=8291"));
+    let certificate = "druid.server.https.requireClientCertificate";
+    for (properties, said) in [
+        (json!({plain: "false"}), "an Indexer has no port then"),
+        (json!({tls: "yes"}), "it must be true or false"),
+        (json!({tls: "true", certificate: "true"}), certificate),
+    ] {
+        let error = arguments(json!({"properties": properties})).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(arguments(json!({"properties": {certificate: "true"}})).is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a pool needs (pure): the pod of an Indexer, which ones to create and delete, and the status.
 
 pub mod budget;
+pub mod connection;
 pub mod failures;
 pub mod idle_cpu;
 pub mod indexer;

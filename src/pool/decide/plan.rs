@@ -257,6 +257,18 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
         );
         return (PoolReadiness::NotHidden, message);
     }
+    let refusing = observed.indexers.iter().find_map(|indexer| {
+        let why = indexer.refuses.as_ref().filter(|_| indexer.evidence.may_live())?;
+        Some((indexer.name(), why))
+    });
+    if let Some((name, why)) = refusing {
+        let message = format!(
+            "{name} refuses the requests of the operator: {why}; authRef of the VirtualMiddleManager {} has to be the \
+             Secret of Druid's escalator user, who needs STATE READ and WRITE",
+            observed.pool.middle_manager_ref.name
+        );
+        return (PoolReadiness::NotAuthorized, message);
+    }
     if ready >= wanted {
         let message = match (wanted, groups.outdated.len()) {
             (0, _) => "no idle Indexers are kept".to_owned(),

@@ -23,6 +23,7 @@ fn revision(spec: &Value) -> Revision {
         &template(json!({})),
         &RuntimeProperties::default(),
         true,
+        false,
     )
     .unwrap()
 }
@@ -124,6 +125,31 @@ fn a_pool_is_warm_when_enough_are_ready_and_proven_hidden() {
     // None is created beside one that the overlord sees: the next would be seen, too.
     scene.spec = json!({"replicas": 4});
     assert_eq!(scene.plan().create, 0);
+}
+
+#[test]
+fn that_requests_are_refused_is_said_and_changes_nothing() {
+    let mut scene = Scene::of(
+        json!({"replicas": 2}),
+        &[("a", true, ready()), ("b", true, ready())],
+    );
+    scene.indexers[1].refuses = Some("it answers with 401: Unauthorized".into());
+    scene.indexers[1].duty = Duty::Unread("it does not answer".into());
+    let plan = scene.plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::NotAuthorized));
+    for part in [
+        "b refuses",
+        "401: Unauthorized",
+        "authRef of the VirtualMiddleManager ingestion",
+    ] {
+        assert!(plan.message.contains(part), "{}", plan.message);
+    }
+    // Also if it has a task, for which it is kept.
+    scene.indexers[1].duty = Duty::Busy(None);
+    scene.now = 10_000;
+    let plan = scene.plan();
+    assert_eq!(plan.reason, PoolReadiness::NotAuthorized);
+    assert!(plan.delete.is_empty());
 }
 
 #[test]

@@ -9,14 +9,16 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::idle_cpu;
-use super::jvm::{self, INDEXER_PORT};
+use super::jvm;
 use crate::api::indexer_pool::IndexerPoolSpec;
 use crate::api::reason::PoolReadiness;
 use crate::api::{
-    ANNOTATION_CONTAINER, Collect, IndexerPool, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL,
-    LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec, PeonTemplate, names,
+    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, Collect, IndexerPool, LABEL_MANAGED_BY,
+    LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec, PeonTemplate,
+    names,
 };
 use crate::digest::hex;
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::{Levels, Settings};
@@ -35,6 +37,8 @@ const LONGEST_START: u32 = 1800;
 /// Seconds before SIGTERM besides those that a task may take to stop.
 const BEFORE_SIGTERM: u32 = 10;
 
+/// Druid's authenticators: it is secured where a template names some.
+const AUTHENTICATORS: &str = "druid.auth.authenticatorChain";
 const ARGUMENTS: &str = "INDEXER_JVM_ARGS";
 const LOGGING: &str = "INDEXER_LOG4J2";
 /// Writes the files. Nothing in the script comes from a user.
@@ -60,11 +64,14 @@ pub struct Revision {
     pub hash: String,
     /// The cpu request that an Indexer is given with its task, where it is not the one that it begins with.
     pub busy_cpu: Option<String>,
+    /// The ports of its Indexers.
+    pub ports: IndexerPorts,
     pod: Value,
 }
 
 impl Revision {
-    /// The revision of a pool with this template.
+    /// The revision of a pool with this template. `secured` says whether the VirtualMiddleManager has credentials: then
+    /// an Indexer refuses requests without any, as those of the kubelet are.
     ///
     /// # Errors
     /// What is wrong with the pool's sizes or with its template.
@@ -73,6 +80,7 @@ impl Revision {
         template: &PeonTemplate,
         operator: &RuntimeProperties,
         resizes: bool,
+        secured: bool,
     ) -> Result<Self, Unusable> {
         let unusable = |message: String| Unusable {
             reason: PoolReadiness::InvalidTemplate,
@@ -93,8 +101,9 @@ impl Revision {
             return Err(unusable(message.to_owned()));
         }
         let mut settings = settings(&pool.spec, template, operator).map_err(unusable)?;
-        let arguments =
-            jvm::argument_file(&settings, &sizing, pool.spec.kill_grace_seconds).map_err(unusable)?;
+        let ports = jvm::ports(&settings).map_err(unusable)?;
+        let arguments = jvm::argument_file(&settings, &sizing, ports, pool.spec.kill_grace_seconds);
+        let arguments = arguments.map_err(unusable)?;
         if arguments.len() > LONGEST_ARGUMENTS {
             return Err(unusable(format!(
                 "properties and JVM options have {} bytes, at most {LONGEST_ARGUMENTS} are possible",
@@ -107,13 +116,18 @@ impl Revision {
             let requests = settings.resources.requests.get_or_insert_default();
             requests.insert("cpu".to_owned(), Quantity(cpu.idle.clone()));
         }
-        let mut pod = pod(pool, template, &settings, &arguments);
+        let secured = secured || settings.property(AUTHENTICATORS).is_some();
+        let mut pod = pod(pool, template, &settings, &arguments, &health(ports, secured));
+        if let Some(text) = ports.text() {
+            pod["metadata"]["annotations"][ANNOTATION_INDEXER_PORTS] = text.into();
+        }
         let mut hash = hex(&Sha256::digest(pod.to_string().as_bytes()));
         hash.truncate(10);
         pod["metadata"]["labels"][LABEL_REVISION] = hash.clone().into();
         Ok(Self {
             hash,
             pod,
+            ports,
             busy_cpu: cpu.map(|cpu| cpu.busy),
         })
     }
@@ -155,7 +169,31 @@ fn settings(
     Settings::resolve(&levels).map_err(|invalid| format!("{} (from {})", invalid.message, invalid.source))
 }
 
-fn pod(pool: &IndexerPool, template: &PeonTemplate, settings: &Settings, arguments: &str) -> Value {
+/// An Indexer is ready when it sees its own announcement. On a secured Druid only a user with `STATE` `READ` may ask
+/// that, and of what everybody may ask, its health says the most. That it is announced is proven before it gets a task in
+/// any case.
+fn health(ports: IndexerPorts, secured: bool) -> Value {
+    let path = if secured {
+        "/status/health"
+    } else {
+        "/status/selfDiscovered/status"
+    };
+    let mut get = match ports.plain() {
+        Some(port) => json!({"port": port}),
+        // The kubelet does not look whose certificate it is.
+        None => json!({"port": ports.called().0, "scheme": "HTTPS"}),
+    };
+    get["path"] = path.into();
+    get
+}
+
+fn pod(
+    pool: &IndexerPool,
+    template: &PeonTemplate,
+    settings: &Settings,
+    arguments: &str,
+    health: &Value,
+) -> Value {
     let template = template.spec.template.clone().unwrap_or_default();
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
@@ -169,10 +207,7 @@ fn pod(pool: &IndexerPool, template: &PeonTemplate, settings: &Settings, argumen
     merge_list(&mut indexer, "env", "name", variables.into(), false);
     // The last lines of an Indexer that does not start.
     indexer.insert("terminationMessagePolicy".into(), "FallbackToLogsOnError".into());
-    let probe = |seconds: u32, failures: u32| {
-        let get = json!({"path": "/status/selfDiscovered/status", "port": INDEXER_PORT});
-        json!({"httpGet": get, "periodSeconds": seconds, "timeoutSeconds": 5, "failureThreshold": failures})
-    };
+    let probe = |seconds: u32, failures: u32| json!({"httpGet": health, "periodSeconds": seconds, "timeoutSeconds": 5, "failureThreshold": failures});
     // Each of them is a line in the Indexer's log.
     indexer.insert("startupProbe".into(), probe(1, LONGEST_START));
     indexer.insert("readinessProbe".into(), probe(10, 3));

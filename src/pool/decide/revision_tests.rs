@@ -5,11 +5,16 @@ use crate::pool::fixtures::{POOL_UID, pool};
 use crate::task::fixtures::template;
 
 fn revision(pool_spec: Value, template_spec: Value) -> Result<Revision, Unusable> {
+    revision_of(pool_spec, template_spec, false)
+}
+
+fn revision_of(pool_spec: Value, template_spec: Value, secured: bool) -> Result<Revision, Unusable> {
     Revision::of(
         &pool(pool_spec),
         &template(template_spec),
         &RuntimeProperties::default(),
         true,
+        secured,
     )
 }
 
@@ -86,6 +91,44 @@ fn a_revision_changes_with_what_pods_are_made_of_and_with_nothing_else() {
         hash(json!({"middleManagerRef": {"name": "other"}}), json!({})),
     ] {
         assert_ne!(other, first);
+    }
+}
+
+#[test]
+fn the_kubelet_asks_what_it_may_at_a_port_that_there_is() {
+    let own = "/status/selfDiscovered/status";
+    let properties = |text: Value| json!({"properties": text});
+    let tls = json!({"druid.enableTlsPort": "true"});
+    let only = json!({"druid.enableTlsPort": "true", "druid.enablePlaintextPort": "false"});
+    let chain = json!({"druid.auth.authenticatorChain": "[\"basic\"]"});
+    let https = json!({"path": own, "port": 8291, "scheme": "HTTPS"});
+    for (template, secured, get, said) in [
+        (json!({}), false, json!({"path": own, "port": 8091}), Value::Null),
+        (
+            json!({}),
+            true,
+            json!({"path": "/status/health", "port": 8091}),
+            Value::Null,
+        ),
+        (
+            properties(chain),
+            false,
+            json!({"path": "/status/health", "port": 8091}),
+            Value::Null,
+        ),
+        (
+            properties(tls),
+            false,
+            json!({"path": own, "port": 8091}),
+            json!("http,https"),
+        ),
+        (properties(only), false, https, json!("https")),
+    ] {
+        let revision = revision_of(json!({}), template, secured).unwrap();
+        let pod = revision.pod();
+        assert_eq!(pod["spec"]["containers"][0]["readinessProbe"]["httpGet"], get);
+        assert_eq!(pod["metadata"]["annotations"][ANNOTATION_INDEXER_PORTS], said);
+        assert_eq!(IndexerPorts::read(said.as_str()), revision.ports);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::api::Match;
+use crate::druid::indexer_ports::IndexerPorts;
 
 /// What a pool offers.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +37,8 @@ pub struct Idle {
     pub pod_uid: String,
     /// Address of its pod.
     pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Its ports.
+    pub ports: IndexerPorts,
 }
 
 /// An Indexer that was given to a task.

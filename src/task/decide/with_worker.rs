@@ -296,6 +296,14 @@ fn post(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, now: Timestamp) -> S
             "the task cannot be posted to the Indexer yet: {}",
             conditions::cut(why, 256)
         )),
+        // The credentials are the VirtualMiddleManager's: the task can do nothing about them.
+        Some(Posted::Refused {
+            status: status @ (401 | 403),
+            why,
+        }) => wait(&format!(
+            "the Indexer refuses the user of the operator ({status}), who needs STATE WRITE: {}",
+            conditions::cut(why, 256)
+        )),
         Some(Posted::Refused { status, why }) => {
             let message = format!("the Indexer refuses the task ({status}): {why}");
             record(draft, Cause::NoVerdict, &message, now)

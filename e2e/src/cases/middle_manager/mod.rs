@@ -9,6 +9,7 @@ mod kills;
 mod polls;
 mod pool_faults;
 mod pool_nodes;
+mod pool_secured;
 mod pool_tasks;
 mod pools;
 mod process;
@@ -41,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(kills::CASES)
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
+        .chain(pool_secured::CASES)
         .chain(pool_faults::CASES)
         .chain(pool_nodes::CASES)
         .chain(polls::CASES)

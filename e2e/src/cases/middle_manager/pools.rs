@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
 const POOL: &str = "warm";
 
 /// Applies a pool, and the template of its Indexers, both changed.
-fn pool(fixture: &Fixture, name: &str, template: &Value, spec: &Value) -> Result<()> {
+pub(super) fn pool(fixture: &Fixture, name: &str, template: &Value, spec: &Value) -> Result<()> {
     let mut object = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
     object["metadata"]["name"] = json!(name);
     merge(&mut object["spec"], template);
@@ -47,19 +47,19 @@ fn merge(to: &mut Value, from: &Value) {
 }
 
 /// Waits for a pool with this reason of `Ready`, and returns it.
-fn until(fixture: &Fixture, name: &str, reason: &str) -> Result<Value> {
+pub(super) fn until(fixture: &Fixture, name: &str, reason: &str) -> Result<Value> {
     until_pool(fixture, name, |pool| {
         let current = pool["status"]["observedGeneration"] == pool["metadata"]["generation"];
         current && ready(pool)["reason"] == reason
     })
 }
 
-fn until_pool(fixture: &Fixture, name: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(super) fn until_pool(fixture: &Fixture, name: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
     let args = ["indexerpool", name, "--namespace", fixture.home()];
     fixture.kubectl.wait_for(&args, LIMIT, wanted)
 }
 
-fn ready(pool: &Value) -> Value {
+pub(super) fn ready(pool: &Value) -> Value {
     let conditions = list(&pool["status"]["conditions"]);
     conditions
         .into_iter()

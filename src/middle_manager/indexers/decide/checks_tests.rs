@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::middle_manager::object_fixtures::at;
 
 fn id() -> PoolId {
@@ -19,6 +20,7 @@ fn pod(uid: u8) -> IndexerPod {
         pool: id(),
         is_terminating: false,
         ready: Some(Endpoint {
+            ports: IndexerPorts::default(),
             ip: format!("10.0.0.{uid}"),
             started: at(110),
         }),

@@ -30,7 +30,7 @@ impl Finding {
         let Some(json) = announcement else {
             return Self::Absent;
         };
-        match IndexerAnnouncement::read(json, &endpoint.ip) {
+        match IndexerAnnouncement::read(json, &endpoint.ip, endpoint.ports) {
             Err(invalid) => Self::Invalid(invalid.to_string()),
             // Both times are those of the pod's machine.
             Ok(read) if read.started < endpoint.started => Self::Earlier,
@@ -45,12 +45,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::druid::indexer_ports::IndexerPorts;
     use crate::middle_manager::object_fixtures::{at, indexer_announcement};
 
     #[test]
     fn only_what_the_process_of_the_pod_announces_counts() {
         let endpoint = Endpoint {
             ip: "10.1.2.3".into(),
+            ports: IndexerPorts::Plain,
             started: at(110),
         };
         let worker = json!({"workerNodeService": {"type": "workerNodeService"}});

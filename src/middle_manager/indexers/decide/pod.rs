@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
-use crate::api::IndexerPool;
-use crate::druid::indexer_announcement::indexer_address;
+use crate::api::{ANNOTATION_INDEXER_PORTS, IndexerPool};
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::middle_manager::registry::view::{PodStatusView, PodView, started};
 
 /// Longest name of an IndexerPool.
@@ -38,6 +38,8 @@ pub struct IndexerPod {
 pub struct Endpoint {
     /// Address of the pod.
     pub ip: String,
+    /// Its ports, as the operator had them set.
+    pub ports: IndexerPorts,
     /// When the pod's first container started: no process at this address that began earlier is one of this pod.
     /// Whole seconds.
     pub started: Timestamp,
@@ -47,7 +49,7 @@ impl Endpoint {
     /// `host:port`, by which Druid knows the Indexer.
     #[must_use]
     pub fn address(&self) -> String {
-        indexer_address(&self.ip)
+        self.ports.address(&self.ip)
     }
 }
 
@@ -68,11 +70,13 @@ impl IndexerPod {
         if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
             return None;
         }
+        let said = pod.annotations().get(ANNOTATION_INDEXER_PORTS);
+        let ports = IndexerPorts::read(said.map(String::as_str));
         Some(Self {
             uid: pod.metadata.uid.clone()?,
             pool,
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
-            ready: endpoint(&status),
+            ready: endpoint(&status, ports),
         })
     }
 }
@@ -84,12 +88,13 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(is_possible)
 }
 
-fn endpoint(status: &PodStatusView) -> Option<Endpoint> {
+fn endpoint(status: &PodStatusView, ports: IndexerPorts) -> Option<Endpoint> {
     let is_ready = |c: &k8s_openapi::api::core::v1::PodCondition| c.type_ == "Ready" && c.status == "True";
     status.conditions.iter().any(is_ready).then_some(())?;
     let containers: &[ContainerStatus] = &status.container_statuses;
     Some(Endpoint {
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty())?,
+        ports,
         started: containers.iter().filter_map(started).min()?,
     })
 }
@@ -99,6 +104,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::apiserver::classify::decode::Readable as _;
     use crate::middle_manager::object_fixtures::{at, indexer, pod, pod_view};
 
     fn of(change: impl FnOnce(&mut Value)) -> Option<IndexerPod> {
@@ -118,11 +124,24 @@ mod tests {
             is_terminating: false,
             ready: Some(Endpoint {
                 ip: "10.1.2.3".into(),
+                ports: IndexerPorts::Plain,
                 started: at(110),
             }),
         };
         assert_eq!(of(|_| ()), Some(expected.clone()));
         assert_eq!(expected.ready.unwrap().address(), "10.1.2.3:8091");
+        // As the operator annotates a pod whose Indexer has a port for TLS.
+        let tls = of(|pod| pod["metadata"]["annotations"] = json!({ANNOTATION_INDEXER_PORTS: "http,https"}));
+        assert_eq!(tls.unwrap().ready.unwrap().address(), "10.1.2.3:8291");
+        // As the watch keeps it.
+        let mut pod = indexer("u", "10.1.2.3");
+        pod["metadata"]["annotations"] = json!({ANNOTATION_INDEXER_PORTS: "https"});
+        let mut pod = pod_view(pod);
+        pod.keep().unwrap();
+        assert_eq!(
+            IndexerPod::of(&pod).unwrap().ready.unwrap().ports,
+            IndexerPorts::Tls
+        );
         // A container beside the Indexer's may have started earlier.
         let two = of(|pod| {
             let mut other = pod["status"]["containerStatuses"][0].clone();

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::druid::indexer_ports::IndexerPorts;
 use crate::middle_manager::indexers::decide::checks::Read;
 use crate::middle_manager::indexers::decide::pod::{Endpoint, IndexerPod};
 use crate::middle_manager::object_fixtures::at;
@@ -19,6 +20,7 @@ fn pod(uid: u16) -> IndexerPod {
         pool: id("warm"),
         is_terminating: false,
         ready: Some(Endpoint {
+            ports: IndexerPorts::default(),
             ip: format!("10.0.0.{uid}"),
             started: at(110),
         }),

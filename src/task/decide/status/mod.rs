@@ -122,7 +122,7 @@ impl Draft {
             pod,
             pod_uid,
             host,
-            port,
+            ports,
         } = &given.indexer;
         self.status.attempt = Some(attempt);
         self.status.run = Some(RunStatus {
@@ -130,7 +130,9 @@ impl Draft {
                 &format!("an Indexer of the pool {} was idle", given.pool),
                 256,
             )),
-            ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, *port))
+            port: ports.plain().map(Into::into),
+            tls_port: ports.tls().map(Into::into),
+            ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))
         });
         if let Some(offer) = offer {
             self.status.memory = Some(offer.memory.1.clone());

@@ -222,6 +222,23 @@ fn a_task_that_is_refused_is_not_posted_again() {
 }
 
 #[test]
+fn a_task_waits_while_the_indexer_refuses_the_operator() {
+    for status in [401, 403] {
+        let refused = posted(Posted::Refused {
+            status,
+            why: "Unauthorized".into(),
+        });
+        let status = settled(&refused, 101);
+        assert_eq!(
+            (status.phase, status.stop.is_some()),
+            (Some(Phase::Starting), false)
+        );
+        assert!(message(&status).contains("STATE WRITE"), "{}", message(&status));
+        posts(&lives(with_status(noop(), status), &[Heard::Idle]), 110);
+    }
+}
+
+#[test]
 fn it_runs_once_it_is_announced_and_where_it_says() {
     let status = settled(&lives(claimed(false), &[Heard::Idle, Heard::Runs]), 101);
     assert_eq!(
