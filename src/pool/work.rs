@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -15,7 +15,7 @@ use crate::api::IndexerPool;
 use crate::druid::indexer_announcement::INDEXER_PORT;
 use crate::indexer::client::Worker;
 use crate::indexer::decide::view::Target;
-use crate::indexer::polls::{self, Polls};
+use crate::indexer::polls::{self, Polling, Polls};
 use crate::quantity;
 use crate::task::aggregates::idle_indexers::{Idle, PoolOffer};
 use crate::task::indexers::Indexers;
@@ -26,8 +26,8 @@ use crate::task::watch::Caches;
 
 /// The polls, and the index of what pools offer; cheap to clone.
 #[derive(Clone)]
-pub struct Work {
-    polls: Polls,
+pub struct Work<P = Polls> {
+    polls: P,
     caches: Caches,
     worker: Arc<dyn Worker>,
     /// What is polled of each pool, by uid of the pool.
@@ -35,17 +35,6 @@ pub struct Work {
 }
 
 impl Work {
-    /// Nothing is polled yet. The client sends all requests.
-    #[must_use]
-    pub fn new(caches: Caches, polls: Polls, worker: Arc<dyn Worker>) -> Self {
-        Self {
-            polls,
-            caches,
-            worker,
-            targets: Arc::default(),
-        }
-    }
-
     /// Wakes tasks and pools when an Indexer answers something new, or is used otherwise than before. Runs until it is
     /// dropped.
     pub async fn wake(self, pods: Arc<IndexerPods>) {
@@ -64,9 +53,22 @@ impl Work {
             }
         }
     }
+}
+
+impl<P: Polling> Work<P> {
+    /// Nothing is polled yet. The client sends all requests.
+    #[must_use]
+    pub fn new(caches: Caches, polls: P, worker: Arc<dyn Worker>) -> Self {
+        Self {
+            polls,
+            caches,
+            worker,
+            targets: Arc::default(),
+        }
+    }
 
     /// Finds out what the Indexers of a pool are used for.
-    pub(super) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
+    pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
         for indexer in indexers {
             let uid = &indexer.evidence.pod_uid;
             let claimed = self.caches.aggregates.indexers.use_of(namespace, pool, uid);
@@ -75,7 +77,7 @@ impl Work {
     }
 
     /// Polls those that answer, and offers the idle ones that are proven hidden and are not being deleted.
-    pub(super) fn offer(
+    pub(crate) fn offer(
         &self,
         pool: &IndexerPool,
         indexers: &[Indexer],
@@ -100,18 +102,20 @@ impl Work {
         self.caches.wake_these(woken);
     }
 
-    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on.
-    pub(super) fn retire(&self, namespace: &str, pool: &str, delete: &Delete) -> bool {
-        !delete.unclaimed
-            || self
-                .caches
-                .aggregates
-                .indexers
-                .retire(namespace, pool, &delete.uid)
+    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on. A task may have one as long
+    /// as the last claims of the process that led before may not have been seen.
+    pub(crate) fn retire(&self, namespace: &str, pool: &str, delete: &Delete, now: Instant) -> bool {
+        let indexers = &self.caches.aggregates.indexers;
+        !delete.unclaimed || self.settles_in(now).is_none() && indexers.retire(namespace, pool, &delete.uid)
+    }
+
+    /// For how long the last claims of the process that led before may not have been seen yet.
+    pub(super) fn settles_in(&self, now: Instant) -> Option<Duration> {
+        self.caches.aggregates.indexers.opens_in(now)
     }
 
     /// The pool is gone.
-    pub(super) fn forget(&self, pool: &IndexerPool) {
+    pub(crate) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
         self.caches
@@ -144,7 +148,7 @@ impl Work {
     }
 }
 
-impl Indexers for Work {
+impl<P: Polling> Indexers for Work<P> {
     fn seen(&self, namespace: &str, claim: &WorkerClaim) -> IndexerSeen {
         let pod = ObjectRef::new(&claim.pod).within(namespace);
         let offer = self.caches.aggregates.indexers.pool(namespace, &claim.pool);
