@@ -12,4 +12,4 @@ mod effects;
 mod observe;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
