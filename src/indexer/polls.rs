@@ -40,6 +40,21 @@ pub struct Indexer {
     pub worker: Arc<dyn Worker>,
 }
 
+/// Who polls Indexers and knows what they answered: [`Polls`], or what a test of pools has in its place. Cheap to clone.
+pub trait Polling: Clone + Send + Sync + 'static {
+    /// As [`Polls::set`].
+    #[must_use]
+    fn set(&self, indexers: Vec<Indexer>) -> Vec<String>;
+
+    /// As [`Polls::view`].
+    #[must_use]
+    fn view(&self, pod_uid: &str) -> Option<Arc<View>>;
+
+    /// As [`Polls::indexer`].
+    #[must_use]
+    fn indexer(&self, pod_uid: &str) -> Option<Indexer>;
+}
+
 /// The long polls of all Indexers; cheap to clone. They end with the last clone.
 #[derive(Clone)]
 pub struct Polls(Arc<Shared>);
@@ -165,6 +180,20 @@ impl Polls {
             }
             told.await;
         }
+    }
+}
+
+impl Polling for Polls {
+    fn set(&self, indexers: Vec<Indexer>) -> Vec<String> {
+        Polls::set(self, indexers)
+    }
+
+    fn view(&self, pod_uid: &str) -> Option<Arc<View>> {
+        Polls::view(self, pod_uid)
+    }
+
+    fn indexer(&self, pod_uid: &str) -> Option<Indexer> {
+        Polls::indexer(self, pod_uid)
     }
 }
 

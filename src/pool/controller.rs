@@ -267,6 +267,12 @@ impl Context {
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
+        if let Some(left) = self.work.settles_in(self.clock.instant())
+            && !plan.delete.is_empty()
+        {
+            // They were not deleted yet.
+            again = again.min(left);
+        }
         let mut status = None;
         match decision {
             Decision::Nothing => {}
@@ -398,10 +404,11 @@ impl Context {
         let uid = pool.uid().unwrap_or_default();
         let namespace = &*namespace;
         let name = pool.name_any();
+        let now = self.clock.instant();
         let retired = plan
             .delete
             .iter()
-            .filter(|pod| self.work.retire(namespace, &name, pod));
+            .filter(|pod| self.work.retire(namespace, &name, pod, now));
         let retired: Vec<Delete> = retired.cloned().collect();
         let deleted = stream::iter(retired)
             .map(|pod| async move { self.effects.delete(namespace, &pod).await })

@@ -403,6 +403,30 @@ async fn an_indexer_whose_task_is_gone_or_unknown_is_deleted() {
     assert_eq!(bench.take(1), None);
 }
 
+/// The claims of the process that led before may not have been seen yet.
+#[tokio::test]
+async fn nothing_is_deleted_that_a_task_may_have_before_the_claims_of_another_process_are_seen() {
+    for is_stranger in [false, true] {
+        let bench = Bench::new();
+        let pool = bench.with_an_idle_one().await;
+        let wanted = if is_stranger {
+            bench.model.announce(running("stranger"));
+            bench.polled("a", |view| view.task("stranger").is_some()).await;
+            pool
+        } else {
+            warm(0)
+        };
+        let indexers = &bench.context.caches.aggregates.indexers;
+        indexers.opens(Instant::now() + Duration::from_secs(60));
+        let again = bench.pass(&wanted).await.unwrap();
+        assert_eq!(bench.server.lock().count("DELETE a"), 0);
+        assert_ne!(again, Action::requeue(AGAIN), "it is deleted then");
+        indexers.opens(Instant::now());
+        bench.pass(&wanted).await.unwrap();
+        assert_eq!(bench.server.lock().count("DELETE a"), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_deleted_pool_offers_nothing() {
     let bench = Bench::new();

@@ -14,4 +14,4 @@ mod observe;
 mod secrets;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;

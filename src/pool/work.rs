@@ -17,7 +17,7 @@ use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
 use crate::indexer::client::{Connect, Settings, Worker};
 use crate::indexer::decide::view::Target;
-use crate::indexer::polls::{self, Polls};
+use crate::indexer::polls::{self, Polling, Polls};
 use crate::quantity;
 use crate::task::aggregates::idle_indexers::{Idle, PoolOffer};
 use crate::task::indexers::Indexers;
@@ -28,8 +28,8 @@ use crate::task::watch::Caches;
 
 /// The polls, and the index of what pools offer; cheap to clone.
 #[derive(Clone)]
-pub struct Work {
-    polls: Polls,
+pub struct Work<P = Polls> {
+    polls: P,
     caches: Caches,
     connect: Connect,
     /// By uid of the pool.
@@ -46,7 +46,7 @@ struct Polled {
 
 /// Settings that make no client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidConnection {
+pub(crate) enum InvalidConnection {
     #[error(transparent)]
     Credentials(#[from] InvalidCredentials),
     #[error(transparent)]
@@ -54,17 +54,6 @@ pub(super) enum InvalidConnection {
 }
 
 impl Work {
-    /// Nothing is polled yet. `connect` makes the clients.
-    #[must_use]
-    pub fn new(caches: Caches, polls: Polls, connect: Connect) -> Self {
-        Self {
-            polls,
-            caches,
-            connect,
-            pools: Arc::default(),
-        }
-    }
-
     /// Wakes tasks and pools when an Indexer answers something new, or is used otherwise than before. Runs until it is
     /// dropped.
     pub async fn wake(self, pods: Arc<IndexerPods>) {
@@ -83,9 +72,22 @@ impl Work {
             }
         }
     }
+}
+
+impl<P: Polling> Work<P> {
+    /// Nothing is polled yet. `connect` makes the clients.
+    #[must_use]
+    pub fn new(caches: Caches, polls: P, connect: Connect) -> Self {
+        Self {
+            polls,
+            caches,
+            connect,
+            pools: Arc::default(),
+        }
+    }
 
     /// Finds out what the Indexers of a pool are used for.
-    pub(super) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
+    pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
         for indexer in indexers {
             let uid = &indexer.evidence.pod_uid;
             let claimed = self.caches.aggregates.indexers.use_of(namespace, pool, uid);
@@ -96,7 +98,7 @@ impl Work {
 
     /// Calls the Indexers of a pool with these settings from now on. Only others than before make another client, with
     /// which the polls go on.
-    pub(super) fn call_with(&self, pool_uid: &str, connection: Connection) -> Result<(), InvalidConnection> {
+    pub(crate) fn call_with(&self, pool_uid: &str, connection: Connection) -> Result<(), InvalidConnection> {
         let mut pools = self.pools.lock();
         let before = pools.get(pool_uid).and_then(|pool| pool.client.as_ref());
         if before.is_some_and(|(known, _)| *known == connection) {
@@ -122,7 +124,7 @@ impl Work {
     }
 
     /// Polls those that answer, and offers the idle ones that are proven hidden and are not being deleted.
-    pub(super) fn offer(
+    pub(crate) fn offer(
         &self,
         pool: &IndexerPool,
         indexers: &[Indexer],
@@ -147,18 +149,20 @@ impl Work {
         self.caches.wake_these(woken);
     }
 
-    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on.
-    pub(super) fn retire(&self, namespace: &str, pool: &str, delete: &Delete) -> bool {
-        !delete.unclaimed
-            || self
-                .caches
-                .aggregates
-                .indexers
-                .retire(namespace, pool, &delete.uid)
+    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on. A task may have one as long
+    /// as the last claims of the process that led before may not have been seen.
+    pub(crate) fn retire(&self, namespace: &str, pool: &str, delete: &Delete, now: Instant) -> bool {
+        let indexers = &self.caches.aggregates.indexers;
+        !delete.unclaimed || self.settles_in(now).is_none() && indexers.retire(namespace, pool, &delete.uid)
+    }
+
+    /// For how long the last claims of the process that led before may not have been seen yet.
+    pub(super) fn settles_in(&self, now: Instant) -> Option<Duration> {
+        self.caches.aggregates.indexers.opens_in(now)
     }
 
     /// The pool is gone.
-    pub(super) fn forget(&self, pool: &IndexerPool) {
+    pub(crate) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
         self.withdraw(&namespace, &pool.name_any());
         let mut pools = self.pools.lock();
@@ -225,7 +229,7 @@ impl Work {
     }
 }
 
-impl Indexers for Work {
+impl<P: Polling> Indexers for Work<P> {
     fn seen(&self, namespace: &str, claim: &WorkerClaim) -> IndexerSeen {
         let pod = ObjectRef::new(&claim.pod).within(namespace);
         let offer = self.caches.aggregates.indexers.pool(namespace, &claim.pool);

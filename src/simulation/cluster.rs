@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::indexers::Indexing;
 use super::model_api::{Kind, pod_ended};
+use super::pool::is_indexer;
 use super::world::{Jvm, World};
 use crate::api::reason::Cause;
 use crate::task::fixtures::{ID, at, task_status};
@@ -135,8 +137,9 @@ impl World {
         let grace = pod["spec"]["terminationGracePeriodSeconds"]
             .as_u64()
             .unwrap_or(30);
+        let indexing = is_indexer(pod).then(|| Indexing::new(self.now(), self.free_host()));
         let truth = self.truths.entry(uid.clone()).or_default();
-        truth.began = true;
+        truth.began |= indexing.is_none();
         let late = truth.late;
         self.jvms.push(Jvm {
             pod_uid: uid,
@@ -147,12 +150,15 @@ impl World {
             started: self.api.now,
             late,
             orphaned: None,
+            indexing,
         });
         // It may be cut off before it says so.
         if !self.dice.one_in(5) {
             self.report(&name);
         }
-        self.check_started();
+        if !is_indexer(pod) {
+            self.check_started(self.jvms.len() - 1);
+        }
     }
 
     /// The kubelet says what became of a pod's containers.
@@ -195,10 +201,15 @@ impl World {
             };
             statuses.push(container("sidecar", state));
         }
+        let ready = jvm.indexing.as_ref().map(|i| (i.host.clone(), jvm.live));
         self.api.update(Kind::Pod, name, |pod| {
             pod["status"]["phase"] = json!(phase);
             pod["status"]["startTime"] = json!(started);
             pod["status"]["containerStatuses"] = json!(statuses);
+            if let Some((host, ready)) = ready {
+                pod["status"]["podIP"] = json!(host);
+                set_ready(pod, ready);
+            }
             more(pod);
         });
     }
@@ -270,7 +281,14 @@ impl World {
             return;
         }
         let uid = self.jvms[jvm].pod_uid.clone();
-        let status = |status: &str| task_status(ID, status, None);
+        let is_peon = self.jvms[jvm].indexing.is_none();
+        let status = |status: &str| {
+            if is_peon {
+                task_status(ID, status, None)
+            } else {
+                String::new()
+            }
+        };
         let (code, reason, message, cause) = match how {
             End::Success => (0, "Completed", status("SUCCESS"), None),
             End::SuccessThenKilled => (137, "OOMKilled", status("SUCCESS"), None),
@@ -283,6 +301,7 @@ impl World {
                 String::new(),
                 Some(Cause::NoVerdict),
             ),
+            End::Terminated if !is_peon => (143, "Error", String::new(), None),
             End::Terminated => match self.dice.below(8) {
                 0 => (0, "Completed", status("SUCCESS"), None),
                 1..=4 => (143, "Error", status("FAILED"), None),
@@ -297,6 +316,9 @@ impl World {
         }
         let (started, now) = (at(self.jvms[jvm].started.into()).to_string(), self.clock());
         self.jvms[jvm].live = false;
+        if let Some(indexing) = &mut self.jvms[jvm].indexing {
+            indexing.runs = false;
+        }
         self.jvms[jvm].end = Some(json!({"exitCode": code, "reason": reason, "message": message,
             "startedAt": started, "finishedAt": now}));
     }
@@ -338,7 +360,7 @@ impl World {
                 pod["status"]["phase"] = json!("Failed");
                 pod["status"]["reason"] = json!("DeadlineExceeded");
             });
-        } else {
+        } else if !jvm.is_some_and(|j| self.jvms[j].live && is_ready(pod)) {
             self.report(&name);
         }
     }
@@ -412,6 +434,14 @@ impl World {
                     node["status"]["conditions"] =
                         json!([{"type": "Ready", "status": "Unknown", "lastTransitionTime": clock}]);
                 });
+                for pod in self
+                    .pods()
+                    .iter()
+                    .filter(|p| is_indexer(p) && p["spec"]["nodeName"] == *name)
+                {
+                    self.api
+                        .update(Kind::Pod, &name_of(pod), |pod| set_ready(pod, false));
+                }
             }
         }
         for at in 0..self.jvms.len() {
@@ -425,6 +455,18 @@ impl World {
             }
         }
     }
+}
+
+/// Whether an Indexer's pod is ready: its kubelet has nothing new to say while its JVM lives. Of peons nothing says so.
+fn is_ready(pod: &Value) -> bool {
+    let all = pod["status"]["conditions"].as_array();
+    let mut ready = all.into_iter().flatten().filter(|c| c["type"] == "Ready");
+    is_indexer(pod) && ready.any(|c| c["status"] == "True")
+}
+
+fn set_ready(pod: &mut Value, ready: bool) {
+    let status = if ready { "True" } else { "False" };
+    push_condition(pod, json!({"type": "Ready", "status": status}));
 }
 
 pub fn push_condition(pod: &mut Value, condition: Value) {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::cluster::{End, name_of, push_condition, uid_of};
 use super::model_api::{Kind, pod_ended};
+use super::pool::is_indexer;
 use super::process::TASK;
 use super::world::World;
 
@@ -115,12 +116,17 @@ const OFTEN: [(u32, Happening); 43] = [
 impl World {
     /// Something happens.
     pub async fn happen(&mut self) {
+        if self.pool.is_some() && self.dice.one_in(2) {
+            self.happen_in_pool();
+            self.watch(Deliver);
+            self.operate(true).await;
+        }
+        let is_busy = self.jvms.iter().any(|j| j.live && j.has_task());
         let happening = match self.dice.weighted(&OFTEN) {
             // What would change nothing gives way to what may.
-            Start | Schedule | Kubelet if self.jvms.iter().any(|j| j.live) => {
-                self.dice.pick(&[Kubelet, JvmEnds, Time])
-            }
-            JvmEnds if !self.jvms.iter().any(|j| j.live) => self.dice.pick(&[Schedule, Start]),
+            Start | Schedule if is_busy && self.claimed().is_some() => JvmEnds,
+            Start | Schedule | Kubelet if is_busy => self.dice.pick(&[Kubelet, JvmEnds, Time]),
+            JvmEnds if !is_busy => self.dice.pick(&[Schedule, Start]),
             Heal if self.machines.iter().all(|m| m.connected) => Deliver,
             QuotaOff if !self.api.quota => Operate,
             LateRequest if self.flights.is_empty() => Operate,
@@ -171,9 +177,13 @@ impl World {
     }
 
     fn one_jvm_ends(&mut self, how: End) {
-        if let Some(at) = self.jvms.iter().position(|j| j.live) {
+        if let Some(at) = self.jvms.iter().position(|j| j.live && j.has_task()) {
             self.note(format!("JVM of {} ends: {how:?}", self.jvms[at].pod_uid));
-            self.end_jvm(at, how);
+            if self.jvms[at].indexing.is_some() {
+                self.end_indexer(at, how);
+            } else {
+                self.end_jvm(at, how);
+            }
         }
     }
 
@@ -189,6 +199,7 @@ impl World {
             if self.processes[process].begin(now) {
                 self.seen.count("happenings", "a pass begins");
                 self.processes[process].go_on(now, attempt).await;
+                self.check_issued(process);
                 return true;
             }
         }
@@ -273,12 +284,14 @@ impl World {
             return;
         }
         // Mostly the newest: the others have ended.
-        let at = if self.dice.one_in(4) {
-            self.dice.below(many)
+        let at = if self.pool.is_some() {
+            self.some_pod(&pods, matches!(happening, Schedule | Start | FailScheduling))
+        } else if self.dice.one_in(4) {
+            self.dice.below(many) as usize
         } else {
-            many - 1
+            many as usize - 1
         };
-        let pod = &pods[at as usize];
+        let pod = &pods[at];
         let (name, uid) = (name_of(pod), uid_of(pod));
         let machine = self.dice.below(2) as usize;
         match happening {
@@ -365,12 +378,13 @@ impl World {
     /// The garbage collector of objects: of those whose task is gone.
     pub fn collect(&mut self) {
         let task = self.api.get(Kind::Task, TASK).map(uid_of);
-        for pod in self.pods() {
+        for pod in self.pods().iter().filter(|p| !is_indexer(p)) {
             if Some(&pod["metadata"]["ownerReferences"][0]["uid"]) != task.as_ref().map(|t| json!(t)).as_ref()
             {
-                self.api.delete_pod(&name_of(&pod), None);
+                self.api.delete_pod(&name_of(pod), None);
             }
         }
+        self.collect_indexers();
     }
 
     fn users_act(&mut self, happening: Happening) {

@@ -2,13 +2,16 @@
 
 use serde_json::Value;
 
+use super::cluster::uid_of;
 use super::model_api::{Answer, Kind, Request, pod_ended};
+use super::pool::is_indexer;
 use super::process::TASK;
 use super::world::World;
 use crate::api::conditions::{COMPLETE, FAILED, is_true};
 use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
 use crate::task::decide::deadlines;
+use crate::task::run::worker::claim::WorkerClaim;
 
 /// The state of the peon's container, once it ended.
 fn peon_end(pod: &Value) -> Option<&Value> {
@@ -25,10 +28,11 @@ pub fn reports_success(pod: &Value) -> bool {
 impl World {
     /// After every happening.
     pub fn check_lives(&mut self) {
-        let live = self.jvms.iter().filter(|j| j.live && !j.late).count();
+        let live = self.jvms.iter().filter(|j| j.live && !j.late && j.has_task());
+        let live = live.count();
         let detail = || "two JVMs live that belong to one task".to_owned();
         self.hold("at most one live JVM", live <= 1, detail);
-        if self.jvms.iter().any(|j| j.live && j.late) {
+        if self.jvms.iter().any(|j| j.live && j.late && j.has_task()) {
             self.seen.count(
                 "tolerated",
                 "a JVM of a request that came after its attempt was over",
@@ -36,10 +40,10 @@ impl World {
         }
     }
 
-    /// After a JVM was started.
-    pub fn check_started(&mut self) {
+    /// After the task began in a JVM.
+    pub fn check_started(&mut self, jvm: usize) {
         let is_final = self.is_final();
-        let known = self.jvms.last().is_some_and(|j| j.late) || !is_final || self.final_knows_last();
+        let known = self.jvms[jvm].late || !is_final || self.final_knows(jvm);
         self.hold("no JVM after the verdict", known, || {
             "a JVM was started after the verdict".into()
         });
@@ -51,11 +55,10 @@ impl World {
     }
 
     /// A pod that was there when the verdict fell may be started before the operator has it deleted.
-    fn final_knows_last(&self) -> bool {
+    fn final_knows(&self, jvm: usize) -> bool {
         let task = self.task();
         let status = task.as_ref().and_then(|t| t.status.as_ref());
-        let Some(jvm) = self.jvms.last() else { return true };
-        status.is_none_or(|s| s.pod_uid() == Some(jvm.pod_uid.as_str()))
+        status.is_none_or(|s| s.pod_uid() == Some(self.jvms[jvm].pod_uid.as_str()))
     }
 
     /// Before a request takes effect.
@@ -75,9 +78,14 @@ impl World {
             let Some(pod) = self.api.get(Kind::Pod, name).filter(|p| fits(p)).cloned() else {
                 return;
             };
+            // A pool deletes what has ended, too.
+            let by_pool = is_indexer(&pod) && !request.body["gracePeriodSeconds"].is_null();
+            let claimed = is_indexer(&pod) && self.claims.has(&uid_of(&pod));
             let ours = pod["metadata"]["ownerReferences"][0]["uid"] == self.task_uid.as_str();
-            self.hold("only own pods are deleted", ours, || format!("{pod}"));
-            let ended = pod_ended(&pod) || peon_end(&pod).is_some();
+            self.hold("only own pods are deleted", ours || claimed || by_pool, || {
+                format!("{pod}")
+            });
+            let ended = !by_pool && (pod_ended(&pod) || peon_end(&pod).is_some());
             self.hold("no pod that has ended is deleted", !ended, || format!("{pod}"));
         } else if let Some(task) = self.task().filter(|t| t.metadata.uid.as_deref() == uid.as_str()) {
             let status = task.status.clone().unwrap_or_default();
@@ -152,6 +160,8 @@ impl World {
             phase && !(complete && failed),
             || format!("{new:?}"),
         );
+        self.check_place(before, after, process);
+        let in_indexer = |task: &PeonTask| WorkerClaim::recorded(task).is_some();
         let (was, is) = (before.attempt(), after.attempt());
         self.hold(
             "attempts are numbered without gaps",
@@ -161,6 +171,13 @@ impl World {
         if is > was {
             let record = new.attempts.last().cloned().unwrap_or_default();
             self.seen.count("attempts ended by", &record.cause);
+            if in_indexer(before) {
+                self.seen.count("attempts in a pool ended by", &record.cause);
+            }
+            let lives = self.jvms.iter().any(|j| j.live && !j.late && j.has_task());
+            self.hold("a new attempt needs a dead JVM", !lives, || {
+                "the last attempt's JVM lives".into()
+            });
             self.hold("an attempt is recorded", record.number == was, || {
                 format!("{record:?}")
             });
@@ -172,18 +189,20 @@ impl World {
                     format!("{cause}: {many} of {most:?}")
                 });
             }
-            let lives = self.jvms.iter().any(|j| j.live && !j.late);
-            self.hold("a new attempt needs a dead JVM", !lives, || {
-                "the last attempt's JVM lives".into()
-            });
         } else if complete && !before.is_final() {
             self.seen.count("verdicts", "Succeeded");
+            if in_indexer(after) {
+                self.seen.count("verdicts in a pool", "Succeeded");
+            }
             let told = self.truths.values().any(|t| t.attempt == is && t.success);
             self.hold("no success is invented", told, || {
                 "no JVM of the attempt wrote SUCCESS".into()
             });
         } else if failed && !before.is_final() {
             self.seen.count("verdicts", &reason);
+            if in_indexer(after) {
+                self.seen.count("verdicts in a pool", &reason);
+            }
             self.check_cause(before, is, &reason, process);
         } else {
             self.seen.count("reasons", &reason);
@@ -246,7 +265,7 @@ impl World {
         let told = recorded.zip(process).is_some_and(|(uid, p)| {
             self.processes
                 .get(p)
-                .is_some_and(|p| p.told_success.iter().any(|t| t == uid))
+                .is_some_and(|p| p.told_success.iter().any(|t| t == uid) || p.heard_success(uid))
         });
         self.hold("no success is passed over", !shown && !told, || {
             format!("attempt {attempt} wrote SUCCESS (shown: {shown}, told: {told}) and was judged {cause}")

@@ -146,11 +146,17 @@ impl ModelApi {
     }
 
     /// Creates an object.
-    pub fn create(&mut self, kind: Kind, mut object: Value) -> Value {
+    pub fn create(&mut self, kind: Kind, object: Value) -> Value {
+        self.create_as(kind, object, None)
+    }
+
+    /// Creates an object, which gets this uid.
+    pub fn create_as(&mut self, kind: Kind, mut object: Value, uid: Option<&str>) -> Value {
         self.uids += 1;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let meta = &mut object["metadata"];
-        meta["uid"] = json!(format!("{}uid-{}", self.uid_prefix, self.uids));
+        let next = format!("{}uid-{}", self.uid_prefix, self.uids);
+        meta["uid"] = json!(uid.unwrap_or(&next));
         meta["namespace"] = json!("ns");
         meta["creationTimestamp"] = json!(at(self.now.into()).to_string());
         meta["generation"] = json!(1);
@@ -255,6 +261,13 @@ impl ModelApi {
                 ],
             ) => self.patch_task(name, body),
             ("PATCH", ["api", "v1", "namespaces", "ns", "pods", name]) => self.patch_pod(name, body),
+            // Nothing here reads a pod's resources.
+            ("PATCH", ["api", "v1", "namespaces", "ns", "pods", name, "resize"]) => {
+                match self.fits(Kind::Pod, name, &body["metadata"]) {
+                    Ok(()) => self.read(Kind::Pod, name),
+                    Err(refused) => refused,
+                }
+            }
             ("DELETE", ["api", "v1", "namespaces", "ns", "pods", name]) => self.delete(Kind::Pod, name, body),
             (
                 "DELETE",
@@ -406,7 +419,7 @@ impl ModelApi {
         }
         let object = self.get(kind, name).cloned().unwrap_or_default();
         if kind == Kind::Pod {
-            self.delete_pod(name, None);
+            self.delete_pod(name, body["gracePeriodSeconds"].as_i64());
         } else {
             self.remove(kind, name);
         }

@@ -1,90 +1,44 @@
 //! A process of the operator: the real caches, actor and passes, and a client whose requests wait until the history
 //! decides their outcome.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
-use http::Response;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::model_api::{Answer, Change, Kind, ModelApi, Request};
+use super::client::{Inbox, Parked, Wire};
+use super::model_api::{Change, Kind, ModelApi, Request};
+use super::polls::ModelPolls;
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::watch;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
+use crate::druid::worker::TaskState;
+use crate::indexer::client::Connect;
+use crate::indexer::decide::view::View;
+use crate::indexer::polls::Polling;
 use crate::metrics::Metrics;
+use crate::pool::work::Work;
 use crate::process::leadership::Leadership;
 use crate::task::controller::{Context, Plan};
 use crate::task::effects::act::Actor;
+use crate::task::fixtures::ID;
 use crate::task::watch::{Caches, GuardedTask, Writers};
 
 /// The name of the task that histories are about.
 pub const TASK: &str = "nightly";
-
-/// What comes of a request.
-pub enum Outcome {
-    Answered(Answer),
-    Lost,
-}
-
-/// A request on its way, until its answer is delivered.
-pub struct Parked {
-    pub request: Request,
-    /// The attempt that the task was at when the request was made.
-    pub attempt: u32,
-    /// What waits to be delivered.
-    pub served: Option<Outcome>,
-    reply: oneshot::Sender<Outcome>,
-}
-
-type Inbox = Arc<Mutex<VecDeque<Parked>>>;
-
-struct Wire(Inbox);
-
-impl tower::Service<http::Request<Body>> for Wire {
-    type Response = Response<Body>;
-    type Error = tower::BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let inbox = self.0.clone();
-        Box::pin(async move {
-            let request = Request::receive(request).await?;
-            let (reply, answer) = oneshot::channel();
-            inbox.lock().push_back(Parked {
-                request,
-                attempt: 0,
-                served: None,
-                reply,
-            });
-            match answer.await {
-                Ok(Outcome::Answered((code, body))) => {
-                    let body = Body::from(serde_json::to_vec(&body)?);
-                    Ok(Response::builder().status(code).body(body)?)
-                }
-                _ => Err("the connection was lost".into()),
-            }
-        })
-    }
-}
+/// The VirtualMiddleManager to which a task for a pool is assigned.
+pub const MANAGER: &str = "ingestion";
+/// For so many seconds a process that followed another one gives no Indexer to a task. No watch lags longer.
+pub const SETTLES: u32 = 15;
 
 /// One registry serves all: making one takes longer than a pass.
 fn metrics() -> Metrics {
@@ -94,13 +48,28 @@ fn metrics() -> Metrics {
 
 /// A process of the operator.
 pub struct Process {
-    caches: Caches,
+    pub(super) caches: Caches,
     writers: Writers,
     wakes: Option<Pin<Box<dyn Stream<Item = ObjectRef<GuardedTask>> + Send>>>,
     context: Arc<Context>,
     leadership: Leadership,
     inbox: Inbox,
     cursors: [usize; 3],
+    pub(super) clock: Clock,
+    pub polls: ModelPolls,
+    /// What connects it with the pool, if the history has one.
+    pub(super) work: Option<Work<ModelPolls>>,
+    /// Pods that it created for the pool and has not seen, and when.
+    pub(super) unseen: Vec<(String, u32)>,
+    /// Tells it from all other processes.
+    pub serial: u32,
+    /// When its watches have told at least this much.
+    settles: Option<(u32, [usize; 3])>,
+    /// At the beginning of the pass: what its watch of tasks had told, whether it knew of pools, and the Indexers from
+    /// which it had heard SUCCESS.
+    before: (usize, bool, Vec<String>),
+    /// The attempt for which it began to create a pod, and whether no pool was known.
+    began: Option<(u32, bool)>,
     due: Option<u32>,
     pass: Option<JoinHandle<Option<Duration>>>,
     /// It led once; it leads again only after a restart.
@@ -108,7 +77,6 @@ pub struct Process {
     pub stopped: bool,
     /// Uids of pods whose SUCCESS its watch told it.
     pub told_success: Vec<String>,
-    /// The status at the start of the pass.
     pub passes: u32,
 }
 
@@ -121,7 +89,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    pub fn new(api: &ModelApi, seconds: &Arc<AtomicU32>, plan: Plan) -> Self {
+    pub fn new(api: &ModelApi, seconds: &Arc<AtomicU32>, plan: Plan, has_pool: bool, serial: u32) -> Self {
         let inbox = Inbox::default();
         let (caches, writers) = Caches::new();
         let client = Client::new(Wire(inbox.clone()), "ns");
@@ -132,10 +100,17 @@ impl Process {
         let leadership = Leadership::default();
         let clock = Clock::set_by(seconds.clone());
         let recorder = Recorder::new(client.clone(), reporter);
-        let actor = Actor::new(client, recorder, leadership.clone(), caches.aggregates.clone())
+        let mut actor = Actor::new(client, recorder, leadership.clone(), caches.aggregates.clone())
             .with_clock(clock.clone());
+        let polls = ModelPolls::default();
+        let wire = Wire(inbox.clone());
+        let connect: Connect = Arc::new(move |_| Ok(Arc::new(wire.clone())));
+        let work = has_pool.then(|| Work::new(caches.clone(), polls.clone(), connect));
+        if let Some(work) = &work {
+            actor = actor.with_indexers(Arc::new(work.clone()));
+        }
         let properties = Arc::new(RuntimeProperties::default());
-        let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock, plan);
+        let context = Context::new(caches.clone(), actor, properties, metrics()).under(clock.clone(), plan);
         let mut process = Self {
             caches,
             writers,
@@ -144,6 +119,14 @@ impl Process {
             leadership,
             inbox,
             cursors: [0; 3],
+            clock,
+            polls,
+            work,
+            unseen: Vec::new(),
+            serial,
+            settles: None,
+            before: (0, false, Vec::new()),
+            began: None,
             due: None,
             pass: None,
             led: false,
@@ -157,8 +140,14 @@ impl Process {
         process
     }
 
-    pub fn lead(&mut self) {
+    /// It leads, and waits until the last writes of another process are seen, if one led before.
+    pub fn lead(&mut self, api: &ModelApi, waits: bool) {
         self.led = true;
+        if waits && self.work.is_some() {
+            let opens = self.clock.instant() + Duration::from_secs(SETTLES.into());
+            self.caches.aggregates.indexers.opens(opens);
+            self.settles = Some((api.now + SETTLES, std::array::from_fn(|kind| api.log[kind].len())));
+        }
         self.leadership
             .extend(std::time::Instant::now() + Duration::from_secs(86_400));
         self.wakes = Some(Box::pin(self.caches.wakes()));
@@ -188,6 +177,39 @@ impl Process {
             return;
         }
         self.tell(kind, change);
+    }
+
+    /// No watch lags longer than a process waits that followed another one.
+    pub fn settle(&mut self, api: &ModelApi) {
+        if let Some((_, told)) = self.settles.take_if(|(at, _)| *at <= api.now) {
+            for (kind, told) in told.into_iter().enumerate() {
+                while self.cursors[kind] < told {
+                    self.deliver(api, kind, false);
+                }
+            }
+        }
+    }
+
+    /// An Indexer said something new.
+    pub fn heard(&self, pod_uid: &str) {
+        let _ = self.caches.wake_task_on(pod_uid);
+    }
+
+    /// Whether nothing was written to the task since its pass began that its pass does not know.
+    pub fn knows_all(&self, api: &ModelApi) -> bool {
+        self.before.0 == api.log[0].len()
+    }
+
+    /// Whether it had heard SUCCESS from this Indexer when its pass began.
+    pub fn heard_success(&self, pod_uid: &str) -> bool {
+        self.before.2.iter().any(|uid| uid == pod_uid)
+    }
+
+    /// It creates what a pod of this attempt needs. Returns whether it knew of no pool when it began that.
+    pub fn creates(&mut self, attempt: u32) -> bool {
+        let began = self.began.filter(|(number, _)| *number == attempt);
+        let (_, unpooled) = *self.began.insert(began.unwrap_or((attempt, !self.before.1)));
+        unpooled
     }
 
     fn tell(&mut self, kind: usize, change: &Change) {
@@ -290,6 +312,16 @@ impl Process {
             return false;
         };
         let context = self.context.clone();
+        if self.work.is_some() {
+            let succeeded = |view: &View| {
+                let task = view.task(ID).into_iter().chain(view.former_task(ID)).next();
+                task.is_some_and(|t| t.announcement.status == TaskState::Success)
+            };
+            let uids = self.polls.targets().into_iter().map(|target| target.pod_uid);
+            let heard = uids.filter(|uid| self.polls.view(uid).is_some_and(|view| succeeded(&view)));
+            let pools = !self.caches.aggregates.indexers.pools("ns", MANAGER).is_empty();
+            self.before = (self.cursors[0], pools, heard.collect());
+        }
         self.passes += 1;
         self.pass = Some(tokio::spawn(async move {
             let task = guarded.0.as_ref().expect("the model keeps readable tasks");

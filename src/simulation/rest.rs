@@ -2,9 +2,10 @@
 
 use super::cluster::name_of;
 use super::model_api::Kind;
-use super::world::World;
+use super::process::TASK;
+use super::world::{Jvm, World};
 use crate::api::PeonTask;
-use crate::api::reason::{Cause, Readiness, Suspension, TaskReason};
+use crate::api::reason::{Cause, Readiness, Suspension, TaskReason, Waiting};
 
 /// Rounds of half a minute that a task may take to come to rest: deadlines and back-off included.
 const ROUNDS: u32 = 80;
@@ -15,6 +16,7 @@ enum Rest {
     Suspended,
     Runs,
     AwaitsProof,
+    NoPool,
 }
 
 /// Where it rests, by its reason.
@@ -24,6 +26,7 @@ fn rest_of(task: &PeonTask) -> Option<Rest> {
         TaskReason::Suspended(Suspension::Suspended) => Some(Rest::Suspended),
         TaskReason::Ready(Readiness::Running) => Some(Rest::Runs),
         TaskReason::Ready(Readiness::AwaitingNodeProof) => Some(Rest::AwaitsProof),
+        TaskReason::Waits(Waiting::NoPool) => Some(Rest::NoPool),
         TaskReason::Ready(Readiness::WaitingForOperator | Readiness::RunsElsewhere | Readiness::Stopping)
         | TaskReason::Suspended(Suspension::NotRestartable | Suspension::Resumed)
         | TaskReason::Accepted(_)
@@ -52,6 +55,9 @@ impl World {
             self.heal(0);
         }
         self.flights.clear();
+        self.change_pool(true);
+        self.mend_indexers();
+        self.end_others();
         for process in &mut self.processes {
             process.stopped = false;
         }
@@ -64,7 +70,7 @@ impl World {
             }
             let due = self.leader.and_then(|l| self.processes[l].due());
             let soon = due.is_some_and(|d| d <= self.now() + 600) && !self.is_at_rest();
-            quiet = if before == (self.writes, self.api.log[2].len()) && !soon {
+            quiet = if before == (self.writes, self.api.log[2].len()) && !soon && !self.kubelets_are_due() {
                 quiet + 1
             } else {
                 0
@@ -97,8 +103,18 @@ impl World {
         );
     }
 
+    /// An Indexer lives whose pod is gone: its kubelet will end it.
+    fn kubelets_are_due(&self) -> bool {
+        let orphan = |j: &Jvm| j.live && j.indexing.is_some() && j.orphaned.is_some();
+        let mut orphans = self.jvms.iter().filter(|j| orphan(j));
+        orphans.any(|j| self.machines[j.machine].connected)
+    }
+
     async fn round(&mut self, seconds: u32) {
         self.pass_time(seconds);
+        if self.pool.is_some() && self.dice.one_in(3) {
+            self.some_task_ends();
+        }
         for pod in self.pods() {
             let at = usize::from(!self.node_is_ready(0) || self.is_written_off(0));
             self.schedule(&pod, at);
@@ -118,7 +134,11 @@ impl World {
         self.collect();
         self.mark_orphans();
         self.check_lives();
-        for _ in 0..40 {
+        for step in 0..40 {
+            if let Some(leader) = self.leader.filter(|_| self.pool.is_some() && step % 16 == 0) {
+                self.poll(leader, false);
+                self.pass_over_pool(leader, false);
+            }
             for process in 0..2 {
                 for kind in 0..3 {
                     while self.processes[process].lag(&self.api, kind) > 0 {
@@ -144,12 +164,19 @@ impl World {
     }
 
     fn check_rest(&mut self) {
+        // Who did not see the claim of a task that is gone, and was never posted, cannot know of it.
+        let is_there = self.api.get(Kind::Task, TASK).is_some();
         let lives: Vec<_> = self
             .jvms
             .iter()
             .filter(|j| j.live && self.machines[j.machine].connected)
+            .filter(|j| j.has_task() || is_there && self.claims.has(&j.pod_uid))
             .map(|j| j.pod_uid.clone())
             .collect();
+        let strangers = |j: &Jvm| j.indexing.as_ref().is_some_and(|i| !i.strangers.is_empty());
+        let reached = |j: &Jvm| j.live && self.machines[j.machine].connected;
+        let runs = self.jvms.iter().any(|j| reached(j) && strangers(j));
+        self.hold("no stranger runs at rest", !runs, String::new);
         let Some(task) = self.task() else {
             self.seen.count("at rest", "deleted");
             return self.hold("no JVM outlives its task", lives.is_empty(), || {
@@ -169,6 +196,11 @@ impl World {
             Some(Rest::Suspended) => task.spec.suspend && lives.is_empty(),
             Some(Rest::Runs) => lives.len() == 1 && status.pod_uid() == lives.first().map(String::as_str),
             Some(Rest::AwaitsProof) => self.proof_is_wanting(&task),
+            // None has more memory than an attempt that ran out of it had.
+            Some(Rest::NoPool) => {
+                let mut ended = status.attempts.iter().filter_map(|a| Cause::parse(&a.cause));
+                lives.is_empty() && ended.any(Cause::needs_memory)
+            }
             // A pod that the kubelet cannot start, of a reason that is still there.
             None => false,
         };

@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
+use super::client::Outcome;
 use super::cluster::uid_of;
+use super::indexers::pod_of;
 use super::model_api::{Answer, Kind, Request, refusal};
-use super::process::{Outcome, TASK};
+use super::process::TASK;
 use super::world::{Truth, World};
+use crate::api::reason::Cause;
+use crate::task::fixtures::ID;
+use serde_json::json;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub enum Fate {
     FailsAfter,
     LostBefore,
     Fails(u16),
+    /// Nobody waits for it any more when it arrives.
+    Late,
 }
 
 const FATES: [(u32, Fate); 9] = [
@@ -30,6 +37,16 @@ const FATES: [(u32, Fate); 9] = [
     (1, Fate::Fails(503)),
 ];
 
+/// Of requests to Indexers.
+const FATES_OF_POSTS: [(u32, Fate); 6] = [
+    (24, Fate::Served),
+    (3, Fate::LostAfter),
+    (1, Fate::FailsAfter),
+    (2, Fate::LostBefore),
+    (1, Fate::Fails(403)),
+    (3, Fate::Late),
+];
+
 impl World {
     /// Serves the request that a process waits for, or delivers its answer.
     pub async fn move_request(&mut self, process: usize, faults: bool) {
@@ -40,11 +57,18 @@ impl World {
             return;
         };
         if !served {
-            let fate = if faults {
-                self.dice.weighted(&FATES)
-            } else {
-                Fate::Served
+            let to_indexer = request.path.starts_with("/indexers/");
+            let fate = match (faults, to_indexer) {
+                (false, _) => Fate::Served,
+                (true, false) => self.dice.weighted(&FATES),
+                (true, true) => self.dice.weighted(&FATES_OF_POSTS),
             };
+            if to_indexer && matches!(fate, Fate::Fails(_)) {
+                self.allow(pod_of(&request), Cause::NoVerdict);
+            }
+            if self.operator.is_hasty {
+                self.post_hastily(&request);
+            }
             if fate != Fate::Served {
                 self.seen.count("faults", &format!("{fate:?}"));
             }
@@ -62,6 +86,10 @@ impl World {
                     Outcome::Answered(error(500))
                 }
                 Fate::LostBefore => Outcome::Lost,
+                Fate::Late => {
+                    self.flights.push((request, attempt));
+                    Outcome::Lost
+                }
                 Fate::Fails(code) => Outcome::Answered(error(code)),
             };
             self.processes[process].parked(|p| p.served = Some(answer));
@@ -77,10 +105,31 @@ impl World {
         self.processes[process].answer();
         let attempt = self.attempt();
         self.processes[process].go_on(now, attempt).await;
+        self.check_issued(process);
+    }
+
+    /// The POST that follows this claim arrives before it.
+    fn post_hastily(&mut self, claim: &Request) {
+        let run = &claim.body["status"]["run"];
+        if let (Some(uid), Some(host)) = (run["podUID"].as_str(), run["host"].as_str()) {
+            let post = Request {
+                method: "POST".into(),
+                path: format!("/indexers/{uid}/assignTask"),
+                query: host.to_owned(),
+                body: json!({"id": ID}),
+            };
+            self.serve_indexer(&post);
+        }
     }
 
     /// Serves a request, and looks at what it did.
     pub fn serve(&mut self, request: &Request, attempt: u32, process: Option<usize>) -> Answer {
+        if request.path.starts_with("/indexers/") {
+            let answer = self.serve_indexer(request);
+            let what = format!("POST {} {}", plural(request), answer.0);
+            self.seen.count("requests", &what);
+            return answer;
+        }
         self.check_request(request);
         let before = request.path.ends_with("/status").then(|| self.task()).flatten();
         let pod = request
@@ -114,7 +163,7 @@ impl World {
         let number = name.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         let current = self.attempt();
         let is_final = self.is_final();
-        let late = number != current || is_final;
+        let late = number != current || is_final || self.claimed().is_some();
         if late {
             self.seen.count(
                 "tolerated",

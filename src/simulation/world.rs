@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
+use super::claims::Claims;
 use super::coverage::Coverage;
+use super::indexers::Indexing;
 use super::model_api::{Kind, ModelApi, Request};
-use super::process::{Process, TASK};
+use super::pool::{Pool, has_pool};
+use super::process::{MANAGER, Process, TASK};
 use super::rng::Dice;
 use crate::api::reason::Cause;
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::{LABEL_IDENTITY, PeonTask, PeonTemplate};
 use crate::task::accept::retry_policy::Policy;
 use crate::task::controller::Plan;
 use crate::task::fixtures::{ID, at};
@@ -25,7 +28,7 @@ pub struct Machine {
     pub since: u32,
 }
 
-/// A peon's JVM. It lives on its machine, whatever the API server knows of it.
+/// The JVM of a peon or of an Indexer. It lives on its machine, whatever the API server knows of it.
 pub struct Jvm {
     pub pod_uid: String,
     pub machine: usize,
@@ -39,6 +42,25 @@ pub struct Jvm {
     pub late: bool,
     /// When its pod's object went.
     pub orphaned: Option<u32>,
+    /// What an Indexer does.
+    pub indexing: Option<Indexing>,
+}
+
+impl Jvm {
+    /// Whether it has, or had, the task: publishing goes on in other threads when the task's own has ended.
+    pub fn has_task(&self) -> bool {
+        self.indexing.as_ref().is_none_or(|i| i.begun > 0)
+    }
+}
+
+/// The operator of a history: what it plans, and a bug that is not in its plan.
+#[derive(Clone, Copy)]
+pub struct Operator {
+    pub plan: Plan,
+    /// It posts a task while its claim is being written, and not after that.
+    pub is_hasty: bool,
+    /// It does not wait until the claims of the process that led before are seen.
+    pub is_impatient: bool,
 }
 
 /// What truly happened to an attempt's pod.
@@ -91,14 +113,19 @@ pub struct World {
     pub writes: u32,
     pub violation: Option<Violation>,
     pub trail: Vec<String>,
-    pub plan: Plan,
+    pub operator: Operator,
     pub seconds: Arc<AtomicU32>,
+    pub pool: Option<Pool>,
+    pub claims: Claims,
+    /// How many processes there were.
+    serial: u32,
 }
 
 impl World {
     /// A task, with or without a template, on two machines; two processes of the operator, one of which leads.
-    pub fn new(seed: u64, plan: Plan) -> Self {
+    pub fn new(seed: u64, operator: Operator) -> Self {
         let mut dice = Dice::new(seed);
+        let pooled = has_pool(seed);
         let seconds = Arc::new(AtomicU32::new(1000));
         let mut api = ModelApi::default();
         api.now = 1000;
@@ -111,9 +138,13 @@ impl World {
         let setting = Setting {
             safe: !dice.one_in(3),
             always: dice.one_in(6),
-            sidecar: dice.one_in(6),
+            sidecar: dice.one_in(6) && !pooled,
         };
-        let mut spec = if setting.safe {
+        let mut spec = if pooled {
+            let type_ = if setting.safe { "noop" } else { "index_parallel" };
+            let placement = dice.pick(&["Auto", "Auto", "Pool", "Pool", "Pool", "Pod"]);
+            json!({"task": {"type": type_, "id": ID}, "middleManagerRef": {"name": MANAGER}, "placement": placement})
+        } else if setting.safe {
             json!({"task": {"type": "noop", "id": ID}})
         } else {
             json!({"task": {"type": "index_parallel", "id": ID}, "registration": "External"})
@@ -128,8 +159,11 @@ impl World {
             }
         }
         let born = json!({"phase": "Pending", "reason": "WaitingForOperator", "conditions": []});
-        let task = json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": TASK},
+        let mut task = json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": TASK},
             "spec": spec, "status": born});
+        if pooled {
+            task["metadata"]["labels"] = json!({LABEL_IDENTITY: "0"});
+        }
         let task = api.create(Kind::Task, task);
         let mut world = Self {
             api,
@@ -148,8 +182,11 @@ impl World {
             writes: 0,
             violation: None,
             trail: Vec::new(),
-            plan,
+            operator,
             seconds,
+            pool: None,
+            claims: Claims::default(),
+            serial: 0,
         };
         for machine in 0..2 {
             world.register(machine);
@@ -161,11 +198,20 @@ impl World {
             world.write_template();
         }
         world.raise_budgets();
+        if pooled {
+            world.found_pool();
+        }
         for _ in 0..2 {
-            let process = Process::new(&world.api, &world.seconds, plan);
+            let process = world.fresh_process();
             world.processes.push(process);
         }
         world.lead(0);
+        if pooled && !world.dice.one_in(4) {
+            // It has offered its Indexers before the task comes.
+            world.pass_over_pool(0, false);
+            world.poll(0, false);
+            world.pass_over_pool(0, false);
+        }
         world
     }
 
@@ -262,7 +308,8 @@ impl World {
 
     /// The operator's pods, by name.
     pub fn pods(&self) -> Vec<Value> {
-        let ours = |p: &&Value| p["metadata"]["ownerReferences"][0]["kind"] == "PeonTask";
+        let kind = |p: &Value| p["metadata"]["ownerReferences"][0]["kind"].clone();
+        let ours = |p: &&Value| kind(p) == "PeonTask" || kind(p) == "IndexerPool";
         self.api.all(Kind::Pod).filter(ours).cloned().collect()
     }
 
@@ -271,6 +318,9 @@ impl World {
         self.api.now += seconds;
         self.seconds.store(self.api.now, Ordering::Relaxed);
         self.enforce_time();
+        for process in &mut self.processes {
+            process.settle(&self.api);
+        }
     }
 
     /// Notes what happens.
@@ -300,13 +350,21 @@ impl World {
         if self.processes[process].led {
             self.restart(process);
         }
-        self.processes[process].lead();
+        let followed = self.processes.iter().any(|p| p.led) || self.serial > 2;
+        let waits = followed && !self.operator.is_impatient;
+        self.processes[process].lead(&self.api, waits);
         self.leader = Some(process);
+    }
+
+    fn fresh_process(&mut self) -> Process {
+        self.serial += 1;
+        let Operator { plan, .. } = self.operator;
+        Process::new(&self.api, &self.seconds, plan, self.pool.is_some(), self.serial)
     }
 
     /// A process dies and another one takes its place, with fresh caches and no memory.
     pub fn restart(&mut self, process: usize) {
-        let fresh = Process::new(&self.api, &self.seconds, self.plan);
+        let fresh = self.fresh_process();
         let dead = std::mem::replace(&mut self.processes[process], fresh);
         self.flights.extend(dead.die());
         if self.leader == Some(process) {

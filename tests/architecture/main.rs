@@ -95,6 +95,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "logs",
             "indexer",
             "task",
+            "pool",
             "middle_manager",
         ],
     ),

@@ -97,12 +97,13 @@ impl IdleIndexers {
         let _ = self.changed.set(changed);
     }
 
-    /// No Indexer is given to a task before this time: the last writes of a process that led before have to be seen.
+    /// No Indexer is given to a task before this time, and none is deleted that a task may have: the last writes of a
+    /// process that led before have to be seen.
     pub fn opens(&self, at: Instant) {
         self.inner.lock().opens = Some(at);
     }
 
-    /// How long no Indexer is given to a task yet.
+    /// How long no Indexer is given to a task yet, nor deleted.
     #[must_use]
     pub fn opens_in(&self, now: Instant) -> Option<Duration> {
         let left = self.inner.lock().opens?.checked_duration_since(now)?;
