@@ -13,7 +13,8 @@ pub(super) const CASES: &[Case] = &[case(
     "pool_secured::indexers_are_called_with_credentials_and_tls",
     secured,
 )
-.own()];
+.own()
+.full()];
 
 const POOL: &str = "secured";
 const USER: &str = "druid_system";
