@@ -126,6 +126,8 @@ fn template(knows_a_user: bool) -> Value {
         properties["druid.auth.authenticator.one.password"] = json!(PASSWORD);
     }
     json!({
+        "match": {"types": ["noop"]},
+        "priority": 10,
         "properties": properties,
         "template": {"spec": {
             "containers": [{
