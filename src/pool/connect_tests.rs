@@ -1,11 +1,10 @@
 //! With which settings Indexers are called, from the Secrets of the API server.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use std::collections::HashSet;
 
 use super::*;
 use crate::api::ANNOTATION_INDEXER_PORTS;

@@ -15,10 +15,7 @@ use crate::api::{IndexerPool, OPERATOR};
 use crate::apiserver::classify::refusal::Posted;
 use crate::apiserver::request::{RequestError, create, request};
 use crate::process::leadership::{Leadership, NotLeader};
-
-/// Grace period of an Indexer without a task, in seconds. With 0 the API server would forget the pod while its JVM may
-/// still run.
-const GRACE_SECONDS: u32 = 1;
+use crate::task::run::worker::GRACE_SECONDS;
 
 /// An effect failed; the pass is repeated.
 #[derive(Debug, thiserror::Error)]

@@ -1,23 +1,21 @@
 //! Planted bugs: each has to break its invariant in some history.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::pool::has_pool;
 use super::world::Operator;
 use super::{HISTORIES, REAL, run};
-use crate::api::{RunKind, conditions};
-use crate::indexer::decide::view::{Task, View};
-use crate::indexer::fixtures::Jvm;
+use crate::api::RunKind;
 use crate::task::controller::Plan;
 use crate::task::decide::plan::{Action, Step, plan};
+use crate::task::decide::with_worker::planted_tests::{posts_what_was_forgotten, trusts_an_end};
 use crate::task::fixtures::{ID, task_status};
 use crate::task::run::death::NodeState;
 use crate::task::run::pod::evidence::Container;
 use crate::task::run::pod::run::StopPod;
-use crate::task::snapshot::{Live, Snapshot};
+use crate::task::snapshot::Snapshot;
 
 /// A plan that takes the absence of a pod for its peon's death.
 fn trusts_absence(snapshot: &Snapshot, now: Timestamp) -> Step {
@@ -100,52 +98,6 @@ fn a_planted_guess_is_caught() {
 #[test]
 fn a_planted_loss_of_a_log_is_caught() {
     is_caught(deletes_unseen, &["no pod that has ended is deleted"], 418);
-}
-
-/// The snapshot as if the Indexer's pod were gone from a node that it never had.
-fn as_if_dead(snapshot: &Snapshot) -> Snapshot {
-    let mut dead = snapshot.clone();
-    dead.indexer = Some(Box::default());
-    dead.outcomes.indexer = Some(Box::new(Live {
-        config_map_owner: None,
-        pod: None,
-        task_version: snapshot.task.metadata.resource_version.clone(),
-    }));
-    dead.outcomes.node = Some(NodeState::NeverBound);
-    dead
-}
-
-fn view(snapshot: &Snapshot) -> Option<&View> {
-    snapshot.indexer.as_ref()?.view.as_deref()
-}
-
-/// A plan that takes the end of a task for the death of the JVM.
-fn trusts_an_end(snapshot: &Snapshot, now: Timestamp) -> Step {
-    let stopped = snapshot.task.status.as_ref().is_some_and(|s| s.stop.is_some());
-    let task = view(snapshot).and_then(|view| view.task(ID));
-    if stopped && task.is_some_and(Task::ended) {
-        return plan(&as_if_dead(snapshot), now);
-    }
-    plan(snapshot, now)
-}
-
-/// A plan that posts a task to an Indexer that lists it no more.
-fn posts_what_was_forgotten(snapshot: &Snapshot, now: Timestamp) -> Step {
-    let mut forgetful = snapshot.clone();
-    if let Some(view) = view(snapshot).filter(|v| v.task(ID).is_some_and(|t| !t.listed)) {
-        // What a full list alone would say.
-        let mut fresh = View::new(view.target().clone());
-        let answer = Jvm::started(1).answer(None).expect("a full list");
-        let _ = fresh.answered(None, &answer);
-        if let Some(seen) = &mut forgetful.indexer {
-            seen.view = Some(Arc::new(fresh));
-        }
-        let task = Arc::make_mut(&mut forgetful.task);
-        if let Some(status) = &mut task.status {
-            status.conditions.retain(|c| c.type_ != conditions::STARTED);
-        }
-    }
-    plan(&forgetful, now)
 }
 
 /// A plan that creates a pod where no Indexer is idle, without having written that decision.

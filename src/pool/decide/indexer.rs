@@ -39,7 +39,7 @@ pub struct Indexer {
 /// Why an Indexer without a task is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unwanted {
-    /// Its node is cordoned: it is deleted at once, since it stands in the way of a drain.
+    /// Its node is cordoned: it is deleted at once, so that a drain does not wait for it.
     Cordoned,
     /// It is older than `recycle.maxAgeSeconds`.
     Old,

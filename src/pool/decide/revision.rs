@@ -139,8 +139,8 @@ impl Revision {
     }
 }
 
-/// Waits until the Indexer has no task, and its end was heard. With SIGTERM the JVM stops answering: nobody would hear
-/// what its task has published. The Indexer keeps a file for each task that it has not completed
+/// Waits until the Indexer has no task, and two seconds more, so that the operator reads the result. After SIGTERM the JVM
+/// does not answer any more, and the result of its task would be lost. The Indexer keeps a file for each task that it has not completed
 /// (`org.apache.druid.indexing.worker.WorkerTaskManager`); where that is not so, nothing is waited for.
 fn await_task(kill_grace_seconds: u32) -> String {
     let most = kill_grace_seconds.saturating_add(BEFORE_SIGTERM);

@@ -35,7 +35,7 @@ use crate::indexer::decide::post::Posted;
 use crate::task::run::death::Death;
 use crate::task::run::pod::evidence::Container;
 use crate::task::run::pod::run::StopPod;
-use crate::task::run::worker::WorkerRun;
+use crate::task::run::worker::{GRACE_SECONDS, WorkerRun};
 use crate::task::snapshot::Snapshot;
 
 /// When a request to an Indexer is repeated whose effect was not announced, in case no answer of the Indexer wakes the
@@ -43,8 +43,6 @@ use crate::task::snapshot::Snapshot;
 const AGAIN: Duration = Duration::from_secs(5);
 /// When the task is checked again while its Indexer does not answer.
 const SILENT: Duration = Duration::from_secs(30);
-/// Grace period of an Indexer whose task is over, in seconds.
-const GRACE_SECONDS: u32 = 1;
 /// Most tasks of others that one pass shuts down.
 const MOST_STRANGERS: usize = 3;
 /// The message from the claim to the announcement, so that a POST alone costs no write.
@@ -324,6 +322,8 @@ fn resize(snapshot: &Snapshot, run: &WorkerRun) -> Option<Step> {
 
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+pub(crate) mod planted_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -21,26 +21,38 @@ pub(super) const CASES: &[Case] = &[case(
 .own()
 .full()];
 
+/// The first node is cordoned, for as long as the value lives.
+pub(super) struct Cordoned<'a>(&'a Fixture);
+
+impl<'a> Cordoned<'a> {
+    pub(super) fn begin(fixture: &'a Fixture) -> Result<Self> {
+        let cordoned = Self(fixture);
+        fixture.kubectl.run(&["cordon", NODE])?;
+        Ok(cordoned)
+    }
+}
+
+impl Drop for Cordoned<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.kubectl.run(&["uncordon", NODE]) {
+            eprintln!("{NODE} stays cordoned: {error:#}");
+        }
+    }
+}
+
 /// Keeps pods from other nodes and lets all come to the second, for as long as the value lives.
 pub(super) struct OnlySecond<'a> {
-    fixture: &'a Fixture,
+    _cordoned: Cordoned<'a>,
 }
 
 impl<'a> OnlySecond<'a> {
     pub(super) fn begin(fixture: &'a Fixture, node: &SecondNode) -> Result<Self> {
-        let only = Self { fixture };
-        fixture.kubectl.run(&["cordon", NODE])?;
+        let only = Self {
+            _cordoned: Cordoned::begin(fixture)?,
+        };
         let open = ["taint", "node", node.name(), "e2e.peon.dev/second-node-"];
         fixture.kubectl.run(&open)?;
         Ok(only)
-    }
-}
-
-impl Drop for OnlySecond<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.fixture.kubectl.run(&["uncordon", NODE]) {
-            eprintln!("{NODE} stays cordoned: {error:#}");
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
 
-use super::faults_node::OnlySecond;
+use super::faults_node::{Cordoned, OnlySecond};
 use super::pool_faults::running;
 use super::pool_tasks::Pool;
 use super::{Case, Turn, case, list, text};
@@ -28,17 +28,6 @@ pub(super) const CASES: &[Case] = &[
     .full(),
 ];
 
-/// A node that is cordoned, for as long as the value lives.
-struct Cordoned<'a>(&'a Fixture);
-
-impl Drop for Cordoned<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.kubectl.run(&["uncordon", NODE]) {
-            eprintln!("{NODE} stays cordoned: {error:#}");
-        }
-    }
-}
-
 fn drained(fixture: &Fixture) -> Result<()> {
     let pool = Pool::start(fixture, &json!({"replicas": 1}))?;
     let (id, run) = running(fixture, &pool, "drained_warm", 20_000)?;
@@ -46,7 +35,7 @@ fn drained(fixture: &Fixture) -> Result<()> {
     let indexers = list(&warm["status"]["indexers"]);
     let idle = indexers.iter().find(|other| other["pod"] != run["pod"]);
     let idle = text(&idle.ok_or_else(|| anyhow!("none is idle: {indexers:?}"))?["pod"]).to_owned();
-    let _cordoned = Cordoned(fixture);
+    let _cordoned = Cordoned::begin(fixture)?;
     let drain = [
         "drain",
         NODE,

@@ -56,7 +56,7 @@ fn secured(fixture: &Fixture) -> Result<()> {
     let message = pools::ready(&refused)["message"].take();
     ensure!(text(&message).contains("401"), "{message}");
 
-    // Nothing is changed but the Secret, which nobody watches.
+    // Only the Secret changes, and the operator does not watch it.
     escalator(fixture, PASSWORD)?;
     let warm = pools::until(fixture, POOL, "Warm")?;
     ensure!(

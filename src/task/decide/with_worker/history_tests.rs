@@ -6,18 +6,13 @@
 //! Planted bugs prove that the histories find errors.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::planted_tests::{as_if_dead, posts_what_was_forgotten, trusts_an_end, view};
 use super::world::{Plan, World};
-use crate::api::conditions;
-use crate::indexer::decide::view::{Task, View};
-use crate::indexer::fixtures::Jvm;
 use crate::task::decide::plan::{Step, plan};
-use crate::task::fixtures::ID;
-use crate::task::run::death::NodeState;
-use crate::task::snapshot::{Live, Snapshot};
+use crate::task::snapshot::Snapshot;
 
 /// What became of a history: the rule that was broken, and the world at the end.
 fn history(seed: u64, plan: Plan) -> World {
@@ -58,23 +53,6 @@ fn finds(plan: Plan, rule: &str) -> bool {
     broken.any(|broken| broken.starts_with(rule))
 }
 
-/// The snapshot as if the pod were gone from a node that it never had.
-fn as_if_dead(snapshot: &Snapshot) -> Snapshot {
-    let mut dead = snapshot.clone();
-    dead.indexer = Some(Box::default());
-    dead.outcomes.indexer = Some(Box::new(Live {
-        config_map_owner: None,
-        pod: None,
-        task_version: snapshot.task.metadata.resource_version.clone(),
-    }));
-    dead.outcomes.node = Some(NodeState::NeverBound);
-    dead
-}
-
-fn view(snapshot: &Snapshot) -> Option<&View> {
-    snapshot.indexer.as_ref()?.view.as_deref()
-}
-
 #[test]
 fn a_reset_that_is_taken_for_death_is_found() {
     fn bug(snapshot: &Snapshot, now: Timestamp) -> Step {
@@ -88,35 +66,10 @@ fn a_reset_that_is_taken_for_death_is_found() {
 
 #[test]
 fn a_rerun_while_the_first_jvm_lives_is_found() {
-    fn bug(snapshot: &Snapshot, now: Timestamp) -> Step {
-        let stopped = snapshot.task.status.as_ref().is_some_and(|s| s.stop.is_some());
-        let task = view(snapshot).and_then(|view| view.task(ID));
-        if stopped && task.is_some_and(Task::ended) {
-            return plan(&as_if_dead(snapshot), now);
-        }
-        plan(snapshot, now)
-    }
-    assert!(finds(bug, "two JVMs"));
+    assert!(finds(trusts_an_end, "two JVMs"));
 }
 
 #[test]
 fn a_post_to_a_jvm_that_has_forgotten_the_task_is_found() {
-    fn bug(snapshot: &Snapshot, now: Timestamp) -> Step {
-        let mut forgetful = snapshot.clone();
-        if let Some(view) = view(snapshot).filter(|v| v.task(ID).is_some_and(|t| !t.listed)) {
-            // What a full list alone would say.
-            let mut fresh = View::new(view.target().clone());
-            let jvm = Jvm::started(1);
-            let _ = fresh.answered(None, &jvm.answer(None).unwrap_or_else(|| unreachable!()));
-            if let Some(seen) = &mut forgetful.indexer {
-                seen.view = Some(Arc::new(fresh));
-            }
-            let task = Arc::make_mut(&mut forgetful.task);
-            if let Some(status) = &mut task.status {
-                status.conditions.retain(|c| c.type_ != conditions::STARTED);
-            }
-        }
-        plan(&forgetful, now)
-    }
-    assert!(finds(bug, "a JVM started the task twice"));
+    assert!(finds(posts_what_was_forgotten, "a JVM started the task twice"));
 }

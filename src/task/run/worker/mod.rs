@@ -19,6 +19,9 @@ use super::pod::run::{LogSource, PodRun};
 use crate::indexer::decide::meaning::{self, Meaning};
 use crate::indexer::decide::view::View;
 
+/// Grace period of an Indexer that has no task, or none any more, in seconds. With 0 the API server would forget the pod
+/// while its JVM may still run.
+pub const GRACE_SECONDS: u32 = 1;
 /// Default of [`IndexerSeen::kill_grace`].
 pub const KILL_GRACE: Duration = Duration::from_secs(30);
 /// How long an Indexer may take to announce the end of a task beyond the grace that the task has.
