@@ -138,7 +138,7 @@ fn task_failed(fixture: &Fixture) -> Result<()> {
 
 /// `_JAVA_OPTIONS` is applied after the command line: a template that sets it defeats any sizing.
 fn with_java_options(fixture: &Fixture, template: &str, options: &str) -> Result<()> {
-    let mut object = samples::template(&fixture.druid, &fixture.druid_image)?;
+    let mut object = fixture.sample()?;
     object["metadata"]["name"] = json!(template);
     object["spec"]["template"]["spec"]["containers"][0]["env"] =
         json!([{"name": "_JAVA_OPTIONS", "value": options}]);

@@ -165,7 +165,7 @@ fn refused_pods(fixture: &Fixture) -> Result<()> {
         ),
     ];
     for (name, pod, _) in &cases {
-        let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+        let mut template = fixture.bare_sample()?;
         template["metadata"]["name"] = json!(name);
         template["spec"]["template"]["spec"] = pod.clone();
         fixture.apply(&namespace, &template)?;
@@ -182,7 +182,7 @@ fn refused_pods(fixture: &Fixture) -> Result<()> {
 
 fn invalid_image(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("bad-image")?;
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!("bad");
     template["spec"]["image"] = json!("Not/An/Image::x");
     fixture.apply(&namespace, &template)?;
@@ -208,7 +208,7 @@ fn bad_template(fixture: &Fixture) -> Result<()> {
     let spec = json!({"task": {"type": "noop"}, "templateRef": {"name": "bad"}});
     fixture.task(&namespace, "waits", &spec)?;
     fixture.until_reason(&namespace, "waits", "NoTemplate")?;
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!("bad");
     template["spec"]["template"]["spec"]["containers"] = json!({"name": "peon"});
     fixture.apply(&namespace, &template)?;

@@ -4,10 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, case};
-use crate::testbed::{
-    druid::samples,
-    fixture::{Fixture, LIMIT, NAMESPACE},
-};
+use crate::testbed::fixture::{Fixture, LIMIT, NAMESPACE};
 
 pub(super) const CASES: [Case; 7] = [
     case("templates::the_template_that_matches_best_is_used", selection),
@@ -85,7 +82,7 @@ fn readiness(fixture: &Fixture) -> Result<()> {
 
 /// Applies a template for `noop` under this name, changed.
 fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!(name);
     change(&mut template["spec"]);
     fixture.apply(namespace, &template)
@@ -208,7 +205,7 @@ fn native_sidecar(fixture: &Fixture) -> Result<()> {
 
 /// A real ingestion with its limits in rows lifted.
 fn memory_in_bytes(fixture: &Fixture) -> Result<()> {
-    let mut template = samples::template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.sample()?;
     template["metadata"]["name"] = json!("bytes");
     template["spec"]["sizing"] = json!({"ingestionMemory": "Bytes"});
     fixture.apply(NAMESPACE, &template)?;

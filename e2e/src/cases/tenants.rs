@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::{Case, Turn, case, full};
 use crate::testbed::{
-    druid::samples,
     fixture::{Fixture, LIMIT, OPERATOR_NAMESPACE},
     kubectl::condition,
     kwok::FakeNode,
@@ -145,7 +144,7 @@ fn beside(fixture: &Fixture, node: &FakeNode, size: &Size, quiet: &str, loud: &s
 
 /// A template without deep storage under this name, changed.
 fn template(fixture: &Fixture, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!(name);
     change(&mut template["spec"]);
     fixture.apply(namespace, &template)

@@ -29,7 +29,7 @@ fn for_a_template(fixture: &Fixture) -> Result<()> {
     let task = fixture.until_reason(&namespace, "early", "NoTemplate")?;
     let message = Fixture::message(&task, "Accepted", "False")?;
     ensure!(message.contains("later"), "{message}");
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!("later");
     fixture.apply(&namespace, &template)?;
     fixture.until_reason(&namespace, "early", "Succeeded").map(drop)
@@ -37,7 +37,7 @@ fn for_a_template(fixture: &Fixture) -> Result<()> {
 
 /// A template whose peon container and pod spec have these fields besides.
 fn template(fixture: &Fixture, namespace: &str, container: &Value, spec: &Value) -> Result<()> {
-    let mut template = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.bare_sample()?;
     template["metadata"]["name"] = json!("special");
     let pod = &mut template["spec"]["template"]["spec"];
     let merge = |to: &mut Value, from: &Value| {
@@ -121,7 +121,7 @@ fn for_quota(fixture: &Fixture) -> Result<()> {
 
 fn for_an_image(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("no-image")?;
-    let mut absent = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut absent = fixture.bare_sample()?;
     absent["metadata"]["name"] = json!("special");
     absent["spec"]["image"] = json!("localhost/absent:1");
     // Nothing is asked of any registry.

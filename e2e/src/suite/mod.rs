@@ -66,7 +66,7 @@ fn on_cluster(
     ended: &mut Vec<Outcome>,
 ) -> Result<()> {
     let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?);
+    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?.with_class_archive());
     let groups = Groups::new(&fixture, filter);
     let new = fixture
         .kubectl

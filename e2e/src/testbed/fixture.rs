@@ -1,5 +1,7 @@
 //! What the cases share: a cluster with a real Druid, the operator installed by its chart, and a run's own names.
 
+mod templates;
+
 use std::{
     env,
     path::PathBuf,
@@ -57,6 +59,8 @@ pub struct Fixture {
     pub operator_image: String,
     /// Name of the Druid image.
     pub druid_image: String,
+    /// Whether the JVMs of tasks use the class-data archive of the Druid image.
+    class_archive: bool,
     /// A part for names of this run. An overlord never forgets an id, and a task that it thinks pending holds its
     /// interval's lock for ever, so ids and datasources must be new in each run.
     pub run: String,
@@ -91,8 +95,17 @@ impl Fixture {
             druid,
             operator_image,
             druid_image,
+            class_archive: false,
             run,
         })
+    }
+
+    /// Has the JVMs of tasks start with the class-data archive of the Druid image, which takes less of the machine; one
+    /// that is not there is ignored. Demo and benches do without: no published image has it.
+    #[must_use]
+    pub fn with_class_archive(mut self) -> Self {
+        self.class_archive = true;
+        self
     }
 
     /// A lane: the same cluster, operator and images, with a namespace and a Druid of its own, so that cases which change
@@ -118,9 +131,10 @@ impl Fixture {
             druid: Druid::deploy_with(&self.target, &namespace, &self.druid_image, &settings)?,
             operator_image: self.operator_image.clone(),
             druid_image: self.druid_image.clone(),
+            class_archive: self.class_archive,
             run: self.run.clone(),
         };
-        let mut template = samples::template(&lane.druid, &lane.druid_image)?;
+        let mut template = lane.sample()?;
         template["spec"]["resources"]["requests"]["cpu"] = json!("50m");
         lane.apply(&namespace, &template)?;
         Ok(lane)
@@ -176,7 +190,7 @@ impl Fixture {
         self.helm
             .install(RELEASE, OPERATOR_NAMESPACE, &self.operator_image, &values)?;
         step.done("installed by helm");
-        self.apply(self.home(), &samples::template(&self.druid, &self.druid_image)?)
+        self.apply(self.home(), &self.sample()?)
     }
 
     /// The chart's values by which logs are archived where the overlord reads them; none on a foreign cluster, where the
@@ -265,7 +279,7 @@ impl Fixture {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         self.kubectl.apply(&namespace.to_string())?;
-        self.apply(&name, &samples::bare_template(&self.druid, &self.druid_image)?)?;
+        self.apply(&name, &self.bare_sample()?)?;
         Ok(name)
     }
 
@@ -275,29 +289,6 @@ impl Fixture {
     /// When it cannot be brought up.
     pub fn second_node(&self) -> Result<SecondNode<'_>> {
         self.target.own().context("no cluster of our own")?.second_node()
-    }
-
-    /// Applies a template, for [`Self::home`] and without deep storage elsewhere, whose tasks run on the second node,
-    /// and whose pods are evicted so many seconds after the node was found to be lost.
-    ///
-    /// # Errors
-    /// When the API server refuses.
-    pub fn template_on(
-        &self,
-        node: &SecondNode,
-        namespace: &str,
-        name: &str,
-        seconds_when_lost: u32,
-    ) -> Result<()> {
-        let sample = if namespace == self.home() {
-            samples::template
-        } else {
-            samples::bare_template
-        };
-        let mut template = sample(&self.druid, &self.druid_image)?;
-        template["metadata"]["name"] = json!(name);
-        node.place(&mut template["spec"]["template"]["spec"], seconds_when_lost);
-        self.apply(namespace, &template)
     }
 
     /// Applies an object in a namespace.
@@ -391,17 +382,6 @@ impl Fixture {
         self.kubectl
             .run_with_input(&["create", "--raw", &path, "-f", "-"], &eviction.to_string())
             .map(drop)
-    }
-
-    /// A template like the sample's under this name, changed.
-    ///
-    /// # Errors
-    /// When the API server refuses.
-    pub fn template(&self, namespace: &str, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let mut template = samples::template(&self.druid, &self.druid_image)?;
-        template["metadata"]["name"] = json!(name);
-        change(&mut template["spec"]);
-        self.apply(namespace, &template)
     }
 
     /// A PeonTask as it is now.

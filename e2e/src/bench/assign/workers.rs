@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::{PASSWORD, USER};
 use crate::testbed::{
-    druid::samples,
     fixture::{Fixture, LIMIT},
     json::{list, text},
     kwok::FakeNode,
@@ -115,7 +114,7 @@ impl<'f> Workers<'f> {
     }
 
     fn template(&self, name: &str, node: &FakeNode, at_once: bool) -> Result<()> {
-        let mut template = samples::bare_template(&self.fixture.druid, &self.fixture.druid_image)?;
+        let mut template = self.fixture.bare_sample()?;
         template["metadata"]["name"] = json!(name);
         let spec = &mut template["spec"];
         node.place(&mut spec["template"], at_once);

@@ -1,7 +1,7 @@
 //! `make bench-pool`: how soon a small ingestion ends in a warm Indexer, in a pod of its own, and behind a stock
-//! MiddleManager, which forks a JVM for it.
+//! MiddleManager, which forks a JVM for it; the first two also with the class-data archive of the test image.
 //!
-//! All three are there at the same time, under one overlord, and take turns: each round is one task for each, and then
+//! All are there at the same time, under one overlord, and take turns: each round is one task for each, and then
 //! ten at once for each, on a machine that does nothing else. The next turn begins when nothing runs and as many
 //! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
 
@@ -37,18 +37,25 @@ const ROUNDS: usize = 5;
 const AT_ONCE: usize = 10;
 /// How often the overlord is asked for all of them.
 const POLL: Duration = Duration::from_millis(50);
-const POOL: &str = "bench";
+/// Template, pool and tag of tasks whose JVMs use the archive.
+const ARCHIVED: &str = "archived";
+/// Pool of the others.
+const PLAIN: &str = "plain";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Warm,
+    WarmArchived,
     Pod,
+    PodArchived,
     Stock,
 }
 
-const WAYS: [(Way, &str); 3] = [
+const WAYS: [(Way, &str); 5] = [
     (Way::Warm, "warm Indexer"),
+    (Way::WarmArchived, "warm Indexer, archive"),
     (Way::Pod, "own pod"),
+    (Way::PodArchived, "own pod, archive"),
     (Way::Stock, "stock MiddleManager"),
 ];
 
@@ -75,7 +82,9 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
     until_category(fixture, STOCK)?;
     step.done("ready");
     let bench = Bench { fixture };
-    bench.pool()?;
+    bench.archived_template()?;
+    bench.pool(PLAIN)?;
+    bench.pool(ARCHIVED)?;
     let mut alone = WAYS.map(|_| Vec::new());
     let mut median = WAYS.map(|_| Vec::new());
     let mut all = WAYS.map(|_| Vec::new());
@@ -109,7 +118,7 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
          – most).\nOf {AT_ONCE} at once: the median of each round's tasks, and its last task.\n"
     );
     for (at, (_, name)) in WAYS.iter().enumerate() {
-        let mut line = format!("  {name:<20}");
+        let mut line = format!("  {name:<22}");
         for (title, times) in [
             ("alone", &alone[at]),
             ("at once", &median[at]),
@@ -132,11 +141,26 @@ fn task(fixture: &Fixture, way: Way, name: &str) -> Value {
     let mut task = samples::index_parallel(&name, &name, &name)
         .map(|mut sample| sample["spec"]["task"].take())
         .unwrap_or_default();
-    if way != Way::Stock {
-        let placement = if way == Way::Warm { "Pool" } else { "Pod" };
-        task["context"] = json!({"druid.peon.placement": placement});
+    if let Some(placement) = way.placement() {
+        let classes = if way.archived() { ARCHIVED } else { PLAIN };
+        task["context"] = json!({"druid.peon.placement": placement, "tags": {"classes": classes}});
     }
     task
+}
+
+impl Way {
+    /// Where the operator is to run the task, unless it goes to the stock MiddleManager.
+    fn placement(self) -> Option<&'static str> {
+        match self {
+            Self::Warm | Self::WarmArchived => Some("Pool"),
+            Self::Pod | Self::PodArchived => Some("Pod"),
+            Self::Stock => None,
+        }
+    }
+
+    fn archived(self) -> bool {
+        matches!(self, Self::WarmArchived | Self::PodArchived)
+    }
 }
 
 struct Bench<'a> {
@@ -144,25 +168,45 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn pool(&self) -> Result<()> {
+    /// As the template of all others, for tasks with the tag.
+    fn archived_template(&self) -> Result<()> {
+        let args = ["peontemplate", "default", "--namespace", NAMESPACE];
+        let template = self.fixture.kubectl.get_json(&args)?;
+        let mut spec = samples::with_class_archive(template)["spec"].take();
+        spec["match"] = json!({"contextTags": {"classes": [ARCHIVED]}});
+        spec["priority"] = json!(10);
+        let object = json!({
+            "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": {"name": ARCHIVED}, "spec": spec,
+        });
+        self.fixture.apply(NAMESPACE, &object)
+    }
+
+    /// The pool of this name, whose tasks have it as their tag.
+    fn pool(&self, name: &str) -> Result<()> {
+        let template = if name == ARCHIVED { ARCHIVED } else { "default" };
         let spec = json!({
             "middleManagerRef": {"name": NAME},
+            "templateRef": {"name": template},
+            "match": {"contextTags": {"classes": [name]}},
             "replicas": AT_ONCE,
             "maxIndexers": AT_ONCE + 2,
             "resources": {"limits": {"memory": "640Mi", "cpu": "2"}, "requests": {"cpu": "150m"}},
         });
-        let object = samples::pool(POOL, &spec);
+        let object = samples::pool(name, &spec);
         self.fixture.apply(NAMESPACE, &object)
     }
 
     /// Nothing runs, and all idle Indexers are warm.
     fn quiet(&self) -> Result<()> {
         until_idle(self.fixture)?;
-        let args = ["indexerpool", POOL, "--namespace", NAMESPACE];
         let warm = |pool: &Value| {
             pool["status"]["readyReplicas"] == AT_ONCE && pool["status"]["replicas"] == AT_ONCE
         };
-        self.fixture.kubectl.wait_for(&args, LIMIT, warm).map(drop)
+        for name in [PLAIN, ARCHIVED] {
+            let args = ["indexerpool", name, "--namespace", NAMESPACE];
+            self.fixture.kubectl.wait_for(&args, LIMIT, warm)?;
+        }
+        Ok(())
     }
 
     fn alone(&self, way: Way, round: usize) -> Result<f64> {

@@ -8,7 +8,6 @@ use super::{until_archived, with_sidecar};
 use crate::{
     cases::{Case, Turn, case},
     testbed::{
-        druid::samples,
         fixture::{Fixture, LIMIT, NAMESPACE},
         wait::wait_until,
     },
@@ -180,12 +179,7 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// A template of the task's name, changed.
     pub(super) fn template(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
-        let (druid, image) = (&self.fixture.druid, &self.fixture.druid_image);
-        let mut template = if self.namespace == NAMESPACE {
-            samples::template(druid, image)?
-        } else {
-            samples::bare_template(druid, image)?
-        };
+        let mut template = self.fixture.sample_for(self.namespace)?;
         template["metadata"]["name"] = json!(self.name);
         template["spec"]["retry"] = json!({"rerun": "Never"});
         if self.sidecar {

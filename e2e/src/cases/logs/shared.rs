@@ -7,7 +7,6 @@ use super::until_archived;
 use crate::{
     cases::{Case, case},
     testbed::{
-        druid::samples,
         exec,
         fixture::{Fixture, NAMESPACE},
         json::list,
@@ -26,12 +25,7 @@ pub(super) const CASES: [Case; 2] = [
 
 /// A noop that runs for so long, with a word of its own in its log: its template has the JVM print it.
 fn noop(fixture: &Fixture, namespace: &str, name: &str, id: &str, millis: u32) -> Result<()> {
-    let sample = if namespace == NAMESPACE {
-        samples::template
-    } else {
-        samples::bare_template
-    };
-    let mut template = sample(&fixture.druid, &fixture.druid_image)?;
+    let mut template = fixture.sample_for(namespace)?;
     template["metadata"]["name"] = json!(name);
     let mut options = list(&template["spec"]["javaOpts"]);
     options.push(json!(format!("-Dpeon.test.word={}", word(namespace, name))));

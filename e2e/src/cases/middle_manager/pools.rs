@@ -19,7 +19,7 @@ const POOL: &str = "warm";
 
 /// Applies a pool, and the template of its Indexers, both changed.
 pub(super) fn pool(fixture: &Fixture, name: &str, template: &Value, spec: &Value) -> Result<()> {
-    let mut object = samples::bare_template(&fixture.druid, &fixture.druid_image)?;
+    let mut object = fixture.bare_sample()?;
     object["metadata"]["name"] = json!(name);
     merge(&mut object["spec"], template);
     fixture.apply(fixture.home(), &object)?;

@@ -17,7 +17,7 @@ use crate::testbed::{
     cache::Cache,
     cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE, NODE_IP},
     exec,
-    images::{self, Image},
+    images::{self, CLASS_ARCHIVE, Image},
     interrupt,
     kubectl::Kubectl,
     lock::Busy,
@@ -91,6 +91,20 @@ pub fn works_and_goes(cache: &Cache, progress: &Progress) -> Result<()> {
     let state = ended(&kubectl, "caller")?;
     ensure!(state["exitCode"] == 0, "{state}: {}", kubectl.logs(&["caller"])?);
     step.done("reaches the API server by its cluster IP");
+
+    let step = progress.step("a JVM with the class-data archive of the image");
+    let version = format!(
+        "java -XX:+UseSerialGC -Xshare:on -XX:SharedArchiveFile={CLASS_ARCHIVE} -cp '/opt/druid/lib/*' \
+         org.apache.druid.cli.Main version"
+    );
+    run(&kubectl, "archived", image, &version, "512Mi")?;
+    let state = ended(&kubectl, "archived")?;
+    ensure!(
+        state["exitCode"] == 0,
+        "{state}: {}",
+        kubectl.logs(&["archived"])?
+    );
+    step.done("starts");
 
     let step = progress.step("an object whose owner is deleted");
     collects_garbage(&kubectl)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::testbed::druid::Druid;
+use crate::testbed::{druid::Druid, images::CLASS_ARCHIVE};
 
 const TEMPLATE: &str = include_str!("../../../../config/samples/peontemplate.yaml");
 const NOOP: &str = include_str!("../../../../config/samples/noop.yaml");
@@ -26,16 +26,22 @@ pub fn template(druid: &Druid, image: &str) -> Result<Value> {
     Ok(template)
 }
 
-/// The template without deep storage, for namespaces that have no claim: enough for `noop`.
-///
-/// # Errors
-/// When the sample is not YAML.
-pub fn bare_template(druid: &Druid, image: &str) -> Result<Value> {
-    let mut template = template(druid, image)?;
+/// A template without deep storage.
+#[must_use]
+pub fn without_storage(mut template: Value) -> Value {
     template["spec"]["template"] = json!({
         "spec": {"containers": [{"name": "peon", "imagePullPolicy": "IfNotPresent"}]},
     });
-    Ok(template)
+    template
+}
+
+/// A template whose JVMs use the class-data archive of the Druid image that is built here.
+#[must_use]
+pub fn with_class_archive(mut template: Value) -> Value {
+    if let Some(options) = template["spec"]["javaOpts"].as_array_mut() {
+        options.push(json!(format!("-XX:SharedArchiveFile={CLASS_ARCHIVE}")));
+    }
+    template
 }
 
 /// The noop task under this name.

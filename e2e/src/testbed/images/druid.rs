@@ -21,6 +21,9 @@ const EXTENSION_POM: &str = include_str!("../../../druid/extensions.pom.xml");
 /// The extension's name in `druid.extensions.loadList`, and of its folder.
 const EXTENSION: &str = "druid-kafka-indexing-service";
 const DOCKERFILE: &str = include_str!("../../../druid/Dockerfile");
+const ARCHIVE: &str = include_str!("../../../druid/archive.sh");
+/// A class-data archive in the image: a peon that uses it starts with two seconds of a core less.
+pub(super) const CLASS_ARCHIVE: &str = "/opt/druid/peon.jsa";
 
 /// Fetches Druid with all it depends on and puts it on a Debian with Java 17.
 pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
@@ -41,7 +44,8 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
                 at_least: 2,
             },
         ],
-        takes: "two or three minutes",
+        files: &[("archive.sh", ARCHIVE)],
+        takes: "three or four minutes",
     };
     druid.build(cache, progress)
 }

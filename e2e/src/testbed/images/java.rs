@@ -25,6 +25,8 @@ pub(super) struct Program<'a> {
     pub(super) version: &'a str,
     pub(super) dockerfile: &'a str,
     pub(super) libraries: &'a [Libraries<'a>],
+    /// Name and content of each other file that the `Dockerfile` finds.
+    pub(super) files: &'a [(&'a str, &'a str)],
     /// How long it takes the first time.
     pub(super) takes: &'a str,
 }
@@ -53,6 +55,9 @@ impl Program<'_> {
             for libraries in self.libraries {
                 libraries.fetch(cache, &context)?;
             }
+            for (name, content) in self.files {
+                cache::write(&context.join(name), content)?;
+            }
             let buildah = Buildah::new(cache)?;
             let base = base(cache, &buildah)?;
             buildah.build(&dockerfile, &context, Some(&base), &reference, archive)?;
@@ -67,6 +72,7 @@ impl Program<'_> {
     fn hash(&self) -> String {
         let base = BASE.concat();
         let mut parts: Vec<&str> = self.libraries.iter().map(|l| l.pom).collect();
+        parts.extend(self.files.iter().flat_map(|(name, content)| [*name, *content]));
         parts.extend([self.dockerfile, &base, BASE_HOOK]);
         cache::content_hash(parts.into_iter().map(str::as_bytes))
     }

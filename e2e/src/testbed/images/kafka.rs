@@ -25,6 +25,7 @@ pub(super) fn build(cache: &Cache, progress: &Progress) -> Result<Archive> {
             folder: "lib",
             at_least: 40,
         }],
+        files: &[],
         takes: "a minute",
     };
     kafka.build(cache, progress)

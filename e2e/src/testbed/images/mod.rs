@@ -21,6 +21,8 @@ use crate::testbed::{
 
 /// The Druid version that runs in the tests.
 pub const DRUID_VERSION: &str = druid::VERSION;
+/// The class-data archive in that Druid's image.
+pub const CLASS_ARCHIVE: &str = druid::CLASS_ARCHIVE;
 
 /// The class path of that Druid and of the ZooKeeper it comes with, for a JVM of this machine.
 ///

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Case, Turn, case, list, process::Process, text};
 use crate::testbed::{
     cluster::Cluster,
-    druid::{hrtr::Client, samples},
+    druid::hrtr::Client,
     fixture::{Fixture, LIMIT},
     kwok::FakeNode,
 };
@@ -103,7 +103,7 @@ impl<'f> Workers<'f> {
     }
 
     fn template(&self, name: &str, at_once: bool) -> Result<()> {
-        let mut template = samples::bare_template(&self.fixture.druid, &self.fixture.druid_image)?;
+        let mut template = self.fixture.bare_sample()?;
         template["metadata"]["name"] = json!(name);
         let spec = &mut template["spec"];
         self.node.place(&mut spec["template"], at_once);
