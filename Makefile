@@ -49,9 +49,9 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
 .PHONY: bench-pool
-bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (half an hour)
+bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (half an hour; ROUNDS=n PICTURE=file)
 	@echo "building with optimisation (several minutes the first time) …"
-	@OPTIMISED=1 $(E2E) --wait bench-pool
+	@OPTIMISED=1 $(E2E) --wait bench-pool $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PICTURE),--picture $(PICTURE))
 
 .PHONY: bench-schema
 bench-schema: tools ## What the CRD of PeonTask costs the API server, on the test cluster (TASKS=n ROUNDS=n CRDS="files")

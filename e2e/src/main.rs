@@ -84,7 +84,14 @@ enum Action {
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
     BenchMiddleManager,
     /// Measure how soon a task ends in a warm Indexer, in a pod of its own, and behind a stock MiddleManager.
-    BenchPool,
+    BenchPool {
+        /// Rounds, after one that does not count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// File for a picture of the table (SVG).
+        #[arg(long)]
+        picture: Option<PathBuf>,
+    },
     /// Measure what the CRD of PeonTask costs the API server.
     BenchSchema(bench::schema::Plan),
     /// Measure how many assignments a second a VirtualMiddleManager acknowledges.
@@ -202,7 +209,9 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
-        Action::BenchPool => bench::pool::run(&cache, busy, &progress)?,
+        Action::BenchPool { rounds, picture } => {
+            bench::pool::run(&cache, busy, *rounds, picture.as_deref(), &progress)?;
+        }
         Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
         Action::BenchAssign {
             identities,

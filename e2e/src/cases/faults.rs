@@ -154,7 +154,7 @@ fn standby(fixture: &Fixture) -> Result<()> {
     task["spec"]["task"]["runTime"] = json!(15_000);
     fixture.apply(namespace, &task)?;
     fixture
-        .until(namespace, "survives", |s| s["phase"] == "Running")
+        .until_running(namespace, "survives")
         .with_context(|| leader.tail())?;
     leader.signal(Signal::SIGKILL)?;
     fixture

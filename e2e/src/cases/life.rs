@@ -46,7 +46,7 @@ fn suspend(fixture: &Fixture) -> Result<()> {
     fixture.until_no_pod(NAMESPACE, name)?;
 
     fixture.change(NAMESPACE, name, &json!({"suspend": false}))?;
-    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
+    fixture.until_running(NAMESPACE, name)?;
     fixture.change(NAMESPACE, name, &json!({"suspend": true}))?;
     let status = fixture.until(NAMESPACE, name, held)?["status"].clone();
     ensure!(

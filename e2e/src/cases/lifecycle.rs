@@ -173,7 +173,7 @@ pub(super) fn long_noop(fixture: &Fixture, name: &str, spec: &Value) -> Result<(
         task["spec"][key] = value.clone();
     }
     fixture.apply(NAMESPACE, &task)?;
-    let task = fixture.until(NAMESPACE, name, |status| status["phase"] == "Running")?;
+    let task = fixture.until_running(NAMESPACE, name)?;
     let pod_name = task["status"]["run"]["pod"]
         .as_str()
         .context("no status.run.pod")?

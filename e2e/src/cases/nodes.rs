@@ -69,7 +69,7 @@ fn noop_with(
     task["spec"]["templateRef"] = json!({ "name": name });
     task["spec"]["task"]["runTime"] = json!(seconds * 1000);
     fixture.apply(NAMESPACE, &task)?;
-    let task = fixture.until(NAMESPACE, name, |status| status["phase"] == "Running")?;
+    let task = fixture.until_running(NAMESPACE, name)?;
     let pod = task["status"]["run"]["podUID"]
         .as_str()
         .context("no status.run.podUID")?

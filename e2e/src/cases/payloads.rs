@@ -75,7 +75,7 @@ fn sixteen_mebibytes(fixture: &Fixture) -> Result<()> {
 
 /// The task as its peon reads it.
 fn as_the_peon_reads_it(fixture: &Fixture, name: &str) -> Result<String> {
-    let pod = fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?["status"]["run"]["pod"].clone();
+    let pod = fixture.until_running(NAMESPACE, name)?["status"]["run"]["pod"].clone();
     let pod = pod.as_str().context("no status.run.pod")?;
     let args = [
         "exec",

@@ -83,7 +83,7 @@ fn survives(fixture: &Fixture) -> Result<()> {
     let mut task = samples::noop(name)?;
     task["spec"]["task"]["runTime"] = json!(90_000);
     fixture.apply(NAMESPACE, &task)?;
-    let task = fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
+    let task = fixture.until_running(NAMESPACE, name)?;
     let pod_name = task["status"]["run"]["pod"]
         .as_str()
         .context("no status.run.pod")?

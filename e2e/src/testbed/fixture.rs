@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::testbed::{
@@ -403,6 +403,20 @@ impl Fixture {
             .wait_for(&args, LIMIT, |task| wanted(&task["status"]))
     }
 
+    /// Waits until a PeonTask runs.
+    ///
+    /// # Errors
+    /// After [`LIMIT`], and at once when the task ends first.
+    pub fn until_running(&self, namespace: &str, name: &str) -> Result<Value> {
+        let task = self.until(namespace, name, |s| s["phase"] == "Running" || ended(s))?;
+        ensure!(
+            task["status"]["phase"] == "Running",
+            "{name} ended: {}",
+            task["status"]
+        );
+        Ok(task)
+    }
+
     /// Waits until a task has no pod.
     ///
     /// # Errors
@@ -420,7 +434,6 @@ impl Fixture {
     /// # Errors
     /// After [`LIMIT`], and at once when the task ends with another reason.
     pub fn until_reason(&self, namespace: &str, name: &str, reason: &str) -> Result<Value> {
-        let ended = |status: &Value| matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
         let task = self.until(namespace, name, |status| {
             status["reason"] == reason || ended(status)
         })?;
@@ -458,4 +471,9 @@ impl Fixture {
         self.apply(self.home(), &task)?;
         Ok((id, datasource))
     }
+}
+
+/// Whether a PeonTask with this status has ended.
+fn ended(status: &Value) -> bool {
+    matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
 }

@@ -32,6 +32,7 @@ pub(super) struct Next {
     pub(super) before: Option<PartName>,
     pub(super) sequence: u32,
     pub(super) gaps: u32,
+    pub(super) published: bool,
 }
 
 impl Log {
@@ -40,8 +41,12 @@ impl Log {
         let end = known.last().and_then(|p| attempt_parts::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
         let bytes = known.iter().map(|p| p.bytes).sum();
+        let mut reader = Reader::new(end.as_ref().map(|e| e.mark.clone()));
+        if end.is_some_and(|e| e.published) {
+            reader.was_published();
+        }
         Ok(Self {
-            reader: Reader::new(end.map(|e| e.mark)),
+            reader,
             spool: Spool::create(disk, namespace).await?,
             bytes,
             parts: known.into_iter().map(|p| p.name).collect(),
@@ -62,6 +67,7 @@ impl Log {
                 .last()
                 .map_or(0, |last| last.sequence().saturating_add(1)),
             gaps: self.gaps + self.reader.gaps(),
+            published: self.reader.published(),
         }
     }
 

@@ -14,8 +14,9 @@ use super::decide::log_mark::LogMark;
 use super::source::{Closed, Source};
 use super::spool::{Disk, Report, Slice};
 use super::store_retry::{RETRY, Tell, retry};
+use super::upload::{Upload, answer, last_line};
 use crate::logs::fair_share::{Share, Shares};
-use crate::logs::format::attempt_parts;
+use crate::logs::format::attempt_parts::{self, End};
 use crate::logs::format::parts::{Part, PartName};
 use crate::logs::format::state::KeepLog;
 use crate::logs::store::archive::ArchiveError;
@@ -34,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(240);
 const REOPEN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
 /// A stream that ended at most this long before its container was known to have ended is complete; one that ended
 /// earlier was cut and is requested again.
-const END: Duration = Duration::from_secs(3);
+pub(super) const END: Duration = Duration::from_secs(3);
 /// A shorter log was not rotated: kubelets rotate at 10 MiB unless configured otherwise, and few are configured for
 /// less than this.
 const ONE_FILE: u64 = 512 * 1024;
@@ -97,6 +98,8 @@ pub struct Collected {
     pub report: Option<Report>,
     /// Number of gaps.
     pub gaps: u32,
+    /// Whether the log says that the task published segments.
+    pub published: bool,
     /// The position in the log behind the last byte read.
     pub mark: Option<LogMark>,
 }
@@ -115,6 +118,8 @@ pub struct Collector<'a> {
     pub goal: watch::Receiver<Goal>,
     /// Callback for the state of the store.
     pub tell: Tell<'a>,
+    /// Called when the log says that the task published segments.
+    pub published: &'a (dyn Fn() + Send + Sync),
 }
 
 /// How reading a stream ended.
@@ -284,6 +289,9 @@ impl Collector<'_> {
         // Since when it is known that the attempt has ended, if its container goes on.
         let mut over = None;
         loop {
+            if log.reader.published() {
+                (self.published)();
+            }
             if !log.sure && asked.is_none() {
                 asked = Some(Box::pin(self.known_parts()));
             }
@@ -420,6 +428,7 @@ impl Collector<'_> {
             log.spool.end_with(report);
         }
         Ok(Collected {
+            published: log.reader.published(),
             mark: log.reader.mark().cloned(),
             parts: log.parts,
             rest,
@@ -431,7 +440,12 @@ impl Collector<'_> {
     /// Writes a part, however long it takes; for a deleted task, until the store has failed for a day.
     async fn put(&self, slice: Slice, next: Next, _place: Share) -> (u64, PartName) {
         let (length, began) = (slice.bytes.len() as u64, Instant::now());
-        let cursor = attempt_parts::cursor(next.before.as_ref(), next.gaps, &slice.mark);
+        let end = End {
+            mark: slice.mark,
+            gaps: next.gaps,
+            published: next.published,
+        };
+        let cursor = attempt_parts::cursor(next.before.as_ref(), &end);
         let bytes = Bytes::from(slice.bytes);
         loop {
             // A mark contains only characters allowed in a cursor: this does not fail.
@@ -453,46 +467,5 @@ impl Collector<'_> {
         F: Future<Output = Result<T, ArchiveError>>,
     {
         retry(self.tell, action).await
-    }
-}
-
-/// Waits until nothing more is expected of a log whose attempt is over since then, though its container goes on.
-async fn last_line(over: Option<Instant>, read: Option<bool>) {
-    match (over, read) {
-        (Some(_), Some(true)) => {}
-        (Some(since), Some(false)) => tokio::time::sleep_until((since + END).into()).await,
-        _ => std::future::pending().await,
-    }
-}
-
-/// The store's answer, if it was asked; never resolves otherwise.
-async fn answer<T>(asked: &mut Option<BoxFuture<'_, T>>) -> T {
-    let Some(answer) = asked.as_mut() else {
-        return std::future::pending().await;
-    };
-    let answer = answer.await;
-    *asked = None;
-    answer
-}
-
-/// A part that is being written, if any.
-#[derive(Default)]
-struct Upload<'a>(Option<BoxFuture<'a, (u64, PartName)>>);
-
-impl Upload<'_> {
-    /// The end of the upload; never resolves if none is under way.
-    async fn next(&mut self) -> (u64, PartName) {
-        answer(&mut self.0).await
-    }
-
-    /// Continues the upload while `other` runs.
-    async fn meanwhile(&mut self, log: &mut Log, other: impl Future<Output = ()>) -> std::io::Result<()> {
-        let mut other = std::pin::pin!(other);
-        loop {
-            tokio::select! {
-                () = &mut other => return Ok(()),
-                part = self.next() => log.done(part).await?,
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::logs::follower::decide::reader;
-use crate::logs::format::attempt_parts;
+use crate::logs::format::attempt_parts::{self, End};
 use crate::logs::store::ownership;
 
 /// Whoever removes what is old in the store removes parts, too.
@@ -15,7 +15,7 @@ async fn parts_that_are_gone_from_the_store_are_a_gap_and_not_the_end_of_the_log
     let mut names: Vec<PartName> = Vec::new();
     for (time, text) in [(T1, "one"), (T2, "two")] {
         reader.feed(format!("{time} {text}\n").as_bytes(), &mut Vec::new());
-        let cursor = attempt_parts::cursor(names.last(), 0, reader.mark().unwrap());
+        let cursor = attempt_parts::cursor(names.last(), &End::at(reader.mark().unwrap()));
         let name = PartName::new(1, u32::try_from(names.len()).unwrap(), &cursor).unwrap();
         task.put_part(&name, format!("{text}\n").into()).await.unwrap();
         names.push(name);
@@ -297,9 +297,14 @@ async fn parts_that_are_gone_from_a_log_that_is_whole_are_no_gap() {
     .await;
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
-    let first = PartName::new(1, 0, &attempt_parts::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    let first = PartName::new(
+        1,
+        0,
+        &attempt_parts::cursor(None, &End::at(reader.mark().unwrap())),
+    )
+    .unwrap();
     reader.feed(format!("{T2} two\n").as_bytes(), &mut Vec::new());
-    let second = attempt_parts::cursor(Some(&first), 0, reader.mark().unwrap());
+    let second = attempt_parts::cursor(Some(&first), &End::at(reader.mark().unwrap()));
     let second = PartName::new(1, 1, &second).unwrap();
     task.put_part(&second, "two\n".into()).await.unwrap();
     task.archive.put(&task.log, "one\ntwo\n".into()).await.unwrap();

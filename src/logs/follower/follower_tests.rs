@@ -1,5 +1,5 @@
 use super::decide::reader;
-use crate::logs::format::attempt_parts;
+use crate::logs::format::attempt_parts::{self, End};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
@@ -15,6 +15,7 @@ use super::spool::Disk;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
 use crate::logs::format::parts::LogRange;
+use crate::logs::format::state::Heard;
 use crate::metrics::logs::LogMetrics;
 
 const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";
@@ -115,6 +116,10 @@ impl Scene {
     }
 
     fn ask(&self, attempt: u32, ended: bool, last: bool) -> LogState {
+        self.keep(attempt, ended, last).state
+    }
+
+    fn keep(&self, attempt: u32, ended: bool, last: bool) -> Kept {
         let owner = Owner {
             namespace: "ns".into(),
             name: "nightly".into(),
@@ -134,7 +139,19 @@ impl Scene {
             complete: false,
             last,
         };
-        self.followers.keep(&owner, &ask).state
+        self.followers.keep(&owner, &ask)
+    }
+
+    /// Waits until this is known of the log of an attempt that has ended.
+    async fn heard(&self, attempt: u32, wanted: Heard) {
+        let heard = async {
+            while self.keep(attempt, true, false).heard != wanted {
+                self.woken.notified().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), heard)
+            .await
+            .unwrap();
     }
 
     /// Waits until so many streams were asked for.
@@ -268,7 +285,7 @@ async fn what_a_process_before_this_one_read_is_found_when_the_store_is_back() {
         .unwrap();
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} one\n").as_bytes(), &mut Vec::new());
-    let cursor = attempt_parts::cursor(None, 0, reader.mark().unwrap());
+    let cursor = attempt_parts::cursor(None, &End::at(reader.mark().unwrap()));
     let name = PartName::new(1, 0, &cursor).unwrap();
     before.put_part(&name, "one\n".into()).await.unwrap();
     let _ = scene.ask(1, false, false);
@@ -279,6 +296,37 @@ async fn what_a_process_before_this_one_read_is_found_when_the_store_is_back() {
     scene.asked(2).await;
     assert_eq!(gaps(&scene.archived(1).await), 0);
     assert_eq!(scene.log().await, "one\ntwo\nthree\n");
+}
+
+/// What decides on another attempt is known before its log is archived, and after a restart.
+#[tokio::test]
+async fn that_a_task_published_is_heard_and_not_forgotten() {
+    let published = Heard {
+        whole: true,
+        published: true,
+    };
+    let said = format!("{T1} INFO Task - Published [2] segments\n");
+    let store = Arc::new(InMemory::new());
+    let scene = Scene::over(store.clone(), vec![Answer::from(said.clone())]);
+    scene.heard(1, published).await;
+    // The next process reads what came after that.
+    let task = scene.archive.of_task("the id", UID).unwrap();
+    let parts = async {
+        while task.parts().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), parts)
+        .await
+        .unwrap();
+    let after = Scene::over(store, vec![Answer::from(format!("{said}{T2} two\n"))]);
+    after.heard(1, published).await;
+    let other = Scene::of(&[format!("{T1} one\n")]);
+    let nothing = Heard {
+        whole: true,
+        published: false,
+    };
+    other.heard(1, nothing).await;
 }
 
 #[tokio::test]
@@ -321,7 +369,12 @@ async fn the_end_of_a_log_that_another_process_began_is_asked_for_again() {
     let long = "x".repeat(1 << 20);
     let mut reader = reader::Reader::new(None);
     reader.feed(format!("{T1} {long}\n").as_bytes(), &mut Vec::new());
-    let name = PartName::new(1, 0, &attempt_parts::cursor(None, 0, reader.mark().unwrap())).unwrap();
+    let name = PartName::new(
+        1,
+        0,
+        &attempt_parts::cursor(None, &End::at(reader.mark().unwrap())),
+    )
+    .unwrap();
     before.put_part(&name, format!("{long}\n").into()).await.unwrap();
     // Of what is known only the last lines come again.
     let streams = [format!("{T2} two\n"), format!("{T3} three\n")];

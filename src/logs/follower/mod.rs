@@ -5,13 +5,15 @@ pub mod decide;
 mod buffer;
 pub mod collect;
 mod finish;
+mod job;
 mod last_word;
 pub mod source;
 pub mod spool;
 mod store_retry;
+mod upload;
 mod writers;
 
-use super::format::attempt_parts;
+use super::format::attempt_parts::{self, End};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,12 +26,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::collect::{Collected, Collector, Goal, Limits};
+use self::job::{HeardOf, Job, begin};
 use self::last_word::Farewell;
 use self::source::Source;
 use self::store_retry::retry;
 use self::writers::{Writer, Writers};
 use super::fair_share::{Share, Shares};
-use super::format::claim::Claimant;
 use super::format::parts::PartName;
 use super::format::record::{Entry, Recorded};
 use super::format::state::{KeepLog, Kept, LogState};
@@ -86,24 +88,6 @@ struct Shared {
     wake: Wake,
 }
 
-struct Job {
-    owner: Owner,
-    goal: watch::Sender<Goal>,
-    state: Arc<Mutex<LogState>>,
-    farewell: Arc<Mutex<Farewell>>,
-}
-
-impl Job {
-    /// Whether the log is no longer read or written, whatever its last state.
-    fn is_over(&self) -> bool {
-        self.goal.is_closed()
-    }
-
-    fn is_settled(&self) -> bool {
-        matches!(*self.state.lock(), LogState::Archived { .. } | LogState::Nothing)
-    }
-}
-
 impl std::fmt::Debug for Followers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} followers", self.0.jobs.lock().len())
@@ -151,7 +135,8 @@ impl Followers {
             *goal != before
         });
         let state = job.state.lock().clone();
-        Kept { last, state }
+        let heard = job.heard.lock().get(&ask.attempt).copied().unwrap_or_default();
+        Kept { last, state, heard }
     }
 
     /// Writes a finished task to the history; returns quickly, whatever the store does.
@@ -216,49 +201,12 @@ impl Followers {
     }
 }
 
-fn begin(shared: &Arc<Shared>, owner: Owner) -> Job {
-    let (sender, goal) = watch::channel(Goal::default());
-    let state = Arc::new(Mutex::new(LogState::Queued));
-    let farewell: Arc<Mutex<Farewell>> = Arc::default();
-    let claimant = Claimant {
-        namespace: owner.namespace.clone(),
-        name: owner.name.clone(),
-        uid: owner.uid.clone(),
-        created: owner.created,
-    };
-    match shared.archive.of_claimant(&owner.task_id, claimant) {
-        Ok(archive) => {
-            let follower = Follower {
-                shared: shared.clone(),
-                state: state.clone(),
-                farewell: farewell.clone(),
-                owner: owner.clone(),
-                archive,
-                goal,
-                writer: Some(shared.writers.begin(&owner.uid)),
-            };
-            tokio::spawn(follower.run());
-        }
-        Err(error) => {
-            farewell.lock().over = true;
-            *state.lock() = LogState::Failing {
-                message: error.to_string(),
-            };
-        }
-    }
-    Job {
-        owner,
-        goal: sender,
-        state,
-        farewell,
-    }
-}
-
 /// The follower of one task.
 struct Follower {
     shared: Arc<Shared>,
     state: Arc<Mutex<LogState>>,
     farewell: Arc<Mutex<Farewell>>,
+    heard: HeardOf,
     owner: Owner,
     archive: TaskArchive,
     goal: watch::Receiver<Goal>,
@@ -309,6 +257,7 @@ impl Follower {
                 let Some(collected) = self.await_sidecar(number).await else {
                     return;
                 };
+                self.heard_all(number, collected.published);
                 collected
             } else {
                 drop(reading.take());
@@ -316,6 +265,7 @@ impl Follower {
                 let following = self.shared.limits.metrics.follower();
                 let mut collected = self.collect(number, ask).await;
                 drop(following);
+                self.heard_all(number, collected.published);
                 self.shared.limits.metrics.gaps(collected.gaps);
                 if !self.is_last(number).await {
                     self.make_part(number, &mut collected).await;
@@ -384,6 +334,7 @@ impl Follower {
 
     async fn collect(&self, attempt: u32, ask: KeepLog) -> Collected {
         let tell = |said| self.tell(said);
+        let published = || self.heard.lock().entry(attempt).or_default().published = true;
         loop {
             let collector = Collector {
                 source: Source {
@@ -399,6 +350,7 @@ impl Follower {
                 limits: &self.shared.limits,
                 goal: self.goal.clone(),
                 tell: &tell,
+                published: &published,
             };
             match collector.run().await {
                 Ok(collected) => return collected,
@@ -434,6 +386,19 @@ impl Follower {
         Some(collected)
     }
 
+    /// The log of an attempt was read to its end: whether another one follows may depend on what it says.
+    fn heard_all(&self, attempt: u32, published: bool) {
+        {
+            let mut heard = self.heard.lock();
+            let known = heard.entry(attempt).or_default();
+            known.whole = true;
+            known.published |= published;
+        }
+        if !self.goal.borrow().last {
+            (self.shared.wake)(&self.owner.namespace, &self.owner.name);
+        }
+    }
+
     /// Whether no attempt follows this one. Waits a moment for that decision.
     async fn is_last(&mut self, attempt: u32) -> bool {
         let decided = |g: &Goal| g.last || g.abandoned || g.attempts.keys().any(|n| *n > attempt);
@@ -448,7 +413,12 @@ impl Follower {
         let (Some(mark), false) = (&collected.mark, collected.rest.is_empty()) else {
             return;
         };
-        let cursor = attempt_parts::cursor(collected.parts.last(), collected.gaps, mark);
+        let end = End {
+            mark: mark.clone(),
+            gaps: collected.gaps,
+            published: collected.published,
+        };
+        let cursor = attempt_parts::cursor(collected.parts.last(), &end);
         let last = collected.parts.last();
         let sequence = last.map_or(0, |last| last.sequence().saturating_add(1));
         let Ok(name) = PartName::new(attempt, sequence, &cursor) else {

@@ -10,11 +10,22 @@ use crate::logs::follower::decide::log_mark::{Hash, LogMark};
 /// Predecessor of a part that no part comes before.
 const FIRST: u64 = 0;
 
-/// The cursor of a part that follows `before` and ends at the position `mark` of the log; `gaps` is the number of gaps
-/// up to there.
+/// In a cursor: the log up to there says that the task published segments.
+const PUBLISHED: char = 'p';
+
+/// The cursor of a part that follows `before` and ends there.
 #[must_use]
-pub fn cursor(before: Option<&PartName>, gaps: u32, mark: &LogMark) -> String {
-    format!("{:08x}-{gaps}.{mark}", id(before))
+pub fn cursor(before: Option<&PartName>, end: &End) -> String {
+    let End {
+        mark,
+        gaps,
+        published,
+    } = end;
+    let published = published
+        .then_some(PUBLISHED)
+        .map(String::from)
+        .unwrap_or_default();
+    format!("{:08x}-{gaps}{published}.{mark}", id(before))
 }
 
 fn id(part: Option<&PartName>) -> u64 {
@@ -26,9 +37,11 @@ fn id(part: Option<&PartName>) -> u64 {
 fn read(part: &PartName) -> Option<(u64, End)> {
     let (head, mark) = part.cursor().split_once('.')?;
     let (before, gaps) = head.split_once('-')?;
+    let without = gaps.strip_suffix(PUBLISHED);
     let end = End {
         mark: mark.parse().ok()?,
-        gaps: gaps.parse().ok()?,
+        gaps: without.unwrap_or(gaps).parse().ok()?,
+        published: without.is_some(),
     };
     Some((u64::from_str_radix(before, 16).ok()?, end))
 }
@@ -40,6 +53,20 @@ pub struct End {
     pub mark: LogMark,
     /// Number of gaps up to there.
     pub gaps: u32,
+    /// Whether the log up to there says that the task published segments.
+    pub published: bool,
+}
+
+#[cfg(test)]
+impl End {
+    /// There, in a log without gaps that says nothing of segments.
+    pub fn at(mark: &LogMark) -> Self {
+        Self {
+            mark: mark.clone(),
+            gaps: 0,
+            published: false,
+        }
+    }
 }
 
 /// Where a part ends; `None` for a part that no follower wrote.
@@ -108,7 +135,12 @@ mod tests {
     }
 
     fn part(sequence: u32, before: Option<&Part>, read: u64) -> Part {
-        let cursor = cursor(before.map(|p| &p.name), 2, &mark(read));
+        let end = End {
+            mark: mark(read),
+            gaps: 2,
+            published: read > 10,
+        };
+        let cursor = cursor(before.map(|p| &p.name), &end);
         Part {
             name: PartName::new(1, sequence, &cursor).unwrap(),
             bytes: read,
@@ -122,7 +154,8 @@ mod tests {
         let all = [second.clone(), first.clone()];
         assert_eq!(chain(&all, 1), [first.clone(), second.clone()]);
         let end = super::end(&second.name).unwrap();
-        assert_eq!((end.mark, end.gaps), (mark(20), 2));
+        assert_eq!((end.mark, end.gaps, end.published), (mark(20), 2, true));
+        assert!(!super::end(&first.name).unwrap().published);
         assert_eq!(chain(&all, 2), []);
         // What was before it is gone.
         assert_eq!(chain(std::slice::from_ref(&second), 1), [second]);

@@ -8,6 +8,7 @@ pub mod location;
 pub mod own_lines;
 pub mod parts;
 pub mod properties;
+pub mod published;
 pub mod rebuild;
 pub mod record;
 pub mod report;

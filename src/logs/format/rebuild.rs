@@ -73,7 +73,7 @@ impl Rebuilt {
 mod tests {
     use super::*;
     use crate::logs::follower::decide::log_mark::LogMark;
-    use crate::logs::format::attempt_parts::cursor;
+    use crate::logs::format::attempt_parts::{End, cursor};
 
     fn followed(count: u32) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
@@ -85,7 +85,7 @@ mod tests {
                 whole: true,
                 hash: 0,
             };
-            let cursor = cursor(parts.last().map(|p| &p.name), 0, &mark);
+            let cursor = cursor(parts.last().map(|p| &p.name), &End::at(&mark));
             let name = PartName::new(1, sequence, &cursor).unwrap();
             parts.push(Part { name, bytes: 9 });
         }

@@ -11,6 +11,9 @@ pub struct LogVerdict {
     /// Whether everything that the peon wrote is stored, except for bytes beyond the limit.
     #[serde(default)]
     pub complete: bool,
+    /// Whether the log says that the task published segments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub published: bool,
     /// Whether the whole log was stored in its place and verified.
     pub archived: bool,
     /// Whether the report was, too.
@@ -61,6 +64,7 @@ mod tests {
         let verdict = LogVerdict {
             log_bytes: 7,
             complete: true,
+            published: true,
             archived: true,
             report: false,
             peak_memory_bytes: Some(9),
@@ -70,7 +74,7 @@ mod tests {
         let line = verdict.line();
         assert_eq!(
             line,
-            r#"{"logBytes":7,"complete":true,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
+            r#"{"logBytes":7,"complete":true,"published":true,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
         );
         assert_eq!(LogVerdict::parse(&format!("{line}\n")), Some(verdict));
         let short = LogVerdict::default().line();

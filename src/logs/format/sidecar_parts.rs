@@ -1,7 +1,7 @@
 //! The parts that a sidecar made of a log (pure).
 //!
-//! The cursor of a part is `b` and the offset in the log at which the part ends; of one of our own lines it is `n` and
-//! that offset. A part whose writer died before it had an answer may exist beside the one that its successor wrote from
+//! The cursor of a part is `b` and the offset in the log at which the part ends, or `p` and that offset if the log up to
+//! there says that the task published segments; of one of our own lines it is `n` and that offset. A part whose writer died before it had an answer may exist beside the one that its successor wrote from
 //! the same offset, with another length. A part's bytes follow from where it begins and ends, so any sequence of
 //! adjoining parts is the log, and the longest one is used.
 
@@ -34,7 +34,7 @@ impl Chain {
     #[must_use]
     pub fn ranges(parts: &[Part], attempt: u32) -> Vec<(u64, u64, PartName)> {
         let range = |part: &Part| {
-            let end = part.name.cursor().strip_prefix(['b', 'n'])?;
+            let end = part.name.cursor().strip_prefix(['b', 'p', 'n'])?;
             let end: u64 = end.parse().ok()?;
             let start = end.checked_sub(part.bytes)?;
             (part.name.attempt() == attempt && start < end).then(|| (start, end, part.name.clone()))
@@ -66,13 +66,21 @@ impl Chain {
         row
     }
 
-    /// The name of the next part, if it has `bytes` bytes.
+    /// The name of the next part, if it has `bytes` bytes; `published` says whether the log up to its end says that the
+    /// task published segments.
     ///
     /// # Errors
     /// Never: a number is a cursor.
-    pub fn next(&self, attempt: u32, bytes: u64) -> Result<PartName, InvalidCursor> {
+    pub fn next(&self, attempt: u32, bytes: u64, published: bool) -> Result<PartName, InvalidCursor> {
         let sequence = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        PartName::new(attempt, sequence, &format!("b{}", self.end + bytes))
+        let kind = if published { 'p' } else { 'b' };
+        PartName::new(attempt, sequence, &format!("{kind}{}", self.end + bytes))
+    }
+
+    /// Whether the log in these parts says that the task published segments.
+    #[must_use]
+    pub fn published(&self) -> bool {
+        self.parts.iter().any(|part| part.cursor().starts_with('p'))
     }
 
     /// The name of the next part, if it is one of our own lines of `bytes` bytes.
@@ -87,7 +95,7 @@ impl Chain {
     /// Whether a part contains the task's own output.
     #[must_use]
     pub fn is_raw(part: &PartName) -> bool {
-        let end = part.cursor().strip_prefix('b');
+        let end = part.cursor().strip_prefix(['b', 'p']);
         end.is_some_and(|end| end.parse::<u64>().is_ok())
     }
 
@@ -120,7 +128,7 @@ mod tests {
     fn a_chain_goes_on_where_it_ended() {
         let (mut chain, mut parts) = (Chain::default(), Vec::new());
         for bytes in [5, 1, 100] {
-            let name = chain.next(1, bytes).unwrap();
+            let name = chain.next(1, bytes, false).unwrap();
             parts.push(Part {
                 name: name.clone(),
                 bytes,

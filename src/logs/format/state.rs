@@ -33,6 +33,18 @@ pub struct Kept {
     pub last: bool,
     /// State of the log.
     pub state: LogState,
+    /// What is known of the log of the requested attempt.
+    pub heard: Heard,
+}
+
+/// What is known of the log of an attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Whether it was read to its end.
+    pub whole: bool,
+    /// Whether a line says that the task published segments ([`published`](super::published)). A log that a sidecar
+    /// reads is not examined here.
+    pub published: bool,
 }
 
 /// State of a task's log.

@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::format::claim::Claimant;
 use super::format::location::Location;
 use super::format::parts::{Composed, Part};
+use super::format::published::Search;
 use super::format::rebuild::Rebuilt;
 use super::format::sidecar_config::{LOG_FILE, SidecarConfig};
 use super::format::sidecar_message::LogVerdict;
@@ -66,6 +67,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
                     config,
                     archive,
                     chain: Chain::default(),
+                    published: Search::default(),
                     spool: Spool::new(&files.shared, LOG_FILE),
                     stop,
                     verdict,
@@ -121,6 +123,8 @@ struct Sidecar<'a> {
     archive: TaskArchive,
     /// The archived parts.
     chain: Chain,
+    /// Whether they say that the task published segments.
+    published: Search,
     spool: Spool,
     stop: Stop,
     verdict: LogVerdict,
@@ -136,6 +140,8 @@ impl Sidecar<'_> {
                 break Chain::of(&parts, self.config.attempt);
             }
         };
+        self.published = Search::continued(self.chain.published());
+        self.verdict.published = self.published.found();
         let mut last_part = Instant::now();
         loop {
             let written = self.spool.written();
@@ -190,7 +196,10 @@ impl Sidecar<'_> {
         let name = if is_ours {
             self.chain.next_of_ours(self.config.attempt, length)
         } else {
-            self.chain.next(self.config.attempt, length)
+            self.published.feed(&bytes);
+            self.verdict.published = self.published.found();
+            self.chain
+                .next(self.config.attempt, length, self.verdict.published)
         };
         let added = match name {
             Ok(name) => {

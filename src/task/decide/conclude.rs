@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::history_record::{self, With};
-use super::log_collection::{self, BeforeVerdict};
-use super::plan::{Step, read_payload, settle, settle_until, task_id};
+use super::log_collection::{self, BeforeVerdict, Publication};
+use super::plan::{Step, look_again, read_payload, settle, settle_until, task_id};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::status::{Draft, Ended};
 use super::verdict::{Outcome, Verdict, judge};
@@ -18,6 +18,9 @@ use crate::task::run::pod::evidence::Container;
 use crate::task::run::pod::run::{LogSource, PodRun};
 use crate::task::snapshot::Snapshot;
 
+/// Why a task is not run again whose log says that it published.
+const PUBLISHED: &str = "its log says that it published segments: the task is not run again under its id, submit it anew \
+                         to replace them";
 /// How often a task checks again that waits for proof from a node that was written off.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -93,15 +96,27 @@ pub(crate) fn follows(
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
         return end(&verdict);
     };
+    let published = if run.began {
+        log_collection::publication(snapshot, run.log, run.since, now)
+    } else {
+        Publication::NotSaid
+    };
     if cause == Cause::Suspended {
         // The peon may have begun while the request to stop it was under way.
-        if !may_rerun(run.began, draft.nature(), &snapshot.policy()) {
+        let why = if !may_rerun(run.began, draft.nature(), &snapshot.policy()) {
+            Some(
+                "but the peon began before it was stopped: the task is not run again, since it may have written data \
+                 (retry.rerun)",
+            )
+        } else if published == Publication::Said {
+            Some(PUBLISHED)
+        } else {
+            None
+        };
+        if let Some(why) = why {
             verdict.outcome = Outcome::Failed {
                 cause: Cause::NoVerdict,
-                message: format!(
-                    "{message}, but the peon began before it was stopped: the task is not run again, since \
-                     it may have written data (retry.rerun)"
-                ),
+                message: format!("{message}, {why}"),
             };
             return end(&verdict);
         }
@@ -135,12 +150,22 @@ pub(crate) fn follows(
         can_climb: next_step.is_some(),
     };
     match decide(&case, &policy) {
-        Decision::Again { climb } => Conclusion::Again(Again {
-            verdict,
-            cause,
-            message,
-            climb: next_step.filter(|_| climb),
-        }),
+        Decision::Again { climb } => match published {
+            Publication::NotSaid => Conclusion::Again(Again {
+                verdict,
+                cause,
+                message,
+                climb: next_step.filter(|_| climb),
+            }),
+            Publication::Unread(left) => Conclusion::Settled(look_again(Some(left))),
+            Publication::Said => {
+                verdict.outcome = Outcome::Failed {
+                    cause,
+                    message: format!("{message}; {PUBLISHED}"),
+                };
+                end(&verdict)
+            }
+        },
         Decision::Final(why) => {
             if let (Some(text), Outcome::Failed { message, .. }) = (why.text(cause), &mut verdict.outcome) {
                 *message = format!("{message}; {text}");

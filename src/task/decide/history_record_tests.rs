@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::api::conditions::{find, is_true};
 use crate::api::reason::{LogsArchived, Recording};
-use crate::logs::format::state::{Kept, LogState};
+use crate::logs::format::state::{Heard, Kept, LogState};
 use crate::task::decide::plan::{Settlement, plan};
 use crate::task::fixtures::{
     ENDED, ID, TASK_UID, at, ended, evidence, noop, recorded, snapshot, task, task_status, template,
@@ -27,6 +27,7 @@ fn ended_with(log: LogState) -> Snapshot {
             log: Some(Kept {
                 last: true,
                 state: log,
+                heard: Heard::default(),
             }),
             ..Outcomes::default()
         },
@@ -129,11 +130,13 @@ fn a_log_that_comes_later_takes_its_entry_along() {
     later.outcomes.log = Some(Kept {
         last: true,
         state: LogState::Collecting,
+        heard: Heard::default(),
     });
     assert_eq!(settled(&later, ENDED + 20).status, None);
     later.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
+        heard: Heard::default(),
     });
     let entry = entry_of(plan(&later, at(ENDED + 30)));
     assert!(entry.record.log.unwrap().archived);
@@ -158,6 +161,7 @@ fn a_log_that_a_store_refuses_is_recorded_as_that_and_once_more_when_it_comes() 
     later.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
+        heard: Heard::default(),
     });
     assert!(
         entry_of(plan(&later, at(ENDED + 60)))

@@ -23,6 +23,8 @@ use crate::task::snapshot::Snapshot;
 
 /// How long a verdict waits for the log, so that both are written at once.
 const TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+/// How long the decision on another attempt waits for the log of the last one.
+const UNTIL_READ: SignedDuration = SignedDuration::from_secs(10);
 /// How often the state of a pending log is checked, in case no event reports it.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -189,6 +191,48 @@ pub(crate) fn before_verdict(
         return BeforeVerdict::First(super::plan::look_again(Some(left)));
     }
     BeforeVerdict::Say(word)
+}
+
+/// Whether the log of an attempt says that its task published segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publication {
+    /// It does.
+    Said,
+    /// It does not, or is not read.
+    NotSaid,
+    /// It was not read to its end, and may be for this long.
+    Unread(Duration),
+}
+
+/// What the log of an attempt that has ended says. It is waited for from the attempt's end on, and not without one.
+pub(crate) fn publication(
+    snapshot: &Snapshot,
+    source: &LogSource,
+    ended: Option<Timestamp>,
+    now: Timestamp,
+) -> Publication {
+    let Some(reader) = reader(snapshot) else {
+        return Publication::NotSaid;
+    };
+    let heard = snapshot
+        .outcomes
+        .log
+        .as_ref()
+        .map(|kept| kept.heard)
+        .unwrap_or_default();
+    if source.published || heard.published {
+        return Publication::Said;
+    }
+    let whole = if reader == Collect::Sidecar && WorkerClaim::recorded(&snapshot.task).is_none() {
+        source.pod_ended
+    } else {
+        heard.whole
+    };
+    let left = ended
+        .filter(|_| !whole)
+        .and_then(|ended| ended.checked_add(UNTIL_READ).ok())
+        .and_then(|then| deadlines::until(then, now));
+    left.map_or(Publication::NotSaid, Publication::Unread)
 }
 
 /// The next step for a task that has its verdict and whose log is pending, unless the task may be deleted.

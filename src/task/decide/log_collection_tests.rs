@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::api::PeonTaskStatus;
-use crate::api::conditions::{COMPLETE, find};
-use crate::api::reason::LogsArchived;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::conditions::{COMPLETE, FAILED, find};
+use crate::api::reason::{Cause, LogsArchived};
+use crate::api::{PeonTaskStatus, Phase, Stop};
 use crate::logs::format::record::Recorded;
-use crate::logs::format::state::Kept;
+use crate::logs::format::state::{Heard, Kept};
 use crate::task::decide::plan::{Settlement, plan};
 use crate::task::fixtures::{
     ENDED, ID, at, ended, evidence, recorded, running, snapshot, task_status, template,
@@ -31,7 +33,11 @@ fn with(pod: Option<Evidence>, last: bool, state: Option<LogState>) -> Snapshot 
         keeps_logs: true,
         cached: pod,
         outcomes: Outcomes {
-            log: state.map(|state| Kept { last, state }),
+            log: state.map(|state| Kept {
+                last,
+                state,
+                heard: Heard::default(),
+            }),
             recorded: Some(in_history()),
             ..Outcomes::default()
         },
@@ -165,6 +171,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
         state: LogState::Failing {
             message: "no bucket".into(),
         },
+        heard: Heard::default(),
     });
     let failing = settled(&task, long_after);
     assert_eq!(
@@ -175,6 +182,7 @@ fn a_task_is_kept_until_its_log_is_archived() {
     task.outcomes.log = Some(Kept {
         last: true,
         state: archived(),
+        heard: Heard::default(),
     });
     let done = settled(&task, long_after).status.unwrap();
     assert_eq!(
@@ -207,4 +215,95 @@ fn a_store_that_never_takes_the_log_keeps_no_task_for_ever() {
         plan(&next, at(after_a_day)),
         Step::Act(Action::DeleteTask { .. })
     ));
+}
+
+/// A noop that ended without a word, and what its log says.
+fn ended_silently(heard: Heard) -> Snapshot {
+    let mut task = with(
+        Some(evidence(ended(137, "Error", ""))),
+        false,
+        Some(LogState::Collecting),
+    );
+    task.outcomes.log.as_mut().unwrap().heard = heard;
+    task
+}
+
+#[test]
+fn another_attempt_waits_until_the_log_of_the_last_one_is_read() {
+    let unread = settled(&ended_silently(Heard::default()), ENDED + 1);
+    assert_eq!(
+        (unread.status, unread.requeue),
+        (None, Some(Duration::from_secs(9)))
+    );
+    let read = Heard {
+        whole: true,
+        published: false,
+    };
+    for (heard, now) in [(read, ENDED + 1), (Heard::default(), ENDED + 10)] {
+        let status = settled(&ended_silently(heard), now).status.unwrap();
+        assert_eq!((status.attempt, status.phase), (Some(2), Some(Phase::Pending)));
+    }
+}
+
+#[test]
+fn a_task_whose_log_says_that_it_published_is_not_run_again() {
+    let published = Heard {
+        whole: false,
+        published: true,
+    };
+    // The whole log is requested, as for any verdict.
+    let mut task = ended_silently(published);
+    assert!(ask_of(plan(&task, at(ENDED + 1))).last);
+    task.outcomes.log.as_mut().unwrap().last = true;
+    task.outcomes.log.as_mut().unwrap().state = archived();
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    let failed = find(&status.conditions, FAILED).unwrap();
+    assert_eq!(failed.reason, Cause::NoVerdict.as_str());
+    assert!(
+        failed
+            .message
+            .contains("published segments: the task is not run again under its id"),
+        "{failed:?}"
+    );
+    // SUCCESS is SUCCESS.
+    task.cached = Some(success());
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    assert_eq!(status.phase, Some(Phase::Succeeded));
+}
+
+/// A sidecar says so itself, when it ends.
+#[test]
+fn what_a_sidecar_found_counts() {
+    let mut task = ended_silently(Heard::default());
+    task.template = Template::Found(Arc::new(template(json!({"logs": {"collect": "Sidecar"}}))));
+    Arc::make_mut(&mut task.operator).sidecar_image = Some("operator:1".into());
+    let pod = task.cached.as_mut().unwrap();
+    pod.published = true;
+    let log = task.outcomes.log.as_mut().unwrap();
+    (log.last, log.state) = (true, archived());
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    assert_eq!(status.phase, Some(Phase::Failed));
+}
+
+#[test]
+fn a_suspended_task_that_published_has_failed() {
+    let published = Heard {
+        whole: true,
+        published: true,
+    };
+    let mut task = ended_silently(published);
+    let stop = Stop {
+        cause: Cause::Suspended.to_string(),
+        message: "spec.suspend was set".into(),
+        time: Time(at(ENDED - 1)),
+    };
+    let mut with_stop = (*task.task).clone();
+    with_stop.status.as_mut().unwrap().stop = Some(stop);
+    with_stop.spec.suspend = true;
+    task.task = Arc::new(with_stop);
+    let log = task.outcomes.log.as_mut().unwrap();
+    (log.last, log.state) = (true, archived());
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    let failed = find(&status.conditions, FAILED).unwrap();
+    assert!(failed.message.contains("published segments"), "{failed:?}");
 }

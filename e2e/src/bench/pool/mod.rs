@@ -5,13 +5,17 @@
 //! ten at once for each, on a machine that does nothing else. The next turn begins when nothing runs and as many
 //! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
 
+mod chart;
+
 use std::fmt::Write as _;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
+use self::chart::{Row, Times};
 use super::{
     logs::spread,
     middle_manager::{
@@ -22,7 +26,7 @@ use super::{
     },
 };
 use crate::testbed::{
-    cache::Cache,
+    cache::{self, Cache},
     druid::{samples, stock_middle_manager::StockMiddleManager},
     fixture::{Fixture, LIMIT, NAMESPACE},
     interrupt,
@@ -31,8 +35,6 @@ use crate::testbed::{
     wait::wait_until,
 };
 
-/// Rounds, after one that does not count.
-const ROUNDS: usize = 5;
 /// Tasks at once.
 const AT_ONCE: usize = 10;
 /// How often the overlord is asked for all of them.
@@ -59,15 +61,27 @@ const WAYS: [(Way, &str); 5] = [
     (Way::Stock, "stock MiddleManager"),
 ];
 
-/// Measures, and prints a table.
+/// Measures so many rounds, after one that does not count, prints a table, and draws it into a file.
 ///
 /// # Errors
 /// When cluster, Druid, operator, a worker or the pool does not start, or a task does not succeed.
-pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    super::on_cluster(cache, busy, progress, |fixture| measure(fixture, progress))
+pub fn run(
+    cache: &Cache,
+    busy: Busy,
+    rounds: usize,
+    picture: Option<&Path>,
+    progress: &Progress,
+) -> Result<()> {
+    super::on_cluster(cache, busy, progress, |fixture| {
+        let (table, rows) = measure(fixture, rounds, progress)?;
+        if let Some(path) = picture {
+            cache::write(path, chart::svg(&rows, AT_ONCE))?;
+        }
+        Ok(table)
+    })
 }
 
-fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
+fn measure(fixture: &Fixture, rounds: usize, progress: &Progress) -> Result<(String, Vec<Row>)> {
     let step = progress.step("VirtualMiddleManager");
     let workers = Virtual::start(fixture, AT_ONCE)?;
     send_to(fixture, VIRTUAL)?;
@@ -88,12 +102,12 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
     let mut alone = WAYS.map(|_| Vec::new());
     let mut median = WAYS.map(|_| Vec::new());
     let mut all = WAYS.map(|_| Vec::new());
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         // The order changes with each round, so that none always comes first.
         for at in 0..WAYS.len() {
             let at = (at + round) % WAYS.len();
             let (way, name) = WAYS[at];
-            let step = progress.step(format!("round {round} of {ROUNDS}, {name}"));
+            let step = progress.step(format!("round {round} of {rounds}, {name}"));
             let one = bench.alone(way, round)?;
             // A MiddleManager forks as many JVMs as it has slots, one: ten at once would wait for one another.
             let ten = if way == Way::Stock {
@@ -102,7 +116,11 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
                 bench.at_once(way, round)?
             };
             let last = ten.iter().copied().fold(0.0, f64::max);
-            step.done(format_args!("{one:.2} s, {AT_ONCE} at once {last:.2} s"));
+            if ten.is_empty() {
+                step.done(format_args!("{one:.2} s"));
+            } else {
+                step.done(format_args!("{one:.2} s, {AT_ONCE} at once {last:.2} s"));
+            }
             if round > 0 {
                 alone[at].push(one);
                 if !ten.is_empty() {
@@ -114,10 +132,16 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
     }
     drop((stock, workers));
     let mut table = format!(
-        "\nSeconds from submitting a small index_parallel until the overlord says SUCCESS, {ROUNDS} rounds: median (least \
+        "\nSeconds from submitting a small index_parallel until the overlord says SUCCESS, {rounds} rounds: median (least \
          – most).\nOf {AT_ONCE} at once: the median of each round's tasks, and its last task.\n"
     );
+    let mut rows = Vec::new();
     for (at, (_, name)) in WAYS.iter().enumerate() {
+        rows.push(Row {
+            name,
+            alone: times(&alone[at]),
+            last: (!all[at].is_empty()).then(|| times(&all[at])),
+        });
         let mut line = format!("  {name:<22}");
         for (title, times) in [
             ("alone", &alone[at]),
@@ -132,7 +156,12 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         table.push_str(&line);
         table.push('\n');
     }
-    Ok(table)
+    Ok((table, rows))
+}
+
+fn times(seconds: &[f64]) -> Times {
+    let (median, least, most) = spread(seconds.to_vec());
+    Times { median, least, most }
 }
 
 /// A small ingestion of its own datasource.

@@ -192,8 +192,7 @@ impl Scene<'_> {
     /// A noop of the template of its name that runs for so many seconds; returns its log once it has written some.
     pub(super) fn noop(&self, seconds: u32) -> Result<Written> {
         self.apply_noop(seconds)?;
-        self.fixture
-            .until(self.namespace, self.name, |s| s["phase"] == "Running")?;
+        self.fixture.until_running(self.namespace, self.name)?;
         let written = Written::hold(self.fixture, self.namespace, &self.pod())?;
         wait_until(LIMIT, "the peon to write its log", || {
             Ok((written.bytes()?.len() > 5000).then_some(()))

@@ -167,7 +167,7 @@ fn lost_node(fixture: &Fixture) -> Result<()> {
             node.place(&mut spec["template"]["spec"], 0);
         })?;
         scene.apply_noop(600)?;
-        fixture.until(scene.namespace, scene.name, |s| s["phase"] == "Running")?;
+        fixture.until_running(scene.namespace, scene.name)?;
         Written::hold_on(fixture, &node.pod_logs(), scene.namespace, &scene.pod())
     };
     let grounds = ["s3", "google", "azure", "file"]

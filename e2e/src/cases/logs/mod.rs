@@ -64,7 +64,7 @@ fn archived(fixture: &Fixture, name: &str) -> Result<Vec<u8>> {
 /// Has an ingestion run; returns its id, and what it writes.
 fn ingest(fixture: &Fixture, name: &str, change: impl FnOnce(&mut Value)) -> Result<(String, Written)> {
     let (id, _) = fixture.ingest(name, change)?;
-    fixture.until(NAMESPACE, name, |s| s["phase"] == "Running")?;
+    fixture.until_running(NAMESPACE, name)?;
     let written = Written::hold(fixture, NAMESPACE, &format!("{name}-1"))?;
     Ok((id, written))
 }

@@ -44,7 +44,7 @@ impl<'m, 'f> InFlight<'m, 'f> {
         for id in &ids {
             let name = manager.until_assigned(id)?;
             let fixture = manager.fixture;
-            fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+            fixture.until_running(fixture.home(), &name)?;
         }
         Ok(Self { manager, ids })
     }

@@ -32,7 +32,7 @@ fn running(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "killed_running", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
-    let task = fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    let task = fixture.until_running(fixture.home(), &name)?;
     let uid = text(&task["status"]["run"]["podUID"]).to_owned();
     fixture.druid.shutdown(&id)?;
     ended(fixture, &manager, &id)?;
@@ -87,7 +87,7 @@ fn deleted(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::shared(fixture)?;
     let id = manager.submit(&noop(fixture, "deleted_under", 3_600_000))?;
     let name = manager.until_assigned(&id)?;
-    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    fixture.until_running(fixture.home(), &name)?;
     fixture
         .kubectl
         .delete(&["peontask", &name, "--namespace", fixture.home()])?;

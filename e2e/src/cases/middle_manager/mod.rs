@@ -7,6 +7,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod polls;
+mod pool_ends;
 mod pool_faults;
 mod pool_nodes;
 mod pool_secured;
@@ -44,6 +45,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pool_tasks::CASES)
         .chain(pool_secured::CASES)
         .chain(pool_faults::CASES)
+        .chain(pool_ends::CASES)
         .chain(pool_nodes::CASES)
         .chain(polls::CASES)
         .chain(strangers::CASES)

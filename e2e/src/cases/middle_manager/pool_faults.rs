@@ -87,7 +87,7 @@ fn noop(fixture: &Fixture, name: &str, run_time: u64) -> Value {
 }
 
 /// An ingestion of a datasource of its own that runs in a pool and nowhere else.
-fn ingestion(fixture: &Fixture, name: &str) -> Result<Value> {
+pub(super) fn ingestion(fixture: &Fixture, name: &str) -> Result<Value> {
     let id = format!("{name}_{}", fixture.run);
     let mut task = samples::index_parallel("unused", &id, &id)?["spec"]["task"].take();
     task["context"] = json!({"druid.peon.placement": "Pool"});
@@ -95,13 +95,13 @@ fn ingestion(fixture: &Fixture, name: &str) -> Result<Value> {
 }
 
 /// The logs of all peons and Indexers of a namespace, which can be read when their pods are gone.
-struct Logs {
+pub(super) struct Logs {
     files: Arc<Mutex<BTreeMap<String, File>>>,
 }
 
 impl Logs {
     /// Opens each of them as soon as it is there.
-    fn keep(fixture: &Fixture) -> Result<Self> {
+    pub(super) fn keep(fixture: &Fixture) -> Result<Self> {
         let folder = fixture.target.own().context("no cluster of our own")?.pod_logs();
         let files = Arc::<Mutex<BTreeMap<String, File>>>::default();
         let (kept, prefix) = (Arc::downgrade(&files), format!("{}_", fixture.home()));
@@ -144,7 +144,7 @@ impl Logs {
     }
 
     /// The pods whose logs name a task.
-    fn naming(&self, id: &str) -> Result<Vec<String>> {
+    pub(super) fn naming(&self, id: &str) -> Result<Vec<String>> {
         let texts = self.texts()?;
         let names = |(pod, text): (String, String)| text.contains(id).then_some(pod);
         Ok(texts.into_iter().filter_map(names).collect())
@@ -203,7 +203,7 @@ pub(super) fn running(
 ) -> Result<(String, Value)> {
     let id = pool.manager.submit(&noop(fixture, name, run_time))?;
     let name = pool.manager.until_assigned(&id)?;
-    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    fixture.until_running(fixture.home(), &name)?;
     let run = pool.run(&id)?;
     Ok((id, run))
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::runs::{hashed, until_hashed};
 use super::{Case, MiddleManager, NAME, case, list, text};
 use crate::testbed::{
     audit::{self, Request},
@@ -18,6 +19,9 @@ pub(super) const CASES: &[Case] = &[
     case("pool_tasks::an_ingestion_runs_warm_and_leaves_nothing", ingestion).own(),
     case("pool_tasks::each_indexer_has_one_task", one_each).own(),
     case("pool_tasks::every_end_has_its_verdict", ends).own(),
+    case("pool_tasks::hash_partitions_run_in_indexers", hash_partitions)
+        .own()
+        .full(),
 ];
 
 const POOL: &str = "warm";
@@ -179,6 +183,19 @@ fn one_each(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// The supervisor and its subtasks, each in a JVM of its own, which exchange partitions through deep storage.
+fn hash_partitions(fixture: &Fixture) -> Result<()> {
+    let pool = Pool::start(fixture, &json!({"replicas": 6, "maxIndexers": 8}))?;
+    let (task, datasource) = hashed(fixture, "hashed_warm")?;
+    let id = pool.manager.submit(&task)?;
+    let statuses = until_hashed(fixture, &pool.manager, &id, &datasource)?;
+    let warm = statuses.iter().filter(|s| s["run"]["kind"] == "Worker");
+    let pods: BTreeSet<&str> = warm.map(|s| text(&s["run"]["podUID"])).collect();
+    // Subtasks wait for no Indexer that starts.
+    ensure!(pods.len() >= 4, "few ran in Indexers: {statuses:?}");
+    pool.run(&id).map(drop)
+}
+
 fn ends(fixture: &Fixture) -> Result<()> {
     let pool = Pool::start(fixture, &json!({"replicas": 2}))?;
     let long = |name: &str| super::noop(fixture, name, 600_000);
@@ -186,7 +203,7 @@ fn ends(fixture: &Fixture) -> Result<()> {
     // Stopped by the overlord.
     let id = pool.manager.submit(&long("stopped_warm"))?;
     let name = pool.manager.until_assigned(&id)?;
-    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    fixture.until_running(fixture.home(), &name)?;
     let run = pool.run(&id)?;
     fixture
         .druid
@@ -202,7 +219,7 @@ fn ends(fixture: &Fixture) -> Result<()> {
         .manager
         .submit(&super::noop(fixture, "killed_warm", 20_000))?;
     let name = pool.manager.until_assigned(&id)?;
-    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    fixture.until_running(fixture.home(), &name)?;
     let run = pool.run(&id)?;
     let pod = text(&run["pod"]);
     fixture.kubectl.run(&[

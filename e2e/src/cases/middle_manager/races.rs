@@ -123,7 +123,7 @@ fn comes_again(fixture: &Fixture) -> Result<()> {
         let tasks = manager.peon_tasks(id)?;
         ensure!(tasks.len() == 1, "{id}: {tasks:?}");
     }
-    fixture.until(fixture.home(), &name, |s| s["phase"] == "Running")?;
+    fixture.until_running(fixture.home(), &name)?;
     // A process that begins anew, and is told the same before it could hear of it in another way.
     Process::server(fixture).kill()?;
     wait_until(LIMIT, "the workers", || Ok(assign_to_all(&workers, &again).ok()))?;

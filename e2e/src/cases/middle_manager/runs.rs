@@ -96,10 +96,9 @@ fn ingestions(fixture: &Fixture) -> Result<()> {
 }
 
 /// Hash partitions of three files: a subtask for each of them that partitions, and others that merge what those left in
-/// deep storage.
-fn subtasks(fixture: &Fixture) -> Result<()> {
-    let manager = MiddleManager::shared(fixture)?;
-    let (mut task, datasource) = ingest(fixture, "hashed")?;
+/// deep storage. Returns the task and its datasource.
+pub(super) fn hashed(fixture: &Fixture, name: &str) -> Result<(Value, String)> {
+    let (mut task, datasource) = ingest(fixture, name)?;
     let inputs = fixture.storage_folder()?.join(&datasource);
     std::fs::create_dir_all(&inputs)?;
     for file in 0..3 {
@@ -125,37 +124,44 @@ fn subtasks(fixture: &Fixture) -> Result<()> {
         "partitionsSpec": {"type": "hashed", "numShards": 2},
         "splitHintSpec": {"type": "maxSize", "maxSplitSize": 1, "maxNumFiles": 1},
     });
-    let id = manager.submit(&task)?;
-    let status = manager.until_ended(&id)?;
+    Ok((task, datasource))
+}
+
+/// Waits until a [`hashed`] ingestion has succeeded, and returns the statuses of the PeonTasks of its datasource.
+pub(super) fn until_hashed(
+    fixture: &Fixture,
+    manager: &MiddleManager,
+    id: &str,
+    datasource: &str,
+) -> Result<Vec<Value>> {
+    let status = manager.until_ended(id)?;
     ensure!(status["statusCode"] == "SUCCESS", "{status}");
-    ensure!(!until_segments(fixture, &datasource)?.is_empty(), "no segments");
+    ensure!(!until_segments(fixture, datasource)?.is_empty(), "no segments");
     let selector = format!("peon.dev/middle-manager={}", super::NAME);
     let all =
         fixture
             .kubectl
             .get_json(&["peontask", "--namespace", fixture.home(), "--selector", &selector])?;
-    let of_datasource: Vec<String> = list(&all["items"])
-        .iter()
-        .filter(|t| t["status"]["dataSource"] == json!(datasource))
-        .map(|t| {
-            format!(
-                "{} {}",
-                text(&t["status"]["taskType"]),
-                text(&t["status"]["phase"])
-            )
-        })
-        .collect();
+    let all = list(&all["items"])
+        .into_iter()
+        .map(|mut task| task["status"].take());
+    let of_datasource: Vec<Value> = all.filter(|s| s["dataSource"] == json!(datasource)).collect();
     let of = |kind: &str| {
-        of_datasource
-            .iter()
-            .filter(|t| *t == &format!("{kind} Succeeded"))
-            .count()
+        let is = |s: &&Value| s["taskType"] == kind && s["phase"] == "Succeeded";
+        of_datasource.iter().filter(is).count()
     };
     ensure!(
         of("partial_index_generate") == 3 && of("partial_index_generic_merge") >= 1,
         "{of_datasource:?}"
     );
-    Ok(())
+    Ok(of_datasource)
+}
+
+fn subtasks(fixture: &Fixture) -> Result<()> {
+    let manager = MiddleManager::shared(fixture)?;
+    let (task, datasource) = hashed(fixture, "hashed")?;
+    let id = manager.submit(&task)?;
+    until_hashed(fixture, &manager, &id, &datasource).map(drop)
 }
 
 fn fails(fixture: &Fixture) -> Result<()> {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::{Cluster, Component, components, layout::NodeLayout, pki, processes, runtime, sandbox};
-use crate::testbed::{exec, images::Archive, kubectl::is_ready, wait::wait_until};
+use crate::testbed::{exec, images::Archive, json::text, kubectl::is_ready, wait::wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(120);
 
@@ -59,8 +60,15 @@ pub(super) fn wait_for_node(cluster: &Cluster, node: &NodeLayout) -> Result<()> 
     let kubectl = cluster.kubectl();
     let needed = [Component::Kubelet, Component::Containerd];
     wait_for_on(node, &needed, node.name, || {
-        is_ready(&kubectl.get_json(&["node", node.name]).unwrap_or_default())
+        takes_pods(&kubectl.get_json(&["node", node.name]).unwrap_or_default())
     })
+}
+
+/// Whether a node is ready, and no longer tainted as one that is not: the taint outlives the condition for a moment, and
+/// pods that do not tolerate it are evicted meanwhile.
+pub(super) fn takes_pods(node: &Value) -> bool {
+    let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    is_ready(node) && !taints.any(|taint| text(&taint["key"]).starts_with("node.kubernetes.io/"))
 }
 
 fn wait_for(cluster: &Cluster, needed: &[Component], what: &str, condition: impl Fn() -> bool) -> Result<()> {

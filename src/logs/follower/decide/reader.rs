@@ -8,7 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::kubelet_stream::Cutter;
 use super::log_mark::LogMark;
-use crate::logs::format::report;
+use crate::logs::format::{published, report};
 
 /// Beginning of the line that may be followed by a report.
 const BEGIN: &[u8] = b"-----BEGIN PEON REPORT ";
@@ -27,6 +27,8 @@ pub struct Reader {
     ignores_complaints: bool,
     /// What the last line contains, if the container goes on behind it, and whether that line was read.
     last_line: Option<(String, bool)>,
+    /// Whether a line says that the task published segments.
+    published: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,19 @@ impl Reader {
             held: None,
             ignores_complaints: false,
             last_line: None,
+            published: false,
         }
+    }
+
+    /// The log before the first line that is read here said that the task published segments.
+    pub fn was_published(&mut self) {
+        self.published = true;
+    }
+
+    /// Whether a line that was read says that the task published segments.
+    #[must_use]
+    pub fn published(&self) -> bool {
+        self.published
     }
 
     /// Looks for a line that contains this: the last one, though the container goes on.
@@ -151,6 +165,7 @@ impl Reader {
         if let Some((last_line, read)) = &mut self.last_line {
             *read = *read || contains(lines, last_line.as_bytes());
         }
+        self.published = self.published || published::says_so(lines);
         if self.held.is_none() && !contains(lines, BEGIN) {
             self.cutter.feed(lines, log);
             return;

@@ -50,6 +50,8 @@ pub struct Evidence {
     pub init: Option<(String, Container)>,
     /// Whether the sidecar that reads the log reported it as complete.
     pub log_complete: bool,
+    /// Whether that sidecar reported that the log says that the task published segments.
+    pub published: bool,
     /// Whether an ordinary container beside the peon's runs.
     pub sidecars: bool,
     /// When the kubelet accepted the pod: its `activeDeadlineSeconds` counts from here.
@@ -136,7 +138,8 @@ impl Evidence {
             _ => None,
         };
         Self {
-            log_complete: said.is_some_and(|s| s.complete),
+            log_complete: said.as_ref().is_some_and(|s| s.complete),
+            published: said.is_some_and(|s| s.published),
             container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),

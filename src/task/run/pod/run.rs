@@ -40,6 +40,8 @@ pub struct LogSource {
     pub pod_ended: bool,
     /// Whether the sidecar that reads the log reported it as complete.
     pub complete: bool,
+    /// Whether that sidecar found that the task published segments.
+    pub published: bool,
 }
 
 impl PodRun {
@@ -73,6 +75,7 @@ impl PodRun {
             begun,
             pod_ended: evidence.pod_uid.is_empty() || evidence.pod_ended(),
             complete: evidence.log_complete,
+            published: evidence.published,
         }
     }
 }
