@@ -156,10 +156,9 @@ fn published(fixture: &Fixture) -> Result<()> {
                 && said.contains("published segments: the task is not run again"),
             "{placement}: {status}"
         );
-        ensure!(
-            fixture.druid.segments(&id)?.len() == 2,
-            "{placement}: the segments of {id}"
-        );
+        wait_until(LIMIT, "the segments", || {
+            Ok((fixture.druid.segments(&id)?.len() == 2).then_some(()))
+        })?;
     }
     // One that has not is.
     pool.until_warm(1)?;
