@@ -217,6 +217,7 @@ fn what_is_archived_is_what_was_written() {
         LogVerdict {
             log_bytes: u64::try_from(expected.len()).unwrap(),
             complete: true,
+            published: false,
             archived: true,
             report: true,
             peak_memory_bytes: Some(123_456),
@@ -393,6 +394,24 @@ fn parts_of_all_attempts_become_one_log() {
         "{verdict:?}"
     );
     assert_eq!(pod.stored(".log").unwrap(), b"first\nsecond\n");
+}
+
+/// Whether the task is run again depends on it.
+#[test]
+fn that_a_task_published_is_known_after_a_restart() {
+    const SAID: &[u8] = b"INFO Task - Published [2] segments\n";
+    let mut pod = Pod::new("published", &json!({"compose": false}));
+    let mut log = pod.log();
+    log.write_all(SAID).unwrap();
+    pod.start();
+    until("a part", || (pod.kept() == SAID.len()).then_some(()));
+    pod.kill();
+    fs::remove_file(pod.root.join("verdict")).unwrap();
+    log.write_all(b"second\n").unwrap();
+    pod.start();
+    until("a part", || (pod.kept() == SAID.len() + 7).then_some(()));
+    let verdict = pod.terminate();
+    assert!(verdict.published && verdict.complete, "{verdict:?}");
 }
 
 /// A task does not fail for its log: the sidecar stays until the peon has ended.

@@ -60,6 +60,7 @@ pub struct End {
 #[cfg(test)]
 impl End {
     /// There, in a log without gaps that says nothing of segments.
+    #[must_use]
     pub fn at(mark: &LogMark) -> Self {
         Self {
             mark: mark.clone(),

@@ -103,7 +103,9 @@ mod tests {
             assert!(search.found(), "{at}");
         }
         let mut byte_by_byte = Search::default();
-        log.iter().for_each(|byte| byte_by_byte.feed(&[*byte]));
+        for byte in &log {
+            byte_by_byte.feed(&[*byte]);
+        }
         assert!(byte_by_byte.found());
     }
 

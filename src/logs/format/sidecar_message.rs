@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// State of the log. It is rewritten with every step, so that a sidecar that is killed has reported its progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools)] // Each says something else of the log.
 pub struct LogVerdict {
     /// Bytes of the log in the store, as parts or as a whole.
     pub log_bytes: u64,

@@ -140,7 +140,7 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
         sidecar,
         // The sidecar ends after the peon.
         ended: ended && (!sidecar || source.pod_ended),
-        complete: source.complete,
+        complete: source.sidecar.complete,
         last,
         last_line: claimed.then(|| format!("Task [{}] completed with status", task_id(snapshot))),
     }))
@@ -220,7 +220,7 @@ pub(crate) fn publication(
         .as_ref()
         .map(|kept| kept.heard)
         .unwrap_or_default();
-    if source.published || heard.published {
+    if source.sidecar.published || heard.published {
         return Publication::Said;
     }
     let whole = if reader == Collect::Sidecar && WorkerClaim::recorded(&snapshot.task).is_none() {

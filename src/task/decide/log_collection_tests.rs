@@ -278,7 +278,7 @@ fn what_a_sidecar_found_counts() {
     task.template = Template::Found(Arc::new(template(json!({"logs": {"collect": "Sidecar"}}))));
     Arc::make_mut(&mut task.operator).sidecar_image = Some("operator:1".into());
     let pod = task.cached.as_mut().unwrap();
-    pod.published = true;
+    pod.sidecar.published = true;
     let log = task.outcomes.log.as_mut().unwrap();
     (log.last, log.state) = (true, archived());
     let status = settled(&task, ENDED + 1).status.unwrap();

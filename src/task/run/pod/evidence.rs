@@ -48,10 +48,8 @@ pub struct Evidence {
     pub ran: bool,
     /// The first init container that waits or failed: its name and state.
     pub init: Option<(String, Container)>,
-    /// Whether the sidecar that reads the log reported it as complete.
-    pub log_complete: bool,
-    /// Whether that sidecar reported that the log says that the task published segments.
-    pub published: bool,
+    /// What the sidecar that reads the log reported.
+    pub sidecar: SidecarReport,
     /// Whether an ordinary container beside the peon's runs.
     pub sidecars: bool,
     /// When the kubelet accepted the pod: its `activeDeadlineSeconds` counts from here.
@@ -110,6 +108,15 @@ pub struct Terminated {
     pub finished: Option<Timestamp>,
 }
 
+/// What the sidecar that reads the log reported when it ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SidecarReport {
+    /// Whether all of the log is in the store.
+    pub complete: bool,
+    /// Whether the log says that the task published segments.
+    pub published: bool,
+}
+
 /// Reasons of containers that the runtime could not start.
 pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
@@ -138,8 +145,10 @@ impl Evidence {
             _ => None,
         };
         Self {
-            log_complete: said.as_ref().is_some_and(|s| s.complete),
-            published: said.is_some_and(|s| s.published),
+            sidecar: said.map_or_else(SidecarReport::default, |said| SidecarReport {
+                complete: said.complete,
+                published: said.published,
+            }),
             container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),

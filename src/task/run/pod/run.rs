@@ -1,6 +1,6 @@
 //! A run in its own pod: what is known of it (data only).
 
-use super::evidence::{Container, Evidence};
+use super::evidence::{Container, Evidence, SidecarReport};
 
 /// The run of an attempt in its own pod.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,10 +38,8 @@ pub struct LogSource {
     pub begun: bool,
     /// Whether the whole pod has ended, or is not there.
     pub pod_ended: bool,
-    /// Whether the sidecar that reads the log reported it as complete.
-    pub complete: bool,
-    /// Whether that sidecar found that the task published segments.
-    pub published: bool,
+    /// What the sidecar that reads the log reported.
+    pub sidecar: SidecarReport,
 }
 
 impl PodRun {
@@ -74,8 +72,7 @@ impl PodRun {
             container: Some(evidence.container.clone()).filter(|c| !c.is_empty()),
             begun,
             pod_ended: evidence.pod_uid.is_empty() || evidence.pod_ended(),
-            complete: evidence.log_complete,
-            published: evidence.published,
+            sidecar: evidence.sidecar,
         }
     }
 }
