@@ -37,6 +37,7 @@ fn secured(fixture: &Fixture) -> Result<()> {
             "keystore.p12": STANDARD.encode(fs::read(folder.join("keystore.p12"))?),
         },
     });
+    let _objects = Objects(fixture);
     fixture.apply(fixture.home(), &files)?;
     let certificates = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "druid-ca"}, "stringData": {"ca.crt": ca},
@@ -95,8 +96,19 @@ fn secured(fixture: &Fixture) -> Result<()> {
         tasks.len() == 1 && tasks[0]["status"]["run"]["pool"] == POOL,
         "{tasks:?}"
     );
-    let pool = ["indexerpool", POOL, "--namespace", fixture.home()];
-    fixture.kubectl.delete(&pool)
+    Ok(())
+}
+
+/// Pool and template, which would take the noops of the cases that follow. They go with the value.
+struct Objects<'a>(&'a Fixture);
+
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        let args = ["indexerpool,peontemplate", POOL, "--namespace", self.0.home()];
+        if let Err(error) = self.0.kubectl.delete(&args) {
+            eprintln!("the template stays: {error:#}");
+        }
+    }
 }
 
 /// The Secret with the user of Druid's escalator.
