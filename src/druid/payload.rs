@@ -253,7 +253,7 @@ impl Payload {
     /// Whether it is a task of a streaming supervisor.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
-        STREAMING.contains(&self.type_.as_str())
+        is_streaming(&self.type_)
     }
 
     /// Whether the peon of this task needs an overlord that knows the task.
@@ -363,8 +363,15 @@ fn writes_nothing_twice(type_: &str, top: &Fields<'_>) -> Result<bool, Unreadabl
             let appends = io_config.value("appendToExisting")?;
             Ok(matches!(appends, None | Some(Value::Null | Value::Bool(false))))
         }
-        other => Ok(STREAMING.contains(&other) || other.starts_with("index_realtime")),
+        other => Ok(is_streaming(other)),
     }
+}
+
+/// Whether tasks of this type read a stream. They publish offsets together with segments, in the same transaction, and
+/// segments of a second run have files of their own.
+#[must_use]
+pub fn is_streaming(type_: &str) -> bool {
+    STREAMING.contains(&type_) || type_.starts_with("index_realtime")
 }
 
 #[cfg(test)]

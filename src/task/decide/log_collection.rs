@@ -12,6 +12,7 @@ use super::{current_run, deadlines};
 use crate::api::conditions::{self, LOGS_ARCHIVED};
 use crate::api::reason::{Acceptance, LogsArchived};
 use crate::api::{Collect, PEON_CONTAINER, names};
+use crate::druid::payload::is_streaming;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{KeepLog, LogState};
@@ -204,14 +205,16 @@ pub(crate) enum Publication {
     Unread(Duration),
 }
 
-/// What the log of an attempt that has ended says. It is waited for from the attempt's end on, and not without one.
+/// What the log of an attempt that has ended says. It is waited for from the attempt's end on, and not without one. A
+/// streaming task publishes several times, and continues after the last one when it is run again.
 pub(crate) fn publication(
     snapshot: &Snapshot,
     source: &LogSource,
     ended: Option<Timestamp>,
     now: Timestamp,
 ) -> Publication {
-    let Some(reader) = reader(snapshot) else {
+    let type_ = snapshot.task.status.as_ref().and_then(|s| s.task_type.as_deref());
+    let Some(reader) = reader(snapshot).filter(|_| !type_.is_some_and(is_streaming)) else {
         return Publication::NotSaid;
     };
     let heard = snapshot

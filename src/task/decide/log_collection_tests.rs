@@ -265,6 +265,15 @@ fn a_task_whose_log_says_that_it_published_is_not_run_again() {
             .contains("published segments: the task is not run again under its id"),
         "{failed:?}"
     );
+    // A streaming task continues after what it published.
+    let mut streaming = task.clone();
+    Arc::make_mut(&mut streaming.task)
+        .status
+        .as_mut()
+        .unwrap()
+        .task_type = Some("index_kafka".into());
+    let status = settled(&streaming, ENDED + 1).status.unwrap();
+    assert_eq!(status.attempt, Some(2));
     // SUCCESS is SUCCESS.
     task.cached = Some(success());
     let status = settled(&task, ENDED + 1).status.unwrap();
