@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{Case, case};
+use crate::testbed::druid::samples;
 use crate::testbed::exec;
 use crate::testbed::fixture::{Fixture, LIMIT};
 
@@ -22,6 +23,9 @@ const NAMESPACE: &str = "druid";
 
 fn transcripts(fixture: &Fixture) -> Result<()> {
     let namespace = fixture.namespace("transcripts")?;
+    // As users have it, without the archive of the image that is built here.
+    let template = samples::template(&fixture.druid, &fixture.druid_image)?;
+    fixture.apply(&namespace, &samples::without_storage(template))?;
     let folder = std::env::temp_dir().join(&namespace);
     std::fs::create_dir_all(&folder)?;
     for (file, text) in [("nightly.json", NOOP), ("wikipedia.json", INDEX)] {

@@ -22,6 +22,8 @@ impl<'a> Virtual<'a> {
         // No pod of a task has less of the machine than a JVM that a MiddleManager forks.
         fixture.template(NAMESPACE, "default", |spec| {
             spec["resources"]["limits"]["cpu"] = json!("2");
+            // Nor does one wait for room that another only requests.
+            spec["resources"]["requests"]["cpu"] = json!("50m");
         })?;
         let spec = json!({
             "discovery": {"zookeeper": {"hosts": fixture.druid.zookeeper()}},

@@ -43,7 +43,11 @@ pub(super) static EXITS: [Exit; 8] = [
     exit("out-of-memory", out_of_memory),
     exit("cancel", cancelled),
     exit("deadline", deadline),
-    exit("eviction", evicted),
+    Exit {
+        // The kubelet removes the containers of a pod that it evicts as soon as they have ended.
+        may_miss_its_end: true,
+        ..exit("eviction", evicted)
+    },
     exit("drain", drained),
     exit("deletion", deleted),
     Exit {

@@ -9,7 +9,8 @@
 //! is then current, whatever lies between. So if two lines arrive closer together than their timestamps say, lines
 //! between them may have been skipped ([`Cutter::jumped`]), and the stream is requested again. If the kubelet first
 //! reaches the end of a file when that has just been rotated, it notices only the next rotation; so a pause after a
-//! busy part of a log also makes the stream suspect. The beginning of a file is not: a small file is not rotated.
+//! busy part of a log also makes the stream suspect. A log that was read from its beginning on without a gap is not, while
+//! it is small: its first file was not rotated yet.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -49,9 +50,9 @@ pub struct Cutter {
     before: Option<(Timestamp, SignedDuration)>,
     /// Bytes of this stream since it was opened, or since its last pause.
     busy: u64,
-    /// Bytes of this stream.
+    /// Bytes of all streams; they have some lines in common.
     read: u64,
-    /// Whether the stream begins where a file does.
+    /// Whether they are all that was read of the log.
     from_the_start: bool,
     jumped: bool,
     /// Number of gaps.
@@ -87,6 +88,7 @@ impl Cutter {
     #[must_use]
     pub fn new(mark: Option<LogMark>) -> Self {
         let mut cutter = Self {
+            from_the_start: mark.is_none(),
             mark,
             ..Self::default()
         };
@@ -119,7 +121,6 @@ impl Cutter {
         self.head.clear();
         self.before = None;
         self.busy = 0;
-        self.read = 0;
         self.jumped = false;
         self.sought = self.mark.clone().map(|mark| Seek { mark, at: None });
     }
@@ -127,7 +128,6 @@ impl Cutter {
     /// The stream was requested at this time.
     pub fn opened(&mut self, at: Timestamp) {
         self.opened = Some(at);
-        self.from_the_start = self.since().is_none();
     }
 
     /// The bytes fed from now on arrived at `at`, measured from a moment that is the same for the whole stream.
@@ -209,7 +209,7 @@ impl Cutter {
         if apart < SOONER || written.duration_since(opened) <= -SKEW {
             return false;
         }
-        if self.from_the_start && self.read < SMALLEST_FILE {
+        if self.from_the_start && self.gaps == 0 && self.read < SMALLEST_FILE {
             return false;
         }
         let busy = std::mem::take(&mut self.busy) >= BUSY;

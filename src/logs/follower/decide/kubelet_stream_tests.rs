@@ -253,13 +253,31 @@ fn pauses_at_the_beginning_of_a_file_are_believed() {
     let stream = format!("{T1} one\n{T2} two\n{T4} much later\n");
     assert_eq!(fed(&mut cutter, &stream), "one\ntwo\nmuch later\n");
     assert!(!cutter.jumped());
-    // A stream that goes on somewhere may begin anywhere.
+    // A stream that continues it is of the same file.
     cutter.again();
     cutter.opened(at(T4));
     let (later, last) = ("2026-11-21T09:56:40.000000000Z", "2026-11-21T09:56:50.000000000Z");
     let stream = format!("{T4} much later\n{later} more\n{last} the last\n");
-    assert_eq!(fed(&mut cutter, &stream), "more\n");
+    assert_eq!(fed(&mut cutter, &stream), "more\nthe last\n");
+    assert!(!cutter.jumped());
+    // Unless it does not have the last line: files were rotated.
+    cutter.again();
+    let (third, fourth) = ("2026-11-21T09:57:00.000000000Z", "2026-11-21T09:57:10.000000000Z");
+    let fifth = "2026-11-21T09:57:20.000000000Z";
+    cutter.opened(at(third));
+    let stream = format!("{third} another file\n{fourth} and so on\n{fifth} and what?\n");
+    assert_eq!(
+        fed(&mut cutter, &stream),
+        format!("{GAP}another file\nand so on\n")
+    );
     assert!(cutter.jumped());
+    // Who continues another process's reading does not know how much it read.
+    let mut other = Cutter::new(cutter.mark().cloned());
+    other.opened(at(third));
+    let sixth = "2026-11-21T09:57:30.000000000Z";
+    let stream = format!("{fourth} and so on\n{fifth} more\n{sixth} the last\n");
+    assert_eq!(fed(&mut other, &stream), "more\n");
+    assert!(other.jumped());
 }
 
 #[test]
