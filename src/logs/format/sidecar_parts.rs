@@ -1,9 +1,10 @@
 //! The parts that a sidecar made of a log (pure).
 //!
 //! The cursor of a part is `b` and the offset in the log at which the part ends, or `p` and that offset if the log up to
-//! there says that the task published segments; of one of our own lines it is `n` and that offset. A part whose writer died before it had an answer may exist beside the one that its successor wrote from
-//! the same offset, with another length. A part's bytes follow from where it begins and ends, so any sequence of
-//! adjoining parts is the log, and the longest one is used.
+//! there says that the task published segments; of one of our own lines it is `n` and that offset. A part whose writer
+//! died before it had an answer may exist beside the one that its successor wrote from the same offset, with another
+//! length. A part's bytes follow from where it begins and ends, so any sequence of adjoining parts is the log, and the
+//! longest one is used.
 
 use std::collections::BTreeMap;
 

@@ -61,7 +61,7 @@ const WAYS: [(Way, &str); 5] = [
     (Way::Stock, "stock MiddleManager"),
 ];
 
-/// Measures so many rounds, after one that does not count, prints a table, and draws it into a file.
+/// Measures `rounds` rounds after a first one whose times are dropped, prints a table, and writes it to `picture` as SVG.
 ///
 /// # Errors
 /// When cluster, Druid, operator, a worker or the pool does not start, or a task does not succeed.
