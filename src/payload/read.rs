@@ -44,6 +44,24 @@ impl PayloadReader {
         self.recent.lock().forget(task_uid);
     }
 
+    /// Of a task that was just created: the chunk that is probably missing still, the first time that it is asked for.
+    /// Whoever creates a task writes its chunks behind it, some milliseconds later, so that a request at first sight
+    /// would find none.
+    #[must_use]
+    pub fn first_look(&self, namespace: &str, task_uid: Option<&str>, from: &TaskFrom) -> Option<Absent> {
+        if task_uid.is_some_and(|uid| self.recent.lock().get(uid, from).is_some()) {
+            return None;
+        }
+        let first = chunks::sources(from, None).into_iter().next()?;
+        let payload = (namespace.to_owned(), from.sha256.clone());
+        let mut missing = self.missing.lock();
+        if missing.contains_key(&payload) {
+            return None;
+        }
+        note(&mut missing, payload, first.name);
+        Some(Absent::Missing(format!("the {} {}", first.kind, first.name)))
+    }
+
     /// The chunks of the payload of the PeonTask with this uid, in order; or why one of them is not available. Each
     /// object is read once, and a payload of at most 1 MiB is kept for a while for its task. If the chunks are too large,
     /// reading stops once that is known; if a chunk was missing before, it is read first. An object that is not for this
@@ -80,11 +98,7 @@ impl PayloadReader {
                 Ok(parts)
             }
             Err((absent, name)) => {
-                if missing.len() >= MANY_MISSING {
-                    // Finding out again costs some requests.
-                    missing.clear();
-                }
-                missing.insert(payload, name);
+                note(&mut missing, payload, &name);
                 Err(absent)
             }
         })
@@ -159,6 +173,14 @@ impl PayloadReader {
             }
         }
     }
+}
+
+fn note(missing: &mut HashMap<(String, String), String>, payload: (String, String), name: &str) {
+    if missing.len() >= MANY_MISSING {
+        // Finding out again costs some requests.
+        missing.clear();
+    }
+    missing.insert(payload, name.to_owned());
 }
 
 #[cfg(test)]

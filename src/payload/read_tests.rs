@@ -112,3 +112,27 @@ async fn a_payload_is_read_once_until_it_is_not_needed_any_more() {
     assert!(read("uid-1").await);
     assert_eq!(asked.lock().len(), 3);
 }
+
+/// Its creator writes the chunks behind the task: a request at first sight would find none.
+#[tokio::test]
+async fn chunks_of_a_new_task_are_not_requested_at_first_sight() {
+    let owned = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "ownerReferences": owned_by("uid-1")},
+        "data": {"chunk": "e30="},
+    });
+    let (reader, asked) = reader_of(vec![("/secrets/s", owned)]);
+    let from = from_secret("s", "chunk");
+    let absent = reader.first_look("ns", Some("uid-1"), &from);
+    assert!(absent.is_some_and(|a| a.to_string().contains("Secret s")));
+    assert!(asked.lock().is_empty());
+    assert!(
+        reader.first_look("ns", Some("uid-1"), &from).is_none(),
+        "the next time it is requested"
+    );
+    assert!(reader.read("ns", Some("uid-1"), &from).await.unwrap().is_ok());
+    assert!(
+        reader.first_look("ns", Some("uid-1"), &from).is_none(),
+        "it was read"
+    );
+    assert_eq!(asked.lock().len(), 1);
+}

@@ -11,15 +11,21 @@ use crate::testbed::{
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 3] = [
+pub(super) const CASES: [Case; 2] = [
     case(
         "release::an_operator_without_custom_resources_waits_for_them",
         waits_for_crds,
     )
     .turn(Turn::First),
-    case("release::nothing_is_stuck_without_an_operator", nothing_stuck).turn(Turn::Alone),
-    case("release::tasks_survive_upgrade_uninstall_and_reinstall", survives).turn(Turn::Alone),
+    case(
+        "release::tasks_survive_the_chart_and_nothing_is_stuck_without_it",
+        survives,
+    )
+    .turn(Turn::Alone),
 ];
+
+/// Tasks in a namespace that goes.
+const FILL: usize = 2;
 
 fn waits_for_crds(fixture: &Fixture) -> Result<()> {
     fixture.helm.install_unready(
@@ -72,6 +78,8 @@ fn waits_for_crds(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// One task outlives an upgrade, the removal and the return of the chart. Meanwhile two namespaces full of tasks go: one
+/// while the operator runs, the other when the chart is gone, and the operator was down before that.
 fn survives(fixture: &Fixture) -> Result<()> {
     let install = |values: &[&str]| {
         fixture
@@ -79,118 +87,122 @@ fn survives(fixture: &Fixture) -> Result<()> {
             .install(RELEASE, OPERATOR_NAMESPACE, &fixture.operator_image, values)
     };
     install(&["replicas=1"])?;
+    // All their peons start at the same time.
+    let (first, orphaned) = (
+        fill(fixture, "with-operator")?,
+        fill(fixture, "without-operator")?,
+    );
     let name = "outlives-the-chart";
     let mut task = samples::noop(name)?;
     task["spec"]["task"]["runTime"] = json!(90_000);
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until_running(NAMESPACE, name)?;
-    let pod_name = task["status"]["run"]["pod"]
-        .as_str()
-        .context("no status.run.pod")?
-        .to_owned();
-    let pod = || {
-        fixture
-            .kubectl
-            .get_json(&["pod", &pod_name, "--namespace", NAMESPACE])
-    };
-    let crds = || -> Result<Vec<Value>> {
-        let crds = fixture
-            .kubectl
-            .get_json(&["crd", "peontasks.peon.dev", "peontemplates.peon.dev"])?;
-        Ok(crds["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|c| c["metadata"]["uid"].clone())
-            .collect())
-    };
-    let pod_uid = pod()?["metadata"]["uid"].clone();
-    let crd_uids = crds()?;
-    let running = |when: &str| -> Result<()> {
-        let pod = pod().with_context(|| format!("the pod is gone {when}"))?;
-        ensure!(
-            pod["metadata"]["uid"] == pod_uid && pod["status"]["phase"] == "Running",
-            "{when}: {}",
-            pod["status"]
-        );
-        ensure!(crds()? == crd_uids, "the CRDs are others {when}");
-        Ok(())
-    };
+    let outliving = Outliving::of(fixture, &task)?;
     install(&["replicas=2", "log.format=json"])?;
-    running("after the upgrade")?;
-    fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE)?;
-    running("after uninstalling")?;
-    let task = fixture.get(NAMESPACE, name)?;
-    ensure!(
-        task["status"]["phase"] == "Running",
-        "after uninstalling: {}",
-        task["status"]
-    );
-    install(&["replicas=2"])?;
-    running("after reinstalling")?;
-    let task = fixture.until_reason(NAMESPACE, name, "Succeeded")?;
-    ensure!(
-        task["status"]["run"]["podUID"] == pod_uid,
-        "another pod: {}",
-        task["status"]
-    );
-    Ok(())
-}
-
-/// Two namespaces full of tasks: one goes while the operator runs, the other when the chart is gone, and the operator was
-/// down before that.
-fn nothing_stuck(fixture: &Fixture) -> Result<()> {
-    let install = || {
-        fixture.helm.install(
-            RELEASE,
-            OPERATOR_NAMESPACE,
-            &fixture.operator_image,
-            &["replicas=1"],
-        )
-    };
-    install()?;
-    let fill = |name: &str| -> Result<String> {
-        let namespace = fixture.namespace(name)?;
-        for at in 0..2 {
-            let mut task = samples::noop(&format!("running-{at}"))?;
-            task["spec"]["task"]["runTime"] = json!(600_000);
-            fixture.apply(&namespace, &task)?;
+    outliving.is_untouched("after the upgrade")?;
+    for namespace in [&first, &orphaned] {
+        for at in 0..FILL {
+            fixture.until_running(namespace, &format!("running-{at}"))?;
         }
-        Ok(namespace)
-    };
-    let until_full = |namespace: &str| -> Result<()> {
-        for at in 0..2 {
-            let running = |s: &Value| s["phase"] == "Running";
-            fixture.until(namespace, &format!("running-{at}"), running)?;
-        }
-        Ok(())
-    };
-    let gone = |namespace: &str| -> Result<()> {
-        fixture
-            .kubectl
-            .delete(&["namespace", namespace, "--wait=false"])?;
-        wait_until(LIMIT, &format!("{namespace} to go"), || {
-            let args = ["get", "namespace", namespace, "--ignore-not-found", "-o", "name"];
-            Ok(fixture.kubectl.run(&args)?.is_empty().then_some(()))
-        })
-    };
-    // All their peons start at the same time.
-    let (first, orphaned) = (fill("with-operator")?, fill("without-operator")?);
-    until_full(&first)?;
-    until_full(&orphaned)?;
-    gone(&first)?;
-    let scale = [
+    }
+    until_gone(fixture, &first)?;
+    fixture.kubectl.run(&[
         "scale",
         "deployment",
         RELEASE,
         "--replicas=0",
         "--namespace",
         OPERATOR_NAMESPACE,
-    ];
-    fixture.kubectl.run(&scale)?;
+    ])?;
     fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE)?;
-    let one = ["peontask", "running-0", "--namespace", &orphaned];
-    fixture.kubectl.delete(&one)?;
-    gone(&orphaned)?;
-    install()
+    outliving.is_untouched("after uninstalling")?;
+    let task = fixture.get(NAMESPACE, name)?;
+    ensure!(
+        task["status"]["phase"] == "Running",
+        "after uninstalling: {}",
+        task["status"]
+    );
+    fixture
+        .kubectl
+        .delete(&["peontask", "running-0", "--namespace", &orphaned])?;
+    until_gone(fixture, &orphaned)?;
+    install(&["replicas=2"])?;
+    outliving.is_untouched("after reinstalling")?;
+    let task = fixture.until_reason(NAMESPACE, name, "Succeeded")?;
+    ensure!(
+        task["status"]["run"]["podUID"] == outliving.uid,
+        "another pod: {}",
+        task["status"]
+    );
+    Ok(())
+}
+
+/// A namespace with tasks that run for long.
+fn fill(fixture: &Fixture, name: &str) -> Result<String> {
+    let namespace = fixture.namespace(name)?;
+    for at in 0..FILL {
+        let mut task = samples::noop(&format!("running-{at}"))?;
+        task["spec"]["task"]["runTime"] = json!(600_000);
+        fixture.apply(&namespace, &task)?;
+    }
+    Ok(namespace)
+}
+
+fn until_gone(fixture: &Fixture, namespace: &str) -> Result<()> {
+    fixture
+        .kubectl
+        .delete(&["namespace", namespace, "--wait=false"])?;
+    wait_until(LIMIT, &format!("{namespace} to go"), || {
+        let args = ["get", "namespace", namespace, "--ignore-not-found", "-o", "name"];
+        Ok(fixture.kubectl.run(&args)?.is_empty().then_some(()))
+    })
+}
+
+/// The pod of a task that runs on, whatever happens to the chart.
+struct Outliving<'a> {
+    fixture: &'a Fixture,
+    name: String,
+    uid: Value,
+    crds: Vec<Value>,
+}
+
+impl<'a> Outliving<'a> {
+    fn of(fixture: &'a Fixture, task: &Value) -> Result<Self> {
+        let name = task["status"]["run"]["pod"]
+            .as_str()
+            .context("no status.run.pod")?;
+        let mut outliving = Self {
+            fixture,
+            name: name.to_owned(),
+            uid: Value::Null,
+            crds: crds(fixture)?,
+        };
+        outliving.uid = outliving.pod()?["metadata"]["uid"].clone();
+        Ok(outliving)
+    }
+
+    fn pod(&self) -> Result<Value> {
+        self.fixture
+            .kubectl
+            .get_json(&["pod", &self.name, "--namespace", NAMESPACE])
+    }
+
+    fn is_untouched(&self, when: &str) -> Result<()> {
+        let pod = self.pod().with_context(|| format!("the pod is gone {when}"))?;
+        ensure!(
+            pod["metadata"]["uid"] == self.uid && pod["status"]["phase"] == "Running",
+            "{when}: {}",
+            pod["status"]
+        );
+        ensure!(crds(self.fixture)? == self.crds, "the CRDs are others {when}");
+        Ok(())
+    }
+}
+
+fn crds(fixture: &Fixture) -> Result<Vec<Value>> {
+    let crds = fixture
+        .kubectl
+        .get_json(&["crd", "peontasks.peon.dev", "peontemplates.peon.dev"])?;
+    let all = crds["items"].as_array().into_iter().flatten();
+    Ok(all.map(|c| c["metadata"]["uid"].clone()).collect())
 }

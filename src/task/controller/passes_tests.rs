@@ -278,6 +278,8 @@ async fn who_finds_no_room_for_a_payload_is_woken_when_there_is() {
         spec["taskFrom"]["gzip"] = json!(true);
         operator.task(QUIET, &format!("t-{n}"), spec);
     }
+    // So old that their chunks are requested at first sight.
+    operator.wait(60);
     let all_are_judged = async {
         while operator.asked("PATCH", "peontasks").len() < 60 {
             tokio::task::yield_now().await;

@@ -132,7 +132,7 @@ pub(crate) fn follows(
     }
     let climbs = cause.needs_memory();
     if climbs && snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
-        return Conclusion::Settled(read_payload(snapshot));
+        return Conclusion::Settled(read_payload(snapshot, false));
     }
     let policy = snapshot.policy();
     let (step, had) = (snapshot.memory_step(), memory_of_attempt(snapshot));

@@ -161,7 +161,7 @@ fn the_peon_gets_what_was_assigned_and_not_what_was_submitted() {
     );
     assert!(matches!(
         plan(&snapshot(task.clone()), at(10)),
-        Step::Act(Action::ReadPayload)
+        Step::Act(Action::ReadPayload { just_created: false })
     ));
     // Without the label it is not assigned yet, and with it its pod reads the Secret.
     let json = json!({"type": "index_parallel", "id": ID, "groupId": ID}).to_string();

@@ -51,7 +51,7 @@ fn follow_pod(snapshot: &Snapshot, run: &PodRun, now: Timestamp) -> Step {
     let mut draft = if status.is_some_and(|s| s.pod_uid().is_some()) {
         Draft::of(&snapshot.task, now)
     } else if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
-        return read_payload(snapshot);
+        return read_payload(snapshot, false);
     } else {
         described(snapshot, accept(snapshot).as_ref(), now)
     };

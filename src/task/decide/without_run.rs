@@ -25,8 +25,8 @@ const NO_POOL: Duration = Duration::from_secs(30);
 /// How often a task that waits for a name to become free checks again.
 pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 
-/// Chunks are created after their PeonTask. A task younger than this waits for them without a write; timestamps are
-/// whole seconds.
+/// Chunks are created after their PeonTask. A task younger than this waits for them without a write, and they are not
+/// requested at first sight; timestamps are whole seconds.
 const BEING_CREATED: SignedDuration = SignedDuration::from_secs(2);
 /// When such a task is checked again: its chunks usually follow within some milliseconds.
 const SOON: Duration = Duration::from_millis(50);
@@ -115,7 +115,7 @@ fn not_assigned(standing: Standing, draft: Draft) -> Step {
 
 fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
     if snapshot.task.task_from().is_some() && snapshot.outcomes.payload.is_none() {
-        return read_payload(snapshot);
+        return read_payload(snapshot, is_just_created(snapshot, now));
     }
     if let Some(step) = recall_rung(snapshot) {
         return step;
@@ -262,14 +262,18 @@ fn not_accepted(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Times
     }
 }
 
+fn is_just_created(snapshot: &Snapshot, now: Timestamp) -> bool {
+    let created = snapshot.task.metadata.creation_timestamp.as_ref();
+    created.is_some_and(|t| now.duration_since(t.0).abs() < BEING_CREATED)
+}
+
 /// A chunk is missing, and no watch reports when it is created: it is looked for with growing intervals, and not for
 /// ever, since the client that creates the chunks may be dead. A chunk that the operator may not read may well exist:
 /// the task waits until the administrator grants the right.
 fn incomplete(snapshot: &Snapshot, draft: Draft, refused: &Refused, now: Timestamp) -> Step {
     let task = &snapshot.task;
     let created = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let age = created.map_or(SignedDuration::MAX, |t| now.duration_since(t));
-    if age.abs() < BEING_CREATED {
+    if is_just_created(snapshot, now) {
         return look_again(Some(SOON));
     }
     let conditions = task.status.as_ref().map(|s| s.conditions.as_slice());

@@ -177,7 +177,9 @@ impl Actor {
     pub async fn perform(&self, action: Action, snapshot: &mut Snapshot) -> Result<(), ActError> {
         let namespace = snapshot.task.namespace().unwrap_or_default();
         match action {
-            Action::ReadPayload => self.read_payload(&namespace, snapshot).await?,
+            Action::ReadPayload { just_created } => {
+                self.read_payload(&namespace, just_created, snapshot).await?;
+            }
             Action::CreateConfigMap(config_map) => {
                 let uid = snapshot.task.uid().unwrap_or_default();
                 self.aggregates.indexers.runs_in_pod(&uid, snapshot.attempt());

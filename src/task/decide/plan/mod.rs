@@ -39,7 +39,10 @@ pub enum Step {
 #[derive(Clone, PartialEq)]
 pub enum Action {
     /// Read and check the payload that `taskFrom` names.
-    ReadPayload,
+    ReadPayload {
+        /// Whether its chunks are probably being written just now, since the task is that young.
+        just_created: bool,
+    },
     /// Create the ConfigMap, which claims the attempt.
     CreateConfigMap(Box<ConfigMap>),
     /// Create the pod.
@@ -141,7 +144,7 @@ impl Action {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::ReadPayload => "read payload",
+            Self::ReadPayload { .. } => "read payload",
             Self::CreateConfigMap(_) => "create configmap",
             Self::CreatePod(_) => "create pod",
             Self::LookLive { .. } => "read the pod live",
@@ -252,12 +255,13 @@ pub(crate) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-/// Reads the payload, unless there is no memory budget for it now.
-pub(crate) fn read_payload(snapshot: &Snapshot) -> Step {
+/// Reads the payload, unless there is no memory budget for it now. Of a task that was just created, the chunks may not
+/// be written yet.
+pub(crate) fn read_payload(snapshot: &Snapshot, just_created: bool) -> Step {
     if snapshot.outcomes.waits_for_room {
         look_again(None)
     } else {
-        Step::Act(Action::ReadPayload)
+        Step::Act(Action::ReadPayload { just_created })
     }
 }
 

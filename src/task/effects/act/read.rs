@@ -13,6 +13,7 @@ impl Actor {
     pub(super) async fn read_payload(
         &self,
         namespace: &str,
+        just_created: bool,
         snapshot: &mut Snapshot,
     ) -> Result<(), ActError> {
         let Some(from) = snapshot.task.task_from() else {
@@ -23,14 +24,21 @@ impl Actor {
             snapshot.outcomes.payload = Some(Err(refused));
             return Ok(());
         }
+        let (payloads, uid) = (&self.live.payloads, snapshot.task.metadata.uid.as_deref());
+        if let Some(absent) = just_created
+            .then(|| payloads.first_look(namespace, uid, from))
+            .flatten()
+        {
+            snapshot.outcomes.payload = Some(accept::chunked(&snapshot.task, from, Err(absent)));
+            return Ok(());
+        }
         let who = (namespace.to_owned(), snapshot.task.name_any());
         // Held until only the parsed fields of the payload are left.
         let Some(_share) = self.room.take(&who, payload_budget::needed(from)) else {
             snapshot.outcomes.waits_for_room = true;
             return Ok(());
         };
-        let uid = snapshot.task.metadata.uid.as_deref();
-        let parts = self.live.payloads.read(namespace, uid, from).await?;
+        let parts = payloads.read(namespace, uid, from).await?;
         snapshot.outcomes.payload = Some(accept::chunked(&snapshot.task, from, parts));
         Ok(())
     }
