@@ -88,6 +88,13 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::described::<Match>")]
     pub matches: Option<Match>,
 
+    /// Whether brokers query what streaming tasks in the pool have not published. With `Queries` the pods of the
+    /// VirtualMiddleManager announce the Indexers to brokers and coordinators, and streaming tasks may run in the pool.
+    /// Default: `None`. Example: `Queries`.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::described::<PoolServing>")]
+    pub serving: PoolServing,
+
     /// If several pools may run a task, the one with the highest priority does that has an idle Indexer; among equals,
     /// the one with the least memory, then the first by name. Default: 0. Example: `10`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,6 +197,27 @@ pub enum PoolMode {
     /// An Indexer runs exactly one task and is then deleted.
     #[default]
     Single,
+}
+
+/// Whether brokers query what streaming tasks in a pool have not published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PoolServing {
+    /// They do not. A streaming task runs in the pool only if `match.types` names its type, or the task names the pool.
+    #[default]
+    None,
+    /// They do: the Indexers are announced to them.
+    Queries,
+}
+
+impl PoolServing {
+    /// As in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Queries => "Queries",
+        }
+    }
 }
 
 /// Which certificates of Indexers the operator trusts.

@@ -26,7 +26,7 @@ pub mod task_object;
 pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
-pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus};
+pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus, PoolServing};
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
@@ -102,6 +102,9 @@ pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container"
 /// Annotation on the pods of an IndexerPool whose Indexer has a port for TLS: `https`, or `http,https` with one without
 /// TLS, too.
 pub const ANNOTATION_INDEXER_PORTS: &str = "peon.dev/indexer-ports";
+
+/// Annotation on the pods of an IndexerPool that serves queries: the value of its `serving`.
+pub const ANNOTATION_SERVING: &str = "peon.dev/serving";
 
 /// Name of the container that runs the peon, unless the template names another.
 pub const PEON_CONTAINER: &str = "peon";

@@ -1,5 +1,6 @@
 //! The process of a `VirtualMiddleManager`, from start to end.
 
+use std::mem::ManuallyDrop;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,14 +93,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let selector = maker.selector();
     let assigner = Arc::new(Assigner::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&mounted_config::overlord(&manager.spec)?)?;
-    let discovery = ZooKeeper::new(
-        &mounted_config::zookeeper(&manager.spec)?,
+    let (zookeeper, process) = (
+        mounted_config::zookeeper(&manager.spec)?,
         this_process(&host_name()),
-    )?;
+    );
+    let discovery = ZooKeeper::new(&zookeeper, process.clone())?;
     let indexers = Connections {
         reader: discovery.reader(),
         overlord: overlord.clone(),
         pools: PoolWriter::new(client.clone(), &options.namespace),
+        // With a session of its own, which outlives the announcements of the workers.
+        queries: ManuallyDrop::new(Announcer::start(ZooKeeper::new(&zookeeper, process)?)),
     };
     let (policy, submitter) = submitter(&assigner, &manager, &overlord)?;
     let status_writer = StatusWriter::new(

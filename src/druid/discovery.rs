@@ -61,7 +61,7 @@ impl Worker {
                 tls_port: if self.tls { port } else { -1 },
                 enable_plaintext_port: !self.tls,
                 enable_tls_port: self.tls,
-                labels: Some(BTreeMap::from([(INSTANCE.to_owned(), process.instance.clone())])),
+                labels: Some(process.labels()),
             },
             node_type: "middleManager".to_owned(),
             services: Services {
@@ -73,7 +73,7 @@ impl Worker {
                     category: self.category.clone(),
                 },
             },
-            start_time: time(process.started),
+            start_time: process.start_time(),
         }
     }
 }
@@ -89,16 +89,16 @@ fn time(of: Timestamp) -> String {
     }
 }
 
-/// `DiscoveryDruidNode` of Druid, for a worker.
+/// `DiscoveryDruidNode` of Druid, by default for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Announcement {
+pub struct Announcement<S = Services> {
     /// Where it is.
     pub druid_node: DruidNode,
     /// Its role; must be the one under whose node it is announced.
     pub node_type: String,
     /// What it offers.
-    pub services: Services,
+    pub services: S,
     /// When its process began, in ISO 8601.
     pub start_time: String,
 }
@@ -189,6 +189,16 @@ pub enum Judgement {
 }
 
 impl Process {
+    /// The labels of its announcements.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(INSTANCE.to_owned(), self.instance.clone())])
+    }
+
+    /// When it began, as its announcements say it.
+    pub(super) fn start_time(&self) -> String {
+        time(self.started)
+    }
+
     /// Judges an announcement that stands where `ours` is to stand.
     #[must_use]
     pub fn judge(&self, standing: &[u8], keeper: Keeper, ours: &[u8]) -> Judgement {
@@ -300,10 +310,11 @@ impl BasePath {
         format!("{}/internal-discovery/INDEXER/{address}", self.0)
     }
 
-    /// The node of a worker.
+    /// The node under which processes are announced that run tasks and answer queries, and that are no workers
+    /// (`NodeRole.PEON`): brokers and coordinators look there, overlords do not.
     #[must_use]
-    pub fn worker(&self, worker: &Worker) -> String {
-        format!("{}/{}", self.workers(), worker.address())
+    pub fn query_servers(&self) -> String {
+        format!("{}/internal-discovery/PEON", self.0)
     }
 }
 

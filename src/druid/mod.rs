@@ -10,6 +10,7 @@ pub mod ingestion_memory;
 pub mod java_options;
 pub mod payload;
 pub mod properties;
+pub mod query_server;
 pub mod smile;
 pub mod task_id;
 pub mod task_options;

@@ -12,7 +12,7 @@ use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
 use super::decide::plan::Delete;
 use super::pods::IndexerPods;
-use crate::api::IndexerPool;
+use crate::api::{IndexerPool, PoolServing};
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
 use crate::indexer::client::{Connect, Settings, Worker};
@@ -290,6 +290,7 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
         manager: spec.middle_manager_ref.name.clone(),
         template: spec.template_ref.name.clone(),
         matches: spec.matches.clone(),
+        serves_queries: spec.serving == PoolServing::Queries,
         priority: spec.priority.unwrap_or_default(),
         memory: (quantity::parse(&memory).ok()?, memory),
         cpu_milli: (u64::try_from(quantity::milli(&cpu).ok()?).ok()?, cpu),

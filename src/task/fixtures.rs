@@ -80,6 +80,7 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         manager: "ingestion".into(),
         template: "default".into(),
         matches: None,
+        serves_queries: false,
         priority: 0,
         memory: (4 << 30, "4Gi".into()),
         cpu_milli: (2000, "2".into()),

@@ -1,11 +1,13 @@
-//! Announces the identities where the overlord discovers workers, and reports their state.
+//! Announces the identities where the overlord discovers workers, and Indexers where brokers discover what they can query;
+//! reports their state.
 //!
-//! The input is a map of identities; a [`Discovery`] makes the announcements match it, whatever happens to connections
+//! The input is a map of them; a [`Discovery`] makes the announcements match it, whatever happens to connections
 //! and to nodes of others. It never ends by itself and never fails: errors are reported in the states, and it tries
 //! again.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -14,19 +16,71 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::druid::discovery::{Process, Worker};
+use crate::druid::discovery::{BasePath, Process, Worker};
+use crate::druid::query_server::QueryServer;
 use crate::middle_manager::registry::identity::Ordinal;
 
 /// How long withdrawing may take when the process ends.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// The workers to announce.
-pub type Wanted = BTreeMap<Ordinal, Worker>;
+/// What is announced in discovery.
+pub trait Subject: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// Tells those of this process apart.
+    type Key: Clone + fmt::Debug + fmt::Display + Ord + Send + Sync + 'static;
+
+    /// The node under which all of its kind are announced.
+    fn folder(base: &BasePath) -> String;
+
+    /// Its `host:port`, after which its node is named.
+    fn address(&self) -> String;
+
+    /// Its announcement by that process, as JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    fn announcement(&self, process: &Process) -> serde_json::Result<Vec<u8>>;
+}
+
+impl Subject for Worker {
+    type Key = Ordinal;
+
+    fn folder(base: &BasePath) -> String {
+        base.workers()
+    }
+
+    fn address(&self) -> String {
+        self.address()
+    }
+
+    fn announcement(&self, process: &Process) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&self.announcement(process))
+    }
+}
+
+/// By `host:port`.
+impl Subject for QueryServer {
+    type Key = String;
+
+    fn folder(base: &BasePath) -> String {
+        base.query_servers()
+    }
+
+    fn address(&self) -> String {
+        self.address()
+    }
+
+    fn announcement(&self, process: &Process) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&self.announcement(process))
+    }
+}
+
+/// What is to be announced.
+pub type Wanted<S = Worker> = BTreeMap<<S as Subject>::Key, S>;
 
 /// The state of each of them.
-pub type States = BTreeMap<Ordinal, AnnouncementState>;
+pub type States<S = Worker> = BTreeMap<<S as Subject>::Key, AnnouncementState>;
 
-/// State of an identity in discovery.
+/// State of an announcement in discovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnnouncementState {
     /// What is known to be announced.
@@ -59,22 +113,22 @@ pub enum Presence {
     },
 }
 
-/// A discovery service where identities are announced: ZooKeeper.
-pub trait Discovery: Send + 'static {
-    /// Makes the announcements match `wanted` for as long as it runs. An announcement whose worker changed is removed
+/// A discovery service: ZooKeeper.
+pub trait Discovery<S: Subject = Worker>: Send + 'static {
+    /// Makes the announcements match `wanted` for as long as it runs. An announcement whose content changed is removed
     /// and made again, since Druid ignores changes. Ends when the sender of `wanted` is gone, after having withdrawn
     /// everything.
-    fn keep(self, wanted: watch::Receiver<Wanted>, board: Board) -> impl Future<Output = ()> + Send;
+    fn keep(self, wanted: watch::Receiver<Wanted<S>>, board: Board<S>) -> impl Future<Output = ()> + Send;
 }
 
 /// Where a [`Discovery`] writes the states.
 #[derive(Debug, Clone)]
-pub struct Board(watch::Sender<States>);
+pub struct Board<S: Subject = Worker>(watch::Sender<States<S>>);
 
-impl Board {
+impl<S: Subject> Board<S> {
     /// Sets what is announced, and clears the error.
-    pub fn set(&self, identity: Ordinal, presence: Presence) {
-        self.change(identity, |state| {
+    pub fn set(&self, key: &S::Key, presence: Presence) {
+        self.change(key, |state| {
             *state = AnnouncementState {
                 presence,
                 error: None,
@@ -82,13 +136,13 @@ impl Board {
         });
     }
 
-    /// Sets an error of one identity; what is announced is unchanged.
-    pub fn wrong(&self, identity: Ordinal, error: &str) {
-        self.change(identity, |state| state.error = Some(error.to_owned()));
+    /// Sets an error of one announcement; what is announced is unchanged.
+    pub fn wrong(&self, key: &S::Key, error: &str) {
+        self.change(key, |state| state.error = Some(error.to_owned()));
     }
 
-    /// Sets an error of all identities. With `gone`, nothing of this process is announced any more.
-    pub fn all_wrong(&self, wanted: &Wanted, gone: bool, error: &str) {
+    /// Sets an error of all announcements. With `gone`, nothing of this process is announced any more.
+    pub fn all_wrong(&self, wanted: &Wanted<S>, gone: bool, error: &str) {
         let of = |before: Option<&AnnouncementState>| AnnouncementState {
             presence: match before {
                 Some(state) if !gone => state.presence.clone(),
@@ -97,22 +151,24 @@ impl Board {
             error: Some(error.to_owned()),
         };
         self.0.send_if_modified(|states| {
-            let now: States = wanted.keys().map(|o| (*o, of(states.get(o)))).collect();
+            let now: States<S> = wanted
+                .keys()
+                .map(|key| (key.clone(), of(states.get(key))))
+                .collect();
             let new = *states != now;
             *states = now;
             new
         });
     }
 
-    /// The identity is no longer wanted, and nothing of this process is announced for it.
-    pub fn withdrawn(&self, identity: Ordinal) {
-        self.0
-            .send_if_modified(|states| states.remove(&identity).is_some());
+    /// It is no longer wanted, and nothing of this process is announced for it.
+    pub fn withdrawn(&self, key: &S::Key) {
+        self.0.send_if_modified(|states| states.remove(key).is_some());
     }
 
-    fn change(&self, identity: Ordinal, change: impl FnOnce(&mut AnnouncementState)) {
+    fn change(&self, key: &S::Key, change: impl FnOnce(&mut AnnouncementState)) {
         self.0.send_if_modified(|states| {
-            let state = states.entry(identity).or_default();
+            let state = states.entry(key.clone()).or_default();
             let before = state.clone();
             change(state);
             *state != before
@@ -120,13 +176,13 @@ impl Board {
     }
 }
 
-/// Announces identities for as long as it lives.
+/// Announces for as long as it lives.
 ///
-/// Dropped, it withdraws them in the background; [`Announcer::stop`] waits for that.
+/// Dropped, it withdraws everything in the background; [`Announcer::stop`] waits for that.
 #[derive(Debug)]
-pub struct Announcer {
-    wanted: watch::Sender<Wanted>,
-    states: watch::Receiver<States>,
+pub struct Announcer<S: Subject = Worker> {
+    wanted: watch::Sender<Wanted<S>>,
+    states: watch::Receiver<States<S>>,
     keeping: JoinHandle<()>,
 }
 
@@ -137,12 +193,12 @@ pub struct Announcer {
 )]
 pub struct StillAnnounced(String);
 
-impl Announcer {
-    /// Starts without any identities to announce.
+impl<S: Subject> Announcer<S> {
+    /// Starts without anything to announce.
     #[must_use]
-    pub fn start(discovery: impl Discovery) -> Self {
-        let (wanted, of_wanted) = watch::channel(Wanted::new());
-        let (of_states, states) = watch::channel(States::new());
+    pub fn start(discovery: impl Discovery<S>) -> Self {
+        let (wanted, of_wanted) = watch::channel(Wanted::<S>::new());
+        let (of_states, states) = watch::channel(States::<S>::new());
         let keeping = tokio::spawn(discovery.keep(of_wanted, Board(of_states)));
         Self {
             wanted,
@@ -151,28 +207,37 @@ impl Announcer {
         }
     }
 
-    /// Announces an identity; announces it anew if the worker changed.
-    pub fn announce(&self, identity: Ordinal, worker: Worker) {
+    /// Announces this; announces it anew if it changed.
+    pub fn announce(&self, key: S::Key, subject: S) {
         self.wanted.send_if_modified(|wanted| {
-            let new = wanted.get(&identity) != Some(&worker);
-            wanted.insert(identity, worker);
+            let new = wanted.get(&key) != Some(&subject);
+            wanted.insert(key, subject);
             new
         });
     }
 
-    /// Withdraws an identity. It is removed from the states once it is withdrawn.
-    pub fn withdraw(&self, identity: Ordinal) {
-        self.wanted
-            .send_if_modified(|wanted| wanted.remove(&identity).is_some());
+    /// Announces these, and nothing else.
+    pub fn announce_only(&self, all: Wanted<S>) {
+        self.wanted.send_if_modified(|wanted| {
+            let new = *wanted != all;
+            *wanted = all;
+            new
+        });
     }
 
-    /// The current and later states of the identities. An identity of which nothing is known yet is missing.
+    /// Withdraws one. It is removed from the states once it is withdrawn.
+    pub fn withdraw(&self, key: &S::Key) {
+        self.wanted
+            .send_if_modified(|wanted| wanted.remove(key).is_some());
+    }
+
+    /// The current and later states. One of which nothing is known yet is missing.
     #[must_use]
-    pub fn states(&self) -> watch::Receiver<States> {
+    pub fn states(&self) -> watch::Receiver<States<S>> {
         self.states.clone()
     }
 
-    /// Withdraws all identities, within ten seconds.
+    /// Withdraws everything, within ten seconds.
     ///
     /// # Errors
     /// When that could not be made sure of.

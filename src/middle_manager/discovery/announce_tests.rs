@@ -19,14 +19,14 @@ struct Obedient {
 
 impl Discovery for Obedient {
     async fn keep(self, mut wanted: watch::Receiver<Wanted>, board: Board) {
-        let mut held = Wanted::new();
+        let mut held = Wanted::<Worker>::new();
         loop {
             let now = wanted.borrow_and_update().clone();
             for identity in held.keys().filter(|o| !now.contains_key(o)) {
-                board.withdrawn(*identity);
+                board.withdrawn(identity);
             }
             for identity in now.keys() {
-                board.set(*identity, Presence::Announced);
+                board.set(identity, Presence::Announced);
             }
             held = now;
             if wanted.changed().await.is_err() {
@@ -35,7 +35,7 @@ impl Discovery for Obedient {
         }
         tokio::time::sleep(self.farewell).await;
         for identity in held.keys() {
-            board.withdrawn(*identity);
+            board.withdrawn(identity);
         }
     }
 }
@@ -55,10 +55,10 @@ async fn tells_what_became_of_every_identity() {
     announcer.announce(Ordinal(1), worker(2));
     let both = until(&mut states, |s| s.len() == 2).await;
     assert!(both.values().all(AnnouncementState::announced));
-    announcer.withdraw(Ordinal(0));
+    announcer.withdraw(&Ordinal(0));
     until(&mut states, |s| !s.contains_key(&Ordinal(0))).await;
     announcer.stop().await.unwrap();
-    assert_eq!(*states.borrow(), States::new());
+    assert!(states.borrow().is_empty());
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn the_same_again_is_no_news() {
     assert!(wanted.has_changed().unwrap());
     wanted.mark_unchanged();
     announcer.announce(Ordinal(0), worker(1));
-    announcer.withdraw(Ordinal(1));
+    announcer.withdraw(&Ordinal(1));
     assert!(!wanted.has_changed().unwrap());
     announcer.announce(Ordinal(0), worker(2));
     assert!(wanted.has_changed().unwrap());
@@ -94,7 +94,7 @@ struct Broken;
 
 impl Discovery for Broken {
     async fn keep(self, _: watch::Receiver<Wanted>, board: Board) {
-        board.set(Ordinal(0), Presence::Announced);
+        board.set(&Ordinal(0), Presence::Announced);
     }
 }
 
@@ -106,12 +106,12 @@ async fn what_was_not_withdrawn_is_said() {
 
 #[test]
 fn an_error_does_not_change_what_stands() {
-    let board = Board(watch::channel(States::new()).0);
+    let board: Board = Board(watch::channel(States::<Worker>::new()).0);
     let wanted: Wanted = [(Ordinal(0), worker(1)), (Ordinal(1), worker(1))].into();
-    board.set(Ordinal(0), Presence::Announced);
-    board.wrong(Ordinal(0), "one");
-    board.wrong(Ordinal(1), "two");
-    board.set(Ordinal(2), Presence::Announced);
+    board.set(&Ordinal(0), Presence::Announced);
+    board.wrong(&Ordinal(0), "one");
+    board.wrong(&Ordinal(1), "two");
+    board.set(&Ordinal(2), Presence::Announced);
     let state = |presence, error: &str| AnnouncementState {
         presence,
         error: Some(error.to_owned()),
@@ -134,7 +134,7 @@ fn an_error_does_not_change_what_stands() {
             .values()
             .all(|s| *s == state(Presence::Absent, "over"))
     );
-    board.set(Ordinal(0), Presence::Announced);
+    board.set(&Ordinal(0), Presence::Announced);
     assert_eq!(board.0.borrow()[&Ordinal(0)].error, None);
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Nothing is placed on an Indexer that is not in that list. Only the process of a VirtualMiddleManager has a session with
 //! ZooKeeper and a connection to the overlord, so it checks the Indexers of all pools with that VirtualMiddleManager. One
-//! loop does that, beside everything else: announcements, polls and assignments never wait for it.
+//! loop does that, beside everything else: announcements of workers, polls and assignments never wait for it.
+//!
+//! Indexers that are proven hidden, and whose pool serves queries, it announces to brokers and coordinators.
 
 pub mod decide;
 pub mod pods;
 pub mod pool_writer;
 
 use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,11 +21,13 @@ use tokio::sync::watch;
 use self::decide::checks::{Checks, Read};
 use self::decide::finding::Finding;
 use self::decide::pool_status::{PoolStatuses, Write, Written};
+use self::decide::query_servers::QueryServers;
 use self::pods::IndexerPods;
 use self::pool_writer::PoolWriter;
-use super::discovery::announce::{Presence, States};
+use super::discovery::announce::{Announcer, Presence, States, Wanted};
 use super::discovery::zookeeper::reader::{NotRead, Reader};
 use super::overlord::Overlord;
+use crate::druid::query_server::QueryServer;
 
 /// Announcements that are read at the same time. The next ones are read in the next turn: those that are not answered do
 /// not delay a turn by more than one time limit.
@@ -40,6 +45,9 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// Writes the status of a pool.
     fn write(&self, write: &Write) -> impl Future<Output = Written> + Send;
+
+    /// Announces these to brokers and coordinators, and no others.
+    fn announce(&self, servers: Wanted<QueryServer>);
 }
 
 /// ZooKeeper, the overlord and the API server.
@@ -50,6 +58,9 @@ pub struct Connections {
     pub overlord: Overlord,
     /// Writes the status.
     pub pools: PoolWriter,
+    /// Announces to brokers and coordinators. Never dropped: what it announced stays when the process exits, until the
+    /// session ends or the next process has taken it over, so that rows do not disappear from queries meanwhile.
+    pub queries: ManuallyDrop<Announcer<QueryServer>>,
 }
 
 impl Surroundings for Connections {
@@ -68,6 +79,10 @@ impl Surroundings for Connections {
     async fn write(&self, write: &Write) -> Written {
         self.pools.write(write).await
     }
+
+    fn announce(&self, servers: Wanted<QueryServer>) {
+        self.queries.announce_only(servers);
+    }
 }
 
 /// Checks the Indexers of `pods`, for as long as this process has its identities: with `states` that are superseded a
@@ -80,14 +95,32 @@ pub async fn run(
     pods: Arc<IndexerPods>,
     mut states: watch::Receiver<States>,
 ) {
+    let mut servers = QueryServers::default();
     loop {
-        let (checking, superseded) = (check(&surroundings, &pods), until(&mut states, true));
+        let checking = check(&surroundings, &pods, &mut servers);
+        let superseded = until(&mut states, true);
         tokio::select! {
             () = checking => {}
             () = superseded => {}
         }
         // What the other process writes meanwhile is not known here: all begins anew.
-        until(&mut states, false).await;
+        let (waiting, back) = (
+            withdraw(&surroundings, &pods, &mut servers),
+            until(&mut states, false),
+        );
+        tokio::select! {
+            () = waiting => {}
+            () = back => {}
+        }
+    }
+}
+
+/// Withdraws the Indexers whose pods end, while a younger process checks: it announces those of which it has the proof.
+/// Never returns.
+async fn withdraw(surroundings: &impl Surroundings, pods: &IndexerPods, servers: &mut QueryServers) {
+    loop {
+        surroundings.announce(servers.see(&pods.all(), &Checks::default()));
+        pods.changed().await;
     }
 }
 
@@ -105,12 +138,13 @@ async fn until(states: &mut watch::Receiver<States>, is_superseded: bool) {
 }
 
 /// Never returns.
-async fn check(surroundings: &impl Surroundings, pods: &IndexerPods) {
+async fn check(surroundings: &impl Surroundings, pods: &IndexerPods, servers: &mut QueryServers) {
     let (mut checks, mut statuses) = (Checks::default(), PoolStatuses::default());
     loop {
         checks.see(&pods.all(), now());
         read(surroundings, &mut checks).await;
         ask(surroundings, &mut checks).await;
+        surroundings.announce(servers.see(&pods.all(), &checks));
         statuses.see(&checks, now());
         write(surroundings, &checks, &mut statuses).await;
 

@@ -6,11 +6,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::ANNOTATION_SERVING;
 use crate::api::indexer_pool::IndexerDiscovery;
 use crate::apiserver::classify::decode::Guarded;
+use crate::druid::discovery::Worker;
 use crate::middle_manager::discovery::announce::AnnouncementState;
 use crate::middle_manager::object_fixtures::{indexer, indexer_announcement};
 use crate::middle_manager::registry::identity::Ordinal;
+use crate::middle_manager::registry::view::PodView;
 
 /// ZooKeeper, an overlord and an API server in memory.
 #[derive(Default)]
@@ -20,6 +23,7 @@ struct World {
     requests: Vec<&'static str>,
     written: Vec<IndexerDiscovery>,
     outcome: Option<Written>,
+    servers: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -52,6 +56,10 @@ impl Surroundings for Simulated {
         world.written.push(write.discovery.clone());
         world.outcome.unwrap_or(Written::Kept)
     }
+
+    fn announce(&self, servers: Wanted<QueryServer>) {
+        self.0.lock().servers = servers.into_keys().collect();
+    }
 }
 
 struct Bench {
@@ -70,7 +78,7 @@ impl Drop for Bench {
 impl Bench {
     fn start() -> Self {
         let (simulated, pods) = (Simulated::default(), Arc::<IndexerPods>::default());
-        let (states, of_states) = watch::channel(States::new());
+        let (states, of_states) = watch::channel::<States>(States::<Worker>::new());
         simulated.0.lock().workers = Some(BTreeSet::new());
         let running = tokio::spawn(run(simulated.clone(), pods.clone(), of_states));
         Self {
@@ -84,6 +92,19 @@ impl Bench {
     fn pod(&self, uid: &str, ip: &str) {
         let pod: Guarded<_> = serde_json::from_value(indexer(uid, ip)).unwrap();
         self.pods.event(&Event::Apply(pod));
+    }
+
+    /// A pod of a pool that serves queries.
+    fn serving_pod(&self, uid: &str, ip: &str) -> Guarded<PodView> {
+        let mut pod = indexer(uid, ip);
+        pod["metadata"]["annotations"][ANNOTATION_SERVING] = json!("Queries");
+        let pod: Guarded<PodView> = serde_json::from_value(pod).unwrap();
+        self.pods.event(&Event::Apply(pod.clone()));
+        pod
+    }
+
+    fn servers(&self) -> Vec<String> {
+        self.world.lock().servers.clone()
     }
 
     fn announce(&self, ip: &str, services: Value) {
@@ -204,4 +225,24 @@ async fn the_younger_of_two_processes_checks() {
     bench.presence(Presence::Announced);
     pass(1).await;
     assert_eq!(bench.take(), ["read", "ask", "write"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_serves_queries_is_announced_once_it_is_proven_hidden() {
+    let bench = Bench::start();
+    bench.pod("silent", "10.0.0.1");
+    let pod = bench.serving_pod("a", "10.0.0.2");
+    bench.announce("10.0.0.1", json!({}));
+    pass(5).await;
+    assert!(bench.servers().is_empty());
+    bench.announce("10.0.0.2", json!({}));
+    pass(15).await;
+    assert_eq!(bench.servers(), ["10.0.0.2:8091"]);
+    // The younger process may need a moment for its proof; what has ended is withdrawn all the same.
+    bench.presence(Presence::Superseded { by: "younger".into() });
+    pass(60).await;
+    assert_eq!(bench.servers(), ["10.0.0.2:8091"]);
+    bench.pods.event(&Event::Delete(pod));
+    pass(1).await;
+    assert!(bench.servers().is_empty());
 }

@@ -181,7 +181,7 @@ impl StatusWriter {
         for ((ordinal, host), line) in (0_u16..).zip(&self.hosts).zip(&self.lines) {
             let identity = Ordinal(ordinal);
             if self.drain(&spec, identity, line) == Some(Drain::Drained) {
-                announcer.withdraw(identity);
+                announcer.withdraw(&identity);
             } else {
                 announcer.announce(identity, mounted_config::worker(&spec, host));
             }
@@ -313,14 +313,14 @@ mod tests {
 
     impl Discovery for Obedient {
         async fn keep(self, mut wanted: watch::Receiver<Wanted>, board: Board) {
-            let mut held = Wanted::new();
+            let mut held: Wanted = Wanted::new();
             loop {
                 let now = wanted.borrow_and_update().clone();
                 for identity in held.keys().filter(|o| !now.contains_key(o)) {
-                    board.withdrawn(*identity);
+                    board.withdrawn(identity);
                 }
                 for identity in now.keys() {
-                    board.set(*identity, announce::Presence::Announced);
+                    board.set(identity, announce::Presence::Announced);
                 }
                 held = now;
                 if wanted.changed().await.is_err() {

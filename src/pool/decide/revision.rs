@@ -13,9 +13,9 @@ use super::jvm;
 use crate::api::indexer_pool::IndexerPoolSpec;
 use crate::api::reason::PoolReadiness;
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, Collect, IndexerPool, LABEL_MANAGED_BY,
-    LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec, PeonTemplate,
-    names,
+    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, Collect, IndexerPool,
+    LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec,
+    PeonTemplate, PoolServing, names,
 };
 use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
@@ -120,6 +120,9 @@ impl Revision {
         let mut pod = pod(pool, template, &settings, &arguments, &health(ports, secured));
         if let Some(text) = ports.text() {
             pod["metadata"]["annotations"][ANNOTATION_INDEXER_PORTS] = text.into();
+        }
+        if pool.spec.serving == PoolServing::Queries {
+            pod["metadata"]["annotations"][ANNOTATION_SERVING] = pool.spec.serving.as_str().into();
         }
         let mut hash = hex(&Sha256::digest(pod.to_string().as_bytes()));
         hash.truncate(10);

@@ -209,3 +209,14 @@ fn a_hook_of_the_template_replaces_the_wait() {
     let pod = revision.unwrap().pod();
     assert_eq!(pod["spec"]["containers"][0]["lifecycle"]["preStop"], own);
 }
+
+#[test]
+fn pods_say_that_their_pool_serves_queries() {
+    let of = |pool: Value| revision_of(pool, json!({}), false).unwrap();
+    let said = |revision: &Revision| revision.pod()["metadata"]["annotations"][ANNOTATION_SERVING].clone();
+    let (silent, none) = (of(json!({})), of(json!({"serving": "None"})));
+    let queries = of(json!({"serving": "Queries"}));
+    assert_eq!((said(&none), said(&queries)), (Value::Null, json!("Queries")));
+    assert_eq!(silent.hash, none.hash, "Indexers are not replaced for a default");
+    assert_ne!(queries.hash, none.hash);
+}

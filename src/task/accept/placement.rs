@@ -113,10 +113,10 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
     if MULTI_STAGE.contains(&payload.type_.as_str()) {
         return Some(format!("tasks of type {} run in their own pods", payload.type_));
     }
-    if payload.is_streaming() && !is_listed && !is_named {
+    if payload.is_streaming() && !is_listed && !is_named && !pool.serves_queries {
         return Some(format!(
-            "tasks of type {} run in a pool only where its match.types names them: what they have not published \
-             cannot be queried there",
+            "tasks of type {} run in a pool only if its serving is Queries, or its match.types names them: else what \
+             they have not published cannot be queried",
             payload.type_
         ));
     }

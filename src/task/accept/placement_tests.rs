@@ -56,8 +56,8 @@ fn in_pod(why: &str) -> Choice {
 
 #[test]
 fn what_is_not_right_for_a_pool_runs_in_a_pod_and_says_why() {
-    let streaming = "tasks of type index_kafka run in a pool only where its match.types names them: what they have \
-                     not published cannot be queried there";
+    let streaming = "tasks of type index_kafka run in a pool only if its serving is Queries, or its match.types names \
+                     them: else what they have not published cannot be queried";
     let sized = |memory: &str, cpu: &str| json!({"resources": {"limits": {"memory": memory, "cpu": cpu}}});
     let none = || json!({});
     for (druid, more, pool, why) in [
@@ -386,4 +386,20 @@ fn the_size_of_a_payload_in_chunks_is_that_of_the_task_with_its_id() {
     assert_eq!(of_size(LARGEST), (LARGEST, in_pools(&["warm"], false)));
     let why = "warm: the task has 1048577 bytes of JSON, at most 1048576 are given to an Indexer";
     assert_eq!(of_size(LARGEST + 1), (LARGEST + 1, in_pod(why)));
+}
+
+#[test]
+fn a_pool_that_serves_queries_runs_streaming_tasks() {
+    let serving = |name: &str, types: Value| PoolOffer {
+        name: name.to_owned(),
+        serves_queries: true,
+        ..matching(types)
+    };
+    let pools = vec![
+        serving("any", json!([])),
+        serving("batch", json!(["index"])),
+        offer("warm"),
+    ];
+    let task = assigned(druid("index_kafka"), json!({}));
+    assert_eq!(chosen(task, pools), in_pools(&["any"], false));
 }

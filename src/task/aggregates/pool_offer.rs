@@ -16,6 +16,8 @@ pub struct PoolOffer {
     pub template: String,
     /// Which tasks may run in it.
     pub matches: Option<Match>,
+    /// Whether brokers query what its tasks have not published.
+    pub serves_queries: bool,
     /// Of several pools the one with the highest is used.
     pub priority: i32,
     /// Memory limit of an Indexer, in bytes and as written.

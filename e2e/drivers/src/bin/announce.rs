@@ -116,7 +116,7 @@ fn obey(announcer: Announcer, reader: &Reader, said: &watch::Sender<Value>) -> a
                     version: "0".to_owned(),
                 },
             ),
-            Order::Withdraw { identity } => announcer.withdraw(Ordinal(identity)),
+            Order::Withdraw { identity } => announcer.withdraw(&Ordinal(identity)),
             Order::Read { address } => {
                 let read = match Handle::current().block_on(reader.indexer(&address)) {
                     Ok(read) => {

@@ -10,6 +10,7 @@ mod polls;
 mod pool_ends;
 mod pool_faults;
 mod pool_nodes;
+mod pool_queries;
 mod pool_secured;
 mod pool_tasks;
 mod pools;
@@ -51,6 +52,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(strangers::CASES)
         .chain(faults_network::CASES)
         .chain(faults_node::CASES)
+        .chain(pool_queries::CASES)
         .chain(streaming::CASES)
         .chain(conformance::CASES);
     let turn = |case: &Case| match case.turn {

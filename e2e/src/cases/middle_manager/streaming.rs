@@ -39,7 +39,7 @@ const REPLICAS: usize = 2;
 /// Tasks that share the partitions.
 const TASKS: usize = 2;
 /// Name of the template of streaming tasks.
-const TEMPLATE: &str = "streaming";
+pub(super) const TEMPLATE: &str = "streaming";
 
 /// What happens to tasks that read.
 type Fault<'a> = &'a dyn Fn(&BTreeSet<String>) -> Result<()>;
@@ -151,7 +151,7 @@ fn exactly_once(
 }
 
 /// The template of streaming tasks.
-fn template(fixture: &Fixture) -> Result<()> {
+pub(super) fn template(fixture: &Fixture) -> Result<()> {
     fixture.template(fixture.home(), TEMPLATE, |spec| {
         spec["match"] = json!({"types": ["index_kafka"]});
         spec["priority"] = json!(10);
@@ -162,7 +162,7 @@ fn template(fixture: &Fixture) -> Result<()> {
 }
 
 /// A supervisor of the overlord, for as long as the value lives, and the template of its tasks.
-struct Supervisor<'a> {
+pub(super) struct Supervisor<'a> {
     fixture: &'a Fixture,
     /// Its id, the name of its datasource and of its topic.
     id: String,
@@ -170,11 +170,21 @@ struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     fn start(fixture: &'a Fixture, kafka: &Kafka, topic: &str) -> Result<Self> {
+        Self::start_with(fixture, kafka, topic, |_| {})
+    }
+
+    /// With a spec that is changed.
+    pub(super) fn start_with(
+        fixture: &'a Fixture,
+        kafka: &Kafka,
+        topic: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Self> {
         let supervisor = Self {
             fixture,
             id: topic.to_owned(),
         };
-        let spec = json!({
+        let mut spec = json!({
             "dataSchema": {
                 "dataSource": topic,
                 "timestampSpec": {"column": "ts", "format": "iso"},
@@ -202,6 +212,7 @@ impl<'a> Supervisor<'a> {
                 "handoffConditionTimeout": 1,
             },
         });
+        change(&mut spec);
         let body = json!({"type": "kafka", "spec": spec});
         fixture.druid.post("/druid/indexer/v1/supervisor", &body)?;
         Ok(supervisor)

@@ -3,6 +3,7 @@
 //! It works on any cluster: its API is reached through the API server's service proxy, and because a
 //! cluster may have no DNS, it is told ZooKeeper's cluster IP.
 
+pub mod broker;
 pub(crate) mod hrtr;
 pub(crate) mod jvm;
 pub mod kafka;

@@ -1,6 +1,6 @@
 //! Announces workers in Druid's ZooKeeper (`druid.discovery.type=curator`).
 //!
-//! All identities share a session. Each is an ephemeral node, which is removed with the session: when the session
+//! All announcements of one value share a session. Each is an ephemeral node, which is removed with the session: when the session
 //! expires, another one is opened and everything is announced again. A lost connection has no effect as long as the
 //! session lives.
 
@@ -21,7 +21,7 @@ use zookeeper_client::{Acls, Client, Error, SessionState};
 use self::ensemble::{Ensemble, InvalidHost};
 use self::reader::{Reader, Session};
 use self::znode::Znode;
-use super::announce::{Board, Discovery, Wanted};
+use super::announce::{Board, Discovery, Subject, Wanted};
 use crate::apiserver::backoff::Backoff;
 use crate::druid::discovery::{BasePath, InvalidPath, Process};
 use crate::druid_http::credentials::Credentials;
@@ -126,11 +126,11 @@ impl ZooKeeper {
 
     /// Makes the announcements match what is wanted for as long as the session lives. Returns why the session ended;
     /// `None` if nothing is wanted any more.
-    async fn hold(
+    async fn hold<S: Subject>(
         self: &Arc<Self>,
         client: Client,
-        wanted: &mut watch::Receiver<Wanted>,
-        board: &Board,
+        wanted: &mut watch::Receiver<Wanted<S>>,
+        board: &Board<S>,
     ) -> Option<String> {
         let shared = self.session.share(&client);
         let mut state = client.state_watcher();
@@ -142,10 +142,14 @@ impl ZooKeeper {
         let lost = loop {
             let new: Vec<_> = {
                 let wanted = wanted.borrow_and_update();
-                wanted.keys().filter(|o| held.insert(**o)).copied().collect()
+                wanted
+                    .keys()
+                    .filter(|key| held.insert((*key).clone()))
+                    .cloned()
+                    .collect()
             };
-            for identity in new {
-                let place = Znode::new(self.clone(), client.clone(), identity, board.clone());
+            for key in new {
+                let place = Znode::new(self.clone(), client.clone(), key, board.clone());
                 places.spawn(place.keep(wanted.clone(), nudged.clone()));
             }
             if now.is_terminated() {
@@ -156,8 +160,8 @@ impl ZooKeeper {
                     break None;
                 },
                 Some(ended) = places.join_next() => match ended {
-                    Ok(identity) => {
-                        held.remove(&identity);
+                    Ok(key) => {
+                        held.remove(&key);
                     }
                     Err(error) => break Some(format!("announcing failed ({error}); please report this bug")),
                 },
@@ -181,16 +185,16 @@ impl ZooKeeper {
             while !now.is_terminated() {
                 now = state.changed().await;
             }
-            for identity in held {
-                board.withdrawn(identity);
+            for key in held {
+                board.withdrawn(&key);
             }
         }
         lost
     }
 }
 
-impl Discovery for ZooKeeper {
-    async fn keep(self, mut wanted: watch::Receiver<Wanted>, board: Board) {
+impl<S: Subject> Discovery<S> for ZooKeeper {
+    async fn keep(self, mut wanted: watch::Receiver<Wanted<S>>, board: Board<S>) {
         let this = Arc::new(self);
         let backoff = Backoff::default();
         let mut error = None;
@@ -234,10 +238,10 @@ fn over(session: SessionState) -> String {
 }
 
 /// Waits for something while nothing is announced and `wanted` may change. `None` if nothing is wanted any more.
-async fn meanwhile<T>(
+async fn meanwhile<T, S: Subject>(
     task: impl Future<Output = T>,
-    wanted: &mut watch::Receiver<Wanted>,
-    board: &Board,
+    wanted: &mut watch::Receiver<Wanted<S>>,
+    board: &Board<S>,
     error: Option<&str>,
 ) -> Option<T> {
     let mut task = std::pin::pin!(task);

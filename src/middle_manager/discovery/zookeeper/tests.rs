@@ -67,7 +67,7 @@ async fn an_ensemble_that_is_not_there_is_an_error_and_no_end() {
     assert!(error.contains(&format!("{free}: Connection refused")), "{error}");
     // An identity that comes meanwhile hears of it, too; one that goes is gone.
     announcer.announce(Ordinal(4), worker);
-    announcer.withdraw(Ordinal(3));
+    announcer.withdraw(&Ordinal(3));
     let waited = timeout(limit, states.wait_for(|s| s.keys().eq([&Ordinal(4)]))).await;
     assert!(waited.unwrap().unwrap()[&Ordinal(4)].error.is_some());
     announcer.stop().await.unwrap();

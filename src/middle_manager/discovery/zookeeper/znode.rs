@@ -1,4 +1,4 @@
-//! The node of one identity: created, watched, created again when it is removed, and left alone while a younger process
+//! The node of one announcement: created, watched, created again when it is removed, and left alone while a younger process
 //! has it.
 
 use std::borrow::Cow;
@@ -14,9 +14,8 @@ use zookeeper_client::{Client, CreateMode, Error, OneshotWatcher};
 
 use super::ZooKeeper;
 use crate::apiserver::backoff::Backoff;
-use crate::druid::discovery::{Judgement, Keeper, Worker};
-use crate::middle_manager::discovery::announce::{Board, Presence, Wanted};
-use crate::middle_manager::registry::identity::Ordinal;
+use crate::druid::discovery::{Judgement, Keeper};
+use crate::middle_manager::discovery::announce::{Board, Presence, Subject, Wanted};
 
 /// A node that had to be created twice within this time is disputed.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -27,12 +26,12 @@ const TURNS: u32 = 5;
 /// Largest unpacked size of another process's announcement; ZooKeeper itself accepts at most a mebibyte.
 const MOST: u64 = 1 << 20;
 
-/// Maintains the node of one identity, within a session.
-pub(super) struct Znode {
+/// Maintains one node, within a session.
+pub(super) struct Znode<S: Subject> {
     zookeeper: Arc<ZooKeeper>,
     client: Client,
-    identity: Ordinal,
-    board: Board,
+    key: S::Key,
+    board: Board<S>,
     backoff: Backoff,
     /// When the node was last created, and with what content.
     made: Option<(Instant, Vec<u8>)>,
@@ -56,30 +55,30 @@ enum Look {
     Changed,
 }
 
-impl Znode {
-    pub(super) fn new(zookeeper: Arc<ZooKeeper>, client: Client, identity: Ordinal, board: Board) -> Self {
+impl<S: Subject> Znode<S> {
+    pub(super) fn new(zookeeper: Arc<ZooKeeper>, client: Client, key: S::Key, board: Board<S>) -> Self {
         Self {
             zookeeper,
             client,
-            identity,
+            key,
             board,
             backoff: Backoff::default(),
             made: None,
         }
     }
 
-    /// Maintains the node as long as the identity is wanted; returns the identity when it is withdrawn. `nudged`
+    /// Maintains the node as long as it is wanted; returns its key when it is withdrawn. `nudged`
     /// requests another check.
     pub(super) async fn keep(
         mut self,
-        mut wanted: watch::Receiver<Wanted>,
+        mut wanted: watch::Receiver<Wanted<S>>,
         mut nudged: watch::Receiver<()>,
-    ) -> Ordinal {
+    ) -> S::Key {
         let mut former: Option<String> = None;
         let mut turns = 0;
         loop {
-            let worker = wanted.borrow_and_update().get(&self.identity).cloned();
-            let step = self.step(worker.as_ref(), &mut former).await;
+            let subject = wanted.borrow_and_update().get(&self.key).cloned();
+            let step = self.step(subject.as_ref(), &mut former).await;
             turns = if matches!(step, Ok(Some(Look::Changed))) {
                 turns + 1
             } else {
@@ -87,22 +86,22 @@ impl Znode {
             };
             let (watcher, rest) = match step {
                 Ok(None) => {
-                    self.board.withdrawn(self.identity);
-                    return self.identity;
+                    self.board.withdrawn(&self.key);
+                    return self.key;
                 }
                 Ok(Some(Look::Stands(watcher))) => {
-                    self.board.set(self.identity, Presence::Announced);
+                    self.board.set(&self.key, Presence::Announced);
                     if self
                         .made
                         .as_ref()
                         .is_none_or(|(made, _)| made.elapsed() >= SETTLED)
                     {
-                        self.backoff.clear(&self.key());
+                        self.backoff.clear(&self.key.to_string());
                     }
                     (Some(watcher), LOOK_AGAIN)
                 }
                 Ok(Some(Look::Superseded(by, watcher))) => {
-                    self.board.set(self.identity, Presence::Superseded { by });
+                    self.board.set(&self.key, Presence::Superseded { by });
                     (Some(watcher), LOOK_AGAIN)
                 }
                 Ok(Some(Look::Made(data))) => match self.disputed(data) {
@@ -132,12 +131,8 @@ impl Znode {
 
     /// Brings the node to the wanted state. `former` is the path of the node that may be ours. `None` if no node exists
     /// any more and none is wanted.
-    async fn step(
-        &self,
-        worker: Option<&Worker>,
-        former: &mut Option<String>,
-    ) -> Result<Option<Look>, String> {
-        let node = worker.map(|worker| self.node(worker)).transpose()?;
+    async fn step(&self, subject: Option<&S>, former: &mut Option<String>) -> Result<Option<Look>, String> {
+        let node = subject.map(|subject| self.node(subject)).transpose()?;
         let path = node.as_ref().map(|node| node.path.as_str());
         if let Some(former) = former.as_deref().filter(|former| Some(*former) != path) {
             self.withdraw(former).await?;
@@ -149,11 +144,11 @@ impl Znode {
         }
     }
 
-    fn node(&self, worker: &Worker) -> Result<Node, String> {
-        let announcement = worker.announcement(&self.zookeeper.process);
+    fn node(&self, subject: &S) -> Result<Node, String> {
+        let announcement = subject.announcement(&self.zookeeper.process);
         Ok(Node {
-            path: self.zookeeper.base.worker(worker),
-            data: serde_json::to_vec(&announcement).map_err(|e| e.to_string())?,
+            path: format!("{}/{}", S::folder(&self.zookeeper.base), subject.address()),
+            data: announcement.map_err(|e| e.to_string())?,
         })
     }
 
@@ -197,7 +192,7 @@ impl Znode {
             Err(error) => return Err(explain(&error, "create", &node.path)),
         }
         // The parent nodes are created by Druid with its first announcement, or here.
-        let above = self.zookeeper.base.workers();
+        let above = S::folder(&self.zookeeper.base);
         let options = CreateMode::Persistent.with_acls(acls);
         match self.answer(self.client.mkdir(&above, &options)).await? {
             Ok(()) => Ok(Look::Changed),
@@ -255,7 +250,7 @@ impl Znode {
         let again = matches!(&self.made, Some((made, of)) if made.elapsed() < SETTLED && *of == data);
         self.made = Some((Instant::now(), data));
         again.then(|| {
-            self.board.set(self.identity, Presence::Announced);
+            self.board.set(&self.key, Presence::Announced);
             self.failed(
                 "the announcement was removed twice within a minute: does another worker use this address?",
             )
@@ -264,13 +259,9 @@ impl Znode {
 
     /// Reports the error and returns how long to pause.
     fn failed(&self, error: &str) -> Duration {
-        tracing::warn!(identity = self.identity.0, "{error}");
-        self.board.wrong(self.identity, error);
-        self.backoff.failed(&self.key(), Instant::now())
-    }
-
-    fn key(&self) -> String {
-        self.identity.0.to_string()
+        tracing::warn!(announcement = %self.key, "{error}");
+        self.board.wrong(&self.key, error);
+        self.backoff.failed(&self.key.to_string(), Instant::now())
     }
 }
 

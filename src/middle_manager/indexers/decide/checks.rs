@@ -197,6 +197,12 @@ impl Checks {
         reads.chain(self.list_due()).min()
     }
 
+    /// Whether it is proven that the overlord does not see the Indexer of the pod with this uid.
+    pub(super) fn is_hidden(&self, uid: &str) -> bool {
+        let check = self.pods.get(uid);
+        check.is_some_and(|check| check.verdict() == Verdict::Hidden)
+    }
+
     /// What is known of the pods of a pool, by uid.
     pub(super) fn of<'a>(&'a self, pool: &'a PoolId) -> impl Iterator<Item = (&'a str, &'a Check)> {
         let all = self.pods.iter().filter(move |(_, check)| check.pool == *pool);

@@ -18,6 +18,7 @@ fn pod(uid: u8) -> IndexerPod {
     IndexerPod {
         uid: uid.to_string(),
         pool: id(),
+        serves_queries: false,
         is_terminating: false,
         ready: Some(Endpoint {
             ports: IndexerPorts::default(),

@@ -4,3 +4,4 @@ pub mod checks;
 pub mod finding;
 pub mod pod;
 pub mod pool_status;
+pub mod query_servers;

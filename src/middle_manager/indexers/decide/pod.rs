@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
-use crate::api::{ANNOTATION_INDEXER_PORTS, IndexerPool};
+use crate::api::{ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, IndexerPool, PoolServing};
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::middle_manager::registry::view::{PodStatusView, PodView, started};
 
@@ -27,6 +27,8 @@ pub struct IndexerPod {
     pub uid: String,
     /// Its IndexerPool.
     pub pool: PoolId,
+    /// Whether its pool has brokers query what its tasks have not published.
+    pub serves_queries: bool,
     /// Whether it is being deleted.
     pub is_terminating: bool,
     /// Where its Indexer can be called; `None` while it is not ready.
@@ -75,6 +77,8 @@ impl IndexerPod {
         Some(Self {
             uid: pod.metadata.uid.clone()?,
             pool,
+            serves_queries: pod.annotations().get(ANNOTATION_SERVING).map(String::as_str)
+                == Some(PoolServing::Queries.as_str()),
             is_terminating: pod.metadata.deletion_timestamp.is_some(),
             ready: endpoint(&status, ports),
         })
@@ -121,6 +125,7 @@ mod tests {
                 name: "warm".into(),
                 uid: "pool".into(),
             },
+            serves_queries: false,
             is_terminating: false,
             ready: Some(Endpoint {
                 ip: "10.1.2.3".into(),

@@ -18,6 +18,7 @@ fn pod(uid: u16) -> IndexerPod {
     IndexerPod {
         uid: format!("{uid:04}"),
         pool: id("warm"),
+        serves_queries: false,
         is_terminating: false,
         ready: Some(Endpoint {
             ports: IndexerPorts::default(),
