@@ -72,7 +72,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let done = match &cli.command {
         Command::Submit(submit) => Box::pin(submit.run(flags)).await,
         Command::Explain(explain) => Box::pin(explain.run(flags)).await,
-        Command::Pool(pool) => Box::pin(pool.run(&flags.connect().await?)).await,
+        Command::Pool(pool) => Box::pin(pool.run(flags)).await,
         Command::List(list) => Box::pin(list.run(&flags.connect().await?)).await,
         Command::Logs(logs) => Box::pin(logs.run(flags)).await,
         Command::History(history) => Box::pin(history.run(flags)).await,

@@ -20,7 +20,7 @@ Exit codes:
   0    success
   1    an error; its message has the cause and what to do
   2    wrong usage
-  3    a task failed, or (explain -f) would not be accepted
+  3    a task failed, or (explain -f, pool size) would not be accepted
   4    --timeout passed
   130  interrupted; the tasks keep running";
 

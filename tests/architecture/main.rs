@@ -65,7 +65,10 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "task",
         ],
     ),
-    ("cli", &["api", "druid", "apiserver", "payload", "logs", "task"]),
+    (
+        "cli",
+        &["api", "druid", "apiserver", "payload", "logs", "task", "pool"],
+    ),
     (
         "app",
         &[
@@ -118,8 +121,8 @@ const PURE: [&str; 13] = [
     "middle_manager/registry",
 ];
 
-/// Of `task`, the command line may import only what is pure.
-const PURE_FOR: [(&str, &str); 1] = [("cli", "task")];
+/// Of `task` and `pool`, the command line may import only what is pure.
+const PURE_FOR: [(&str, &str); 2] = [("cli", "task"), ("cli", "pool")];
 
 /// What no pure module may mention: clients, clocks, randomness, environment, threads.
 const EFFECTS: &str = r"(?x)

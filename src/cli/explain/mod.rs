@@ -91,7 +91,7 @@ impl Explain {
                         tasks.push(of_payload(&text).map_err(|e| anyhow!("{file}: {e}"))?);
                     }
                     // A file may hold everything that an application needs.
-                    Document::Other(_) => {}
+                    Document::Pool(_) | Document::Other(_) => {}
                 }
             }
         }

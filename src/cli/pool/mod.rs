@@ -1,8 +1,9 @@
 //! `kubectl peon pool`: the IndexerPools of a namespace, or one with its Indexers and their tasks.
 
 mod describe;
+mod size;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
@@ -10,7 +11,7 @@ use kube::{Api, ResourceExt};
 
 use self::describe::{Details, IndexerTask, Overview, PodOf};
 use super::complaint::is_forbidden;
-use super::connection::Cluster;
+use super::connection::{Cluster, Flags};
 use super::outcome::Outcome;
 use super::output::{self, Format, Style, note};
 use crate::api::{IndexerPool, LABEL_POOL, PeonTask, names};
@@ -23,7 +24,11 @@ const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// List IndexerPools, or show one with its Indexers and their tasks.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Pool {
+    #[command(subcommand)]
+    command: Option<PoolCommand>,
+
     /// Name of the IndexerPool; default: all of them, without their Indexers.
     name: Option<String>,
 
@@ -34,6 +39,11 @@ pub(super) struct Pool {
     /// Print the same as data in this format.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<PoolFormat>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PoolCommand {
+    Size(size::Size),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,12 +66,15 @@ impl Pool {
     ///
     /// # Access control
     /// indexerpools: list, or with a name get; peontasks: list; with a name where allowed pods: list. With
-    /// `--all-namespaces` in the whole cluster.
-    pub(super) async fn run(&self, cluster: &Cluster) -> anyhow::Result<Outcome> {
-        let now = Timestamp::now();
+    /// `--all-namespaces` in the whole cluster. `size`: none.
+    pub(super) async fn run(&self, flags: &Flags) -> anyhow::Result<Outcome> {
+        if let Some(PoolCommand::Size(size)) = &self.command {
+            return size.run();
+        }
+        let (cluster, now) = (flags.connect().await?, Timestamp::now());
         match &self.name {
-            Some(name) => self.one(cluster, name, now).await?,
-            None => self.all(cluster, now).await?,
+            Some(name) => self.one(&cluster, name, now).await?,
+            None => self.all(&cluster, now).await?,
         }
         Ok(Outcome::Done)
     }

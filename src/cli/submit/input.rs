@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::api::{PeonTask, PeonTemplate};
+use crate::api::{IndexerPool, PeonTask, PeonTemplate};
 
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +12,8 @@ pub(crate) enum Document {
     Task(Box<PeonTask>),
     /// A PeonTemplate.
     Template(Box<PeonTemplate>),
+    /// An IndexerPool.
+    Pool(Box<IndexerPool>),
     /// A Druid task as it would be sent to an overlord, to the byte.
     Payload(String),
     /// Any other object of Kubernetes, as kind and name.
@@ -89,6 +91,7 @@ fn document(value: &Value, source: Option<&str>) -> Result<Vec<Document>, String
         }
         (crate::api::GROUP, "PeonTask") => Ok(vec![Document::Task(Box::new(decode(value, name)?))]),
         (crate::api::GROUP, "PeonTemplate") => Ok(vec![Document::Template(Box::new(decode(value, name)?))]),
+        (crate::api::GROUP, "IndexerPool") => Ok(vec![Document::Pool(Box::new(decode(value, name)?))]),
         (_, kind) => Ok(vec![Document::Other(format!("{kind} {name}"))]),
     }
 }

@@ -169,6 +169,10 @@ impl Submit {
                 "PeonTemplate {} is not a task: use `kubectl apply` for it",
                 template.name_any()
             )),
+            Document::Pool(pool) => Err(format!(
+                "IndexerPool {} is not a PeonTask: use `kubectl apply` for it",
+                pool.name_any()
+            )),
             Document::Other(what) => Err(format!("{what} is not a PeonTask: use `kubectl apply` for it")),
         });
         let new: Result<Vec<New>, String> = new.collect();

@@ -42,6 +42,14 @@ const SIZES: [&str; 9] = [
 /// # Errors
 /// A quantity that cannot be read, or the arithmetic of what does not fit.
 pub fn size(pool: &IndexerPoolSpec) -> Result<Sizing, String> {
+    sizing::size(&given(pool)?)
+}
+
+/// What the spec of a pool says about the sizes of its JVM.
+///
+/// # Errors
+/// A quantity that cannot be read, or no memory limit.
+pub fn given(pool: &IndexerPoolSpec) -> Result<Given, String> {
     let limits = pool.resources.limits.clone().unwrap_or_default();
     let of = |name: &str| limits.get(name).map(|q| q.0.as_str());
     let Some(memory) = of("memory") else {
@@ -58,7 +66,7 @@ pub fn size(pool: &IndexerPoolSpec) -> Result<Sizing, String> {
             let text = quantity.as_ref().map(|q| q.0.as_str());
             text.map(|text| bytes(name, text)).transpose()
         };
-    sizing::size(&Given {
+    Ok(Given {
         memory: bytes("resources.limits.memory", memory)?,
         cpu_milli: milli("resources.limits.cpu", of("cpu").unwrap_or("1"))?,
         heap: optional("sizing.heap", &given.heap)?,

@@ -63,99 +63,139 @@ pub struct Sizing {
     pub processors: u64,
 }
 
+/// How the memory limit is divided, whether or not it holds the JVM and its task. In bytes, unless stated otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Division {
+    /// The sizes.
+    pub sizing: Sizing,
+    /// Number of processing buffers in direct memory.
+    pub buffers: u64,
+    /// Memory for everything that is neither heap nor direct memory.
+    pub rest: u64,
+    /// Heap that the Indexer and its task use at most.
+    pub used: u64,
+    /// Heap that may be used.
+    pub usable: u64,
+}
+
+impl Division {
+    /// Divides the memory limit.
+    #[must_use]
+    pub fn of(given: &Given) -> Self {
+        let limit = given.memory;
+        let processing = Processing::of(given.cpu_milli, given.threads, given.merge_buffers);
+        let buffers = processing.buffers(MERGES);
+        let direct = given.direct.unwrap_or_else(|| match given.buffer {
+            Some(buffer) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
+            None => within(limit / 8, &DIRECT),
+        });
+        let buffer = given.buffer.unwrap_or_else(|| default_buffer(direct, buffers));
+        let rest = within(limit / 5, &REST).saturating_add(THREADS * MIB);
+        let heap = given
+            .heap
+            .unwrap_or_else(|| limit.saturating_sub(direct).saturating_sub(rest) / MIB * MIB)
+            .max(MIB);
+        let task_bytes = given.task_bytes.unwrap_or(heap / 6).max(MIB);
+        let used = given
+            .lookups
+            .saturating_add(IDLE_HEAP)
+            .saturating_add(task_bytes.saturating_mul(2))
+            .saturating_add(MERGE_HEAP);
+        Self {
+            sizing: Sizing {
+                heap,
+                direct,
+                buffer,
+                threads: processing.threads,
+                merge_buffers: processing.merge_buffers,
+                task_bytes,
+                processors: processing.processors,
+            },
+            buffers,
+            rest,
+            used,
+            usable: heap / 100 * 85,
+        }
+    }
+
+    /// Whether the memory limit holds the JVM, and the heap its task.
+    ///
+    /// # Errors
+    /// The arithmetic of what does not fit.
+    pub fn check(&self, given: &Given) -> Result<(), String> {
+        let Self {
+            sizing,
+            buffers,
+            rest,
+            used,
+            usable,
+        } = *self;
+        let Sizing {
+            heap,
+            direct,
+            buffer,
+            threads,
+            merge_buffers,
+            task_bytes,
+            ..
+        } = sizing;
+        let needed = buffer.saturating_mul(buffers);
+        if needed > direct {
+            return Err(format!(
+                "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + {MERGES} merge) \
+                 of {} need {} of direct memory, but there are {}: raise sizing.direct, or lower sizing.bufferSizeBytes",
+                mebibytes(buffer),
+                mebibytes(needed),
+                mebibytes(direct),
+            ));
+        }
+        let all = heap.saturating_add(direct).saturating_add(rest);
+        if all > given.memory {
+            return Err(format!(
+                "a memory limit of {} cannot hold the JVM: heap {} + direct memory {} + {} for everything else = {}",
+                mebibytes(given.memory),
+                mebibytes(heap),
+                mebibytes(direct),
+                mebibytes(rest),
+                mebibytes(all),
+            ));
+        }
+        if task_bytes < LEAST_TASK {
+            return Err(format!(
+                "a task gets {} for its rows (taskBytes; by default a sixth of the heap of {}), at least {} are needed: \
+                 raise the memory limit",
+                mebibytes(task_bytes),
+                mebibytes(heap),
+                mebibytes(LEAST_TASK),
+            ));
+        }
+        if used > usable {
+            return Err(format!(
+                "85 % of a heap of {} are {}, and a task needs {}: lookups {} + {} for Druid + 2 x taskBytes {} + {} for \
+                 a merge; raise the memory limit, or lower sizing.taskBytes",
+                mebibytes(heap),
+                mebibytes(usable),
+                mebibytes(used),
+                mebibytes(given.lookups),
+                mebibytes(IDLE_HEAP),
+                mebibytes(task_bytes),
+                mebibytes(MERGE_HEAP),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Sizes the JVM of an Indexer with one slot.
 ///
 /// # Errors
 /// The arithmetic of why the memory cannot hold the JVM and its task, unless that is accepted.
 pub fn size(given: &Given) -> Result<Sizing, String> {
-    let limit = given.memory;
-    let processing = Processing::of(given.cpu_milli, given.threads, given.merge_buffers);
-    let buffers = processing.buffers(MERGES);
-    let direct = given.direct.unwrap_or_else(|| match given.buffer {
-        Some(buffer) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
-        None => within(limit / 8, &DIRECT),
-    });
-    let buffer = given.buffer.unwrap_or_else(|| default_buffer(direct, buffers));
-    let rest = within(limit / 5, &REST).saturating_add(THREADS * MIB);
-    let heap = given
-        .heap
-        .unwrap_or_else(|| limit.saturating_sub(direct).saturating_sub(rest) / MIB * MIB);
-    let task_bytes = given.task_bytes.unwrap_or(heap / 6);
-    let sizing = Sizing {
-        heap: heap.max(MIB),
-        direct,
-        buffer,
-        threads: processing.threads,
-        merge_buffers: processing.merge_buffers,
-        task_bytes: task_bytes.max(MIB),
-        processors: processing.processors,
-    };
-    if given.lenient {
-        return Ok(sizing);
+    let division = Division::of(given);
+    if !given.lenient {
+        division.check(given)?;
     }
-    check(given, &sizing, buffers, rest).map(|()| sizing)
-}
-
-fn check(given: &Given, sizing: &Sizing, buffers: u64, rest: u64) -> Result<(), String> {
-    let Sizing {
-        heap,
-        direct,
-        buffer,
-        threads,
-        merge_buffers,
-        task_bytes,
-        ..
-    } = *sizing;
-    let needed = buffer.saturating_mul(buffers);
-    if needed > direct {
-        return Err(format!(
-            "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + {MERGES} merge) \
-             of {} need {} of direct memory, but there are {}: raise sizing.direct, or lower sizing.bufferSizeBytes",
-            mebibytes(buffer),
-            mebibytes(needed),
-            mebibytes(direct),
-        ));
-    }
-    let all = heap.saturating_add(direct).saturating_add(rest);
-    if all > given.memory {
-        return Err(format!(
-            "a memory limit of {} cannot hold the JVM: heap {} + direct memory {} + {} for everything else = {}",
-            mebibytes(given.memory),
-            mebibytes(heap),
-            mebibytes(direct),
-            mebibytes(rest),
-            mebibytes(all),
-        ));
-    }
-    if task_bytes < LEAST_TASK {
-        return Err(format!(
-            "a task gets {} for its rows (taskBytes; by default a sixth of the heap of {}), at least {} are needed: \
-             raise the memory limit",
-            mebibytes(task_bytes),
-            mebibytes(heap),
-            mebibytes(LEAST_TASK),
-        ));
-    }
-    let used = given
-        .lookups
-        .saturating_add(IDLE_HEAP)
-        .saturating_add(task_bytes.saturating_mul(2))
-        .saturating_add(MERGE_HEAP);
-    let usable = heap / 100 * 85;
-    if used > usable {
-        return Err(format!(
-            "85 % of a heap of {} are {}, and a task needs {}: lookups {} + {} for Druid + 2 x taskBytes {} + {} for \
-             a merge; raise the memory limit, or lower sizing.taskBytes",
-            mebibytes(heap),
-            mebibytes(usable),
-            mebibytes(used),
-            mebibytes(given.lookups),
-            mebibytes(IDLE_HEAP),
-            mebibytes(task_bytes),
-            mebibytes(MERGE_HEAP),
-        ));
-    }
-    Ok(())
+    Ok(division.sizing)
 }
 
 #[cfg(test)]
