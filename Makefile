@@ -49,7 +49,7 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
 .PHONY: bench-pool
-bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (half an hour; ROUNDS=n PICTURE=file)
+bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (twenty minutes; ROUNDS=n PICTURE=file)
 	@echo "building with optimisation (several minutes the first time) …"
 	@OPTIMISED=1 $(E2E) --wait bench-pool $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PICTURE),--picture $(PICTURE))
 
