@@ -16,7 +16,7 @@ use crate::testbed::proxy::Proxy;
 use crate::testbed::wait::wait_until;
 
 pub(super) const CASES: [Case; 1] =
-    [case("fuzz::objects_that_nobody_would_write_stop_nobody", fuzz).turn(Turn::Alone)];
+    [case("fuzz::objects_that_nobody_would_write_stop_nobody", fuzz).turn(Turn::Burden)];
 
 /// Enough to reach every reason.
 const OBJECTS: u64 = 2_000;

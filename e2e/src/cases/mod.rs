@@ -27,7 +27,7 @@ pub mod zookeeper;
 
 use anyhow::Result;
 
-use crate::testbed::fixture::Fixture;
+use crate::testbed::{cache::Cache, fixture::Fixture, progress::Progress};
 
 /// A case.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +62,37 @@ pub enum Turn {
     Lane,
     /// Beside others of this turn, with which it shares one VirtualMiddleManager in one lane.
     Workers,
+    /// Beside others of this turn only: they give the operator much to do, and judge what it does meanwhile.
+    Burden,
     /// While no other runs.
     Alone,
     /// As `Alone`, and only when all others ran: it judges what they did.
     Last,
+}
+
+/// A case that needs no operator in a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Its name: the module's, then what must hold.
+    pub name: &'static str,
+    /// The case.
+    pub run: fn(&Cache, &Progress) -> Result<()>,
+    /// Whether it only runs where everything is asked for: see [`full`].
+    pub full: bool,
+}
+
+const fn standalone(name: &'static str, run: fn(&Cache, &Progress) -> Result<()>) -> Check {
+    Check {
+        name,
+        run,
+        full: false,
+    }
+}
+
+impl Check {
+    const fn full(self) -> Self {
+        Self { full: true, ..self }
+    }
 }
 
 const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {

@@ -22,7 +22,7 @@ pub(super) const CASES: [Case; 1] = [case(
     "tenants::one_that_floods_keeps_no_other_from_its_tasks_and_logs",
     flood,
 )
-.turn(Turn::Alone)
+.turn(Turn::Burden)
 .own()];
 
 /// Time of the other one's tasks beside a flood, as a multiple of their time alone, beyond which something is wrong and

@@ -96,23 +96,30 @@ impl Group {
     }
 }
 
-/// Runs groups at the same time.
-pub(super) fn together(groups: Vec<Group>) -> Vec<Outcome> {
+/// Runs chains of groups at the same time. In a chain one group begins when the one before has ended.
+pub(super) fn together(chains: Vec<Vec<Group>>) -> Vec<Outcome> {
     thread::scope(|scope| {
-        let running: Vec<_> = groups
+        let groups = |chain: Vec<Group>| chain.into_iter().filter_map(Group::run).collect::<Vec<_>>();
+        let running: Vec<_> = chains
             .into_iter()
-            .map(|group| (group.name, group.beside, scope.spawn(|| group.run())))
+            .map(|chain| {
+                let names: Vec<_> = chain.iter().map(|group| (group.name, group.beside)).collect();
+                (names, scope.spawn(move || groups(chain)))
+            })
             .collect();
-        let ended = running.into_iter().filter_map(|(name, beside, thread)| {
+        let ended = running.into_iter().flat_map(|(names, thread)| {
             // The runner itself panicked; cases that do are counted by it.
-            thread.join().unwrap_or(Some(Outcome {
+            let failed = |(name, beside)| Outcome {
                 name,
                 passed: 0,
                 failed: 1,
                 ignored: 0,
                 beside,
                 took: Duration::ZERO,
-            }))
+            };
+            thread
+                .join()
+                .unwrap_or_else(|_| names.into_iter().map(failed).collect())
         });
         ended.collect()
     })

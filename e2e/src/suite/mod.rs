@@ -13,7 +13,7 @@ use self::{
     lanes::Lanes,
 };
 use crate::{
-    cases::{self, Case, Turn, selftest, stores, zookeeper},
+    cases::{self, Case, Check, Turn, selftest, stores, zookeeper},
     testbed::{
         cache::Cache, cluster::Cluster, druid::middle_manager::MiddleManager, fixture::Fixture, lock::Busy,
         progress::Progress, target::Target,
@@ -31,6 +31,9 @@ const LANES: usize = 3;
 /// Cases that share workers and run beside each other, and beside the lanes.
 const WORKERS: usize = 2;
 
+/// Cases beside each other that give the operator much to do.
+const BURDENS: usize = 2;
+
 /// What needs no cluster.
 const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
 
@@ -41,11 +44,16 @@ const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
-    let mut first = without_cluster(cache, filter, progress);
+    let with = (cache, filter, progress);
+    // Logs are archived in object stores, and workers are announced in servers of ZooKeeper, on this machine.
+    let mut first = vec![
+        vec![checks(("stores", BESIDE), stores::CASES, with)],
+        vec![checks(("zookeeper", BESIDE), zookeeper::CASES, with)],
+    ];
     let is_enough = filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part)));
     // One that is up is left up, and one that is not ours is not tested.
     if !is_enough && Target::is_own()? && Cluster::attach(cache, busy, progress)?.is_none() {
-        first.push(of_cluster(cache, filter, progress));
+        first.push(vec![checks(("cluster", 1), selftest::CASES, with)]);
     }
     let mut ended = together(first);
     if !is_enough {
@@ -74,20 +82,24 @@ fn on_cluster(
         .is_err();
     ended.extend(groups.of("first", &[Turn::First], 1, |_| new).run());
     fixture.install(progress)?;
-    ended.extend(together(vec![
-        groups.of("waiting", &[Turn::Waiting], WAITING, |_| true),
-        groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
-        groups.of("node", &[Turn::Node], 1, |_| true),
-    ]));
-    let lanes = together(vec![
-        groups.in_lanes("lanes", &[Turn::Lane], LANES),
-        groups.sharing_workers("workers", &[Turn::Workers], WORKERS),
+    // Those that wait take little of the machine: what needs more begins when they end, or when those beside them do.
+    let beside = together(vec![
+        vec![
+            groups.of("waiting", &[Turn::Waiting], WAITING, |_| true),
+            groups.sharing_workers("workers", &[Turn::Workers], WORKERS),
+        ],
+        vec![
+            groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
+            groups.in_lanes("lanes", &[Turn::Lane], LANES),
+        ],
+        vec![groups.of("node", &[Turn::Node], 1, |_| true)],
     ]);
-    if lanes.iter().all(Outcome::is_good) {
+    if beside.iter().all(Outcome::is_good) {
         fixture.end_lanes()?;
     }
-    ended.extend(lanes);
+    ended.extend(beside);
     ended.extend(groups.of("outside", &[Turn::Outside], OUTSIDE, |_| true).run());
+    ended.extend(groups.of("burden", &[Turn::Burden], BURDENS, |_| true).run());
     // Some only make sense after all others.
     let all = filter.is_none();
     let last = |case: &Case| all || case.turn != Turn::Last;
@@ -215,51 +227,26 @@ fn matches(filter: Option<&str>, name: &str) -> bool {
     filter.is_none_or(|filter| name.contains(filter))
 }
 
-/// A case that needs no fixture.
-type Check = fn(&Cache, &Progress) -> Result<()>;
-
-/// A group of such cases.
+/// A group of the cases that need no operator in a cluster.
 fn checks(
-    name: &'static str,
-    beside: usize,
-    checks: impl Iterator<Item = (&'static str, Check)>,
+    (name, beside): (&'static str, usize),
+    checks: &[Check],
     (cache, filter, progress): (&Cache, Option<&str>, &Progress),
 ) -> Group {
-    let job = |(name, run): (&'static str, Check)| {
-        let (cache, progress) = (cache.clone(), *progress);
+    let job = |case: &Check| {
+        let (cache, progress, run) = (cache.clone(), *progress, case.run);
         Job {
-            name,
+            name: case.name,
             ignored: false,
             run: Box::new(move || run(&cache, &progress)),
         }
     };
+    let is_due = |case: &&Check| !case.full || cases::full() || filter == Some(case.name);
     let jobs = checks
-        .filter(|(name, _)| matches(filter, name))
+        .iter()
+        .filter(is_due)
+        .filter(|case| matches(filter, case.name))
         .map(job)
         .collect();
     Group { name, beside, jobs }
-}
-
-/// Logs are archived in object stores, and workers are announced in servers of ZooKeeper, on this machine.
-fn without_cluster(cache: &Cache, filter: Option<&str>, progress: &Progress) -> Vec<Group> {
-    let stores = stores::CASES
-        .iter()
-        .filter(|case| !case.full || cases::full())
-        .map(|case| (case.name, case.run));
-    let zookeeper = zookeeper::CASES.iter().map(|case| (case.name, case.run));
-    let with = (cache, filter, progress);
-    vec![
-        checks("stores", BESIDE, stores, with),
-        checks("zookeeper", BESIDE, zookeeper, with),
-    ]
-}
-
-/// The test cluster itself is checked.
-fn of_cluster(cache: &Cache, filter: Option<&str>, progress: &Progress) -> Group {
-    checks(
-        "cluster",
-        1,
-        selftest::CASES.into_iter(),
-        (cache, filter, progress),
-    )
 }

@@ -47,7 +47,8 @@ pub(super) const CASES: &[Case] = &[
         api_server_away,
     )
     .turn(Turn::Alone)
-    .own(),
+    .own()
+    .full(),
     case(
         "pool_faults::what_a_task_needs_may_restart_while_it_runs",
         restarts,
@@ -64,9 +65,7 @@ pub(super) const CASES: &[Case] = &[
 /// Parts of the paths of writes about tasks and their Indexers.
 const OF_TASKS: &[&str] = &["/peontasks/", "/pods"];
 /// How long the API server is away.
-const AWAY: Duration = Duration::from_secs(20);
-/// The same in `make test-full`.
-const AWAY_FULL: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_secs(60);
 /// Most writes of the operator for a task in a pool, on average.
 const MOST_WRITES: usize = 7;
 /// What is written for each task; other objects are written now and then, however many tasks there are.
@@ -324,11 +323,10 @@ fn api_server_away(fixture: &Fixture) -> Result<()> {
     let logs = Logs::keep(fixture)?;
     let (id, _) = running(fixture, &pool, "under_no_api_server_warm", 10_000)?;
     let away = Away::begin(fixture)?;
-    let long = if full() { AWAY_FULL } else { AWAY };
     let ends = format!("Task [{id}] completed with status");
     wait_until(LIMIT, "the end of the task, and of the outage", || {
         let has_ended = logs.texts()?.values().any(|log| log.contains(&ends));
-        Ok((has_ended && away.since.elapsed() >= long).then_some(()))
+        Ok((has_ended && away.since.elapsed() >= AWAY).then_some(()))
     })?;
     drop(away);
     ran_once(&pool, &logs, &id).map(drop)

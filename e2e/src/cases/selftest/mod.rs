@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::cases::{Check, standalone};
 use crate::testbed::{
     cache::Cache,
     cluster::{self, Cluster, Component, KUBERNETES_SERVICE_IP, NODE, NODE_IP},
@@ -29,15 +30,12 @@ pub use second_node::{fails_and_recovers, goes_when_interrupted as second_node_g
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A case of the test cluster itself.
-pub type SelfTest = (&'static str, fn(&Cache, &Progress) -> Result<()>);
-
-/// All of them; each has the cluster for itself.
-pub const CASES: [SelfTest; 4] = [
-    ("cluster::works_and_leaves_nothing", works_and_goes),
-    ("cluster::leaves_nothing_when_interrupted", goes_when_interrupted),
-    ("cluster::a_second_node_fails_and_recovers", fails_and_recovers),
-    (
+/// The cases of the test cluster itself; each has the cluster for itself.
+pub const CASES: &[Check] = &[
+    standalone("cluster::works_and_leaves_nothing", works_and_goes),
+    standalone("cluster::leaves_nothing_when_interrupted", goes_when_interrupted),
+    standalone("cluster::a_second_node_fails_and_recovers", fails_and_recovers).full(),
+    standalone(
         "cluster::a_second_node_leaves_nothing_when_interrupted",
         second_node_goes_when_interrupted,
     ),

@@ -12,7 +12,7 @@ use std::{env, fs, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::testbed::cache::Cache;
+use crate::cases::{Check, standalone};
 use crate::testbed::exec;
 use crate::testbed::object_stores::Place;
 use crate::testbed::object_stores::azurite::Azurite;
@@ -22,49 +22,28 @@ use crate::testbed::object_stores::server::Folder;
 use crate::testbed::object_stores::versitygw::Versitygw;
 use crate::testbed::progress::Progress;
 
-/// A case that needs no cluster.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreCase {
-    /// Its name.
-    pub name: &'static str,
-    /// The case.
-    pub run: fn(&Cache, &Progress) -> Result<()>,
-    /// Whether it only runs where everything is asked for: see [`crate::cases::full`].
-    pub full: bool,
-}
-
-const fn case(name: &'static str, run: fn(&Cache, &Progress) -> Result<()>) -> StoreCase {
-    StoreCase {
-        name,
-        run,
-        full: false,
-    }
-}
-
 /// The cases, which may run beside each other.
-pub const CASES: &[StoreCase] = &[
-    case("stores::a_directory_has_what_an_overlord_reads", |_, progress| {
+pub const CASES: &[Check] = &[
+    standalone("stores::a_directory_has_what_an_overlord_reads", |_, progress| {
         let directory = Directory::new()?;
         check(&directory, progress)?;
         stays_young(&directory)
     }),
-    case("stores::s3_has_what_an_overlord_reads", |cache, progress| {
+    standalone("stores::s3_has_what_an_overlord_reads", |cache, progress| {
         check(&Versitygw::start(cache, progress)?, progress)
     }),
-    case("stores::google_has_what_an_overlord_reads", |cache, progress| {
+    standalone("stores::google_has_what_an_overlord_reads", |cache, progress| {
         check(&FakeGcs::start(cache, progress)?, progress)
     }),
-    case("stores::azure_has_what_an_overlord_reads", |cache, progress| {
+    standalone("stores::azure_has_what_an_overlord_reads", |cache, progress| {
         check(&Azurite::start(cache, progress)?, progress)
     }),
-    case("stores::one_that_is_down_is_said_to_be", |_, _| down()),
-    StoreCase {
-        full: true,
-        ..case(
-            "stores::a_gibibyte_is_sent_about_twice",
-            gibibyte::is_sent_about_twice,
-        )
-    },
+    standalone("stores::one_that_is_down_is_said_to_be", |_, _| down()),
+    standalone(
+        "stores::a_gibibyte_is_sent_about_twice",
+        gibibyte::is_sent_about_twice,
+    )
+    .full(),
 ];
 
 const UID: &str = "5f0c5c0e-7f0a-4b58-9d1f-3a4e5b6c7d8e";

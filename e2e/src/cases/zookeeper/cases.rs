@@ -9,58 +9,46 @@ use super::{
     server::Server,
     wire::{Found, Node, Session},
 };
+use crate::cases::{Check, standalone};
 use crate::testbed::{cache::Cache, progress::Progress, wait::wait_until};
 
-/// A case that needs no cluster.
-#[derive(Debug, Clone, Copy)]
-pub struct ZooKeeperCase {
-    /// Its name.
-    pub name: &'static str,
-    /// The case.
-    pub run: fn(&Cache, &Progress) -> Result<()>,
-}
-
-const fn case(name: &'static str, run: fn(&Cache, &Progress) -> Result<()>) -> ZooKeeperCase {
-    ZooKeeperCase { name, run }
-}
-
 /// The cases, which may run beside each other.
-pub const CASES: &[ZooKeeperCase] = &[
-    case("zookeeper::announces_and_withdraws", announces_and_withdraws),
-    case(
+pub const CASES: &[Check] = &[
+    standalone("zookeeper::announces_and_withdraws", announces_and_withdraws),
+    standalone(
         "zookeeper::druid_sees_what_is_announced",
         druid_sees_what_is_announced,
     ),
-    case(
+    standalone(
         "zookeeper::comes_back_after_its_session_expired",
         comes_back_after_its_session_expired,
     ),
-    case(
+    standalone(
         "zookeeper::comes_back_after_the_server_froze",
         comes_back_after_the_server_froze,
     ),
-    case(
+    standalone(
         "zookeeper::takes_over_from_a_dead_process",
         takes_over_from_a_dead_process,
     ),
-    case(
+    standalone(
         "zookeeper::two_processes_do_not_fight",
         two_processes_do_not_fight,
     ),
-    case(
+    standalone(
         "zookeeper::restores_what_is_taken_away",
         restores_what_is_taken_away,
     ),
-    case(
+    standalone(
         "zookeeper::reads_what_an_indexer_announces",
         reads_what_an_indexer_announces,
     ),
-    case("zookeeper::writes_with_druids_acl", writes_with_druids_acl),
-    case(
+    standalone("zookeeper::writes_with_druids_acl", writes_with_druids_acl),
+    standalone(
         "zookeeper::survives_a_restart_of_the_server",
         survives_a_restart_of_the_server,
     ),
-    case("zookeeper::waits_for_a_server", waits_for_a_server),
+    standalone("zookeeper::waits_for_a_server", waits_for_a_server),
 ];
 
 /// Where the workers are with the base path `druid`.

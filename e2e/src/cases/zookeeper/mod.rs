@@ -9,4 +9,4 @@ mod program;
 mod server;
 mod wire;
 
-pub use cases::{CASES, ZooKeeperCase};
+pub use cases::CASES;
