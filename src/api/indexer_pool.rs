@@ -402,6 +402,21 @@ pub enum IndexerState {
     Terminating,
 }
 
+impl IndexerState {
+    /// As in the API and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Ready => "Ready",
+            Self::Used => "Used",
+            Self::Outdated => "Outdated",
+            Self::Failed => "Failed",
+            Self::Terminating => "Terminating",
+        }
+    }
+}
+
 /// What was found of the Indexers in Druid's discovery and at the overlord. Pods are named by uid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! Prometheus metrics of the process. Labels take few values: never a name, an id or a message.
+//! Prometheus metrics of the process (`docs/metrics.md`). Labels take few values: never a name, an id or a message.
 
 pub mod logs;
 
@@ -29,6 +29,7 @@ struct Inner {
     pass_seconds: Histogram,
     verdicts: Family<Labels<1>, Counter>,
     tasks: Family<Labels<1>, Gauge>,
+    indexers: Family<Labels<1>, Gauge>,
     undecodable: Family<Labels<1>, Counter>,
     leader: Gauge,
     logs: LogMetrics,
@@ -43,6 +44,7 @@ impl Default for Metrics {
             pass_seconds: Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]),
             verdicts: Family::default(),
             tasks: Family::default(),
+            indexers: Family::default(),
             undecodable: Family::default(),
             leader: Gauge::default(),
             logs: LogMetrics::default(),
@@ -69,6 +71,11 @@ impl Default for Metrics {
                 "tasks",
                 "PeonTasks by phase; reported by the leader only",
                 inner.tasks.clone(),
+            );
+            registry.register(
+                "indexers",
+                "Indexers of IndexerPools by state; reported by the leader only",
+                inner.indexers.clone(),
             );
             registry.register(
                 "undecodable_objects",
@@ -149,6 +156,14 @@ impl Metrics {
         }
     }
 
+    /// There are so many more Indexers in this state, or fewer.
+    pub fn indexers(&self, state: &'static str, more: i64) {
+        self.0
+            .indexers
+            .get_or_create(&[("state", state.to_owned())])
+            .inc_by(more);
+    }
+
     /// The metrics in the OpenMetrics text format.
     ///
     /// # Errors
@@ -157,5 +172,42 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.0.registry.lock())?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `docs/metrics.md` has every metric, and no other.
+    #[test]
+    fn every_metric_is_documented() {
+        let metrics = Metrics::default();
+        // A family without a series is not in the text.
+        metrics.leader(true);
+        metrics.api_request("GET", "pods", 200);
+        metrics.pass("changed", Duration::ZERO);
+        metrics.verdict("Succeeded");
+        metrics.undecodable("PeonTask");
+        metrics.indexers("Ready", 1);
+        metrics.tasks(|| vec![("Running", 1)]);
+        let text = metrics.text().unwrap();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let registered: BTreeSet<String> = types
+            .filter_map(|line| {
+                let (name, kind) = line.split_once(' ')?;
+                let end = if kind == "counter" { "_total" } else { "" };
+                Some(format!("{name}{end}"))
+            })
+            .collect();
+        let documentation = include_str!("../../docs/metrics.md");
+        let documented: BTreeSet<String> = documentation
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `peon_operator_")?.split_once('`'))
+            .map(|(name, _)| format!("peon_operator_{name}"))
+            .collect();
+        assert_eq!(documented, registered);
     }
 }

@@ -25,6 +25,7 @@ use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
 use super::secrets::Secrets;
 use super::work::{InvalidConnection, Work};
+use crate::api::indexer_pool::IndexerState;
 use crate::api::reason::PoolReadiness;
 use crate::api::{IndexerPool, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
@@ -84,6 +85,7 @@ struct Context {
     first_list: FirstList,
     clock: Clock,
     memory: Mutex<HashMap<String, Memory>>,
+    metrics: Metrics,
 }
 
 /// What one pass leaves for the next. A new process begins without it.
@@ -93,6 +95,7 @@ struct Memory {
     refused: Option<(String, Timestamp)>,
     status_written: Option<Timestamp>,
     budget: Option<budget::Done>,
+    states: Vec<IndexerState>,
 }
 
 /// Runs until it is asked to stop.
@@ -116,7 +119,7 @@ pub async fn run(
     } = surroundings;
     caches.complete().await;
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
-    let (managers, manager_changes) = observe::managers(&client, namespace, metrics);
+    let (managers, manager_changes) = observe::managers(&client, namespace, metrics.clone());
     let woken = {
         let (pools, work, pods) = (pools.clone(), work.clone(), pods.clone());
         let wakes = stream::unfold(pods.wakes(), |mut wakes| async {
@@ -157,6 +160,7 @@ pub async fn run(
         first_list: FirstList::default(),
         clock: Clock::default(),
         memory: Mutex::default(),
+        metrics,
     };
     let passes = Controller::for_stream(changes, pools)
         .watches_stream(manager_changes, named)
@@ -207,7 +211,8 @@ impl Context {
         let uid = pool.uid().unwrap_or_default();
         if pool.metadata.deletion_timestamp.is_some() {
             // The garbage collector deletes the pods.
-            self.memory.lock().remove(&uid);
+            let forgotten = self.memory.lock().remove(&uid);
+            self.count(&forgotten.unwrap_or_default().states, &[]);
             self.pods.forget(&uid);
             self.work.forget(pool);
             return Ok(Action::await_change());
@@ -248,6 +253,10 @@ impl Context {
                 now,
             })
         };
+        let states = indexers
+            .iter()
+            .map(|indexer| indexer.state(hash.as_deref(), &seen).0);
+        memory.states = states.collect();
         let mut plan = planned(&memory);
         let before = memory.refused.clone();
         let failed = self.act(pool, &plan, revision.as_ref().ok(), &mut memory).await;
@@ -297,9 +306,27 @@ impl Context {
         let mut all = self.memory.lock();
         if !all.contains_key(uid) {
             let uids = observe::uids(&self.pools);
-            all.retain(|uid, _| uids.contains(uid));
+            all.retain(|uid, memory| {
+                let remains = uids.contains(uid);
+                if !remains {
+                    self.count(&memory.states, &[]);
+                }
+                remains
+            });
         }
+        let before = all.get(uid).map(|memory| memory.states.clone());
+        self.count(&before.unwrap_or_default(), &memory.states);
         all.insert(uid.to_owned(), memory);
+    }
+
+    /// Tells the metrics that a pool has Indexers in these states, and had them in others.
+    fn count(&self, before: &[IndexerState], now: &[IndexerState]) {
+        for state in before {
+            self.metrics.indexers(state.as_str(), -1);
+        }
+        for state in now {
+            self.metrics.indexers(state.as_str(), 1);
+        }
     }
 
     /// Reads something of the pool's VirtualMiddleManager.

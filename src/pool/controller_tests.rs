@@ -12,7 +12,7 @@ use crate::indexer::client::{Connect, Settings};
 use crate::indexer::decide::view::View;
 use crate::indexer::fixtures::{ModelIndexer, running};
 use crate::indexer::polls::Polls;
-use crate::pool::fixtures::{POOL_UID, manager, pod, pool, ready, starting};
+use crate::pool::fixtures::{POOL_UID, ended, manager, pod, pool, ready, starting};
 use crate::task::aggregates::idle_indexers::Use;
 use crate::task::fixtures::{at, template};
 use crate::task::indexers::Indexers;
@@ -147,6 +147,7 @@ impl Bench {
             first_list: FirstList::default(),
             clock: Clock::default(),
             memory: Mutex::default(),
+            metrics: Metrics::default(),
         };
         Self {
             server,
@@ -266,6 +267,31 @@ async fn a_surplus_is_deleted_also_if_it_is_gone_already() {
     bench.pass(&pool).await.unwrap();
     assert_eq!(bench.server.lock().count("DELETE b"), 1);
     assert_eq!(bench.server.lock().count("DELETE a"), 0);
+}
+
+#[tokio::test]
+async fn indexers_are_counted_by_state_for_the_metrics() {
+    let bench = Bench::new();
+    let mut pool = pool(json!({"replicas": 2}));
+    let revision = bench.revision(&pool);
+    bench.has(pod("a", &revision, now() + 1, ready()));
+    bench.has(pod("b", &revision, now() + 2, starting()));
+    let counted = |state: &str| {
+        let text = bench.context.metrics.text().unwrap();
+        let series = format!("peon_operator_indexers{{state=\"{state}\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(&series));
+        count.map(|count| count.parse::<i64>().unwrap())
+    };
+    for _ in 0..2 {
+        bench.pass(&pool).await.unwrap();
+        assert_eq!(counted("Starting"), Some(2));
+    }
+    bench.has(pod("b", &revision, now() + 2, ended(1, "why")));
+    bench.pass(&pool).await.unwrap();
+    assert_eq!((counted("Starting"), counted("Failed")), (Some(1), Some(1)));
+    pool.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    bench.pass(&pool).await.unwrap();
+    assert_eq!((counted("Starting"), counted("Failed")), (Some(0), Some(0)));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ pub(crate) mod hrtr;
 pub(crate) mod jvm;
 pub mod kafka;
 pub(crate) mod middle_manager;
+mod process;
 pub mod samples;
 pub mod segments;
 pub(crate) mod stock_middle_manager;
