@@ -51,6 +51,7 @@ proptest! {
             scene.now = 100 + round * 400;
             failures.observe(&hash, &scene.indexers, at(scene.now));
             let plan = scene.plan_with(&failures);
+            let there = scene.indexers.clone();
             let useful = |scene: &Scene| {
                 let cordoned = Some(Unwanted::Cordoned);
                 let idle = scene.indexers.iter().filter(|i| i.ready && i.duty == Duty::Idle && i.unwanted != cordoned);
@@ -80,6 +81,10 @@ proptest! {
                     scene.indexers[at] = Indexer { unwanted, ..indexer(name, &revision, 500, ready()) };
                     scene.hidden.push(name);
                 }
+            }
+            if scene.indexers == there && plan.look_again.is_none() {
+                // Every later round would be the same.
+                break;
             }
         }
         let last = scene.plan_with(&failures);
