@@ -11,7 +11,7 @@ use crate::testbed::{
         middle_manager::{MiddleManager, NAME},
         samples,
     },
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
     json::text,
     lock::Busy,
     progress::Progress,
@@ -31,7 +31,9 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
     let target = Target::choose_running(cache, busy, progress)?;
     let foreign = target.own().is_none();
     let fixture = Fixture::prepare(target, cache, progress)?;
-    let shown = fixture.install(progress).and_then(|()| show(&fixture, progress));
+    let shown = fixture
+        .install(progress)
+        .and_then(|()| show(&fixture, keep, progress));
     if shown.is_err() {
         let folder = cache.path("run/failed");
         fixture.target.collect_logs(&folder)?;
@@ -49,7 +51,7 @@ pub fn run(cache: &Cache, busy: Busy, keep: bool, progress: &Progress) -> Result
     shown
 }
 
-fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
+fn show(fixture: &Fixture, keep: bool, progress: &Progress) -> Result<()> {
     progress.say("applying a VirtualMiddleManager");
     let workers = MiddleManager::start_with(fixture, |spec| {
         spec["submissions"] = json!({"enabled": true, "taskTypes": ["index_parallel"]});
@@ -62,13 +64,17 @@ fn show(fixture: &Fixture, progress: &Progress) -> Result<()> {
     println!();
     let in_pod = through_the_overlord(fixture, &workers, progress)?;
     println!();
-    let warm = in_a_pool(fixture, &workers, progress)?;
+    let warm = in_a_pool(fixture, &workers, keep, progress)?;
     heading("from submitting the ingestion to SUCCESS at the overlord");
     println!("in a pod of its own     {:>6.2} s", in_pod.as_secs_f64());
     println!("in a warm Indexer       {:>6.2} s", warm.as_secs_f64());
     println!();
     applied(fixture, &workers, progress)?;
     println!();
+    if keep {
+        // Dropped, they would be deleted.
+        std::mem::forget(workers);
+    }
     progress.say("the demo is complete");
     Ok(())
 }
@@ -118,7 +124,12 @@ fn through_the_overlord(fixture: &Fixture, workers: &MiddleManager, progress: &P
 }
 
 /// The same ingestion where a JVM is there before the task is.
-fn in_a_pool(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) -> Result<Duration> {
+fn in_a_pool(
+    fixture: &Fixture,
+    workers: &MiddleManager,
+    keep: bool,
+    progress: &Progress,
+) -> Result<Duration> {
     progress.say("applying an IndexerPool with one idle Indexer");
     let spec = json!({
         "middleManagerRef": {"name": NAME},
@@ -155,7 +166,9 @@ fn in_a_pool(fixture: &Fixture, workers: &MiddleManager, progress: &Progress) ->
     let task = fixture.get(NAMESPACE, &name)?;
     heading("where it ran: status.run of the PeonTask");
     println!("{}", task["status"]["run"]);
-    fixture.kubectl.delete(&args)?;
+    if !keep {
+        fixture.kubectl.delete(&args)?;
+    }
     show_segments(fixture, &datasource)?;
     Ok(took)
 }
@@ -258,6 +271,15 @@ fn look_around(fixture: &Fixture) {
         println!("  export KUBECONFIG={}", own.kubeconfig().display());
         println!("  export PATH={}:$PATH", own.bin_dir().display());
     }
-    println!("  kubectl get peontasks --namespace {NAMESPACE}");
+    println!("  kubectl get peontasks,virtualmiddlemanagers,indexerpools,pods --namespace {NAMESPACE}");
+    println!(
+        "  kubectl port-forward service/overlord 8081 --namespace {NAMESPACE}   # Druid at http://localhost:8081"
+    );
+    println!("  alias kubectl-peon='cargo run --quiet --bin kubectl-peon -- --namespace {NAMESPACE}'");
+    println!("  kubectl-peon list");
+    println!("  kubectl-peon explain {APPLIED}");
+    println!("  kubectl-peon pool {POOL}");
+    println!("  kubectl-peon logs {APPLIED} --operator-namespace {OPERATOR_NAMESPACE}");
+    println!("To end it:");
     println!("  make cluster-down");
 }

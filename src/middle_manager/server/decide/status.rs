@@ -105,7 +105,12 @@ fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
     }
     let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
     if let Some(identity) = identities.iter().find(|i| !heard(i)) {
-        let message = format!("no overlord polls {}", identity.address);
+        let message = format!(
+            "no overlord polls {}: it has to find it (the same hosts and basePath as Druid's, and \
+             druid.indexer.runner.type=httpRemote), resolve the name (spec.advertise: ClusterIP needs no DNS), and reach \
+             the port",
+            identity.address
+        );
         return (false, Announcement::NotPolled, message);
     }
     let drain = match draining {
