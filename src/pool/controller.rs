@@ -253,10 +253,10 @@ impl Context {
                 now,
             })
         };
-        let states = indexers
+        let duties = indexers
             .iter()
             .map(|indexer| indexer.state(hash.as_deref(), &seen).0);
-        memory.states = states.collect();
+        memory.states = duties.collect();
         let mut plan = planned(&memory);
         let before = memory.refused.clone();
         let failed = self.act(pool, &plan, revision.as_ref().ok(), &mut memory).await;
