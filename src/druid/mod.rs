@@ -8,6 +8,7 @@ pub mod indexer_announcement;
 pub mod indexer_ports;
 pub mod ingestion_memory;
 pub mod java_options;
+pub mod out_of_memory;
 pub mod payload;
 pub mod properties;
 pub mod smile;

@@ -5,6 +5,7 @@
 //! | `TaskStatus` SUCCESS with our id | Complete, whatever exit code and pod reason say: the data is published |
 //! | `TaskStatus` FAILED, and before it the operator stopped it | why it did: Druid writes FAILED on SIGTERM |
 //! | `TaskStatus` FAILED, and before it the pod was disrupted | the disruption, likewise |
+//! | `TaskStatus` FAILED that says that memory ran out | `JavaOutOfMemory`, with Druid's message |
 //! | `TaskStatus` FAILED otherwise | `TaskFailed`, with Druid's message |
 //! | none | the pod's evidence |
 //!
@@ -14,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::Stop;
 use crate::api::reason::Cause;
+use crate::druid::out_of_memory;
 use crate::druid::task_status::{self, Report};
 use crate::druid::worker::{TaskState, TaskStatus};
 use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
@@ -65,6 +67,7 @@ pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict
 /// | SUCCESS was announced | Complete, whatever became of the pod: the data is published |
 /// | the operator stopped it | why it did |
 /// | FAILED was announced, and the pod was disrupted | the disruption |
+/// | FAILED was announced, with a message that memory ran out | `JavaOutOfMemory`, with Druid's message |
 /// | FAILED was announced otherwise | `TaskFailed`, with Druid's message |
 /// | none | the pod's evidence, as for a pod of its own |
 #[must_use]
@@ -92,7 +95,7 @@ pub fn judge_worker(
     if let Some((stop, cause)) = stop.and_then(|stop| Some((stop, Cause::parse(&stop.cause)?))) {
         let unknown = match announced {
             // The message of a failure that was recorded is Druid's.
-            _ if cause == Cause::TaskFailed => String::new(),
+            _ if matches!(cause, Cause::TaskFailed | Cause::JavaOutOfMemory) => String::new(),
             Some(_) => druid,
             None => format!("; its end was not announced; {MAYBE_PUBLISHED}"),
         };
@@ -104,10 +107,7 @@ pub fn judge_worker(
     let end = End { evidence, stop: None };
     of(match end.disruption(None) {
         Some((cause, message)) => failed(cause, format!("{message}{druid}")),
-        None => failed(
-            Cause::TaskFailed,
-            said.unwrap_or("Druid reported FAILED without a message"),
-        ),
+        None => failed_by_druid(said),
     })
 }
 
@@ -125,6 +125,15 @@ fn failed(cause: Cause, message: impl Into<String>) -> Outcome {
     }
 }
 
+/// Druid reported FAILED, and nothing else explains it.
+fn failed_by_druid(said: Option<&str>) -> Outcome {
+    let cause = match said {
+        Some(message) if out_of_memory::is_said_by(message) => Cause::JavaOutOfMemory,
+        _ => Cause::TaskFailed,
+    };
+    failed(cause, said.unwrap_or("Druid reported FAILED without a message"))
+}
+
 impl End<'_> {
     fn of_peon(self, ended: &Terminated, task_id: &str) -> Outcome {
         let disruption = self.disruption(ended.finished);
@@ -136,10 +145,7 @@ impl End<'_> {
                     .unwrap_or_default();
                 failed(cause, format!("{message}{druid}"))
             }
-            (Report::Failed { error_msg }, None) => failed(
-                Cause::TaskFailed,
-                error_msg.unwrap_or_else(|| "Druid reported FAILED without a message".into()),
-            ),
+            (Report::Failed { error_msg }, None) => failed_by_druid(error_msg.as_deref()),
             (Report::OtherTask { id }, _) => failed(
                 Cause::NoVerdict,
                 format!("the peon reported the status of another task, {id:?}; {MAYBE_PUBLISHED}"),

@@ -85,6 +85,19 @@ fn failed_is_task_failed_with_druids_message() {
     assert!(!message.is_empty());
 }
 
+/// A JVM that runs out of direct memory does not exit: the task fails.
+#[test]
+fn failed_of_memory_is_a_cause_of_memory() {
+    let said = "java.lang.OutOfMemoryError: Cannot reserve 65536 bytes of direct buffer memory (allocated: 1, limit: 1)";
+    let status = ended(0, "Completed", &task_status(ID, "FAILED", Some(said)));
+    assert_eq!(
+        cause_of(&evidence(status.clone())),
+        (Cause::JavaOutOfMemory, said.to_owned())
+    );
+    let drained = evidence(disrupted(status, "EvictionByEvictionAPI", 150));
+    assert_eq!(cause_of(&drained).0, Cause::Drained);
+}
+
 #[test]
 fn failed_after_a_drain_is_drained() {
     let status = disrupted(ended(143, "Error", &failure()), "EvictionByEvictionAPI", 150);

@@ -115,6 +115,8 @@ pub struct SidecarReport {
     pub complete: bool,
     /// Whether the log says that the task published segments.
     pub published: bool,
+    /// Whether the log says that memory ran out.
+    pub out_of_memory: bool,
 }
 
 /// Reasons of containers that the runtime could not start.
@@ -148,6 +150,7 @@ impl Evidence {
             sidecar: said.map_or_else(SidecarReport::default, |said| SidecarReport {
                 complete: said.complete,
                 published: said.published,
+                out_of_memory: said.out_of_memory,
             }),
             container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
