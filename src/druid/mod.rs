@@ -10,6 +10,7 @@ pub mod ingestion_memory;
 pub mod java_options;
 pub mod out_of_memory;
 pub mod payload;
+pub mod peon_options;
 pub mod properties;
 pub mod smile;
 pub mod task_id;

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::ladder::Growth;
 use super::{properties_file, resources};
 use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, PropertiesSource};
-use crate::druid::java_options;
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
+use crate::druid::{java_options, peon_options};
 use crate::task::run::pod::template;
 
 /// JVM options in the context, from the proposal for running peons as pods.
@@ -211,8 +211,17 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
     if let Some(payload) = levels.payload {
         from_context = context_properties(&payload.context).map_err(invalid)?;
         for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
-            from_context.extend(context_options(&payload.context, key).map_err(invalid)?);
+            let options = context_options(&payload.context, key).map_err(invalid)?;
+            refuse_unusable(&options, key, Source::Context)?;
+            from_context.extend(options);
         }
+    }
+    for (options, source) in [
+        (&levels.operator.java_opts, Source::Operator),
+        (&levels.template.java_opts, Source::Template),
+        (&levels.task.java_opts, Source::Task),
+    ] {
+        refuse_unusable(options, "javaOpts", source)?;
     }
     let define = |properties: &BTreeMap<String, String>| -> Vec<String> {
         properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
@@ -233,6 +242,16 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         .into_iter()
         .flat_map(|(options, source)| options.into_iter().map(move |o| (o, source)));
     Ok(java_options::last_of_each_kind(all.collect()))
+}
+
+/// Refuses options that no peon can have. Each list is checked on its own, since an item may be the value of the one
+/// before it.
+fn refuse_unusable(options: &[String], list: &str, source: Source) -> Result<(), InvalidSetting> {
+    let refused = peon_options::first_refused(options.iter().map(String::as_str));
+    refused.map_or(Ok(()), |refused| {
+        let message = format!("{:?} of {list} {}", refused.name, refused.why);
+        Err(InvalidSetting { source, message })
+    })
 }
 
 /// Options that a task of this type needs because its peon is a pod. By default Druid stores partitions that subtasks
@@ -269,9 +288,7 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
     let error = |value: &Value| format!("{key} is {value}, it must be a string or an array of strings");
     match context.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text)
-            .map_err(|e| format!("{key} begins with `[` but is not a JSON array of strings: {e}")),
-        Some(Value::String(text)) => java_options::split(text).map_err(|e| format!("{key}: {e}")),
+        Some(Value::String(text)) => java_options::in_text(text).map_err(|e| format!("{key}: {e}")),
         Some(array @ Value::Array(items)) => items
             .iter()
             .map(|i| i.as_str().map(str::to_owned).ok_or_else(|| error(array)))

@@ -1,3 +1,4 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 use serde_json::json;
 
 use super::*;
@@ -23,4 +24,72 @@ fn a_list_in_a_string_is_a_list() {
         assert!(said.starts_with(JAVA_OPTS_ARRAY), "{said}");
         assert!(said.contains("array of strings"), "{said}");
     }
+}
+
+fn resolved(options: Value, context: Value, template: Value, operator: &str) -> Result<(), InvalidSetting> {
+    use crate::task::fixtures::{payload, task, template as of};
+    let druid = json!({"type": "noop", "context": context});
+    Settings::resolve(&Levels {
+        task: &task(json!({"task": druid, "javaOpts": options})).spec,
+        payload: Some(&payload(druid)),
+        template: &of(template).spec,
+        operator: &RuntimeProperties::parse(operator).unwrap(),
+        memory_step: 0,
+        ladder: &MemoryLadder::default(),
+    })
+    .map(drop)
+}
+
+/// Whoever gives it: Java would not start, or would not say that memory ran out.
+#[test]
+fn an_option_that_no_peon_can_have_is_refused_at_every_level() {
+    for (option, name) in [
+        ("-XX:OnOutOfMemoryError=kill -9 %p", "-XX:OnOutOfMemoryError"),
+        ("-XX:+CrashOnOutOfMemoryError", "-XX:+CrashOnOutOfMemoryError"),
+        ("-server -XX:+UseG1GC", "-server -XX"),
+        ("-cp", "-cp"),
+    ] {
+        let nothing = || json!([]);
+        let (none, list) = (|| json!({}), json!([option]));
+        let operator = format!("{JAVA_OPTS_ARRAY}={list}");
+        for (refused, source, place) in [
+            (
+                resolved(list.clone(), none(), none(), ""),
+                Source::Task,
+                "javaOpts",
+            ),
+            (
+                resolved(nothing(), json!({ JAVA_OPTS_ARRAY: list }), none(), ""),
+                Source::Context,
+                JAVA_OPTS_ARRAY,
+            ),
+            (
+                resolved(nothing(), none(), json!({ "javaOpts": list }), ""),
+                Source::Template,
+                "javaOpts",
+            ),
+            (
+                resolved(nothing(), none(), none(), &operator),
+                Source::Operator,
+                "javaOpts",
+            ),
+        ] {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.source, source, "{option}");
+            let begin = format!("{name:?} of {place} ");
+            assert!(refused.message.starts_with(&begin), "{}", refused.message);
+            assert!(!refused.message.contains("kill -9"), "{}", refused.message);
+        }
+    }
+    // As a property it is a value like any other.
+    let context = json!({"druid.indexer.fork.property.druid.x": "-Xmx1g -Xms1g"});
+    assert_eq!(
+        resolved(
+            json!([]),
+            context,
+            json!({"properties": {"druid.y": "-Da=b -Dc=d"}}),
+            ""
+        ),
+        Ok(())
+    );
 }
