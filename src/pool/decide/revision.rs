@@ -20,7 +20,6 @@ use crate::api::{
 use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
-use crate::task::accept::properties_file;
 use crate::task::accept::settings::{Levels, Settings};
 use crate::task::accept::template_shape;
 use crate::task::run::pod::build::BASE_TASK_DIR;
@@ -197,10 +196,7 @@ fn pod(
     let template = template.spec.template.clone().unwrap_or_default();
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
-    let properties = match settings.properties_from[..] {
-        [] => "",
-        _ => properties_file::SCRIPT,
-    };
+    let properties = settings.properties_file.script();
     fill_container(&mut indexer, settings, &[PREPARE, properties, EXEC].concat());
     let variables = [(ARGUMENTS, arguments), (LOGGING, LOG4J)];
     let variables = variables.map(|(name, value)| json!({"name": name, "value": verbatim(value)}));

@@ -93,3 +93,56 @@ fn an_option_that_no_peon_can_have_is_refused_at_every_level() {
         Ok(())
     );
 }
+
+/// What a template says as a MiddleManager's file or the image's environment does.
+#[test]
+fn lines_of_a_middle_manager_and_variables_of_the_image_are_settings() {
+    use crate::task::fixtures::template as of;
+    let env = json!([
+        {"name": "druid_x", "value": "variable"}, {"name": "druid_y", "value": "variable"},
+        {"name": "druid_secret", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    ]);
+    let template = of(json!({
+        "properties": {
+            "druid.x": "plain",
+            "druid.indexer.fork.property.druid.z": "forked",
+            "druid.z": "plain",
+            "druid.indexer.runner.javaOptsArray": "[\"-server\", \"-Xmx3g\"]",
+        },
+        "javaOpts": ["-Xms1g"],
+        "template": {"spec": {"containers": [{"name": "peon", "env": env}]}},
+    }));
+    let resolved = |template: &PeonTemplateSpec| {
+        Settings::resolve(&Levels {
+            task: &PeonTaskSpec::default(),
+            payload: None,
+            template,
+            operator: &RuntimeProperties::default(),
+            memory_step: 0,
+            ladder: &MemoryLadder::default(),
+        })
+    };
+    let settings = resolved(&template.spec).unwrap();
+    let options: Vec<&str> = settings.options().collect();
+    assert_eq!(
+        options,
+        [
+            "-Ddruid.y=variable",
+            "-Ddruid.x=plain",
+            "-Ddruid.z=forked",
+            "-server",
+            "-Xmx3g",
+            "-Xms1g"
+        ]
+    );
+    let environment = settings.properties_file.environment;
+    assert!(environment.read_in_pod && environment.has_secret);
+    for wrong in [
+        json!({"properties": {"druid.indexer.runner.javaOptsArray": "-Xmx3g"}}),
+        json!({"properties": {"druid.indexer.runner.javaOpts": "-cp /conf"}}),
+        json!({"template": {"spec": {"containers": [{"name": "peon", "env": [{"name": "druid_host", "value": "x"}]}]}}}),
+    ] {
+        let refused = resolved(&of(wrong).spec).unwrap_err();
+        assert_eq!(refused.source, Source::Template, "{}", refused.message);
+    }
+}

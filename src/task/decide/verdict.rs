@@ -18,6 +18,7 @@ use crate::api::reason::Cause;
 use crate::druid::out_of_memory;
 use crate::druid::task_status::{self, Report};
 use crate::druid::worker::{TaskState, TaskStatus};
+use crate::task::accept::properties_file;
 use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
 use crate::task::run::pod::payload_volume;
 
@@ -179,8 +180,9 @@ impl End<'_> {
                 format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
             );
         }
+        let refusals = [payload_volume::REFUSED, properties_file::REFUSED];
         if ended.exit_code == payload_volume::REFUSED_CODE
-            && let Some(at) = ended.message.find(payload_volume::REFUSED)
+            && let Some(at) = refusals.iter().find_map(|refused| ended.message.find(refused))
         {
             return failed(Cause::ContainerStart, ended.message[at..].trim());
         }

@@ -319,6 +319,12 @@ fn a_status_of_another_task_is_no_verdict() {
         let (cause, message) = cause_of(&other);
         assert_eq!(cause, Cause::NoVerdict);
         assert!(message.contains("\"other\""), "{message}");
+    let properties = format!(
+        "{}the key jvm.config\n",
+        crate::task::accept::properties_file::REFUSED
+    );
+    let refused = cause_of(&evidence(ended(REFUSED_CODE, "Error", &properties)));
+    assert_eq!(refused, (Cause::ContainerStart, properties.trim().to_owned()));
     }
 }
 
