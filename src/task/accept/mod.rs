@@ -11,9 +11,11 @@ pub mod retry_policy;
 pub mod settings;
 pub mod sizing;
 pub mod template_choice;
+pub mod template_fields;
 pub mod template_readiness;
 pub mod template_secrets;
 pub mod template_shape;
+pub mod without_effect;
 
 use std::sync::Arc;
 
