@@ -19,7 +19,7 @@ use crate::druid::out_of_memory;
 use crate::druid::task_status::{self, Report};
 use crate::druid::worker::{TaskState, TaskStatus};
 use crate::task::accept::properties_file;
-use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
+use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, STOPPED_BY_KUEUE, Terminated};
 use crate::task::run::pod::payload_volume;
 
 /// Added to the message whenever the peon ran and did not report its task's result.
@@ -240,10 +240,12 @@ impl End<'_> {
     /// The pod is gone and the end of its peon was not seen.
     fn unseen(self) -> Outcome {
         let (cause, message) = self.disruption(None).unwrap_or_else(deleted);
-        failed(
-            cause,
-            self.perhaps_published(&format!("{message}, and the end of its peon was not observed")),
-        )
+        let unseen = if self.evidence.may_have_begun() {
+            ", and the end of its peon was not observed"
+        } else {
+            ""
+        };
+        failed(cause, self.perhaps_published(&format!("{message}{unseen}")))
     }
 
     fn perhaps_published(self, message: &str) -> String {
@@ -276,6 +278,10 @@ impl End<'_> {
                     Cause::Preempted,
                     "the scheduler preempted the pod for a pod of higher priority",
                 )),
+                STOPPED_BY_KUEUE if d.message.starts_with("Preempted") => {
+                    Some((Cause::Preempted, "Kueue preempted the pod"))
+                }
+                STOPPED_BY_KUEUE => Some((Cause::PodDeleted, "Kueue stopped the pod")),
                 "DeletionByTaintManager" | "DeletionByPodGC" => {
                     Some((Cause::NodeLost, "the pod's node was lost"))
                 }

@@ -6,6 +6,9 @@ use crate::api::reason::Cause;
 use crate::task::fixtures::{ENDED, ID, at, disrupted, ended, evidence, in_state, running, task_status};
 use crate::task::run::pod::payload_volume::{REFUSED, REFUSED_CODE};
 
+#[path = "verdict_cause_tests.rs"]
+mod causes;
+
 fn success() -> String {
     task_status(ID, "SUCCESS", None)
 }
@@ -83,19 +86,6 @@ fn failed_is_task_failed_with_druids_message() {
     let (cause, message) = cause_of(&silent);
     assert_eq!(cause, Cause::TaskFailed);
     assert!(!message.is_empty());
-}
-
-/// A JVM that runs out of direct memory does not exit: the task fails.
-#[test]
-fn failed_of_memory_is_a_cause_of_memory() {
-    let said = "java.lang.OutOfMemoryError: Cannot reserve 65536 bytes of direct buffer memory (allocated: 1, limit: 1)";
-    let status = ended(0, "Completed", &task_status(ID, "FAILED", Some(said)));
-    assert_eq!(
-        cause_of(&evidence(status.clone())),
-        (Cause::JavaOutOfMemory, said.to_owned())
-    );
-    let drained = evidence(disrupted(status, "EvictionByEvictionAPI", 150));
-    assert_eq!(cause_of(&drained).0, Cause::Drained);
 }
 
 #[test]
@@ -299,6 +289,12 @@ fn a_container_that_cannot_start_is_container_start() {
 #[test]
 fn a_payload_that_the_pod_refused_is_container_start() {
     let said = format!("a word of the runtime\n{REFUSED}it is not what was submitted\n");
+    let properties = format!(
+        "{}the key jvm.config\n",
+        crate::task::accept::properties_file::REFUSED
+    );
+    let refused = cause_of(&evidence(ended(REFUSED_CODE, "Error", &properties)));
+    assert_eq!(refused, (Cause::ContainerStart, properties.trim().to_owned()));
     let (cause, message) = cause_of(&evidence(ended(REFUSED_CODE, "Error", &said)));
     assert_eq!(cause, Cause::ContainerStart);
     assert_eq!(message, said.trim_start_matches("a word of the runtime\n").trim());
@@ -319,12 +315,6 @@ fn a_status_of_another_task_is_no_verdict() {
         let (cause, message) = cause_of(&other);
         assert_eq!(cause, Cause::NoVerdict);
         assert!(message.contains("\"other\""), "{message}");
-    let properties = format!(
-        "{}the key jvm.config\n",
-        crate::task::accept::properties_file::REFUSED
-    );
-    let refused = cause_of(&evidence(ended(REFUSED_CODE, "Error", &properties)));
-    assert_eq!(refused, (Cause::ContainerStart, properties.trim().to_owned()));
     }
 }
 

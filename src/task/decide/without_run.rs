@@ -11,7 +11,7 @@ use super::plan::{
 use super::status::Draft;
 use super::with_worker::CLAIMED;
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
-use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions};
+use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions, names};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::placement::{self, Choice};
 use crate::task::accept::{Accepted, Refused, accept, payload};
@@ -326,11 +326,9 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
         // The attempt was claimed before: by this operator before a restart, or by something else altogether.
         Some(Creation::Exists) => match &snapshot.outcomes.live {
             None => look_live(snapshot),
-            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
-                snapshot,
-                now,
-                "a ConfigMap of the same name belongs to another owner: waiting until it is deleted",
-            ),
+            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => {
+                name_conflict(snapshot, now, "ConfigMap")
+            }
             Some(_) => create_pod(snapshot, accepted, draft),
         },
     }
@@ -408,10 +406,14 @@ fn climbed_too_high(snapshot: &Snapshot, forbidden_by: &str) -> (Cause, String) 
     }
 }
 
-pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
+/// An object of this kind has the name of the attempt's.
+pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, kind: &str) -> Step {
     let draft = described(snapshot, accept(snapshot).as_ref(), now);
+    let name = names::attempt(&snapshot.task.name_any(), snapshot.attempt());
+    let message =
+        format!("a {kind} of the same name, {name}, belongs to another owner: waiting until it is deleted");
     settle_until(
-        draft.wait(Phase::Pending, Waiting::NameConflict, message),
+        draft.wait(Phase::Pending, Waiting::NameConflict, &message),
         Some(NAME_CONFLICT),
     )
 }
