@@ -218,6 +218,7 @@ fn what_is_archived_is_what_was_written() {
             log_bytes: u64::try_from(expected.len()).unwrap(),
             complete: true,
             published: false,
+            out_of_memory: false,
             archived: true,
             report: true,
             peak_memory_bytes: Some(123_456),

@@ -79,21 +79,23 @@ pub struct PeonTemplateSpec {
     pub java_opts: Vec<String>,
 
     /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are overridden by
-    /// the same keys in a task's context. They are written to a ConfigMap: put secrets into `propertiesFrom`. Default:
-    /// none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
+    /// the same keys in a task's context. Lines of a MiddleManager's file (`druid.indexer.fork.property.*`,
+    /// `druid.indexer.runner.javaOpts`) mean what they mean there. They are written to a ConfigMap: put secrets into
+    /// `propertiesFrom`. Default: none. Example: `{druid.zk.service.host: "zookeeper:2181"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
 
     /// A pod template that the peon's pod is merged into; containers, environment variables, volumes and mounts are
-    /// merged by name. The peon is the container named `peon`, else the first one. Every field of a pod may be given;
-    /// the operator sets the peon's command, configuration, cpu and memory. Default: none. Example:
+    /// merged by name. The peon is the container named `peon`, else the first one; its variables `druid_*` are Druid
+    /// properties, as in the public image. Every field of a pod may be given; the operator sets the peon's command,
+    /// configuration, cpu and memory. Default: none. Example:
     /// `{spec: {nodeSelector: {pool: ingestion}}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Map<String, serde_json::Value>>,
 
-    /// Further Druid properties, from ConfigMaps and Secrets: each key is a property. The peon reads them from a file
-    /// in its pod; they appear in no log. Every other source overrides them. Later entries override earlier ones.
+    /// Further Druid properties, from ConfigMaps and Secrets: each key is a property, and one that ends in `.properties` is
+    /// a whole file. The peon reads them from a file in its pod; they appear in no log. Every other source overrides them. Later entries override earlier ones.
     /// Default: none. Example: `[{secretRef: {name: metadata-store}}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::properties_from")]

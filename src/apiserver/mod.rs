@@ -5,6 +5,7 @@ pub mod apply;
 pub mod backoff;
 pub mod classify;
 pub mod client;
+pub mod create_pod;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;

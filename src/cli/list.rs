@@ -18,6 +18,7 @@ use super::tasks;
 use crate::api::{PeonTask, PeonTaskStatus, RunKind};
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::payload::chunks::new_task::empty_spec;
+use crate::quantity;
 
 /// Tasks in one answer of the API server.
 const PAGE: u32 = 100;
@@ -80,6 +81,14 @@ pub(super) struct List {
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
 
+    /// Only tasks with these fields, such as `status.phase!=Succeeded,metadata.name=a`.
+    #[arg(long, value_name = "FIELDS")]
+    field_selector: Option<String>,
+
+    /// Sort the list by this column; without it by namespace and name.
+    #[arg(long, value_enum, value_name = "COLUMN", conflicts_with = "watch")]
+    sort_by: Option<SortBy>,
+
     /// Tasks of all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -91,6 +100,52 @@ pub(super) struct List {
     /// Output format; `wide` is the table with more columns.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<ListFormat>,
+}
+
+/// What a list is sorted by; kubectl's paths of the same fields are accepted, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SortBy {
+    /// Name.
+    #[value(aliases = [".metadata.name", "metadata.name"])]
+    Name,
+    /// Time of creation, oldest first.
+    #[value(aliases = [".metadata.creationTimestamp", "metadata.creationTimestamp"])]
+    Age,
+    /// Phase.
+    #[value(aliases = [".status.phase", "status.phase"])]
+    Phase,
+    /// Reason.
+    #[value(aliases = [".status.reason", "status.reason"])]
+    Reason,
+    /// Time of the start of the peon, those that have not started last.
+    #[value(aliases = [".status.startTime", "status.startTime"])]
+    Start,
+    /// Memory limit, smallest first.
+    #[value(aliases = [".status.memory", "status.memory"])]
+    Memory,
+}
+
+impl SortBy {
+    /// The key of a task: what is unknown comes last, and equal ones are in the order of their names.
+    fn key(self, task: &PeonTask) -> (bool, String, i128) {
+        let status = tasks::status(task);
+        let text = |text: Option<String>| (text.is_none(), text.unwrap_or_default(), 0);
+        let number = |number: Option<i128>| (number.is_none(), String::new(), number.unwrap_or_default());
+        match self {
+            Self::Name => text(Some(task.name_any())),
+            Self::Phase => text(Some(tasks::phase(task).as_str().to_owned())),
+            Self::Reason => text(status.reason),
+            Self::Age => {
+                let created = task.metadata.creation_timestamp.as_ref();
+                number(created.map(|time| time.0.as_nanosecond()))
+            }
+            Self::Start => number(status.start_time.map(|time| time.0.as_nanosecond())),
+            Self::Memory => {
+                let memory = status.memory.and_then(|memory| quantity::parse(&memory).ok());
+                number(memory.map(i128::from))
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,9 +199,11 @@ impl List {
             for task in page.items {
                 let Some(task) = self.readable(task) else { continue };
                 match self.format() {
-                    Some(Format::Name) => output::print(&output::tasks(Format::Name, &[task])?)?,
+                    Some(Format::Name) if self.sort_by.is_none() => {
+                        output::print(&output::tasks(Format::Name, &[task])?)?;
+                    }
                     Some(_) => whole.push(task),
-                    None => rows.push(self.row(&task, now)),
+                    None => rows.push((self.sort_by.map(|by| by.key(&task)), self.row(&task, now))),
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -154,8 +211,14 @@ impl List {
                 None => break,
             }
         }
+        if let Some(by) = self.sort_by {
+            // The sort is stable, and the API server lists by namespace and name.
+            whole.sort_by_cached_key(|task| by.key(task));
+            rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, row)| row).collect();
         match self.format() {
-            Some(Format::Name) => {}
+            Some(Format::Name) => output::print(&output::tasks(Format::Name, &whole)?)?,
             Some(format) => output::print(&output::list(format, &whole)?)?,
             None if rows.is_empty() => note(&self.nothing(cluster)),
             None => output::print(&output::table(&self.head(), &rows))?,
@@ -268,6 +331,7 @@ impl List {
         let parts: Vec<String> = wanted
             .into_iter()
             .filter_map(|(field, value)| Some(format!("{field}={}", escaped(value?))))
+            .chain(self.field_selector.clone())
             .collect();
         (!parts.is_empty()).then(|| parts.join(","))
     }

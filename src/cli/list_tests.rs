@@ -94,3 +94,39 @@ fn filters_are_left_to_the_api_server() {
     );
     assert!(Line::try_parse_from(["list", "--phase", "Lost"]).is_err());
 }
+
+#[test]
+fn a_list_is_sorted_by_a_column() {
+    let named = |name: &str, status: serde_json::Value| task(name, json!({}), status);
+    let all = [
+        named(
+            "c",
+            json!({"memory": "1Gi", "startTime": "2026-11-21T08:00:30Z", "reason": "Running"}),
+        ),
+        named("a", json!({"memory": "900Mi"})),
+        named(
+            "b",
+            json!({"startTime": "2026-11-21T07:00:30Z", "reason": "OOMKilled"}),
+        ),
+    ];
+    for (by, expected) in [
+        ("name", ["a", "b", "c"]),
+        (".metadata.name", ["a", "b", "c"]),
+        ("memory", ["a", "c", "b"]),
+        ("start", ["b", "c", "a"]),
+        ("reason", ["b", "c", "a"]),
+    ] {
+        let by = list(&["--sort-by", by]).sort_by.unwrap();
+        let mut tasks = all.to_vec();
+        tasks.sort_by_cached_key(|task| by.key(task));
+        let names: Vec<String> = tasks.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, expected, "{by:?}");
+    }
+    assert!(Line::try_parse_from(["list", "--sort-by", "name", "-w"]).is_err());
+}
+
+#[test]
+fn a_field_selector_adds_to_the_others() {
+    let both = list(&["--phase", "Failed", "--field-selector", "metadata.name!=a"]);
+    assert_eq!(both.fields().unwrap(), "status.phase=Failed,metadata.name!=a");
+}

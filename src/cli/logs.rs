@@ -1,5 +1,8 @@
 //! `kubectl peon logs`: from the pod while it exists, else from the archive.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use futures::TryStreamExt;
@@ -10,6 +13,7 @@ use kube::{Api, ResourceExt};
 
 use super::archive::{ArchiveFlags, Log, Way};
 use super::connection::{Cluster, Flags};
+use super::duration;
 use super::follow::follow;
 use super::outcome::Outcome;
 use super::output::{Out, note};
@@ -37,6 +41,14 @@ pub(super) struct Logs {
     /// Print the log of the attempt before the current one.
     #[arg(short, long)]
     previous: bool,
+
+    /// Print the last lines only, this many; with --follow of a peon that runs, and then what follows them.
+    #[arg(long, value_name = "LINES")]
+    tail: Option<u32>,
+
+    /// Print only what was written in this time before now, such as 90s, 5m or 1h30m; not of an archived log.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", conflicts_with = "from_archive")]
+    since: Option<Duration>,
 
     /// Print the archived log even if a PeonTask of this name exists: that of the newest finished task with this name or
     /// Druid id.
@@ -97,14 +109,21 @@ impl Logs {
         let container = annotations
             .get(ANNOTATION_CONTAINER)
             .map_or(PEON_CONTAINER, String::as_str);
+        // The report behind the log of a peon that has ended would be among the kubelet's last lines.
+        let runs = pod.status.and_then(|status| status.phase).as_deref() == Some("Running");
+        let follows = self.follow && runs;
         let params = LogParams {
             container: Some(container.to_owned()),
             follow: self.follow,
+            since_seconds: self
+                .since
+                .map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
+            tail_lines: self.tail.filter(|_| follows).map(i64::from),
             ..LogParams::default()
         };
         let stream = pods.log_stream(&pod_name, &params).await;
         let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
-        print(stream)
+        print(stream, Tail::of(self.tail.filter(|_| !follows)))
             .await
             .context("the connection ended before the log was complete")?;
         Ok(Outcome::Done)
@@ -156,6 +175,9 @@ impl Logs {
     }
 
     async fn print_archived(&self, mut log: Log, attempts: Option<u32>) -> anyhow::Result<Outcome> {
+        if self.since.is_some() {
+            bail!("this log is archived, without the times of its lines: leave --since out");
+        }
         if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
             note(
                 "this is the archived log of all attempts: each attempt begins with a line of \
@@ -163,8 +185,12 @@ impl Logs {
             );
         }
         let mut out = Out::stdout();
+        let mut tail = Tail::of(self.tail);
         while let Some(some) = log.try_next().await? {
-            out.write(&some)?;
+            out.write(tail.take(&some))?;
+        }
+        for line in tail.end() {
+            out.write(&line)?;
         }
         out.end()?;
         Ok(Outcome::Done)
@@ -246,19 +272,59 @@ fn ended(task: &PeonTask, number: u32) -> String {
 }
 
 /// Prints a log without the report behind it: its bytes as they are, since a log need not be text, or visibly on a terminal.
-async fn print(mut stream: impl AsyncRead + Unpin) -> std::io::Result<()> {
+async fn print(mut stream: impl AsyncRead + Unpin, mut tail: Tail) -> std::io::Result<()> {
     let mut report = report::Cutter::default();
     let mut out = Out::stdout();
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = stream.read(&mut chunk).await?;
         if length == 0 {
-            out.write(&report.finish().0)?;
+            out.write(tail.take(&report.finish().0))?;
+            for line in tail.end() {
+                out.write(&line)?;
+            }
             return out.end();
         }
         let mut log = Vec::new();
         report.push(&chunk[..length], &mut log);
-        out.write(&log)?;
+        out.write(tail.take(&log))?;
+    }
+}
+
+/// Holds back all but the last lines of a log, if only those are wanted.
+#[derive(Debug, Default)]
+struct Tail {
+    most: Option<usize>,
+    /// The last lines, the last of which may not have ended.
+    lines: VecDeque<Vec<u8>>,
+}
+
+impl Tail {
+    fn of(most: Option<u32>) -> Self {
+        Self {
+            most: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// Takes the next bytes, and returns those that are to be printed at once.
+    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(most) = self.most else { return bytes };
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            match self.lines.back_mut().filter(|last| !last.ends_with(b"\n")) {
+                Some(last) => last.extend_from_slice(line),
+                None => self.lines.push_back(line.to_vec()),
+            }
+            while self.lines.len() > most {
+                self.lines.pop_front();
+            }
+        }
+        &[]
+    }
+
+    /// The lines that were held back.
+    fn end(self) -> impl Iterator<Item = Vec<u8>> {
+        self.lines.into_iter()
     }
 }
 
@@ -300,6 +366,26 @@ mod tests {
         assert_eq!(number(Some(1), false, &new).unwrap(), None);
         assert!(number(None, true, &new).is_err());
         assert!(number(Some(2), false, &new).is_err());
+    }
+
+    #[test]
+    fn the_last_lines_are_the_last_wherever_pieces_end() {
+        let log = b"one\ntwo\n\nthree\nfour";
+        for (most, expected) in [
+            (Some(2), &b"three\nfour"[..]),
+            (Some(3), b"\nthree\nfour"),
+            (Some(0), b""),
+            (Some(9), log),
+            (None, log),
+        ] {
+            for at in 0..=log.len() {
+                let mut tail = Tail::of(most);
+                let mut printed = tail.take(&log[..at]).to_vec();
+                printed.extend_from_slice(tail.take(&log[at..]));
+                printed.extend(tail.end().flatten());
+                assert_eq!(printed, expected, "{most:?} {at}");
+            }
+        }
     }
 
     #[test]

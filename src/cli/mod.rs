@@ -47,6 +47,7 @@ enum Command {
     Logs(logs::Logs),
     /// List finished tasks, including those that were deleted long ago.
     History(history::History),
+    #[command(visible_alias = "why")]
     Explain(explain::Explain),
     Pool(pool::Pool),
     /// Wait for tasks to complete, to finish or to run.
@@ -113,6 +114,13 @@ mod tests {
             let cli = Cli::try_parse_from(line).unwrap();
             assert_eq!(cli.flags.namespace(), Some("druid"));
         }
+    }
+
+    #[test]
+    fn a_command_that_users_type_by_habit_is_known() {
+        let cli =
+            Cli::try_parse_from(["kubectl-peon", "why", "a", "--as", "jane", "--as-group", "ops"]).unwrap();
+        assert!(matches!(cli.command, Command::Explain(_)));
     }
 
     /// `docs/cli.md` has every command.

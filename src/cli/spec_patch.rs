@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::connection::Cluster;
@@ -18,11 +18,26 @@ use crate::api::conditions::{self, SUSPENDED};
 use crate::api::reason::{Cause, Suspension};
 use crate::api::{PeonTask, Phase};
 
+/// Tasks in one answer of the API server.
+const PAGE: u32 = 500;
+
 #[derive(Debug, Args)]
 pub(super) struct Change {
     /// Names of the PeonTasks.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present_any = ["selector", "all"], value_name = "NAME")]
     names: Vec<String>,
+
+    /// The tasks with these labels that have not ended, such as `team=ads,stage!=test`.
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "names")]
+    selector: Option<String>,
+
+    /// All tasks of the namespace that have not ended.
+    #[arg(long, conflicts_with_all = ["names", "selector"])]
+    all: bool,
+
+    /// Let the API server check the change, and change nothing.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
 
     /// Wait until the change has taken effect.
     #[arg(short, long)]
@@ -126,15 +141,22 @@ impl Change {
     /// Changes tasks.
     ///
     /// # Access control
-    /// peontasks: get, patch; with `--wait` also list, watch.
+    /// peontasks: get, patch; with `--wait`, `-l` or `--all` also list; with `--wait` watch.
     pub(super) async fn run(&self, cluster: &Cluster, desire: SpecPatch) -> anyhow::Result<Outcome> {
         let mut failed = Vec::new();
         let mut changed = Vec::new();
-        for name in &self.names {
-            match self.change(cluster, desire, name).await {
-                Ok(task) => changed.push(task),
+        let selected = self.selected(cluster).await?;
+        for name in selected.as_ref().unwrap_or(&self.names) {
+            match self.change(cluster, desire, name, selected.is_some()).await {
+                Ok(task) => changed.extend(task),
                 Err(error) => failed.push(error),
             }
+        }
+        if selected.is_some() && changed.is_empty() && failed.is_empty() {
+            note(&format!(
+                "no such PeonTask that has not ended in the namespace {}",
+                cluster.namespace
+            ));
         }
         let mut outcome = Outcome::Done;
         if self.wait && !changed.is_empty() {
@@ -169,22 +191,57 @@ impl Change {
         }
     }
 
-    async fn change(&self, cluster: &Cluster, desire: SpecPatch, name: &str) -> anyhow::Result<PeonTask> {
+    /// Names of the tasks that `-l` or `--all` selects; none where names are given.
+    async fn selected(&self, cluster: &Cluster) -> anyhow::Result<Option<Vec<String>>> {
+        if self.selector.is_none() && !self.all {
+            return Ok(None);
+        }
+        let mut params = ListParams::default().limit(PAGE);
+        params.label_selector.clone_from(&self.selector);
+        let mut names = Vec::new();
+        loop {
+            // Metadata alone: a task that cannot be decoded hides no other.
+            let page = cluster.tasks().list_metadata(&params).await;
+            let page = page.map_err(|e| cluster.doing("list", "peontasks", "").failed(e))?;
+            names.extend(page.items.iter().map(ResourceExt::name_any));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(Some(names)),
+            }
+        }
+    }
+
+    /// Changes a task; none if it was selected and has ended.
+    async fn change(
+        &self,
+        cluster: &Cluster,
+        desire: SpecPatch,
+        name: &str,
+        selected: bool,
+    ) -> anyhow::Result<Option<PeonTask>> {
         let task = cluster.task(name).await?;
+        if selected && tasks::verdict(&task).is_some() {
+            return Ok(None);
+        }
         let (task, done) = match desire.applies(&task) {
             Err(message) => bail!(message),
             Ok(false) => (task, format!("{} already", desire.done())),
             Ok(true) => {
                 let patch = Patch::Merge(desire.patch());
-                let patched = cluster.tasks().patch(name, &PatchParams::default(), &patch).await;
+                let params = PatchParams {
+                    dry_run: self.dry_run,
+                    ..PatchParams::default()
+                };
+                let patched = cluster.tasks().patch(name, &params, &patch).await;
                 let failed = |e| cluster.doing("patch", "peontasks", name).failed(e);
-                (patched.map_err(failed)?, desire.done().to_owned())
+                let how = if self.dry_run { " (server dry run)" } else { "" };
+                (patched.map_err(failed)?, format!("{}{how}", desire.done()))
             }
         };
         if self.output.is_none() {
             output::print(&format!("{} {done}\n", output::reference(name)))?;
         }
-        Ok(task)
+        Ok(Some(task))
     }
 }
 
@@ -216,6 +273,35 @@ mod tests {
         assert_eq!(SpecPatch::Cancel.applies(&cancelled), Ok(false));
         let message = SpecPatch::Suspend.applies(&cancelled).unwrap_err();
         assert!(message.contains("failed (Cancelled)"), "{message}");
+    }
+
+    #[test]
+    fn tasks_are_named_or_selected() {
+        use clap::Parser;
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            change: Change,
+        }
+        let parsed = |line: &[&str]| Line::try_parse_from(["cancel"].iter().chain(line)).is_ok();
+        for line in [
+            &["a", "b"][..],
+            &["-l", "team=ads"],
+            &["--all"],
+            &["--all", "--dry-run"],
+            &["a", "-w"],
+        ] {
+            assert!(parsed(line), "{line:?}");
+        }
+        for line in [
+            &[][..],
+            &["a", "--all"],
+            &["a", "-l", "x"],
+            &["--all", "-l", "x"],
+            &["a", "--dry-run", "-w"],
+        ] {
+            assert!(!parsed(line), "{line:?}");
+        }
     }
 
     #[test]

@@ -26,11 +26,39 @@ pub fn split(text: &str) -> Result<Vec<String>, String> {
     Ok(words)
 }
 
+/// The options in a text: a JSON array of strings, or else words as [`split`] finds them.
+///
+/// # Errors
+/// A list that is not one of strings, or a quote that is not closed.
+pub fn in_text(text: &str) -> Result<Vec<String>, String> {
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text)
+            .map_err(|e| format!("it begins with `[` but is not a JSON array of strings: {e}"));
+    }
+    split(text)
+}
+
+/// The switches that choose a collector. Others that begin with `Use` and end with `GC` do not, such as
+/// `UseMaximumCompactionOnSystemGC`.
+const COLLECTORS: [&str; 9] = [
+    "UseSerialGC",
+    "UseParallelGC",
+    "UseParallelOldGC",
+    "UseConcMarkSweepGC",
+    "UseParNewGC",
+    "UseG1GC",
+    "UseZGC",
+    "UseShenandoahGC",
+    "UseEpsilonGC",
+];
+/// Beginning of the switches without which a JVM does not know its diagnostic and experimental options.
+const UNLOCK: &str = "-XX:+Unlock";
+
 /// What an option sets, where a later one replaces an earlier one; `None` for options that add up, as
 /// `--add-opens` does.
 ///
 /// The collectors share one kind: a JVM that is told to use two of them does not start. So do the ways to give a heap:
-/// a JVM takes no notice of the percentage beside a size.
+/// a JVM ignores the percentage beside a size.
 #[must_use]
 pub fn kind(option: &str) -> Option<String> {
     if let Some(rest) = option.strip_prefix("-D") {
@@ -45,8 +73,7 @@ pub fn kind(option: &str) -> Option<String> {
         if name == "InitialHeapSize" {
             return Some("-Xms".into());
         }
-        let collector = name.starts_with("Use") && name.ends_with("GC") && rest.starts_with('+');
-        return Some(if collector {
+        return Some(if COLLECTORS.contains(&name) && rest.starts_with('+') {
             "-XX:Use*GC".into()
         } else {
             format!("-XX:{name}")
@@ -58,7 +85,8 @@ pub fn kind(option: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Drops every option that a later one of the same kind replaces.
+/// Drops every option that a later one of the same kind replaces, and puts those first that unlock others: a JVM reads
+/// its options in their order, and does not start with one that is locked.
 #[must_use]
 pub fn last_of_each_kind<T>(options: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut seen = std::collections::HashSet::new();
@@ -68,6 +96,8 @@ pub fn last_of_each_kind<T>(options: Vec<(String, T)>) -> Vec<(String, T)> {
         .filter(|(option, _)| kind(option).is_none_or(|k| seen.insert(k)))
         .collect();
     kept.reverse();
+    // The sort is stable.
+    kept.sort_by_key(|(option, _)| !option.starts_with(UNLOCK));
     kept
 }
 
@@ -158,6 +188,56 @@ mod tests {
                 "-Dx=2"
             ]
         );
+    }
+
+    fn kept(options: &[&str]) -> Vec<String> {
+        let kept = last_of_each_kind(options.iter().map(|o| ((*o).to_owned(), ())).collect());
+        kept.into_iter().map(|(option, ())| option).collect()
+    }
+
+    #[test]
+    fn what_unlocks_options_stands_before_them() {
+        let (diagnostic, experimental) = (
+            "-XX:+UnlockDiagnosticVMOptions",
+            "-XX:+UnlockExperimentalVMOptions",
+        );
+        assert_eq!(
+            kept(&[
+                diagnostic,
+                "-XX:GCLockerRetryAllocationCount=10",
+                "--add-opens",
+                "a",
+                experimental,
+                "-Dx=1",
+                diagnostic,
+                "-XX:+DebugNonSafepoints",
+            ]),
+            [
+                experimental,
+                diagnostic,
+                "-XX:GCLockerRetryAllocationCount=10",
+                "--add-opens",
+                "a",
+                "-Dx=1",
+                "-XX:+DebugNonSafepoints",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_collector_replaces_a_collector() {
+        let others = [
+            "-XX:+UseMaximumCompactionOnSystemGC",
+            "-XX:+UseAdaptiveSizePolicyWithSystemGC",
+        ];
+        assert_eq!(
+            kept(&["-XX:+UseParallelGC", others[0], others[1]]),
+            ["-XX:+UseParallelGC", others[0], others[1]]
+        );
+        for collector in COLLECTORS {
+            let last = format!("-XX:+{collector}");
+            assert_eq!(kept(&["-XX:+UseG1GC", &last]), [last]);
+        }
     }
 
     #[test]

@@ -22,6 +22,17 @@ const WITHOUT_OVERLORD: [&str; 1] = ["noop"];
 /// Streaming tasks: they commit offsets with their segments, so a second run continues or repeats nothing.
 const STREAMING: [&str; 3] = ["index_kafka", "index_kinesis", "index_rabbit"];
 
+/// Types of supervisors, which are no tasks.
+const SUPERVISORS: [&str; 7] = [
+    "kafka",
+    "kinesis",
+    "rabbit",
+    "scheduled_batch",
+    "autocompact",
+    "materialized_view",
+    "NoopSupervisorSpec",
+];
+
 /// Fields of a task that are looked at.
 const LOOKED_AT: [&str; 8] = [
     "type",
@@ -51,6 +62,12 @@ pub enum InvalidPayload {
     /// The `type` is longer than anything can hold it.
     #[error("the task's type has {0} characters, at most {LONGEST_TYPE} are allowed")]
     TypeTooLong(usize),
+    /// It is the spec of a supervisor.
+    #[error(
+        "{0} is the type of a supervisor, not of a task: post the spec to the overlord (/druid/indexer/v1/supervisor), \
+         whose tasks a VirtualMiddleManager then runs as PeonTasks"
+    )]
+    Supervisor(String),
     /// The `id` is not a string.
     #[error("the task's id is not a string")]
     IdNotString,
@@ -195,6 +212,9 @@ impl Payload {
         let characters = type_.chars().count();
         if characters > LONGEST_TYPE {
             return Err(InvalidPayload::TypeTooLong(characters));
+        }
+        if SUPERVISORS.contains(&type_.as_str()) {
+            return Err(InvalidPayload::Supervisor(type_));
         }
         let (id, added) = match top.value("id")? {
             None => (default_id.to_owned(), Some(Added::first(json, default_id))),

@@ -12,6 +12,20 @@ fn parse(value: Value) -> Result<Payload, InvalidPayload> {
     Payload::parse(&object(value), "my-name")
 }
 
+/// Whoever posts it to the wrong place would get a peon that cannot read it.
+#[test]
+fn the_spec_of_a_supervisor_is_no_task() {
+    for type_ in ["kafka", "kinesis", "rabbit", "autocompact", "scheduled_batch"] {
+        let spec = format!(r#"{{"type": "{type_}", "spec": {{"ioConfig": {{}}}}, "suspended": false}}"#);
+        let refused = Payload::parse_inline(&spec, "a").unwrap_err();
+        assert_eq!(refused, InvalidPayload::Supervisor(type_.to_owned()));
+        assert!(
+            refused.to_string().contains("/druid/indexer/v1/supervisor"),
+            "{refused}"
+        );
+    }
+}
+
 #[test]
 fn the_id_is_the_only_thing_added() {
     let payload = parse(json!({"type": "noop", "runTime": 9_007_199_254_740_993_i64})).unwrap();

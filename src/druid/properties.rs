@@ -112,17 +112,90 @@ impl std::fmt::Debug for LogProperties {
     }
 }
 
+/// Reads a properties file as Druid does: in UTF-8 (`org.apache.druid.guice.PropertiesModule`), not in the encoding of
+/// Java's own syntax.
+///
+/// # Errors
+/// The line that does not follow the syntax.
+pub fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidProperties> {
+    let mut all = BTreeMap::new();
+    java_properties::PropertiesIter::new_with_encoding(text.as_bytes(), encoding_rs::UTF_8)
+        .read_into(|name, value| {
+            all.insert(name, value);
+        })
+        .map_err(|e| InvalidProperties::Syntax {
+            line: e.line_number().unwrap_or_default(),
+            reason: e.to_string(),
+        })?;
+    Ok(all)
+}
+
+/// Takes the JVM options out of the properties: `druid.indexer.runner.javaOpts`, then
+/// `druid.indexer.runner.javaOptsArray`.
+fn take_java_opts(all: &mut BTreeMap<String, String>) -> Result<Vec<String>, InvalidProperties> {
+    let mut take = |name: &str| all.remove(name).filter(|value| !value.trim().is_empty());
+    let mut options = Vec::new();
+    if let Some(value) = take(JAVA_OPTS) {
+        options.extend(
+            java_options::in_text(&value).map_err(|reason| InvalidProperties::Value {
+                name: JAVA_OPTS,
+                value,
+                reason,
+            })?,
+        );
+    }
+    if let Some(value) = take(JAVA_OPTS_ARRAY) {
+        let array: Vec<String> = serde_json::from_str(&value).map_err(|e| InvalidProperties::Value {
+            name: JAVA_OPTS_ARRAY,
+            value,
+            reason: format!("it must be a JSON array of strings ({e})"),
+        })?;
+        options.extend(array);
+    }
+    Ok(options)
+}
+
+/// What a file of a MiddleManager means for its peons, as its `ForkingTaskRunner` hands it on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForPeons {
+    /// Properties; those with [`FORK_PROPERTY`], which is taken off, override the others.
+    pub properties: BTreeMap<String, String>,
+    /// JVM options, which are no longer among the properties.
+    pub java_opts: Vec<String>,
+}
+
+impl ForPeons {
+    /// Reads the properties of a file.
+    ///
+    /// # Errors
+    /// [`InvalidProperties`] names the property.
+    pub fn of(all: &BTreeMap<String, String>) -> Result<Self, InvalidProperties> {
+        let mut properties = all.clone();
+        let java_opts = take_java_opts(&mut properties)?;
+        let forked: Vec<(String, String)> = all
+            .iter()
+            .filter_map(|(name, value)| {
+                let own = name.strip_prefix(FORK_PROPERTY).filter(|own| !own.is_empty())?;
+                Some((own.to_owned(), value.clone()))
+            })
+            .collect();
+        properties.retain(|name, _| !name.starts_with(FORK_PROPERTY));
+        properties.extend(forked);
+        Ok(Self {
+            properties,
+            java_opts,
+        })
+    }
+}
+
 impl RuntimeProperties {
     /// Reads the text of a properties file.
     ///
     /// # Errors
     /// [`InvalidProperties`] names the line or the property.
     pub fn parse(text: &str) -> Result<Self, InvalidProperties> {
-        let map = java_properties::read(text.as_bytes()).map_err(|e| InvalidProperties::Syntax {
-            line: e.line_number().unwrap_or_default(),
-            reason: e.to_string(),
-        })?;
-        let mut all: BTreeMap<String, String> = map.into_iter().collect();
+        let mut all = parse(text)?;
+        let java_opts = take_java_opts(&mut all)?;
         let mut take = |name: &str| {
             all.remove(name)
                 .map(|v| v.trim().to_owned())
@@ -133,6 +206,7 @@ impl RuntimeProperties {
             image: take(IMAGE),
             memory: take(MEMORY),
             cpu: take(CPU),
+            java_opts,
             ..Self::default()
         };
         for (name, value) in [(MEMORY, &read.memory), (CPU, &read.cpu)] {
@@ -151,23 +225,6 @@ impl RuntimeProperties {
                 value: mode,
                 reason,
             });
-        }
-        if let Some(value) = take(JAVA_OPTS) {
-            let options = java_options::split(&value).map_err(|reason| InvalidProperties::Value {
-                name: JAVA_OPTS,
-                value,
-                reason,
-            })?;
-            read.java_opts.extend(options);
-        }
-        if let Some(value) = take(JAVA_OPTS_ARRAY) {
-            let options: Vec<String> =
-                serde_json::from_str(&value).map_err(|e| InvalidProperties::Value {
-                    name: JAVA_OPTS_ARRAY,
-                    value,
-                    reason: format!("it must be a JSON array of strings ({e})"),
-                })?;
-            read.java_opts.extend(options);
         }
         for (name, value) in all {
             match name.strip_prefix(FORK_PROPERTY) {
@@ -225,6 +282,45 @@ mod tests {
         assert!(error("druid.indexer.default.pod.memory=much").contains("druid.indexer.default.pod.memory"));
         assert!(error("druid.indexer.runner.javaOptsArray=-Xmx1g").contains("JSON array"));
         assert!(error("druid.indexer.runner.javaOpts=\"-Xmx1g").contains("quote"));
+    }
+
+    /// Druid reads its files in UTF-8.
+    #[test]
+    fn a_file_is_read_in_utf_8() {
+        let read = RuntimeProperties::parse(
+            "druid.indexer.fork.property.druid.x=größe €\ndruid.indexer.logs.prefix=jürgen\\u00e9\n",
+        )
+        .unwrap();
+        assert_eq!(read.properties["druid.x"], "größe €");
+        assert_eq!(read.logs.0["druid.indexer.logs.prefix"], "jürgené");
+    }
+
+    #[test]
+    fn lines_of_a_middle_manager_mean_what_they_mean_there() {
+        let all = [
+            ("druid.worker.capacity", "4"),
+            ("druid.processing.numThreads", "9"),
+            ("druid.indexer.fork.property.druid.processing.numThreads", "3"),
+            (JAVA_OPTS, "-Da='b c' -server"),
+            (JAVA_OPTS_ARRAY, r#"["-Xmx3g"]"#),
+        ];
+        let all = all.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let read = ForPeons::of(&all.into()).unwrap();
+        let properties: Vec<_> = read
+            .properties
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            properties,
+            [
+                ("druid.processing.numThreads", "3"),
+                ("druid.worker.capacity", "4")
+            ]
+        );
+        assert_eq!(read.java_opts, ["-Da=b c", "-server", "-Xmx3g"]);
+        let wrong = [(JAVA_OPTS_ARRAY.to_owned(), "-Xmx3g".to_owned())];
+        assert!(ForPeons::of(&wrong.into()).is_err());
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn first_refused<'a>(options: impl IntoIterator<Item = &'a str>, scope: Scop
 }
 
 /// As much of the option as is its name: what is behind it may be a secret. At most 100 characters.
-fn refused(option: &str, why: &'static str) -> Refused {
+pub(super) fn refused(option: &str, why: &'static str) -> Refused {
     let head = if option.starts_with('-') {
         let end = option.find('=');
         let colon = option.strip_prefix("-XX:").map_or_else(

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use super::decide::budget;
 use super::decide::plan::Delete;
 use crate::api::{IndexerPool, OPERATOR};
 use crate::apiserver::classify::refusal::Posted;
-use crate::apiserver::request::{RequestError, create, request};
+use crate::apiserver::create_pod::create_pod;
+use crate::apiserver::request::{RequestError, request};
 use crate::process::leadership::{Leadership, NotLeader};
 use crate::task::run::worker::GRACE_SECONDS;
 
@@ -50,14 +51,8 @@ impl Effects {
     /// # Errors
     /// When it is unknown whether the pod exists; the watch reports it then.
     pub(super) async fn create(&self, namespace: &str, pod: Value) -> Result<Created, EffectError> {
-        const VERB: &str = "create pod";
         self.leadership.check()?;
-        let resource = ApiResource::erase::<Pod>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let pod: DynamicObject =
-            serde_json::from_value(pod).map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
-        let request = async { api.create(&PostParams::default(), &pod).await };
-        Ok(match create(VERB, request).await? {
+        Ok(match create_pod(&self.client, namespace, &pod).await? {
             Posted::Created(uid) => Created::As(uid),
             // Of several thousand names the API server chose one in use.
             Posted::Exists => Created::Refused("the generated name is in use".to_owned()),

@@ -163,6 +163,11 @@ fn refused_pods(fixture: &Fixture) -> Result<()> {
             json!({"containers": [{"name": "peon", "ports": [{"containerPort": 70_000}]}]}),
             "spec.containers[0].ports[0].containerPort",
         ),
+        (
+            "unknown",
+            json!({"fieldOfNoPod": true}),
+            "unknown field \"spec.fieldOfNoPod\"",
+        ),
     ];
     for (name, pod, _) in &cases {
         let mut template = fixture.bare_sample()?;

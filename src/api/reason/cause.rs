@@ -9,7 +9,7 @@ reasons! {
         TaskFailed = "TaskFailed": FAILED = True, Retry(0);
         /// A process of the peon exceeded the memory limit.
         OomKilled = "OOMKilled": FAILED = True, MoreMemory(4);
-        /// The JVM ran out of heap or direct memory (exit code 3).
+        /// The JVM ran out of heap or direct memory: exit code 3, or what Druid reports or logs says so.
         JavaOutOfMemory = "JavaOutOfMemory": FAILED = True, MoreMemory(4);
         /// The kubelet evicted the pod to protect its node.
         Evicted = "Evicted": FAILED = True, Retry(3);

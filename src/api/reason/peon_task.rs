@@ -43,6 +43,8 @@ reasons! {
         Starting = "Starting": STARTED = False, Change;
         /// No node can take the pod.
         Unschedulable = "Unschedulable": STARTED = False, Change;
+        /// The pod has scheduling gates, which a queue or another controller removes.
+        SchedulingGated = "SchedulingGated": STARTED = False, Change;
         /// A ResourceQuota refuses the ConfigMap or the pod.
         QuotaExceeded = "QuotaExceeded": STARTED = False, Change;
         /// The image cannot be pulled.
@@ -73,6 +75,7 @@ impl Waiting {
         match self {
             Self::Starting => true,
             Self::Unschedulable
+            | Self::SchedulingGated
             | Self::QuotaExceeded
             | Self::ImagePull
             | Self::ContainerConfig

@@ -78,7 +78,7 @@ fn stage(reason: TaskReason) -> Option<Stage> {
             Waiting::NameConflict => Stage::Name,
             Waiting::QuotaExceeded => Stage::Quota,
             Waiting::NotCreated => Stage::Created,
-            Waiting::Unschedulable => Stage::Node,
+            Waiting::Unschedulable | Waiting::SchedulingGated => Stage::Node,
             Waiting::ImagePull => Stage::Image,
             Waiting::ContainerConfig => Stage::Configuration,
             Waiting::ContainerStart | Waiting::Starting => Stage::Container,
@@ -146,6 +146,7 @@ fn goes_on(reason: TaskReason) -> bool {
         TaskReason::Waits(reason) => match reason {
             Waiting::Starting | Waiting::Retrying | Waiting::MaxRunning | Waiting::PoolFull => true,
             Waiting::Unschedulable
+            | Waiting::SchedulingGated
             | Waiting::QuotaExceeded
             | Waiting::ImagePull
             | Waiting::ContainerConfig

@@ -99,10 +99,16 @@ fn image_source(template: &PeonTemplateSpec, operator: &RuntimeProperties) -> So
 fn resources(settings: &Settings) -> Vec<Row> {
     let mut rows = Vec::new();
     for (name, (limit, source)) in [("memory", &settings.memory), ("cpu", &settings.cpu)] {
-        rows.push(row(name, limit, source));
+        let climbed = name == "memory" && *limit != settings.first_memory;
+        let source = if climbed {
+            format!("the memory ladder, from {} of {source}", settings.first_memory)
+        } else {
+            source.to_string()
+        };
+        rows.push(row(name, limit, &source));
         let request = settings.resources.requests.as_ref().and_then(|r| r.get(name));
         if let Some(request) = request.filter(|r| r.0 != *limit) {
-            rows.push(row(&format!("{name} request"), &request.0, source));
+            rows.push(row(&format!("{name} request"), &request.0, &source));
         }
     }
     rows

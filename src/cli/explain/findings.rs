@@ -9,14 +9,14 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::api::reason::Acceptance;
-use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate, Registration};
+use crate::api::{LABEL_IDENTITY, PeonTask, PeonTaskStatus, PeonTemplate, Registration};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::payload::chunks::Absent;
 use crate::task::accept::settings::Settings;
 use crate::task::accept::sizing::Sizing;
 use crate::task::accept::template_choice::{Candidate, DEFAULT, select};
-use crate::task::accept::{self, Refused, jvm};
+use crate::task::accept::{self, Refused, jvm, without_effect};
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::plan::{Action, Step, plan};
 use crate::task::snapshot::{Outcomes, Snapshot, Template};
@@ -51,6 +51,12 @@ pub(super) fn choose(task: &PeonTask, payload: Option<&Payload>, templates: &[Pe
         name,
         why,
     }
+}
+
+/// What the template says and what has no effect on its tasks.
+pub(super) fn without_effect(choice: &Choice) -> Vec<String> {
+    let template = choice.template.as_ref();
+    template.map_or_else(Vec::new, |template| without_effect::of_template(&template.spec))
 }
 
 /// The judgement on a task.
@@ -108,8 +114,21 @@ pub(super) fn judge(
         .clone()
         .map_or_else(missing, |t| Template::Found(Arc::new(t)));
     let mut snapshot = snapshot(task, template, operator, Some(payload));
-    let refused = accept::accept(&snapshot).err();
-    let next = next(&snapshot, now);
+    let mut refused = accept::accept(&snapshot).err();
+    let mut before = String::new();
+    if let (Some(Acceptance::NotAssigned), Some(manager)) =
+        (refused.as_ref().map(|r| r.reason), task.middle_manager())
+    {
+        // What keeps every such task waiting at first is none of the file's faults: the task is judged as assigned.
+        before = format!(
+            "the VirtualMiddleManager {manager} would submit the task to its overlord, if its submissions allow that; once \
+             it is assigned, "
+        );
+        let labels = Arc::make_mut(&mut snapshot.task).labels_mut();
+        labels.insert(LABEL_IDENTITY.to_owned(), "0".to_owned());
+        refused = accept::accept(&snapshot).err();
+    }
+    let next = before + &next(&snapshot, now);
     if refused
         .as_ref()
         .is_some_and(|r| r.reason == Acceptance::NeedsOverlord)
@@ -224,6 +243,23 @@ mod tests {
             &templates,
         );
         assert_eq!(large.settings.unwrap().0.memory.0, "8Gi");
+    }
+
+    /// The documentation recommends it for pipelines.
+    #[test]
+    fn a_task_for_an_overlord_is_judged_as_if_it_were_assigned() {
+        let templates = [template("default", json!({}))];
+        let spec = |javaopts: Value| json!({"task": {"type": "index_parallel"}, "middleManagerRef": {"name": "druid"}, "javaOpts": javaopts});
+        let good = judged(spec(json!([])), &templates);
+        assert_eq!(good.refused, None);
+        assert_eq!(
+            good.next,
+            "the VirtualMiddleManager druid would submit the task to its overlord, if its submissions allow that; once it is \
+             assigned, the operator would create the ConfigMap and then the pod a-1"
+        );
+        assert!(good.settings.is_some());
+        let wrong = judged(spec(json!(["-Xmx9g"])), &templates);
+        assert_eq!(wrong.refused.unwrap().reason, Acceptance::InvalidTask);
     }
 
     #[test]

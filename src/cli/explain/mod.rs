@@ -82,16 +82,21 @@ impl Explain {
 
     fn offline(&self, filename: &str, operator: &RuntimeProperties) -> anyhow::Result<Outcome> {
         let (mut tasks, mut templates) = (Vec::new(), Vec::new());
-        for file in std::iter::once(filename).chain(self.templates.iter().map(String::as_str)) {
+        for document in documents(filename)? {
+            match document {
+                Document::Task(task) => tasks.push(*task),
+                Document::Template(template) => templates.push(*template),
+                Document::Payload(text) => {
+                    tasks.push(of_payload(&text).map_err(|e| anyhow!("{filename}: {e}"))?);
+                }
+                // A file may hold everything that an application needs.
+                Document::Pool(_) | Document::Other(_) => {}
+            }
+        }
+        for file in self.templates.iter().filter(|file| *file != filename) {
             for document in documents(file)? {
-                match document {
-                    Document::Task(task) => tasks.push(*task),
-                    Document::Template(template) => templates.push(*template),
-                    Document::Payload(text) => {
-                        tasks.push(of_payload(&text).map_err(|e| anyhow!("{file}: {e}"))?);
-                    }
-                    // A file may hold everything that an application needs.
-                    Document::Pool(_) | Document::Other(_) => {}
+                if let Document::Template(template) = document {
+                    templates.push(*template);
                 }
             }
         }

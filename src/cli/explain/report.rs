@@ -11,7 +11,7 @@ use super::findings::{self, choose, judge};
 use super::gather::Gathered;
 use super::run_location::RunLocation;
 use crate::api::crds::BORN;
-use crate::api::{PeonTask, Phase, RunKind};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, RunKind};
 use crate::cli::advice::{self, Advice};
 use crate::cli::output::{self, Style, plain};
 use crate::cli::{duration, tasks};
@@ -43,6 +43,9 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Attempt>,
     settings: Vec<Row>,
+    /// What the template says and what has no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    without_effect: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
 }
@@ -150,8 +153,13 @@ pub(super) fn live(
         advice: advice::about(&reason, phase == Phase::Failed),
         reason: Some(reason),
         warnings,
-        attempts: attempts(&task, now),
+        attempts: attempts(
+            &task,
+            settings.as_ref().map(|(settings, _)| settings.memory.0.as_str()),
+            now,
+        ),
         settings: effective::rows(&task, &choice, operator, settings.as_ref()),
+        without_effect: findings::without_effect(&choice),
         notes,
     }
 }
@@ -192,11 +200,13 @@ pub(super) fn offline(
         warnings: Vec::new(),
         attempts: Vec::new(),
         settings: effective::rows(task, &choice, operator, judged.settings.as_ref()),
+        without_effect: findings::without_effect(&choice),
         notes,
     }
 }
 
-fn attempts(task: &PeonTask, now: Timestamp) -> Vec<Attempt> {
+/// `next` is the memory of an attempt that has not begun.
+fn attempts(task: &PeonTask, next: Option<&str>, now: Timestamp) -> Vec<Attempt> {
     let status = tasks::status(task);
     let ended = status.attempts.iter().map(|record| Attempt {
         number: record.number,
@@ -211,11 +221,20 @@ fn attempts(task: &PeonTask, now: Timestamp) -> Vec<Attempt> {
     let current = tasks::attempt(&status).map(|number| Attempt {
         number,
         cause: tasks::standing(&status).0,
-        memory: status.memory.clone(),
+        // What the status has is that of the attempt before, until this one is created.
+        memory: match next {
+            Some(next) if is_claimed_only(&status) => Some(next.to_owned()),
+            _ => status.memory.clone(),
+        },
         exit_code: status.exit_code,
         duration: tasks::duration(&status, now),
     });
     ended.chain(current).collect()
+}
+
+/// Whether the current attempt follows another one and has nothing yet.
+fn is_claimed_only(status: &PeonTaskStatus) -> bool {
+    status.run.is_none() && !status.attempts.is_empty() && status.phase == Some(Phase::Pending)
 }
 
 impl Report {
@@ -245,6 +264,10 @@ impl Report {
             .map(|row| [&row.setting, &row.value, &row.source].map(Clone::clone).to_vec())
             .collect();
         section("Settings", &output::table(&["SETTING", "VALUE", "FROM"], &rows));
+        section(
+            "Without effect, of the PeonTemplate",
+            &self.without_effect.join("\n"),
+        );
         section("Not known", &self.notes.join("\n"));
         self.coloured(&text, style)
     }

@@ -175,3 +175,31 @@ fn offline_a_task_is_judged_with_the_templates_at_hand() {
     );
     assert!(of(json!({"task": {"type": "noop"}}), &[]).refused);
 }
+
+/// The status has the memory of the attempt before until the next one is created.
+#[test]
+fn an_attempt_that_is_about_to_be_made_has_the_memory_that_it_will_have() {
+    let status = json!({
+        "phase": "Pending", "reason": "Retrying", "attempt": 2, "memory": "1Gi", "memoryStep": 1,
+        "attempts": [{"number": 1, "cause": "OOMKilled", "memory": "1Gi"}],
+        "conditions": [condition("Ready", "False", "Retrying", "again")],
+    });
+    let spec = json!({"task": {"type": "noop"}, "resources": {"limits": {"memory": "1Gi"}}});
+    let report = explained(gathered(spec, status, Some(vec![template(json!({}))])));
+    let memory = report.attempts.iter().map(|attempt| attempt.memory.as_deref());
+    assert_eq!(memory.collect::<Vec<_>>(), [Some("1Gi"), Some("1536Mi")]);
+    let text = report.text(Style::none());
+    assert!(
+        text.contains("the memory ladder, from 1Gi of the PeonTask's spec"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_has_no_effect_is_shown() {
+    let spec = json!({"task": {"type": "noop"}});
+    let template = template(json!({"properties": {"druid.worker.capacity": "4"}}));
+    let text = explained(gathered(spec, json!({}), Some(vec![template]))).text(Style::none());
+    let said = "property druid.worker.capacity: set capacity of the VirtualMiddleManager";
+    assert!(text.contains(said), "{text}");
+}

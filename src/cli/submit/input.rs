@@ -1,6 +1,7 @@
 //! Input files of users: PeonTasks, templates and plain Druid tasks (pure).
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::api::{IndexerPool, PeonTask, PeonTemplate};
@@ -82,9 +83,12 @@ fn document(value: &Value, source: Option<&str>) -> Result<Vec<Document>, String
             Some(source) => Ok(vec![Document::Payload(source.to_owned())]),
             None => Err("a Druid task must be JSON: the peon gets its bytes unchanged".into()),
         },
-        ("", _) => Err(
-            "a document is neither a PeonTask (with apiVersion and kind) nor a Druid task (with type)".into(),
-        ),
+        ("", "") if is_answer(object) => match source.map(serde_json::from_str::<Answer<'_>>) {
+            Some(Ok(answer)) => Ok(vec![Document::Payload(answer.payload.get().to_owned())]),
+            Some(Err(error)) => Err(format!("the payload beside task cannot be read: {error}")),
+            None => Err("a Druid task must be JSON: the peon gets its bytes unchanged".into()),
+        },
+        ("", _) => Err(what_it_is(object).into()),
         ("v1", "List") => {
             let items = object.get("items").and_then(Value::as_array);
             all(items.into_iter().flatten().map(|item| (item, None)))
@@ -94,6 +98,41 @@ fn document(value: &Value, source: Option<&str>) -> Result<Vec<Document>, String
         (crate::api::GROUP, "IndexerPool") => Ok(vec![Document::Pool(Box::new(decode(value, name)?))]),
         (_, kind) => Ok(vec![Document::Other(format!("{kind} {name}"))]),
     }
+}
+
+/// What the overlord answers to a request for the payload of a task (`GET /druid/indexer/v1/task/<id>`).
+#[derive(serde::Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+fn is_answer(object: &Map<String, Value>) -> bool {
+    object.get("task").is_some_and(Value::is_string) && object.get("payload").is_some_and(Value::is_object)
+}
+
+/// What an object is that is no task, and where it belongs.
+fn what_it_is(object: &Map<String, Value>) -> &'static str {
+    let has = |name: &str| object.contains_key(name);
+    if object.get("query").is_some_and(Value::is_string) {
+        return "a document is a SQL query: post it to the router or broker (/druid/v2/sql/task to ingest), whose overlord \
+                then gives its tasks to a VirtualMiddleManager";
+    }
+    if has("queryType") {
+        return "a document is a native query: post it to the router or broker (/druid/v2)";
+    }
+    if has("supervisorId") || has("spec") && (has("id") || has("suspended")) {
+        return "a document is the spec of a supervisor: post it to the overlord (/druid/indexer/v1/supervisor), whose tasks \
+                a VirtualMiddleManager then runs as PeonTasks";
+    }
+    if has("dataSchema") && has("ioConfig") {
+        return "a document is the spec of a task without its type: give {\"type\": …, \"spec\": …}";
+    }
+    if has("task") && (has("status") || object.len() == 1) {
+        return "a document is an answer of the overlord about a task, without the task: get its payload from \
+                /druid/indexer/v1/task/<id>";
+    }
+    "a document is neither a PeonTask (with apiVersion and kind) nor a Druid task (with type)"
 }
 
 /// Decodes an object whose spec has no field that we do not know.
@@ -146,6 +185,29 @@ mod tests {
         let two = read("{\"type\":\"noop\"} {\"type\": \"kill\"}").unwrap();
         let expected = ["{\"type\":\"noop\"}", "{\"type\": \"kill\"}"].map(|t| Document::Payload(t.into()));
         assert_eq!(two, expected);
+    }
+
+    #[test]
+    fn the_payload_in_an_answer_of_the_overlord_is_the_task() {
+        let payload = "{ \"type\": \"noop\",  \"big\": 12345678901234567890.50}";
+        let answer = format!("{{\"task\": \"a\", \"payload\": {payload}}}");
+        assert_eq!(only(&answer), Document::Payload(payload.into()));
+    }
+
+    #[test]
+    fn what_belongs_elsewhere_is_told_where() {
+        for (text, said) in [
+            (r#"{"query": "SELECT 1", "context": {}}"#, "a SQL query"),
+            (r#"{"queryType": "scan"}"#, "a native query"),
+            (r#"{"id": "clicks", "spec": {"type": "kafka"}}"#, "a supervisor"),
+            (r#"{"dataSchema": {}, "ioConfig": {}}"#, "without its type"),
+            (r#"{"task": "a", "status": {}}"#, "an answer of the overlord"),
+            (r#"{"task": "a"}"#, "an answer of the overlord"),
+            (r#"{"a": 1}"#, "neither a PeonTask"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -100,6 +100,8 @@ pub struct Collected {
     pub gaps: u32,
     /// Whether the log says that the task published segments.
     pub published: bool,
+    /// Whether the log says that memory ran out.
+    pub out_of_memory: bool,
     /// The position in the log behind the last byte read.
     pub mark: Option<LogMark>,
 }
@@ -429,6 +431,7 @@ impl Collector<'_> {
         }
         Ok(Collected {
             published: log.reader.published(),
+            out_of_memory: log.reader.out_of_memory(),
             mark: log.reader.mark().cloned(),
             parts: log.parts,
             rest,

@@ -304,6 +304,7 @@ async fn that_a_task_published_is_heard_and_not_forgotten() {
     let published = Heard {
         whole: true,
         published: true,
+        ..Heard::default()
     };
     let said = format!("{T1} INFO Task - Published [2] segments\n");
     let store = Arc::new(InMemory::new());
@@ -325,6 +326,7 @@ async fn that_a_task_published_is_heard_and_not_forgotten() {
     let nothing = Heard {
         whole: true,
         published: false,
+        ..Heard::default()
     };
     other.heard(1, nothing).await;
 }

@@ -257,7 +257,7 @@ impl Follower {
                 let Some(collected) = self.await_sidecar(number).await else {
                     return;
                 };
-                self.heard_all(number, collected.published);
+                self.heard_all(number, &collected);
                 collected
             } else {
                 drop(reading.take());
@@ -265,7 +265,7 @@ impl Follower {
                 let following = self.shared.limits.metrics.follower();
                 let mut collected = self.collect(number, ask).await;
                 drop(following);
-                self.heard_all(number, collected.published);
+                self.heard_all(number, &collected);
                 self.shared.limits.metrics.gaps(collected.gaps);
                 if !self.is_last(number).await {
                     self.make_part(number, &mut collected).await;
@@ -387,12 +387,13 @@ impl Follower {
     }
 
     /// The log of an attempt was read to its end: whether another one follows may depend on what it says.
-    fn heard_all(&self, attempt: u32, published: bool) {
+    fn heard_all(&self, attempt: u32, collected: &Collected) {
         {
             let mut heard = self.heard.lock();
             let known = heard.entry(attempt).or_default();
             known.whole = true;
-            known.published |= published;
+            known.published |= collected.published;
+            known.out_of_memory |= collected.out_of_memory;
         }
         if !self.goal.borrow().last {
             (self.shared.wake)(&self.owner.namespace, &self.owner.name);

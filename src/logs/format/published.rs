@@ -28,15 +28,33 @@ pub fn says_so(lines: &[u8]) -> bool {
     })
 }
 
-/// Looks for such a line in a log that comes in pieces that may end within a line.
-#[derive(Debug, Default)]
+/// Looks for a line of some kind in a log that comes in pieces that may end within a line.
+#[derive(Debug)]
 pub struct Search {
+    says_so: fn(&[u8]) -> bool,
     /// The end of the last piece, if that is not the end of a line.
     begun: Vec<u8>,
     found: bool,
 }
 
+/// Looks for lines by which Druid says that a task published.
+impl Default for Search {
+    fn default() -> Self {
+        Self::of(says_so)
+    }
+}
+
 impl Search {
+    /// A search for lines of which `says_so` is true.
+    #[must_use]
+    pub fn of(says_so: fn(&[u8]) -> bool) -> Self {
+        Self {
+            says_so,
+            begun: Vec::new(),
+            found: false,
+        }
+    }
+
     /// Whether an earlier search of the same log found one.
     #[must_use]
     pub fn continued(found: bool) -> Self {
@@ -52,7 +70,7 @@ impl Search {
             return;
         }
         self.begun.extend_from_slice(piece);
-        self.found = says_so(&self.begun);
+        self.found = (self.says_so)(&self.begun);
         let line = memchr::memrchr(b'\n', &self.begun).map_or(0, |at| at + 1);
         let line = line.max(self.begun.len().saturating_sub(LONGEST));
         self.begun.drain(..line);

@@ -15,6 +15,9 @@ pub struct LogVerdict {
     /// Whether the log says that the task published segments.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub published: bool,
+    /// Whether the log says that memory ran out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_memory: bool,
     /// Whether the whole log was stored in its place and verified.
     pub archived: bool,
     /// Whether the report was, too.
@@ -66,6 +69,7 @@ mod tests {
             log_bytes: 7,
             complete: true,
             published: true,
+            out_of_memory: true,
             archived: true,
             report: false,
             peak_memory_bytes: Some(9),
@@ -75,7 +79,7 @@ mod tests {
         let line = verdict.line();
         assert_eq!(
             line,
-            r#"{"logBytes":7,"complete":true,"published":true,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
+            r#"{"logBytes":7,"complete":true,"published":true,"outOfMemory":true,"archived":true,"report":false,"peakMemoryBytes":9,"message":"a\n\"b\""}"#
         );
         assert_eq!(LogVerdict::parse(&format!("{line}\n")), Some(verdict));
         let short = LogVerdict::default().line();

@@ -45,6 +45,8 @@ pub struct Heard {
     /// Whether a line says that the task published segments ([`published`](super::published)). A log that a sidecar
     /// reads is not examined here.
     pub published: bool,
+    /// Whether a line says that memory ran out ([`out_of_memory`](crate::druid::out_of_memory)), likewise.
+    pub out_of_memory: bool,
 }
 
 /// State of a task's log.

@@ -31,6 +31,7 @@ use super::store::archive::{Archive, ArchiveError};
 use super::store::client::Identity;
 use super::store::ownership;
 use super::store::task_archive::TaskArchive;
+use crate::druid::out_of_memory;
 use crate::process::telemetry;
 use decide::flush_policy::{self, FlushPolicy, Seen, Step};
 pub use files::Files;
@@ -68,6 +69,7 @@ pub async fn run(files: &Files) -> anyhow::Result<()> {
                     archive,
                     chain: Chain::default(),
                     published: Search::default(),
+                    out_of_memory: Search::of(out_of_memory::is_logged),
                     spool: Spool::new(&files.shared, LOG_FILE),
                     stop,
                     verdict,
@@ -125,6 +127,8 @@ struct Sidecar<'a> {
     chain: Chain,
     /// Whether they say that the task published segments.
     published: Search,
+    /// Whether what was read of the log says that memory ran out.
+    out_of_memory: Search,
     spool: Spool,
     stop: Stop,
     verdict: LogVerdict,
@@ -198,6 +202,8 @@ impl Sidecar<'_> {
         } else {
             self.published.feed(&bytes);
             self.verdict.published = self.published.found();
+            self.out_of_memory.feed(&bytes);
+            self.verdict.out_of_memory = self.out_of_memory.found();
             self.chain
                 .next(self.config.attempt, length, self.verdict.published)
         };

@@ -164,7 +164,7 @@ pub fn argument_file(
     for (name, value) in own {
         add(format!("-D{name}={value}"));
     }
-    for (name, value) in properties_file::properties(&settings.properties_from) {
+    for (name, value) in properties_file::properties(&settings.properties_file) {
         add(format!("-D{name}={value}"));
     }
     // Without this option a JVM out of heap may stay alive, unusable.

@@ -20,9 +20,8 @@ use crate::api::{
 use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
-use crate::task::accept::properties_file;
 use crate::task::accept::settings::{Levels, Settings};
-use crate::task::accept::template_shape;
+use crate::task::accept::{template_fields, template_shape};
 use crate::task::run::pod::build::BASE_TASK_DIR;
 use crate::task::run::pod::java_container::{LOG4J, fill_container, fill_spec};
 use crate::task::run::pod::template::{default_to, merge_list, object, take_peon};
@@ -94,6 +93,7 @@ impl Revision {
             message,
         })?;
         template_shape::check(template.spec.template.as_ref()).map_err(unusable)?;
+        template_fields::check(template.spec.template.as_ref()).map_err(unusable)?;
         let collect = template.spec.logs.as_ref().and_then(|logs| logs.collect);
         if collect == Some(Collect::Sidecar) {
             let message = "logs.collect is Sidecar, and the logs of a pool are read by the operator: use a \
@@ -169,7 +169,8 @@ fn settings(
         memory_step: 0,
         ladder: &MemoryLadder::default(),
     };
-    Settings::resolve(&levels).map_err(|invalid| format!("{} (from {})", invalid.message, invalid.source))
+    Settings::resolve(&levels)
+        .map_err(|invalid| format!("{} (to be changed in {})", invalid.message, invalid.source))
 }
 
 /// An Indexer is ready when it sees its own announcement. On a secured Druid only a user with `STATE` `READ` may ask
@@ -200,10 +201,7 @@ fn pod(
     let template = template.spec.template.clone().unwrap_or_default();
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
-    let properties = match settings.properties_from[..] {
-        [] => "",
-        _ => properties_file::SCRIPT,
-    };
+    let properties = settings.properties_file.script();
     fill_container(&mut indexer, settings, &[PREPARE, properties, EXEC].concat());
     let variables = [(ARGUMENTS, arguments), (LOGGING, LOG4J)];
     let variables = variables.map(|(name, value)| json!({"name": name, "value": verbatim(value)}));

@@ -204,7 +204,7 @@ pub fn argument_file(
     }
     for (name, value) in RESERVED
         .into_iter()
-        .chain(properties_file::properties(&settings.properties_from))
+        .chain(properties_file::properties(&settings.properties_file))
     {
         add(format!("-D{name}={value}"));
     }

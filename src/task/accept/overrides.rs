@@ -275,7 +275,7 @@ mod tests {
             Ok(())
         );
         // The administrator's own are not judged.
-        let own = json!({"javaOpts": [harmful, "-XX:OnOutOfMemoryError=kill -9 %p"]});
+        let own = json!({"javaOpts": [harmful, "-XX:OnError=gdb - %p"]});
         assert_eq!(checked(json!({}), json!({}), own), Ok(()));
     }
 

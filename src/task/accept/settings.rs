@@ -11,11 +11,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value};
 
 use super::ladder::Growth;
-use super::{properties_file, resources};
-use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, PropertiesSource};
-use crate::druid::java_options;
+use super::properties_file::{self, PropertiesFile};
+use super::{environment, resources};
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
 use crate::druid::payload::Payload;
-use crate::druid::properties::{FORK_PROPERTY, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
+use crate::druid::properties::{FORK_PROPERTY, ForPeons, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
+use crate::druid::{java_options, peon_options};
 use crate::task::run::pod::template;
 
 /// JVM options in the context, from the proposal for running peons as pods.
@@ -90,8 +91,8 @@ pub struct Settings {
     pub enforce: bool,
     /// Seconds that the attempt's pod may be active.
     pub active_deadline_seconds: Option<u32>,
-    /// Sources of further properties.
-    pub properties_from: Vec<PropertiesSource>,
+    /// What further properties are read from in the pod.
+    pub properties_file: PropertiesFile,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
 }
@@ -135,11 +136,11 @@ impl Settings {
     pub fn resolve(levels: &Levels<'_>) -> Result<Self, InvalidSetting> {
         let resources = resources::resolve(levels)?;
         let java_opts = java_opts(levels)?;
-        let reserved = [
-            &RESERVED[..],
-            &properties_file::properties(&levels.template.properties_from),
-        ]
-        .concat();
+        let properties_file = PropertiesFile {
+            sources: levels.template.properties_from.clone(),
+            environment: environment::in_pod(levels.template.template.as_ref()),
+        };
+        let reserved = [&RESERVED[..], &properties_file::properties(&properties_file)].concat();
         refuse_reserved(&java_opts, &reserved)?;
         Ok(Self {
             image: image(levels),
@@ -152,7 +153,7 @@ impl Settings {
                 .task
                 .active_deadline_seconds
                 .or(levels.template.active_deadline_seconds),
-            properties_from: levels.template.properties_from.clone(),
+            properties_file,
             enforce: levels
                 .template
                 .sizing
@@ -211,9 +212,20 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
     if let Some(payload) = levels.payload {
         from_context = context_properties(&payload.context).map_err(invalid)?;
         for key in [JAVA_OPTS, JAVA_OPTS_ARRAY, CONTEXT_JAVA_OPTS] {
-            from_context.extend(context_options(&payload.context, key).map_err(invalid)?);
+            let options = context_options(&payload.context, key).map_err(invalid)?;
+            refuse_unusable(&options, key, Source::Context)?;
+            from_context.extend(options);
         }
     }
+    for (options, source) in [
+        (&levels.operator.java_opts, Source::Operator),
+        (&levels.template.java_opts, Source::Template),
+        (&levels.task.java_opts, Source::Task),
+    ] {
+        refuse_unusable(options, "javaOpts", source)?;
+    }
+    let of_template = middle_manager_properties(&levels.template.properties)?;
+    let from_environment = environment::properties(levels.template.template.as_ref());
     let define = |properties: &BTreeMap<String, String>| -> Vec<String> {
         properties.iter().map(|(n, v)| format!("-D{n}={v}")).collect()
     };
@@ -224,7 +236,9 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         ),
         (define(&levels.operator.properties), Source::Operator),
         (levels.operator.java_opts.clone(), Source::Operator),
-        (define(&levels.template.properties), Source::Template),
+        (define(&from_environment), Source::Template),
+        (define(&of_template.properties), Source::Template),
+        (of_template.java_opts, Source::Template),
         (levels.template.java_opts.clone(), Source::Template),
         (from_context, Source::Context),
         (levels.task.java_opts.clone(), Source::Task),
@@ -233,6 +247,27 @@ fn java_opts(levels: &Levels<'_>) -> Result<Vec<(String, Source)>, InvalidSettin
         .into_iter()
         .flat_map(|(options, source)| options.into_iter().map(move |o| (o, source)));
     Ok(java_options::last_of_each_kind(all.collect()))
+}
+
+/// The properties of a template, which may be lines of a MiddleManager's file.
+fn middle_manager_properties(properties: &BTreeMap<String, String>) -> Result<ForPeons, InvalidSetting> {
+    let invalid = |message: String| InvalidSetting {
+        source: Source::Template,
+        message,
+    };
+    let for_peons = ForPeons::of(properties).map_err(|e| invalid(e.to_string()))?;
+    refuse_unusable(&for_peons.java_opts, JAVA_OPTS, Source::Template)?;
+    Ok(for_peons)
+}
+
+/// Refuses options that no peon can have. Each list is checked on its own, since an item may be the value of the one
+/// before it.
+fn refuse_unusable(options: &[String], list: &str, source: Source) -> Result<(), InvalidSetting> {
+    let refused = peon_options::first_refused(options.iter().map(String::as_str));
+    refused.map_or(Ok(()), |refused| {
+        let message = format!("{:?} of {list} {}", refused.name, refused.why);
+        Err(InvalidSetting { source, message })
+    })
 }
 
 /// Options that a task of this type needs because its peon is a pod. By default Druid stores partitions that subtasks
@@ -269,9 +304,7 @@ fn context_options(context: &Map<String, Value>, key: &str) -> Result<Vec<String
     let error = |value: &Value| format!("{key} is {value}, it must be a string or an array of strings");
     match context.get(key) {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) if text.trim_start().starts_with('[') => serde_json::from_str(text)
-            .map_err(|e| format!("{key} begins with `[` but is not a JSON array of strings: {e}")),
-        Some(Value::String(text)) => java_options::split(text).map_err(|e| format!("{key}: {e}")),
+        Some(Value::String(text)) => java_options::in_text(text).map_err(|e| format!("{key}: {e}")),
         Some(array @ Value::Array(items)) => items
             .iter()
             .map(|i| i.as_str().map(str::to_owned).ok_or_else(|| error(array)))

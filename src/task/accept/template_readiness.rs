@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::overrides::{self, Exceeded};
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
-use super::{Refused, jvm, template_shape};
+use super::{Refused, jvm, template_fields, template_shape};
 use crate::api::reason::{Acceptance, TemplateReadiness};
 use crate::api::{Collect, PeonTaskSpec, PeonTemplate};
 use crate::druid::properties::RuntimeProperties;
@@ -95,12 +95,15 @@ pub fn check(
     })
 }
 
-/// Checks the shape of the pod template.
+/// Checks the shape of the pod template and the names of its fields.
 ///
 /// # Errors
 /// `InvalidTemplate`, with the path that is wrong.
 pub(super) fn shape(template: &PeonTemplate) -> Result<(), Refused> {
-    template_shape::check(template.spec.template.as_ref()).map_err(|e| cannot_be_used(template, &e))
+    let given = template.spec.template.as_ref();
+    template_shape::check(given)
+        .and_then(|()| template_fields::check(given))
+        .map_err(|e| cannot_be_used(template, &e))
 }
 
 /// The message about a template that cannot be decoded.
@@ -111,7 +114,7 @@ pub(super) fn undecodable(name: &str, error: &str) -> String {
 
 /// A setting that cannot be used: the template can be corrected, the task cannot.
 pub(super) fn refused(invalid: &InvalidSetting, template: &PeonTemplate) -> Refused {
-    let message = format!("{} (from {})", invalid.message, invalid.source);
+    let message = format!("{} (to be changed in {})", invalid.message, invalid.source);
     match invalid.source {
         Source::Template | Source::Operator | Source::BuiltIn => {
             let message = format!("{message}; PeonTemplate {}", template.name_any());

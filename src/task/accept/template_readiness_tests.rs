@@ -49,6 +49,12 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             InvalidTemplate,
             "template.metadata.labels.team",
         ),
+        (
+            json!({"template": {"spec": {"containers": [{"name": "peon", "volumeMount": []}]}}}),
+            none,
+            InvalidTemplate,
+            "template.spec.containers[0].volumeMount is not a field of a pod: volumeMounts is",
+        ),
         // Memory and cpu, wherever they are from.
         (
             json!({"resources": memory("2GB")}),
@@ -66,7 +72,7 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             json!({"resources": {"limits": {"memory": "1Gi"}, "requests": {"memory": "2Gi"}}}),
             none,
             InvalidTemplate,
-            "the memory request 2Gi is above its limit 1Gi (from the PeonTemplate); PeonTemplate default",
+            "the memory request 2Gi is above its limit 1Gi (to be changed in the PeonTemplate); PeonTemplate default",
         ),
         (
             json!({"template": {"spec": {"containers": [{"name": "peon", "resources": memory("much")}]}}}),
@@ -110,7 +116,7 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             json!({}),
             "druid.indexer.fork.property.druid.plaintextPort=8200",
             InvalidTemplate,
-            "(from the operator's runtime properties); PeonTemplate default",
+            "(to be changed in the operator's runtime properties); PeonTemplate default",
         ),
         // Time-outs.
         (
@@ -149,7 +155,7 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             json!({"resources": memory("100Mi")}),
             none,
             InvalidSizing,
-            "the limit 100Mi comes from the PeonTemplate (from the PeonTemplate); PeonTemplate default",
+            "the limit 100Mi comes from the PeonTemplate (to be changed in the PeonTemplate); PeonTemplate default",
         ),
         (
             json!({"properties": {"druid.processing.buffer.sizeBytes": "500MiB"}, "javaOpts": ["-XX:MaxDirectMemorySize=512m"]}),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::history_record::{self, With};
-use super::log_collection::{self, BeforeVerdict, Publication};
+use super::log_collection::{self, BeforeVerdict, InLog};
 use super::plan::{Step, look_again, read_payload, settle, settle_until, task_id};
 use super::retry::{Case, Decision, NextAttempt, decide, may_rerun};
 use super::status::{Draft, Ended};
@@ -21,6 +21,9 @@ use crate::task::snapshot::Snapshot;
 /// Why a task is not run again whose log says that it published.
 const PUBLISHED: &str = "its log says that it published segments: the task is not run again under its id, submit it anew \
                          to replace them";
+/// Added to the message of a failure whose cause only the log has.
+const OUT_OF_MEMORY: &str =
+    "its log says that the JVM ran out of memory (OutOfMemoryError, or not enough direct memory)";
 /// How often a task checks again that waits for proof from a node that was written off.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -93,13 +96,20 @@ pub(crate) fn follows(
     now: Timestamp,
 ) -> Conclusion {
     let end = |verdict: &Verdict| Conclusion::Settled(end(snapshot, run, draft.clone(), verdict, now));
+    if is_perhaps_of_memory(&verdict) {
+        match log_collection::out_of_memory(snapshot, run.log, run.since, now) {
+            InLog::Unread(left) => return Conclusion::Settled(look_again(Some(left))),
+            InLog::Said => verdict = of_memory(verdict),
+            InLog::NotSaid => {}
+        }
+    }
     let Outcome::Failed { cause, message } = verdict.outcome.clone() else {
         return end(&verdict);
     };
     let published = if run.began {
         log_collection::publication(snapshot, run.log, run.since, now)
     } else {
-        Publication::NotSaid
+        InLog::NotSaid
     };
     if cause == Cause::Suspended {
         // The peon may have begun while the request to stop it was under way.
@@ -108,7 +118,7 @@ pub(crate) fn follows(
                 "but the peon began before it was stopped: the task is not run again, since it may have written data \
                  (retry.rerun)",
             )
-        } else if published == Publication::Said {
+        } else if published == InLog::Said {
             Some(PUBLISHED)
         } else {
             None
@@ -151,14 +161,14 @@ pub(crate) fn follows(
     };
     match decide(&case, &policy) {
         Decision::Again { climb } => match published {
-            Publication::NotSaid => Conclusion::Again(Again {
+            InLog::NotSaid => Conclusion::Again(Again {
                 verdict,
                 cause,
                 message,
                 climb: next_step.filter(|_| climb),
             }),
-            Publication::Unread(left) => Conclusion::Settled(look_again(Some(left))),
-            Publication::Said => {
+            InLog::Unread(left) => Conclusion::Settled(look_again(Some(left))),
+            InLog::Said => {
                 verdict.outcome = Outcome::Failed {
                     cause,
                     message: format!("{message}; {PUBLISHED}"),
@@ -172,6 +182,37 @@ pub(crate) fn follows(
             }
             end(&verdict)
         }
+    }
+}
+
+/// Whether memory may be behind a failure that does not say so: a task that runs out of direct memory often fails with
+/// another error, and a peon that cannot reserve its buffers does not begin.
+fn is_perhaps_of_memory(verdict: &Verdict) -> bool {
+    match verdict.outcome {
+        Outcome::Failed { cause, .. } => match cause {
+            Cause::TaskFailed => true,
+            // A signal came from outside.
+            Cause::NoVerdict => {
+                let ended = verdict.terminated.as_ref();
+                ended.is_some_and(|ended| (1..=128).contains(&ended.exit_code))
+            }
+            _ => false,
+        },
+        Outcome::Succeeded => false,
+    }
+}
+
+/// The verdict on an attempt whose log says that memory ran out.
+fn of_memory(verdict: Verdict) -> Verdict {
+    match verdict.outcome {
+        Outcome::Failed { message, .. } => Verdict {
+            outcome: Outcome::Failed {
+                cause: Cause::JavaOutOfMemory,
+                message: format!("{message}; {OUT_OF_MEMORY}"),
+            },
+            ..verdict
+        },
+        Outcome::Succeeded => verdict,
     }
 }
 

@@ -15,8 +15,9 @@ use crate::api::{Collect, PEON_CONTAINER, names};
 use crate::druid::payload::is_streaming;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
-use crate::logs::format::state::{KeepLog, LogState};
+use crate::logs::format::state::{Heard, KeepLog, LogState};
 use crate::task::accept::Refused;
+use crate::task::run::pod::evidence::SidecarReport;
 use crate::task::run::pod::log_plan::{LogPlan, SidecarPlan};
 use crate::task::run::pod::run::LogSource;
 use crate::task::run::worker::claim::WorkerClaim;
@@ -194,9 +195,9 @@ pub(crate) fn before_verdict(
     BeforeVerdict::Say(word)
 }
 
-/// Whether the log of an attempt says that its task published segments.
+/// Whether the log of an attempt says something that decides what follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publication {
+pub(crate) enum InLog {
     /// It does.
     Said,
     /// It does not, or is not read.
@@ -205,17 +206,50 @@ pub(crate) enum Publication {
     Unread(Duration),
 }
 
-/// What the log of an attempt that has ended says. It is waited for from the attempt's end on, and not without one. A
-/// streaming task publishes several times, and continues after the last one when it is run again.
+/// Whether the log of an attempt that has ended says that the task published segments. A streaming task publishes several
+/// times, and continues after the last one when it is run again.
 pub(crate) fn publication(
     snapshot: &Snapshot,
     source: &LogSource,
     ended: Option<Timestamp>,
     now: Timestamp,
-) -> Publication {
+) -> InLog {
     let type_ = snapshot.task.status.as_ref().and_then(|s| s.task_type.as_deref());
-    let Some(reader) = reader(snapshot).filter(|_| !type_.is_some_and(is_streaming)) else {
-        return Publication::NotSaid;
+    if type_.is_some_and(is_streaming) {
+        return InLog::NotSaid;
+    }
+    let said = |sidecar: SidecarReport, heard: Heard| sidecar.published || heard.published;
+    in_log(
+        snapshot,
+        source,
+        ended.map(|ended| (ended, UNTIL_READ)),
+        now,
+        said,
+    )
+}
+
+/// Whether the log of an attempt that has ended says that memory ran out.
+pub(crate) fn out_of_memory(
+    snapshot: &Snapshot,
+    source: &LogSource,
+    ended: Option<Timestamp>,
+    now: Timestamp,
+) -> InLog {
+    let said = |sidecar: SidecarReport, heard: Heard| sidecar.out_of_memory || heard.out_of_memory;
+    in_log(snapshot, source, ended.map(|ended| (ended, TOGETHER)), now, said)
+}
+
+/// What the log of an attempt that has ended says. It is waited for from the attempt's end on, for this time, and not
+/// without an end.
+fn in_log(
+    snapshot: &Snapshot,
+    source: &LogSource,
+    ended: Option<(Timestamp, SignedDuration)>,
+    now: Timestamp,
+    said: impl Fn(SidecarReport, Heard) -> bool,
+) -> InLog {
+    let Some(reader) = reader(snapshot) else {
+        return InLog::NotSaid;
     };
     let heard = snapshot
         .outcomes
@@ -223,8 +257,8 @@ pub(crate) fn publication(
         .as_ref()
         .map(|kept| kept.heard)
         .unwrap_or_default();
-    if source.sidecar.published || heard.published {
-        return Publication::Said;
+    if said(source.sidecar, heard) {
+        return InLog::Said;
     }
     let whole = if reader == Collect::Sidecar && WorkerClaim::recorded(&snapshot.task).is_none() {
         source.pod_ended
@@ -233,9 +267,9 @@ pub(crate) fn publication(
     };
     let left = ended
         .filter(|_| !whole)
-        .and_then(|ended| ended.checked_add(UNTIL_READ).ok())
+        .and_then(|(ended, patience)| ended.checked_add(patience).ok())
         .and_then(|then| deadlines::until(then, now));
-    left.map_or(Publication::NotSaid, Publication::Unread)
+    left.map_or(InLog::NotSaid, InLog::Unread)
 }
 
 /// The next step for a task that has its verdict and whose log is pending, unless the task may be deleted.

@@ -238,6 +238,7 @@ fn another_attempt_waits_until_the_log_of_the_last_one_is_read() {
     let read = Heard {
         whole: true,
         published: false,
+        ..Heard::default()
     };
     for (heard, now) in [(read, ENDED + 1), (Heard::default(), ENDED + 10)] {
         let status = settled(&ended_silently(heard), now).status.unwrap();
@@ -250,6 +251,7 @@ fn a_task_whose_log_says_that_it_published_is_not_run_again() {
     let published = Heard {
         whole: false,
         published: true,
+        ..Heard::default()
     };
     // The whole log is requested, as for any verdict.
     let mut task = ended_silently(published);
@@ -280,6 +282,51 @@ fn a_task_whose_log_says_that_it_published_is_not_run_again() {
     assert_eq!(status.phase, Some(Phase::Succeeded));
 }
 
+/// A task that runs out of direct memory often fails with another error.
+#[test]
+fn a_log_that_says_that_memory_ran_out_gives_the_next_attempt_more() {
+    let heard = Heard {
+        whole: true,
+        out_of_memory: true,
+        ..Heard::default()
+    };
+    let trap = "Expected [256] bytes, only saw [250], potential corruption?";
+    let failed = task_status(ID, "FAILED", Some(trap));
+    for (code, message) in [(0, failed.as_str()), (1, "")] {
+        let mut task = with(
+            Some(evidence(ended(code, "Error", message))),
+            false,
+            Some(LogState::Collecting),
+        );
+        task.outcomes.log.as_mut().unwrap().heard = heard;
+        let status = settled(&task, ENDED + 1).status.unwrap();
+        assert_eq!((status.attempt, status.memory_step), (Some(2), Some(1)), "{code}");
+        assert_eq!(status.attempts[0].cause, Cause::JavaOutOfMemory.as_str());
+    }
+    // What a sidecar found counts as well.
+    let mut task = with(
+        Some(evidence(ended(0, "Completed", &failed))),
+        false,
+        Some(LogState::Collecting),
+    );
+    task.cached.as_mut().unwrap().sidecar.out_of_memory = true;
+    task.outcomes.log.as_mut().unwrap().heard.whole = true;
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    assert_eq!(status.memory_step, Some(1));
+    // Without it, Druid's verdict stands, once the log is read or has had its time.
+    task.cached.as_mut().unwrap().sidecar.out_of_memory = false;
+    task.outcomes.log.as_mut().unwrap().heard.whole = false;
+    assert_eq!(settled(&task, ENDED + 1).requeue, Some(Duration::from_secs(4)));
+    task.outcomes.log.as_mut().unwrap().heard.whole = true;
+    let log = task.outcomes.log.as_mut().unwrap();
+    (log.last, log.state) = (true, archived());
+    let status = settled(&task, ENDED + 1).status.unwrap();
+    assert_eq!(
+        find(&status.conditions, FAILED).unwrap().reason,
+        Cause::TaskFailed.as_str()
+    );
+}
+
 /// A sidecar says so itself, when it ends.
 #[test]
 fn what_a_sidecar_found_counts() {
@@ -299,6 +346,7 @@ fn a_suspended_task_that_published_has_failed() {
     let published = Heard {
         whole: true,
         published: true,
+        ..Heard::default()
     };
     let mut task = ended_silently(published);
     let stop = Stop {

@@ -5,6 +5,7 @@
 //! | `TaskStatus` SUCCESS with our id | Complete, whatever exit code and pod reason say: the data is published |
 //! | `TaskStatus` FAILED, and before it the operator stopped it | why it did: Druid writes FAILED on SIGTERM |
 //! | `TaskStatus` FAILED, and before it the pod was disrupted | the disruption, likewise |
+//! | `TaskStatus` FAILED that says that memory ran out | `JavaOutOfMemory`, with Druid's message |
 //! | `TaskStatus` FAILED otherwise | `TaskFailed`, with Druid's message |
 //! | none | the pod's evidence |
 //!
@@ -14,9 +15,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::Stop;
 use crate::api::reason::Cause;
+use crate::druid::out_of_memory;
 use crate::druid::task_status::{self, Report};
 use crate::druid::worker::{TaskState, TaskStatus};
-use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, Terminated};
+use crate::task::accept::properties_file;
+use crate::task::run::pod::evidence::{Container, Evidence, NEVER_RAN, STOPPED_BY_KUEUE, Terminated};
 use crate::task::run::pod::payload_volume;
 
 /// Added to the message whenever the peon ran and did not report its task's result.
@@ -65,6 +68,7 @@ pub fn judge(evidence: &Evidence, task_id: &str, stop: Option<&Stop>) -> Verdict
 /// | SUCCESS was announced | Complete, whatever became of the pod: the data is published |
 /// | the operator stopped it | why it did |
 /// | FAILED was announced, and the pod was disrupted | the disruption |
+/// | FAILED was announced, with a message that memory ran out | `JavaOutOfMemory`, with Druid's message |
 /// | FAILED was announced otherwise | `TaskFailed`, with Druid's message |
 /// | none | the pod's evidence, as for a pod of its own |
 #[must_use]
@@ -92,7 +96,7 @@ pub fn judge_worker(
     if let Some((stop, cause)) = stop.and_then(|stop| Some((stop, Cause::parse(&stop.cause)?))) {
         let unknown = match announced {
             // The message of a failure that was recorded is Druid's.
-            _ if cause == Cause::TaskFailed => String::new(),
+            _ if matches!(cause, Cause::TaskFailed | Cause::JavaOutOfMemory) => String::new(),
             Some(_) => druid,
             None => format!("; its end was not announced; {MAYBE_PUBLISHED}"),
         };
@@ -104,10 +108,7 @@ pub fn judge_worker(
     let end = End { evidence, stop: None };
     of(match end.disruption(None) {
         Some((cause, message)) => failed(cause, format!("{message}{druid}")),
-        None => failed(
-            Cause::TaskFailed,
-            said.unwrap_or("Druid reported FAILED without a message"),
-        ),
+        None => failed_by_druid(said),
     })
 }
 
@@ -125,6 +126,15 @@ fn failed(cause: Cause, message: impl Into<String>) -> Outcome {
     }
 }
 
+/// Druid reported FAILED, and nothing else explains it.
+fn failed_by_druid(said: Option<&str>) -> Outcome {
+    let cause = match said {
+        Some(message) if out_of_memory::is_said_by(message) => Cause::JavaOutOfMemory,
+        _ => Cause::TaskFailed,
+    };
+    failed(cause, said.unwrap_or("Druid reported FAILED without a message"))
+}
+
 impl End<'_> {
     fn of_peon(self, ended: &Terminated, task_id: &str) -> Outcome {
         let disruption = self.disruption(ended.finished);
@@ -136,10 +146,7 @@ impl End<'_> {
                     .unwrap_or_default();
                 failed(cause, format!("{message}{druid}"))
             }
-            (Report::Failed { error_msg }, None) => failed(
-                Cause::TaskFailed,
-                error_msg.unwrap_or_else(|| "Druid reported FAILED without a message".into()),
-            ),
+            (Report::Failed { error_msg }, None) => failed_by_druid(error_msg.as_deref()),
             (Report::OtherTask { id }, _) => failed(
                 Cause::NoVerdict,
                 format!("the peon reported the status of another task, {id:?}; {MAYBE_PUBLISHED}"),
@@ -173,8 +180,9 @@ impl End<'_> {
                 format!("{message}; the peon wrote no status; {MAYBE_PUBLISHED}"),
             );
         }
+        let refusals = [payload_volume::REFUSED, properties_file::REFUSED];
         if ended.exit_code == payload_volume::REFUSED_CODE
-            && let Some(at) = ended.message.find(payload_volume::REFUSED)
+            && let Some(at) = refusals.iter().find_map(|refused| ended.message.find(refused))
         {
             return failed(Cause::ContainerStart, ended.message[at..].trim());
         }
@@ -232,10 +240,12 @@ impl End<'_> {
     /// The pod is gone and the end of its peon was not seen.
     fn unseen(self) -> Outcome {
         let (cause, message) = self.disruption(None).unwrap_or_else(deleted);
-        failed(
-            cause,
-            self.perhaps_published(&format!("{message}, and the end of its peon was not observed")),
-        )
+        let unseen = if self.evidence.may_have_begun() {
+            ", and the end of its peon was not observed"
+        } else {
+            ""
+        };
+        failed(cause, self.perhaps_published(&format!("{message}{unseen}")))
     }
 
     fn perhaps_published(self, message: &str) -> String {
@@ -268,6 +278,10 @@ impl End<'_> {
                     Cause::Preempted,
                     "the scheduler preempted the pod for a pod of higher priority",
                 )),
+                STOPPED_BY_KUEUE if d.message.starts_with("Preempted") => {
+                    Some((Cause::Preempted, "Kueue preempted the pod"))
+                }
+                STOPPED_BY_KUEUE => Some((Cause::PodDeleted, "Kueue stopped the pod")),
                 "DeletionByTaintManager" | "DeletionByPodGC" => {
                     Some((Cause::NodeLost, "the pod's node was lost"))
                 }

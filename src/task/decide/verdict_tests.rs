@@ -6,6 +6,9 @@ use crate::api::reason::Cause;
 use crate::task::fixtures::{ENDED, ID, at, disrupted, ended, evidence, in_state, running, task_status};
 use crate::task::run::pod::payload_volume::{REFUSED, REFUSED_CODE};
 
+#[path = "verdict_cause_tests.rs"]
+mod causes;
+
 fn success() -> String {
     task_status(ID, "SUCCESS", None)
 }
@@ -286,6 +289,12 @@ fn a_container_that_cannot_start_is_container_start() {
 #[test]
 fn a_payload_that_the_pod_refused_is_container_start() {
     let said = format!("a word of the runtime\n{REFUSED}it is not what was submitted\n");
+    let properties = format!(
+        "{}the key jvm.config\n",
+        crate::task::accept::properties_file::REFUSED
+    );
+    let refused = cause_of(&evidence(ended(REFUSED_CODE, "Error", &properties)));
+    assert_eq!(refused, (Cause::ContainerStart, properties.trim().to_owned()));
     let (cause, message) = cause_of(&evidence(ended(REFUSED_CODE, "Error", &said)));
     assert_eq!(cause, Cause::ContainerStart);
     assert_eq!(message, said.trim_start_matches("a word of the runtime\n").trim());

@@ -47,6 +47,13 @@ pub fn analyse(evidence: &Evidence, warnings: &[PodWarning]) -> Wait {
         reason,
         message: message.to_owned(),
     };
+    if !evidence.gates.is_empty() && evidence.node.is_none() {
+        let message = format!(
+            "the pod is not scheduled until its scheduling gates are removed: {}",
+            evidence.gates.join(", ")
+        );
+        return wait(Waiting::SchedulingGated, &message);
+    }
     if let Some(message) = evidence
         .unschedulable
         .as_ref()
@@ -215,6 +222,24 @@ mod tests {
         };
         assert_eq!(analyse(&evidence, &[]), expected);
         assert!(!is_silent(&evidence));
+    }
+
+    #[test]
+    fn a_gated_pod_names_its_gates() {
+        let gated = Evidence {
+            gates: vec!["kueue.x-k8s.io/admission".into(), "b".into()],
+            unschedulable: Some(
+                "SchedulingGated: Scheduling is blocked due to non-empty scheduling gates".into(),
+            ),
+            ..Evidence::default()
+        };
+        let expected = Wait::For {
+            reason: Waiting::SchedulingGated,
+            message:
+                "the pod is not scheduled until its scheduling gates are removed: kueue.x-k8s.io/admission, b"
+                    .into(),
+        };
+        assert_eq!(analyse(&gated, &[]), expected);
     }
 
     #[test]

@@ -241,6 +241,7 @@ fn told(snapshot: &Snapshot) -> Option<(Waiting, String)> {
         }
         Waiting::Starting
         | Waiting::Unschedulable
+        | Waiting::SchedulingGated
         | Waiting::QuotaExceeded
         | Waiting::ImagePull
         | Waiting::NameConflict

@@ -11,7 +11,7 @@ use super::plan::{
 use super::status::Draft;
 use super::with_worker::CLAIMED;
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
-use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions};
+use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions, names};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::placement::{self, Choice};
 use crate::task::accept::{Accepted, Refused, accept, payload};
@@ -321,16 +321,14 @@ fn create(snapshot: &Snapshot, accepted: &Accepted<'_>, draft: Draft, now: Times
             Some(held) => look_again(Some(held)),
             None => create_config_map(snapshot, accepted),
         },
-        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+        Some(Creation::Refused(refusal)) => refused(snapshot, draft, refusal),
         Some(Creation::Created(_)) => create_pod(snapshot, accepted, draft),
         // The attempt was claimed before: by this operator before a restart, or by something else altogether.
         Some(Creation::Exists) => match &snapshot.outcomes.live {
             None => look_live(snapshot),
-            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => name_conflict(
-                snapshot,
-                now,
-                "a ConfigMap of the same name belongs to another owner: waiting until it is deleted",
-            ),
+            Some(Live { config_map_owner, .. }) if *config_map_owner != snapshot.task.uid() => {
+                name_conflict(snapshot, now, "ConfigMap")
+            }
             Some(_) => create_pod(snapshot, accepted, draft),
         },
     }
@@ -358,15 +356,19 @@ fn create_pod(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft) ->
         Some(Creation::Exists) if snapshot.outcomes.live.is_none() => look_live(snapshot),
         // It did not exist a moment ago: the next pass sees what it is.
         Some(Creation::Exists) => look_again(Some(Duration::from_secs(1))),
-        Some(Creation::Refused(refusal)) => refused(draft, refusal),
+        Some(Creation::Refused(refusal)) => refused(snapshot, draft, refusal),
     }
 }
 
-fn refused(draft: Draft, refusal: &Refusal) -> Step {
+fn refused(snapshot: &Snapshot, draft: Draft, refusal: &Refusal) -> Step {
+    if snapshot.memory_step() > 0 && refusal.is_of_too_much_memory() {
+        let (cause, message) = climbed_too_high(snapshot, refusal.message());
+        return settle(draft.fail(cause, &message));
+    }
     let (reason, message) = match refusal {
         Refusal::ForGood(message) => return settle(draft.fail(Cause::PodRefused, message)),
         Refusal::Quota(message) => (Waiting::QuotaExceeded, message),
-        Refusal::ForNow(message) => (Waiting::NotCreated, message),
+        Refusal::Limit(message) | Refusal::ForNow(message) => (Waiting::NotCreated, message),
     };
     Step::Settle(Box::new(Settlement {
         status: Some(draft.wait(Phase::Pending, reason, message)),
@@ -375,10 +377,43 @@ fn refused(draft: Draft, refusal: &Refusal) -> Step {
     }))
 }
 
-pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, message: &str) -> Step {
+/// The cluster does not allow the memory of this step of the ladder: what the task ran out of before is its failure.
+fn climbed_too_high(snapshot: &Snapshot, forbidden_by: &str) -> (Cause, String) {
+    let attempts = snapshot.task.status.as_ref().map(|s| s.attempts.as_slice());
+    let of_memory = attempts.unwrap_or_default().iter().rev().find_map(|attempt| {
+        let cause = Cause::parse(&attempt.cause).filter(|cause| cause.needs_memory())?;
+        Some((attempt, cause))
+    });
+    let number = snapshot.attempt();
+    match of_memory {
+        Some((attempt, cause)) => {
+            let with = attempt.memory.as_ref();
+            let with = with.map_or_else(String::new, |memory| format!(" with a memory limit of {memory}"));
+            let message = format!(
+                "attempt {}{with} ran out of memory, and attempt {number}, which would have more, is not allowed: \
+                 {forbidden_by}",
+                attempt.number
+            );
+            (cause, message)
+        }
+        None => (
+            Cause::PodRefused,
+            format!(
+                "earlier subtasks of the same kind ran out of memory, and attempt {number} with as much as they needed \
+                 is not allowed: {forbidden_by}"
+            ),
+        ),
+    }
+}
+
+/// An object of this kind has the name of the attempt's.
+pub(crate) fn name_conflict(snapshot: &Snapshot, now: Timestamp, kind: &str) -> Step {
     let draft = described(snapshot, accept(snapshot).as_ref(), now);
+    let name = names::attempt(&snapshot.task.name_any(), snapshot.attempt());
+    let message =
+        format!("a {kind} of the same name, {name}, belongs to another owner: waiting until it is deleted");
     settle_until(
-        draft.wait(Phase::Pending, Waiting::NameConflict, message),
+        draft.wait(Phase::Pending, Waiting::NameConflict, &message),
         Some(NAME_CONFLICT),
     )
 }

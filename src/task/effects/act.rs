@@ -7,10 +7,7 @@ use std::sync::{Arc, OnceLock};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
-    PropagationPolicy,
-};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -21,6 +18,7 @@ use super::live_read::LiveReader;
 use crate::api::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus};
 use crate::apiserver::classify::refusal::Creation;
+use crate::apiserver::create_pod::create_pod;
 use crate::apiserver::request::{RequestError, create, request};
 use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
@@ -353,13 +351,8 @@ impl Actor {
 
     /// The pod is sent to the API server as JSON, with fields that this build may not know.
     async fn create_pod(&self, namespace: &str, pod: Value) -> Result<Creation, ActError> {
-        const VERB: &str = "create pod";
-        let resource = ApiResource::erase::<Pod>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let pod: DynamicObject =
-            serde_json::from_value(pod).map_err(|e| RequestError::api(VERB, kube::Error::SerdeError(e)))?;
-        let request = async { api.create(&PostParams::default(), &pod).await };
-        self.create(VERB, request).await
+        self.leadership.check()?;
+        Ok(create_pod(&self.client, namespace, &pod).await?)
     }
 
     /// Deletes the object with this name and uid, if it still exists.

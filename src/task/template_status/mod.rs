@@ -18,6 +18,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 
 use super::accept::template_readiness::{self, Unusable};
+use super::accept::without_effect;
 use super::watch::{Caches, GuardedTemplate};
 use crate::api::PeonTemplateStatus;
 use crate::apiserver::backoff::Backoff;
@@ -166,7 +167,8 @@ impl TemplateStatusWriter {
         let (old, readiness, since) = match &template.0 {
             Ok(readable) => (
                 readable.status.clone(),
-                template_readiness::check(readable, &self.operator, archives_logs),
+                template_readiness::check(readable, &self.operator, archives_logs)
+                    .map(|()| without_effect::of_template(&readable.spec)),
                 None,
             ),
             // Its status is not decoded. The time is the same in every process, so that writing it again changes
@@ -178,13 +180,7 @@ impl TemplateStatusWriter {
             ),
         };
         let since = since.unwrap_or_else(|| self.clock.wall());
-        let new = decide::status(
-            old.as_ref(),
-            readiness.as_ref().copied(),
-            counts,
-            generation,
-            since,
-        );
+        let new = decide::status(old.as_ref(), readiness.as_deref(), counts, generation, since);
         match decide(old.as_ref(), new, last.as_ref(), self.started, now) {
             Decision::Nothing => None,
             Decision::Later(delay) => Some(delay),

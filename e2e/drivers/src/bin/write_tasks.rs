@@ -21,6 +21,7 @@ use peon_operator::middle_manager::assign::decide::assignment::Maker;
 use peon_operator::middle_manager::registry::announcement::facts;
 use peon_operator::middle_manager::registry::identity::Ordinal;
 use peon_operator::task::accept::ladder::Growth;
+use peon_operator::task::accept::properties_file::PropertiesFile;
 use peon_operator::task::accept::settings::{Settings, Source};
 use peon_operator::task::decide::status::Draft;
 use peon_operator::task::decide::verdict::{Outcome, Verdict};
@@ -239,7 +240,7 @@ fn settings() -> anyhow::Result<Settings> {
         growth: Growth::between("2G", "2G").map_err(anyhow::Error::msg)?,
         enforce: true,
         active_deadline_seconds: None,
-        properties_from: Vec::new(),
+        properties_file: PropertiesFile::default(),
         java_opts: Vec::new(),
     })
 }

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::kubelet_stream::Cutter;
 use super::log_mark::LogMark;
+use crate::druid::out_of_memory;
 use crate::logs::format::{published, report};
 
 /// Beginning of the line that may be followed by a report.
@@ -29,6 +30,8 @@ pub struct Reader {
     last_line: Option<(String, bool)>,
     /// Whether a line says that the task published segments.
     published: bool,
+    /// Whether a line says that memory ran out.
+    out_of_memory: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,7 @@ impl Reader {
             ignores_complaints: false,
             last_line: None,
             published: false,
+            out_of_memory: false,
         }
     }
 
@@ -62,6 +66,13 @@ impl Reader {
     #[must_use]
     pub fn published(&self) -> bool {
         self.published
+    }
+
+    /// Whether a line that was read here says that memory ran out. It is one of the last lines of a log, so it is not
+    /// kept in the store.
+    #[must_use]
+    pub fn out_of_memory(&self) -> bool {
+        self.out_of_memory
     }
 
     /// Looks for a line that contains this: the last one, though the container goes on.
@@ -166,6 +177,7 @@ impl Reader {
             *read = *read || contains(lines, last_line.as_bytes());
         }
         self.published = self.published || published::says_so(lines);
+        self.out_of_memory = self.out_of_memory || out_of_memory::is_logged(lines);
         if self.held.is_none() && !contains(lines, BEGIN) {
             self.cutter.feed(lines, log);
             return;

@@ -15,7 +15,7 @@ use super::finished::{after_verdict, end_strays};
 use super::status::Draft;
 use super::with_run::follow;
 use super::without_run::{name_conflict, start};
-use crate::api::reason::Waiting;
+use crate::api::reason::{Acceptance, Waiting};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
 use crate::logs::format::record::Entry;
 use crate::logs::format::state::KeepLog;
@@ -226,11 +226,7 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp) -> Step {
         CurrentRun::NotSeen => look_live(snapshot),
         CurrentRun::IndexerNotSeen(pod) => Step::Act(Action::LookIndexer { pod }),
         CurrentRun::Soon => look_again(Some(CACHE_LAG)),
-        CurrentRun::Foreign => name_conflict(
-            snapshot,
-            now,
-            "a pod of the same name belongs to another owner: waiting until it is deleted",
-        ),
+        CurrentRun::Foreign => name_conflict(snapshot, now, "pod"),
         CurrentRun::None => start(snapshot, now),
     }
 }
@@ -304,11 +300,13 @@ pub fn ends_attempt(task: &PeonTask, new: &PeonTaskStatus) -> bool {
     is_final || new.attempt.unwrap_or(1) != task.attempt()
 }
 
-/// The Warning for a change of status: reason and message, if it reports a problem that the old status did not have.
+/// The Warning for a change of status: reason and message, if it reports a problem that the old status did not have. That
+/// an overlord has not assigned a task yet is none: every submitted task begins so.
 #[must_use]
 pub fn warning(old: Option<&PeonTaskStatus>, new: &PeonTaskStatus) -> Option<(String, String)> {
     let reason = new.reason.as_deref()?;
     if old.and_then(|s| s.reason.as_deref()) == Some(reason)
+        || Acceptance::parse(reason) == Some(Acceptance::NotAssigned)
         || !(Waiting::parse(reason) == Some(Waiting::Retrying)
             || conditions::is_true(&new.conditions, conditions::STALLED))
     {

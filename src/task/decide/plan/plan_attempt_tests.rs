@@ -69,6 +69,84 @@ fn memory_grows_and_stays_grown() {
     assert_eq!((third.attempt, third.memory_step), (Some(3), Some(1)));
 }
 
+/// The next attempt of a task that was killed for its memory, whose pod the API server refuses.
+fn refused_after_oom(refusal: Refusal) -> Snapshot {
+    let oom = status(&with_pod(recorded(), evidence(ended(137, "OOMKilled", ""))), 201);
+    Snapshot {
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            creation: Some(Creation::Refused(refusal)),
+            live_subtasks: Some(0),
+            ..Outcomes::default()
+        },
+        ..snapshot(next(noop(), oom))
+    }
+}
+
+/// Waiting does not help where the cluster never allows the memory of the next step.
+#[test]
+fn a_ladder_that_climbs_into_a_limit_ends_with_what_it_climbed_for() {
+    let limit = "maximum memory usage per Container is 2G, but limit is 2862Mi";
+    let quota = "exceeded quota: q, requested: limits.memory=2862Mi, limited: limits.memory=2G";
+    for refusal in [
+        Refusal::Limit(limit.into()),
+        Refusal::Quota(quota.into()),
+        Refusal::ForGood("the policy forbids this much memory".into()),
+        Refusal::ForNow("admission webhook \"w\" denied the request: memory above 2G".into()),
+    ] {
+        let said = refusal.message().to_owned();
+        let failed = status(&refused_after_oom(refusal), 300);
+        check_reason(&failed, FAILED, &Cause::OomKilled);
+        let message = &conditions::find(&failed.conditions, FAILED).unwrap().message;
+        assert_eq!(
+            *message,
+            format!(
+                "attempt 1 with a memory limit of 2G ran out of memory, and attempt 2, which would have more, is not \
+                 allowed: {said}"
+            )
+        );
+    }
+    for (refusal, reason) in [
+        (
+            Refusal::Quota("exceeded quota: q, requested: pods=1, limited: pods=0".into()),
+            Waiting::QuotaExceeded,
+        ),
+        (
+            Refusal::Limit("minimum cpu usage per Container is 2, but request is 1".into()),
+            Waiting::NotCreated,
+        ),
+        (
+            Refusal::ForNow("failed calling webhook".into()),
+            Waiting::NotCreated,
+        ),
+    ] {
+        let waits = status(&refused_after_oom(refusal), 300);
+        assert_eq!(waits.reason.as_deref(), Some(reason.as_str()));
+    }
+}
+
+/// A LimitRange can be changed, and the task then goes on.
+#[test]
+fn a_first_attempt_waits_for_a_limit_to_change() {
+    let limit = Refusal::Limit("maximum memory usage per Container is 1Gi, but limit is 2G".into());
+    let waits = Snapshot {
+        outcomes: Outcomes {
+            claim: Some(Creation::Created("map".into())),
+            creation: Some(Creation::Refused(limit.clone())),
+            ..Outcomes::default()
+        },
+        ..snapshot(noop())
+    };
+    assert_eq!(
+        status(&waits, 100).reason.as_deref(),
+        Some(Waiting::NotCreated.as_str())
+    );
+    // The first attempt of a subtask begins with what earlier ones needed, and its supervisor tries again.
+    let mut subtask = waits;
+    subtask.outcomes.rung = Some(1);
+    check_reason(&status(&subtask, 100), FAILED, &Cause::PodRefused);
+}
+
 /// Suspending is no failure.
 #[test]
 fn attempts_that_were_suspended_do_not_hold_back_the_next_one() {

@@ -16,7 +16,6 @@ use crate::api::{
 };
 use crate::druid::payload::Payload;
 use crate::druid::properties::PEON_PORT;
-use crate::task::accept::properties_file;
 use crate::task::accept::settings::Settings;
 
 /// Port of the peon's HTTP server.
@@ -201,10 +200,7 @@ impl Attempt<'_> {
     }
 
     fn script(&self) -> String {
-        let properties = match self.settings.properties_from[..] {
-            [] => "",
-            _ => properties_file::SCRIPT,
-        };
+        let properties = self.settings.properties_file.script();
         let task = match self.task_from {
             None => LINK_TASK,
             Some(_) => payload_volume::SCRIPT,

@@ -20,7 +20,10 @@ fn properties_from_elsewhere_are_in_a_file_that_every_option_overrides() {
         command.starts_with(PREPARE) && command.ends_with(entrypoint::EXEC),
         "{command}"
     );
-    assert!(command.contains(properties_file::SCRIPT), "{command}");
+    assert!(
+        command.contains("write_sources /etc/peon-properties"),
+        "{command}"
+    );
     let secret = named(&pod["spec"]["volumes"], "peon-properties-01");
     assert_eq!(secret["secret"]["secretName"], "metadata");
     assert_eq!(

@@ -376,7 +376,7 @@ fn what_the_user_says_of_the_jvm_wins() {
 
 #[test]
 fn a_jvm_out_of_memory_always_ends() {
-    for java_opts in [json!([]), json!(["-XX:-ExitOnOutOfMemoryError"])] {
+    for java_opts in [json!([]), json!(["-XX:+ExitOnOutOfMemoryError", "-ea"])] {
         let arguments = arguments_of(json!({ "javaOpts": java_opts }));
         let said: Vec<_> = arguments
             .iter()

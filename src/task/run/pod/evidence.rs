@@ -35,8 +35,10 @@ pub struct Evidence {
     pub deletion_requested: Option<Timestamp>,
     /// When its grace period ends: `deletionTimestamp`.
     pub deletion_due: Option<Timestamp>,
-    /// The condition `DisruptionTarget`.
+    /// The condition `DisruptionTarget`, or that by which Kueue says why it deletes a pod.
     pub disruption: Option<Disruption>,
+    /// Names of the gates that keep the pod from being scheduled.
+    pub gates: Vec<String>,
     /// The message of `PodScheduled=False`.
     pub unschedulable: Option<String>,
     /// Name of the peon's container.
@@ -115,7 +117,14 @@ pub struct SidecarReport {
     pub complete: bool,
     /// Whether the log says that the task published segments.
     pub published: bool,
+    /// Whether the log says that memory ran out.
+    pub out_of_memory: bool,
 }
+
+/// The condition that Kueue sets on a pod before it deletes it, and its reason; the message says why.
+const KUEUES_STOP: &str = "TerminationTarget";
+/// See [`KUEUES_STOP`].
+pub const STOPPED_BY_KUEUE: &str = "StoppedByKueue";
 
 /// Reasons of containers that the runtime could not start.
 pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
@@ -148,6 +157,7 @@ impl Evidence {
             sidecar: said.map_or_else(SidecarReport::default, |said| SidecarReport {
                 complete: said.complete,
                 published: said.published,
+                out_of_memory: said.out_of_memory,
             }),
             container: peon_name.to_owned(),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
@@ -177,16 +187,27 @@ impl Evidence {
             message: status.message.unwrap_or_default(),
             deletion_requested: deletion_requested(pod),
             deletion_due: pod.metadata.deletion_timestamp.as_ref().map(|t| t.0),
-            disruption: condition("DisruptionTarget", "True").map(|c| Disruption {
-                reason: c.reason.unwrap_or_default(),
-                message: c.message.unwrap_or_default(),
-                since: c.last_transition_time.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-            }),
+            disruption: condition("DisruptionTarget", "True")
+                .or_else(|| {
+                    let stop = condition(KUEUES_STOP, "True");
+                    stop.filter(|c| c.reason.as_deref() == Some(STOPPED_BY_KUEUE))
+                })
+                .map(|c| Disruption {
+                    reason: c.reason.unwrap_or_default(),
+                    message: c.message.unwrap_or_default(),
+                    since: c.last_transition_time.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+                }),
+            gates: pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.scheduling_gates.as_ref())
+                .map(|gates| gates.iter().map(|gate| gate.name.clone()).collect())
+                .unwrap_or_default(),
             unschedulable: condition("PodScheduled", "False").map(|c| {
                 let message = c.message.unwrap_or_default();
                 match c.reason.as_deref() {
                     None | Some("Unschedulable") => message,
-                    // A scheduling gate, or a failing scheduler.
+                    // A failing scheduler.
                     Some(reason) => format!("{reason}: {message}"),
                 }
             }),

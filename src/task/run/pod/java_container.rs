@@ -57,7 +57,7 @@ pub fn fill_container(container: &mut Map<String, Value>, settings: &Settings, s
         true,
     );
     let mut mounts = vec![scratch_mount()];
-    mounts.extend(properties_file::mounts(&settings.properties_from));
+    mounts.extend(properties_file::mounts(&settings.properties_file));
     merge_list(container, "volumeMounts", "mountPath", mounts, false);
     default_to(
         container,
@@ -69,7 +69,7 @@ pub fn fill_container(container: &mut Map<String, Value>, settings: &Settings, s
 /// period and scratch volume.
 pub fn fill_spec(spec: &mut Map<String, Value>, settings: &Settings, grace_seconds: u32) {
     spec.insert("restartPolicy".into(), "Never".into());
-    let sources = properties_file::volumes(&settings.properties_from);
+    let sources = properties_file::volumes(&settings.properties_file);
     merge_list(spec, "volumes", "name", sources, false);
     // A template may put the scratch space elsewhere, for example on a faster disk.
     merge_list(

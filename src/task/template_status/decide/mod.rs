@@ -35,11 +35,12 @@ pub enum Decision {
     Later(Duration),
 }
 
-/// The status of a template whose current status is `old`.
+/// The status of a template whose current status is `old`. `readiness` is what it says that has no effect on its tasks, or
+/// why they cannot use it.
 #[must_use]
 pub fn status(
     old: Option<&PeonTemplateStatus>,
-    readiness: Result<(), &Unusable>,
+    readiness: Result<&[String], &Unusable>,
     counts: Counts,
     generation: Option<i64>,
     now: Timestamp,
@@ -47,12 +48,14 @@ pub fn status(
     let conditions = old.map(|old| old.conditions.as_slice()).unwrap_or_default();
     let mut conditions = Conditions::from(conditions, generation, now);
     match readiness {
-        Ok(()) => conditions.set(
-            READY,
-            true,
-            &TemplateReadiness::Valid,
-            "tasks can use the template",
-        ),
+        Ok(without_effect) => {
+            let warning = match without_effect {
+                [] => String::new(),
+                settings => format!("; without effect: {}", settings.join("; ")),
+            };
+            let message = format!("tasks can use the template{warning}");
+            conditions.set(READY, true, &TemplateReadiness::Valid, &message);
+        }
         Err(unusable) => conditions.set(READY, false, &unusable.reason, &unusable.message),
     }
     PeonTemplateStatus {
@@ -101,7 +104,7 @@ mod tests {
 
     fn valid(running: u32, generation: i64) -> PeonTemplateStatus {
         let counts = Counts { running, waiting: 0 };
-        status(None, Ok(()), counts, Some(generation), at(1))
+        status(None, Ok(&[]), counts, Some(generation), at(1))
     }
 
     fn last(status: &PeonTemplateStatus, at: Instant) -> LastWrite {
@@ -141,6 +144,19 @@ mod tests {
         let written = decide(Some(&valid(0, 1)), valid(2, 1), Some(&first), start, due);
         assert_eq!(written, Decision::Write(valid(2, 1)));
         assert_eq!(broken.conditions.remove(0).reason, "InvalidTemplate");
+    }
+
+    #[test]
+    fn a_ready_template_says_what_has_no_effect() {
+        let message = |without_effect: &[String]| {
+            let mut status = status(None, Ok(without_effect), Counts::default(), Some(1), at(1));
+            status.conditions.remove(0).message
+        };
+        assert_eq!(message(&[]), "tasks can use the template");
+        assert_eq!(
+            message(&["a".into(), "b".into()]),
+            "tasks can use the template; without effect: a; b"
+        );
     }
 
     #[test]
