@@ -163,6 +163,8 @@ fn writes(fixture: &Fixture, spec: &mut Value) {
                   exec sleep 100000";
     let pod = &mut spec["template"]["spec"];
     pod["shareProcessNamespace"] = json!(true);
+    // The namespace is deleted with everything in it, and the writer does not stop by itself.
+    pod["terminationGracePeriodSeconds"] = json!(1);
     pod["initContainers"] = json!([{
         "name": "writer", "image": fixture.druid_image, "restartPolicy": "Always",
         "command": ["/bin/sh", "-c", script],
