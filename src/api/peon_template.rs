@@ -78,6 +78,13 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::java_opts")]
     pub java_opts: Vec<String>,
 
+    /// Folders and JARs on the class path of the peon, before Druid's libraries: absolute paths in the image, or of a volume
+    /// that `template` mounts. A folder with `runtime.properties` would replace the peon's. Default: none. Example:
+    /// `[/opt/hadoop-conf]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::class_path")]
+    pub class_path: Vec<String>,
+
     /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are overridden by
     /// the same keys in a task's context. Lines of a MiddleManager's file (`druid.indexer.fork.property.*`,
     /// `druid.indexer.runner.javaOpts`) mean what they mean there. They are written to a ConfigMap: put secrets into

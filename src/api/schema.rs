@@ -208,6 +208,15 @@ pub(super) fn java_opts(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Absolute paths, of which a colon would make two.
+pub(super) fn class_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "items": { "type": "string", "maxLength": 1024, "pattern": "^/[^:]*$" },
+    })
+}
+
 /// Conditions as in `metav1.Condition`: a list keyed by type, with bounds that limit the cost of its validation rules.
 pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

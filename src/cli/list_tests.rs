@@ -97,14 +97,14 @@ fn filters_are_left_to_the_api_server() {
 
 #[test]
 fn a_list_is_sorted_by_a_column() {
-    let named = |name: &str, status: serde_json::Value| task(name, json!({}), status);
+    let with = |name: &str, status: serde_json::Value| task(name, json!({}), status);
     let all = [
-        named(
+        with(
             "c",
             json!({"memory": "1Gi", "startTime": "2026-11-21T08:00:30Z", "reason": "Running"}),
         ),
-        named("a", json!({"memory": "900Mi"})),
-        named(
+        with("a", json!({"memory": "900Mi"})),
+        with(
             "b",
             json!({"startTime": "2026-11-21T07:00:30Z", "reason": "OOMKilled"}),
         ),

@@ -42,17 +42,45 @@ pub fn applies_to(type_: &str) -> bool {
     INGESTING.contains(&type_) || SUPERVISING.contains(&type_)
 }
 
+/// A change of a task's text. It contains nothing of the task itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Bytes of the text that are replaced; an empty range is where something is added.
+    pub range: Range<usize>,
+    text: String,
+}
+
+impl Edit {
+    /// What replaces them, for a JVM with a heap of `heap` bytes.
+    #[must_use]
+    pub fn text(&self, heap: u64) -> String {
+        self.text.replace(BYTES, &(heap / PARTS).max(1).to_string())
+    }
+}
+
+/// Stands for the limit in bytes, which depends on the heap.
+const BYTES: &str = "<bytes>";
+
 /// The task `json` of this type with its memory in bytes, for a JVM with a heap of `heap` bytes; `None` where nothing
-/// is to be changed. A `maxBytesInMemory` that is given stays, and where it is negative, which turns that limit off,
-/// everything stays.
+/// is to be changed.
 ///
 /// # Errors
 /// The text is no JSON object.
 pub fn rewrite(json: &str, type_: &str, heap: u64) -> Result<Option<String>, serde_json::Error> {
+    let edits = edits(json, type_)?;
+    Ok((!edits.is_empty()).then(|| apply(json, &edits, heap)))
+}
+
+/// What is changed in the task `json` of this type, in the order of the text; nothing overlaps. A `maxBytesInMemory` that
+/// is given stays, and where it is negative, which turns that limit off, everything stays.
+///
+/// # Errors
+/// The text is no JSON object.
+pub fn edits(json: &str, type_: &str) -> Result<Vec<Edit>, serde_json::Error> {
     if !applies_to(type_) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let bytes = INGESTING.contains(&type_).then(|| (heap / PARTS).max(1));
+    let bytes = INGESTING.contains(&type_).then_some(BYTES);
     let task = Object::of(json, json)?;
     let spec = match task.members.get("spec") {
         Some(spec) if spec.get().starts_with('{') => Some(Object::of(json, spec.get())?),
@@ -65,7 +93,7 @@ pub fn rewrite(json: &str, type_: &str, heap: u64) -> Result<Option<String>, ser
         .flatten()
         .filter_map(|holder| holder.members.get("tuningConfig"))
         .filter(|config| config.get().starts_with('{'));
-    let edits = match (given.next(), &spec) {
+    let mut edits = match (given.next(), &spec) {
         (Some(config), _) => tune(&Object::of(json, config.get())?, bytes),
         // Druid's own limits, in rows, hold where there is none.
         (None, Some(spec)) if ["index", "index_parallel"].contains(&type_) => {
@@ -75,11 +103,12 @@ pub fn rewrite(json: &str, type_: &str, heap: u64) -> Result<Option<String>, ser
         }
         _ => Vec::new(),
     };
-    Ok((!edits.is_empty()).then(|| apply(json, edits)))
+    edits.sort_by_key(|edit| edit.range.start);
+    Ok(edits)
 }
 
 /// The edits of a `tuningConfig`.
-fn tune(config: &Object<'_>, bytes: Option<u64>) -> Vec<(Range<usize>, String)> {
+fn tune(config: &Object<'_>, bytes: Option<&str>) -> Vec<Edit> {
     // To Druid 0 is the same as none; it writes that when it serialises a task.
     let given = config
         .members
@@ -119,14 +148,17 @@ impl<'a> Object<'a> {
     }
 
     /// Edits that set these members: a value in place of another one, or new members at the head.
-    fn set(&self, values: &[(&str, String)]) -> Vec<(Range<usize>, String)> {
+    fn set(&self, values: &[(&str, String)]) -> Vec<Edit> {
         let mut edits = Vec::new();
         let mut added = String::new();
         for (name, value) in values {
             if let Some(old) = self.members.get(*name) {
                 let start = self.at(old.get());
                 if old.get() != value {
-                    edits.push((start..start + old.get().len(), value.clone()));
+                    edits.push(Edit {
+                        range: start..start + old.get().len(),
+                        text: value.clone(),
+                    });
                 }
             } else {
                 let comma = if self.members.is_empty() && added.is_empty() {
@@ -140,18 +172,20 @@ impl<'a> Object<'a> {
         if !added.is_empty() {
             let brace = self.text.find('{').unwrap_or_default();
             let inside = self.at(self.text) + brace + 1;
-            edits.push((inside..inside, added));
+            edits.push(Edit {
+                range: inside..inside,
+                text: added,
+            });
         }
         edits
     }
 }
 
-/// Applies edits that do not overlap.
-fn apply(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
-    edits.sort_by_key(|(range, _)| range.start);
+/// Applies edits that do not overlap, in the order of the text.
+fn apply(text: &str, edits: &[Edit], heap: u64) -> String {
     let mut edited = text.to_owned();
-    for (range, value) in edits.into_iter().rev() {
-        edited.replace_range(range, &value);
+    for edit in edits.iter().rev() {
+        edited.replace_range(edit.range.clone(), &edit.text(heap));
     }
     edited
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Fields, Unreadable};
-use super::task_id;
+use super::{ingestion_memory, task_id};
 use crate::digest::hex;
 
 /// Largest payload that stands in a PeonTask itself, in bytes of JSON.
@@ -123,6 +123,8 @@ pub struct Payload {
     pub size: usize,
     /// How the id was added; `None` where it was there.
     pub added: Option<Added>,
+    /// Of a payload in chunks: what changes in the original if its memory is to be limited in bytes.
+    pub memory_edits: Vec<ingestion_memory::Edit>,
     /// `sha256:` of the task with its id.
     pub hash: String,
     /// Whether it writes nothing twice when it is run again.
@@ -244,6 +246,11 @@ impl Payload {
             Some(_) => return Err(InvalidPayload::ContextNotObject),
         };
         let subtask = subtask(&top, &id)?;
+        let memory_edits = if keep {
+            Vec::new()
+        } else {
+            ingestion_memory::edits(json, &type_).map_err(|e| InvalidPayload::NotJson(e.to_string()))?
+        };
         let mut hash = Sha256::new();
         for piece in pieces {
             hash.update(piece.as_bytes());
@@ -255,6 +262,7 @@ impl Payload {
             hash: format!("sha256:{}", hex(&hash.finalize())),
             json: if keep { pieces.concat() } else { String::new() },
             size,
+            memory_edits,
             added,
             id,
             type_,

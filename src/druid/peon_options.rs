@@ -12,8 +12,8 @@ const SPACE: &str = "contains white space that Java would read as a part of the 
 const NO_VALUE: &str = "needs a value, in the next item of the same list";
 const NESTED: &str =
     "names an argument file, which Java does not read at this place: give its options as items";
-const CLASS_PATH: &str = "would replace the class path, which is the operator's: put libraries into an image, and load \
-                          extensions by druid.extensions.loadList";
+const CLASS_PATH: &str = "would replace the class path, which is the operator's: name folders and JARs in classPath of the \
+                          PeonTemplate, and load extensions by druid.extensions.loadList";
 const PROGRAM: &str = "makes Java start another program than the peon, or print something and end";
 const COMMAND: &str = "runs a command when memory runs out, and one that kills the JVM hides why it ended: the operator \
                        sets -XX:+ExitOnOutOfMemoryError, and gives the next attempt more memory";

@@ -36,7 +36,7 @@ pub enum Refusal {
     ForGood(String),
     /// A quota is exhausted.
     Quota(String),
-    /// A LimitRange forbids the sizes of the object.
+    /// A `LimitRange` forbids the sizes of the object.
     Limit(String),
     /// For now, as far as can be known.
     ForNow(String),
@@ -52,7 +52,7 @@ impl Refusal {
     }
 
     /// Whether the object asks for more memory than is ever allowed, so that waiting does not help, but less memory
-    /// does: a LimitRange, the whole of a quota, an admission policy or a webhook that says so.
+    /// does: a `LimitRange`, the whole of a quota, an admission policy or a webhook that says so.
     #[must_use]
     pub fn is_of_too_much_memory(&self) -> bool {
         let named = |message: &str| message.to_ascii_lowercase().contains("memory");
@@ -86,7 +86,7 @@ pub fn creation<K>(status: &Status) -> Option<Posted<K>> {
     }
 }
 
-/// Whether this is the message of a LimitRange (`plugin/pkg/admission/limitranger` of Kubernetes).
+/// Whether this is the message of a `LimitRange` (`plugin/pkg/admission/limitranger` of Kubernetes).
 fn is_limit_range(message: &str) -> bool {
     ["minimum ", "maximum "]
         .iter()

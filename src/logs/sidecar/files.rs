@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::plain_file;
+use crate::druid::properties::parse;
 use crate::logs::format::report::MAX_REPORT;
 use crate::logs::format::sidecar_config::{
     DIR, FILE, PEAK_FILE, SHARED_DIR, SHOWN_FILE, SOURCES_DIR, SidecarConfig,
@@ -100,7 +101,12 @@ fn sources(dir: &Path) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
                 continue;
             };
             let text = std::fs::read_to_string(&file).with_context(|| format!("the property {name}"))?;
-            properties.insert(name.to_owned(), text);
+            // As for the peon: a whole file.
+            if name.ends_with(".properties") {
+                properties.extend(parse(&text).with_context(|| format!("the file {name}"))?);
+            } else {
+                properties.insert(name.to_owned(), text);
+            }
         }
         sources.push(properties);
     }
@@ -118,4 +124,32 @@ fn entries(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut entries = entries.collect::<io::Result<Vec<_>>>().with_context(name)?;
     entries.sort();
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_files_are_read_as_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("00");
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(source.join("druid.indexer.logs.type"), "s3").unwrap();
+        let common = "druid.s3.accessKey=a\ndruid.indexer.logs.s3Prefix=größe\n";
+        std::fs::write(source.join("common.runtime.properties"), common).unwrap();
+        let read = sources(dir.path()).unwrap();
+        let pairs: Vec<_> = read[0]
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("druid.indexer.logs.s3Prefix", "größe"),
+                ("druid.indexer.logs.type", "s3"),
+                ("druid.s3.accessKey", "a"),
+            ]
+        );
+    }
 }

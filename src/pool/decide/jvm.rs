@@ -11,7 +11,7 @@ use crate::quantity;
 use crate::task::accept::jvm::MODULES;
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::{RESERVED, Settings};
-use crate::task::run::pod::build::{BASE_TASK_DIR, CLASS_PATH, TMP_DIR};
+use crate::task::run::pod::build::{BASE_TASK_DIR, TMP_DIR};
 
 /// Where the script of the pod writes the logging configuration.
 pub const LOG4J_FILE: &str = "/peon/log4j2.xml";
@@ -172,7 +172,7 @@ pub fn argument_file(
     let options = java_options::last_of_each_kind(options);
     let command = [
         "-cp",
-        CLASS_PATH,
+        &settings.class_path,
         "org.apache.druid.cli.Main",
         "server",
         "indexer",

@@ -106,16 +106,32 @@ fn memory_in_bytes_is_what_the_peon_is_given() {
     assert_eq!((json, hash), (payload.json.clone(), None));
 }
 
+/// As an overlord's tasks are stored by default.
 #[test]
-fn memory_in_bytes_needs_a_payload_in_the_task() {
-    let mut snapshot = with(index(json!({})), json!({"sizing": {"ingestionMemory": "Bytes"}}));
-    snapshot.outcomes.payload = Some(payload(&snapshot));
-    let mut task = (*snapshot.task).clone();
-    task.spec.task = None;
-    let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});
-    task.spec.task_from = serde_json::from_value(chunks).unwrap();
-    snapshot.task = Arc::new(task);
-    let refused = accept(&snapshot).unwrap_err();
-    assert_eq!(refused.reason, Acceptance::InvalidTemplate);
-    assert!(refused.message.contains("taskFrom"), "{}", refused.message);
+fn memory_in_bytes_is_put_into_a_payload_in_chunks() {
+    let json = r#"{"type":"index_kafka","id":"i","tuningConfig":{"type":"kafka"}}"#;
+    let edits = |template_spec: Value| {
+        let mut snapshot = with(index(json!({})), template_spec);
+        let mut task = (*snapshot.task).clone();
+        task.spec.task = None;
+        let chunks = json!({"sha256": "0".repeat(64), "configMaps": [{"name": "c", "key": "k"}]});
+        task.spec.task_from = serde_json::from_value(chunks).unwrap();
+        snapshot.task = Arc::new(task);
+        let payload = Payload::parse_chunked(json.as_bytes(), "i").unwrap();
+        snapshot.outcomes.payload = Some(Ok(Arc::new(payload)));
+        let accepted = accept(&snapshot).unwrap();
+        assert_eq!(accepted.effective_hash(), None);
+        let names = accepted.names();
+        let data = accepted.attempt(1, &names).config_map().data.unwrap();
+        data.get("payload.edit.0").cloned()
+    };
+    let memory = json!({"sizing": {"ingestionMemory": "Bytes"}, "resources": {"limits": {"memory": "1Gi"}}});
+    let bytes = (691_u64 << 20) / 6;
+    assert_eq!(
+        edits(memory),
+        Some(format!(
+            r#""maxBytesInMemory":{bytes},"maxRowsInMemory":2147483647,"#
+        ))
+    );
+    assert_eq!(edits(json!({})), None);
 }

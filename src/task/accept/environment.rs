@@ -70,9 +70,7 @@ fn list<'a>(
 }
 
 /// Variables that are properties.
-fn variables<'a>(
-    template: Option<&'a Map<String, Value>>,
-) -> impl Iterator<Item = (&'a str, &'a Map<String, Value>)> {
+fn variables(template: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
     let all = list(template, "env").filter_map(|v| Some((v.get("name")?.as_str()?, v)));
     all.filter(|(name, _)| {
         let rest = name.strip_prefix(PREFIX).unwrap_or_default();

@@ -213,7 +213,7 @@ pub fn argument_file(
     let options = java_options::last_of_each_kind(options);
     let command = [
         "-cp",
-        build::CLASS_PATH,
+        &settings.class_path,
         "org.apache.druid.cli.Main",
         "internal",
         "peon",

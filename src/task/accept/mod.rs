@@ -26,6 +26,7 @@ use super::decide::log_collection;
 use super::run::pod::build::Attempt;
 use super::run::pod::grace;
 use super::run::pod::log_plan::LogPlan;
+use super::run::pod::payload_volume::Replacement;
 use super::snapshot::{Snapshot, Template};
 use crate::api::reason::Acceptance;
 use crate::api::{IngestionMemory, PeonTask, PeonTemplate, Placement, TaskFrom};
@@ -50,6 +51,8 @@ pub struct Accepted<'a> {
     pub placement: Placement,
     /// The task that the peon is given in place of its payload, if the template requires that.
     effective: Option<Effective>,
+    /// What changes in a payload in chunks, if the template requires that: the pod puts it together.
+    memory: Vec<Replacement>,
     arguments: String,
     grace_seconds: u32,
     logs: Option<LogPlan>,
@@ -103,6 +106,7 @@ impl Accepted<'_> {
             payload: &self.payload,
             task_from: self.task.task_from(),
             task_json: self.effective.as_ref().map_or(&self.payload.json, |e| &e.json),
+            memory: &self.memory,
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
@@ -330,7 +334,8 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
     let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
-    let effective = effective(task, &payload, template, sizing.heap)?;
+    let effective = effective(&payload, template, sizing.heap)?;
+    let memory = memory_edits(&payload, template, sizing.heap);
     let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
     Ok(Accepted {
         payload,
@@ -338,6 +343,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
         retry,
         placement,
         effective,
+        memory,
         arguments,
         grace_seconds,
         logs: log_collection::plan_of(snapshot)?,
@@ -346,24 +352,24 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     })
 }
 
-/// The task that the peon is given in place of the payload, if the template limits ingestion memory in bytes.
-fn effective(
-    task: &PeonTask,
-    payload: &Payload,
-    template: &PeonTemplate,
-    heap: u64,
-) -> Result<Option<Effective>, Refused> {
+/// Whether the template limits ingestion memory in bytes.
+fn is_in_bytes(template: &PeonTemplate) -> bool {
     let memory = template.spec.sizing.as_ref().and_then(|s| s.ingestion_memory);
-    if memory != Some(IngestionMemory::Bytes) || !ingestion_memory::applies_to(&payload.type_) {
+    memory == Some(IngestionMemory::Bytes)
+}
+
+/// The changes of a payload in chunks, if the template limits ingestion memory in bytes.
+fn memory_edits(payload: &Payload, template: &PeonTemplate, heap: u64) -> Vec<Replacement> {
+    let edits = payload.memory_edits.iter().filter(|_| is_in_bytes(template));
+    edits.map(|edit| (edit.range.clone(), edit.text(heap))).collect()
+}
+
+/// The task that the peon is given in place of a payload in the PeonTask, if the template limits ingestion memory in
+/// bytes.
+fn effective(payload: &Payload, template: &PeonTemplate, heap: u64) -> Result<Option<Effective>, Refused> {
+    // The text of a payload in chunks is not kept.
+    if !is_in_bytes(template) || payload.json.is_empty() {
         return Ok(None);
-    }
-    if task.task_from().is_some() {
-        let message = format!(
-            "sizing.ingestionMemory of the PeonTemplate {} is Bytes, which cannot be applied to a payload \
-             in taskFrom: use a PeonTemplate with Payload",
-            template.name_any()
-        );
-        return Err(Refused::new(Acceptance::InvalidTemplate, message));
     }
     let rewritten = ingestion_memory::rewrite(&payload.json, &payload.type_, heap).map_err(|e| {
         Refused::new(

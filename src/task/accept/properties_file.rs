@@ -278,12 +278,12 @@ mod tests {
         let (written, message) = (read("runtime.properties"), read("message"));
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!(output.stdout, b"");
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let string = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (
             output.status.success(),
             written,
-            text(&output.stderr),
-            text(&message),
+            string(&output.stderr),
+            string(&message),
         )
     }
 

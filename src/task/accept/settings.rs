@@ -17,6 +17,7 @@ use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, ForPeons, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
 use crate::druid::{java_options, peon_options};
+use crate::task::run::pod::build::CLASS_PATH;
 use crate::task::run::pod::template;
 
 /// JVM options in the context, from the proposal for running peons as pods.
@@ -91,6 +92,8 @@ pub struct Settings {
     pub enforce: bool,
     /// Seconds that the attempt's pod may be active.
     pub active_deadline_seconds: Option<u32>,
+    /// The class path.
+    pub class_path: String,
     /// What further properties are read from in the pod.
     pub properties_file: PropertiesFile,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
@@ -153,6 +156,7 @@ impl Settings {
                 .task
                 .active_deadline_seconds
                 .or(levels.template.active_deadline_seconds),
+            class_path: class_path(&levels.template.class_path),
             properties_file,
             enforce: levels
                 .template
@@ -183,6 +187,12 @@ impl Settings {
         let mut given = self.java_opts.iter().rev();
         given.find_map(|(option, source)| Some((option.strip_prefix(&prefix)?, *source)))
     }
+}
+
+/// Druid's libraries behind what the template puts before them.
+fn class_path(before: &[String]) -> String {
+    let before = before.iter().map(String::as_str);
+    before.chain([CLASS_PATH]).collect::<Vec<_>>().join(":")
 }
 
 fn image(levels: &Levels<'_>) -> String {

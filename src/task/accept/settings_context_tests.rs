@@ -26,14 +26,18 @@ fn a_list_in_a_string_is_a_list() {
     }
 }
 
-fn resolved(options: Value, context: Value, template: Value, operator: &str) -> Result<(), InvalidSetting> {
+fn operator(text: &str) -> RuntimeProperties {
+    RuntimeProperties::parse(text).unwrap()
+}
+
+fn resolved(options: Value, context: Value, template: Value, text: &str) -> Result<(), InvalidSetting> {
     use crate::task::fixtures::{payload, task, template as of};
     let druid = json!({"type": "noop", "context": context});
     Settings::resolve(&Levels {
         task: &task(json!({"task": druid, "javaOpts": options})).spec,
         payload: Some(&payload(druid)),
         template: &of(template).spec,
-        operator: &RuntimeProperties::parse(operator).unwrap(),
+        operator: &operator(text),
         memory_step: 0,
         ladder: &MemoryLadder::default(),
     })
@@ -51,7 +55,7 @@ fn an_option_that_no_peon_can_have_is_refused_at_every_level() {
     ] {
         let nothing = || json!([]);
         let (none, list) = (|| json!({}), json!([option]));
-        let operator = format!("{JAVA_OPTS_ARRAY}={list}");
+        let of_operator = format!("{JAVA_OPTS_ARRAY}={list}");
         for (refused, source, place) in [
             (
                 resolved(list.clone(), none(), none(), ""),
@@ -69,7 +73,7 @@ fn an_option_that_no_peon_can_have_is_refused_at_every_level() {
                 "javaOpts",
             ),
             (
-                resolved(nothing(), none(), none(), &operator),
+                resolved(nothing(), none(), none(), &of_operator),
                 Source::Operator,
                 "javaOpts",
             ),

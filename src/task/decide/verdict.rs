@@ -192,6 +192,12 @@ impl End<'_> {
                 format!("the container could not be started: {}", ended.message.trim()),
             );
         }
+        if ended.exit_code == 1 && ended.lasted_a_second() {
+            return failed(
+                Cause::NoVerdict,
+                "the peon exited with code 1 within a second: Java did not start, and its log says why",
+            );
+        }
         let how = match ended.exit_code {
             0 => "the peon exited with code 0 and wrote no status".to_owned(),
             code @ 129..=192 => format!(

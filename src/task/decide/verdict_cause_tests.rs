@@ -34,3 +34,24 @@ fn a_pod_that_kueue_preempted_is_preempted() {
         assert!(said.contains("Kueue") && said.contains(message), "{said}");
     }
 }
+
+/// Druid needs longer to begin anything.
+#[test]
+fn a_peon_that_ended_within_a_second_published_nothing() {
+    let of = |code: i32, finished: i64| {
+        let mut status = ended(code, "Error", "");
+        let terminated = &mut status["containerStatuses"][0]["state"]["terminated"];
+        assert!(terminated.is_object());
+        terminated["finishedAt"] = json!(at(finished).to_string());
+        cause_of(&evidence(status))
+    };
+    let (cause, message) = of(1, 111);
+    assert_eq!(cause, Cause::NoVerdict);
+    assert!(
+        message.contains("Java did not start") && !message.contains(MAYBE_PUBLISHED),
+        "{message}"
+    );
+    for (code, finished) in [(1, 113), (137, 111)] {
+        assert!(of(code, finished).1.contains(MAYBE_PUBLISHED), "{code}");
+    }
+}

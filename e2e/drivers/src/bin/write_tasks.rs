@@ -240,6 +240,7 @@ fn settings() -> anyhow::Result<Settings> {
         growth: Growth::between("2G", "2G").map_err(anyhow::Error::msg)?,
         enforce: true,
         active_deadline_seconds: None,
+        class_path: String::new(),
         properties_file: PropertiesFile::default(),
         java_opts: Vec::new(),
     })

@@ -125,7 +125,7 @@ fn a_ladder_that_climbs_into_a_limit_ends_with_what_it_climbed_for() {
     }
 }
 
-/// A LimitRange can be changed, and the task then goes on.
+/// A `LimitRange` can be changed, and the task then goes on.
 #[test]
 fn a_first_attempt_waits_for_a_limit_to_change() {
     let limit = Refusal::Limit("maximum memory usage per Container is 1Gi, but limit is 2G".into());

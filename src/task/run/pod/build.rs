@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
+use super::entrypoint;
 use super::java_container::{self, LOG4J, scratch_mount};
 use super::log_plan::{self, LogPlan, SidecarPlan, TaskNames};
+use super::payload_volume::{self, Replacement};
 use super::template::{default_to, merge_list, object, take_peon};
-use super::{entrypoint, payload_volume};
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER,
     LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
@@ -64,6 +65,8 @@ pub struct Attempt<'a> {
     pub task_from: Option<&'a TaskFrom>,
     /// The task that the peon reads: the payload, or the changed one that the template requires.
     pub task_json: &'a str,
+    /// What limits the memory of a payload in chunks in bytes.
+    pub memory: &'a [Replacement],
     /// The settings used.
     pub settings: &'a Settings,
     /// The template; its pod template was checked.
@@ -124,7 +127,7 @@ impl Attempt<'_> {
         ];
         match self.task_from {
             None => data.push((TASK_KEY, self.task_json.to_owned())),
-            Some(from) => data.extend(payload_volume::files(from, self.payload)),
+            Some(from) => data.extend(payload_volume::files(from, self.payload, self.memory)),
         }
         if let Some(sidecar) = self.sidecar() {
             let names = TaskNames {

@@ -387,6 +387,20 @@ fn a_jvm_out_of_memory_always_ends() {
 }
 
 #[test]
+fn folders_of_the_template_stand_before_druids_libraries() {
+    let path = |spec: Value| {
+        let arguments = arguments_of(spec);
+        let at = arguments.iter().position(|argument| argument == "-cp").unwrap();
+        arguments[at + 1].clone()
+    };
+    assert_eq!(path(json!({})), "/opt/druid/lib/*");
+    assert_eq!(
+        path(json!({"classPath": ["/opt/hadoop-conf", "/opt/more/*"]})),
+        "/opt/hadoop-conf:/opt/more/*:/opt/druid/lib/*"
+    );
+}
+
+#[test]
 fn odd_options_reach_the_jvm_as_they_are() {
     let odd = ["-Da=b c", "-Db=\"q\" 'r' \\ # $(X)", "-Dc=l1\nl2\r\t", "-Dd=ü"];
     let arguments = arguments_of(json!({ "javaOpts": odd }));

@@ -110,6 +110,18 @@ pub struct Terminated {
     pub finished: Option<Timestamp>,
 }
 
+impl Terminated {
+    /// Whether it ended within a second: Druid needs longer to begin anything.
+    #[must_use]
+    pub fn lasted_a_second(&self) -> bool {
+        match (self.started, self.finished) {
+            // The kubelet reports whole seconds.
+            (Some(started), Some(finished)) => finished.as_second() - started.as_second() <= 1,
+            _ => false,
+        }
+    }
+}
+
 /// What the sidecar that reads the log reported when it ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SidecarReport {

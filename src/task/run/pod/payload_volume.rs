@@ -3,10 +3,12 @@
 //! The chunks are mounted side by side, and the pod's own script concatenates them: the operator never copies a payload
 //! that may contain secrets. The script's parameters are small files of the attempt's ConfigMap.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
 use crate::api::TaskFrom;
-use crate::druid::payload::Payload;
+use crate::druid::payload::{LARGEST, Payload};
 
 /// Where the chunks are mounted.
 pub const DIRECTORY: &str = "/etc/peon-payload";
@@ -21,9 +23,11 @@ pub const SCRIPT: &str = "if [ -e /etc/peon/payload.gzip ]; then cat /etc/peon-p
     if ! sha256sum -c /etc/peon/payload.sha256; then\n\
     echo 'peon payload: the SHA-256 of the chunks is not that of taskFrom' | tee /dev/termination-log; exit 64\n\
     fi\n\
-    if [ -e /etc/peon/payload.id ]; then\n\
-    { head -c \"$(cat /etc/peon/payload.before)\" /peon/payload; cat /etc/peon/payload.id; \
-    tail -c \"+$(cat /etc/peon/payload.after)\" /peon/payload; } > /peon/task/task.json\n\
+    if [ -e /etc/peon/payload.edits ]; then\n\
+    while read -r from length edit; do\n\
+    tail -c \"+$from\" /peon/payload | head -c \"$length\"\n\
+    if [ \"$edit\" != - ]; then cat /etc/peon/\"$edit\"; fi\n\
+    done < /etc/peon/payload.edits > /peon/task/task.json\n\
     rm /peon/payload\n\
     else mv /peon/payload /peon/task/task.json; fi\n";
 
@@ -32,19 +36,42 @@ pub const REFUSED: &str = "peon payload: ";
 /// Exit code of that failure.
 pub const REFUSED_CODE: i32 = 64;
 
-/// The files that the script reads, by name. None of them contains a byte of the payload.
+/// A change of the payload: the bytes that are replaced, and what replaces them.
+pub type Replacement = (Range<usize>, String);
+
+/// Names of the files with what is put into a payload: its id, and up to two limits or one object with them.
+const EDITS: [&str; 4] = [
+    "payload.edit.0",
+    "payload.edit.1",
+    "payload.edit.2",
+    "payload.edit.3",
+];
+
+/// The files that the script reads, by name. None of them contains a byte of the payload. `memory` is what limits its
+/// memory in bytes, in the order of the text.
 #[must_use]
-pub fn files(from: &TaskFrom, payload: &Payload) -> Vec<(&'static str, String)> {
+pub fn files(from: &TaskFrom, payload: &Payload, memory: &[Replacement]) -> Vec<(&'static str, String)> {
     let mut files = vec![("payload.sha256", format!("{}  /peon/payload\n", from.sha256))];
     if from.gzip {
         files.push(("payload.gzip", String::new()));
     }
-    if let Some(added) = &payload.added {
-        files.push(("payload.id", added.text.clone()));
-        files.push(("payload.before", added.at.to_string()));
-        // `tail` counts from 1.
-        files.push(("payload.after", (added.until + 1).to_string()));
+    let id = payload.added.as_ref();
+    let id = id.map(|added| (added.at..added.until, added.text.clone()));
+    let mut edits: Vec<Replacement> = id.into_iter().chain(memory.iter().cloned()).collect();
+    if edits.is_empty() {
+        return files;
     }
+    edits.sort_by_key(|(range, _)| range.start);
+    let (mut lines, mut at) = (Vec::new(), 0);
+    for ((range, text), name) in edits.into_iter().zip(EDITS) {
+        // `tail` counts from 1.
+        lines.push(format!("{} {} {name}\n", at + 1, range.start.saturating_sub(at)));
+        at = range.end;
+        files.push((name, text));
+    }
+    // As much as there is.
+    lines.push(format!("{} {LARGEST} -\n", at + 1));
+    files.push(("payload.edits", lines.concat()));
     files
 }
 
@@ -72,15 +99,26 @@ mod tests {
     use std::process::{Command, Output};
 
     use super::*;
+    use crate::druid::ingestion_memory;
     use crate::payload::chunks::{Chunks, Kind};
 
     /// Runs the script as a pod would, with its folders below `name`.
     fn run(name: &str, from: &TaskFrom, payload: &Payload, parts: &[Vec<u8>]) -> (Output, Option<Vec<u8>>) {
+        edited(name, from, payload, &[], parts)
+    }
+
+    fn edited(
+        name: &str,
+        from: &TaskFrom,
+        payload: &Payload,
+        memory: &[Replacement],
+        parts: &[Vec<u8>],
+    ) -> (Output, Option<Vec<u8>>) {
         let root = std::env::temp_dir().join(format!("peon-payload-{}-{name}", std::process::id()));
         for folder in ["etc/peon", "etc/peon-payload", "peon/task", "dev"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
-        for (name, content) in files(from, payload) {
+        for (name, content) in files(from, payload, memory) {
             let root = root.display();
             let content = content.replace("  /peon/", &format!("  {root}/peon/"));
             fs::write(format!("{root}/etc/peon/{name}"), content).unwrap();
@@ -139,8 +177,36 @@ mod tests {
                 [&json[..a.at], &a.text, &json[a.until..]].concat()
             });
             assert!(task.unwrap() == expected.as_bytes(), "case {at}");
-            let files = files(&from, &payload);
+            let files = files(&from, &payload, &[]);
             assert!(files.iter().all(|(_, text)| text.len() < 100), "case {at}");
+        }
+    }
+
+    #[test]
+    fn limits_in_bytes_are_put_into_a_payload_in_chunks() {
+        let spaces = " ".repeat(1_000_000);
+        for (at, json) in [
+            r#"{"type":"index","spec":{"tuningConfig":{"maxRowsInMemory":5,"x":"ü"}}}"#.to_owned(),
+            r#"{"spec":{"tuningConfig":{"maxBytesInMemory":0,"maxRowsInMemory":5}},"id":null,"type":"index"}"#.to_owned(),
+            format!(r#"{{"id":"a","type":"index","spec":{{{spaces}"ioConfig":{{}}}}}}"#),
+            r#"{"id":"a","type":"index","spec":{"tuningConfig":{"maxBytesInMemory":-1}}}"#.to_owned(),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let (from, parts) = parts(json);
+            let payload = Payload::parse_chunked(json.as_bytes(), "name").unwrap();
+            let memory: Vec<Replacement> = payload
+                .memory_edits
+                .iter()
+                .map(|edit| (edit.range.clone(), edit.text(600)))
+                .collect();
+            let (output, task) = edited(&format!("edited-{at}"), &from, &payload, &memory, &parts);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let inline = Payload::parse_inline(&json.replace(&spaces, ""), "name").unwrap().json;
+            let expected = ingestion_memory::rewrite(&inline, "index", 600).unwrap().unwrap_or(inline);
+            let task = String::from_utf8(task.unwrap()).unwrap().replace(&spaces, "");
+            assert_eq!(task, expected, "case {at}");
         }
     }
 
