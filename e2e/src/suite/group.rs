@@ -1,7 +1,7 @@
 //! Cases that run together, and how they ended.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -73,9 +73,14 @@ impl Group {
             return None;
         }
         let begun = Instant::now();
-        let turn = Arc::new(Mutex::new(()));
-        let alone = (self.beside == 1).then_some(&turn);
-        let trials = self.jobs.into_iter().map(|job| trial(job, alone)).collect();
+        let turns = Arc::new(Turns::default());
+        let mut places = 0..;
+        let trials = self.jobs.into_iter().map(|job| {
+            let place = if job.ignored { None } else { places.next() };
+            let alone = place.filter(|_| self.beside == 1);
+            trial(job, alone.map(|place| (turns.clone(), place)))
+        });
+        let trials = trials.collect();
         // A runner with one thread names a case before it runs, in the middle of the lines of groups beside it. With two, of
         // which one waits for the other, it does when the case has ended.
         let arguments = Arguments {
@@ -125,13 +130,37 @@ pub(super) fn together(chains: Vec<Vec<Group>>) -> Vec<Outcome> {
     })
 }
 
-fn trial(job: Job, alone: Option<&Arc<Mutex<()>>>) -> Trial {
+/// Cases that run one after the other, in their order.
+#[derive(Default)]
+struct Turns {
+    next: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// The turn of a case, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// Waits until all cases before this place have ended.
+    fn wait_for(&self, place: usize) -> Turn<'_> {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ended.wait_while(next, |next| *next != place);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.ended.notify_all();
+    }
+}
+
+fn trial(job: Job, alone: Option<(Arc<Turns>, usize)>) -> Trial {
     let Job { name, ignored, run } = job;
-    let alone = alone.cloned();
     let run = move || {
-        let turn = alone
-            .as_ref()
-            .map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = alone.as_ref().map(|(turns, place)| turns.wait_for(*place));
         let admitted = admit();
         let begun = Instant::now();
         let ended = run();

@@ -43,11 +43,7 @@ pub(super) static EXITS: [Exit; 8] = [
     exit("out-of-memory", out_of_memory),
     exit("cancel", cancelled),
     exit("deadline", deadline),
-    Exit {
-        // The kubelet removes the containers of a pod that it evicts as soon as they have ended.
-        may_miss_its_end: true,
-        ..exit("eviction", evicted)
-    },
+    exit("eviction", evicted),
     exit("drain", drained),
     exit("deletion", deleted),
     Exit {
