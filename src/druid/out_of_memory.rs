@@ -2,7 +2,7 @@
 //!
 //! `-XX:+ExitOnOutOfMemoryError` ends a JVM out of heap. It does not when direct memory runs out: that error is thrown by
 //! Java's library (`java.nio.Bits`), and a task that fails of it reports FAILED like any other, often with another error
-//! that follows from it ("Expected [256] bytes, only saw [250], potential corruption?").
+//! that follows from it (`Expected [256] bytes, only saw [250], potential corruption?`).
 
 use memchr::memmem::{find, find_iter};
 

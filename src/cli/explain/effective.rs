@@ -78,6 +78,10 @@ pub(super) fn rows(
             ));
         }
     }
+    if resolved.is_some_and(|(settings, _)| settings.properties_file.environment.read_in_pod) {
+        let variables = "druid_* variables with values of the cluster (not shown)";
+        rows.push(row("more properties", variables, TEMPLATE));
+    }
     if let Some((settings, _)) = resolved {
         let options = settings.java_opts.iter();
         rows.extend(options.map(|(option, source)| row("java option", redacted(option), source)));

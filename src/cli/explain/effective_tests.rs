@@ -92,3 +92,13 @@ fn secrets_are_not_shown() {
     );
     assert!(!serde_json::to_string(&rows).unwrap().contains("hunter2"));
 }
+
+#[test]
+fn variables_that_only_the_pod_knows_are_named() {
+    let env = json!([{"name": "druid_x", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
+    let template = json!({"template": {"spec": {"containers": [{"name": "peon", "env": env}]}}});
+    let rows = of(json!({"task": {"type": "noop"}}), template);
+    let (value, source) = find(&rows, "more properties");
+    assert!(value.starts_with("druid_* variables"), "{value}");
+    assert_eq!(source, "the PeonTemplate");
+}

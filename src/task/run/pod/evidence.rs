@@ -133,9 +133,9 @@ pub struct SidecarReport {
     pub out_of_memory: bool,
 }
 
-/// The condition that Kueue sets on a pod before it deletes it, and its reason; the message says why.
+/// The condition that Kueue sets on a pod before it deletes it; the message says why.
 const KUEUES_STOP: &str = "TerminationTarget";
-/// See [`KUEUES_STOP`].
+/// The reason of that condition.
 pub const STOPPED_BY_KUEUE: &str = "StoppedByKueue";
 
 /// Reasons of containers that the runtime could not start.
