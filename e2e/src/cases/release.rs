@@ -100,7 +100,7 @@ fn survives(fixture: &Fixture) -> Result<()> {
     until_gone(fixture, &first)?;
     let name = "outlives-the-chart";
     let mut task = samples::noop(name)?;
-    task["spec"]["task"]["runTime"] = json!(90_000);
+    task["spec"]["task"]["runTime"] = json!(60_000);
     fixture.apply(NAMESPACE, &task)?;
     let task = fixture.until_running(NAMESPACE, name)?;
     let outliving = Outliving::of(fixture, &task)?;
