@@ -19,7 +19,7 @@ const OTHERS: [&[u8]; 3] = [
     b"unable to create new native thread",
     b"Requested array size exceeds VM limit",
 ];
-/// What stands in a line about another task, as the log of a supervisor has it.
+/// Text in lines of a supervisor task's log that report the end of another task.
 const OF_ANOTHER: [&[u8]; 2] = [b"errorMsg", b"TaskStatus{"];
 /// Bytes of a line that are looked at on each side of what says so.
 const AROUND: usize = 4096;

@@ -12,7 +12,7 @@ fn parse(value: Value) -> Result<Payload, InvalidPayload> {
     Payload::parse(&object(value), "my-name")
 }
 
-/// Whoever posts it to the wrong place would get a peon that cannot read it.
+/// A supervisor spec belongs to another endpoint of the overlord; a peon cannot run it.
 #[test]
 fn the_spec_of_a_supervisor_is_no_task() {
     for type_ in ["kafka", "kinesis", "rabbit", "autocompact", "scheduled_batch"] {

@@ -1,4 +1,4 @@
-//! JVM options that no peon can have, whoever gives them (pure): Java would not start, would start something else, or
+//! JVM options that are refused at every level (pure): Java would not start, would start something else, or
 //! would end in a way that hides that memory ran out.
 //!
 //! What tasks may give in addition to this is limited by [`task_options`](super::task_options).
@@ -90,10 +90,11 @@ fn why_refused(option: &str) -> Option<&'static str> {
         return Some(if lost { SPACE } else { NO_OPTION });
     }
     let name = option.split('=').next().unwrap_or(option);
-    if CLASS_PATHS.contains(&name)
-        || CLASS_PATHS
-            .iter()
-            .any(|path| option.starts_with(&format!("{path} ")))
+    let before = |path: &&str| option.strip_prefix(*path);
+    if CLASS_PATHS
+        .iter()
+        .filter_map(before)
+        .any(|rest| rest.is_empty() || rest.starts_with(['=', ' ']))
     {
         return Some(CLASS_PATH);
     }

@@ -156,7 +156,7 @@ impl Metrics {
         }
     }
 
-    /// There are so many more Indexers in this state, or fewer.
+    /// Changes the number of Indexers in this state by `more`, which may be negative.
     pub fn indexers(&self, state: &'static str, more: i64) {
         self.0
             .indexers

@@ -44,9 +44,9 @@ impl PayloadReader {
         self.recent.lock().forget(task_uid);
     }
 
-    /// Of a task that was just created: the chunk that is probably missing still, the first time that it is asked for.
-    /// Whoever creates a task writes its chunks behind it, some milliseconds later, so that a request at first sight
-    /// would find none.
+    /// For a task that was just created: its first chunk, which is reported as missing without a request, the first time
+    /// that this is called for the payload. A client creates the chunks some milliseconds after the task, so a request
+    /// now would probably find none.
     #[must_use]
     pub fn first_look(&self, namespace: &str, task_uid: Option<&str>, from: &TaskFrom) -> Option<Absent> {
         if task_uid.is_some_and(|uid| self.recent.lock().get(uid, from).is_some()) {

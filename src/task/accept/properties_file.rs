@@ -6,7 +6,7 @@
 //! of the operator's or a log. Druid reads the file named by `druid.properties.file` if its class path has no
 //! `runtime.properties`, as here, and every `-D` takes precedence (`org.apache.druid.guice.PropertiesModule`).
 //!
-//! | key | what becomes of it |
+//! | key | effect |
 //! |---|---|
 //! | `*.properties` | a whole file: its lines are taken as they are |
 //! | `jvm.config`, `main.config` | the pod is refused: the operator sizes the JVM |
