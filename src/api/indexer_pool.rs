@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::peon_template::Match;
+use super::pool_slots::{PoolOverflow, PoolSlots};
 use super::schema;
 use super::virtual_middle_manager::SecretRef;
 
@@ -64,6 +65,10 @@ pub const MOST_LISTED: usize = 20;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = kube::core::Rule::new("self.middleManagerRef == oldSelf.middleManagerRef")
     .message("middleManagerRef is immutable: create another IndexerPool").field_path(".middleManagerRef"))]
+#[x_kube(validation = kube::core::Rule::new("(self.mode == 'Single') == has(self.maxIndexers)")
+    .message("maxIndexers is required with mode Single, and has no meaning with Shared: replicas is the number of Indexers"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.slots)")
+    .message("slots has no meaning with mode Single: an Indexer runs one task"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -76,8 +81,8 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::described::<PoolManagerRef>")]
     pub middle_manager_ref: PoolManagerRef,
 
-    /// How tasks share Indexers. `Single`: an Indexer runs exactly one task and is then deleted. Default: `Single`.
-    /// Example: `Single`.
+    /// How tasks share Indexers. `Single`: an Indexer runs exactly one task and is then deleted. `Shared`: an Indexer runs
+    /// several tasks at the same time, and the next ones after them. Default: `Single`. Example: `Shared`.
     #[serde(default)]
     #[schemars(schema_with = "schema::described::<PoolMode>")]
     pub mode: PoolMode,
@@ -100,14 +105,28 @@ pub struct IndexerPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
 
-    /// Number of idle Indexers that are kept. 0 to 200. Default: 1. Example: `4`.
+    /// `Single`: number of idle Indexers that are kept. `Shared`: number of Indexers. 0 to 200. Default: 1. Example: `4`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = MOST_IDLE))]
     pub replicas: u32,
 
-    /// Most Indexers at the same time, idle ones and those with a task. 1 to 1000. No default. Example: `20`.
+    /// Most Indexers at the same time, idle ones and those with a task. 1 to 1000. Required with `Single`, and only there:
+    /// with `Shared`, `replicas` is the number. No default. Example: `20`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MOST_INDEXERS))]
-    pub max_indexers: u32,
+    pub max_indexers: Option<u32>,
+
+    /// How many tasks an Indexer runs at the same time (`druid.worker.capacity` is the sum). Only with `Shared`. Default of
+    /// each field: its own. Example: `{heavy: 4, light: 4}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolSlots>")]
+    pub slots: Option<PoolSlots>,
+
+    /// What a task does that no Indexer has room for, unless its placement is `Pool`. Default of each field: its own.
+    /// Example: `{afterSeconds: 30}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolOverflow>")]
+    pub overflow: Option<PoolOverflow>,
 
     /// Cpu and memory of each Indexer. A memory limit is required: heap, direct memory and the memory of a task are
     /// computed from it. Memory in bytes and cpu in cores, as Kubernetes quantities. No default. Example:
@@ -197,6 +216,8 @@ pub enum PoolMode {
     /// An Indexer runs exactly one task and is then deleted.
     #[default]
     Single,
+    /// An Indexer runs several tasks at the same time, and the next ones after them.
+    Shared,
 }
 
 /// Whether brokers query what streaming tasks in a pool have not published.
@@ -247,9 +268,9 @@ fn yes() -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolSizing {
-    /// Memory for rows of a task that are not persisted yet (`druid.worker.globalIngestionHeapLimitBytes`), in bytes as
-    /// a Kubernetes quantity. It replaces a task's own `maxRowsInMemory` and `maxBytesInMemory`. At least 16 MiB.
-    /// Default: a sixth of the heap. Example: `256Mi`.
+    /// Memory for rows of a task that are not persisted yet (`druid.worker.globalIngestionHeapLimitBytes` is this times the
+    /// slots), in bytes as a Kubernetes quantity. It replaces a task's own `maxRowsInMemory` and `maxBytesInMemory`. At least
+    /// 16 MiB. Default: a sixth of the heap, divided by the heavy slots. Example: `256Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub task_bytes: Option<Quantity>,
@@ -283,6 +304,12 @@ pub struct PoolSizing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub num_merge_buffers: Option<u32>,
+
+    /// Merges at the same time (`druid.worker.numConcurrentMerges`), each with a processing buffer and 64 MiB of heap. 1 to
+    /// 64. Default: half of the heavy slots, at least 1. Example: `1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub num_concurrent_merges: Option<u32>,
 
     /// Heap that lookups take, in bytes as a Kubernetes quantity. Default: none. Example: `100Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -336,9 +363,14 @@ pub struct IndexerPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<u32>,
 
-    /// Indexers that have a task, or had one. Updated at most every ten seconds. Example: `2`.
+    /// Indexers that have a task, or had one; with `Shared`, those that have tasks. Updated at most every ten seconds.
+    /// Example: `2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_replicas: Option<u32>,
+
+    /// Tasks that have a slot of a shared Indexer. Updated at most every ten seconds. Example: `7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u32>,
 
     /// Indexers of the current pool and template. Updated at most every ten seconds. Example: `5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -372,10 +404,16 @@ pub struct IndexerStatus {
     pub pod: String,
 
     /// `Starting`: its JVM starts, or it is not yet proven that the overlord does not see it. `Ready`: it can take a
-    /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored. `Outdated`: it has no task, and another one takes its place. `Failed`: it ended. `Terminating`: its
-    /// pod is being deleted. Example: `Ready`.
+    /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored; with `Shared`, it
+    /// has tasks and does not answer. `Draining`: it gets no further task and is deleted when its tasks have ended.
+    /// `Outdated`: another one takes its place. `Failed`: it ended. `Terminating`: its pod is being deleted. Example:
+    /// `Ready`.
     #[schemars(schema_with = "schema::described::<IndexerState>")]
     pub state: IndexerState,
+
+    /// Tasks that have one of its slots, if it is shared. Example: `3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u32>,
 
     /// Details, where there are any. Example: `0/3 nodes are available: 3 Insufficient memory.`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -393,8 +431,9 @@ pub enum IndexerState {
     Ready,
     /// It has a task, or had one.
     Used,
-    /// It has no task, and another one takes its place: it was made from an earlier pool or template, is too old, or its
-    /// node is cordoned.
+    /// It gets no further task and is deleted when its tasks have ended.
+    Draining,
+    /// Another one takes its place: it was made from an earlier pool or template, is too old, or its node is cordoned.
     Outdated,
     /// It ended.
     Failed,
@@ -410,6 +449,7 @@ impl IndexerState {
             Self::Starting => "Starting",
             Self::Ready => "Ready",
             Self::Used => "Used",
+            Self::Draining => "Draining",
             Self::Outdated => "Outdated",
             Self::Failed => "Failed",
             Self::Terminating => "Terminating",

@@ -13,6 +13,7 @@ pub mod names;
 pub mod peon_task;
 pub mod peon_template;
 pub mod placement;
+mod pool_slots;
 pub mod reason;
 pub mod reference;
 pub mod registration;
@@ -33,9 +34,10 @@ pub use peon_template::{
     PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
 };
 pub use placement::{Placement, PoolRef};
+pub use pool_slots::PoolSlots;
 pub use registration::Registration;
 pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
-pub use run_status::{RunKind, RunStatus};
+pub use run_status::{RunKind, RunStatus, TaskSlot};
 pub use submission::{Submission, SubmissionState};
 pub use task_from::{Chunk, TaskFrom};
 pub use task_object::TaskObject;
@@ -102,6 +104,10 @@ pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container"
 /// Annotation on the pods of an IndexerPool whose Indexer has a port for TLS: `https`, or `http,https` with one without
 /// TLS, too.
 pub const ANNOTATION_INDEXER_PORTS: &str = "peon.dev/indexer-ports";
+
+/// Annotation on the pods of an IndexerPool whose Indexers run several tasks: the numbers of heavy and of light slots, as
+/// `4,4`.
+pub const ANNOTATION_SLOTS: &str = "peon.dev/slots";
 
 /// Annotation on the pods of an IndexerPool that serves queries: the value of its `serving`.
 pub const ANNOTATION_SERVING: &str = "peon.dev/serving";

@@ -43,6 +43,11 @@ pub struct RunStatus {
     #[schemars(range(min = 1, max = 65_535))]
     pub tls_port: Option<i32>,
 
+    /// The slot of a shared Indexer that the task has: `Heavy` or `Light`. Absent in an Indexer that runs this task alone.
+    /// Example: `Heavy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<TaskSlot>,
+
     /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -59,6 +64,15 @@ pub enum RunKind {
     Worker,
     /// On another worker of its overlord.
     Elsewhere,
+}
+
+/// The kind of slot of a shared Indexer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum TaskSlot {
+    /// For a task that holds rows in memory.
+    Heavy,
+    /// For a task that leaves the rows to its subtasks, or has none.
+    Light,
 }
 
 impl RunStatus {

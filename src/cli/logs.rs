@@ -8,6 +8,7 @@ use clap::Args;
 use futures::TryStreamExt;
 use futures::io::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 
@@ -21,6 +22,7 @@ use super::progress::Progress;
 use super::tasks;
 use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
 use crate::logs::format::report;
+use crate::logs::format::shared_log::{LineCutter, TaskLines};
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -123,7 +125,8 @@ impl Logs {
         };
         let stream = pods.log_stream(&pod_name, &params).await;
         let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
-        print(stream, Tail::of(self.tail.filter(|_| !follows)))
+        let cutter = shared_lines(&task, number).map(LineCutter::new);
+        print(stream, cutter, Tail::of(self.tail.filter(|_| !follows)))
             .await
             .context("the connection ended before the log was complete")?;
         Ok(Outcome::Done)
@@ -256,6 +259,17 @@ fn belongs(pod: &Pod, task: &PeonTask, number: u32) -> bool {
         .any(|owner| Some(&owner.uid) == uid.as_ref())
 }
 
+/// The lines of the current attempt, if it shares its Indexer with other tasks.
+fn shared_lines(task: &PeonTask, number: u32) -> Option<TaskLines> {
+    let status = task.status.as_ref().filter(|_| number == task.attempt())?;
+    let run = status.run.as_ref().filter(|run| run.slot.is_some())?;
+    Some(TaskLines {
+        task_id: status.task_id.clone()?,
+        pod_uid: run.pod_uid.clone()?,
+        since: Timestamp::UNIX_EPOCH,
+    })
+}
+
 /// What became of the log, as far as the status says.
 fn kept(status: &PeonTaskStatus) -> String {
     conditions::find(&status.conditions, conditions::LOGS_ARCHIVED)
@@ -272,13 +286,20 @@ fn ended(task: &PeonTask, number: u32) -> String {
 }
 
 /// Prints a log without the report behind it: its bytes as they are, since a log need not be text, or visibly on a terminal.
-async fn print(mut stream: impl AsyncRead + Unpin, mut tail: Tail) -> std::io::Result<()> {
+/// Of a shared Indexer, only the task's lines are printed.
+async fn print(
+    mut stream: impl AsyncRead + Unpin,
+    mut cutter: Option<LineCutter>,
+    mut tail: Tail,
+) -> std::io::Result<()> {
     let mut report = report::Cutter::default();
     let mut out = Out::stdout();
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = stream.read(&mut chunk).await?;
         if length == 0 {
+            let rest = cutter.map(LineCutter::end).unwrap_or_default();
+            out.write(tail.take(&rest))?;
             out.write(tail.take(&report.finish().0))?;
             for line in tail.end() {
                 out.write(&line)?;
@@ -286,7 +307,10 @@ async fn print(mut stream: impl AsyncRead + Unpin, mut tail: Tail) -> std::io::R
             return out.end();
         }
         let mut log = Vec::new();
-        report.push(&chunk[..length], &mut log);
+        match &mut cutter {
+            Some(cutter) => log = cutter.take(&chunk[..length]),
+            None => report.push(&chunk[..length], &mut log),
+        }
         out.write(tail.take(&log))?;
     }
 }

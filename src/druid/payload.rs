@@ -34,7 +34,7 @@ const SUPERVISORS: [&str; 7] = [
 ];
 
 /// Fields of a task that are looked at.
-const LOOKED_AT: [&str; 8] = [
+const LOOKED_AT: [&str; 10] = [
     "type",
     "id",
     "dataSource",
@@ -43,6 +43,8 @@ const LOOKED_AT: [&str; 8] = [
     "dataSchema",
     "supervisorTaskId",
     "subtaskSpecId",
+    "tuningConfig",
+    "resource",
 ];
 /// Entry of the context that says which broadcast datasources the peon loads.
 const BROADCAST_MODE: &str = "broadcastDatasourceLoadingMode";
@@ -131,6 +133,10 @@ pub struct Payload {
     pub safe_to_rerun: bool,
     /// The supervising task and the spec that this is a subtask of.
     pub subtask: Option<Subtask>,
+    /// Whether it leaves the rows to subtasks, or reads none.
+    pub delegates: bool,
+    /// `resource.availabilityGroup`: the replicas of a streaming task share it, and none of them may fail with another.
+    pub availability_group: Option<String>,
 }
 
 /// The id, put into a task that had none.
@@ -259,6 +265,8 @@ impl Payload {
             data_source: data_source(&top)?,
             safe_to_rerun: subtask.is_none() && writes_nothing_twice(&type_, &top)?,
             subtask,
+            delegates: delegates(&type_, &top)?,
+            availability_group: availability_group(&top)?,
             hash: format!("sha256:{}", hex(&hash.finalize())),
             json: if keep { pieces.concat() } else { String::new() },
             size,
@@ -378,6 +386,37 @@ fn subtask(top: &Fields<'_>, id: &str) -> Result<Option<Subtask>, Unreadable> {
         // Druid's older subtasks have none: each stands for itself.
         spec: spec.unwrap_or_else(|| id.to_owned()),
     }))
+}
+
+/// `kill` reads no rows. A parallel task leaves them to its subtasks if it may run several at the same time
+/// (`ParallelIndexSupervisorTask.isParallelMode`; of an input that cannot be split it reads them itself all the same).
+fn delegates(type_: &str, top: &Fields<'_>) -> Result<bool, Unreadable> {
+    const SUBTASKS: &str = "maxNumConcurrentSubTasks";
+    let tuning: fn(&str) -> bool = |key| key == "tuningConfig";
+    let most: fn(&str) -> bool = |key| key == SUBTASKS;
+    let given = match type_ {
+        "kill" => return Ok(true),
+        "index_parallel" => top
+            .object("spec", tuning)?
+            .object("tuningConfig", most)?
+            .value(SUBTASKS)?,
+        "compact" => top.object("tuningConfig", most)?.value(SUBTASKS)?,
+        _ => None,
+    };
+    // Jackson takes a text for a number.
+    let number = given.and_then(|given| match given {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_i64(),
+    });
+    Ok(number.is_some_and(|number: i64| number > 1))
+}
+
+fn availability_group(top: &Fields<'_>) -> Result<Option<String>, Unreadable> {
+    let group: fn(&str) -> bool = |key| key == "availabilityGroup";
+    Ok(match top.object("resource", group)?.value("availabilityGroup")? {
+        Some(Value::String(group)) if !group.is_empty() => Some(group),
+        _ => None,
+    })
 }
 
 /// `index` replaces what it writes in one transaction unless it appends; `kill` and `noop` write nothing.

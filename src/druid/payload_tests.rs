@@ -302,3 +302,50 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn a_task_that_leaves_its_rows_to_subtasks_is_known() {
+    let parallel =
+        |tuning: Value| json!({"type": "index_parallel", "id": "a", "spec": {"tuningConfig": tuning}});
+    let compact = |tuning: Value| json!({"type": "compact", "id": "a", "tuningConfig": tuning});
+    let subtasks = |most: Value| json!({"maxNumConcurrentSubTasks": most});
+    let table = [
+        (json!({"type": "kill", "id": "a"}), true),
+        (json!({"type": "noop", "id": "a"}), false),
+        (parallel(subtasks(json!(2))), true),
+        (parallel(subtasks(json!("4"))), true),
+        (parallel(subtasks(json!(1))), false),
+        (parallel(json!({})), false),
+        (parallel(json!(null)), false),
+        (compact(subtasks(json!(3))), true),
+        (compact(json!({})), false),
+        // Its own subtasks read rows.
+        (
+            json!({"type": "single_phase_sub_task", "id": "a", "spec": {"tuningConfig": subtasks(json!(4))}}),
+            false,
+        ),
+    ];
+    for (task, delegates) in table {
+        assert_eq!(parse(task.clone()).unwrap().delegates, delegates, "{task}");
+    }
+}
+
+#[test]
+fn replicas_have_an_availability_group() {
+    let of = |resource: Value| {
+        let task = json!({"type": "noop", "id": "a", "resource": resource});
+        parse(task).unwrap().availability_group
+    };
+    assert_eq!(
+        of(json!({"availabilityGroup": "g", "requiredCapacity": 1})).as_deref(),
+        Some("g")
+    );
+    for none in [
+        json!(null),
+        json!({}),
+        json!({"availabilityGroup": ""}),
+        json!("g"),
+    ] {
+        assert_eq!(of(none.clone()), None, "{none}");
+    }
+}

@@ -10,6 +10,7 @@ use super::*;
 use crate::api::ANNOTATION_INDEXER_PORTS;
 use crate::druid_http::credentials::Credentials;
 use crate::indexer::fixtures::Mood;
+use crate::task::fixtures::asker;
 
 /// A Secret, as the API server returns it.
 #[allow(clippy::unnecessary_wraps)] // As the server is told.
@@ -199,7 +200,7 @@ async fn an_indexer_with_a_port_for_tls_is_called_there() {
         let task = ("ns".to_owned(), "t1".to_owned());
         let indexers = &bench.context.caches.aggregates.indexers;
         let given = indexers
-            .take(&["warm".into()], &task, "uid-1", at(1), false)
+            .take(&["warm".into()], &asker(&task, "uid-1", at(1), false))
             .unwrap();
         assert_eq!((given.indexer.ports.plain(), given.indexer.ports.tls()), claimed);
         let connected = bench.connected.lock();

@@ -1,6 +1,6 @@
 //! The loop over IndexerPools.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,22 +10,20 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
-use parking_lot::Mutex;
 
 use super::cordoned::Cordoned;
 use super::decide::budget;
 use super::decide::connection::{Content, Wanted};
-use super::decide::failures::Failures;
 use super::decide::indexer::Seen;
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
 use super::effects::{Created, EffectError, Effects};
+use super::memories::{Memories, Memory};
 use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
 use super::secrets::Secrets;
 use super::work::{InvalidConnection, Work};
-use crate::api::indexer_pool::IndexerState;
 use crate::api::reason::PoolReadiness;
 use crate::api::{IndexerPool, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Unreadable};
@@ -35,6 +33,7 @@ use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
 use crate::process::leadership::Leadership;
+use crate::task::run::worker::patience;
 use crate::task::watch::Caches;
 
 /// Delay before an effect that failed is retried.
@@ -84,18 +83,7 @@ struct Context {
     managers: Store<GuardedManager>,
     first_list: FirstList,
     clock: Clock,
-    memory: Mutex<HashMap<String, Memory>>,
-    metrics: Metrics,
-}
-
-/// What one pass leaves for the next. A new process begins without it.
-#[derive(Debug, Clone, Default)]
-struct Memory {
-    failures: Failures,
-    refused: Option<(String, Timestamp)>,
-    status_written: Option<Timestamp>,
-    budget: Option<budget::Done>,
-    states: Vec<IndexerState>,
+    memories: Memories,
 }
 
 /// Runs until it is asked to stop.
@@ -159,8 +147,7 @@ pub async fn run(
         managers,
         first_list: FirstList::default(),
         clock: Clock::default(),
-        memory: Mutex::default(),
-        metrics,
+        memories: Memories::new(metrics),
     };
     let passes = Controller::for_stream(changes, pools)
         .watches_stream(manager_changes, named)
@@ -211,8 +198,7 @@ impl Context {
         let uid = pool.uid().unwrap_or_default();
         if pool.metadata.deletion_timestamp.is_some() {
             // The garbage collector deletes the pods.
-            let forgotten = self.memory.lock().remove(&uid);
-            self.count(&forgotten.unwrap_or_default().states, &[]);
+            self.memories.forget(&uid);
             self.pods.forget(&uid);
             self.work.forget(pool);
             return Ok(Action::await_change());
@@ -226,10 +212,13 @@ impl Context {
         let (connected, read_again) = self.connect(pool, revision.as_ref().ok()).await;
         let revision = connected.and(revision);
         let now = self.clock.wall();
-        let mut memory = self.memory.lock().get(&uid).cloned().unwrap_or_default();
+        let mut memory = self.memories.of(&uid);
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
         let namespace = pool.namespace().unwrap_or_default();
-        self.work.observe(&namespace, &pool.name_any(), &mut indexers);
+        let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
+        let stops_by = now - patience;
+        self.work
+            .observe(&namespace, &pool.name_any(), &mut indexers, stops_by);
         for indexer in &mut indexers {
             let node = indexer.evidence.node.as_deref();
             let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
@@ -250,6 +239,7 @@ impl Context {
                 seen: &seen,
                 failures: &memory.failures,
                 refused: memory.refused.as_ref(),
+                draining: &memory.draining,
                 now,
             })
         };
@@ -269,7 +259,8 @@ impl Context {
             .as_ref()
             .ok()
             .and_then(|revision| revision.busy_cpu.clone());
-        self.work.offer(pool, &indexers, &seen, busy_cpu);
+        self.work.offer(pool, &indexers, &seen, &plan.drain, busy_cpu);
+        memory.draining.clone_from(&plan.drain);
         let mut pools = observe::uids(&self.pools);
         pools.insert(uid.clone());
         self.work.prune(&pools, &self.pods, self.clock.instant());
@@ -291,41 +282,13 @@ impl Context {
                 status = Some(new);
             }
         }
-        self.remember(&uid, memory);
+        self.memories.keep(&uid, memory, || observe::uids(&self.pools));
         if let Some(status) = status {
             self.effects.write_status(&pool.metadata, &status).await?;
         }
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(Action::requeue(again)),
-        }
-    }
-
-    /// What is remembered of a new pool is stored in place of what is remembered of pools that are gone.
-    fn remember(&self, uid: &str, memory: Memory) {
-        let mut all = self.memory.lock();
-        if !all.contains_key(uid) {
-            let uids = observe::uids(&self.pools);
-            all.retain(|uid, memory| {
-                let remains = uids.contains(uid);
-                if !remains {
-                    self.count(&memory.states, &[]);
-                }
-                remains
-            });
-        }
-        let before = all.get(uid).map(|memory| memory.states.clone());
-        self.count(&before.unwrap_or_default(), &memory.states);
-        all.insert(uid.to_owned(), memory);
-    }
-
-    /// Tells the metrics that a pool has Indexers in these states, and had them in others.
-    fn count(&self, before: &[IndexerState], now: &[IndexerState]) {
-        for state in before {
-            self.metrics.indexers(state.as_str(), -1);
-        }
-        for state in now {
-            self.metrics.indexers(state.as_str(), 1);
         }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
 
 use axum::http::{Request, Response};
@@ -5,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
@@ -14,7 +16,7 @@ use crate::indexer::fixtures::{ModelIndexer, running};
 use crate::indexer::polls::Polls;
 use crate::pool::fixtures::{POOL_UID, ended, manager, pod, pool, ready, starting};
 use crate::task::aggregates::idle_indexers::Use;
-use crate::task::fixtures::{at, template};
+use crate::task::fixtures::{asker, at, template};
 use crate::task::indexers::Indexers;
 use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::watch::Listener;
@@ -146,8 +148,7 @@ impl Bench {
             managers,
             first_list: FirstList::default(),
             clock: Clock::default(),
-            memory: Mutex::default(),
-            metrics: Metrics::default(),
+            memories: Memories::new(Metrics::default()),
         };
         Self {
             server,
@@ -210,7 +211,7 @@ impl Bench {
     fn take(&self, n: i64) -> Option<String> {
         let task = ("ns".to_owned(), format!("t{n}"));
         let indexers = &self.context.caches.aggregates.indexers;
-        let given = indexers.take(&["warm".into()], &task, &format!("uid-{n}"), at(n), false);
+        let given = indexers.take(&["warm".into()], &asker(&task, &format!("uid-{n}"), at(n), false));
         given.map(|given| given.indexer.pod_uid)
     }
 
@@ -277,7 +278,7 @@ async fn indexers_are_counted_by_state_for_the_metrics() {
     bench.has(pod("a", &revision, now() + 1, ready()));
     bench.has(pod("b", &revision, now() + 2, starting()));
     let counted = |state: &str| {
-        let text = bench.context.metrics.text().unwrap();
+        let text = bench.context.memories.metrics.text().unwrap();
         let series = format!("peon_operator_indexers{{state=\"{state}\"}} ");
         let count = text.lines().find_map(|line| line.strip_prefix(&series));
         count.map(|count| count.parse::<i64>().unwrap())
@@ -331,10 +332,10 @@ async fn a_deleted_pool_is_forgotten() {
     let bench = Bench::new();
     let mut pool = pool(json!({}));
     bench.pass(&pool).await.unwrap();
-    assert!(bench.context.memory.lock().contains_key(POOL_UID));
+    assert!(bench.context.memories.all.lock().contains_key(POOL_UID));
     pool.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
     bench.pass(&pool).await.unwrap();
-    assert!(bench.context.memory.lock().is_empty());
+    assert!(bench.context.memories.all.lock().is_empty());
     assert_eq!(bench.server.lock().count("POST pods"), 1);
 }
 
@@ -396,6 +397,7 @@ async fn an_indexer_of_a_task_is_never_deleted_and_one_that_is_deleted_is_given_
         unclaimed: true,
     };
     let late = Plan {
+        drain: BTreeSet::new(),
         create: 0,
         delete: vec![delete],
         reason: PoolReadiness::Warm,

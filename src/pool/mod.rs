@@ -10,6 +10,7 @@ pub mod work;
 
 mod cordoned;
 mod effects;
+mod memories;
 mod observe;
 mod secrets;
 

@@ -1,9 +1,10 @@
 //! What connects pools with tasks: the polls of their Indexers, by a client for each pool, and what they offer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
 use super::decide::plan::Delete;
 use super::pods::IndexerPods;
 use crate::api::{IndexerPool, PoolServing};
+use crate::clock::Clock;
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
 use crate::indexer::client::{Connect, Settings, Worker};
@@ -32,6 +34,7 @@ pub struct Work<P = Polls> {
     polls: P,
     caches: Caches,
     connect: Connect,
+    clock: Clock,
     /// By uid of the pool.
     pools: Arc<Mutex<BTreeMap<String, Polled>>>,
 }
@@ -66,7 +69,8 @@ impl Work {
             }));
         loop {
             for pod_uid in self.polls.changed().await {
-                if !self.caches.wake_task_on(&pod_uid) {
+                let view = self.polls.view(&pod_uid);
+                if self.caches.wake_tasks_on(&pod_uid, view.as_deref()) {
                     pods.wake_pool_of(&pod_uid);
                 }
             }
@@ -82,14 +86,22 @@ impl<P: Polling> Work<P> {
             polls,
             caches,
             connect,
+            clock: Clock::default(),
             pools: Arc::default(),
         }
     }
 
     /// Finds out what the Indexers of a pool are used for.
-    pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer]) {
+    pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer], stops_by: Timestamp) {
         for indexer in indexers {
             let uid = &indexer.evidence.pod_uid;
+            if indexer.slots.is_some() {
+                // The last claims of the process that led before count only once they were seen.
+                let load = self.caches.aggregates.indexers.load_of(uid);
+                let view = self.polls.view(uid);
+                indexer.observe_shared(load.as_ref(), view.as_deref(), stops_by);
+                continue;
+            }
             let claimed = self.caches.aggregates.indexers.use_of(namespace, pool, uid);
             let view = self.polls.view(uid);
             indexer.observe(&claimed, view.as_deref());
@@ -129,6 +141,7 @@ impl<P: Polling> Work<P> {
         pool: &IndexerPool,
         indexers: &[Indexer],
         seen: &Seen,
+        drain: &BTreeSet<String>,
         busy_cpu: Option<String>,
     ) {
         let targets: Vec<Target> = indexers.iter().filter_map(target).collect();
@@ -143,7 +156,8 @@ impl<P: Polling> Work<P> {
         let visible = indexers
             .iter()
             .any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
-        let idle = indexers.iter().filter(|i| !visible && i.is_warm(seen));
+        let is_offered = |i: &&Indexer| i.is_warm(seen) && !drain.contains(&i.evidence.pod_uid);
+        let idle = indexers.iter().filter(|i| !visible && is_offered(i));
         let pods: HashSet<String> = indexers.iter().map(|i| i.evidence.pod_uid.clone()).collect();
         let woken = offers.offer(&namespace, offer, idle.filter_map(address).collect(), pods);
         self.caches.wake_these(woken);
@@ -237,6 +251,7 @@ impl<P: Polling> Indexers for Work<P> {
             view: self.polls.view(&claim.pod_uid),
             pod: self.caches.pods.get(&pod).as_deref().map(Evidence::of),
             departed: self.caches.departed.get(namespace, &claim.pod),
+            neighbours: claim.slot.and_then(|_| self.neighbours(&claim.pod_uid)),
             kill_grace: offer.as_ref().map_or(KILL_GRACE, |offer| offer.kill_grace),
             busy_cpu: offer.and_then(|offer| offer.busy_cpu.clone()),
         }
@@ -247,6 +262,15 @@ impl<P: Polling> Indexers for Work<P> {
     }
 }
 
+impl<P: Polling> Work<P> {
+    /// Ids of the tasks with slots of a shared Indexer, once it is certain that all of them are known.
+    fn neighbours(&self, pod_uid: &str) -> Option<Vec<String>> {
+        let indexers = &self.caches.aggregates.indexers;
+        let settled = indexers.opens_in(self.clock.instant()).is_none();
+        indexers.load_of(pod_uid).filter(|_| settled).map(|load| load.ids)
+    }
+}
+
 /// What is polled: an Indexer that is ready, and one that has a task until nothing needs it. An open poll delays the end
 /// of its JVM.
 fn target(indexer: &Indexer) -> Option<Target> {
@@ -254,7 +278,8 @@ fn target(indexer: &Indexer) -> Option<Target> {
     let wanted = match indexer.duty {
         Duty::Busy(_) => true,
         Duty::Over => false,
-        Duty::Unread(_) | Duty::Idle | Duty::Stranger => {
+        _ if indexer.load.known() > 0 => true,
+        Duty::Unread(_) | Duty::Idle | Duty::Stranger | Duty::Draining(_) => {
             indexer.ready && evidence.deletion_requested.is_none()
         }
     };
@@ -274,6 +299,7 @@ fn address(indexer: &Indexer) -> Option<Idle> {
         pod_uid: indexer.evidence.pod_uid.clone(),
         host: indexer.evidence.host.clone()?,
         ports: indexer.ports,
+        slots: indexer.slots,
     })
 }
 
@@ -291,6 +317,8 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
         template: spec.template_ref.name.clone(),
         matches: spec.matches.clone(),
         serves_queries: spec.serving == PoolServing::Queries,
+        is_shared: spec.shared_slots().is_some(),
+        overflows_after: spec.overflows_after(),
         priority: spec.priority.unwrap_or_default(),
         memory: (quantity::parse(&memory).ok()?, memory),
         cpu_milli: (u64::try_from(quantity::milli(&cpu).ok()?).ok()?, cpu),

@@ -1,6 +1,6 @@
 //! The pool of a history: its pods, the passes over it in each process, and what happens to it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use crate::pool::decide::plan::{Delete, Observed, plan};
 use crate::pool::decide::revision::Revision;
 use crate::pool::fixtures::{POOL_UID, pool};
 use crate::task::aggregates::idle_indexers::Idle;
-use crate::task::fixtures::{at, template};
+use crate::task::fixtures::{asker, at, template};
 
 /// Namespace and name of the pool.
 pub const POOL: (&str, &str) = ("ns", "warm");
@@ -112,7 +112,7 @@ impl Process {
             return None;
         }
         let task = (POOL.0.to_owned(), name.to_owned());
-        let given = indexers.take(&[POOL.1.to_owned()], &task, uid, at(now.into()), false);
+        let given = indexers.take(&[POOL.1.to_owned()], &asker(&task, uid, at(now.into()), false));
         given.map(|given| given.indexer)
     }
 
@@ -136,7 +136,7 @@ impl Process {
         self.unseen
             .retain(|(uid, since)| since + 30 > now && !uids.contains(uid));
         work.call_with(POOL_UID, Connection::default()).unwrap();
-        work.observe(POOL.0, POOL.1, &mut indexers);
+        work.observe(POOL.0, POOL.1, &mut indexers, at(0));
         // The VirtualMiddleManager has looked at all of them.
         let seen = Seen::from(Some(&IndexerDiscovery {
             hidden: uids.into_iter().collect(),
@@ -150,6 +150,7 @@ impl Process {
             seen: &seen,
             failures: &Failures::default(),
             refused: None,
+            draining: &BTreeSet::new(),
             now: at(now.into()),
         });
         let instant = self.clock.instant();
@@ -158,7 +159,13 @@ impl Process {
             .into_iter()
             .filter(|d| work.retire(POOL.0, POOL.1, d, instant));
         let delete = retired.collect();
-        work.offer(&pool.object, &indexers, &seen, pool.revision.busy_cpu.clone());
+        work.offer(
+            &pool.object,
+            &indexers,
+            &seen,
+            &BTreeSet::new(),
+            pool.revision.busy_cpu.clone(),
+        );
         let silent = indexers.iter().filter_map(|i| match i.duty {
             Duty::Busy(Some(since)) => Some((i.evidence.pod_uid.clone(), since.as_second())),
             _ => None,

@@ -192,7 +192,7 @@ impl Process {
 
     /// An Indexer said something new.
     pub fn heard(&self, pod_uid: &str) {
-        let _ = self.caches.wake_task_on(pod_uid);
+        let _ = self.caches.wake_tasks_on(pod_uid, None);
     }
 
     /// Whether nothing was written to the task since its pass began that its pass does not know.

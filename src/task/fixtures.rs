@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::aggregates::idle_indexers::{Idle, PoolOffer};
+use super::aggregates::idle_indexers::{Asker, Idle, PoolOffer};
+use super::aggregates::slots::Who;
 use super::decide::plan::{Step, plan};
 use super::run::pod::evidence::Evidence;
 use super::snapshot::{Outcomes, Snapshot, Template};
-use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate};
+use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate, TaskSlot};
 use crate::apiserver::classify::refusal::Creation;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::payload::Payload;
@@ -81,11 +82,26 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         template: "default".into(),
         matches: None,
         serves_queries: false,
+        is_shared: false,
+        overflows_after: Some(Duration::ZERO),
         priority: 0,
         memory: (4 << 30, "4Gi".into()),
         cpu_milli: (2000, "2".into()),
         kill_grace: Duration::from_secs(30),
         busy_cpu: None,
+    }
+}
+
+/// A task that asks for an Indexer; its id is its name.
+pub fn asker<'a>(task: &'a Who, task_uid: &'a str, created: Timestamp, waits: bool) -> Asker<'a> {
+    Asker {
+        task,
+        task_uid,
+        task_id: &task.1,
+        created,
+        waits,
+        slot: TaskSlot::Heavy,
+        group: None,
     }
 }
 
@@ -96,6 +112,7 @@ pub fn idle_indexer(pod: &str, pod_uid: &str) -> Idle {
         pod_uid: pod_uid.into(),
         host: "10.0.0.9".into(),
         ports: IndexerPorts::Plain,
+        slots: None,
     }
 }
 

@@ -25,6 +25,7 @@ use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::watch::{FirstList, in_scope, pods, report, watching};
+use crate::indexer::decide::view::View;
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
 use crate::metrics::Metrics;
@@ -269,13 +270,13 @@ impl Caches {
         }
     }
 
-    /// Wakes the task that has the Indexer in the pod with this uid. Returns whether there is one.
+    /// Wakes the tasks that have the Indexer in the pod with this uid and that its answer concerns, and those that wait
+    /// for a slot that became free. Returns whether its pool has to look.
     #[must_use]
-    pub fn wake_task_on(&self, pod_uid: &str) -> bool {
-        let task = self.aggregates.indexers.task_on(pod_uid);
-        let woken = task.is_some();
-        self.wake_these(task.into_iter().collect());
-        woken
+    pub fn wake_tasks_on(&self, pod_uid: &str, answer: Option<&View>) -> bool {
+        let (tasks, pool) = self.aggregates.indexers.heard(pod_uid, answer);
+        self.wake_these(tasks);
+        pool
     }
 
     pub(crate) fn template_event(&self, event: Event<GuardedTemplate>) {
@@ -373,7 +374,8 @@ impl Caches {
     fn wake_owner(&self, pod: &Pod) {
         let mut owners = pod.metadata.owner_references.iter().flatten();
         let Some(owner) = owners.find(|o| o.controller == Some(true) && o.kind == "PeonTask") else {
-            let _ = self.wake_task_on(pod.metadata.uid.as_deref().unwrap_or_default());
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            self.wake_these(self.aggregates.indexers.tasks_on(uid));
             return;
         };
         let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());

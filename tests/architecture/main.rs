@@ -61,6 +61,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
             "druid_http",
             "apiserver",
             "process",
+            "logs",
             "indexer",
             "task",
         ],

@@ -23,6 +23,7 @@ pub(super) struct IndexerTask {
     node: Option<String>,
     phase: Phase,
     has_verdict: bool,
+    is_shared: bool,
 }
 
 impl IndexerTask {
@@ -39,6 +40,7 @@ impl IndexerTask {
             node: status.node_name.clone(),
             phase: tasks::phase(task),
             has_verdict: tasks::verdict(task).is_some(),
+            is_shared: run.slot.is_some(),
         })
     }
 
@@ -89,7 +91,7 @@ pub(super) struct Overview {
     total: u32,
     /// Indexers that can take a task, as the status last said.
     warm: u32,
-    /// Indexers with a task that has no verdict.
+    /// Tasks in its Indexers that have no verdict.
     with_task: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<String>,
@@ -114,7 +116,7 @@ impl Overview {
             namespace: pool.namespace(),
             name: pool.name_any(),
             idle: pool.spec.replicas,
-            max: pool.spec.max_indexers,
+            max: pool.spec.max_indexers.unwrap_or(pool.spec.replicas),
             total: status.replicas.unwrap_or_default(),
             warm: status.ready_replicas.unwrap_or_default(),
             with_task: tasks
@@ -189,6 +191,9 @@ struct IndexerRow {
     /// Name of the PeonTask that it has, or had last.
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
+    /// Names of the PeonTasks that have slots of a shared one and no verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tasks: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<Phase>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,8 +254,12 @@ impl Details {
                 row.state = Some("Gone".to_owned());
             }
             row.node = row.node.take().or_else(|| task.node.clone());
-            row.task = Some(task.name.clone());
-            row.phase = Some(task.phase);
+            if !task.is_shared {
+                row.task = Some(task.name.clone());
+                row.phase = Some(task.phase);
+            } else if !task.has_verdict {
+                row.tasks.push(task.name.clone());
+            }
         }
         Self {
             overview: Overview::of(pool, tasks, now),
@@ -297,7 +306,7 @@ impl Details {
                 vec![
                     cell(Some(&row.pod)),
                     cell(row.state.as_deref()),
-                    cell(row.task.as_deref()),
+                    cell(row.tasks().as_deref()),
                     cell(row.phase.map(Phase::as_str)),
                     cell(row.node.as_deref()),
                     cell(row.reason.as_deref()),
@@ -310,11 +319,23 @@ impl Details {
 }
 
 impl IndexerRow {
+    /// The task, or the first ones of several.
+    fn tasks(&self) -> Option<String> {
+        const SHOWN: usize = 3;
+        let shown = self.tasks.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+        match self.tasks.len().saturating_sub(SHOWN) {
+            _ if shown.is_empty() => self.task.clone(),
+            0 => Some(shown.join(", ")),
+            more => Some(format!("{} and {more} more", shown.join(", "))),
+        }
+    }
+
     fn new(pod: &str) -> Self {
         Self {
             pod: pod.to_owned(),
             state: None,
             task: None,
+            tasks: Vec::new(),
             phase: None,
             node: None,
             reason: None,

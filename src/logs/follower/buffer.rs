@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::collect::Limits;
 use super::decide::reader::Reader;
+use super::source::Source;
 use super::spool::{Disk, Report, Spool};
 use crate::logs::format::attempt_parts;
 use crate::logs::format::parts::{Part, PartName};
@@ -37,7 +38,7 @@ pub(super) struct Next {
 
 impl Log {
     /// A log that continues behind the parts that are known.
-    pub(super) async fn behind(known: Vec<Part>, disk: &Disk, namespace: &str) -> std::io::Result<Self> {
+    pub(super) async fn behind(known: Vec<Part>, disk: &Disk, source: &Source) -> std::io::Result<Self> {
         let end = known.last().and_then(|p| attempt_parts::end(&p.name));
         let gaps = end.as_ref().map_or(0, |e| e.gaps);
         let bytes = known.iter().map(|p| p.bytes).sum();
@@ -45,12 +46,20 @@ impl Log {
         if end.is_some_and(|e| e.published) {
             reader.was_published();
         }
+        if let Some(lines) = &source.lines {
+            reader.only(lines.clone());
+        }
         Ok(Self {
             reader,
-            spool: Spool::create(disk, namespace).await?,
+            spool: Spool::create(disk, &source.namespace).await?,
             bytes,
             parts: known.into_iter().map(|p| p.name).collect(),
-            came: bytes,
+            // A log that is not read from its beginning on may be of any size.
+            came: if source.lines.is_some() {
+                u64::MAX / 2
+            } else {
+                bytes
+            },
             excess: 0,
             gaps,
             sure: true,

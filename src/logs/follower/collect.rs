@@ -143,15 +143,15 @@ impl Collector<'_> {
     /// # Errors
     /// When the spool cannot be used.
     pub async fn run(&self) -> std::io::Result<Collected> {
-        let (disk, namespace) = (&self.limits.disk, self.source.namespace.as_str());
+        let disk = &self.limits.disk;
         let known = self.archive.parts().await;
         let mut log = match known.map(|all| attempt_parts::chain(&all, self.attempt)) {
-            Ok(known) => Log::behind(known, disk, namespace).await?,
+            Ok(known) => Log::behind(known, disk, &self.source).await?,
             Err(error) => {
                 (self.tell)(Err(error.to_string()));
                 Log {
                     sure: false,
-                    ..Log::behind(Vec::new(), disk, namespace).await?
+                    ..Log::behind(Vec::new(), disk, &self.source).await?
                 }
             }
         };
@@ -179,7 +179,7 @@ impl Collector<'_> {
                         Ended::Before(known) => {
                             self.limits.metrics.taken(log.spool.pending());
                             let came = log.came;
-                            log = Log::behind(known, disk, namespace).await?;
+                            log = Log::behind(known, disk, &self.source).await?;
                             log.came = log.came.max(came);
                             continue;
                         }
@@ -412,6 +412,16 @@ impl Collector<'_> {
                 "\n[peon-operator] the log is longer than {} bytes: {} bytes are left out here\n",
                 self.limits.most, log.excess
             );
+            rest.extend_from_slice(text.as_bytes());
+        }
+        if self.source.lines.is_some() {
+            let text = format!(
+                "[peon-operator] what threads wrote that tasks have in common is in the log of the Indexer's pod, {}\n",
+                self.source.pod
+            );
+            if !rest.is_empty() && !rest.ends_with(b"\n") {
+                rest.push(b'\n');
+            }
             rest.extend_from_slice(text.as_bytes());
         }
         let mut gaps = log.gaps + log.reader.gaps();

@@ -162,6 +162,7 @@ fn later(scene: &Scene, uid: &str) -> LogState {
         created: Some(Timestamp::from_second(2).unwrap()),
     };
     let ask = KeepLog {
+        lines: None,
         last_line: None,
         attempt: 1,
         pod: "nightly-1".into(),

@@ -15,6 +15,7 @@ use super::spool::Disk;
 use super::*;
 use crate::logs::fixtures::{Faults, Faulty, archive_over};
 use crate::logs::format::parts::LogRange;
+use crate::logs::format::shared_log::TaskLines;
 use crate::logs::format::state::Heard;
 use crate::metrics::logs::LogMetrics;
 
@@ -70,6 +71,7 @@ struct Scene {
     pods: Pods,
     task_id: &'static str,
     last_line: Option<&'static str>,
+    lines: Option<TaskLines>,
 }
 
 impl Scene {
@@ -112,6 +114,7 @@ impl Scene {
             pods,
             task_id: "the id",
             last_line: None,
+            lines: None,
         }
     }
 
@@ -129,6 +132,7 @@ impl Scene {
         };
         let ask = KeepLog {
             last_line: self.last_line.map(str::to_owned),
+            lines: self.lines.clone(),
             attempt,
             pod: format!("nightly-{attempt}"),
             pod_uid: POD_UID.into(),

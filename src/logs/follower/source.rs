@@ -7,6 +7,7 @@ use kube::api::LogParams;
 use kube::{Api, Client, ResourceExt};
 
 use crate::apiserver::request::{LOG, request_within};
+use crate::logs::format::shared_log::TaskLines;
 
 /// The log of one container of one pod.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct Source {
     pub owner_uid: String,
     /// The peon's container.
     pub container: String,
+    /// Which of its lines are read, if not all.
+    pub lines: Option<TaskLines>,
 }
 
 /// Why there is no stream.

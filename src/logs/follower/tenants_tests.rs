@@ -105,6 +105,7 @@ impl Tenants {
             created: None,
         };
         let ask = KeepLog {
+            lines: None,
             last_line: None,
             attempt,
             pod: format!("{name}-{attempt}"),

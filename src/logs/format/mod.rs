@@ -12,6 +12,7 @@ pub mod published;
 pub mod rebuild;
 pub mod record;
 pub mod report;
+pub mod shared_log;
 pub mod sidecar_config;
 pub mod sidecar_message;
 pub mod sidecar_parts;

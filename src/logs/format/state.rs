@@ -1,5 +1,7 @@
 //! Requests to the components that archive logs, and their answers (data only).
 
+use super::shared_log::TaskLines;
+
 /// Requests the log of one attempt. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Each says something else of the attempt.
@@ -24,6 +26,8 @@ pub struct KeepLog {
     pub last: bool,
     /// What the last line of the attempt contains, if its container goes on: an Indexer outlives its task.
     pub last_line: Option<String>,
+    /// Which lines of the container's log are the attempt's, if not all: an Indexer may run several tasks.
+    pub lines: Option<TaskLines>,
 }
 
 /// A request and the log's state.

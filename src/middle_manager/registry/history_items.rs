@@ -2,6 +2,7 @@
 
 use super::identity::Ordinal;
 use crate::druid::worker::{TaskAnnouncement, TaskFacts};
+use crate::logs::format::shared_log::TaskLines;
 
 /// A change to send on the long poll of an identity.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,5 +79,7 @@ pub enum Log {
         pod: String,
         /// Name of the container.
         container: String,
+        /// Which of its lines are the task's, if not all.
+        lines: Option<Box<TaskLines>>,
     },
 }

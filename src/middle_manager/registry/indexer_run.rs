@@ -11,6 +11,8 @@ use crate::druid::worker::TaskLocation;
 pub struct IndexerRun {
     /// Uid of the Indexer's pod.
     pub pod_uid: String,
+    /// Whether other tasks run in it, too.
+    pub is_shared: bool,
     /// Where the task can be called: `None` until it runs, and after its end.
     pub location: Option<TaskLocation>,
 }
@@ -22,6 +24,7 @@ impl IndexerRun {
         let run = status.run.as_ref().filter(|run| run.kind == RunKind::Worker)?;
         Some(Self {
             pod_uid: run.pod_uid.clone().unwrap_or_default(),
+            is_shared: run.slot.is_some(),
             location: location(run).filter(|_| status.phase == Some(Phase::Running)),
         })
     }

@@ -151,6 +151,7 @@ fn the_log_of_a_task_in_an_indexer_is_in_the_indexers_pod() {
     let here = Log::Pod {
         pod: "warm-i".into(),
         container: "main".into(),
+        lines: None,
     };
     assert_eq!(known.log(FIRST, "a"), here);
     known.see(seen("a", "u", 2, in_indexer(1, "i", "10.1.0.1")), at(0));

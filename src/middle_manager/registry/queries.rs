@@ -1,10 +1,13 @@
 //! Queries of the registry (pure).
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::Registry;
 use super::entries::{Object, Task};
 use super::history_items::{Log, Suspect, Target};
 use super::identity::Ordinal;
 use crate::druid::worker::TaskAnnouncement;
+use crate::logs::format::shared_log::TaskLines;
 
 impl Registry {
     /// The tasks of an identity whose end was announced.
@@ -38,7 +41,7 @@ impl Registry {
         self.objects.get(uid).map(Object::target)
     }
 
-    /// Where the log of a task is: in the attempt's own pod, or in that of its Indexer, all of whose log is the task's.
+    /// Where the log of a task is: in the attempt's own pod, or in that of its Indexer.
     #[must_use]
     pub fn log(&self, identity: Ordinal, id: &str) -> Log {
         let task = self
@@ -57,6 +60,13 @@ impl Registry {
             Some(pod) => Log::Pod {
                 pod: pod.name.clone(),
                 container: pod.container.clone(),
+                lines: object.indexer().filter(|run| run.is_shared).map(|run| {
+                    Box::new(TaskLines {
+                        task_id: id.to_owned(),
+                        pod_uid: run.pod_uid.clone(),
+                        since: Timestamp::UNIX_EPOCH,
+                    })
+                }),
             },
             None => Log::NotBegun,
         }

@@ -438,6 +438,7 @@ fn the_log_of_a_task_that_runs_is_in_its_attempts_pod() {
     let here = Log::Pod {
         pod: "task-u-1".into(),
         container: "main".into(),
+        lines: None,
     };
     assert_eq!(known.log(FIRST, "a"), here);
     assert_eq!(known.log(Ordinal(1), "a"), Log::Elsewhere);

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::apiserver::request::{LOG, request_within};
+use crate::logs::format::shared_log::LineCutter;
 use crate::middle_manager::registry::history_items::Log;
 
 /// Time limit for reading a log.
@@ -86,11 +87,16 @@ impl TaskLogs {
     /// # Access control
     /// pods/log: get.
     pub async fn read(&self, log: Log, offset: i64) -> Option<Body> {
-        let (pod, container) = match log {
+        let (pod, container, lines) = match log {
             Log::Elsewhere => return None,
             Log::NotBegun => return Some(Body::empty()),
-            Log::Pod { pod, container } => (pod, container),
+            Log::Pod {
+                pod,
+                container,
+                lines,
+            } => (pod, container, lines),
         };
+        let cutter = lines.map(|lines| LineCutter::new(*lines));
         let Some(place) = self.place(&pod) else {
             return Some(said(&format!(
                 "{PLACES} logs are being read, or this log {PER_LOG} times, which is the limit: try again \
@@ -98,10 +104,11 @@ impl TaskLogs {
             )));
         };
         let read = if let Ok(offset) = usize::try_from(offset) {
-            self.from(&pod, &container, offset, place).await
+            self.from((&pod, &container), cutter, offset, place).await
         } else {
             let many = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
-            self.last(&pod, &container, many.min(MOST_TAIL), place).await
+            self.last((&pod, &container), cutter, many.min(MOST_TAIL), place)
+                .await
         };
         Some(read.unwrap_or_else(|why| why.map_or_else(Body::empty, |why| said(&why))))
     }
@@ -124,14 +131,17 @@ impl TaskLogs {
     /// The bytes from `offset` on.
     async fn from(
         &self,
-        pod: &str,
-        container: &str,
+        (pod, container): (&str, &str),
+        cutter: Option<LineCutter>,
         offset: usize,
         place: Place,
     ) -> Result<Body, Option<String>> {
-        let reader = self.open(pod, container, None).await?;
+        let reader = OwnLines {
+            reader: self.open(pod, container, None).await?,
+            cutter,
+        };
         let pieces = stream::try_unfold((reader, offset, place), async |(mut reader, mut skip, place)| {
-            while let Some(some) = piece(&mut reader).await? {
+            while let Some(some) = reader.piece().await? {
                 if skip < some.len() {
                     return Ok(Some((some.slice(skip..), (reader, 0, place))));
                 }
@@ -148,8 +158,8 @@ impl TaskLogs {
     /// fetched them.
     async fn last(
         &self,
-        pod: &str,
-        container: &str,
+        (pod, container): (&str, &str),
+        cutter: Option<LineCutter>,
         many: usize,
         place: Place,
     ) -> Result<Body, Option<String>> {
@@ -162,12 +172,18 @@ impl TaskLogs {
             ));
         };
         for lines in [many / LINE + 1, many + 1] {
-            let mut reader = self.open(pod, container, Some(lines)).await?;
+            let mut reader = OwnLines {
+                reader: self.open(pod, container, Some(lines)).await?,
+                cutter: cutter.clone(),
+            };
             end = Tail::new(many);
+            let mut all = 0;
             let read = async {
-                while let Some(some) = piece(&mut reader).await? {
-                    end.push(&some);
+                while let Some(some) = piece(&mut reader.reader).await? {
+                    all += memchr::memchr_iter(b'\n', &some).count();
+                    end.push(&reader.own(some));
                 }
+                end.push(&reader.rest());
                 Ok::<_, std::io::Error>(())
             };
             match tokio::time::timeout(READING, read).await {
@@ -175,7 +191,7 @@ impl TaskLogs {
                 Ok(Err(error)) => return Err(Some(format!("the log ended with an error: {error}"))),
                 Ok(Ok(())) => {}
             }
-            if end.is_full() || end.lines < lines {
+            if end.is_full() || all < lines {
                 break;
             }
         }
@@ -204,6 +220,35 @@ impl TaskLogs {
             Err(error) if matches!(error.code(), Some(400 | 404)) => Err(None),
             Err(error) => Err(Some(error.why())),
         }
+    }
+}
+
+/// A log, or the lines of it that are one task's.
+struct OwnLines<R> {
+    reader: R,
+    cutter: Option<LineCutter>,
+}
+
+impl<R: AsyncBufRead + Unpin> OwnLines<R> {
+    /// The next bytes; `None` at the end.
+    async fn piece(&mut self) -> std::io::Result<Option<Bytes>> {
+        if let Some(some) = piece(&mut self.reader).await? {
+            return Ok(Some(self.own(some)));
+        }
+        Ok(Some(self.rest()).filter(|rest| !rest.is_empty()))
+    }
+
+    fn own(&mut self, some: Bytes) -> Bytes {
+        match &mut self.cutter {
+            None => some,
+            Some(cutter) => cutter.take(&some).into(),
+        }
+    }
+
+    /// What is left at the end of the log.
+    fn rest(&mut self) -> Bytes {
+        let rest = self.cutter.take().map(LineCutter::end);
+        rest.unwrap_or_default().into()
     }
 }
 

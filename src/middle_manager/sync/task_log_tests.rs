@@ -9,6 +9,7 @@ async fn read(bench: &Bench, offset: i64) -> Bytes {
     let log = Log::Pod {
         pod: "p".into(),
         container: "peon".into(),
+        lines: None,
     };
     let body = bench.logs().read(log, offset).await.unwrap();
     body.collect().await.unwrap().to_bytes()
@@ -64,6 +65,7 @@ async fn a_place_is_given_back_when_the_log_was_read() {
     let log = |pod: String| Log::Pod {
         pod,
         container: "peon".into(),
+        lines: None,
     };
     for offset in [0, -2] {
         let mut open = Vec::new();
@@ -84,6 +86,7 @@ async fn one_log_takes_only_its_share_of_the_places() {
     let log = |pod: &str| Log::Pod {
         pod: pod.to_owned(),
         container: "peon".into(),
+        lines: None,
     };
     let mut open = Vec::new();
     for _ in 0..PER_LOG {
@@ -107,6 +110,7 @@ async fn the_ends_of_logs_are_held_within_a_budget() {
         let log = Log::Pod {
             pod: pod.to_string(),
             container: "peon".into(),
+            lines: None,
         };
         // As much as there is.
         let body = bench.logs().read(log, i64::MIN).await.unwrap();

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::revision::slots_of;
 use crate::api::indexer_pool::{IndexerDiscovery, IndexerPoolSpec, IndexerState};
-use crate::api::{ANNOTATION_INDEXER_PORTS, LABEL_REVISION, conditions};
+use crate::api::{ANNOTATION_INDEXER_PORTS, ANNOTATION_SLOTS, LABEL_REVISION, PoolSlots, conditions};
 use crate::druid::indexer_ports::IndexerPorts;
+use crate::indexer::decide::meaning::strangers;
 use crate::indexer::decide::view::View;
-use crate::task::aggregates::idle_indexers::Use;
+use crate::task::aggregates::idle_indexers::{Load, Use};
 use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// Default of `recycle.maxAgeSeconds`: a day.
@@ -28,6 +30,12 @@ pub struct Indexer {
     pub ready: bool,
     /// Its ports.
     pub ports: IndexerPorts,
+    /// Its slots, if it runs several tasks.
+    pub slots: Option<PoolSlots>,
+    /// The tasks on it, if it runs several.
+    pub load: Load,
+    /// Whether no stop on it may still be confirmed in time.
+    pub stops_are_due: bool,
     /// What is known of its tasks.
     pub duty: Duty,
     /// Why it refuses the operator's requests, if it does.
@@ -36,7 +44,16 @@ pub struct Indexer {
     pub unwanted: Option<Unwanted>,
 }
 
-/// Why an Indexer without a task is replaced.
+/// Whether an Indexer that is deleted has tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithTasks {
+    /// None, as far as the pass knows.
+    None,
+    /// Tasks that have to end with it.
+    Some,
+}
+
+/// Why an Indexer is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unwanted {
     /// Its node is cordoned: it is deleted at once, so that a drain does not wait for it.
@@ -59,10 +76,12 @@ impl Unwanted {
 pub enum Duty {
     /// Its tasks are not known, for this reason: it can take none.
     Unread(String),
-    /// It never had a task.
+    /// It can take a task: it never had one, or runs several.
     Idle,
     /// It has a task, or is to get one, and is silent since the time given, if it is.
     Busy(Option<Timestamp>),
+    /// It runs several tasks, and gets no further one, for this reason.
+    Draining(&'static str),
     /// It had its task, which needs it no longer.
     Over,
     /// It has, or had, a task that no PeonTask claims: it came from a process that no longer leads.
@@ -103,6 +122,57 @@ impl Duty {
         }
         Self::Idle
     }
+
+    /// As [`Self::of`], of an Indexer that runs several tasks. A stop that was recorded at
+    /// `stops_by` or before ought to be confirmed.
+    #[must_use]
+    pub fn shared(load: Option<&Load>, view: Option<&View>, is_alive: bool, stops_by: Timestamp) -> Self {
+        let Some(load) = load else {
+            return Self::Unread("the tasks have not been listed yet".to_owned());
+        };
+        let silent_or_unread = |why: String, since: Option<Timestamp>| match load.known() {
+            0 => Self::Unread(why),
+            _ => Self::Busy(since),
+        };
+        if !is_alive {
+            return silent_or_unread("it has ended".to_owned(), None);
+        }
+        if load.retired {
+            return Self::Draining("it is being deleted");
+        }
+        if load.orphans > 0 {
+            return Self::Draining("the PeonTask of a task was deleted while it ran there");
+        }
+        if load.stopping_since.is_some_and(|since| since <= stops_by) {
+            return Self::Draining(
+                "a task has not ended that was asked to stop, or waits for the end of the JVM",
+            );
+        }
+        let Some(view) = view else {
+            return silent_or_unread("the operator has not asked it for its tasks yet".to_owned(), None);
+        };
+        if view.replaced().is_some() {
+            return Self::Draining("another JVM answers at its address");
+        }
+        if view.ran_again().is_some() {
+            return Self::Draining("it ran a task a second time");
+        }
+        let claimed = |id: &str| load.ids.iter().any(|claimed| claimed == id);
+        if !strangers(view, claimed).is_empty() {
+            return Self::Draining("it runs a task that was not given to it");
+        }
+        if let Some(silence) = view.silence() {
+            let since = Some(silence.since).filter(|_| !silence.trouble.is_refused());
+            return silent_or_unread(format!("it does not answer: {}", silence.trouble), since);
+        }
+        if !view.complete() {
+            return silent_or_unread("it has not said yet which tasks it has".to_owned(), None);
+        }
+        if view.disabled() {
+            return silent_or_unread("it announces that it takes no tasks".to_owned(), None);
+        }
+        Self::Idle
+    }
 }
 
 impl Indexer {
@@ -113,10 +183,14 @@ impl Indexer {
         let revision = labels.flatten().find(|(name, _)| *name == LABEL_REVISION);
         let annotations = pod.metadata.annotations.as_ref();
         let ports = annotations.and_then(|all| all.get(ANNOTATION_INDEXER_PORTS));
+        let slots = annotations.and_then(|all| all.get(ANNOTATION_SLOTS));
         let status = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
         Self {
             evidence: Evidence::of(pod),
             ports: IndexerPorts::read(ports.map(String::as_str)),
+            slots: slots_of(slots.map(String::as_str)),
+            load: Load::default(),
+            stops_are_due: false,
             refuses: None,
             revision: revision.map(|(_, hash)| hash.clone()).unwrap_or_default(),
             created: pod
@@ -146,6 +220,18 @@ impl Indexer {
     /// Takes what a task claims, and what the Indexer's answers say.
     pub fn observe(&mut self, claimed: &Use, view: Option<&View>) {
         self.duty = Duty::of(claimed, view);
+        self.refused(view);
+    }
+
+    /// As [`Self::observe`], of an Indexer that runs several tasks.
+    pub fn observe_shared(&mut self, load: Option<&Load>, view: Option<&View>, stops_by: Timestamp) {
+        self.duty = Duty::shared(load, view, self.evidence.may_live(), stops_by);
+        self.load = load.cloned().unwrap_or_default();
+        self.stops_are_due = self.load.stopping_since.is_none_or(|since| since <= stops_by);
+        self.refused(view);
+    }
+
+    fn refused(&mut self, view: Option<&View>) {
         let trouble = view.and_then(View::silence).map(|silence| &silence.trouble);
         self.refuses = trouble
             .filter(|trouble| trouble.is_refused())
@@ -166,7 +252,12 @@ impl Indexer {
             return (IndexerState::Terminating, None);
         }
         match self.duty {
+            Duty::Busy(_) if self.slots.is_some() => {
+                let details = "it has tasks, and the operator does not know what they do".to_owned();
+                return (IndexerState::Used, Some(details));
+            }
             Duty::Busy(_) => return (IndexerState::Used, None),
+            Duty::Draining(why) => return (IndexerState::Draining, Some(why.to_owned())),
             Duty::Over => {
                 return (
                     IndexerState::Used,
@@ -218,6 +309,22 @@ impl Indexer {
             && evidence.may_live()
             && evidence.deletion_requested.is_none()
             && seen.of(&evidence.pod_uid) == Visibility::Hidden
+    }
+
+    /// How it may be deleted now, with or without tasks that were asked to stop; `None` while others need it.
+    #[must_use]
+    pub fn may_go(&self) -> Option<WithTasks> {
+        if self.slots.is_none() {
+            return Some(match self.duty {
+                Duty::Busy(_) => WithTasks::Some,
+                _ => WithTasks::None,
+            });
+        }
+        if self.load.known() == 0 {
+            return Some(WithTasks::None);
+        }
+        let is_dirty = matches!(self.duty, Duty::Draining(_)) && self.stops_are_due;
+        (is_dirty && self.load.unstopped == 0).then_some(WithTasks::Some)
     }
 
     fn what_it_waits_for(&self) -> Option<String> {

@@ -1,8 +1,8 @@
-//! The command line of an Indexer with one slot, as an argument file for `java` (pure).
+//! The command line of an Indexer, as an argument file for `java` (pure).
 
 use serde_json::Value;
 
-use super::sizing::{self, Given, MERGES, Sizing};
+use super::sizing::{self, Given, Sizing};
 use crate::api::IndexerPoolSpec;
 use crate::api::indexer_pool::PoolSizing;
 use crate::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT, IndexerPorts};
@@ -60,6 +60,7 @@ pub fn given(pool: &IndexerPoolSpec) -> Result<Given, String> {
         milli(name, text).map(|milli| u64::try_from(milli / 1000).unwrap_or(u64::MAX))
     };
     let none = PoolSizing::default();
+    let slots = pool.shared_slots();
     let given = pool.sizing.as_ref().unwrap_or(&none);
     let optional =
         |name: &str, quantity: &Option<k8s_openapi::apimachinery::pkg::api::resource::Quantity>| {
@@ -75,7 +76,10 @@ pub fn given(pool: &IndexerPoolSpec) -> Result<Given, String> {
         threads: given.num_threads.map(u64::from),
         merge_buffers: given.num_merge_buffers.map(u64::from),
         task_bytes: optional("sizing.taskBytes", &given.task_bytes)?,
+        merges: given.num_concurrent_merges.map(u64::from),
         lookups: optional("sizing.lookups", &given.lookups)?.unwrap_or_default(),
+        heavy: slots.map_or(1, |slots| slots.heavy.into()),
+        light: slots.map_or(0, |slots| slots.light.into()),
         lenient: given.enforce == Some(false),
     })
 }
@@ -144,14 +148,14 @@ pub fn argument_file(
     for option in MODULES {
         add(option.to_owned());
     }
+    let http_threads = sizing.http_threads().to_string();
     for (name, value) in [
         ("user.timezone", "UTC"),
         ("file.encoding", "UTF-8"),
         ("java.io.tmpdir", TMP_DIR),
         ("log4j.configurationFile", LOG4J_FILE),
         ("druid.service", "druid/indexer"),
-        // One task, and the requests of its subtasks, of its supervisor and of the operator.
-        ("druid.server.http.numThreads", "10"),
+        ("druid.server.http.numThreads", &http_threads),
     ] {
         add(format!("-D{name}={value}"));
     }
@@ -198,11 +202,11 @@ fn own_properties(
     let own = [
         (EXCLUDED_MODULES, excluded),
         ("druid.plaintextPort", INDEXER_PORT.to_string()),
-        ("druid.worker.capacity", "1".to_owned()),
-        ("druid.worker.numConcurrentMerges", MERGES.to_string()),
+        ("druid.worker.capacity", sizing.capacity.to_string()),
+        ("druid.worker.numConcurrentMerges", sizing.merges.to_string()),
         (
             "druid.worker.globalIngestionHeapLimitBytes",
-            sizing.task_bytes.to_string(),
+            sizing.ingestion_heap().to_string(),
         ),
         ("druid.processing.buffer.sizeBytes", sizing.buffer.to_string()),
         ("druid.processing.numThreads", sizing.threads.to_string()),
@@ -210,7 +214,7 @@ fn own_properties(
             "druid.processing.numMergeBuffers",
             sizing.merge_buffers.to_string(),
         ),
-        // There is no MiddleManager that serves intermediate data, and the Indexer is gone after its task.
+        // There is no MiddleManager that serves intermediate data, and an Indexer may be gone before it is fetched.
         (
             "druid.processing.intermediaryData.storage.type",
             "deepstore".to_owned(),

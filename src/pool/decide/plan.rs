@@ -1,14 +1,17 @@
 //! Which Indexers of a pool are created and deleted (pure).
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::failures::Failures;
-use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility};
+use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility, WithTasks};
 use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
+use crate::task::run::worker::patience;
 
 /// Most pods that one pass creates: the next pass follows when they are seen.
 const MOST_AT_ONCE: usize = 10;
@@ -37,6 +40,8 @@ pub struct Observed<'a> {
     pub failures: &'a Failures,
     /// Why the API server refused the last pod, and when.
     pub refused: Option<&'a (String, Timestamp)>,
+    /// Uids of the pods that the last pass wanted to drain.
+    pub draining: &'a BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -59,6 +64,8 @@ pub struct Plan {
     pub create: usize,
     /// Pods to delete.
     pub delete: Vec<Delete>,
+    /// Uids of pods that get no further task, and are deleted when theirs have ended.
+    pub drain: BTreeSet<String>,
     /// The reason of `Ready`.
     pub reason: PoolReadiness,
     /// Its message.
@@ -75,13 +82,19 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
     let mut plan = Plan {
         create: 0,
         delete: groups.remains(),
+        drain: BTreeSet::new(),
         reason,
         message,
         look_again: groups
             .given_up
             .map(|then| Duration::try_from(then.duration_since(observed.now)).unwrap_or_default()),
     };
-    plan.delete.extend(groups.used_up.iter().copied().map(delete));
+    for indexer in &groups.used_up {
+        plan.delete.push(delete(indexer));
+    }
+    for indexer in &groups.leaving {
+        plan.release(indexer);
+    }
     if observed.revision.is_err() {
         // What runs is still that of the last revision that could be used.
         return plan;
@@ -90,10 +103,29 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
     plan
 }
 
+impl Plan {
+    /// The Indexer is not wanted any more.
+    fn release(&mut self, indexer: &Indexer) {
+        if indexer.may_go().is_some() {
+            self.delete.push(delete(indexer));
+        } else {
+            self.drain.insert(indexer.evidence.pod_uid.clone());
+        }
+    }
+
+    fn look_again_in(&mut self, delay: Duration) {
+        self.look_again = Some(self.look_again.map_or(delay, |before| before.min(delay)));
+    }
+}
+
 /// The Indexers by what they are good for.
 struct Groups<'a> {
-    /// Idle Indexers that are wanted.
+    /// Indexers that are wanted: idle ones, where each runs one task.
     wanted: usize,
+    /// Shared ones that have tasks and do not answer.
+    silent: usize,
+    /// Get no further task.
+    leaving: Vec<&'a Indexer>,
     /// Can take a task.
     ready: Vec<&'a Indexer>,
     /// Of the current revision; they start.
@@ -106,7 +138,7 @@ struct Groups<'a> {
     visible: usize,
     /// Not needed any more, or of no use.
     used_up: Vec<&'a Indexer>,
-    /// When the first of those that have a task and do not answer is given up.
+    /// When the first of those is given up that have a task and do not answer, or do not confirm a stop.
     given_up: Option<Timestamp>,
     /// Pods that may have a living process.
     alive: usize,
@@ -118,8 +150,14 @@ impl<'a> Groups<'a> {
         let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
         let busy = |indexer: &&Indexer| matches!(indexer.duty, Duty::Busy(_)) && indexer.evidence.may_live();
         let busy = indexers.iter().filter(busy).count();
+        let replicas = as_count(pool.replicas);
         let mut groups = Self {
-            wanted: as_count(pool.replicas).min(as_count(pool.max_indexers).saturating_sub(busy)),
+            wanted: match pool.shared_slots() {
+                Some(_) => replicas,
+                None => replicas.min(most(pool).saturating_sub(busy)),
+            },
+            silent: 0,
+            leaving: Vec::new(),
             ready: Vec::new(),
             starting: Vec::new(),
             outdated: Vec::new(),
@@ -139,15 +177,36 @@ impl<'a> Groups<'a> {
                     groups.starting.push(indexer);
                 }
                 IndexerState::Outdated if indexer.unwanted == Some(Unwanted::Cordoned) => {
-                    groups.used_up.push(indexer);
+                    groups.leaving.push(indexer);
                 }
+                IndexerState::Draining => groups.leaving.push(indexer),
                 IndexerState::Outdated => groups.outdated.push(indexer),
                 IndexerState::Failed => groups.failed.push(indexer),
-                IndexerState::Used => groups.used(indexer, observed.now),
+                IndexerState::Used => {
+                    groups.used(indexer, observed.now);
+                    let is_current = revision.is_none_or(|revision| revision == indexer.revision);
+                    let counts = is_current && indexer.slots.is_some() && indexer.evidence.may_live();
+                    groups.silent += usize::from(counts);
+                }
                 IndexerState::Terminating => {}
             }
         }
+        for indexer in indexers {
+            groups.stops_due(indexer, pool, observed.now);
+        }
         groups
+    }
+
+    /// When a stop on a shared Indexer ought to be confirmed.
+    fn stops_due(&mut self, indexer: &Indexer, pool: &IndexerPoolSpec, now: Timestamp) {
+        let patience = patience(Duration::from_secs(pool.kill_grace_seconds.into()));
+        let due = indexer
+            .load
+            .stopping_since
+            .and_then(|since| since.checked_add(SignedDuration::try_from(patience).ok()?).ok());
+        if let Some(due) = due.filter(|due| *due > now) {
+            self.given_up = Some(self.given_up.map_or(due, |before| before.min(due)));
+        }
     }
 
     fn used(&mut self, indexer: &'a Indexer, now: Timestamp) {
@@ -180,31 +239,43 @@ impl<'a> Groups<'a> {
 
 fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     let Groups { wanted, .. } = *groups;
-    let current = groups.ready.len() + groups.starting.len() + observed.unseen;
-    // Those that cannot take a task first, then the youngest.
+    let current = groups.ready.len() + groups.starting.len() + observed.unseen + groups.silent;
+    // What is drained already goes on to be; then those that cannot take a task, those with the fewest, the youngest.
     let mut surplus: Vec<&Indexer> = [&groups.ready[..], &groups.starting[..]].concat();
     let is_ready = |indexer: &Indexer| groups.ready.iter().any(|ready| ready.name() == indexer.name());
-    surplus.sort_by_key(|indexer| (!is_ready(indexer), indexer.created));
-    let surplus = surplus.into_iter().rev().take(current.saturating_sub(wanted));
-    plan.delete.extend(surplus.map(delete));
+    let is_drained = |indexer: &Indexer| observed.draining.contains(&indexer.evidence.pod_uid);
+    surplus.sort_by_key(|indexer| {
+        let (tasks, created) = (indexer.load.tasks, Reverse(indexer.created));
+        (!is_drained(indexer), is_ready(indexer), tasks, created)
+    });
+    for indexer in surplus.into_iter().take(current.saturating_sub(wanted)) {
+        plan.release(indexer);
+    }
 
     // An old one goes when a new one has taken its place; one that is not ready, or seen by the overlord, at once.
     let is_useful = |indexer: &&&Indexer| {
         indexer.ready && observed.seen.of(&indexer.evidence.pod_uid) != Visibility::Visible
     };
     let (mut useful, useless): (Vec<&Indexer>, Vec<&Indexer>) = groups.outdated.iter().partition(is_useful);
-    plan.delete.extend(useless.into_iter().map(delete));
+    for indexer in useless {
+        plan.release(indexer);
+    }
     // Those first that cannot take a task yet: until they were checked, they stand for nothing.
-    useful.sort_by_key(|indexer| (indexer.is_warm(observed.seen), indexer.created));
+    useful.sort_by_key(|indexer| {
+        let is_warm = indexer.is_warm(observed.seen);
+        (!is_drained(indexer), is_warm, indexer.created)
+    });
     let replaced = (groups.ready.len() + useful.len()).saturating_sub(wanted);
     let mut replaced = replaced.min(useful.len());
     let missing = wanted.saturating_sub(current);
-    let most = as_count(observed.pool.max_indexers);
+    let most = most(observed.pool);
     if missing > 0 && replaced == 0 && groups.alive >= most && !useful.is_empty() {
         // There is no room for a new one beside the old ones.
         replaced = 1;
     }
-    plan.delete.extend(useful[..replaced].iter().copied().map(delete));
+    for indexer in &useful[..replaced] {
+        plan.release(indexer);
+    }
 
     if missing == 0 {
         return;
@@ -213,11 +284,11 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
         return;
     }
     if let Some(delay) = observed.failures.delay(observed.now) {
-        plan.look_again = Some(plan.look_again.map_or(delay, |before| before.min(delay)));
+        plan.look_again_in(delay);
         return;
     }
     if let Some(delay) = refused_again(observed) {
-        plan.look_again = Some(plan.look_again.map_or(delay, |before| before.min(delay)));
+        plan.look_again_in(delay);
         return;
     }
     let room = most.saturating_sub(groups.alive);
@@ -314,8 +385,13 @@ fn delete(indexer: &Indexer) -> Delete {
     Delete {
         pod: indexer.name().to_owned(),
         uid: indexer.evidence.pod_uid.clone(),
-        unclaimed: !matches!(indexer.duty, Duty::Busy(_)),
+        unclaimed: !matches!(indexer.duty, Duty::Busy(_)) && indexer.may_go() != Some(WithTasks::Some),
     }
+}
+
+/// Most Indexers at the same time.
+fn most(pool: &IndexerPoolSpec) -> usize {
+    pool.max_indexers.map_or(usize::MAX, as_count)
 }
 
 fn as_count(number: u32) -> usize {

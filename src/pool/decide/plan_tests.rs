@@ -14,6 +14,7 @@ struct Scene {
     visible: Vec<&'static str>,
     unseen: usize,
     refused: Option<(String, Timestamp)>,
+    draining: BTreeSet<String>,
     now: i64,
 }
 
@@ -48,6 +49,7 @@ impl Scene {
             indexers,
             unseen: 0,
             refused: None,
+            draining: BTreeSet::new(),
             now: 100,
         }
     }
@@ -73,6 +75,7 @@ impl Scene {
             seen: &seen,
             failures,
             refused: self.refused.as_ref(),
+            draining: &self.draining,
             now: at(self.now),
         })
     }
@@ -301,6 +304,7 @@ fn without_a_usable_template_what_runs_is_left() {
         seen: &Seen::default(),
         failures: &Failures::default(),
         refused: None,
+        draining: &BTreeSet::new(),
         now: at(100),
     });
     assert_eq!(does(&plan), (0, vec![], PoolReadiness::NoTemplate));
@@ -395,6 +399,7 @@ fn what_was_used_is_deleted_and_replaced() {
         seen: &Seen::default(),
         failures: &Failures::default(),
         refused: None,
+        draining: &BTreeSet::new(),
         now: at(100),
     });
     assert_eq!(does(&plan), (0, vec!["a"], PoolReadiness::NoTemplate));
@@ -478,3 +483,5 @@ fn an_idle_one_leaves_a_cordoned_node_at_once_and_an_old_one_when_it_is_replaced
 
 #[path = "plan_property_tests.rs"]
 mod property_tests;
+#[path = "plan_shared_tests.rs"]
+mod shared;

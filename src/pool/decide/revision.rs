@@ -13,13 +13,14 @@ use super::jvm;
 use crate::api::indexer_pool::IndexerPoolSpec;
 use crate::api::reason::PoolReadiness;
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, Collect, IndexerPool,
-    LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR, PeonTaskSpec,
-    PeonTemplate, PoolServing, names,
+    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, ANNOTATION_SLOTS, Collect,
+    IndexerPool, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR,
+    PeonTaskSpec, PeonTemplate, PoolServing, PoolSlots, names,
 };
 use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::format::shared_log;
 use crate::task::accept::settings::{Levels, Settings};
 use crate::task::accept::{template_fields, template_shape};
 use crate::task::run::pod::build::BASE_TASK_DIR;
@@ -111,6 +112,9 @@ impl Revision {
             )));
         }
         let idle = pool.spec.idle_cpu.as_ref();
+        let slots = pool.spec.shared_slots();
+        // A shared Indexer is not idle for long.
+        let resizes = resizes && slots.is_none();
         let cpu = idle_cpu::requests(&settings.resources, idle).filter(|_| resizes);
         if let Some(cpu) = &cpu {
             let requests = settings.resources.requests.get_or_insert_default();
@@ -120,6 +124,9 @@ impl Revision {
         let mut pod = pod(pool, template, &settings, &arguments, &health(ports, secured));
         if let Some(text) = ports.text() {
             pod["metadata"]["annotations"][ANNOTATION_INDEXER_PORTS] = text.into();
+        }
+        if let Some(slots) = slots {
+            pod["metadata"]["annotations"][ANNOTATION_SLOTS] = slot_text(slots).into();
         }
         if pool.spec.serving == PoolServing::Queries {
             pod["metadata"]["annotations"][ANNOTATION_SERVING] = pool.spec.serving.as_str().into();
@@ -202,10 +209,26 @@ fn pod(
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
     let properties = settings.properties_file.script();
-    fill_container(&mut indexer, settings, &[PREPARE, properties, EXEC].concat());
-    let variables = [(ARGUMENTS, arguments), (LOGGING, LOG4J)];
+    let is_shared = pool.spec.shared_slots().is_some();
+    let token = if is_shared { shared_log::SCRIPT } else { "" };
+    fill_container(
+        &mut indexer,
+        settings,
+        &[PREPARE, properties, token, EXEC].concat(),
+    );
+    let logging = if is_shared {
+        shared_log::layout(LOG4J)
+    } else {
+        LOG4J.to_owned()
+    };
+    let variables = [(ARGUMENTS, arguments), (LOGGING, &logging)];
     let variables = variables.map(|(name, value)| json!({"name": name, "value": verbatim(value)}));
     merge_list(&mut indexer, "env", "name", variables.into(), false);
+    if is_shared {
+        let uid =
+            json!({"name": shared_log::VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}});
+        merge_list(&mut indexer, "env", "name", vec![uid], false);
+    }
     // The last lines of an Indexer that does not start.
     indexer.insert("terminationMessagePolicy".into(), "FallbackToLogsOnError".into());
     let probe = |seconds: u32, failures: u32| json!({"httpGet": health, "periodSeconds": seconds, "timeoutSeconds": 5, "failureThreshold": failures});
@@ -256,6 +279,21 @@ fn pod(
         "kind": "Pod",
         "metadata": over(given, metadata),
         "spec": spec,
+    })
+}
+
+/// Slots as an annotation has them: heavy and light ones.
+fn slot_text(slots: PoolSlots) -> String {
+    format!("{},{}", slots.heavy, slots.light)
+}
+
+/// Reads the annotation of a pod; `None` if its Indexer runs one task.
+#[must_use]
+pub fn slots_of(text: Option<&str>) -> Option<PoolSlots> {
+    let (heavy, light) = text?.split_once(',')?;
+    Some(PoolSlots {
+        heavy: heavy.parse().ok()?,
+        light: light.parse().ok()?,
     })
 }
 

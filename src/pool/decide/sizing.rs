@@ -1,4 +1,4 @@
-//! From the memory limit of a pool to the JVM of an Indexer with one slot (pure).
+//! From the memory limit of a pool to the JVM of an Indexer (pure).
 //!
 //! An Indexer's memory is heap, direct memory and the rest, as a peon's, with more threads. Druid gives every task of an
 //! Indexer the same share of `druid.worker.globalIngestionHeapLimitBytes` in place of the task's own limits, and one
@@ -16,8 +16,8 @@ const LEAST_TASK: u64 = 16 * MIB;
 const IDLE_HEAP: u64 = 48 * MIB;
 /// Heap of a merge that runs.
 const MERGE_HEAP: u64 = 64 * MIB;
-/// Merges at the same time. `druid.worker.numConcurrentMerges` is always set: its default follows the processors.
-pub const MERGES: u64 = 1;
+/// Least threads that answer requests (`druid.server.http.numThreads`).
+const HTTP_THREADS: u64 = 10;
 
 /// Input of the sizing. In bytes, unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +38,14 @@ pub struct Given {
     pub merge_buffers: Option<u64>,
     /// `sizing.taskBytes`.
     pub task_bytes: Option<u64>,
+    /// `sizing.numConcurrentMerges`.
+    pub merges: Option<u64>,
     /// `sizing.lookups`.
     pub lookups: u64,
+    /// Tasks at the same time that hold rows in memory; with 0 one, as in an Indexer that runs one task.
+    pub heavy: u64,
+    /// Tasks beside them that hold none.
+    pub light: u64,
     /// Whether sizes that do not fit are accepted: `sizing.enforce: false`.
     pub lenient: bool,
 }
@@ -57,10 +63,32 @@ pub struct Sizing {
     pub threads: u64,
     /// Merge buffers.
     pub merge_buffers: u64,
-    /// Memory for rows of a task: `druid.worker.globalIngestionHeapLimitBytes`, with one slot.
+    /// Memory for rows of a task.
     pub task_bytes: u64,
     /// Processors that the JVM sees.
     pub processors: u64,
+    /// Tasks at the same time: `druid.worker.capacity`.
+    pub capacity: u64,
+    /// Merges at the same time: `druid.worker.numConcurrentMerges`. It is always set, since its default follows the
+    /// processors.
+    pub merges: u64,
+}
+
+impl Sizing {
+    /// `druid.worker.globalIngestionHeapLimitBytes`: Druid gives each slot the same share of it, whether or not it is used.
+    #[must_use]
+    pub fn ingestion_heap(&self) -> u64 {
+        self.task_bytes.saturating_mul(self.capacity)
+    }
+
+    /// `druid.server.http.numThreads`: for each task its chat and that of its supervisor or subtasks, and for the operator.
+    #[must_use]
+    pub fn http_threads(&self) -> u64 {
+        self.capacity
+            .saturating_mul(2)
+            .saturating_add(8)
+            .max(HTTP_THREADS)
+    }
 }
 
 /// How the memory limit is divided, whether or not it holds the JVM and its task. In bytes, unless stated otherwise.
@@ -84,7 +112,9 @@ impl Division {
     pub fn of(given: &Given) -> Self {
         let limit = given.memory;
         let processing = Processing::of(given.cpu_milli, given.threads, given.merge_buffers);
-        let buffers = processing.buffers(MERGES);
+        let heavy = given.heavy.max(1);
+        let merges = given.merges.unwrap_or(heavy / 2).max(1);
+        let buffers = processing.buffers(merges);
         let direct = given.direct.unwrap_or_else(|| match given.buffer {
             Some(buffer) => buffer.saturating_mul(buffers).saturating_add(DIRECT_SPARE),
             None => within(limit / 8, &DIRECT),
@@ -95,12 +125,12 @@ impl Division {
             .heap
             .unwrap_or_else(|| limit.saturating_sub(direct).saturating_sub(rest) / MIB * MIB)
             .max(MIB);
-        let task_bytes = given.task_bytes.unwrap_or(heap / 6).max(MIB);
+        let task_bytes = given.task_bytes.unwrap_or(heap / 6 / heavy).max(MIB);
         let used = given
             .lookups
             .saturating_add(IDLE_HEAP)
-            .saturating_add(task_bytes.saturating_mul(2))
-            .saturating_add(MERGE_HEAP);
+            .saturating_add(task_bytes.saturating_mul(2).saturating_mul(heavy))
+            .saturating_add(merges.saturating_mul(MERGE_HEAP));
         Self {
             sizing: Sizing {
                 heap,
@@ -110,6 +140,8 @@ impl Division {
                 merge_buffers: processing.merge_buffers,
                 task_bytes,
                 processors: processing.processors,
+                capacity: heavy.saturating_add(given.light),
+                merges,
             },
             buffers,
             rest,
@@ -137,13 +169,16 @@ impl Division {
             threads,
             merge_buffers,
             task_bytes,
+            merges,
             ..
         } = sizing;
+        let heavy = given.heavy.max(1);
         let needed = buffer.saturating_mul(buffers);
         if needed > direct {
             return Err(format!(
-                "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + {MERGES} merge) \
+                "{buffers} processing buffers (numThreads {threads} + numMergeBuffers {merge_buffers} + {merges} merge{}) \
                  of {} need {} of direct memory, but there are {}: raise sizing.direct, or lower sizing.bufferSizeBytes",
+                if merges == 1 { "" } else { "s" },
                 mebibytes(buffer),
                 mebibytes(needed),
                 mebibytes(direct),
@@ -161,32 +196,47 @@ impl Division {
             ));
         }
         if task_bytes < LEAST_TASK {
+            let (of, instead) = if heavy == 1 {
+                (String::new(), "")
+            } else {
+                (format!(" for {heavy} heavy slots"), ", or lower slots.heavy")
+            };
             return Err(format!(
-                "a task gets {} for its rows (taskBytes; by default a sixth of the heap of {}), at least {} are needed: \
-                 raise the memory limit",
+                "a task gets {} for its rows (taskBytes; by default a sixth of the heap of {}{of}), at least {} are \
+                 needed: raise the memory limit{instead}",
                 mebibytes(task_bytes),
                 mebibytes(heap),
                 mebibytes(LEAST_TASK),
             ));
         }
         if used > usable {
+            let (needs, times, merging, instead) = if heavy == 1 {
+                ("a task needs".to_owned(), String::new(), "a merge".to_owned(), "")
+            } else {
+                (
+                    format!("{heavy} heavy tasks need"),
+                    format!("{heavy} x "),
+                    format!("{merges} merges"),
+                    " or slots.heavy",
+                )
+            };
             return Err(format!(
-                "85 % of a heap of {} are {}, and a task needs {}: lookups {} + {} for Druid + 2 x taskBytes {} + {} for \
-                 a merge; raise the memory limit, or lower sizing.taskBytes",
+                "85 % of a heap of {} are {}, and {needs} {}: lookups {} + {} for Druid + {times}2 x taskBytes {} + {} \
+                 for {merging}; raise the memory limit, or lower sizing.taskBytes{instead}",
                 mebibytes(heap),
                 mebibytes(usable),
                 mebibytes(used),
                 mebibytes(given.lookups),
                 mebibytes(IDLE_HEAP),
                 mebibytes(task_bytes),
-                mebibytes(MERGE_HEAP),
+                mebibytes(merges.saturating_mul(MERGE_HEAP)),
             ));
         }
         Ok(())
     }
 }
 
-/// Sizes the JVM of an Indexer with one slot.
+/// Sizes the JVM of an Indexer.
 ///
 /// # Errors
 /// The arithmetic of why the memory cannot hold the JVM and its task, unless that is accepted.
@@ -228,6 +278,41 @@ mod tests {
         })
         .unwrap();
         assert_eq!((wide.threads, wide.merge_buffers, wide.processors), (3, 2, 4));
+    }
+
+    /// The memory of the heavy tasks, the light ones beside them, and what is refused.
+    #[test]
+    fn several_tasks_share_the_heap() {
+        let shared = |mib, heavy, light| Given {
+            heavy,
+            light,
+            ..limit(mib)
+        };
+        let four = size(&shared(4096, 4, 4)).unwrap();
+        assert_eq!(
+            (four.heap / MIB, four.task_bytes / MIB, four.merges),
+            (2604, 108, 2)
+        );
+        assert_eq!((four.capacity, four.ingestion_heap() / MIB), (8, 868));
+        assert_eq!(four.http_threads(), 24);
+        let one = size(&limit(4096)).unwrap();
+        assert_eq!((one.capacity, one.merges, one.http_threads()), (1, 1, 10));
+        assert_eq!(one.ingestion_heap(), one.task_bytes);
+        let error = size(&shared(1024, 16, 0)).unwrap_err();
+        assert!(
+            error.contains("a task gets 6 MiB for its rows") && error.contains("or lower slots.heavy"),
+            "{error}"
+        );
+        let error = size(&Given {
+            task_bytes: Some(100 * MIB),
+            ..shared(1024, 4, 0)
+        })
+        .unwrap_err();
+        assert!(
+            error.contains("4 heavy tasks need 976 MiB")
+                && error.contains("4 x 2 x taskBytes 100 MiB + 128 MiB for 2 merges"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -290,6 +375,7 @@ mod tests {
             buffer in proptest::option::of(1_u64..2_000),
             task in proptest::option::of(1_u64..2_000),
             lookups in 0_u64..2_000,
+            (heavy, light) in (1_u64..17, 0_u64..17),
         ) {
             let given = Given {
                 memory: mib * MIB,
@@ -299,13 +385,17 @@ mod tests {
                 buffer: buffer.map(|b| b * MIB),
                 task_bytes: task.map(|t| t * MIB),
                 lookups: lookups * MIB,
+                heavy,
+                light,
                 ..Given::default()
             };
             if let Ok(s) = size(&given) {
                 prop_assert!(s.heap + s.direct + THREADS * MIB + 128 * MIB <= given.memory);
-                prop_assert!((s.threads + s.merge_buffers + MERGES) * s.buffer <= s.direct);
+                prop_assert!((s.threads + s.merge_buffers + s.merges) * s.buffer <= s.direct);
                 prop_assert!(given.heap.is_none_or(|h| h == s.heap));
-                prop_assert!(s.task_bytes >= LEAST_TASK && 2 * s.task_bytes + given.lookups < s.heap);
+                prop_assert!(s.task_bytes >= LEAST_TASK);
+                prop_assert!(2 * heavy * s.task_bytes + s.merges * MERGE_HEAP + given.lookups < s.heap);
+                prop_assert!(s.capacity == heavy + light && s.merges <= heavy);
             }
         }
     }

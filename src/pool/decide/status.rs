@@ -31,6 +31,8 @@ pub struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     busy_replicas: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     updated_replicas: Option<u32>,
     indexers: Vec<IndexerStatus>,
     observed_generation: Option<i64>,
@@ -86,6 +88,7 @@ fn of(pool: &IndexerPool) -> Written {
         replicas: status.replicas,
         ready_replicas: status.ready_replicas,
         busy_replicas: status.busy_replicas,
+        tasks: status.tasks,
         updated_replicas: status.updated_replicas,
         indexers: status.indexers,
         observed_generation: status.observed_generation,
@@ -131,17 +134,30 @@ fn status(
     let lives = |state: &IndexerState| {
         matches!(
             state,
-            IndexerState::Starting | IndexerState::Ready | IndexerState::Outdated | IndexerState::Used
+            IndexerState::Starting
+                | IndexerState::Ready
+                | IndexerState::Outdated
+                | IndexerState::Used
+                | IndexerState::Draining
         )
     };
     let count = |wanted: &dyn Fn(&IndexerState) -> bool| {
         let found = listed.iter().filter(|(_, state, _)| wanted(state)).count();
-        Some(u32::try_from(found).unwrap_or(u32::MAX))
+        Some(as_number(found))
+    };
+    let is_busy = |(indexer, state, _): &&(&Indexer, IndexerState, Option<String>)| {
+        *state == IndexerState::Used || indexer.load.tasks > 0
     };
     Written {
         conditions: conditions.into_list(),
         replicas: count(&lives),
-        busy_replicas: count(&|state| *state == IndexerState::Used).filter(|busy| *busy > 0),
+        busy_replicas: u32::try_from(listed.iter().filter(is_busy).count())
+            .ok()
+            .filter(|busy| *busy > 0),
+        tasks: indexers
+            .iter()
+            .any(|i| i.slots.is_some())
+            .then(|| as_number(indexers.iter().map(|i| i.load.tasks).sum())),
         ready_replicas: u32::try_from(indexers.iter().filter(|i| i.is_warm(seen)).count()).ok(),
         updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
         indexers: listed
@@ -150,6 +166,7 @@ fn status(
             .map(|(indexer, state, details)| IndexerStatus {
                 pod: indexer.name().to_owned(),
                 state: *state,
+                tasks: indexer.slots.map(|_| as_number(indexer.load.tasks)),
                 reason: details
                     .as_ref()
                     .map(|details| conditions::cut(details, LONGEST_DETAILS)),
@@ -157,6 +174,10 @@ fn status(
             .collect(),
         observed_generation: generation,
     }
+}
+
+fn as_number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The status of an object that cannot be read: deterministic, so that writing it again changes nothing.

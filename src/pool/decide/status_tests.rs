@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use IndexerState::{Failed, Outdated, Ready, Starting};
@@ -8,6 +10,7 @@ use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
 
 fn plan(reason: PoolReadiness) -> Plan {
     Plan {
+        drain: BTreeSet::new(),
         create: 0,
         delete: Vec::new(),
         reason,

@@ -4,6 +4,7 @@
 //! whose memory and cpu its Indexers have. What is not right for a pool runs in a pod of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Accepted;
 use super::settings::Source;
@@ -11,6 +12,7 @@ use super::template_choice::fits;
 use crate::api::reason::{Acceptance, Cause, Waiting};
 use crate::api::{Collect, PeonTask, Placement};
 use crate::druid::payload::Payload;
+use crate::logs::format::shared_log;
 use crate::quantity;
 use crate::task::accept::Refused;
 use crate::task::aggregates::idle_indexers::PoolOffer;
@@ -31,8 +33,8 @@ pub enum Choice {
     Pools {
         /// Names of the pools, in order.
         names: Vec<String>,
-        /// Whether it waits for one.
-        waits: bool,
+        /// How long it waits for one before it runs in its own pod; `None`: until there is one.
+        overflows_after: Option<Duration>,
     },
     /// Nowhere, for now.
     Wait(Waiting, String),
@@ -75,7 +77,9 @@ pub fn choose(task: &PeonTask, accepted: &Accepted<'_>, pools: &[Arc<PoolOffer>]
             Some(why) => why_not.push(format!("{}: {why}", pool.name)),
         }
     }
-    let waits = accepted.placement == Placement::Pool;
+    // What it waits for will not come: a further attempt shares no Indexer.
+    let runs_alone = task.attempt() > 1 && candidates.iter().any(|pool| pool.is_shared);
+    let waits = accepted.placement == Placement::Pool && !runs_alone;
     if fit.is_empty() {
         let message = match (task.middle_manager(), named) {
             (None, _) => {
@@ -99,9 +103,17 @@ pub fn choose(task: &PeonTask, accepted: &Accepted<'_>, pools: &[Arc<PoolOffer>]
         let rank = |pool: &PoolOffer| (std::cmp::Reverse(pool.priority), pool.memory.0, pool.name.clone());
         rank(a).cmp(&rank(b))
     });
+    let is_subtask = accepted.payload.subtask.is_some();
+    let patience = |pool: &PoolOffer| match pool.overflows_after {
+        // The task that waits for it may have the slot that it waits for.
+        None if is_subtask => Some(Duration::ZERO),
+        other => other,
+    };
+    // `None` is the longest.
+    let shortest = fit.iter().filter_map(|pool| patience(pool)).min();
     Choice::Pools {
-        names: fit.into_iter().map(|pool| pool.name.clone()).collect(),
-        waits,
+        names: fit.iter().map(|pool| pool.name.clone()).collect(),
+        overflows_after: shortest.filter(|_| !waits),
     }
 }
 
@@ -155,6 +167,9 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
             payload.size
         ));
     }
+    if pool.is_shared {
+        return why_not_shared(task, accepted);
+    }
     let least = needed_memory(task, &settings.memory.0);
     if least.is_none_or(|least| least > pool.memory.0) {
         return Some(format!(
@@ -167,6 +182,29 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
             "the task needs {} of cpu, its Indexers have {}",
             settings.cpu.0, pool.cpu_milli.1
         ));
+    }
+    None
+}
+
+/// Why the task may not share an Indexer with others.
+fn why_not_shared(task: &PeonTask, accepted: &Accepted<'_>) -> Option<String> {
+    let settings = &accepted.settings;
+    for (name, (value, source)) in [("memory", &settings.memory), ("cpu", &settings.cpu)] {
+        if matches!(source, Source::Context | Source::Task) {
+            return Some(format!(
+                "the task asks for {value} of {name} of its own ({source}), and its Indexers are shared"
+            ));
+        }
+    }
+    if task.attempt() > 1 {
+        return Some("another attempt runs alone, and its Indexers are shared".to_owned());
+    }
+    if !shared_log::is_distinct(&accepted.payload.id) {
+        return Some(
+            "the task's id contains `]-`, `][` or a line break: in the log of a shared Indexer its lines could be taken \
+             for another task's"
+                .to_owned(),
+        );
     }
     None
 }

@@ -47,7 +47,10 @@ fn chosen(task: PeonTask, pools: Vec<PoolOffer>) -> Choice {
 
 fn in_pools(names: &[&str], waits: bool) -> Choice {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    Choice::Pools { names, waits }
+    Choice::Pools {
+        names,
+        overflows_after: (!waits).then_some(Duration::ZERO),
+    }
 }
 
 fn in_pod(why: &str) -> Choice {
@@ -402,4 +405,94 @@ fn a_pool_that_serves_queries_runs_streaming_tasks() {
     ];
     let task = assigned(druid("index_kafka"), json!({}));
     assert_eq!(chosen(task, pools), in_pools(&["any"], false));
+}
+
+fn shared() -> PoolOffer {
+    PoolOffer {
+        is_shared: true,
+        overflows_after: Some(Duration::from_secs(5)),
+        ..offer("shared")
+    }
+}
+
+#[test]
+fn what_may_not_share_an_indexer_says_why() {
+    let own = |context: Value| assigned(with_context(context), json!({}));
+    let id = |id: &str| assigned(json!({"type": "index", "id": id}), json!({}));
+    let lines = "shared: the task's id contains `]-`, `][` or a line break: in the log of a shared Indexer its lines could \
+                 be taken for another task's";
+    let table = [
+        (
+            own(json!({"druid.peon.pod.memory": "1G"})),
+            "shared: the task asks for 1G of memory of its own (the task's context), and its Indexers are shared",
+        ),
+        (
+            own(json!({"druid.peon.pod.cpu": "1"})),
+            "shared: the task asks for 1 of cpu of its own (the task's context), and its Indexers are shared",
+        ),
+        (id("a]-b"), lines),
+        (id("a][b"), lines),
+    ];
+    for (task, why) in table {
+        assert_eq!(chosen(task, vec![shared()]), in_pod(why));
+    }
+    let mut again = own(json!({}));
+    again.status = Some(serde_json::from_value(json!({"attempt": 2})).unwrap());
+    assert_eq!(
+        chosen(again.clone(), vec![shared()]),
+        in_pod("shared: another attempt runs alone, and its Indexers are shared")
+    );
+    assert_eq!(
+        chosen(again.clone(), vec![shared(), offer("single")]),
+        in_pools(&["single"], false)
+    );
+    // Also where it is to run in a pool: it was in one.
+    again.spec.placement = Some(Placement::Pool);
+    assert_eq!(
+        chosen(again, vec![shared()]),
+        in_pod("shared: another attempt runs alone, and its Indexers are shared")
+    );
+    // A template's memory is not the task's own, and may be more than an Indexer has.
+    let small = PoolOffer {
+        memory: (1, "1".into()),
+        ..shared()
+    };
+    assert!(matches!(
+        chosen(own(json!({})), vec![small]),
+        Choice::Pools { .. }
+    ));
+}
+
+/// What waits is the shortest time of the pools that fit; a subtask waits for none for ever.
+#[test]
+fn a_task_overflows_after_the_time_of_its_pools() {
+    let patience = |task: PeonTask, pools: Vec<PoolOffer>| match chosen(task, pools) {
+        Choice::Pools { overflows_after, .. } => overflows_after,
+        other => panic!("{other:?}"),
+    };
+    let waits = || PoolOffer {
+        overflows_after: None,
+        ..offer("waits")
+    };
+    let task = || assigned(druid("index"), json!({}));
+    let subtask = json!({
+        "type": "single_phase_sub_task", "id": ID, "supervisorTaskId": "s", "subtaskSpecId": "s_0",
+    });
+    assert_eq!(patience(task(), vec![shared()]), Some(Duration::from_secs(5)));
+    assert_eq!(
+        patience(task(), vec![shared(), waits()]),
+        Some(Duration::from_secs(5))
+    );
+    assert_eq!(patience(task(), vec![waits()]), None);
+    assert_eq!(
+        patience(assigned(subtask, json!({})), vec![waits()]),
+        Some(Duration::ZERO)
+    );
+    assert_eq!(
+        patience(
+            assigned(druid("index"), json!({"placement": "Pool"})),
+            vec![shared()]
+        ),
+        None
+    );
 }

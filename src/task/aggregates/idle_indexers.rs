@@ -1,21 +1,23 @@
 //! The Indexers that pools offer, and which task has which (pure).
 //!
-//! The index is in memory and is rebuilt after a restart: pools offer their idle Indexers again, and the statuses of
-//! tasks say which Indexers have a task. An Indexer is given to one task, once: neither the end of the task nor its
-//! deletion makes it idle again.
+//! The index is in memory and is rebuilt after a restart: pools offer their Indexers again, and the statuses of tasks say
+//! which Indexers have a task. An Indexer of a pool of mode `Single` is given to one task, once: neither the end of the
+//! task nor its deletion makes it idle again. Of the others, slots are given ([`super::shared_slots`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
 
-pub use super::pool_offer::{Given, Idle, PoolOffer};
+use super::indexer_claims::{Inner, Key};
+pub use super::pool_offer::{Asker, Given, Idle, PoolOffer};
+pub use super::shared_slots::Load;
 use super::slots::Who;
-use crate::api::{PeonTask, PeonTaskStatus, conditions};
+use crate::api::PeonTask;
+use crate::indexer::decide::view::View;
 use crate::task::run::worker::claim::WorkerClaim;
 
 /// What an Indexer is used for.
@@ -45,50 +47,6 @@ impl fmt::Debug for IdleIndexers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("IdleIndexers").field(&self.inner).finish()
     }
-}
-
-/// Namespace and name of a pool.
-type Key = (String, String);
-
-#[derive(Debug, Default)]
-struct Inner {
-    listed: bool,
-    opens: Option<Instant>,
-    pools: BTreeMap<Key, Pool>,
-    /// By uid of the Indexer's pod.
-    claims: HashMap<String, Claim>,
-    /// Uid of the Indexer's pod, by uid of the task.
-    of_tasks: HashMap<String, String>,
-    /// Tasks that wait for an Indexer, in the order of their creation, with the names of the pools, by namespace.
-    waiting: BTreeMap<String, BTreeMap<Turn, Vec<String>>>,
-    /// Namespace and turn of each of them, by uid.
-    turns: HashMap<String, (String, Turn)>,
-    /// Attempts for which this process began to create a pod, by uid of the task.
-    in_pods: HashMap<String, u32>,
-}
-
-/// Creation time, name and uid: the order of waiting tasks. A deleted task may be created again in the same second.
-type Turn = (Timestamp, String, String);
-
-#[derive(Debug, Default)]
-struct Pool {
-    /// `None` while it offers nothing.
-    offer: Option<Arc<PoolOffer>>,
-    idle: BTreeMap<String, Idle>,
-    /// Uids of the pods of the pool.
-    pods: HashSet<String>,
-    /// Uids of those that no task may be given any more: they are being deleted, or had a task that is gone.
-    retired: HashSet<String>,
-}
-
-#[derive(Debug)]
-struct Claim {
-    pool: Key,
-    task_uid: String,
-    task: Who,
-    /// The Indexer, until a status says that the task has it: the task's pass writes that.
-    reserved: Option<Idle>,
-    over: bool,
 }
 
 impl IdleIndexers {
@@ -124,14 +82,19 @@ impl IdleIndexers {
         let key = (namespace.to_owned(), offer.name.clone());
         let pool = inner.pools.entry(key.clone()).or_default();
         pool.retired.retain(|uid| pods.contains(uid));
+        let (shared, idle): (Vec<Idle>, Vec<Idle>) = idle.into_iter().partition(|i| i.slots.is_some());
         pool.idle = idle.into_iter().map(|i| (i.pod_uid.clone(), i)).collect();
-        pool.pods = pods;
         let is_new = pool.offer.as_deref() != Some(&offer);
         pool.offer = Some(Arc::new(offer));
+        let shared = shared.into_iter().filter_map(|i| Some((i.clone(), i.slots?)));
+        inner.shared.offer(&key, shared.collect(), &pods);
+        if let Some(pool) = inner.pools.get_mut(&key) {
+            pool.pods = pods;
+        }
         if is_new {
             return inner.waiting(namespace, None).collect();
         }
-        let free = inner.free(&key).count();
+        let free = inner.free(&key).count() + inner.shared.room(&key, None);
         inner.waiting(namespace, Some(&key.1)).take(free).collect()
     }
 
@@ -140,6 +103,7 @@ impl IdleIndexers {
     pub fn withdraw(&self, namespace: &str, pool: &str) -> Vec<Who> {
         let mut inner = self.inner.lock();
         let key = (namespace.to_owned(), pool.to_owned());
+        inner.shared.withdraw(&key);
         let offered = inner.pools.get_mut(&key).and_then(|pool| {
             pool.idle.clear();
             pool.offer.take()
@@ -152,10 +116,10 @@ impl IdleIndexers {
     #[must_use]
     pub fn forget(&self, namespace: &str, pool: &str) -> Vec<Who> {
         let woken = self.withdraw(namespace, pool);
-        self.inner
-            .lock()
-            .pools
-            .remove(&(namespace.to_owned(), pool.to_owned()));
+        let key = (namespace.to_owned(), pool.to_owned());
+        let mut inner = self.inner.lock();
+        inner.pools.remove(&key);
+        inner.shared.forget(&key);
         woken
     }
 
@@ -186,24 +150,18 @@ impl IdleIndexers {
     /// Gives the task an idle Indexer of the first of these pools that has more than older tasks wait for. A task that has
     /// one keeps it. A task that gets none and waits is among those that [`offer`](Self::offer) returns.
     #[must_use]
-    pub fn take(
-        &self,
-        pools: &[String],
-        task: &Who,
-        task_uid: &str,
-        created: Timestamp,
-        waits: bool,
-    ) -> Option<Given> {
+    pub fn take(&self, pools: &[String], asker: &Asker<'_>) -> Option<Given> {
         let (given, touched) = {
             let mut inner = self.inner.lock();
             let mut touched = Vec::new();
-            let turn = (created, task.1.clone(), task_uid.to_owned());
-            let given = inner.take(pools, &task.0, &turn, &mut touched);
-            if given.is_none() && waits {
-                inner.leave(task_uid);
-                inner.wait(pools, &task.0, turn);
+            let (namespace, name) = asker.task;
+            let turn = (asker.created, name.clone(), asker.task_uid.to_owned());
+            let given = inner.take(pools, asker, &turn, &mut touched);
+            if given.is_none() && asker.waits {
+                inner.leave(asker.task_uid);
+                inner.wait(pools, namespace, turn, asker.slot);
             } else {
-                touched.extend(inner.leave(task_uid));
+                touched.extend(inner.leave(asker.task_uid));
             }
             (given, touched)
         };
@@ -217,6 +175,7 @@ impl IdleIndexers {
             let mut inner = self.inner.lock();
             let mut touched = inner.leave(task_uid);
             touched.extend(inner.release(task_uid));
+            touched.extend(inner.shared.release(task_uid));
             touched
         };
         self.report(touched);
@@ -245,6 +204,7 @@ impl IdleIndexers {
             inner.in_pods.remove(task_uid);
             let mut touched = inner.leave(task_uid);
             touched.extend(inner.end(task_uid));
+            touched.extend(inner.shared.end(task_uid));
             touched
         };
         self.report(touched);
@@ -254,6 +214,7 @@ impl IdleIndexers {
     pub(super) fn uids(&self) -> Vec<String> {
         let inner = self.inner.lock();
         let known = inner.of_tasks.keys().chain(inner.turns.keys());
+        let known = known.chain(inner.shared.uids());
         known.chain(inner.in_pods.keys()).cloned().collect()
     }
 
@@ -290,10 +251,23 @@ impl IdleIndexers {
         }
     }
 
+    /// The tasks on the shared Indexer in the pod with this uid; `None` while the tasks have not been listed.
+    #[must_use]
+    pub fn load_of(&self, pod_uid: &str) -> Option<Load> {
+        let inner = self.inner.lock();
+        inner.listed.then(|| inner.shared.load(pod_uid))
+    }
+
     /// No task is given this Indexer from now on, since it is deleted. False if a task has it.
     #[must_use]
     pub fn retire(&self, namespace: &str, pool: &str, pod_uid: &str) -> bool {
         let mut inner = self.inner.lock();
+        if !inner
+            .shared
+            .retire(&(namespace.to_owned(), pool.to_owned()), pod_uid)
+        {
+            return false;
+        }
         if inner.claims.get(pod_uid).is_some_and(|claim| !claim.over) {
             return false;
         }
@@ -305,14 +279,32 @@ impl IdleIndexers {
         true
     }
 
-    /// The task that has the Indexer in the pod with this uid.
+    /// The tasks that have the Indexer in the pod with this uid, or a slot of it.
     #[must_use]
-    pub fn task_on(&self, pod_uid: &str) -> Option<Who> {
-        self.inner
-            .lock()
-            .claims
-            .get(pod_uid)
-            .map(|claim| claim.task.clone())
+    pub fn tasks_on(&self, pod_uid: &str) -> Vec<Who> {
+        let inner = self.inner.lock();
+        match inner.claims.get(pod_uid) {
+            Some(claim) => vec![claim.task.clone()],
+            None => inner.shared.tasks_on(pod_uid).unwrap_or_default(),
+        }
+    }
+
+    /// Takes what an Indexer answers. Returns the tasks that it concerns, with those that wait for a slot that became
+    /// free, and whether its pool has to look.
+    #[must_use]
+    pub fn heard(&self, pod_uid: &str, view: Option<&View>) -> (Vec<Who>, bool) {
+        let mut inner = self.inner.lock();
+        if let Some(claim) = inner.claims.get(pod_uid) {
+            return (vec![claim.task.clone()], false);
+        }
+        let Some(mut news) = view.and_then(|view| inner.shared.heard(pod_uid, view)) else {
+            return (Vec::new(), true);
+        };
+        if let Some(key) = news.freed {
+            let room = inner.shared.room(&key, None);
+            news.tasks.extend(inner.waiting(&key.0, Some(&key.1)).take(room));
+        }
+        (news.tasks, news.pool)
     }
 
     fn report(&self, touched: impl IntoIterator<Item = Key>) {
@@ -320,164 +312,6 @@ impl IdleIndexers {
         for (namespace, pool) in touched {
             changed(&namespace, &pool);
         }
-    }
-}
-
-impl Inner {
-    /// The tasks that wait for this pool, or for any.
-    fn waiting<'a>(&'a self, namespace: &'a str, pool: Option<&'a String>) -> impl Iterator<Item = Who> + 'a {
-        let all = self.waiting.get(namespace).into_iter().flatten();
-        let for_it = all.filter(move |(_, pools)| pool.is_none_or(|pool| pools.contains(pool)));
-        for_it.map(|((_, name, _), _)| (namespace.to_owned(), name.clone()))
-    }
-
-    /// The idle Indexers of a pool that no task has.
-    fn free<'a>(&'a self, pool: &Key) -> impl Iterator<Item = &'a Idle> + 'a {
-        let pool = self.pools.get(pool).into_iter();
-        pool.flat_map(|pool| {
-            let free = |uid: &str| !pool.retired.contains(uid) && !self.claims.contains_key(uid);
-            pool.idle.values().filter(move |idle| free(&idle.pod_uid))
-        })
-    }
-
-    /// The first idle Indexer of a pool, if no older task waits for it.
-    fn next(&self, pool: &Key, turn: &Turn) -> Option<&Idle> {
-        let idle = self.free(pool).next()?;
-        let Some(waiting) = self.waiting.get(&pool.0) else {
-            return Some(idle);
-        };
-        let free = self.free(pool).count();
-        let older = waiting.range(..turn).filter(|(_, pools)| pools.contains(&pool.1));
-        (older.take(free).count() < free).then_some(idle)
-    }
-
-    fn take(
-        &mut self,
-        pools: &[String],
-        namespace: &str,
-        turn: &Turn,
-        touched: &mut Vec<Key>,
-    ) -> Option<Given> {
-        let (_, name, task_uid) = turn;
-        if let Some(pod_uid) = self.of_tasks.get(task_uid) {
-            let claim = self.claims.get(pod_uid)?;
-            // One that a status records is for the attempt before: the task is given no second one beside it.
-            let indexer = claim.reserved.clone()?;
-            let pool = self
-                .pools
-                .get(&claim.pool)
-                .filter(|_| pools.contains(&claim.pool.1));
-            if pool.is_some_and(|pool| pool.pods.contains(pod_uid)) {
-                let pool = claim.pool.1.clone();
-                return Some(Given { pool, indexer });
-            }
-            // The status may record it all the same, if the answer to the write was lost.
-            touched.extend(self.end(task_uid));
-        }
-        if !self.listed {
-            return None;
-        }
-        for pool in pools {
-            let key = (namespace.to_owned(), pool.clone());
-            let Some(idle) = self.next(&key, turn).cloned() else {
-                continue;
-            };
-            let claim = Claim {
-                pool: key.clone(),
-                task_uid: task_uid.clone(),
-                task: (namespace.to_owned(), name.clone()),
-                reserved: Some(idle.clone()),
-                over: false,
-            };
-            self.claims.insert(idle.pod_uid.clone(), claim);
-            self.of_tasks.insert(task_uid.clone(), idle.pod_uid.clone());
-            touched.push(key);
-            return Some(Given {
-                pool: pool.clone(),
-                indexer: idle,
-            });
-        }
-        None
-    }
-
-    /// Removes a claim that no status records.
-    fn release(&mut self, task_uid: &str) -> Option<Key> {
-        let pod_uid = self.of_tasks.get(task_uid)?;
-        let claim = self
-            .claims
-            .get(pod_uid)
-            .filter(|claim| claim.reserved.is_some())?;
-        let key = claim.pool.clone();
-        self.claims.remove(pod_uid);
-        self.of_tasks.remove(task_uid);
-        Some(key)
-    }
-
-    fn observe(
-        &mut self,
-        task: &PeonTask,
-        uid: &str,
-        who: Who,
-        recorded: Option<WorkerClaim>,
-    ) -> Option<Key> {
-        let Some(recorded) = recorded else {
-            let known = self.of_tasks.get(uid).and_then(|pod| self.claims.get(pod));
-            // The status that records the claim may be on its way.
-            return known
-                .is_some_and(|claim| claim.reserved.is_none())
-                .then(|| self.end(uid))?;
-        };
-        let settled = |status: &PeonTaskStatus| conditions::log_is_settled(&status.conditions);
-        let over = task.is_final() && task.status.as_ref().is_none_or(settled);
-        if self.of_tasks.get(uid).is_some_and(|pod| *pod != recorded.pod_uid) {
-            self.end(uid);
-        }
-        let key = (who.0.clone(), recorded.pool);
-        let before = self.claims.get(&recorded.pod_uid).map(|claim| claim.over);
-        let claim = Claim {
-            pool: key.clone(),
-            task_uid: uid.to_owned(),
-            task: who,
-            reserved: None,
-            over,
-        };
-        if let Some(other) = self.claims.insert(recorded.pod_uid.clone(), claim)
-            && other.task_uid != uid
-        {
-            self.of_tasks.remove(&other.task_uid);
-        }
-        self.of_tasks.insert(uid.to_owned(), recorded.pod_uid);
-        (before != Some(over)).then_some(key)
-    }
-
-    /// The task needs its Indexer no longer.
-    fn end(&mut self, task_uid: &str) -> Option<Key> {
-        let pod_uid = self.of_tasks.remove(task_uid)?;
-        let claim = self.claims.remove(&pod_uid)?;
-        if let Some(pool) = self.pools.get_mut(&claim.pool) {
-            pool.retired.insert(pod_uid);
-        }
-        Some(claim.pool)
-    }
-
-    fn wait(&mut self, pools: &[String], namespace: &str, turn: Turn) {
-        let of_namespace = self.waiting.entry(namespace.to_owned()).or_default();
-        of_namespace.insert(turn.clone(), pools.to_vec());
-        self.turns.insert(turn.2.clone(), (namespace.to_owned(), turn));
-    }
-
-    /// The task does not wait any more. Returns the pools whose idle Indexers it may have been woken for.
-    fn leave(&mut self, task_uid: &str) -> Vec<Key> {
-        let Some((namespace, turn)) = self.turns.remove(task_uid) else {
-            return Vec::new();
-        };
-        let waiting = self.waiting.entry(namespace.clone()).or_default();
-        let pools = waiting.remove(&turn).unwrap_or_default();
-        if waiting.is_empty() {
-            self.waiting.remove(&namespace);
-        }
-        let keys = pools.into_iter().map(|pool| (namespace.clone(), pool));
-        keys.filter(|key| self.free(key).next().is_some()).collect()
     }
 }
 

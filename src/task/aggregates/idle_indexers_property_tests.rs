@@ -1,6 +1,6 @@
 //! Whatever happens to pools and tasks: an Indexer is given to one task, once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -252,8 +252,8 @@ proptest! {
                     (None, false) => Use::None,
                 };
                 prop_assert_eq!(index.use_of("ns", pool_of(pod), pod), expected, "{}", pod);
-                let task = known.reserved.or(known.claimed).map(|n| who(&[n])[0].clone());
-                prop_assert_eq!(index.task_on(pod), task);
+                let tasks: Vec<i64> = known.reserved.or(known.claimed).into_iter().collect();
+                prop_assert_eq!(index.tasks_on(pod), who(&tasks));
             }
         }
         for n in 0..TASKS {

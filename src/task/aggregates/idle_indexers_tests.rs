@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::task::fixtures::{at, idle_indexer, noop, pool_offer as offer};
+use crate::task::fixtures::{asker, at, idle_indexer, noop, pool_offer as offer};
 
 #[path = "idle_indexers_property_tests.rs"]
 mod property;
@@ -58,7 +58,13 @@ fn pools(list: &[&str]) -> Vec<String> {
 /// Task number `n`, created in second `n`, asks for an Indexer of these pools.
 fn take(index: &IdleIndexers, n: i64, list: &[&str], waits: bool) -> Option<String> {
     let task = ("ns".to_owned(), format!("t{n}"));
-    let given = index.take(&pools(list), &task, &uid(n), at(n), waits)?;
+    let id = format!("id-{n}");
+    let uid = uid(n);
+    let asker = Asker {
+        task_id: &id,
+        ..asker(&task, &uid, at(n), waits)
+    };
+    let given = index.take(&pools(list), &asker)?;
     assert!(list.contains(&&*given.pool));
     assert_eq!(given.indexer.pod, given.indexer.pod_uid);
     Some(given.indexer.pod)
@@ -86,7 +92,7 @@ fn nothing_is_known_or_given_before_the_tasks_are_listed() {
     index.listed();
     assert_eq!(take(&index, 1, &["a"], false), None, "another task has it");
     assert_eq!(index.use_of("ns", "a", "a0"), Use::Claimed);
-    assert_eq!(index.task_on("a0"), Some(who(&[2])[0].clone()));
+    assert_eq!(index.tasks_on("a0"), who(&[2]));
 }
 
 #[test]
@@ -263,7 +269,7 @@ fn a_task_that_is_created_again_in_the_same_second_waits_by_itself() {
     let index = listed();
     let name = ("ns".to_owned(), "t1".to_owned());
     for uid in ["old", "new"] {
-        assert_eq!(index.take(&pools(&["a"]), &name, uid, at(1), true), None);
+        assert_eq!(index.take(&pools(&["a"]), &asker(&name, uid, at(1), true)), None);
     }
     index.gone("old");
     assert_eq!(offers(&index, &["a0"]), who(&[1]));

@@ -5,11 +5,13 @@
 
 pub mod fair_share;
 pub mod idle_indexers;
+mod indexer_claims;
 pub mod live_subtasks;
 pub mod payload_budget;
 pub mod pool_offer;
 pub mod ranked_set;
 pub mod retention;
+mod shared_slots;
 pub mod slots;
 pub mod subtask_memory;
 
@@ -185,9 +187,9 @@ mod tests {
             Slot::Wait { running: 1, .. }
         ));
         aggregates.keep_only(&HashSet::from([TASK_UID.to_owned()]));
-        assert!(aggregates.indexers.task_on("x").is_some());
+        assert_eq!(aggregates.indexers.tasks_on("x").len(), 1);
         aggregates.keep_only(&HashSet::new());
-        assert_eq!(aggregates.indexers.task_on("x"), None);
+        assert_eq!(aggregates.indexers.tasks_on("x"), []);
         assert_eq!(aggregates.indexers.uids(), [""; 0]);
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::Match;
+use k8s_openapi::jiff::Timestamp;
+
+use super::slots::Who;
+use crate::api::{Match, PoolSlots, TaskSlot};
 use crate::druid::indexer_ports::IndexerPorts;
 
 /// What a pool offers.
@@ -18,6 +21,10 @@ pub struct PoolOffer {
     pub matches: Option<Match>,
     /// Whether brokers query what its tasks have not published.
     pub serves_queries: bool,
+    /// Whether its Indexers run several tasks at the same time.
+    pub is_shared: bool,
+    /// How long a task waits for one before it runs in its own pod; `None`: until there is one.
+    pub overflows_after: Option<Duration>,
     /// Of several pools the one with the highest is used.
     pub priority: i32,
     /// Memory limit of an Indexer, in bytes and as written.
@@ -30,7 +37,7 @@ pub struct PoolOffer {
     pub busy_cpu: Option<String>,
 }
 
-/// An idle Indexer.
+/// An Indexer that can take a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idle {
     /// Name of its pod.
@@ -41,6 +48,27 @@ pub struct Idle {
     pub host: String,
     /// Its ports.
     pub ports: IndexerPorts,
+    /// Its slots, if it runs several tasks.
+    pub slots: Option<PoolSlots>,
+}
+
+/// A task that asks for an Indexer.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// Namespace and name.
+    pub task: &'a Who,
+    /// Uid of the PeonTask.
+    pub task_uid: &'a str,
+    /// The task's id.
+    pub task_id: &'a str,
+    /// When the PeonTask was created.
+    pub created: Timestamp,
+    /// Whether it waits for one.
+    pub waits: bool,
+    /// The kind of slot that it needs of a shared one.
+    pub slot: TaskSlot,
+    /// Its availability group: two tasks of one group are never on the same Indexer.
+    pub group: Option<&'a str>,
 }
 
 /// An Indexer that was given to a task.
@@ -50,4 +78,6 @@ pub struct Given {
     pub pool: String,
     /// The Indexer.
     pub indexer: Idle,
+    /// The slot, of a shared one.
+    pub slot: Option<TaskSlot>,
 }

@@ -117,7 +117,7 @@ async fn a_task_that_finds_none_runs_in_its_own_pod_and_says_why() {
     assert_eq!(run["kind"], "Pod");
     assert_eq!(
         run["reason"],
-        "no Indexer was idle of the pools that may run the task: warm"
+        "no Indexer had room of the pools that may run the task: warm"
     );
     assert_eq!(use_of(&operator, "i0"), Use::None);
 }

@@ -14,6 +14,7 @@ use crate::api::reason::{Acceptance, LogsArchived};
 use crate::api::{Collect, PEON_CONTAINER, names};
 use crate::druid::payload::is_streaming;
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::format::shared_log::TaskLines;
 use crate::logs::format::sidecar_config::{FLUSH_SECONDS, MAX_BYTES};
 use crate::logs::format::state::{Heard, KeepLog, LogState};
 use crate::task::accept::Refused;
@@ -128,6 +129,15 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
     let claimed = WorkerClaim::recorded(&snapshot.task).is_some();
     let sidecar = reader(snapshot) == Some(Collect::Sidecar) && !claimed;
     let seen = source.pod_uid.is_some();
+    let shared = snapshot.task.status.as_ref().and_then(|status| {
+        let run = status.run.as_ref().filter(|run| run.slot.is_some())?;
+        Some(TaskLines {
+            task_id: task_id(snapshot),
+            pod_uid: run.pod_uid.clone()?,
+            // Two seconds for clocks that differ.
+            since: snapshot.task.metadata.creation_timestamp.as_ref()?.0 - SignedDuration::from_secs(2),
+        })
+    });
     Step::Act(Action::KeepLog(KeepLog {
         attempt: snapshot.attempt(),
         pod: source
@@ -144,6 +154,7 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
         ended: ended && (!sidecar || source.pod_ended),
         complete: source.sidecar.complete,
         last,
+        lines: shared,
         last_line: claimed.then(|| format!("Task [{}] completed with status", task_id(snapshot))),
     }))
 }

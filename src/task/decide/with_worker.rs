@@ -1,4 +1,4 @@
-//! A task that is claimed on an Indexer which runs one task and is gone (pure).
+//! A task that is claimed on an Indexer (pure).
 //!
 //! | known | next |
 //! |---|---|
@@ -10,6 +10,9 @@
 //! | it never announced the task | post it, to this Indexer and no other |
 //! | it announced the task | it runs |
 //! | it does not answer | wait: the pool gives it up, or it answers again |
+//!
+//! The pod of an Indexer that runs several tasks is never deleted here: where the table says so, the task waits. Its pool
+//! gives such an Indexer no further task once a stop is not confirmed in time, and deletes it when the others have ended.
 //!
 //! Nothing is posted without a recorded claim on the Indexer's pod, nor after a recorded stop, nor to a pod that is
 //! ending. A claim ends with a verdict, or with the proof that the pod is dead.
@@ -23,7 +26,7 @@ use super::conclude::{Conclusion, EndedRun, again, follows, written_off};
 use super::plan::{Action, Step, look_again, settle, settle_until, signed, task_id};
 use super::retry::may_rerun;
 use super::status::Draft;
-use super::verdict::judge_worker;
+use super::verdict::{Outcome, Verdict, judge_worker};
 use super::with_run::{NOT_RESTARTABLE, await_proof, death, ending, with_record};
 use super::without_run::{until_deadline, what_it_waits_for};
 use super::{deadlines, log_collection};
@@ -69,7 +72,10 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
         _ => None,
     };
     let announced = announced_end(&run);
-    if announced.is_none() && proof.is_none() {
+    let stop = recorded_stop(snapshot);
+    // The JVM goes on with other tasks, and this one has ended: nothing more will be known of it.
+    let is_over = run.is_shared() && run.meaning == Meaning::Forgotten && stop.is_some();
+    if announced.is_none() && proof.is_none() && !is_over {
         return match death {
             Death::No => alive(snapshot, &run, draft, now),
             unknown => await_proof(snapshot, &run.pod, draft, unknown),
@@ -79,8 +85,10 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
     if let Some(step) = log_collection::at_the_end(snapshot, &log) {
         return step;
     }
-    let stop = recorded_stop(snapshot);
     let mut verdict = judge_worker(announced, evidence, &task_id(snapshot), stop);
+    if announced.is_none() && run.is_shared() {
+        verdict = in_company(verdict);
+    }
     if let (None, Some(Err(doubt))) = (announced, &proof) {
         verdict = written_off(verdict, doubt);
     }
@@ -101,6 +109,20 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
             Death::No => delete(snapshot, &run, draft, now),
             unknown => await_proof(snapshot, &run.pod, draft, unknown),
         },
+    }
+}
+
+/// What ended the JVM may have been another task's doing.
+fn in_company(verdict: Verdict) -> Verdict {
+    match verdict.outcome {
+        Outcome::Failed { cause, message } => Verdict {
+            outcome: Outcome::Failed {
+                cause,
+                message: format!("{message}; the JVM was shared with other tasks"),
+            },
+            ..verdict
+        },
+        Outcome::Succeeded => verdict,
     }
 }
 
@@ -263,6 +285,9 @@ fn stopping(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, stop: &Stop, now
 /// the JVM has nothing left to do that its pod's grace period is for.
 fn delete(snapshot: &Snapshot, run: &WorkerRun, draft: Draft, now: Timestamp) -> Step {
     let evidence = &run.pod.evidence;
+    if run.is_shared() {
+        return settle_until(draft.await_neighbours(&run.claim.pod), Some(SILENT));
+    }
     if evidence.deletion_requested.is_some() || snapshot.outcomes.ended.contains(&evidence.pod_name) {
         return ending(evidence, draft, now);
     }

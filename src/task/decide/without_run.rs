@@ -6,7 +6,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::deadlines;
 use super::plan::{
-    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until, task_id,
+    Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until, signed,
+    task_id,
 };
 use super::status::Draft;
 use super::with_worker::CLAIMED;
@@ -22,6 +23,8 @@ use kube::ResourceExt;
 
 /// When a task is placed again that no pool may run.
 const NO_POOL: Duration = Duration::from_secs(30);
+/// When a new task that waits for an Indexer says so.
+const FULL: Duration = Duration::from_secs(2);
 /// How often a task that waits for a name to become free checks again.
 pub(crate) const NAME_CONFLICT: Duration = Duration::from_secs(5);
 
@@ -189,13 +192,23 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             "the pod is about to be created",
         ))
     };
-    let (names, waits) = match placement::choose(&snapshot.task, accepted, &snapshot.pools) {
+    let (names, overflows_after) = match placement::choose(&snapshot.task, accepted, &snapshot.pools) {
         Choice::Pod(why) => return in_pod(draft, &why.unwrap_or_default()),
         Choice::Wait(reason, message) => {
             return settle_until(draft.wait(Phase::Pending, reason, &message), Some(NO_POOL));
         }
-        Choice::Pools { names, waits } => (names, waits),
+        Choice::Pools {
+            names,
+            overflows_after,
+        } => (names, overflows_after),
     };
+    let created = snapshot.task.metadata.creation_timestamp.as_ref();
+    let overflow = overflows_after.map(|after| {
+        let created = created.map_or(now, |created| created.0);
+        created.checked_add(signed(after)).unwrap_or(now)
+    });
+    let left = overflow.and_then(|overflow| deadlines::until(overflow, now));
+    let waits = overflow.is_none() || left.is_some();
     if let Some(left) = snapshot.pools_open_in {
         return look_again(Some(left));
     }
@@ -207,13 +220,17 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             draft.in_indexer(snapshot.attempt(), given, offer.map(|offer| &**offer));
             settle(draft.wait(Phase::Starting, Waiting::Starting, CLAIMED))
         }
+        // A slot is usually free again within moments.
+        Some(None) if left.is_some() && is_just_created(snapshot, now) => {
+            look_again(left.map(|left| left.min(FULL)))
+        }
         Some(None) if waits => {
-            let message = format!("no Indexer is idle of the pools that may run the task: {all}");
-            settle(draft.wait(Phase::Pending, Waiting::PoolFull, &message))
+            let message = format!("no Indexer has room of the pools that may run the task: {all}");
+            settle_until(draft.wait(Phase::Pending, Waiting::PoolFull, &message), left)
         }
         Some(None) => in_pod(
             draft,
-            &format!("no Indexer was idle of the pools that may run the task: {all}"),
+            &format!("no Indexer had room of the pools that may run the task: {all}"),
         ),
     }
 }

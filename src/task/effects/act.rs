@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::live_read::LiveReader;
 use crate::api::status_patch::replacing;
-use crate::api::{PeonTask, PeonTaskStatus};
+use crate::api::{PeonTask, PeonTaskStatus, TaskSlot};
 use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::create_pod::create_pod;
 use crate::apiserver::request::{RequestError, create, request};
@@ -24,7 +24,9 @@ use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
 use crate::logs::follower::{Followers, Owner};
 use crate::process::leadership::{Leadership, NotLeader};
+use crate::task::accept;
 use crate::task::aggregates::fair_share::{Shares, Wake};
+use crate::task::aggregates::idle_indexers::Asker;
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{TaskAggregates, payload_budget};
 use crate::task::decide::plan::{Action, task_id};
@@ -270,14 +272,22 @@ impl Actor {
 
     fn take_indexer(&self, pools: &[String], waits: bool, snapshot: &mut Snapshot) {
         let task = &snapshot.task;
+        // It was accepted, so there is one.
+        let payload = accept::payload(snapshot).ok();
         let created = task.metadata.creation_timestamp.as_ref();
-        snapshot.outcomes.given = Some(self.aggregates.indexers.take(
-            pools,
-            &(task.namespace().unwrap_or_default(), task.name_any()),
-            &task.uid().unwrap_or_default(),
-            created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+        let asker = Asker {
+            task: &(task.namespace().unwrap_or_default(), task.name_any()),
+            task_uid: &task.uid().unwrap_or_default(),
+            task_id: &task_id(snapshot),
+            created: created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             waits,
-        ));
+            slot: match &payload {
+                Some(payload) if payload.delegates => TaskSlot::Light,
+                _ => TaskSlot::Heavy,
+            },
+            group: payload.as_ref().and_then(|p| p.availability_group.as_deref()),
+        };
+        snapshot.outcomes.given = Some(self.aggregates.indexers.take(pools, &asker));
     }
 
     /// Writes the status, unless the object was changed since it was read.

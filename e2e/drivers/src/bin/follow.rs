@@ -110,6 +110,7 @@ fn source(client: Client, namespace: &str, pod: String) -> Source {
         pod_uid: String::new(),
         owner_uid: String::new(),
         container: CONTAINER.to_owned(),
+        lines: None,
     }
 }
 
@@ -211,6 +212,7 @@ impl Bench {
         };
         let ask = KeepLog {
             last_line: None,
+            lines: None,
             attempt: 1,
             pod: self.work.pods[n % self.work.pods.len()].clone(),
             pod_uid: self.pod_uids.lock()[n % self.work.pods.len()].clone(),

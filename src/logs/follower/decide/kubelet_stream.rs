@@ -96,6 +96,21 @@ impl Cutter {
         cutter
     }
 
+    /// The log is not read from its beginning on: its file may be rotated at any time.
+    pub fn begins_late(&mut self) {
+        self.from_the_start = false;
+    }
+
+    /// What the container wrote of the next piece of the stream, whether or not it was read before.
+    #[must_use]
+    pub fn text_of<'a>(&self, piece: &'a [u8]) -> &'a [u8] {
+        if !matches!(self.line, Line::Head) {
+            return piece;
+        }
+        let blank = piece.iter().take(LONGEST_TIME).position(|b| *b == b' ');
+        blank.map_or(piece, |at| &piece[at + 1..])
+    }
+
     /// The position up to which the log has been read.
     #[must_use]
     pub fn mark(&self) -> Option<&LogMark> {

@@ -6,9 +6,10 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::kubelet_stream::Cutter;
+use super::kubelet_stream::{Cutter, GAP};
 use super::log_mark::LogMark;
 use crate::druid::out_of_memory;
+use crate::logs::format::shared_log::{Piece, TaskFilter, TaskLines};
 use crate::logs::format::{published, report};
 
 /// Beginning of the line that may be followed by a report.
@@ -28,6 +29,8 @@ pub struct Reader {
     ignores_complaints: bool,
     /// What the last line contains, if the container goes on behind it, and whether that line was read.
     last_line: Option<(String, bool)>,
+    /// Which lines are the task's, if not all.
+    filter: Option<TaskFilter>,
     /// Whether a line says that the task published segments.
     published: bool,
     /// Whether a line says that memory ran out.
@@ -52,9 +55,16 @@ impl Reader {
             held: None,
             ignores_complaints: false,
             last_line: None,
+            filter: None,
             published: false,
             out_of_memory: false,
         }
+    }
+
+    /// Reads only these lines.
+    pub fn only(&mut self, lines: TaskLines) {
+        self.cutter.begins_late();
+        self.filter = Some(TaskFilter::new(lines));
     }
 
     /// The log before the first line that is read here said that the task published segments.
@@ -115,7 +125,8 @@ impl Reader {
     /// Time from which to request the log.
     #[must_use]
     pub fn since(&self) -> Option<Timestamp> {
-        self.cutter.since()
+        let begins = self.filter.as_ref().map(TaskFilter::since);
+        self.cutter.since().or(begins)
     }
 
     /// Number of gaps.
@@ -141,6 +152,9 @@ impl Reader {
     pub fn again(&mut self) {
         self.carry.clear();
         self.cutter.again();
+        if let Some(filter) = &mut self.filter {
+            filter.again();
+        }
     }
 
     /// A stream was requested at this time.
@@ -176,6 +190,11 @@ impl Reader {
         if let Some((last_line, read)) = &mut self.last_line {
             *read = *read || contains(lines, last_line.as_bytes());
         }
+        if let Some(mut filter) = self.filter.take() {
+            self.own_lines(&mut filter, lines, log);
+            self.filter = Some(filter);
+            return;
+        }
         self.published = self.published || published::says_so(lines);
         self.out_of_memory = self.out_of_memory || out_of_memory::is_logged(lines);
         if self.held.is_none() && !contains(lines, BEGIN) {
@@ -184,6 +203,39 @@ impl Reader {
         }
         for line in lines.split_inclusive(|b| *b == b'\n') {
             self.line(line, log);
+        }
+    }
+
+    /// The pieces of the stream that are the task's; the others only move the position.
+    fn own_lines(&mut self, filter: &mut TaskFilter, lines: &[u8], log: &mut Vec<u8>) {
+        for piece in lines.split_inclusive(|b| *b == b'\n') {
+            let text = self.cutter.text_of(piece);
+            let (start, gaps) = (log.len(), self.cutter.gaps);
+            self.cutter.feed(piece, log);
+            let whose = filter.piece(text);
+            if whose != Piece::Foreign {
+                self.published = self.published || published::says_so(piece);
+                self.out_of_memory = self.out_of_memory || out_of_memory::is_logged(piece);
+            }
+            // What the operator says about a gap is said to all.
+            let said = if self.cutter.gaps > gaps {
+                memchr::memmem::rfind(&log[start..], GAP.as_bytes()).map_or(0, |at| at + GAP.len())
+            } else {
+                0
+            };
+            let begins = start + said;
+            match whose {
+                Piece::Foreign => log.truncate(begins),
+                Piece::Own => {}
+                Piece::Headed { .. } => {
+                    // Only a whole line still has what is to be left out.
+                    if log[begins..] == *text {
+                        let text = filter.strip(text, whose);
+                        log.truncate(begins);
+                        log.extend_from_slice(&text);
+                    }
+                }
+            }
         }
     }
 

@@ -173,3 +173,68 @@ fn the_last_line_is_known_however_it_comes_in_pieces() {
     reader.feed(other.as_bytes(), &mut Vec::new());
     assert_eq!(reader.last_line(), Some(false));
 }
+
+/// The lines of one task in the log of a shared Indexer, read in one go, in small pieces, and after breaks.
+#[test]
+fn only_the_lines_of_the_task_are_read_whatever_the_stream_does() {
+    let lines = crate::logs::format::shared_log::TaskLines {
+        task_id: "a".into(),
+        pod_uid: "8f3c2a52-x".into(),
+        since: "2026-11-21T09:55:00Z".parse().unwrap(),
+    };
+    let line = |id: &str, said: &str| format!("T 8f3c2a52 INFO [][[{id}]-x] c - {said}\n");
+    let log = [
+        "\tat before.any.Header\n".to_owned(),
+        line("b", "Published [1] segments: of another"),
+        line("a", "one"),
+        "\tat a.b.C\n".to_owned(),
+        line("b", "java.lang.OutOfMemoryError of another"),
+        line("a", "two"),
+        line("b", "last"),
+    ];
+    let stream = stream(&log.concat());
+    let expected = "T INFO [[a]-x] c - one\n\tat a.b.C\nT INFO [[a]-x] c - two\n";
+    let read = |reader: &mut Reader, bytes: &str, step: usize, log: &mut Vec<u8>| {
+        for piece in bytes.as_bytes().chunks(step) {
+            reader.feed(piece, log);
+        }
+    };
+    for step in [1, 7, stream.len()] {
+        let mut reader = Reader::new(None);
+        reader.only(lines.clone());
+        assert_eq!(
+            reader.since(),
+            Some(lines.since),
+            "not from the beginning of the file"
+        );
+        let mut out = Vec::new();
+        // The stream breaks after every line, and is read again from its beginning.
+        for broken in stream.match_indices('\n').map(|(at, _)| at + 1) {
+            reader.again();
+            read(&mut reader, &stream[..broken], step, &mut out);
+        }
+        reader.finish(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{step}");
+        assert!(!reader.published() && !reader.out_of_memory(), "others said so");
+        assert_eq!(reader.gaps(), 0);
+    }
+    // What was rotated away is said, and nothing of others comes with it.
+    let mut reader = Reader::new(None);
+    reader.only(lines);
+    let mut out = Vec::new();
+    let at = stream.find("java.lang").unwrap();
+    let cut = stream[..at].rfind('\n').unwrap() + 1;
+    read(
+        &mut reader,
+        &stream[..stream.find("\tat a.b.C").unwrap()],
+        5,
+        &mut out,
+    );
+    reader.again();
+    read(&mut reader, &stream[cut..], 5, &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(
+        text,
+        format!("T INFO [[a]-x] c - one\n{GAP}T INFO [[a]-x] c - two\n")
+    );
+}

@@ -13,6 +13,7 @@ fn offer(name: &str) -> Arc<PoolOffer> {
 
 fn given(pool: &str) -> Given {
     Given {
+        slot: None,
         pool: pool.into(),
         indexer: idle_indexer(&format!("{pool}-x"), "indexer-uid"),
     }
@@ -112,7 +113,7 @@ fn an_idle_indexer_is_claimed_before_anything_is_sent_to_it() {
 
 #[test]
 fn the_decision_for_a_pod_is_written_first_and_its_reason_kept() {
-    let none_idle = "no Indexer was idle of the pools that may run the task: warm";
+    let none_idle = "no Indexer had room of the pools that may run the task: warm";
     let mut large = assigned(None, &["warm"]);
     let mut task = (*large.task).clone();
     task.spec.resources = Some(serde_json::from_value(json!({"limits": {"memory": "8Gi"}})).unwrap());
@@ -168,7 +169,7 @@ fn a_task_for_pools_waits_for_an_indexer_and_for_a_pool() {
     check_reason(&said, READY, &Waiting::PoolFull);
     assert_eq!(
         conditions::find(&said.conditions, READY).unwrap().message,
-        "no Indexer is idle of the pools that may run the task: warm"
+        "no Indexer has room of the pools that may run the task: warm"
     );
     assert_eq!(full.requeue, None);
     // It asks again when it is woken, and says the same.

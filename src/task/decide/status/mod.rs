@@ -123,18 +123,24 @@ impl Draft {
             pod_uid,
             host,
             ports,
+            slots: _,
         } = &given.indexer;
         self.status.attempt = Some(attempt);
+        let had = if given.slot.is_some() {
+            "had a free slot"
+        } else {
+            "was idle"
+        };
+        let reason = format!("an Indexer of the pool {} {had}", given.pool);
         self.status.run = Some(RunStatus {
-            reason: Some(cut(
-                &format!("an Indexer of the pool {} was idle", given.pool),
-                256,
-            )),
+            reason: Some(cut(&reason, 256)),
+            slot: given.slot,
             port: ports.plain().map(Into::into),
             tls_port: ports.tls().map(Into::into),
             ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))
         });
-        if let Some(offer) = offer {
+        // Of a shared one, no part is the task's own.
+        if let Some(offer) = offer.filter(|_| given.slot.is_none()) {
             self.status.memory = Some(offer.memory.1.clone());
             self.status.cpu = Some(offer.cpu_milli.1.clone());
         }
@@ -227,15 +233,28 @@ impl Draft {
 
     /// The peon was asked to stop.
     #[must_use]
-    pub fn stopping(mut self) -> PeonTaskStatus {
+    pub fn stopping(self) -> PeonTaskStatus {
         let message = match &self.status.stop {
             Some(stop) => format!("{}: {}", stop.cause, stop.message),
             None => "the pod is being deleted".to_owned(),
         };
+        self.stops(&message)
+    }
+
+    /// The attempt was stopped or has ended, and what follows needs the proof that its JVM has ended, too, which runs other
+    /// tasks.
+    #[must_use]
+    pub fn await_neighbours(self, pod: &str) -> PeonTaskStatus {
+        self.stops(&format!(
+            "the Indexer {pod} runs other tasks: it gets no further one, and is deleted when they have ended"
+        ))
+    }
+
+    fn stops(mut self, message: &str) -> PeonTaskStatus {
         let phase = self.status.phase.unwrap_or_default();
-        self.conditions.set(READY, false, &Readiness::Stopping, &message);
+        self.conditions.set(READY, false, &Readiness::Stopping, message);
         self.conditions
-            .set(RECONCILING, true, &Readiness::Stopping, &message);
+            .set(RECONCILING, true, &Readiness::Stopping, message);
         self.conditions.remove(STALLED);
         self.finish(phase, &Readiness::Stopping)
     }

@@ -19,6 +19,8 @@ use crate::task::snapshot::{Live, Outcomes, Template};
 
 #[path = "property_tests.rs"]
 mod property;
+#[path = "shared_tests.rs"]
+mod shared;
 #[path = "stop_tests.rs"]
 mod stop;
 

@@ -4,7 +4,7 @@
 //! names the uid of the Indexer's pod. No request that starts the task is sent without it, nor to another pod.
 
 use crate::api::conditions::{self, STARTED};
-use crate::api::{PeonTask, RunKind};
+use crate::api::{PeonTask, RunKind, TaskSlot};
 use crate::indexer::decide::meaning::Claim;
 
 /// The Indexer on which the current attempt of a task is claimed.
@@ -16,6 +16,8 @@ pub struct WorkerClaim {
     pub pod: String,
     /// Uid of that pod.
     pub pod_uid: String,
+    /// The slot that the task has of it, if it runs several tasks.
+    pub slot: Option<TaskSlot>,
     /// Whether it is recorded that the Indexer has announced the task.
     pub announced: bool,
     /// Whether a stop is recorded.
@@ -33,6 +35,7 @@ impl WorkerClaim {
             pool: run.pool.clone().unwrap_or_default(),
             pod: given(&run.pod)?,
             pod_uid: given(&run.pod_uid)?,
+            slot: run.slot,
             announced: conditions::is_true(&status.conditions, STARTED),
             stopped: status.stop.is_some(),
         })

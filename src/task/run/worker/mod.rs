@@ -1,12 +1,12 @@
-//! A run in an Indexer of a pool that runs one task and is gone (pure): what is claimed, what the Indexer says of the
+//! A run in an Indexer of a pool (pure): what is claimed, what the Indexer says of the
 //! task, and what its pod shows.
 //!
 //! | question | answer |
 //! |---|---|
 //! | how did it end | the end that the Indexer announced; only without it the pod's evidence, and never that of our own delete, which is recorded in `status.stop` first |
-//! | is it dead | if the pod is, by the proofs of a run in its own pod: an Indexer's pod is never restarted, and runs this task alone. The end of a task in a JVM that lives is no proof: publishing goes on in other threads |
-//! | what stops it | a shutdown by the worker protocol, repeated until the end is announced; after [`WorkerRun::patience`], or when there is nothing to wait for, the deletion of the pod |
-//! | where is its log | in the log of the Indexer's pod, all of which is the task's |
+//! | is it dead | if the pod is, by the proofs of a run in its own pod: an Indexer's pod is never restarted. The end of a task in a JVM that lives is no proof: publishing goes on in other threads |
+//! | what stops it | a shutdown by the worker protocol, repeated until the end is announced; after [`WorkerRun::patience`], or when there is nothing to wait for, the deletion of the pod: by the task's pass, if it runs there alone, else by its pool, when the others have ended |
+//! | where is its log | in the log of the Indexer's pod, all of which is the task's if it runs there alone |
 
 pub mod claim;
 
@@ -36,6 +36,8 @@ pub struct IndexerSeen {
     pub pod: Option<Evidence>,
     /// The last state of its pod whose deletion the watch saw.
     pub departed: Option<Evidence>,
+    /// Ids of the tasks that have slots of it, of a shared one; `None` if they are not all known.
+    pub neighbours: Option<Vec<String>>,
     /// How long a task that is shut down may go on: `druid.indexer.task.gracefulShutdownTimeout` of the Indexer.
     pub kill_grace: Duration,
     /// The cpu request that its pod is given with the task, where it is not the one that it begins with.
@@ -48,6 +50,7 @@ impl Default for IndexerSeen {
             view: None,
             pod: None,
             departed: None,
+            neighbours: None,
             kill_grace: KILL_GRACE,
             busy_cpu: None,
         }
@@ -71,15 +74,29 @@ pub struct WorkerRun {
     pub busy_cpu: Option<String>,
 }
 
+/// See [`WorkerRun::patience`].
+#[must_use]
+pub fn patience(kill_grace: Duration) -> Duration {
+    kill_grace + REPORT
+}
+
 impl WorkerRun {
     /// The run of the task with this id and claim, whose Indexer's pod is in this state.
     #[must_use]
     pub fn new(claim: WorkerClaim, task_id: &str, seen: &IndexerSeen, pod: PodRun) -> Self {
+        let known: &[String] = seen.neighbours.as_deref().unwrap_or_default();
+        let is_claimed = |id: &str| id == task_id || known.iter().any(|known| known == id);
+        // What is not known to be a stranger may be a neighbour.
+        let tells = claim.slot.is_none() || seen.neighbours.is_some();
         let (meaning, strangers) = match &seen.view {
             None => (Meaning::Unread, Vec::new()),
             Some(view) => (
                 meaning::meaning(view, Some(&claim.of(task_id))),
-                meaning::strangers(view, |id| id == task_id),
+                if tells {
+                    meaning::strangers(view, is_claimed)
+                } else {
+                    Vec::new()
+                },
             ),
         };
         Self {
@@ -92,10 +109,16 @@ impl WorkerRun {
         }
     }
 
+    /// Whether other tasks may run in the same JVM.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.claim.slot.is_some()
+    }
+
     /// How long after a stop was recorded the end may be announced, before the pod is deleted.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.kill_grace + REPORT
+        patience(self.kill_grace)
     }
 
     /// Whether the task may have begun. That no request to run it was ever sent is not recorded, so it may have wherever

@@ -1,0 +1,81 @@
+//! How tasks share the Indexers of an `IndexerPool`, and what those do that find no room.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::indexer_pool::{IndexerPoolSpec, PoolMode};
+use super::schema;
+
+/// How many tasks an Indexer runs at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSlots {
+    /// Tasks that hold rows in memory. The memory of an Indexer is divided by this number. 1 to 64. Default: 4. Example:
+    /// `2`.
+    #[serde(default = "four")]
+    #[schemars(range(min = 1, max = 64))]
+    pub heavy: u32,
+
+    /// Tasks that leave the rows to others: `kill`, and `index_parallel` and `compact` with `maxNumConcurrentSubTasks`
+    /// above 1. They have slots of their own, so that a task never waits for its own subtasks. 0 to 64. Default: 4.
+    /// Example: `8`.
+    #[serde(default = "four")]
+    #[schemars(range(min = 0, max = 64))]
+    pub light: u32,
+}
+
+fn four() -> u32 {
+    4
+}
+
+impl Default for PoolSlots {
+    fn default() -> Self {
+        Self { heavy: 4, light: 4 }
+    }
+}
+
+/// What a task does that no Indexer has room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolOverflow {
+    /// `Pod`: it runs in its own pod after `afterSeconds`. `Wait`: it waits for an Indexer, unless it is a subtask, whose
+    /// supervising task may hold the slot that it waits for. Default: `Pod`. Example: `Wait`.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::described::<Overflow>")]
+    pub to: Overflow,
+
+    /// How long it waits for an Indexer before it runs in its own pod, in seconds. 0 to 86400. Default: 0 with `Single`, 5
+    /// with `Shared`. Example: `30`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub after_seconds: Option<u32>,
+}
+
+/// Where a task runs that no Indexer has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Overflow {
+    /// In its own pod.
+    #[default]
+    Pod,
+    /// It waits.
+    Wait,
+}
+
+impl IndexerPoolSpec {
+    /// The slots of each Indexer; `None` with `Single`, where an Indexer runs one task.
+    #[must_use]
+    pub fn shared_slots(&self) -> Option<PoolSlots> {
+        (self.mode == PoolMode::Shared).then(|| self.slots.unwrap_or_default())
+    }
+
+    /// How long a task waits for an Indexer before it runs in its own pod; `None`: until there is one.
+    #[must_use]
+    pub fn overflows_after(&self) -> Option<Duration> {
+        let overflow = self.overflow.clone().unwrap_or_default();
+        let default = if self.mode == PoolMode::Shared { 5 } else { 0 };
+        let seconds = overflow.after_seconds.unwrap_or(default);
+        (overflow.to == Overflow::Pod).then(|| Duration::from_secs(seconds.into()))
+    }
+}

@@ -1,0 +1,116 @@
+//! A task on an Indexer that runs others, too.
+
+use super::*;
+use crate::api::TaskSlot;
+
+/// A task with a slot of an Indexer since second 100, on which `others` have slots.
+fn shared(task: PeonTask, pod: Option<Evidence>, heard: &[Heard], others: &[&str]) -> Snapshot {
+    let mut task = task;
+    let run = task.status.as_mut().and_then(|status| status.run.as_mut());
+    run.unwrap().slot = Some(TaskSlot::Heavy);
+    let mut snapshot = with(task, pod, heard);
+    let mut seen = *snapshot.indexer.unwrap();
+    let ids = others.iter().map(|id| (*id).to_owned());
+    seen.neighbours = Some(ids.chain([ID.to_owned()]).collect());
+    snapshot.indexer = Some(Box::new(seen));
+    snapshot
+}
+
+fn lives(task: PeonTask, heard: &[Heard]) -> Snapshot {
+    shared(task, Some(pod(running())), heard, &["another"])
+}
+
+fn stopped(cause: Cause, task: PeonTask) -> PeonTask {
+    let mut task = task;
+    let status = task.status.as_mut().unwrap();
+    status.stop = Some(Stop {
+        cause: cause.to_string(),
+        message: "why".into(),
+        time: Time(at(250)),
+    });
+    task
+}
+
+#[test]
+fn a_neighbour_is_no_stranger_and_what_is_not_known_is_none() {
+    let mut snapshot = lives(claimed(true), &[Heard::Runs, Heard::Stranger]);
+    assert_eq!(settled(&snapshot, 300).phase, Some(Phase::Running));
+    let mut seen = *snapshot.indexer.clone().unwrap();
+    seen.neighbours = Some(vec![ID.to_owned()]);
+    snapshot.indexer = Some(Box::new(seen.clone()));
+    let Action::ShutDown { task_id, .. } = acts(&snapshot, 300) else {
+        panic!("the stranger goes on");
+    };
+    assert_eq!(task_id, "another");
+    seen.neighbours = None;
+    snapshot.indexer = Some(Box::new(seen));
+    assert_eq!(
+        settled(&snapshot, 300).phase,
+        Some(Phase::Running),
+        "not all tasks are known"
+    );
+}
+
+#[test]
+fn a_stop_that_is_not_confirmed_leaves_the_pod_to_its_pool() {
+    for (cause, heard) in [
+        (Cause::Cancelled, &[Heard::Runs][..]),
+        (Cause::Cancelled, &[Heard::Idle]),
+        (Cause::Deadline, &[Heard::Runs]),
+    ] {
+        let snapshot = lives(stopped(cause, claimed(true)), heard);
+        let status = settled(&snapshot, 1000);
+        assert_eq!(reason(&status), "Stopping", "{status:?}");
+        let ready = conditions::find(&status.conditions, READY).unwrap();
+        assert!(ready.message.contains("runs other tasks"), "{}", ready.message);
+    }
+}
+
+/// The end is announced: the task has its verdict while the others go on.
+#[test]
+fn a_stop_that_is_confirmed_ends_the_task_alone() {
+    let snapshot = lives(
+        stopped(Cause::Cancelled, claimed(true)),
+        &[Heard::Runs, Heard::Fails],
+    );
+    let status = settled(&snapshot, 300);
+    assert_eq!(
+        (status.phase, reason(&status)),
+        (Some(Phase::Failed), "Cancelled")
+    );
+}
+
+#[test]
+fn a_task_that_is_not_listed_any_more_has_ended() {
+    let forgotten = [Heard::Runs, Heard::Forgets];
+    let status = settled(&lives(claimed(true), &forgotten), 300);
+    assert_eq!(status.stop.as_ref().unwrap().cause, "NoVerdict");
+    let task = with_status(claimed(true), status);
+    let status = settled(&lives(task, &forgotten), 301);
+    // It may run again, but not before its JVM has ended.
+    assert_eq!(reason(&status), "Stopping", "{status:?}");
+    let task = stopped(Cause::NoVerdict, claimed(false));
+    let status = settled(&lives(task, &forgotten), 301);
+    assert_eq!(
+        (status.phase, reason(&status)),
+        (Some(Phase::Failed), "NoVerdict")
+    );
+}
+
+#[test]
+fn the_end_of_the_jvm_is_the_end_of_each_and_says_that_there_were_others() {
+    let dead = || Some(pod(ended(137, "Error", "")));
+    let status = settled(&shared(claimed(false), dead(), &[Heard::Runs], &["b", "c"]), 300);
+    let failed = conditions::find(&status.conditions, conditions::FAILED).unwrap();
+    assert!(
+        failed.message.contains("the JVM was shared with other tasks"),
+        "{}",
+        failed.message
+    );
+    let status = settled(&shared(claimed(true), dead(), &[Heard::Runs], &["b"]), 300);
+    assert_eq!((status.attempt, status.phase), (Some(2), Some(Phase::Pending)));
+    // What was announced before counts.
+    let ended = [Heard::Runs, Heard::Succeeds];
+    let status = settled(&shared(claimed(false), dead(), &ended, &["b"]), 300);
+    assert_eq!(status.phase, Some(Phase::Succeeded));
+}
