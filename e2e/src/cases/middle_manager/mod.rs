@@ -12,6 +12,7 @@ mod pool_faults;
 mod pool_nodes;
 mod pool_queries;
 mod pool_secured;
+mod pool_shared;
 mod pool_tasks;
 mod pools;
 mod process;
@@ -45,6 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
         .chain(pool_secured::CASES)
+        .chain(pool_shared::CASES)
         .chain(pool_faults::CASES)
         .chain(pool_ends::CASES)
         .chain(pool_nodes::CASES)

@@ -43,6 +43,11 @@ impl<'a> Pool<'a> {
         for (key, value) in spec.as_object().context("a spec is an object")? {
             of_pool[key] = value.clone();
         }
+        if of_pool["mode"] == "Shared"
+            && let Some(of_pool) = of_pool.as_object_mut()
+        {
+            of_pool.remove("maxIndexers");
+        }
         let object = samples::pool(POOL, &of_pool);
         fixture.apply(fixture.home(), &object)?;
         let pool = Self { fixture, manager };

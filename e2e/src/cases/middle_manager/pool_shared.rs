@@ -1,0 +1,211 @@
+//! Tasks that share the JVMs of a pool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::pool_faults::{ingestion, jvm};
+use super::pool_tasks::Pool;
+use super::{Case, NAME, case, list, text};
+use crate::cases::full;
+use crate::testbed::druid::samples;
+use crate::testbed::fixture::{Fixture, LIMIT};
+use crate::testbed::peons::kill_hard;
+use crate::testbed::proxy::encoded;
+use crate::testbed::wait::wait_until;
+
+pub(super) const CASES: &[Case] = &[
+    case("pool_shared::short_tasks_share_two_indexers", short_tasks).own(),
+    case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths).own(),
+    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
+];
+
+/// A pool of shared Indexers.
+fn start(fixture: &Fixture, replicas: u32) -> Result<Pool<'_>> {
+    Pool::start(fixture, &spec(replicas, "40Mi"))
+}
+
+fn spec(replicas: u32, task_bytes: &str) -> Value {
+    json!({
+        "mode": "Shared", "replicas": replicas, "slots": {"heavy": 4, "light": 2},
+        "resources": {"limits": {"memory": "1536Mi", "cpu": "2"}, "requests": {"cpu": "100m"}},
+        "sizing": {"taskBytes": task_bytes}, "killGraceSeconds": 5,
+    })
+}
+
+/// Changes the spec of the pool.
+fn change(fixture: &Fixture, spec: &Value) -> Result<()> {
+    let mut of_pool = json!({"middleManagerRef": {"name": NAME}});
+    for (key, value) in spec.as_object().context("a spec is an object")? {
+        of_pool[key] = value.clone();
+    }
+    fixture.apply(fixture.home(), &samples::pool("warm", &of_pool))
+}
+
+/// A small ingestion that replaces what it writes, read by one task.
+fn index(fixture: &Fixture, id: &str) -> Result<Value> {
+    // Tasks of one datasource would wait for one another's locks.
+    let plain: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let mut task = ingestion(fixture, &format!("shared_{plain}_{}", id.len()))?;
+    task["id"] = json!(id);
+    task["type"] = json!("index");
+    task["spec"]["ioConfig"]["type"] = json!("index");
+    task["spec"]["tuningConfig"]["type"] = json!("index");
+    Ok(task)
+}
+
+fn noop(id: &str, run_time: u64) -> Value {
+    json!({"type": "noop", "id": id, "runTime": run_time, "context": {"druid.peon.placement": "Pool"}})
+}
+
+/// Ids that could be taken for one another, or for the end of a thread's name.
+fn ids(run: &str, tasks: usize) -> Vec<String> {
+    let odd = ["a", "a b", "a%41", "a]", "[a]", "aa", "a$b", "a(", "]", "ä"];
+    let name = |n: usize| match odd.get(n) {
+        Some(odd) => format!("{run}-{odd}"),
+        None => format!("{run}-{n}"),
+    };
+    (0..tasks).map(name).collect()
+}
+
+/// What runs in a pool that tasks share: each has its verdict, its log and no other's lines, its report.
+fn short_tasks(fixture: &Fixture) -> Result<()> {
+    let pool = start(fixture, 2)?;
+    let tasks = if full() { 300 } else { 30 };
+    let ids = ids(&fixture.run, tasks);
+    let began = Instant::now();
+    for (n, id) in ids.iter().enumerate() {
+        let task = if n % 3 == 0 {
+            index(fixture, id)?
+        } else {
+            noop(id, 100)
+        };
+        pool.manager.submit(&task)?;
+    }
+    let mut pods = BTreeMap::<String, usize>::new();
+    for id in &ids {
+        let status = pool.manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
+    }
+    println!(
+        "{tasks} short tasks in two shared Indexers took {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    for (n, id) in ids.iter().enumerate() {
+        let run = pool.run(id)?;
+        ensure!(run["slot"] == "Heavy", "{run}");
+        *pods.entry(text(&run["podUID"]).to_owned()).or_default() += 1;
+        let path = format!("/druid/indexer/v1/task/{}", encoded(id));
+        let log = fixture.druid.get_text(&format!("{path}/log"))?;
+        check_log(&log, id)?;
+        if n % 3 == 0 {
+            let report = fixture.druid.get(&format!("{path}/reports"))?;
+            let report = &report["ingestionStatsAndErrors"]["payload"];
+            ensure!(report["ingestionState"] == "COMPLETED", "{id}: {report}");
+        }
+    }
+    ensure!(pods.len() == 2, "they ran in {pods:?}");
+    let status = pool.until_warm(2)?["status"].take();
+    ensure!(status["tasks"].as_u64().is_some(), "{status}");
+    Ok(())
+}
+
+/// Whether a log has lines of this task, and of no other.
+fn check_log(log: &str, id: &str) -> Result<()> {
+    let thread = format!("[[{id}]-");
+    let heads: Vec<&str> = log.lines().filter(|line| line.contains(" [[")).collect();
+    ensure!(
+        !heads.is_empty(),
+        "{id}: its log has no line of its threads: {log}"
+    );
+    let other = heads.iter().find(|line| !line.contains(&thread));
+    ensure!(other.is_none(), "the log of {id} has {other:?}");
+    ensure!(!log.contains("may be missing"), "{id}: {log}");
+    Ok(())
+}
+
+fn deaths(fixture: &Fixture) -> Result<()> {
+    let pool = start(fixture, 1)?;
+    let own = fixture.target.own().context("no cluster of our own")?;
+    let source = TcpListener::bind((own.machine_address(), 0))?;
+    source.set_nonblocking(true)?;
+    let run = &fixture.run;
+    let safe: Vec<String> = (0..3).map(|n| format!("safe_{n}_{run}")).collect();
+    for id in &safe {
+        pool.manager.submit(&noop(id, 30_000))?;
+    }
+    // One that may have written, and waits for its rows for ever.
+    let appends = format!("appends_{run}");
+    let mut task = index(fixture, &appends)?;
+    let url = format!("http://{}/rows", source.local_addr()?);
+    task["spec"]["ioConfig"]["inputSource"] = json!({"type": "http", "uris": [url]});
+    task["spec"]["ioConfig"]["appendToExisting"] = json!(true);
+    pool.manager.submit(&task)?;
+    let connection = wait_until(LIMIT, "the task to read", || Ok(source.accept().ok()))?;
+    for id in &safe {
+        let name = pool.manager.until_assigned(id)?;
+        fixture.until_running(fixture.home(), &name)?;
+    }
+    let place = pool.run(&appends)?;
+    kill_hard(jvm(&place)?)?;
+    let status = pool.manager.until_ended(&appends)?;
+    drop(connection);
+    let said = text(&status["errorMsg"]);
+    ensure!(
+        status["statusCode"] == "FAILED" && said.contains("the JVM was shared with other tasks"),
+        "{status}"
+    );
+    for id in &safe {
+        let status = pool.manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
+        let task = pool.peon_task(id)?;
+        let status = &task["status"];
+        let attempts = list(&status["attempts"]);
+        ensure!(
+            attempts.len() == 1 && attempts[0]["cause"] == "NoVerdict" && status["run"]["kind"] == "Pod",
+            "{id}: {status}"
+        );
+    }
+    pool.until_pod_is_gone(text(&place["pod"]))?;
+    pool.until_warm(1).map(drop)
+}
+
+/// The pool gets smaller, and then other Indexers, while its tasks run; one task is stopped, and the others do not notice.
+fn drained(fixture: &Fixture) -> Result<()> {
+    let pool = start(fixture, 2)?;
+    let run = &fixture.run;
+    let ids: Vec<String> = (0..6).map(|n| format!("drained_{n}_{run}")).collect();
+    for id in &ids {
+        pool.manager.submit(&noop(id, 45_000))?;
+    }
+    let mut pods = BTreeSet::new();
+    for id in &ids {
+        let name = pool.manager.until_assigned(id)?;
+        fixture.until_running(fixture.home(), &name)?;
+        pods.insert(text(&pool.run(id)?["pod"]).to_owned());
+    }
+    ensure!(pods.len() == 2, "{pods:?}");
+    change(fixture, &spec(1, "40Mi"))?;
+    change(fixture, &spec(1, "41Mi"))?;
+    fixture.druid.shutdown(&ids[0])?;
+    let status = pool.manager.until_ended(&ids[0])?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    for id in &ids[1..] {
+        let status = pool.manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
+        let task = pool.peon_task(id)?;
+        ensure!(
+            list(&task["status"]["attempts"]).is_empty(),
+            "{id}: {}",
+            task["status"]
+        );
+    }
+    // The Indexers that had them are gone, and one of the new revision is there.
+    for pod in &pods {
+        pool.until_pod_is_gone(pod)?;
+    }
+    pool.until_warm(1).map(drop)
+}
