@@ -85,6 +85,14 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::class_path")]
     pub class_path: Vec<String>,
 
+    /// Host under which other processes call the peon: its `druid.host`, and that of the location that an overlord is told.
+    /// `{address}` stands for the pod's address, `{dashedAddress}` for the same with `-` for each `.` and `:`,
+    /// `{namespace}` for its namespace. For certificates with names, as with TLS between all processes. Default:
+    /// `{address}`. Example: `{dashedAddress}.{namespace}.pod.cluster.local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub host: Option<String>,
+
     /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are overridden by
     /// the same keys in a task's context. Lines of a MiddleManager's file (`druid.indexer.fork.property.*`,
     /// `druid.indexer.runner.javaOpts`) mean what they mean there. They are written to a ConfigMap: put secrets into

@@ -67,8 +67,8 @@ fn its_pod_is_found_by_the_middle_manager_and_says_when_it_can_be_called() {
     let pod = pod_of(assigned("index_kafka"));
     assert_eq!(pod["metadata"]["labels"][LABEL_MIDDLE_MANAGER], "ingestion");
     assert_eq!(
-        pod["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"],
-        8100
+        pod["spec"]["containers"][0]["readinessProbe"]["httpGet"],
+        json!({"path": "/status/health", "port": 8100})
     );
     let other = pod_of(task(json!({"task": {"type": "noop", "id": ID}})));
     assert_eq!(other["metadata"]["labels"].get(LABEL_MIDDLE_MANAGER), None);

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::ladder::Growth;
 use super::properties_file::{self, PropertiesFile};
 use super::{environment, resources};
+use crate::api::peon_endpoint::ADDRESS;
 use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, ForPeons, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
@@ -94,6 +95,8 @@ pub struct Settings {
     pub active_deadline_seconds: Option<u32>,
     /// The class path.
     pub class_path: String,
+    /// The host of the peon, with placeholders.
+    pub host: String,
     /// What further properties are read from in the pod.
     pub properties_file: PropertiesFile,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
@@ -157,6 +160,7 @@ impl Settings {
                 .active_deadline_seconds
                 .or(levels.template.active_deadline_seconds),
             class_path: class_path(&levels.template.class_path),
+            host: levels.template.host.clone().unwrap_or_else(|| ADDRESS.to_owned()),
             properties_file,
             enforce: levels
                 .template
@@ -336,7 +340,10 @@ fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> R
                 format!("{name} is set by the operator to {own}: remove {name}={value}")
             }
             None if name == "druid.host" => {
-                format!("{name} is set by the operator to the pod's address: remove it")
+                format!(
+                    "{name} is set by the operator to the pod's address, or to what host of the PeonTemplate makes of \
+                     it: remove it"
+                )
             }
             _ => continue,
         };

@@ -118,6 +118,25 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             InvalidTemplate,
             "(to be changed in the operator's runtime properties); PeonTemplate default",
         ),
+        // Ports and the host.
+        (
+            json!({"properties": {"druid.enablePlaintextPort": "false"}}),
+            none,
+            InvalidTemplate,
+            "the peon has no port",
+        ),
+        (
+            json!({"properties": {"druid.enableTlsPort": "true"}}),
+            none,
+            InvalidTemplate,
+            "druid.server.https.keyStorePath is not set",
+        ),
+        (
+            json!({"host": "peon.example.com"}),
+            none,
+            InvalidTemplate,
+            "every peon has its own address",
+        ),
         // Time-outs.
         (
             json!({"properties": {"druid.indexer.task.gracefulShutdownTimeout": "300"}}),

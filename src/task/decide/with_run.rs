@@ -16,7 +16,6 @@ use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED};
 use crate::api::reason::{Cause, Readiness, Waiting};
 use crate::api::{Phase, Stop};
-use crate::druid::properties::PEON_PORT;
 use crate::task::accept::accept;
 use crate::task::run::Run;
 use crate::task::run::death::{Death, Known};
@@ -172,7 +171,7 @@ fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) ->
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
     let next = match evidence.peon {
         Container::Running { started } => {
-            draft.location(evidence.host.as_deref(), PEON_PORT);
+            draft.location(evidence.host.as_deref(), &evidence.endpoint);
             settle(draft.run(started))
         }
         _ => starting(snapshot, evidence, draft, now),

@@ -15,7 +15,7 @@ use crate::api::conditions::{
 use crate::api::reason::{
     Acceptance, Cause, Completion, Readiness, Reason, Recording, RunStart, Suspension, Waiting,
 };
-use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, RunKind, RunStatus, Stop};
+use crate::api::{AttemptRecord, PeonEndpoint, PeonTask, PeonTaskStatus, Phase, RunKind, RunStatus, Stop};
 use crate::druid::payload::Payload;
 use crate::druid::worker::TaskLocation;
 use crate::logs::format::record::Recorded;
@@ -140,11 +140,12 @@ impl Draft {
         }
     }
 
-    /// The peon runs and has this address.
-    pub fn location(&mut self, host: Option<&str>, port: u16) {
-        if let (Some(run), Some(host)) = (&mut self.status.run, host) {
-            run.host = Some(host.to_owned());
-            run.port = Some(port.into());
+    /// The peon runs in a pod with this address, and is called at this endpoint.
+    pub fn location(&mut self, address: Option<&str>, endpoint: &PeonEndpoint) {
+        if let (Some(run), Some(address)) = (&mut self.status.run, address) {
+            run.host = Some(endpoint.host(address));
+            run.port = endpoint.port().map(Into::into);
+            run.tls_port = endpoint.tls_port().map(Into::into);
         }
     }
 

@@ -113,3 +113,34 @@ fn a_mount_with_a_slash_at_its_end_is_the_same_mount() {
     let pod = pod_of(json!({"spec": {"containers": [{"name": "peon", "volumeMounts": mounts}]}}));
     assert_eq!(peon(&pod)["volumeMounts"].as_array().unwrap().len(), 2);
 }
+
+/// The input of a cluster whose processes speak TLS only.
+fn tls_only() -> Value {
+    json!({
+        "druid.enablePlaintextPort": "false",
+        "druid.enableTlsPort": "true",
+        "druid.tlsPort": "8101",
+        "druid.server.https.keyStorePath": "/tls/keystore.p12",
+    })
+}
+
+#[test]
+fn a_peon_is_announced_where_it_listens() {
+    let endpoint = |pod: &Value| pod["metadata"]["annotations"].get(ANNOTATION_ENDPOINT).cloned();
+    let foreign = json!({"metadata": {"annotations": {ANNOTATION_ENDPOINT: "{}"}}});
+    assert_eq!(endpoint(&pod_of(foreign)), None);
+    let spec = json!({"properties": tls_only(), "host": "{dashedAddress}.{namespace}.pod.cluster.local"});
+    let (_, pod) = objects_of(json!({"type": "noop"}), spec.clone());
+    let text = r#"{"host":"{dashedAddress}.ns.pod.cluster.local","tlsPort":8101}"#;
+    assert_eq!(endpoint(&pod), Some(json!(text)));
+    let script = peon(&pod)["command"][2].as_str().unwrap();
+    assert!(
+        script.contains("sed 's/[.:]/-/g').ns.pod.cluster.local\"\n"),
+        "{script}"
+    );
+    assert!(arguments_of(spec).contains(&"-Ddruid.tlsPort=8101".to_owned()));
+    let mut without_port = tls_only();
+    without_port.as_object_mut().unwrap().remove("druid.tlsPort");
+    let arguments = arguments_of(json!({ "properties": without_port }));
+    assert!(arguments.contains(&"-Ddruid.tlsPort=8300".to_owned()));
+}

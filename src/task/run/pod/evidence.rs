@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::log_plan::CONTAINER as LOG_SIDECAR;
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
+use crate::api::{ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, PEON_CONTAINER, PeonEndpoint};
 use crate::logs::format::sidecar_message::LogVerdict;
 
 /// The fields of a pod that decide on its task.
@@ -25,6 +25,8 @@ pub struct Evidence {
     pub node: Option<String>,
     /// Address of the pod: `status.podIP`.
     pub host: Option<String>,
+    /// Where other processes call the peon, once the pod has an address.
+    pub endpoint: PeonEndpoint,
     /// `status.phase`.
     pub phase: String,
     /// `status.reason` and `status.message`.
@@ -172,6 +174,11 @@ impl Evidence {
                 out_of_memory: said.out_of_memory,
             }),
             container: peon_name.to_owned(),
+            endpoint: PeonEndpoint::read(
+                annotations
+                    .and_then(|a| a.get(ANNOTATION_ENDPOINT))
+                    .map(String::as_str),
+            ),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
             version: pod.metadata.resource_version.clone(),
