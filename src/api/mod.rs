@@ -32,7 +32,7 @@ pub use peon_endpoint::PeonEndpoint;
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
-    PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
+    PeonTemplateStatus, Permission, PropertiesSource, SecurityDefault, Sizing, SourceRef,
 };
 pub use placement::{Placement, PoolRef};
 pub use registration::Registration;

@@ -14,7 +14,7 @@ use super::ladder::Growth;
 use super::properties_file::{self, PropertiesFile};
 use super::{environment, resources};
 use crate::api::peon_endpoint::ADDRESS;
-use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, SecurityDefault};
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, ForPeons, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
 use crate::druid::{java_options, peon_options};
@@ -97,6 +97,8 @@ pub struct Settings {
     pub class_path: String,
     /// The host of the peon, with placeholders.
     pub host: String,
+    /// What of the security contexts is left to the cluster.
+    pub omitted: Vec<SecurityDefault>,
     /// What further properties are read from in the pod.
     pub properties_file: PropertiesFile,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
@@ -161,6 +163,7 @@ impl Settings {
                 .or(levels.template.active_deadline_seconds),
             class_path: class_path(&levels.template.class_path),
             host: levels.template.host.clone().unwrap_or_else(|| ADDRESS.to_owned()),
+            omitted: levels.template.omit_security_defaults.clone(),
             properties_file,
             enforce: levels
                 .template

@@ -314,10 +314,23 @@ impl Draft {
 
     /// The peon runs.
     #[must_use]
-    pub fn run(mut self, since: Option<Timestamp>) -> PeonTaskStatus {
+    pub fn run(self, since: Option<Timestamp>) -> PeonTaskStatus {
+        self.runs(since, "the peon runs")
+    }
+
+    /// The peon runs, and has not answered its probe for long.
+    #[must_use]
+    pub fn run_unanswered(self, since: Option<Timestamp>) -> PeonTaskStatus {
+        self.runs(
+            since,
+            "the peon runs, but its server did not answer within two minutes of its start: supervisors, subtasks and \
+             live reports cannot call it yet",
+        )
+    }
+
+    fn runs(mut self, since: Option<Timestamp>, message: &str) -> PeonTaskStatus {
         self.started(since);
-        self.conditions
-            .set(READY, true, &Readiness::Running, "the peon runs");
+        self.conditions.set(READY, true, &Readiness::Running, message);
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
         self.finish(Phase::Running, &Readiness::Running)

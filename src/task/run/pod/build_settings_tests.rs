@@ -114,6 +114,36 @@ fn a_mount_with_a_slash_at_its_end_is_the_same_mount() {
     assert_eq!(peon(&pod)["volumeMounts"].as_array().unwrap().len(), 2);
 }
 
+/// Some clusters choose users and groups, and a null in a template does not survive every way of applying it.
+#[test]
+fn a_template_leaves_fields_of_the_security_contexts_to_the_cluster() {
+    let security = |omitted: Value| {
+        let (_, pod) = objects_of(
+            json!({"type": "noop"}),
+            json!({ "omitSecurityDefaults": omitted }),
+        );
+        let container = peon(&pod)["securityContext"].clone();
+        (pod["spec"]["securityContext"].clone(), container)
+    };
+    let (pod, container) = security(json!(["runAsUser", "runAsGroup", "fsGroup"]));
+    assert_eq!(
+        pod,
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+    );
+    assert_eq!(container["allowPrivilegeEscalation"], false);
+    let all: Vec<_> = crate::api::SecurityDefault::ALL
+        .iter()
+        .map(|d| d.as_str())
+        .collect();
+    assert_eq!(security(json!(all)), (json!({}), json!({})));
+    let given = json!({
+        "omitSecurityDefaults": ["runAsUser"],
+        "template": {"spec": {"securityContext": {"runAsUser": 7}}},
+    });
+    let (_, pod) = objects_of(json!({"type": "noop"}), given);
+    assert_eq!(pod["spec"]["securityContext"]["runAsUser"], 7);
+}
+
 /// The input of a cluster whose processes speak TLS only.
 fn tls_only() -> Value {
     json!({
