@@ -338,7 +338,7 @@ fn what_the_script_shows_is_what_is_archived() {
     fs::write(&java, format!("#!/bin/sh\n{writes}; printf end >&2; exit 3\n")).unwrap();
     fs::set_permissions(&java, fs::Permissions::from_mode(0o755)).unwrap();
     pod.start();
-    let script = entrypoint::script(Output::Sidecar, &["set -eu\n"]);
+    let script = entrypoint::script(Output::Sidecar, &["set -eu\npeon_host=$PEON_POD_IP\n"]);
     let script = script.replace(SHARED_DIR, &format!("{root}/shared"));
     let path = std::env::var("PATH").unwrap();
     let ended = Command::new("/bin/sh")

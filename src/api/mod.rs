@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod crds;
 pub mod indexer_pool;
 pub mod names;
+pub mod peon_endpoint;
 pub mod peon_task;
 pub mod peon_template;
 pub mod placement;
@@ -28,10 +29,11 @@ pub mod virtual_middle_manager;
 
 pub use attempts::{AttemptRecord, Stop};
 pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus, PoolServing};
+pub use peon_endpoint::PeonEndpoint;
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
     Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
-    PeonTemplateStatus, Permission, PropertiesSource, Sizing, SourceRef,
+    PeonTemplateStatus, Permission, PropertiesSource, SecurityDefault, Sizing, SourceRef,
 };
 pub use placement::{Placement, PoolRef};
 pub use pool_slots::PoolSlots;
@@ -100,6 +102,10 @@ pub const ANNOTATION_REQUIRED_CAPACITY: &str = "peon.dev/required-capacity";
 
 /// Annotation with the name of the peon's container; `kubectl logs` reads it too.
 pub const ANNOTATION_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Annotation on the pod of an attempt whose peon is not called at the pod's address and port 8100: where it is, as
+/// [`PeonEndpoint`] writes it.
+pub const ANNOTATION_ENDPOINT: &str = "peon.dev/endpoint";
 
 /// Annotation on the pods of an IndexerPool whose Indexer has a port for TLS: `https`, or `http,https` with one without
 /// TLS, too.

@@ -85,6 +85,14 @@ pub struct PeonTemplateSpec {
     #[schemars(schema_with = "schema::class_path")]
     pub class_path: Vec<String>,
 
+    /// Host under which other processes call the peon: its `druid.host`, and that of the location that an overlord is told.
+    /// `{address}` stands for the pod's address, `{dashedAddress}` for the same with `-` for each `.` and `:`,
+    /// `{namespace}` for its namespace. For certificates with names, as with TLS between all processes. Default:
+    /// `{address}`. Example: `{dashedAddress}.{namespace}.pod.cluster.local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub host: Option<String>,
+
     /// Druid properties of the peon. They override the operator's `druid.indexer.fork.property.*` and are overridden by
     /// the same keys in a task's context. Lines of a MiddleManager's file (`druid.indexer.fork.property.*`,
     /// `druid.indexer.runner.javaOpts`) mean what they mean there. They are written to a ConfigMap: put secrets into
@@ -100,6 +108,14 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Map<String, serde_json::Value>>,
+
+    /// Fields of security contexts that the operator does not set, where the cluster chooses them, as some do with
+    /// users and groups: `runAsNonRoot`, `runAsUser`, `runAsGroup`, `fsGroup`, `seccompProfile` of the pod,
+    /// `allowPrivilegeEscalation`, `capabilities` of the peon's container. Default: none, every one is set. Example:
+    /// `[runAsUser, runAsGroup, fsGroup]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::security_defaults")]
+    pub omit_security_defaults: Vec<SecurityDefault>,
 
     /// Further Druid properties, from ConfigMaps and Secrets: each key is a property, and one that ends in `.properties` is
     /// a whole file. The peon reads them from a file in its pod; they appear in no log. Every other source overrides them. Later entries override earlier ones.
@@ -163,6 +179,53 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// A field of a security context that the operator sets unless a template gives or omits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SecurityDefault {
+    /// `true`, of the pod.
+    RunAsNonRoot,
+    /// The user of Druid's image, of the pod.
+    RunAsUser,
+    /// The group of Druid's image, of the pod.
+    RunAsGroup,
+    /// The group of the pod's volumes.
+    FsGroup,
+    /// `RuntimeDefault`, of the pod.
+    SeccompProfile,
+    /// `false`, of the peon's container.
+    AllowPrivilegeEscalation,
+    /// All are dropped, of the peon's container.
+    Capabilities,
+}
+
+impl SecurityDefault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::RunAsNonRoot,
+        Self::RunAsUser,
+        Self::RunAsGroup,
+        Self::FsGroup,
+        Self::SeccompProfile,
+        Self::AllowPrivilegeEscalation,
+        Self::Capabilities,
+    ];
+
+    /// Name of the field.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RunAsNonRoot => "runAsNonRoot",
+            Self::RunAsUser => "runAsUser",
+            Self::RunAsGroup => "runAsGroup",
+            Self::FsGroup => "fsGroup",
+            Self::SeccompProfile => "seccompProfile",
+            Self::AllowPrivilegeEscalation => "allowPrivilegeEscalation",
+            Self::Capabilities => "capabilities",
+        }
+    }
 }
 
 /// Whether tasks can use a PeonTemplate, and how many of them do. Written by the operator that leads.

@@ -1,5 +1,6 @@
 //! Schemas that the derive cannot express.
 
+use super::peon_template::SecurityDefault;
 use super::reason::Cause;
 use super::rules;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -214,6 +215,16 @@ pub(super) fn class_path(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "maxItems": 32,
         "items": { "type": "string", "maxLength": 1024, "pattern": "^/[^:]*$" },
+    })
+}
+
+/// Fields of security contexts.
+pub(super) fn security_defaults(_: &mut SchemaGenerator) -> Schema {
+    let names = SecurityDefault::ALL.map(SecurityDefault::as_str);
+    json_schema!({
+        "type": "array",
+        "maxItems": SecurityDefault::ALL.len(),
+        "items": { "type": "string", "enum": names },
     })
 }
 

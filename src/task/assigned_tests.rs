@@ -9,8 +9,11 @@ use super::accept::{accept, chunked};
 use super::aggregates::TaskAggregates;
 use super::decide::deadlines;
 use super::decide::plan::{Action, Step, plan};
-use super::fixtures::{ENDED, ID, at, ended, evidence, recorded, snapshot, task, task_status, with_status};
+use super::fixtures::{
+    ENDED, ID, at, ended, evidence, recorded, running, snapshot, task, task_status, with_status,
+};
 use super::snapshot::{Live, Outcomes, Snapshot};
+use crate::api::conditions;
 use crate::api::reason::{Acceptance, Cause};
 use crate::api::{ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, LABEL_MIDDLE_MANAGER, PeonTask, Phase};
 use crate::payload::chunks::{Absent, Chunks, Kind};
@@ -67,12 +70,57 @@ fn its_pod_is_found_by_the_middle_manager_and_says_when_it_can_be_called() {
     let pod = pod_of(assigned("index_kafka"));
     assert_eq!(pod["metadata"]["labels"][LABEL_MIDDLE_MANAGER], "ingestion");
     assert_eq!(
-        pod["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"],
-        8100
+        pod["spec"]["containers"][0]["readinessProbe"]["httpGet"],
+        json!({"path": "/status/health", "port": 8100})
     );
     let other = pod_of(task(json!({"task": {"type": "noop", "id": ID}})));
     assert_eq!(other["metadata"]["labels"].get(LABEL_MIDDLE_MANAGER), None);
     assert_eq!(other["spec"]["containers"][0].get("readinessProbe"), None);
+}
+
+#[test]
+fn a_peon_whose_server_does_not_answer_says_so() {
+    let with_ready = |ready: &str, changed: i64| {
+        let mut status = running();
+        status["conditions"] =
+            json!([{"type": "Ready", "status": ready, "lastTransitionTime": at(changed).to_string()}]);
+        evidence(status)
+    };
+    // It started at 110.
+    for (task, ready, changed, now, expected) in [
+        (assigned("index_kafka"), "False", 105, 229, "the peon runs"),
+        (assigned("index_kafka"), "False", 105, 230, "did not answer"),
+        (assigned("index_kafka"), "True", 112, 900, "the peon runs"),
+        (assigned("index_kafka"), "False", 500, 900, "the peon runs"),
+        (
+            task(json!({"task": {"type": "noop", "id": ID}})),
+            "False",
+            105,
+            900,
+            "the peon runs",
+        ),
+    ] {
+        let task = with_status(task, recorded().status.unwrap());
+        let seen = Snapshot {
+            cached: Some(with_ready(ready, changed)),
+            ..snapshot(task)
+        };
+        let Step::Settle(settlement) = plan(&seen, at(now)) else {
+            panic!("no status");
+        };
+        let conditions = settlement.status.unwrap().conditions;
+        let message = &conditions::find(&conditions, conditions::READY).unwrap().message;
+        assert!(message.contains(expected), "{ready} {changed} {now}: {message}");
+        assert_eq!(
+            message == "the peon runs",
+            expected == "the peon runs",
+            "{message}"
+        );
+        let waits = settlement
+            .requeue
+            .is_some_and(|pause| pause == Duration::from_secs(1));
+        assert_eq!(waits, now == 229);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use peon_operator::api::virtual_middle_manager::MOST_IDENTITIES;
 use peon_operator::api::{LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, VirtualMiddleManager};
 use peon_operator::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT};
 use peon_operator::middle_manager::controller::decide::objects::{self, Surroundings};
+use peon_operator::task::accept::peon_ports::PEON_TLS_PORT;
 use peon_operator::task::run::pod::build::PORT;
 use serde_json::{Value, json};
 
@@ -119,7 +120,10 @@ fn peons_are_reached_at_their_port_only() {
     let ingress = spec["ingress"].as_array().unwrap();
     assert_eq!(ingress.len(), 1);
     let port: u16 = PORT.parse().unwrap();
-    assert_eq!(ingress[0]["ports"], json!([{"protocol": "TCP", "port": port}]));
+    let ports = |tls: u16| json!([{"protocol": "TCP", "port": port}, {"protocol": "TCP", "port": tls}]);
+    assert_eq!(ingress[0]["ports"], ports(PEON_TLS_PORT));
+    let other = render(&[PEON_POLICY, "networkPolicy.peons.tlsPort=8101"]);
+    assert_eq!(policy(&other, &name)["spec"]["ingress"][0]["ports"], ports(8101));
     assert_eq!(spec["egress"], json!([{}]));
 
     let objects = render(&[PEON_POLICY, "networkPolicy.peons.ingressFrom=[]"]);

@@ -18,8 +18,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, ANNOTATION_SLOTS, ANNOTATIONS_READ,
-    IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTemplate, VirtualMiddleManager,
+    ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING,
+    ANNOTATION_SLOTS, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTemplate,
+    VirtualMiddleManager,
 };
 
 /// Objects in one page of a list. An API server accepts objects of about 1.5 MB each: a page of the usual 500 would be
@@ -103,6 +104,7 @@ pub fn reduce_pod(metadata: &mut ObjectMeta) {
         &[LABEL_REVISION],
         &[
             ANNOTATION_CONTAINER,
+            ANNOTATION_ENDPOINT,
             ANNOTATION_INDEXER_PORTS,
             ANNOTATION_SERVING,
             ANNOTATION_SLOTS,

@@ -12,11 +12,10 @@ use super::announcement::{Progress, facts_of};
 use super::identity::Ordinal;
 use super::indexer_run::IndexerRun;
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY, PEON_CONTAINER, PeonTask,
-    PeonTaskStatus,
+    ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_OVERLORD, FORGOTTEN, LABEL_IDENTITY,
+    PEON_CONTAINER, PeonEndpoint, PeonTask, PeonTaskStatus,
 };
 use crate::apiserver::classify::decode::{self, Guarded, Readable};
-use crate::druid::properties::PEON_PORT;
 use crate::druid::worker::{TaskFacts, TaskLocation};
 
 /// A PeonTask without its payload.
@@ -220,7 +219,7 @@ impl PodSeen {
         Some(Self {
             name: pod.metadata.name.clone()?,
             uid: pod.metadata.uid.clone()?,
-            location: location(&status).filter(|_| owner != Owner::Pool),
+            location: location(pod, &status).filter(|_| owner != Owner::Pool),
             owner,
             container: container.to_owned(),
             begun: peon.is_some_and(|c| started(c).is_some()),
@@ -230,10 +229,11 @@ impl PodSeen {
 
 /// Location of a peon. The pod's name is left out: Druid's console would show it in place of the address, and it means
 /// nothing outside of the cluster; Druid 33 is not known to send one.
-fn location(status: &PodStatusView) -> Option<TaskLocation> {
+fn location(pod: &PodView, status: &PodStatusView) -> Option<TaskLocation> {
     was_ready(status).then_some(())?;
-    let address = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    Some(TaskLocation::http(address, PEON_PORT))
+    let address = status.pod_ip.as_deref().filter(|ip| !ip.is_empty())?;
+    let endpoint = pod.annotations().get(ANNOTATION_ENDPOINT);
+    Some(PeonEndpoint::read(endpoint.map(String::as_str)).location(address))
 }
 
 /// Whether a pod is ready, or was. The condition is False from the beginning, and its time is that of its last change.

@@ -73,6 +73,11 @@ fn a_pod_is_somewhere_once_it_was_ready() {
         here,
         "it was, after its container had started"
     );
+    let mut tls_only = pod("u", 1, true, 120);
+    tls_only["metadata"]["annotations"][crate::api::ANNOTATION_ENDPOINT] =
+        json!(r#"{"host":"{dashedAddress}.druid.pod.cluster.local","tlsPort":8101}"#);
+    let named = "10-0-0-1.druid.pod.cluster.local".to_owned();
+    assert_eq!(at_host(tls_only), Some((Some(named), -1, 8101)));
     let mut no_address = pod("u", 1, true, 120);
     no_address["status"]["podIP"] = json!("");
     assert_eq!(at_host(no_address), None);

@@ -9,6 +9,7 @@ use crate::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT, IndexerPorts};
 use crate::druid::java_options;
 use crate::quantity;
 use crate::task::accept::jvm::MODULES;
+use crate::task::accept::peon_ports::{Enabled, TLS_PORT};
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::{RESERVED, Settings};
 use crate::task::run::pod::build::{BASE_TASK_DIR, TMP_DIR};
@@ -20,9 +21,6 @@ const EXCLUDED_MODULES: &str = "druid.modules.excludeList";
 /// The module that lists the services in the announcement of an Indexer, and does nothing else. Without these services
 /// an overlord takes no notice of the Indexer (`org.apache.druid.cli.CliIndexer`, `HttpRemoteTaskRunner`).
 const ANNOUNCING_MODULE: &str = "org.apache.druid.guice.IndexerServiceModule";
-
-/// The port with TLS. Of a template, it is that of its peons.
-const TLS_PORT: &str = "druid.tlsPort";
 
 /// Kinds of options that the pool's own memory decides on: those of the template are for its peons.
 const SIZES: [&str; 9] = [
@@ -90,16 +88,11 @@ pub fn given(pool: &IndexerPoolSpec) -> Result<Given, String> {
 /// # Errors
 /// A property that is no boolean, no port at all, or a port with TLS that wants a certificate of its clients.
 pub fn ports(settings: &Settings) -> Result<IndexerPorts, String> {
-    let [plain, tls, wants_certificate] = [
-        ("druid.enablePlaintextPort", true),
-        ("druid.enableTlsPort", false),
-        ("druid.server.https.requireClientCertificate", false),
-    ]
-    .map(|(name, default)| flag(settings, name, default));
-    let ports = IndexerPorts::of(plain?, tls?).ok_or(
+    let enabled = Enabled::of(settings).map_err(|invalid| invalid.message)?;
+    let ports = IndexerPorts::of(enabled.plain, enabled.tls).ok_or(
         "druid.enablePlaintextPort is false and druid.enableTlsPort is not true: an Indexer has no port then",
     )?;
-    if wants_certificate? && ports.tls().is_some() {
+    if enabled.wants_certificate && ports.tls().is_some() {
         return Err(
             "druid.server.https.requireClientCertificate is true, and the operator has no certificate of its own: \
              remove it, or use another template"
@@ -107,15 +100,6 @@ pub fn ports(settings: &Settings) -> Result<IndexerPorts, String> {
         );
     }
     Ok(ports)
-}
-
-fn flag(settings: &Settings, name: &str, default: bool) -> Result<bool, String> {
-    match settings.property(name).map(str::trim) {
-        None => Ok(default),
-        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Some(text) => Err(format!("{name} is {text:?}, it must be true or false")),
-    }
 }
 
 /// The argument file: all arguments of `java` except for the pod's address, which only the pod knows.
@@ -130,7 +114,7 @@ pub fn argument_file(
 ) -> Result<String, String> {
     let own = own_properties(settings, sizing, ports, kill_grace_seconds)?;
     for (name, value) in &own {
-        // What the template says of sizes and ports is for its peons. The others were checked when the settings were
+        // What the template says of sizes and ports, `druid.tlsPort` too, is for its peons. The others were checked when the settings were
         // resolved.
         let is_reserved = RESERVED.iter().any(|(reserved, _)| reserved == name);
         if name == EXCLUDED_MODULES || name == TLS_PORT || is_reserved || is_size(&format!("-D{name}=")) {

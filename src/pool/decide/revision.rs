@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::idle_cpu;
 use super::jvm;
 use crate::api::indexer_pool::IndexerPoolSpec;
+use crate::api::peon_endpoint::ADDRESS;
 use crate::api::reason::PoolReadiness;
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, ANNOTATION_SLOTS, Collect,
@@ -22,7 +23,7 @@ use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::shared_log;
 use crate::task::accept::settings::{Levels, Settings};
-use crate::task::accept::{template_fields, template_shape};
+use crate::task::accept::{peon_ports, template_fields, template_shape};
 use crate::task::run::pod::build::BASE_TASK_DIR;
 use crate::task::run::pod::java_container::{LOG4J, fill_container, fill_spec};
 use crate::task::run::pod::template::{default_to, merge_list, object, take_peon};
@@ -102,6 +103,11 @@ impl Revision {
             return Err(unusable(message.to_owned()));
         }
         let mut settings = settings(&pool.spec, template, operator).map_err(unusable)?;
+        if settings.host != ADDRESS {
+            let message = "host of the PeonTemplate is for peons in pods of their own, and an Indexer is known by its \
+                           address: use a template without host";
+            return Err(unusable(message.to_owned()));
+        }
         let ports = jvm::ports(&settings).map_err(unusable)?;
         let arguments = jvm::argument_file(&settings, &sizing, ports, pool.spec.kill_grace_seconds);
         let arguments = arguments.map_err(unusable)?;
@@ -209,12 +215,13 @@ fn pod(
     let mut spec = template.get("spec").cloned().map(object).unwrap_or_default();
     let (mut indexer, others) = take_peon(&mut spec);
     let properties = settings.properties_file.script();
+    let checks = peon_ports::script(settings);
     let is_shared = pool.spec.shared_slots().is_some();
     let token = if is_shared { shared_log::SCRIPT } else { "" };
     fill_container(
         &mut indexer,
         settings,
-        &[PREPARE, properties, token, EXEC].concat(),
+        &[PREPARE, properties, &checks, token, EXEC].concat(),
     );
     let logging = if is_shared {
         shared_log::layout(LOG4J)

@@ -152,6 +152,12 @@ fn what_cannot_be_used_says_what_to_change() {
         ),
         (
             json!({}),
+            json!({"host": "{dashedAddress}.{namespace}.pod.cluster.local"}),
+            PoolReadiness::InvalidTemplate,
+            "use a template without host",
+        ),
+        (
+            json!({}),
             json!({"properties": {"druid.host": "x"}}),
             PoolReadiness::InvalidTemplate,
             "druid.host",

@@ -1,5 +1,6 @@
 //! The peon's command line, as an argument file for `java` (pure).
 
+use super::peon_ports::{PeonPorts, TLS_PORT};
 use super::properties_file;
 use super::settings::{InvalidSetting, RESERVED, Settings, Source};
 use super::sizing::{self, Given, Sizing};
@@ -164,6 +165,7 @@ fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, In
 pub fn argument_file(
     settings: &Settings,
     sizing: &Sizing,
+    ports: PeonPorts,
     payload: &Payload,
     broadcast_mode: &str,
 ) -> String {
@@ -188,6 +190,9 @@ pub fn argument_file(
         if !value.is_empty() {
             add(format!("-D{name}={value}"));
         }
+    }
+    if let Some(port) = ports.tls {
+        add(format!("-D{TLS_PORT}={port}"));
     }
     for option in settings.options() {
         add(option.to_owned());
@@ -353,7 +358,14 @@ mod tests {
                 ),
                 (heap, direct, buffer, 3)
             );
-            let file = argument_file(&settings, &sizing, &payload(json!({"type": "noop"})), "ALL");
+            let ports = super::super::peon_ports::of(&settings).unwrap();
+            let file = argument_file(
+                &settings,
+                &sizing,
+                ports,
+                &payload(json!({"type": "noop"})),
+                "ALL",
+            );
             assert_eq!(file.matches("-Xmx").count(), 1);
             for argument in [
                 format!("\"-Xmx{}\"", heap * MIB),

@@ -4,6 +4,7 @@ pub mod environment;
 pub mod jvm;
 pub mod ladder;
 pub mod overrides;
+pub mod peon_ports;
 pub mod placement;
 pub mod properties_file;
 pub mod resources;
@@ -34,6 +35,7 @@ use crate::digest::hex;
 use crate::druid::ingestion_memory;
 use crate::druid::payload::Payload;
 use crate::payload::chunks::{self, Absent};
+use peon_ports::PeonPorts;
 use retry_policy::Policy;
 use settings::{Levels, Settings};
 use template_readiness::{exceeded, refused};
@@ -54,6 +56,8 @@ pub struct Accepted<'a> {
     /// What changes in a payload in chunks, if the template requires that: the pod puts it together.
     memory: Vec<Replacement>,
     arguments: String,
+    /// Where its peon listens.
+    ports: PeonPorts,
     grace_seconds: u32,
     logs: Option<LogPlan>,
     task: &'a PeonTask,
@@ -110,6 +114,7 @@ impl Accepted<'_> {
             settings: &self.settings,
             template: &self.template.spec,
             arguments: &self.arguments,
+            ports: self.ports,
             grace_seconds: self.grace_seconds,
             logs: self.logs.as_ref(),
             middle_manager: self.task.middle_manager(),
@@ -332,11 +337,12 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
     };
     let settings = Settings::resolve(&levels).map_err(|e| refused(&e, template))?;
     overrides::check(&levels, &settings).map_err(|e| exceeded(e, template))?;
+    let ports = peon_ports::of(&settings).map_err(|e| refused(&e, template))?;
     let sizing = jvm::size(&settings).map_err(|e| refused(&e, template))?;
     let grace_seconds = grace::seconds(&settings).map_err(|e| refused(&e, template))?;
     let effective = effective(&payload, template, sizing.heap)?;
     let memory = memory_edits(&payload, template, sizing.heap);
-    let arguments = jvm::argument_file(&settings, &sizing, &payload, broadcast_mode);
+    let arguments = jvm::argument_file(&settings, &sizing, ports, &payload, broadcast_mode);
     Ok(Accepted {
         payload,
         settings,
@@ -345,6 +351,7 @@ pub fn accept(snapshot: &Snapshot) -> Result<Accepted<'_>, Refused> {
         effective,
         memory,
         arguments,
+        ports,
         grace_seconds,
         logs: log_collection::plan_of(snapshot)?,
         task,

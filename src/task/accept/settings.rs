@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use super::ladder::Growth;
 use super::properties_file::{self, PropertiesFile};
 use super::{environment, resources};
-use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec};
+use crate::api::peon_endpoint::ADDRESS;
+use crate::api::{MemoryLadder, PeonTaskSpec, PeonTemplateSpec, SecurityDefault};
 use crate::druid::payload::Payload;
 use crate::druid::properties::{FORK_PROPERTY, ForPeons, JAVA_OPTS, JAVA_OPTS_ARRAY, RuntimeProperties};
 use crate::druid::{java_options, peon_options};
@@ -94,6 +95,10 @@ pub struct Settings {
     pub active_deadline_seconds: Option<u32>,
     /// The class path.
     pub class_path: String,
+    /// The host of the peon, with placeholders.
+    pub host: String,
+    /// What of the security contexts is left to the cluster.
+    pub omitted: Vec<SecurityDefault>,
     /// What further properties are read from in the pod.
     pub properties_file: PropertiesFile,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
@@ -157,6 +162,8 @@ impl Settings {
                 .active_deadline_seconds
                 .or(levels.template.active_deadline_seconds),
             class_path: class_path(&levels.template.class_path),
+            host: levels.template.host.clone().unwrap_or_else(|| ADDRESS.to_owned()),
+            omitted: levels.template.omit_security_defaults.clone(),
             properties_file,
             enforce: levels
                 .template
@@ -336,7 +343,10 @@ fn refuse_reserved(options: &[(String, Source)], reserved: &[(&str, &str)]) -> R
                 format!("{name} is set by the operator to {own}: remove {name}={value}")
             }
             None if name == "druid.host" => {
-                format!("{name} is set by the operator to the pod's address: remove it")
+                format!(
+                    "{name} is set by the operator to the pod's address, or to what host of the PeonTemplate makes of \
+                     it: remove it"
+                )
             }
             _ => continue,
         };

@@ -7,9 +7,9 @@ use kube::ResourceExt;
 use super::overrides::{self, Exceeded};
 use super::retry_policy::Policy;
 use super::settings::{InvalidSetting, Levels, Settings, Source};
-use super::{Refused, jvm, template_fields, template_shape};
+use super::{Refused, jvm, peon_ports, template_fields, template_shape};
 use crate::api::reason::{Acceptance, TemplateReadiness};
-use crate::api::{Collect, PeonTaskSpec, PeonTemplate};
+use crate::api::{Collect, PeonTaskSpec, PeonTemplate, peon_endpoint};
 use crate::druid::properties::RuntimeProperties;
 use crate::task::decide::log_collection;
 use crate::task::run::pod::grace;
@@ -78,6 +78,7 @@ pub fn check(
         overrides::limits(limits).map_err(|e| exceeded(e, template))?;
     }
     grace::seconds(&settings).map_err(|e| refused(&e, template))?;
+    peon_ports::of(&settings).map_err(|e| refused(&e, template))?;
     let logs = template.spec.logs.as_ref().and_then(|logs| logs.collect);
     if archives_logs && logs == Some(Collect::Sidecar) {
         log_collection::sidecar_image(operator)?;
@@ -101,8 +102,10 @@ pub fn check(
 /// `InvalidTemplate`, with the path that is wrong.
 pub(super) fn shape(template: &PeonTemplate) -> Result<(), Refused> {
     let given = template.spec.template.as_ref();
+    let host = template.spec.host.as_deref();
     template_shape::check(given)
         .and_then(|()| template_fields::check(given))
+        .and_then(|()| host.map_or(Ok(()), peon_endpoint::check_host))
         .map_err(|e| cannot_be_used(template, &e))
 }
 

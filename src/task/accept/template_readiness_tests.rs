@@ -118,6 +118,25 @@ fn every_way_to_be_wrong_is_reported_as_a_task_reports_it() {
             InvalidTemplate,
             "(to be changed in the operator's runtime properties); PeonTemplate default",
         ),
+        // Ports and the host.
+        (
+            json!({"properties": {"druid.enablePlaintextPort": "false"}}),
+            none,
+            InvalidTemplate,
+            "the peon has no port",
+        ),
+        (
+            json!({"properties": {"druid.enableTlsPort": "true"}}),
+            none,
+            InvalidTemplate,
+            "druid.server.https.keyStorePath is not set",
+        ),
+        (
+            json!({"host": "peon.example.com"}),
+            none,
+            InvalidTemplate,
+            "every peon has its own address",
+        ),
         // Time-outs.
         (
             json!({"properties": {"druid.indexer.task.gracefulShutdownTimeout": "300"}}),
@@ -237,4 +256,24 @@ fn one_that_cannot_be_decoded_says_what_its_tasks_say() {
     let unusable = Unusable::undecodable("default", "invalid type, expected u32");
     assert_eq!(unusable.reason, InvalidTemplate);
     assert_eq!(accept(&snapshot).unwrap_err().message, unusable.message);
+}
+
+/// Users begin with these.
+#[test]
+fn the_templates_in_config_can_be_used_as_they_are() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/samples");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let object: Value = serde_yaml::from_str(&text).unwrap();
+        if object["kind"] != "PeonTemplate" {
+            continue;
+        }
+        let template: PeonTemplate = serde_json::from_value(object).unwrap();
+        assert_eq!(check(&template, &RuntimeProperties::default(), true), Ok(()));
+        let without_effect = crate::task::accept::without_effect::of_template(&template.spec);
+        assert_eq!(without_effect, [""; 0], "{}", template.name_any());
+        names.push(template.name_any());
+    }
+    assert!(names.contains(&"migrated".to_owned()), "{names:?}");
 }

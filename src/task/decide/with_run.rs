@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::conclude::conclude;
 use super::plan::{Action, Step, described, look_again, read_payload, settle, settle_until};
@@ -16,7 +16,6 @@ use super::{deadlines, log_collection};
 use crate::api::conditions::{self, READY, STARTED};
 use crate::api::reason::{Cause, Readiness, Waiting};
 use crate::api::{Phase, Stop};
-use crate::druid::properties::PEON_PORT;
 use crate::task::accept::accept;
 use crate::task::run::Run;
 use crate::task::run::death::{Death, Known};
@@ -30,6 +29,8 @@ use crate::task::snapshot::Snapshot;
 const SILENCE: Duration = Duration::from_secs(60);
 /// Least and most time between two readings; in between, half the time that the kubelet has been silent.
 const READINGS: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(300));
+/// How long the server of a peon may need to answer: several times as long as a JVM on a busy node.
+const UNANSWERED: SignedDuration = SignedDuration::from_mins(2);
 /// Message if `suspend` cannot stop a peon.
 pub(crate) const NOT_RESTARTABLE: &str =
     "the peon keeps running: the task may have written data, so it would not be run again (retry.rerun)";
@@ -172,12 +173,32 @@ fn alive(snapshot: &Snapshot, run: &PodRun, mut draft: Draft, now: Timestamp) ->
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
     let next = match evidence.peon {
         Container::Running { started } => {
-            draft.location(evidence.host.as_deref(), PEON_PORT);
-            settle(draft.run(started))
+            draft.location(evidence.host.as_deref(), &evidence.endpoint);
+            running(snapshot, evidence, draft, started, now)
         }
         _ => starting(snapshot, evidence, draft, now),
     };
     until_deadline(until_deadline(next, start_deadline, now), active_deadline, now)
+}
+
+/// The peon runs. Only the pod of an assigned task has a probe.
+fn running(
+    snapshot: &Snapshot,
+    evidence: &Evidence,
+    draft: Draft,
+    started: Option<Timestamp>,
+    now: Timestamp,
+) -> Step {
+    let is_called = snapshot.task.middle_manager().is_some();
+    let due = started
+        .filter(|_| is_called && evidence.unanswered)
+        .map(|started| started + UNANSWERED);
+    let left = due.map(|due| deadlines::until(due, now));
+    match left {
+        Some(None) => settle(draft.run_unanswered(started)),
+        Some(left) => settle_until(draft.run(started), left),
+        None => settle(draft.run(started)),
+    }
 }
 
 /// The pod is being deleted, by the operator or by others.

@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use peon_operator::api::status_patch::replacing;
 use peon_operator::api::virtual_middle_manager::PayloadPlace;
-use peon_operator::api::{PeonTask, PeonTaskStatus, Phase};
+use peon_operator::api::{PeonEndpoint, PeonTask, PeonTaskStatus, Phase};
 use peon_operator::apiserver::{client, status::patch_status};
 use peon_operator::druid::payload::Payload;
 use peon_operator::metrics::Metrics;
@@ -241,6 +241,8 @@ fn settings() -> anyhow::Result<Settings> {
         enforce: true,
         active_deadline_seconds: None,
         class_path: String::new(),
+        host: "{address}".to_owned(),
+        omitted: Vec::new(),
         properties_file: PropertiesFile::default(),
         java_opts: Vec::new(),
     })
@@ -265,7 +267,7 @@ fn starting(task: &PeonTask, payload: &Payload, settings: &Settings) -> PeonTask
 
 fn running(task: &PeonTask, payload: &Payload, settings: &Settings) -> PeonTaskStatus {
     let mut draft = accepted(task, payload, settings);
-    draft.location(Some("10.200.0.17"), 8100);
+    draft.location(Some("10.200.0.17"), &PeonEndpoint::default());
     draft.run(Some(Timestamp::now()))
 }
 

@@ -2,7 +2,7 @@
 
 use super::life::with_pod;
 use super::*;
-use crate::api::{RunKind, RunStatus};
+use crate::api::{PeonEndpoint, RunKind, RunStatus};
 use crate::task::decide::status::Draft;
 use crate::task::fixtures::{ended, task};
 use crate::task::run::pod::evidence::Evidence;
@@ -31,6 +31,18 @@ fn the_address_is_written_while_the_peon_runs_and_is_unknown_afterwards() {
         ..RunStatus::in_pod(POD, POD_UID)
     };
     assert_eq!(run(&running), expected);
+    let mut with_tls = at_address(evidence(super::running()));
+    with_tls.endpoint = PeonEndpoint::new(
+        "{dashedAddress}.{namespace}.pod.cluster.local",
+        "ns",
+        None,
+        Some(8101),
+    );
+    let with_tls = run(&status(&with_pod(recorded(), with_tls), 120));
+    assert_eq!(
+        (with_tls.host.as_deref(), with_tls.port, with_tls.tls_port),
+        (Some("10-1-2-3.ns.pod.cluster.local"), None, Some(8101))
+    );
     // Nothing is written while nothing changes.
     let same = with_pod(
         with_status(noop(), running.clone()),

@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+mod place;
+
 use super::deadlines;
 use super::log_collection::Word;
 use super::retry::{Nature, NextAttempt};
@@ -17,10 +19,8 @@ use crate::api::reason::{
 };
 use crate::api::{AttemptRecord, PeonTask, PeonTaskStatus, Phase, RunKind, RunStatus, Stop};
 use crate::druid::payload::Payload;
-use crate::druid::worker::TaskLocation;
 use crate::logs::format::record::Recorded;
 use crate::task::accept::settings::Settings;
-use crate::task::aggregates::idle_indexers::{Given, Idle, PoolOffer};
 
 /// Largest status in bytes of JSON: etcd stores it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;
@@ -92,76 +92,6 @@ impl Draft {
             &Acceptance::Valid,
             "the task is valid and its settings fit",
         );
-    }
-
-    /// This attempt of the task has this pod.
-    pub fn pod(&mut self, attempt: u32, name: &str, uid: &str, node: Option<&str>) {
-        self.status.attempt = Some(attempt);
-        if self.status.pod_uid() != Some(uid) {
-            let before = self.status.run.take();
-            let decided = before.filter(|run| run.kind == RunKind::Pod && run.pod.as_deref() == Some(name));
-            self.status.run = Some(RunStatus {
-                reason: decided.and_then(|run| run.reason),
-                ..RunStatus::in_pod(name, uid)
-            });
-        }
-        if let Some(node) = node {
-            self.status.node_name = Some(node.to_owned());
-        }
-    }
-
-    /// The attempt is to run in its own pod, of this name.
-    pub fn to_be_in_pod(&mut self, attempt: u32, name: &str, why: &str) {
-        self.status.attempt = Some(attempt);
-        self.status.run = Some(RunStatus::to_be_in_pod(name, why));
-    }
-
-    /// The attempt is to run in this Indexer, whose size is the pool's.
-    pub fn in_indexer(&mut self, attempt: u32, given: &Given, offer: Option<&PoolOffer>) {
-        let Idle {
-            pod,
-            pod_uid,
-            host,
-            ports,
-            slots: _,
-        } = &given.indexer;
-        self.status.attempt = Some(attempt);
-        let had = if given.slot.is_some() {
-            "had a free slot"
-        } else {
-            "was idle"
-        };
-        let reason = format!("an Indexer of the pool {} {had}", given.pool);
-        self.status.run = Some(RunStatus {
-            reason: Some(cut(&reason, 256)),
-            slot: given.slot,
-            port: ports.plain().map(Into::into),
-            tls_port: ports.tls().map(Into::into),
-            ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))
-        });
-        // Of a shared one, no part is the task's own.
-        if let Some(offer) = offer.filter(|_| given.slot.is_none()) {
-            self.status.memory = Some(offer.memory.1.clone());
-            self.status.cpu = Some(offer.cpu_milli.1.clone());
-        }
-    }
-
-    /// The peon runs and has this address.
-    pub fn location(&mut self, host: Option<&str>, port: u16) {
-        if let (Some(run), Some(host)) = (&mut self.status.run, host) {
-            run.host = Some(host.to_owned());
-            run.port = Some(port.into());
-        }
-    }
-
-    /// The task runs in an Indexer, which announces this location; an unknown one changes nothing.
-    pub fn worker_location(&mut self, location: &TaskLocation) {
-        if let (Some(run), Some(host)) = (&mut self.status.run, &location.host) {
-            let port = |port: i32| Some(port).filter(|port| *port > 0);
-            run.host = Some(host.clone());
-            run.port = port(location.port);
-            run.tls_port = port(location.tls_port);
-        }
     }
 
     /// Properties of the task that decide whether it may run twice.
@@ -332,10 +262,23 @@ impl Draft {
 
     /// The peon runs.
     #[must_use]
-    pub fn run(mut self, since: Option<Timestamp>) -> PeonTaskStatus {
+    pub fn run(self, since: Option<Timestamp>) -> PeonTaskStatus {
+        self.runs(since, "the peon runs")
+    }
+
+    /// The peon runs, and has not answered its probe for long.
+    #[must_use]
+    pub fn run_unanswered(self, since: Option<Timestamp>) -> PeonTaskStatus {
+        self.runs(
+            since,
+            "the peon runs, but its server did not answer within two minutes of its start: supervisors, subtasks and \
+             live reports cannot call it yet",
+        )
+    }
+
+    fn runs(mut self, since: Option<Timestamp>, message: &str) -> PeonTaskStatus {
         self.started(since);
-        self.conditions
-            .set(READY, true, &Readiness::Running, "the peon runs");
+        self.conditions.set(READY, true, &Readiness::Running, message);
         self.conditions.remove(RECONCILING);
         self.conditions.remove(STALLED);
         self.finish(Phase::Running, &Readiness::Running)

@@ -10,13 +10,15 @@ use super::entrypoint;
 use super::java_container::{self, LOG4J, scratch_mount};
 use super::log_plan::{self, LogPlan, SidecarPlan, TaskNames};
 use super::payload_volume::{self, Replacement};
-use super::template::{default_to, merge_list, object, take_peon};
+use super::reachable;
+use super::template::{merge_list, object, take_peon};
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER,
-    LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonTemplateSpec, TaskFrom, names,
+    ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_TASK_ID, ANNOTATION_TASK_TYPE, LABEL_MANAGED_BY,
+    LABEL_MIDDLE_MANAGER, LABEL_TASK, LABEL_TASK_UID, OPERATOR, PeonEndpoint, PeonTemplateSpec, TaskFrom,
+    names,
 };
 use crate::druid::payload::Payload;
-use crate::druid::properties::PEON_PORT;
+use crate::task::accept::peon_ports::{self, PeonPorts};
 use crate::task::accept::settings::Settings;
 
 /// Port of the peon's HTTP server.
@@ -73,6 +75,8 @@ pub struct Attempt<'a> {
     pub template: &'a PeonTemplateSpec,
     /// The JVM's argument file.
     pub arguments: &'a str,
+    /// Where the peon listens.
+    pub ports: PeonPorts,
     /// Grace period of the peon in seconds, if the pod template sets none.
     pub grace_seconds: u32,
     /// How its log is archived, if it is.
@@ -193,6 +197,9 @@ impl Attempt<'_> {
             all.extend(ours.into_iter().map(|(k, v)| (k, Value::String(v))));
             if name == "annotations" {
                 all.insert(ANNOTATION_CONTAINER.to_owned(), container.clone());
+                all.remove(ANNOTATION_ENDPOINT);
+                let endpoint = self.endpoint().text();
+                all.extend(endpoint.map(|text| (ANNOTATION_ENDPOINT.to_owned(), text.into())));
             }
             metadata.insert(name.to_owned(), Value::Object(all));
         }
@@ -210,7 +217,23 @@ impl Attempt<'_> {
         };
         entrypoint::script(
             log_plan::output(self.logs),
-            &[PREPARE, task, LINK_STATUS, properties],
+            &[
+                PREPARE,
+                task,
+                LINK_STATUS,
+                properties,
+                &peon_ports::script(self.settings),
+                &reachable::host_script(&self.endpoint()),
+            ],
+        )
+    }
+
+    fn endpoint(&self) -> PeonEndpoint {
+        PeonEndpoint::new(
+            &self.settings.host,
+            self.namespace,
+            self.ports.plain,
+            self.ports.tls,
         )
     }
 
@@ -234,9 +257,7 @@ impl Attempt<'_> {
         peon.insert("terminationMessagePath".into(), TERMINATION_LOG.into());
         peon.insert("terminationMessagePolicy".into(), "File".into());
         if self.middle_manager.is_some() {
-            // The overlord gets the peon's location once its server answers: supervisors and subtasks call it there.
-            let probe = json!({"tcpSocket": {"port": PEON_PORT}, "periodSeconds": 2});
-            default_to(peon, json!({"readinessProbe": probe}));
+            reachable::add_probe(peon, &self.endpoint(), self.ports.wants_certificate);
         }
         let mut mounts = vec![json!({"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": true})];
         if self.task_from.is_some() {

@@ -113,3 +113,64 @@ fn a_mount_with_a_slash_at_its_end_is_the_same_mount() {
     let pod = pod_of(json!({"spec": {"containers": [{"name": "peon", "volumeMounts": mounts}]}}));
     assert_eq!(peon(&pod)["volumeMounts"].as_array().unwrap().len(), 2);
 }
+
+/// Some clusters choose users and groups, and a null in a template does not survive every way of applying it.
+#[test]
+fn a_template_leaves_fields_of_the_security_contexts_to_the_cluster() {
+    let security = |omitted: Value| {
+        let (_, pod) = objects_of(
+            json!({"type": "noop"}),
+            json!({ "omitSecurityDefaults": omitted }),
+        );
+        let container = peon(&pod)["securityContext"].clone();
+        (pod["spec"]["securityContext"].clone(), container)
+    };
+    let (pod, container) = security(json!(["runAsUser", "runAsGroup", "fsGroup"]));
+    assert_eq!(
+        pod,
+        json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}})
+    );
+    assert_eq!(container["allowPrivilegeEscalation"], false);
+    let all: Vec<_> = crate::api::SecurityDefault::ALL
+        .iter()
+        .map(|d| d.as_str())
+        .collect();
+    assert_eq!(security(json!(all)), (json!({}), json!({})));
+    let given = json!({
+        "omitSecurityDefaults": ["runAsUser"],
+        "template": {"spec": {"securityContext": {"runAsUser": 7}}},
+    });
+    let (_, pod) = objects_of(json!({"type": "noop"}), given);
+    assert_eq!(pod["spec"]["securityContext"]["runAsUser"], 7);
+}
+
+/// The input of a cluster whose processes speak TLS only.
+fn tls_only() -> Value {
+    json!({
+        "druid.enablePlaintextPort": "false",
+        "druid.enableTlsPort": "true",
+        "druid.tlsPort": "8101",
+        "druid.server.https.keyStorePath": "/tls/keystore.p12",
+    })
+}
+
+#[test]
+fn a_peon_is_announced_where_it_listens() {
+    let endpoint = |pod: &Value| pod["metadata"]["annotations"].get(ANNOTATION_ENDPOINT).cloned();
+    let foreign = json!({"metadata": {"annotations": {ANNOTATION_ENDPOINT: "{}"}}});
+    assert_eq!(endpoint(&pod_of(foreign)), None);
+    let spec = json!({"properties": tls_only(), "host": "{dashedAddress}.{namespace}.pod.cluster.local"});
+    let (_, pod) = objects_of(json!({"type": "noop"}), spec.clone());
+    let text = r#"{"host":"{dashedAddress}.ns.pod.cluster.local","tlsPort":8101}"#;
+    assert_eq!(endpoint(&pod), Some(json!(text)));
+    let script = peon(&pod)["command"][2].as_str().unwrap();
+    assert!(
+        script.contains("sed 's/[.:]/-/g').ns.pod.cluster.local\"\n"),
+        "{script}"
+    );
+    assert!(arguments_of(spec).contains(&"-Ddruid.tlsPort=8101".to_owned()));
+    let mut without_port = tls_only();
+    without_port.as_object_mut().unwrap().remove("druid.tlsPort");
+    let arguments = arguments_of(json!({ "properties": without_port }));
+    assert!(arguments.contains(&"-Ddruid.tlsPort=8300".to_owned()));
+}

@@ -283,7 +283,8 @@ fn what_runs_and_how_often_is_the_operators() {
     }}));
     assert_eq!(pod["spec"]["restartPolicy"], "Never");
     let peon = peon(&pod);
-    let script = [PREPARE, LINK_TASK, LINK_STATUS, entrypoint::EXEC].concat();
+    let host = "peon_host=\"$PEON_POD_IP\"\n";
+    let script = [PREPARE, LINK_TASK, LINK_STATUS, host, entrypoint::EXEC].concat();
     assert_eq!(peon["command"], json!(["/bin/sh", "-c", script]));
     assert_eq!(peon["args"], Value::Null);
     assert_eq!(peon["terminationMessagePath"], "/dev/termination-log");

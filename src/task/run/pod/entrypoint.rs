@@ -25,7 +25,7 @@ pub enum Output {
 }
 
 /// The last line of a script whose shell execs Java.
-pub const EXEC: &str = "exec java \"-Ddruid.host=$PEON_POD_IP\" @/etc/peon/jvm.args\n";
+pub const EXEC: &str = "exec java \"-Ddruid.host=$peon_host\" @/etc/peon/jvm.args\n";
 
 /// A shell that is process 1 ignores signals without a trap. Background processes of a shell ignore SIGINT, so Java
 /// gets SIGTERM.
@@ -75,7 +75,7 @@ await() {
 "#;
 
 const FOLLOWER_START: &str = r#"[ -z "$asked" ] || exit 143
-java "-Ddruid.host=$PEON_POD_IP" @/etc/peon/jvm.args &
+java "-Ddruid.host=$peon_host" @/etc/peon/jvm.args &
 java=$!
 [ -z "$asked" ] || stop
 await "$java"
@@ -107,7 +107,7 @@ copy_always() {
 "#;
 
 const SIDECAR_START: &str = r#"[ -z "$asked" ] || exit 143
-java "-Ddruid.host=$PEON_POD_IP" @/etc/peon/jvm.args 3<&- 4>&- &
+java "-Ddruid.host=$peon_host" @/etc/peon/jvm.args 3<&- 4>&- &
 java=$!
 [ -z "$asked" ] || stop
 rm -f /peon-log/ended

@@ -14,6 +14,8 @@ use crate::logs::format::sidecar_config::{LOG_FILE, SHOWN_FILE};
 const PREPARE: &str =
     "set -eu\nmkdir -p /peon/task/attempt/1\nln -sf /dev/termination-log /peon/task/attempt/1/status.json\n";
 
+const HOST: &str = "peon_host=\"$PEON_POD_IP\"\n";
+
 /// A made-up container: folders below one of its own, and the shell that runs the script.
 struct Container {
     root: PathBuf,
@@ -67,7 +69,7 @@ fn in_every_shell(name: &str, java: &str, test: impl Fn(&Container)) {
 impl Container {
     fn start(&self, output: Output) -> Child {
         let root = self.root.display();
-        let mut script = script(output, &[PREPARE]);
+        let mut script = script(output, &[PREPARE, HOST]);
         for (dir, before) in [
             ("/peon/", " ="),
             ("/peon-log/", " ><"),

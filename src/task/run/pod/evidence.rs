@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::log_plan::CONTAINER as LOG_SIDECAR;
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER};
+use crate::api::{ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, PEON_CONTAINER, PeonEndpoint};
 use crate::logs::format::sidecar_message::LogVerdict;
 
 /// The fields of a pod that decide on its task.
@@ -25,6 +25,10 @@ pub struct Evidence {
     pub node: Option<String>,
     /// Address of the pod: `status.podIP`.
     pub host: Option<String>,
+    /// Where other processes call the peon, once the pod has an address.
+    pub endpoint: PeonEndpoint,
+    /// Whether its readiness probe says that the peon's server has not answered yet.
+    pub unanswered: bool,
     /// `status.phase`.
     pub phase: String,
     /// `status.reason` and `status.message`.
@@ -141,6 +145,14 @@ pub const STOPPED_BY_KUEUE: &str = "StoppedByKueue";
 /// Reasons of containers that the runtime could not start.
 pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
+/// Whether a pod that is unready since then was never ready: the condition is False from the beginning, so it was True if
+/// it became False after the container had started.
+fn unanswered(unready: Option<Time>, peon: Option<&ContainerStatus>) -> bool {
+    let state = peon.and_then(|peon| peon.state.as_ref());
+    let started = state.and_then(|s| s.running.as_ref()?.started_at.as_ref());
+    matches!((unready, started), (Some(unready), Some(started)) if unready.0 <= started.0)
+}
+
 impl Evidence {
     /// Reads a pod. A pod without container statuses, as after node pressure and rejections, is a normal input.
     #[must_use]
@@ -172,6 +184,11 @@ impl Evidence {
                 out_of_memory: said.out_of_memory,
             }),
             container: peon_name.to_owned(),
+            endpoint: PeonEndpoint::read(
+                annotations
+                    .and_then(|a| a.get(ANNOTATION_ENDPOINT))
+                    .map(String::as_str),
+            ),
             pod_name: pod.metadata.name.clone().unwrap_or_default(),
             pod_uid: pod.metadata.uid.clone().unwrap_or_default(),
             version: pod.metadata.resource_version.clone(),
@@ -182,6 +199,10 @@ impl Evidence {
                 .flatten()
                 .find(|o| o.controller == Some(true))
                 .map(|o| o.uid.clone()),
+            unanswered: unanswered(
+                condition("Ready", "False").and_then(|c| c.last_transition_time),
+                containers.iter().find(|c| c.name == peon_name),
+            ),
             taken: status.start_time.map(|t| t.0),
             grace: pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds),
             active_deadline: pod.spec.as_ref().and_then(|s| s.active_deadline_seconds),

@@ -61,7 +61,10 @@ pub fn fill_container(container: &mut Map<String, Value>, settings: &Settings, s
     merge_list(container, "volumeMounts", "mountPath", mounts, false);
     default_to(
         container,
-        json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}),
+        security_context(
+            json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}),
+            settings,
+        ),
     );
 }
 
@@ -85,13 +88,22 @@ pub fn fill_spec(spec: &mut Map<String, Value>, settings: &Settings, grace_secon
             "enableServiceLinks": false,
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": grace_seconds,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": 1000,
-                "runAsGroup": 1000,
-                "fsGroup": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
         }),
     );
+    let security = json!({
+        "runAsNonRoot": true,
+        "runAsUser": 1000,
+        "runAsGroup": 1000,
+        "fsGroup": 1000,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    default_to(spec, security_context(security, settings));
+}
+
+/// A security context without the fields that the template omits.
+fn security_context(mut fields: Value, settings: &Settings) -> Value {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|name, _| settings.omitted.iter().all(|omitted| omitted.as_str() != name));
+    }
+    json!({ "securityContext": fields })
 }

@@ -8,5 +8,6 @@ pub mod grace;
 pub mod java_container;
 pub mod log_plan;
 pub mod payload_volume;
+pub mod reachable;
 pub mod run;
 pub mod template;
