@@ -85,13 +85,12 @@ pub fn fill_spec(spec: &mut Map<String, Value>, settings: &Settings, grace_secon
             "enableServiceLinks": false,
             "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": grace_seconds,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": 1000,
-                "runAsGroup": 1000,
-                "fsGroup": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
         }),
     );
+    // A platform that chooses the user refuses pods that name another one.
+    if !settings.platform_user {
+        let user = json!({"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000});
+        default_to(spec, json!({ "securityContext": user }));
+    }
 }
