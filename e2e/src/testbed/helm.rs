@@ -87,6 +87,14 @@ impl Helm {
         self.run(&args).map(drop)
     }
 
+    /// Runs what `helm test` runs, and returns what it says, with the log of the pod.
+    ///
+    /// # Errors
+    /// When the test fails.
+    pub fn test(&self, release: &str, namespace: &str) -> Result<String> {
+        self.run(&["test", release, "--namespace", namespace, "--logs", TIMEOUT])
+    }
+
     /// Uninstalls a release and waits until its objects are gone.
     ///
     /// # Errors
