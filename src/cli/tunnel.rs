@@ -139,7 +139,6 @@ impl Tunnel {
         for namespace in namespaces {
             match self.operators_in(namespace).await {
                 Ok(found) if !found.is_empty() => return only(found),
-                Ok(_) => {}
                 Err(error) if !is_refusal(&error) => {
                     return Err(doing("list", "pods", namespace, "").failed(error));
                 }
@@ -147,7 +146,7 @@ impl Tunnel {
                 Err(error) if *namespace == NAMESPACE => {
                     refused = Some(doing("list", "pods", namespace, "").failed(error));
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         Err(refused.unwrap_or_else(|| none_runs("a namespace that you can see")))

@@ -120,7 +120,7 @@ fn config(objects: &Objects) -> Config {
 }
 
 fn variable(objects: &Objects, name: &str) -> Option<String> {
-    let env = objects.container()["env"].as_array().unwrap().clone();
+    let env = objects.container()["env"].as_array()?.clone();
     let found = env.into_iter().find(|e| e["name"] == name)?;
     found["value"].as_str().map(str::to_owned)
 }

@@ -277,3 +277,18 @@ pub fn copy_folder(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn the_chart_is_packed_as_a_release_packs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".into());
+    let output = std::process::Command::new(root().join("scripts/release/chart.sh"))
+        .args(["none".as_ref(), folder.path().as_os_str()])
+        .env("HELM", helm)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let archive = format!("peon-operator-{}.tgz", env!("CARGO_PKG_VERSION"));
+    assert!(folder.path().join(archive).exists());
+}

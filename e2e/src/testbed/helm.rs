@@ -95,6 +95,22 @@ impl Helm {
         self.run(&["test", release, "--namespace", namespace, "--logs", TIMEOUT])
     }
 
+    /// Renders the chart, without what `helm test` runs.
+    ///
+    /// # Errors
+    /// When helm refuses the values.
+    pub fn template(&self, release: &str, namespace: &str, arguments: &[&str]) -> Result<String> {
+        let all = [
+            "template",
+            release,
+            CHART,
+            "--namespace",
+            namespace,
+            "--skip-tests",
+        ];
+        self.run(&[&all, arguments].concat())
+    }
+
     /// Uninstalls a release and waits until its objects are gone.
     ///
     /// # Errors
