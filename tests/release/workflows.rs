@@ -75,10 +75,10 @@ fn only_known_fields_are_used() {
 
 #[test]
 fn a_job_needs_jobs_that_exist_and_reads_outputs_that_are_written() {
+    let output = Regex::new(r"needs\.([a-z]+)\.outputs\.([a-z]+)").unwrap();
+    let own = Regex::new(r"steps\.([a-z]+)\.outputs").unwrap();
     for (file, workflow) in workflows() {
         let jobs = workflow["jobs"].as_object().unwrap();
-        let output = Regex::new(r"needs\.([a-z]+)\.outputs\.([a-z]+)").unwrap();
-        let own = Regex::new(r"steps\.([a-z]+)\.outputs").unwrap();
         for (name, job) in jobs {
             let needs: Vec<String> = job["needs"]
                 .as_array()
