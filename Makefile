@@ -66,7 +66,7 @@ bench-assign: tools ## How many assignments a second the workers of an overlord 
 unit: export HISTORIES ?= 300
 unit: export PROPTEST_RNG_SEED ?= 1
 unit: ## The fast loop: no cluster, no network
-	@cargo test --lib --test architecture --test crds
+	@cargo test --lib --test architecture --test crds --test docs --test release
 
 .PHONY: lint
 lint: toolchain $(CARGO_TOOLS)/bin/cargo-deny ## Formatting, clippy, documentation; licences, sources and (once make audit fetched them) advisories of dependencies
@@ -88,6 +88,10 @@ mutants: toolchain $(CARGO_TOOLS)/bin/cargo-mutants ## Mutation tests of verdict
 .PHONY: generate
 generate: ## Write the CRDs from the Rust types
 	@cargo run --quiet --bin generate
+
+.PHONY: picture
+picture: ## Draw docs/overview.svg from docs/overview.txt
+	@./scripts/picture.sh docs/overview.txt > docs/overview.svg
 
 .PHONY: image
 image: ## Build the operator's image with docker (IMAGE=name BASE=base)

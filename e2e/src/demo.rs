@@ -11,7 +11,7 @@ use crate::testbed::{
         middle_manager::{MiddleManager, NAME},
         samples,
     },
-    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE},
+    fixture::{Fixture, LIMIT, NAMESPACE},
     json::text,
     lock::Busy,
     progress::Progress,
@@ -279,7 +279,7 @@ fn look_around(fixture: &Fixture) {
     println!("  kubectl-peon list");
     println!("  kubectl-peon explain {APPLIED}");
     println!("  kubectl-peon pool {POOL}");
-    println!("  kubectl-peon logs {APPLIED} --operator-namespace {OPERATOR_NAMESPACE}");
+    println!("  kubectl-peon logs {APPLIED}");
     println!("To end it:");
     println!("  make cluster-down");
 }

@@ -2,4 +2,5 @@
 
 pub mod operator;
 pub mod options;
+pub mod self_test;
 pub mod workers;

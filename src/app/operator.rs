@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource};
 
-use super::options::Config;
+use super::options::{Config, PodUser};
 use crate::api::{IndexerPool, OPERATOR, PeonTask, PeonTemplate, VirtualMiddleManager};
 use crate::apiserver::classify::decode::{Guarded, Readable};
 use crate::apiserver::request::request;
@@ -64,6 +64,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut operator = read_properties(&config)?;
     operator.sidecar_image.clone_from(&config.image);
+    operator.platform_user = config.pod_user == PodUser::Platform;
     operator.log_flush_seconds = u32::try_from(config.log_flush_seconds).ok();
     operator.log_most_bytes = Some(config.log_most_bytes);
     let operator = Arc::new(operator);

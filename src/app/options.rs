@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use super::self_test::SelfTest;
 use crate::logs::server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::controller::decide::objects::{PodParts, Role};
@@ -37,6 +38,8 @@ pub enum Other {
     LogSidecar(Files),
     /// Serves the identities of a VirtualMiddleManager to its overlord.
     MiddleManager(Options),
+    /// Checks an installation: creates a PeonTask that cannot run, and waits for the operator's reason.
+    SelfTest(SelfTest),
 }
 
 /// Runs Apache Druid ingestion tasks as Kubernetes pods.
@@ -129,6 +132,11 @@ pub struct Config {
     #[arg(long, env = "PEON_IMAGE", value_name = "IMAGE")]
     pub image: Option<String>,
 
+    /// Who chooses the user of the pods of tasks and Indexers: `druid` (user and group 1000, those of Druid's image) or
+    /// `platform` (none is named, as OpenShift requires). A PeonTemplate may name a user in either case.
+    #[arg(long, env = "PEON_POD_USER", value_enum, default_value_t, value_name = "WHO")]
+    pub pod_user: PodUser,
+
     /// Role of the pods of VirtualMiddleManagers, as Role/NAME or ClusterRole/NAME; the operator must have the right to
     /// bind it. Default: none; VirtualMiddleManagers are then ignored.
     #[arg(
@@ -152,6 +160,16 @@ pub struct Config {
     /// The log.
     #[command(flatten)]
     pub log: LogOptions,
+}
+
+/// Who chooses the user of the pods of tasks and Indexers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PodUser {
+    /// The operator: the user of Druid's image.
+    #[default]
+    Druid,
+    /// The platform.
+    Platform,
 }
 
 /// Reads an address that only this machine or pod can reach.

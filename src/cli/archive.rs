@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::connection::Cluster;
-use super::tunnel::{Answer, Tunnel};
+use super::tunnel::{Answer, Place, Tunnel};
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::location::Location;
 use crate::logs::format::parts::LogRange;
@@ -28,14 +28,10 @@ const LONGEST_HISTORY: usize = 16 << 20;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Archive")]
 pub(super) struct ArchiveFlags {
-    /// Namespace of the operator, through which the archive is read.
-    #[arg(
-        long,
-        env = "PEON_OPERATOR_NAMESPACE",
-        default_value = "peon-system",
-        value_name = "NAMESPACE"
-    )]
-    operator_namespace: String,
+    /// Namespace of the operator, through which the archive is read. Default: peon-system, else the task's namespace,
+    /// else the one in which your rights let you find an operator.
+    #[arg(long, env = "PEON_OPERATOR_NAMESPACE", value_name = "NAMESPACE")]
+    operator_namespace: Option<String>,
 
     /// Read the log store directly, not through the operator: a file with Druid's properties of the store
     /// (druid.indexer.logs.*) and your own credentials. Default of the credentials: those of your environment.
@@ -71,7 +67,13 @@ impl ArchiveFlags {
 
     /// The way that these flags say; nothing is sent yet.
     pub(super) fn way(&self, cluster: &Cluster) -> anyhow::Result<Way> {
-        let tunnel = || Tunnel::new(cluster.client.clone(), self.operator_namespace.clone());
+        let tunnel = || {
+            let place = match &self.operator_namespace {
+                Some(namespace) => Place::Given(namespace.clone()),
+                None => Place::Near(cluster.namespace.clone()),
+            };
+            Tunnel::new(cluster.client.clone(), place)
+        };
         Ok(self.store()?.unwrap_or_else(|| Way::Operator(tunnel())))
     }
 }
@@ -206,7 +208,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(properties.as_bytes()).unwrap();
         let flags = ArchiveFlags {
-            operator_namespace: "peon-system".into(),
+            operator_namespace: None,
             log_properties: Some(file.path().to_owned()),
         };
         (file, flags)

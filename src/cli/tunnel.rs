@@ -1,5 +1,6 @@
 //! HTTP to the operator's archive, through a port forwarded by the API server.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -29,10 +30,29 @@ const REASON: Duration = Duration::from_secs(2);
 /// Most bytes of an error that are read.
 const LONGEST_ERROR: usize = 64 * 1024;
 
-/// The way to an operator in this namespace.
+/// Namespace in which the operator is installed unless somebody chose another one.
+pub(super) const NAMESPACE: &str = "peon-system";
+
+/// Where the operator runs.
+pub(super) enum Place {
+    /// In this namespace.
+    Given(String),
+    /// In [`NAMESPACE`], else in this one, else in any. First where only administrators create pods, so that nobody
+    /// else's pod is taken for the operator.
+    Near(String),
+}
+
+/// The way to an operator.
 pub(super) struct Tunnel {
     client: Client,
+    place: Place,
+}
+
+/// A pod of an operator.
+struct Operator {
     namespace: String,
+    name: String,
+    port: u16,
 }
 
 /// What the operator said to a question.
@@ -44,8 +64,8 @@ pub(super) enum Answer {
 }
 
 impl Tunnel {
-    pub(super) fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace }
+    pub(super) fn new(client: Client, place: Place) -> Self {
+        Self { client, place }
     }
 
     /// Asks for a path with its query.
@@ -53,10 +73,16 @@ impl Tunnel {
     /// # Access control
     /// pods: list. pods/portforward: get, create. Both in the operator's namespace.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let (name, port) = self.operator(&pods).await?;
-        let doing = self.doing("get and create", "pods/portforward", &name);
-        let forwarded = pods.portforward(&name, &[port]).await;
+        let operator = self.operator().await?;
+        let Operator {
+            namespace,
+            name,
+            port,
+        } = &operator;
+        let port = *port;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let doing = doing("get and create", "pods/portforward", namespace, name);
+        let forwarded = pods.portforward(name, &[port]).await;
         let mut forwarded = forwarded.map_err(|e| doing.failed(e))?;
         let stream = forwarded
             .take_stream(port)
@@ -92,31 +118,92 @@ impl Tunnel {
         }
     }
 
-    /// A pod of the operator that answers, and the port of its archive.
-    async fn operator(&self, pods: &Api<Pod>) -> anyhow::Result<(String, u16)> {
-        let label = format!("app.kubernetes.io/name={OPERATOR}");
-        let list = pods.list(&ListParams::default().labels(&label)).await;
-        let list = list.map_err(|e| self.doing("list", "pods", "").failed(e))?;
+    /// A pod of the operator that runs, and the port of its archive.
+    async fn operator(&self) -> anyhow::Result<Operator> {
+        let near = match &self.place {
+            Place::Given(namespace) => {
+                let found = self.operators_in(namespace).await;
+                let found = found.map_err(|e| doing("list", "pods", namespace, "").failed(e))?;
+                let first = found.into_iter().next();
+                return first.ok_or_else(|| none_runs(&format!("the namespace {namespace}")));
+            }
+            Place::Near(namespace) => namespace.as_str(),
+        };
+        let mut refused = None;
+        // An empty name stands for all namespaces.
+        let namespaces: &[&str] = if near == NAMESPACE {
+            &[NAMESPACE, ""]
+        } else {
+            &[NAMESPACE, near, ""]
+        };
+        for namespace in namespaces {
+            match self.operators_in(namespace).await {
+                Ok(found) if !found.is_empty() => return only(found),
+                Err(error) if !is_refusal(&error) => {
+                    return Err(doing("list", "pods", namespace, "").failed(error));
+                }
+                // What matters is the namespace where the operator usually is.
+                Err(error) if *namespace == NAMESPACE => {
+                    refused = Some(doing("list", "pods", namespace, "").failed(error));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Err(refused.unwrap_or_else(|| none_runs("a namespace that you can see")))
+    }
+
+    /// Those in one namespace, or in all if its name is empty; those that are ready first.
+    async fn operators_in(&self, namespace: &str) -> kube::Result<Vec<Operator>> {
+        let pods: Api<Pod> = match namespace {
+            "" => Api::all(self.client.clone()),
+            namespace => Api::namespaced(self.client.clone(), namespace),
+        };
+        let list = pods.list(&ListParams::default().labels(&labels())).await?;
         let mut running: Vec<Pod> = list.items.into_iter().filter(runs).collect();
         // One that is not ready may be starting, or cut off.
         running.sort_by_key(|pod| !is_ready(pod));
-        let Some(pod) = running.first() else {
-            bail!(
-                "no operator runs in the namespace {}, through which the archive is read: give its namespace with \
-                 --operator-namespace or $PEON_OPERATOR_NAMESPACE, or the store's properties with --log-properties",
-                self.namespace
-            );
+        let operator = |pod: &Pod| Operator {
+            namespace: pod.namespace().unwrap_or_else(|| namespace.to_owned()),
+            name: pod.name_any(),
+            port: port(pod),
         };
-        Ok((pod.name_any(), port(pod)))
+        Ok(running.iter().map(operator).collect())
     }
+}
 
-    fn doing<'a>(&'a self, verb: &'static str, resource: &'static str, name: &'a str) -> Doing<'a> {
-        Doing {
-            verb,
-            resource,
-            namespace: &self.namespace,
-            name,
-        }
+/// The first, if all are of one namespace: of several operators only the user knows which one is meant.
+fn only(found: Vec<Operator>) -> anyhow::Result<Operator> {
+    let namespaces: BTreeSet<&str> = found.iter().map(|o| o.namespace.as_str()).collect();
+    if namespaces.len() > 1 {
+        let all = namespaces.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("operators run in the namespaces {all}: name one with --operator-namespace");
+    }
+    let first = found.into_iter().next();
+    first.ok_or_else(|| none_runs("a namespace that you can see"))
+}
+
+/// Labels of the operator's pods, whatever the release is called.
+fn labels() -> String {
+    format!("app.kubernetes.io/part-of={OPERATOR},app.kubernetes.io/component=operator")
+}
+
+fn none_runs(place: &str) -> anyhow::Error {
+    anyhow!(
+        "no operator runs in {place}, through which the archive is read: give its namespace with \
+         --operator-namespace or $PEON_OPERATOR_NAMESPACE, or the store's properties with --log-properties"
+    )
+}
+
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403))
+}
+
+fn doing<'a>(verb: &'static str, resource: &'static str, namespace: &'a str, name: &'a str) -> Doing<'a> {
+    Doing {
+        verb,
+        resource,
+        namespace,
+        name,
     }
 }
 
@@ -180,6 +267,19 @@ mod tests {
         assert!(!is_ready(&pod(ready("False"), json!([]))) && runs(&pod(ready("False"), json!([]))));
         assert!(!runs(&pod(json!({"phase": "Succeeded"}), json!([]))));
         assert!(!runs(&pod(json!({}), json!([]))));
+    }
+
+    #[test]
+    fn of_operators_in_several_namespaces_none_is_chosen() {
+        let operator = |namespace: &str, name: &str| Operator {
+            namespace: namespace.into(),
+            name: name.into(),
+            port: PORT,
+        };
+        let one = only(vec![operator("a", "ready"), operator("a", "other")]).unwrap();
+        assert_eq!(one.name, "ready");
+        let several = only(vec![operator("b", "x"), operator("a", "y")]).err().unwrap();
+        assert!(several.to_string().contains("namespaces a, b"), "{several}");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct RuntimeProperties {
     pub logs: LogProperties,
     /// Not in the file: the operator's own image, for sidecars that archive logs.
     pub sidecar_image: Option<String>,
+    /// Not in the file: whether the platform chooses the user of every pod, as OpenShift does.
+    pub platform_user: bool,
     /// Not in the file: seconds after which what was read of a log is archived.
     pub log_flush_seconds: Option<u32>,
     /// Not in the file: most bytes of a log that are archived.

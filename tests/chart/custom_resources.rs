@@ -38,6 +38,20 @@ fn plain(value: Value) -> Value {
     }
 }
 
+/// Argo CD prunes what an application has no more, and does not heed Helm's annotation.
+#[test]
+fn the_crds_have_annotations_beside_helms_own() {
+    let value = r#"crds.annotations={"argocd.argoproj.io/sync-options": "Prune=false"}"#;
+    let objects = render(&[value]);
+    let crds = objects.all("CustomResourceDefinition");
+    assert!(!crds.is_empty());
+    for crd in crds {
+        let expected =
+            json!({"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"});
+        assert_eq!(crd["metadata"]["annotations"], expected);
+    }
+}
+
 #[test]
 fn the_crds_may_be_somebody_elses() {
     assert!(

@@ -6,7 +6,10 @@
 
 mod access;
 mod custom_resources;
+mod dependency;
+mod installation;
 mod network;
 mod pods;
 mod render;
+mod validation;
 mod values;

@@ -59,7 +59,7 @@ fn monitors_are_offered() {
     assert!(selected.iter().all(|(k, v)| service[k] == *v));
 
     let objects = render(&["metrics.podMonitor.enabled=true", "metrics.service.enabled=false"]);
-    let monitor = objects.only("PodMonitor");
+    let monitor = objects.named("PodMonitor", FULL_NAME);
     assert!(selects_the_pods(
         &objects,
         &monitor["spec"]["selector"]["matchLabels"]

@@ -1,81 +1,18 @@
 //! The Deployment and what belongs to its pods.
 
 use clap::Parser;
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::api::scheduling::v1::PriorityClass;
 use peon_operator::api::{LABEL_MANAGED_BY, OPERATOR};
 use peon_operator::app::options::Config;
 use peon_operator::process::telemetry::LogFormat;
 use peon_operator::quantity;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::render::{FULL_NAME, NAMESPACE, RELEASE, render};
-
-/// Everything that can be switched on, with a value for everything that is empty otherwise.
-const EVERYTHING: [&str; 18] = [
-    r#"imagePullSecrets=[{"name": "registry"}]"#,
-    r#"serviceAccount.annotations={"a": "b"}"#,
-    r#"podAnnotations={"a": "b"}"#,
-    r#"podLabels={"c": "d"}"#,
-    r#"extraEnv=[{"name": "PEON_IDENTITY", "value": "me"}]"#,
-    r#"nodeSelector={"kubernetes.io/os": "linux"}"#,
-    r#"tolerations=[{"key": "a", "operator": "Exists"}]"#,
-    r#"affinity={"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}"#,
-    r#"priorityClassName="system-cluster-critical""#,
-    r#"metrics.service.annotations={"a": "b"}"#,
-    "metrics.serviceMonitor.enabled=true",
-    "networkPolicy.operator.enabled=true",
-    "networkPolicy.peons.enabled=true",
-    "networkPolicy.middleManagers.enabled=true",
-    r#"networkPolicy.middleManagers.metricsFrom=[{"podSelector": {}}]"#,
-    r#"networkPolicy.operator.ingressFrom=[{"podSelector": {}}]"#,
-    r#"log.filter="info,peon_operator=debug""#,
-    "global={}",
-];
-
-/// Refuses fields that Kubernetes does not know: they do not survive the way through its types.
-fn round_trip<K: Serialize + DeserializeOwned>(object: &Value) {
-    let typed: K = serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{e} in {object}"));
-    assert_eq!(serde_json::to_value(typed).unwrap(), *object);
-}
-
-#[test]
-fn kubernetes_knows_every_field() {
-    for values in [&[][..], &[r#"scope="namespace""#], &EVERYTHING] {
-        for object in render(values).0 {
-            match object["kind"].as_str().unwrap() {
-                "Deployment" => round_trip::<Deployment>(&object),
-                "ConfigMap" => round_trip::<ConfigMap>(&object),
-                "Service" => round_trip::<Service>(&object),
-                "ServiceAccount" => round_trip::<ServiceAccount>(&object),
-                "NetworkPolicy" => round_trip::<NetworkPolicy>(&object),
-                "PodDisruptionBudget" => round_trip::<PodDisruptionBudget>(&object),
-                "ClusterRole" => round_trip::<ClusterRole>(&object),
-                "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(&object),
-                "PriorityClass" => round_trip::<PriorityClass>(&object),
-                "Role" => round_trip::<Role>(&object),
-                "RoleBinding" => round_trip::<RoleBinding>(&object),
-                "ValidatingAdmissionPolicy" => round_trip::<ValidatingAdmissionPolicy>(&object),
-                "ValidatingAdmissionPolicyBinding" => round_trip::<ValidatingAdmissionPolicyBinding>(&object),
-                "CustomResourceDefinition" | "ServiceMonitor" => {}
-                other => panic!("no type for {other}"),
-            }
-        }
-    }
-}
+use crate::validation::EVERYTHING;
 
 #[test]
 fn objects_carry_the_standard_labels_and_the_releases_namespace() {
-    for object in render(&EVERYTHING).0 {
+    for object in render(EVERYTHING).0 {
         let kind = object["kind"].as_str().unwrap();
         let metadata = &object["metadata"];
         let of_the_cluster = [
@@ -100,7 +37,7 @@ fn objects_carry_the_standard_labels_and_the_releases_namespace() {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(labels["helm.sh/chart"], format!("peon-operator-{version}"));
     }
-    let pod = &render(&EVERYTHING).pod()["metadata"]["labels"].clone();
+    let pod = &render(EVERYTHING).pod()["metadata"]["labels"].clone();
     assert_ne!(pod[LABEL_MANAGED_BY], OPERATOR);
     assert_eq!(pod["c"], "d");
 }
@@ -334,10 +271,16 @@ fn the_image_is_named_by_digest_or_tag() {
 fn the_pods_are_spread() {
     let constraints = |values: &[&str]| render(values).pod()["spec"]["topologySpreadConstraints"].clone();
     let labels = json!({"app.kubernetes.io/name": "peon-operator", "app.kubernetes.io/instance": RELEASE});
-    let expected = json!([{
-        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": labels},
-    }]);
+    let spread = |key: &str| {
+        json!({
+            "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": labels},
+        })
+    };
+    let expected = json!([
+        spread("kubernetes.io/hostname"),
+        spread("topology.kubernetes.io/zone")
+    ]);
     assert_eq!(constraints(&[]), expected);
     let own = r#"[{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}]"#;
     let own = own.replace("{}", r#"{"matchLabels": {"a": "b"}}"#);
@@ -363,7 +306,7 @@ fn a_single_pod_blocks_no_drain() {
 
 #[test]
 fn what_a_pod_may_hold_reaches_the_pod() {
-    let objects = render(&EVERYTHING);
+    let objects = render(EVERYTHING);
     let pod = &objects.pod()["spec"];
     assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
     assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/os": "linux"}));

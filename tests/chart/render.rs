@@ -47,7 +47,8 @@ pub fn helm(arguments: &[&str]) -> Output {
         })
 }
 
-fn template(chart: &Path, arguments: &[&str]) -> Output {
+/// Runs `helm template`.
+pub fn template(chart: &Path, arguments: &[&str]) -> Output {
     let chart = chart.to_string_lossy();
     // The oldest version supported: a Helm built from source takes 1.20 for granted.
     let mut all = vec![
@@ -68,12 +69,21 @@ pub fn render(values: &[&str]) -> Objects {
     render_chart(&chart(), values)
 }
 
+/// Renders the chart with what `helm test` creates.
+pub fn render_with_hooks(values: &[&str]) -> Objects {
+    read_output(&template(&chart(), &arguments(values)), values)
+}
+
 /// Renders the chart in another folder.
 pub fn render_chart(chart: &Path, values: &[&str]) -> Objects {
-    let output = template(chart, &arguments(values));
+    let all = [&["--skip-tests"][..], &arguments(values)].concat();
+    read_output(&template(chart, &all), values)
+}
+
+fn read_output(output: &Output, values: &[&str]) -> Objects {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "with {values:?}: {errors}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
     let objects = serde_yaml::from_multiple(&text).unwrap_or_else(|e| panic!("with {values:?}: {e}"));
     Objects(objects)
 }

@@ -35,6 +35,13 @@ fn the_annotated_examples_are_valid() {
         serde_yaml::from_str(chart["annotations"][name].as_str().unwrap()).unwrap()
     };
     assert_valid(&annotation("artifacthub.io/crdsExamples"));
+    let images = annotation("artifacthub.io/images");
+    assert_eq!(images[0]["image"], render(&[]).container()["image"]);
+    for link in annotation("artifacthub.io/links") {
+        let url = link["url"].as_str().unwrap();
+        let path = url.split_once("/main/").unwrap().1;
+        assert!(root().join(path).exists(), "{url}");
+    }
     let listed = annotation("artifacthub.io/crds");
     let objects = render(&[]);
     for crd in objects.all("CustomResourceDefinition") {
@@ -103,6 +110,19 @@ fn the_schema_refuses_what_is_wrong() {
         ),
         (r#"watchNamespace="Druid""#, "/watchNamespace"),
         (r#"watchNamespace="druid""#, "set scope to namespace"),
+        (r#"parts="namespace""#, "set scope to namespace"),
+        (r#"platform="mesos""#, "/platform"),
+        (r#"middleManagers.role="Role/x""#, "rbac.create=false"),
+        (r#"extraArgs=["leader"]"#, "/extraArgs/0"),
+        (r#"extraVolumes=[{"name": "config"}]"#, "/extraVolumes/0/name"),
+        (
+            r#"commonLabels={"app.kubernetes.io/name": "x"}"#,
+            "app.kubernetes.io/name",
+        ),
+        (
+            r#"crds.annotations={"helm.sh/resource-policy": "delete"}"#,
+            "helm.sh/resource-policy",
+        ),
     ] {
         let refusal = refusal(&[value]);
         assert!(refusal.contains(said), "{value}: {refusal}");
@@ -114,6 +134,10 @@ fn walk(path: &str, schema: &Value, visit: &mut dyn FnMut(&str, &Value)) {
     let Some(properties) = schema["properties"].as_object() else {
         return;
     };
+    // Of what parents give to all their charts, other charts read more.
+    if path == "global" {
+        return;
+    }
     // An object whose keys are listed has no others.
     assert_eq!(schema["additionalProperties"], false, "{path}");
     for (name, schema) in properties {
@@ -130,8 +154,8 @@ fn schema_values_and_readme_list_the_same() {
     let mut expected = Vec::new();
     walk("", &schema(), &mut |path, schema| {
         assert!(schema["description"].is_string(), "{path} has no description");
-        // The first belongs to parent charts; inside the others is what Kubernetes defines.
-        if path == "global" || path.starts_with("resources.") {
+        // The first two belong to parent charts; inside the others is what Kubernetes defines.
+        if path == "enabled" || path.starts_with("global") || path.starts_with("resources.") {
             return;
         }
         let pointer = format!("/{}", path.replace('.', "/"));
@@ -215,6 +239,17 @@ fn the_notes_lead_to_a_first_task() {
         "{everywhere}"
     );
     assert!(notes(&["crds.install=false"]).contains("not installed by this release"));
+    for said in [
+        "helm test blue -n release-namespace",
+        "delete VirtualMiddleManagers and IndexerPools",
+    ] {
+        assert!(everywhere.contains(said), "{everywhere}");
+    }
+    let cluster = notes(&[r#"parts="cluster""#]);
+    assert!(
+        cluster.contains("There is no operator yet") && !cluster.contains("kubectl -n"),
+        "{cluster}"
+    );
 }
 
 /// Helm shows notes only when it installs, and that needs a cluster: a copy of the chart renders them.
@@ -230,7 +265,7 @@ fn chart_that_shows_its_notes() -> PathBuf {
     copy
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let from = entry.unwrap().path();
@@ -241,4 +276,19 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::copy(&from, &to).unwrap();
         }
     }
+}
+
+#[test]
+fn the_chart_is_packed_as_a_release_packs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".into());
+    let output = std::process::Command::new(root().join("scripts/release/chart.sh"))
+        .args(["none".as_ref(), folder.path().as_os_str()])
+        .env("HELM", helm)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let archive = format!("peon-operator-{}.tgz", env!("CARGO_PKG_VERSION"));
+    assert!(folder.path().join(archive).exists());
 }

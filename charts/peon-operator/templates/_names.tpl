@@ -31,31 +31,88 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/*
 Labels of the operator's pods. The chart's version is not among them: it alone is no reason to replace a pod.
-"managed-by" is Helm and never "peon-operator": that value marks peons.
+"managed-by" is Helm and never "peon-operator": that value marks peons. By component and part-of kubectl peon finds the
+operator, whatever the release is called.
 */}}
 {{- define "peon-operator.podLabels" -}}
 {{ include "peon-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: peon-operator
+app.kubernetes.io/component: operator
+{{- with merge (deepCopy .Values.podLabels) .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/*
 Labels of every other object.
 */}}
 {{- define "peon-operator.labels" -}}
-{{ include "peon-operator.podLabels" . }}
+{{ include "peon-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: peon-operator
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/*
+Image of the operator without tag. The registry is what stands before the first slash, if it can be a host.
+*/}}
+{{- define "peon-operator.repository" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with (.Values.global).imageRegistry -}}
+{{- $first := splitList "/" $repository | first -}}
+{{- if and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")) -}}
+{{- $repository = trimPrefix (printf "%s/" $first) $repository -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" . $repository -}}
+{{- end -}}
+{{- $repository -}}
 {{- end }}
 
 {{/*
 Image of the operator: by digest, else by tag.
 */}}
 {{- define "peon-operator.image" -}}
+{{- $repository := include "peon-operator.repository" . -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
+{{- end }}
+
+{{/*
+Whether this release has the operator, and whether it has objects of the cluster; empty for no.
+*/}}
+{{- define "peon-operator.hasOperator" -}}
+{{- if ne .Values.parts "cluster" }}true{{ end -}}
+{{- end }}
+{{- define "peon-operator.hasCluster" -}}
+{{- if ne .Values.parts "namespace" }}true{{ end -}}
+{{- end }}
+
+{{/*
+The security context of the operator's pods.
+*/}}
+{{- define "peon-operator.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext -}}
+{{- if eq .Values.platform "openshift" -}}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end }}
+
+{{/*
+The role of the pods of VirtualMiddleManagers, as Kind/name.
+*/}}
+{{- define "peon-operator.middleManagerRole" -}}
+{{- $own := printf "%s/%s-middle-manager" (ternary "Role" "ClusterRole" (ne (include "peon-operator.watchNamespace" .) "")) (include "peon-operator.fullname" .) -}}
+{{- default $own .Values.middleManagers.role -}}
 {{- end }}
 
 {{/*
@@ -89,7 +146,7 @@ changed, so it is a part of the name: another value is another object.
 {{- define "peon-operator.priorityClassName" -}}
 {{- if .Values.priorityClassName -}}
 {{- .Values.priorityClassName -}}
-{{- else if .Values.priorityClass.create -}}
+{{- else if and .Values.priorityClass.create (include "peon-operator.hasCluster" .) -}}
 {{- $value := int64 .Values.priorityClass.value | toString | replace "-" "minus-" -}}
 {{- printf "%s-%s-%s" (include "peon-operator.fullname" .) .Release.Namespace $value -}}
 {{- end -}}
@@ -144,6 +201,41 @@ What the operator may do to tasks and their pods: each verb is one that it uses,
 {{- end }}
 
 {{/*
+What the pods of VirtualMiddleManagers may do, in their namespace.
+*/}}
+{{- define "peon-operator.workerRules" -}}
+# The tasks that the overlord assigns, and those that are submitted to it.
+- apiGroups: [peon.dev]
+  resources: [peontasks]
+  verbs: [get, list, watch, create, patch]
+# How far those are that users applied, and what the overlord assigned for them.
+- apiGroups: [peon.dev]
+  resources: [peontasks/status]
+  verbs: [patch]
+- apiGroups: [peon.dev]
+  resources: [virtualmiddlemanagers]
+  verbs: [get, list, watch]
+- apiGroups: [peon.dev]
+  resources: [virtualmiddlemanagers/status]
+  verbs: [patch]
+# Whether the overlord sees the Indexers of its IndexerPools.
+- apiGroups: [peon.dev]
+  resources: [indexerpools/status]
+  verbs: [patch]
+# Where their peons can be called.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Their payloads.
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [create]
+{{- end }}
+
+{{/*
 What the operator may do for VirtualMiddleManagers: their pods, their Services and the right of those pods.
 */}}
 {{- define "peon-operator.middleManagerRules" -}}
@@ -179,7 +271,7 @@ What the operator may do for VirtualMiddleManagers: their pods, their Services a
 # No other role can be given away.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [{{ ternary "roles" "clusterroles" (ne (include "peon-operator.watchNamespace" .) "") }}]
-  resourceNames: [{{ include "peon-operator.fullname" . }}-middle-manager]
+  resourceNames: [{{ include "peon-operator.middleManagerRole" . | splitList "/" | last }}]
   verbs: [bind]
 {{- end }}
 
@@ -189,6 +281,15 @@ Refuses values that contradict each other, which the schema could only do with a
 {{- define "peon-operator.check" -}}
 {{- if and (eq .Values.scope "cluster") .Values.watchNamespace -}}
 {{- fail "watchNamespace has no effect under scope cluster: set scope to namespace" -}}
+{{- end -}}
+{{- if and (eq .Values.parts "namespace") (ne .Values.scope "namespace") -}}
+{{- fail "parts namespace is the operator for one namespace: set scope to namespace" -}}
+{{- end -}}
+{{- if and (eq .Values.parts "cluster") (ne .Values.scope "cluster") -}}
+{{- fail "parts cluster is for all namespaces: leave scope at cluster" -}}
+{{- end -}}
+{{- if and .Values.middleManagers.role .Values.rbac.create -}}
+{{- fail "middleManagers.role is for rbac.create=false: with rbac.create the chart creates the role" -}}
 {{- end -}}
 {{- if and .Values.logs.volume (not .Values.logs.mountPath) -}}
 {{- fail "logs.volume needs logs.mountPath, which is druid.indexer.logs.directory or a folder above it" -}}

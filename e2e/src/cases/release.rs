@@ -11,7 +11,7 @@ use crate::testbed::{
     wait::wait_until,
 };
 
-pub(super) const CASES: [Case; 2] = [
+pub(super) const CASES: [Case; 3] = [
     case(
         "release::an_operator_without_custom_resources_waits_for_them",
         waits_for_crds,
@@ -20,6 +20,11 @@ pub(super) const CASES: [Case; 2] = [
     case(
         "release::tasks_survive_the_chart_and_nothing_is_stuck_without_it",
         survives,
+    )
+    .turn(Turn::Alone),
+    case(
+        "release::an_administrator_of_a_namespace_may_create_all_of_its_part",
+        installed_by_an_administrator_of_a_namespace,
     )
     .turn(Turn::Alone),
 ];
@@ -87,6 +92,8 @@ fn survives(fixture: &Fixture) -> Result<()> {
             .install(RELEASE, OPERATOR_NAMESPACE, &fixture.operator_image, values)
     };
     install(&["replicas=1"])?;
+    let said = fixture.helm.test(RELEASE, OPERATOR_NAMESPACE)?;
+    ensure!(said.contains("the installation works"), "{said}");
     // All their peons start at the same time.
     let (first, orphaned) = (
         fill(fixture, "with-operator")?,
@@ -139,6 +146,60 @@ fn survives(fixture: &Fixture) -> Result<()> {
         task["status"]
     );
     Ok(())
+}
+
+/// The API server decides about rights, and about the rights that a role gives, in a dry run as well: no second operator
+/// is needed.
+fn installed_by_an_administrator_of_a_namespace(fixture: &Fixture) -> Result<()> {
+    fixture.helm.install(
+        RELEASE,
+        OPERATOR_NAMESPACE,
+        &fixture.operator_image,
+        &["replicas=1"],
+    )?;
+    let (kubectl, run) = (&fixture.kubectl, &fixture.run);
+    let namespace = fixture.namespace("by-its-admin")?;
+    let user = format!("admin-{run}");
+    let cluster = format!("part-{run}");
+    let role = [
+        "--show-only",
+        "templates/installer.yaml",
+        "--set",
+        "parts=cluster",
+    ];
+    kubectl.apply(&fixture.helm.template(&cluster, OPERATOR_NAMESPACE, &role)?)?;
+    let installer = format!("{cluster}-peon-operator-installer");
+    let bind = |role: &str| {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let name = format!("{}-{run}", role.trim_start_matches("--clusterrole="));
+        let args = [
+            "create",
+            "rolebinding",
+            &name,
+            &role,
+            &user,
+            "--namespace",
+            &namespace,
+        ];
+        kubectl.run(&args).map(drop)
+    };
+    bind("admin")?;
+    let part = ["--set", "parts=namespace,scope=namespace"];
+    let part = fixture.helm.template("peons", &namespace, &part)?;
+    let create = ["create", "--dry-run=server", "--as", &user, "--filename", "-"];
+    let refused = kubectl.run_with_input(&create, &part);
+    let said = format!("{refused:?}");
+    ensure!(refused.is_err() && said.contains("attempting to grant"), "{said}");
+    bind(&installer)?;
+    // A right holds a moment after it was given.
+    let created = wait_until(LIMIT, "all objects to be allowed", || {
+        Ok(kubectl.run_with_input(&create, &part).ok())
+    })?;
+    ensure!(
+        created.contains("deployment.apps/peons-peon-operator"),
+        "{created}"
+    );
+    kubectl.run(&["delete", "clusterrole", &installer]).map(drop)
 }
 
 /// A namespace with tasks that run for long.

@@ -87,6 +87,30 @@ impl Helm {
         self.run(&args).map(drop)
     }
 
+    /// Runs what `helm test` runs, and returns what it says, with the log of the pod.
+    ///
+    /// # Errors
+    /// When the test fails.
+    pub fn test(&self, release: &str, namespace: &str) -> Result<String> {
+        self.run(&["test", release, "--namespace", namespace, "--logs", TIMEOUT])
+    }
+
+    /// Renders the chart, without what `helm test` runs.
+    ///
+    /// # Errors
+    /// When helm refuses the values.
+    pub fn template(&self, release: &str, namespace: &str, arguments: &[&str]) -> Result<String> {
+        let all = [
+            "template",
+            release,
+            CHART,
+            "--namespace",
+            namespace,
+            "--skip-tests",
+        ];
+        self.run(&[&all, arguments].concat())
+    }
+
     /// Uninstalls a release and waits until its objects are gone.
     ///
     /// # Errors

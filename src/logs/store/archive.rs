@@ -10,13 +10,14 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::client::{self, Identity, StoreError};
 use super::task_archive::TaskArchive;
+use crate::apiserver::error::chain;
 use crate::logs::format::claim::Claimant;
 use crate::logs::format::layout::{self, InvalidKey, Layout};
 use crate::logs::format::location::Location;
 use crate::logs::format::parts::PartName;
 
 /// Most characters of a store's error message that are repeated in an error.
-const SAID: usize = 400;
+const SAID: usize = 600;
 /// Keys in memory beyond the requested number.
 const LISTED: usize = 1000;
 
@@ -269,7 +270,8 @@ impl Archive {
     /// Classifies an error of the store.
     pub(crate) fn failed(&self, key: &Path, error: &object_store::Error) -> ArchiveError {
         let url = self.location.url(key);
-        let text = error.to_string();
+        // The cause stands behind the request: a certificate, a name that is unknown.
+        let text = chain(error);
         let mut said: String = text.chars().take(SAID).collect();
         if said.len() < text.len() {
             said.push('…');

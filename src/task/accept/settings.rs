@@ -101,6 +101,8 @@ pub struct Settings {
     pub omitted: Vec<SecurityDefault>,
     /// What further properties are read from in the pod.
     pub properties_file: PropertiesFile,
+    /// Whether the platform chooses the pod's user; otherwise it is Druid's, 1000.
+    pub platform_user: bool,
     /// JVM options of all levels, lowest first, without replaced ones. Druid properties are among them as `-D`.
     pub java_opts: Vec<(String, Source)>,
 }
@@ -171,6 +173,7 @@ impl Settings {
                 .as_ref()
                 .and_then(|s| s.enforce)
                 .unwrap_or(true),
+            platform_user: levels.operator.platform_user,
             java_opts,
         })
     }

@@ -232,6 +232,7 @@ async fn patch(cli: &Cli, api: &Api<PeonTask>, tasks: Vec<(usize, PeonTask)>) ->
 
 fn settings() -> anyhow::Result<Settings> {
     Ok(Settings {
+        platform_user: false,
         image: "apache/druid:33.0.0".to_owned(),
         resources: k8s_openapi::api::core::v1::ResourceRequirements::default(),
         memory: ("2G".to_owned(), Source::Operator),

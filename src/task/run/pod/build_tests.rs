@@ -75,6 +75,26 @@ pub(super) fn peon(pod: &Value) -> &Value {
     named(&pod["spec"]["containers"], "peon")
 }
 
+/// As OpenShift does, which refuses pods that name a user outside of the range of their namespace.
+#[test]
+fn a_platform_may_choose_the_user_of_peons() {
+    let with = |pod_template: Value| {
+        let mut snapshot = snapshot(task(json!({"task": {"type": "noop"}})));
+        Arc::make_mut(&mut snapshot.operator).platform_user = true;
+        let spec = json!({ "template": pod_template });
+        snapshot.template = Template::Found(Arc::new(template(spec)));
+        let accepted = accept(&snapshot).unwrap();
+        let names = accepted.names();
+        accepted.attempt(1, &names).pod()["spec"]["securityContext"].clone()
+    };
+    let profile = json!({"type": "RuntimeDefault"});
+    let expected = json!({"runAsNonRoot": true, "seccompProfile": profile});
+    assert_eq!(with(json!({})), expected);
+    let named = with(json!({"spec": {"securityContext": {"runAsUser": 5}}}));
+    assert_eq!(named["runAsUser"], 5);
+    assert!(named["runAsGroup"].is_null() && named["fsGroup"].is_null());
+}
+
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>
 #[test]
 fn the_default_pod_meets_the_restricted_level() {

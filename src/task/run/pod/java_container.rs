@@ -90,13 +90,13 @@ pub fn fill_spec(spec: &mut Map<String, Value>, settings: &Settings, grace_secon
             "terminationGracePeriodSeconds": grace_seconds,
         }),
     );
-    let security = json!({
-        "runAsNonRoot": true,
-        "runAsUser": 1000,
-        "runAsGroup": 1000,
-        "fsGroup": 1000,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    });
+    let mut security = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    // A platform that chooses the user refuses pods that name another one.
+    if !settings.platform_user {
+        for id in ["runAsUser", "runAsGroup", "fsGroup"] {
+            security[id] = 1000.into();
+        }
+    }
     default_to(spec, security_context(security, settings));
 }
 
