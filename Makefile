@@ -37,6 +37,12 @@ test-full: export FUZZ_OBJECTS := 10000
 test-full: export FULL := 1
 test-full: test ## As test, with 10,000 random histories and fuzzed objects, every end of a task in every store, long faults and a stream
 
+.PHONY: bench
+bench: tools ## What a task costs: this operator, Jobs and bare clients in turns, on fake nodes (fifteen minutes; N=n ROUNDS=n JSON=file PICTURE=file)
+	@echo "building with optimisation (several minutes the first time) …"
+	@cargo build --quiet --release --workspace --bin peon-operator --bin run_tasks
+	@$(E2E) --wait bench $(if $(N),--tasks $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(PICTURE),--picture $(PICTURE))
+
 .PHONY: bench-logs
 bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
 	@echo "building with optimisation (several minutes the first time) …"

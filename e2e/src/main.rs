@@ -79,6 +79,8 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what a task costs: this operator, the Job controller and bare clients in turns, on fake nodes.
+    Bench(bench::tasks::Plan),
     /// Measure what the operator's log followers cost; wants `CONTAINER_LOG_MAX_SIZE=1Gi`.
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
@@ -207,6 +209,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
             }
         }
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
+        Action::Bench(plan) => bench::tasks::run(&cache, busy, plan, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
         Action::BenchPool { rounds, picture } => {

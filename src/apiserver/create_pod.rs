@@ -1,25 +1,18 @@
 //! Creates a pod that is given as JSON.
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::core::Request;
 use kube::{Client, Resource};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::classify::refusal::Creation;
+use super::identity;
 use super::request::{RequestError, TIMEOUT, create_within};
 
 const VERB: &str = "create pod";
 /// A field that the API server does not know would be dropped without it.
 const STRICT: &str = "fieldValidation=Strict";
-
-/// All that is needed of the answer, which may have fields that this build does not know.
-#[derive(Deserialize)]
-struct Created {
-    metadata: ObjectMeta,
-}
 
 /// Creates a pod. A pod with a field that the API server does not know, or with a field twice, is refused for good.
 ///
@@ -30,8 +23,8 @@ struct Created {
 /// When the answer says nothing about the pod: the request is to be repeated.
 pub async fn create_pod(client: &Client, namespace: &str, pod: &Value) -> Result<Creation, RequestError> {
     let request = request(namespace, pod).map_err(|error| RequestError::api(VERB, error))?;
-    let created = create_within(TIMEOUT, VERB, client.request::<Created>(request)).await?;
-    Ok(created.map(|pod| pod.metadata.uid.unwrap_or_default()))
+    let created = create_within(TIMEOUT, VERB, identity::send(client, request)).await?;
+    Ok(created.map(|pod| pod.uid))
 }
 
 fn request(namespace: &str, pod: &Value) -> kube::Result<http::Request<Vec<u8>>> {

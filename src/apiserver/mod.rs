@@ -9,6 +9,7 @@ pub mod create_pod;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod identity;
 pub mod request;
 pub mod status;
 pub mod watch;

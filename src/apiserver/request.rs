@@ -3,10 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kube::Resource;
 use kube::core::Status;
 
-use super::classify::refusal::{self, Creation, Posted};
+use super::classify::refusal::{self, Posted};
 use super::error::chain;
 
 /// Time limit of a request; without an answer it has failed.
@@ -133,18 +132,6 @@ pub async fn create_within<K>(
         Ok(Err(error)) => Err(RequestError::api(verb, error)),
         Err(_) => Err(RequestError::TimedOut(verb, limit)),
     }
-}
-
-/// As [`create_within`] with [`TIMEOUT`], if only the uid of the object is needed.
-///
-/// # Errors
-/// When the answer says nothing about the object: the request is to be repeated.
-pub async fn create<K: Resource>(
-    verb: &'static str,
-    request: impl Future<Output = kube::Result<K>>,
-) -> Result<Creation, RequestError> {
-    let posted = create_within(TIMEOUT, verb, request).await?;
-    Ok(posted.map(|object| object.meta().uid.clone().unwrap_or_default()))
 }
 
 #[cfg(test)]

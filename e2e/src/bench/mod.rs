@@ -1,10 +1,12 @@
 //! What things cost, measured on the test cluster.
 
 pub mod assign;
+mod chart;
 pub mod logs;
 pub mod middle_manager;
 pub mod pool;
 pub mod schema;
+pub mod tasks;
 
 use anyhow::Result;
 

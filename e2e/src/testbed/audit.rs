@@ -74,6 +74,14 @@ pub fn end(cluster: &Cluster) -> Result<u64> {
 /// # Errors
 /// When the log cannot be read.
 pub fn of_operator_from(cluster: &Cluster, position: u64) -> Result<Vec<Request>> {
+    of_agents_from(cluster, position, &[AGENT])
+}
+
+/// The requests of those whose user agent has one of `agents` in it, after this position of the log.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn of_agents_from(cluster: &Cluster, position: u64, agents: &[&str]) -> Result<Vec<Request>> {
     let path = cluster.audit_log();
     let cannot_read = || format!("cannot read {}", path.display());
     let mut file = File::open(&path).with_context(cannot_read)?;
@@ -82,7 +90,7 @@ pub fn of_operator_from(cluster: &Cluster, position: u64) -> Result<Vec<Request>
     for line in BufReader::new(file).lines() {
         let line = line?;
         // The log grows to hundreds of megabytes, and most of it is others'.
-        if !line.contains(AGENT) {
+        if !agents.iter().any(|agent| line.contains(agent)) {
             continue;
         }
         // The last line may be half written.
@@ -93,7 +101,7 @@ pub fn of_operator_from(cluster: &Cluster, position: u64) -> Result<Vec<Request>
         let time = |value: &Value| value.as_str()?.parse().ok();
         let agent = text(&entry["userAgent"]);
         let ends = entry["verb"] == "watch" && entry["stage"] == "ResponseComplete";
-        if !agent.starts_with(AGENT) || ends {
+        if ends || !agents.iter().any(|of| agent.contains(of)) {
             continue;
         }
         let object = &entry["objectRef"];

@@ -60,6 +60,18 @@ impl Background {
         self.child.stdout.take().context("no output")
     }
 
+    /// Its process, as the machine numbers it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let name = self.name.clone();
+        wait_until(limit, &format!("{name} to end"), || self.ended()).map(drop)
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)

@@ -23,10 +23,21 @@ impl Helm {
     /// helm for this cluster: the built program for our own, the one on the `PATH` for any other.
     #[must_use]
     pub fn of(target: &Target) -> Self {
-        let own = target.own();
+        match target.own() {
+            Some(cluster) => Self::on(cluster),
+            None => Self {
+                program: PathBuf::from("helm"),
+                kubeconfig: None,
+            },
+        }
+    }
+
+    /// The built program, for our own cluster.
+    #[must_use]
+    pub fn on(cluster: &Cluster) -> Self {
         Self {
-            program: own.map_or_else(|| PathBuf::from("helm"), |c| c.bin_dir().join("helm")),
-            kubeconfig: own.map(Cluster::kubeconfig),
+            program: cluster.bin_dir().join("helm"),
+            kubeconfig: Some(cluster.kubeconfig()),
         }
     }
 

@@ -236,7 +236,7 @@ fn scale(kubectl: &Kubectl, deployment: &str, namespace: &str, replicas: u32) ->
 }
 
 /// The administrator's kubeconfig with another user: the service account.
-fn write_kubeconfig(admin: &Path, token: &str, to: &Path) -> Result<()> {
+pub(crate) fn write_kubeconfig(admin: &Path, token: &str, to: &Path) -> Result<()> {
     let text = fs::read_to_string(admin).context("cannot read the kubeconfig")?;
     let mut config: serde_json::Value = serde_yaml::from_str(&text).context("the kubeconfig is not YAML")?;
     config["users"][0]["user"] = json!({ "token": token });

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -19,9 +19,11 @@ use serde_json::value::RawValue;
 
 use crate::api::{
     ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING,
-    ANNOTATION_SLOTS, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTemplate,
-    VirtualMiddleManager,
+    ANNOTATION_SLOTS, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTaskSpec,
+    PeonTaskStatus, PeonTemplate, VirtualMiddleManager,
 };
+
+use super::pod_parts;
 
 /// Objects in one page of a list. An API server accepts objects of about 1.5 MB each: a page of the usual 500 would be
 /// 750 MB in one body.
@@ -43,6 +45,14 @@ const LONGEST_OWNER: usize = 1024;
 pub trait Readable: Resource<DynamicType = ()> + DeserializeOwned {
     /// Most bytes of JSON that are decoded.
     const LARGEST: usize = usize::MAX;
+
+    /// Decodes the object. What is never read need not be decoded: a list of managed fields is longer than the rest.
+    ///
+    /// # Errors
+    /// When the text is no such object.
+    fn parse(json: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(json)
+    }
 
     /// Drops unused metadata, which any user who may write the object can make as large as the API server accepts. Of
     /// an object that cannot be read this metadata is retained.
@@ -119,7 +129,24 @@ fn controller(owners: Vec<OwnerReference>) -> Option<Vec<OwnerReference>> {
     (size <= LONGEST_OWNER).then(|| vec![owner])
 }
 
+#[derive(Deserialize)]
+struct TaskParts {
+    #[serde(default)]
+    metadata: Known,
+    spec: PeonTaskSpec,
+    status: Option<PeonTaskStatus>,
+}
+
 impl Readable for PeonTask {
+    fn parse(json: &str) -> serde_json::Result<Self> {
+        let parts: TaskParts = serde_json::from_str(json)?;
+        Ok(Self {
+            metadata: parts.metadata.into(),
+            spec: parts.spec,
+            status: parts.status,
+        })
+    }
+
     fn prune(metadata: &mut ObjectMeta) {
         reduce_task(metadata);
     }
@@ -174,20 +201,13 @@ impl Readable for Deployment {
 }
 
 impl Readable for Pod {
-    fn prune(metadata: &mut ObjectMeta) {
-        reduce_pod(metadata);
+    /// With the fields that the evidence about a pod is read from.
+    fn parse(json: &str) -> serde_json::Result<Self> {
+        pod_parts::read(json)
     }
 
-    /// Retains the fields that the evidence about a pod is read from.
-    fn keep(&mut self) -> Result<(), String> {
-        Self::prune(&mut self.metadata);
-        self.spec = self.spec.take().map(|spec| PodSpec {
-            node_name: spec.node_name,
-            termination_grace_period_seconds: spec.termination_grace_period_seconds,
-            active_deadline_seconds: spec.active_deadline_seconds,
-            ..PodSpec::default()
-        });
-        Ok(())
+    fn prune(metadata: &mut ObjectMeta) {
+        reduce_pod(metadata);
     }
 }
 
@@ -217,7 +237,7 @@ impl<K: Readable> Guarded<K> {
                 K::LARGEST
             ))
         } else {
-            serde_json::from_str::<K>(json)
+            K::parse(json)
                 .map_err(|e| why(&e))
                 .and_then(|mut object| object.keep().map(|()| object))
         };
@@ -310,7 +330,7 @@ struct Reason {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Known {
+pub(super) struct Known {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -318,6 +338,7 @@ struct Known {
     generation: Option<i64>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    deletion_grace_period_seconds: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
@@ -342,6 +363,7 @@ impl From<Known> for ObjectMeta {
             generation: known.generation,
             creation_timestamp: known.creation_timestamp,
             deletion_timestamp: known.deletion_timestamp,
+            deletion_grace_period_seconds: known.deletion_grace_period_seconds,
             labels: known.labels,
             annotations: known.annotations,
             owner_references: known.owner_references,

@@ -4,4 +4,5 @@ pub mod decode;
 
 pub mod own_writes;
 pub mod owned;
+mod pod_parts;
 pub mod refusal;

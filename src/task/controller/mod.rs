@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::{self, Action as Requeue, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -421,8 +421,7 @@ impl Context {
 
     async fn write(&self, task: &PeonTask, uid: &str, status: &PeonTaskStatus) -> Result<(), ActError> {
         let written = self.actor.write_status(task, status).await?;
-        self.written
-            .record(uid, written.meta().resource_version.as_deref());
+        self.written.record(uid, written.resource_version.as_deref());
         tracing::info!(
             phase = status.phase.map(Phase::as_str),
             reason = status.reason,

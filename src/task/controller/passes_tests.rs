@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::Response;
 use kube::Client;
 use kube::client::Body;
@@ -20,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::Context;
+use super::{self as controller, Context};
 use crate::api::reason::Acceptance;
 use crate::api::{LABEL_PAYLOAD, PeonTask};
 use crate::clock::Clock;
@@ -29,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::process::health::Health;
 use crate::process::leadership::Leadership;
 use crate::simulation::model_api::{Kind, ModelApi, Request};
-use crate::task::controller::{self};
 use crate::task::decide::plan::plan;
 use crate::task::effects::act::{ActError, Actor};
 use crate::task::fixtures::{in_state, pod, recorded, running};
@@ -496,5 +494,7 @@ async fn a_pass_ends_however_many_pods_it_has_to_end() {
     assert_eq!(operator.asked("DELETE", "pods").len(), 30);
 }
 
+#[path = "budget_tests.rs"]
+mod budget;
 #[path = "placement_tests.rs"]
 mod place;

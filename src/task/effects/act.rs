@@ -1,14 +1,13 @@
 //! The only effects of the PeonTask controller.
 
 use std::fmt::Debug;
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Request};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -19,7 +18,8 @@ use crate::api::status_patch::replacing;
 use crate::api::{PeonTask, PeonTaskStatus, TaskSlot};
 use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::create_pod::create_pod;
-use crate::apiserver::request::{RequestError, create, request};
+use crate::apiserver::identity::{self, Identity};
+use crate::apiserver::request::{RequestError, TIMEOUT, create_within, request};
 use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
 use crate::logs::follower::{Followers, Owner};
@@ -183,9 +183,7 @@ impl Actor {
             Action::CreateConfigMap(config_map) => {
                 let uid = snapshot.task.uid().unwrap_or_default();
                 self.aggregates.indexers.runs_in_pod(&uid, snapshot.attempt());
-                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
-                let request = async { api.create(&PostParams::default(), &config_map).await };
-                snapshot.outcomes.claim = Some(self.create("create configmap", request).await?);
+                snapshot.outcomes.claim = Some(self.create_config_map(&namespace, &config_map).await?);
             }
             Action::CreatePod(pod) => {
                 snapshot.outcomes.creation = Some(self.create_pod(&namespace, *pod).await?);
@@ -297,11 +295,7 @@ impl Actor {
     ///
     /// # Errors
     /// [`RequestError::Conflict`] when the object has another resource version by now.
-    pub async fn write_status(
-        &self,
-        task: &PeonTask,
-        status: &PeonTaskStatus,
-    ) -> Result<GuardedTask, ActError> {
+    pub async fn write_status(&self, task: &PeonTask, status: &PeonTaskStatus) -> Result<Identity, ActError> {
         const VERB: &str = "patch peontasks/status";
         self.leadership.check()?;
         let api: Api<GuardedTask> =
@@ -350,13 +344,16 @@ impl Actor {
         }
     }
 
-    async fn create<K: Resource>(
-        &self,
-        verb: &'static str,
-        request: impl Future<Output = kube::Result<K>>,
-    ) -> Result<Creation, ActError> {
+    async fn create_config_map(&self, namespace: &str, config_map: &ConfigMap) -> Result<Creation, ActError> {
+        const VERB: &str = "create configmap";
         self.leadership.check()?;
-        Ok(create(verb, request).await?)
+        let failed = |error| RequestError::api(VERB, error);
+        let body = serde_json::to_vec(config_map).map_err(|e| failed(kube::Error::SerdeError(e)))?;
+        let request = Request::new(ConfigMap::url_path(&(), Some(namespace)))
+            .create(&PostParams::default(), body)
+            .map_err(|e| failed(kube::Error::BuildRequest(e)))?;
+        let created = create_within(TIMEOUT, VERB, identity::send(&self.client, request)).await?;
+        Ok(created.map(|config_map| config_map.uid))
     }
 
     /// The pod is sent to the API server as JSON, with fields that this build may not know.

@@ -247,7 +247,7 @@ impl TemplateStatusWriter {
         self.leadership.check().map_err(|_| None)?;
         let api: Api<GuardedTemplate> = Api::namespaced(self.client.clone(), namespace);
         let written = patch_status("patch peontemplates/status", &api, name, version, status).await;
-        Ok(written.map_err(Some)?.meta().resource_version.clone())
+        Ok(written.map_err(Some)?.resource_version)
     }
 }
 

@@ -5,8 +5,6 @@
 //! ten at once for each, on a machine that does nothing else. The next turn begins when nothing runs and as many
 //! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
 
-mod chart;
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::thread;
@@ -15,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-use self::chart::{Row, Times};
 use super::{
+    chart::{self, Row, Spread},
     logs::spread,
     middle_manager::{
         STOCK, VIRTUAL, send_to,
@@ -75,7 +73,12 @@ pub fn run(
     super::on_cluster(cache, busy, progress, |fixture| {
         let (table, rows) = measure(fixture, rounds, progress)?;
         if let Some(path) = picture {
-            cache::write(path, chart::svg(&rows, AT_ONCE))?;
+            let panels = [
+                "one task alone, seconds".to_owned(),
+                format!("the last of {AT_ONCE} at once, seconds"),
+            ];
+            let title = "Seconds from submitting a small ingestion until SUCCESS";
+            cache::write(path, chart::svg(title, &panels, &rows))?;
         }
         Ok(table)
     })
@@ -139,8 +142,10 @@ fn measure(fixture: &Fixture, rounds: usize, progress: &Progress) -> Result<(Str
     for (at, (_, name)) in WAYS.iter().enumerate() {
         rows.push(Row {
             name,
-            alone: times(&alone[at]),
-            last: (!all[at].is_empty()).then(|| times(&all[at])),
+            values: vec![
+                Some(times(&alone[at])),
+                (!all[at].is_empty()).then(|| times(&all[at])),
+            ],
         });
         let mut line = format!("  {name:<22}");
         for (title, times) in [
@@ -159,9 +164,8 @@ fn measure(fixture: &Fixture, rounds: usize, progress: &Progress) -> Result<(Str
     Ok((table, rows))
 }
 
-fn times(seconds: &[f64]) -> Times {
-    let (median, least, most) = spread(seconds.to_vec());
-    Times { median, least, most }
+fn times(seconds: &[f64]) -> Spread {
+    spread(seconds.to_vec()).into()
 }
 
 /// A small ingestion of its own datasource.

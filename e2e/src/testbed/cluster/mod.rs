@@ -238,6 +238,15 @@ impl Cluster {
         sandbox::start(&self.layout, &self.layout.first, component)
     }
 
+    /// Stops a component and starts it with further arguments, which override the usual ones.
+    ///
+    /// # Errors
+    /// When it does not end or does not start.
+    pub fn restart_with(&self, component: Component, more: &[&str]) -> Result<()> {
+        self.stop(component)?;
+        sandbox::start_with(&self.layout, &self.layout.first, component, more)
+    }
+
     /// Stops a component; containers keep running without kubelet and containerd.
     ///
     /// # Errors

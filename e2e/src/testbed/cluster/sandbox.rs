@@ -132,8 +132,19 @@ pub(super) fn enter(first: i32, program: &str) -> Command {
 /// Starts a component on its node, such that it outlives this process, with what it says in its log. Returns once
 /// the program runs.
 pub(super) fn start(layout: &Layout, node: &NodeLayout, component: Component) -> Result<()> {
+    start_with(layout, node, component, &[])
+}
+
+/// As [`start`], with further arguments, which override the usual ones.
+pub(super) fn start_with(
+    layout: &Layout,
+    node: &NodeLayout,
+    component: Component,
+    more: &[&str],
+) -> Result<()> {
     let program = component.program();
-    let args = component.arguments(layout, node);
+    let mut args = component.arguments(layout, node);
+    args.extend(more.iter().map(|argument| (*argument).to_owned()));
     let log = node.log(program);
     let file = File::options().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("cannot write {}", log.display()))?;

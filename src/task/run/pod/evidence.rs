@@ -352,7 +352,48 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::apiserver::classify::decode::Guarded;
     use crate::task::fixtures::{TASK_UID, at, ended, evidence, in_state, pod, running};
+
+    #[test]
+    fn a_cached_pod_shows_what_the_whole_pod_shows() {
+        let time = "2026-01-01T00:00:00Z";
+        let condition = |type_: &str, status: &str| json!({"type": type_, "status": status, "reason": "r", "message": "m", "lastTransitionTime": time});
+        let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "m", "startedAt": time, "finishedAt": time}});
+        let container = |name: &str, state: &serde_json::Value| {
+            json!({
+                "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 1, "state": state,
+                "lastState": ended, "containerID": "c", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            })
+        };
+        let whole = json!({
+            "metadata": {
+                "name": "a-1", "namespace": "ns", "uid": "u", "resourceVersion": "7", "deletionTimestamp": time,
+                "deletionGracePeriodSeconds": 30, "annotations": {ANNOTATION_CONTAINER: "druid", "other": "o"},
+                "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}],
+                "ownerReferences": [{"apiVersion": "v", "kind": "PeonTask", "name": "a", "uid": "t", "controller": true}],
+            },
+            "spec": {
+                "nodeName": "n", "terminationGracePeriodSeconds": 30, "activeDeadlineSeconds": 60,
+                "schedulingGates": [{"name": "example.com/gate"}], "containers": [{"name": "druid", "image": "i"}],
+            },
+            "status": {
+                "phase": "Failed", "reason": "Evicted", "message": "m", "podIP": "10.0.0.1", "hostIP": "10.0.0.2",
+                "startTime": time, "qosClass": "Burstable",
+                "conditions": [
+                    condition("PodScheduled", "True"), condition("DisruptionTarget", "True"),
+                    condition("Initialized", "True"), condition("Ready", "False"),
+                ],
+                "containerStatuses": [container("druid", &ended), container("other", &json!({"running": {}}))],
+                "initContainerStatuses": [container("init", &ended)],
+            },
+        });
+        let cached = Guarded::<Pod>::read(&whole.to_string()).0.unwrap();
+        let shown = Evidence::of(&cached);
+        assert_eq!(shown, Evidence::of(&serde_json::from_value(whole).unwrap()));
+        assert_eq!(shown.gates, ["example.com/gate"]);
+        assert!(shown.disruption.is_some() && shown.sidecars && shown.init.is_some());
+    }
 
     #[test]
     fn reads_what_decides_a_tasks_fate() {

@@ -1,0 +1,4 @@
+//! What the programs of the benchmarks share.
+
+pub mod cpu;
+pub mod statuses;
