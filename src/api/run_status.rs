@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conditions;
+use super::{conditions, schema};
 
 /// Where the current attempt of a task runs. After the verdict it names the last attempt's, without the location.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,9 +43,10 @@ pub struct RunStatus {
     #[schemars(range(min = 1, max = 65_535))]
     pub tls_port: Option<i32>,
 
-    /// The slot of a shared Indexer that the task has: `Heavy` or `Light`. Absent in an Indexer that runs this task alone.
-    /// Example: `Heavy`.
+    /// The slot that the task has of a shared Indexer. `Heavy`: for tasks that hold rows in memory. `Light`: for tasks that
+    /// leave them to their subtasks, or read none. Absent in an Indexer that runs this task alone. Example: `Heavy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<TaskSlot>")]
     pub slot: Option<TaskSlot>,
 
     /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.

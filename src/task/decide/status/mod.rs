@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-mod place;
+mod location;
 
 use super::deadlines;
 use super::log_collection::Word;
