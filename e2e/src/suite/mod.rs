@@ -27,7 +27,7 @@ const WAITING: usize = 4;
 /// Cases with operators of their own that run beside each other.
 const OUTSIDE: usize = 3;
 /// Lanes.
-const LANES: usize = 3;
+const LANES: usize = 4;
 /// Cases that share workers and run beside each other, and beside the lanes.
 const WORKERS: usize = 2;
 
