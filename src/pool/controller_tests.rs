@@ -14,6 +14,7 @@ use crate::indexer::client::{Connect, Settings};
 use crate::indexer::decide::view::View;
 use crate::indexer::fixtures::{ModelIndexer, running};
 use crate::indexer::polls::Polls;
+use crate::pool::decide::indexer::WithTasks;
 use crate::pool::fixtures::{POOL_UID, ended, manager, pod, pool, ready, starting};
 use crate::task::aggregates::idle_indexers::Use;
 use crate::task::fixtures::{asker, at, template};
@@ -394,7 +395,7 @@ async fn an_indexer_of_a_task_is_never_deleted_and_one_that_is_deleted_is_given_
     let delete = Delete {
         pod: "a".into(),
         uid: "a".into(),
-        unclaimed: true,
+        with: WithTasks::None,
     };
     let late = Plan {
         drain: BTreeSet::new(),

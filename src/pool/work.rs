@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 
 use super::decide::connection::Connection;
-use super::decide::indexer::{Duty, Indexer, Seen, Visibility};
+use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
 use super::decide::plan::Delete;
 use super::pods::IndexerPods;
 use crate::api::{IndexerPool, PoolServing};
@@ -163,11 +163,16 @@ impl<P: Polling> Work<P> {
         self.caches.wake_these(woken);
     }
 
-    /// Whether this Indexer may be deleted: no task has it, and none is given it from now on. A task may have one as long
-    /// as the last claims of the process that led before may not have been seen.
+    /// Whether this Indexer may be deleted: no task has it but those that may, and none is given it from now on. A task may
+    /// have one as long as the last claims of the process that led before may not have been seen.
     pub(crate) fn retire(&self, namespace: &str, pool: &str, delete: &Delete, now: Instant) -> bool {
         let indexers = &self.caches.aggregates.indexers;
-        !delete.unclaimed || self.settles_in(now).is_none() && indexers.retire(namespace, pool, &delete.uid)
+        let is_settled = || self.settles_in(now).is_none();
+        match delete.with {
+            WithTasks::Any => true,
+            WithTasks::Stopped => is_settled() && indexers.retire_with_stopped(namespace, pool, &delete.uid),
+            WithTasks::None => is_settled() && indexers.retire(namespace, pool, &delete.uid),
+        }
     }
 
     /// For how long the last claims of the process that led before may not have been seen yet.

@@ -16,7 +16,7 @@ use crate::druid::properties::RuntimeProperties;
 use crate::indexer::polls::Polling;
 use crate::pool::decide::connection::Connection;
 use crate::pool::decide::failures::Failures;
-use crate::pool::decide::indexer::{Duty, Indexer, Seen};
+use crate::pool::decide::indexer::{Duty, Indexer, Seen, WithTasks};
 use crate::pool::decide::plan::{Delete, Observed, plan};
 use crate::pool::decide::revision::Revision;
 use crate::pool::fixtures::{POOL_UID, pool};
@@ -258,7 +258,7 @@ impl World {
             .any(|(uid, since)| *uid == delete.uid && since + UNREACHABLE <= now);
         self.hold(
             "no Indexer with a task is deleted by its pool",
-            !claimed || silent && !delete.unclaimed,
+            !claimed || silent && delete.with == WithTasks::Any,
             || format!("{delete:?}"),
         );
         self.note(format!("the pool deletes {}", delete.uid));

@@ -44,13 +44,15 @@ pub struct Indexer {
     pub unwanted: Option<Unwanted>,
 }
 
-/// Whether an Indexer that is deleted has tasks.
+/// The tasks that may have an Indexer that is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithTasks {
-    /// None, as far as the pass knows.
+    /// None.
     None,
-    /// Tasks that have to end with it.
-    Some,
+    /// Those that were asked to stop.
+    Stopped,
+    /// Any: it does not answer.
+    Any,
 }
 
 /// Why an Indexer is replaced.
@@ -316,7 +318,7 @@ impl Indexer {
     pub fn may_go(&self) -> Option<WithTasks> {
         if self.slots.is_none() {
             return Some(match self.duty {
-                Duty::Busy(_) => WithTasks::Some,
+                Duty::Busy(_) => WithTasks::Any,
                 _ => WithTasks::None,
             });
         }
@@ -324,7 +326,7 @@ impl Indexer {
             return Some(WithTasks::None);
         }
         let is_dirty = matches!(self.duty, Duty::Draining(_)) && self.stops_are_due;
-        (is_dirty && self.load.unstopped == 0).then_some(WithTasks::Some)
+        (is_dirty && self.load.unstopped == 0).then_some(WithTasks::Stopped)
     }
 
     fn what_it_waits_for(&self) -> Option<String> {

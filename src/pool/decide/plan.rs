@@ -53,8 +53,8 @@ pub struct Delete {
     pub pod: String,
     /// Uid of the pod.
     pub uid: String,
-    /// Whether no task has it, as far as the pass knows.
-    pub unclaimed: bool,
+    /// The tasks that may have it when it is deleted.
+    pub with: WithTasks,
 }
 
 /// What a pass does.
@@ -385,7 +385,7 @@ fn delete(indexer: &Indexer) -> Delete {
     Delete {
         pod: indexer.name().to_owned(),
         uid: indexer.evidence.pod_uid.clone(),
-        unclaimed: !matches!(indexer.duty, Duty::Busy(_)) && indexer.may_go() != Some(WithTasks::Some),
+        with: indexer.may_go().unwrap_or(WithTasks::Any),
     }
 }
 

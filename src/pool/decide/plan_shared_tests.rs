@@ -54,7 +54,7 @@ fn an_indexer_with_tasks_is_drained_and_deleted_when_they_have_ended() {
     later.indexers = vec![busy("a", 0), busy("b", 0)];
     let plan = later.plan();
     assert_eq!((does(&plan).1, drains(&plan)), (vec!["a"], vec![]));
-    assert!(plan.delete[0].unclaimed);
+    assert_eq!(plan.delete[0].with, WithTasks::None);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_dirty_one_goes_when_only_stopped_tasks_are_left() {
     dirty.load.unstopped = 0;
     let plan = scene(1, vec![dirty.clone()], &["a"]).plan();
     assert_eq!(does(&plan).1, ["a"]);
-    assert!(!plan.delete[0].unclaimed, "its tasks end with it");
+    assert_eq!(plan.delete[0].with, WithTasks::Stopped, "its tasks end with it");
     // Another stop may yet be confirmed.
     dirty.stops_are_due = false;
     let plan = scene(1, vec![dirty], &["a"]).plan();
@@ -122,7 +122,8 @@ fn a_silent_one_is_replaced_only_when_it_is_given_up() {
     let plan = scene.plan();
     assert_eq!((plan.create, does(&plan).1), (0, vec![]));
     scene.now = 390;
-    assert_eq!(does(&scene.plan()).1, ["a"]);
+    let plan = scene.plan();
+    assert_eq!((does(&plan).1, plan.delete[0].with), (vec!["a"], WithTasks::Any));
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn what_was_used_is_deleted_and_replaced() {
             let scene = with_duties(json!({"replicas": 1}), &[("a", duty.clone(), status)]);
             let plan = scene.plan();
             assert_eq!((plan.create, does(&plan).1), (1, vec!["a"]), "{duty:?}");
-            assert!(plan.delete[0].unclaimed);
+            assert_eq!(plan.delete[0].with, WithTasks::None);
         }
     }
     // Also while the template cannot be used.
@@ -437,7 +437,7 @@ fn one_that_is_silent_for_five_minutes_though_its_pod_is_ready_is_deleted() {
         let plan = scene.plan();
         assert_eq!(does(&plan), (0, deleted, PoolReadiness::Warm), "{since:?}");
         assert_eq!(plan.look_again, again.map(Duration::from_secs));
-        assert!(plan.delete.iter().all(|delete| !delete.unclaimed));
+        assert!(plan.delete.iter().all(|delete| delete.with == WithTasks::Any));
     }
 }
 

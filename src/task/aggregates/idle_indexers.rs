@@ -2,7 +2,7 @@
 //!
 //! The index is in memory and is rebuilt after a restart: pools offer their Indexers again, and the statuses of tasks say
 //! which Indexers have a task. An Indexer of a pool of mode `Single` is given to one task, once: neither the end of the
-//! task nor its deletion makes it idle again. Of the others, slots are given ([`super::shared_slots`]).
+//! task nor its deletion makes it idle again. Of the others, slots are given (`shared_slots`).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -262,10 +262,8 @@ impl IdleIndexers {
     #[must_use]
     pub fn retire(&self, namespace: &str, pool: &str, pod_uid: &str) -> bool {
         let mut inner = self.inner.lock();
-        if !inner
-            .shared
-            .retire(&(namespace.to_owned(), pool.to_owned()), pod_uid)
-        {
+        let key = (namespace.to_owned(), pool.to_owned());
+        if !inner.shared.retire(&key, pod_uid, false) {
             return false;
         }
         if inner.claims.get(pod_uid).is_some_and(|claim| !claim.over) {
@@ -277,6 +275,13 @@ impl IdleIndexers {
             .or_default();
         pool.retired.insert(pod_uid.to_owned());
         true
+    }
+
+    /// As [`Self::retire`], of a shared Indexer: tasks that were asked to stop may have slots of it.
+    #[must_use]
+    pub fn retire_with_stopped(&self, namespace: &str, pool: &str, pod_uid: &str) -> bool {
+        let key = (namespace.to_owned(), pool.to_owned());
+        self.inner.lock().shared.retire(&key, pod_uid, true)
     }
 
     /// The tasks that have the Indexer in the pod with this uid, or a slot of it.

@@ -1,5 +1,5 @@
 //! Which task has which Indexer of those that run one task, and which tasks wait (pure): the state behind
-//! [`IdleIndexers`](super::idle_indexers::IdleIndexers).
+//! `IdleIndexers`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

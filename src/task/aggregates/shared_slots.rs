@@ -333,11 +333,13 @@ impl SharedSlots {
         }
     }
 
-    /// No task is given a slot of this Indexer from now on, since it is deleted. False if a task needs it.
-    pub(super) fn retire(&mut self, key: &Key, pod_uid: &str) -> bool {
+    /// No task is given a slot of this Indexer from now on, since it is deleted. False if a task needs it; one that was asked
+    /// to stop does not, `with_stopped`.
+    pub(super) fn retire(&mut self, key: &Key, pod_uid: &str, with_stopped: bool) -> bool {
         let pod = self.pods.entry(pod_uid.to_owned()).or_default();
         pod.pool = key.clone();
-        if pod.claims.values().any(|claim| !claim.gone) {
+        let needs = |claim: &Claim| !(claim.gone || with_stopped && claim.stopped.is_some());
+        if pod.claims.values().any(needs) {
             return false;
         }
         pod.offered = None;

@@ -117,13 +117,13 @@ fn a_slot_is_free_when_the_end_is_announced_and_the_indexer_is_needed_until_the_
         "no news"
     );
     assert_eq!(take(&mut index, "c").as_deref(), Some("p0"));
-    assert!(!index.retire(&key(), "p0"));
+    assert!(!index.retire(&key(), "p0", false));
     assert_eq!(index.load("p0").ids, ["a", "b", "c"]);
     assert_eq!(says(&mut index, "a", "p0", true, None), Some(key()));
     assert_eq!(index.load("p0").ids, ["b", "c"]);
     index.release("b");
     index.release("c");
-    assert!(index.retire(&key(), "p0"));
+    assert!(index.retire(&key(), "p0", false));
     offer(&mut index, &["p0"], &["p0"]);
     assert_eq!(take(&mut index, "d"), None, "it is being deleted");
 }
@@ -212,4 +212,18 @@ fn what_was_given_stays_while_the_pod_is_there() {
     assert_eq!(index.held_by("a"), Held::Lost);
     assert_eq!(index.release("a"), Some(key()));
     assert_eq!((index.held_by("a"), index.uids().count()), (Held::Nothing, 0));
+}
+
+/// A task that was given a slot since the pass looked keeps the Indexer.
+#[test]
+fn an_indexer_goes_with_stopped_tasks_only_while_it_has_no_other() {
+    let mut index = SharedSlots::default();
+    offer(&mut index, &["p0"], &["p0"]);
+    says(&mut index, "a", "p0", false, Some(10));
+    assert!(!index.retire(&key(), "p0", false));
+    take(&mut index, "b");
+    assert!(!index.retire(&key(), "p0", true), "b is about to be posted");
+    index.release("b");
+    assert!(index.retire(&key(), "p0", true));
+    assert_eq!(take(&mut index, "b"), None);
 }
