@@ -38,6 +38,8 @@ const LONGEST_START: u32 = 1800;
 /// Seconds before SIGTERM besides those that a task may take to stop.
 const BEFORE_SIGTERM: u32 = 10;
 
+/// Where Log4j reads its configuration.
+const LOG4J_PROPERTY: &str = "log4j.configurationFile";
 /// Druid's authenticators: it is secured where a template names some.
 const AUTHENTICATORS: &str = "druid.auth.authenticatorChain";
 const ARGUMENTS: &str = "INDEXER_JVM_ARGS";
@@ -108,6 +110,13 @@ impl Revision {
                            address: use a template without host";
             return Err(unusable(message.to_owned()));
         }
+        let slots = pool.spec.shared_slots();
+        if let Some(given) = settings.property(LOG4J_PROPERTY).filter(|_| slots.is_some()) {
+            return Err(unusable(format!(
+                "-D{LOG4J_PROPERTY}={given} replaces the layout by which the lines of the tasks of a shared Indexer are \
+                 told apart: remove it, or use another template"
+            )));
+        }
         let ports = jvm::ports(&settings).map_err(unusable)?;
         let arguments = jvm::argument_file(&settings, &sizing, ports, pool.spec.kill_grace_seconds);
         let arguments = arguments.map_err(unusable)?;
@@ -118,7 +127,6 @@ impl Revision {
             )));
         }
         let idle = pool.spec.idle_cpu.as_ref();
-        let slots = pool.spec.shared_slots();
         // A shared Indexer is not idle for long.
         let resizes = resizes && slots.is_none();
         let cpu = idle_cpu::requests(&settings.resources, idle).filter(|_| resizes);

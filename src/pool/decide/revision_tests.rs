@@ -1,6 +1,9 @@
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::*;
+use crate::apiserver::classify::decode::Guarded;
+use crate::pool::decide::indexer::Indexer;
 use crate::pool::fixtures::{POOL_UID, pool};
 use crate::task::fixtures::template;
 
@@ -169,6 +172,12 @@ fn what_cannot_be_used_says_what_to_change() {
             "template.spec.containers[0]",
         ),
         (
+            json!({"mode": "Shared", "maxIndexers": null, "resources": {"limits": {"memory": "2Gi"}}}),
+            json!({"javaOpts": ["-Dlog4j.configurationFile=/opt/log4j2.xml"]}),
+            PoolReadiness::InvalidTemplate,
+            "-Dlog4j.configurationFile=/opt/log4j2.xml replaces the layout",
+        ),
+        (
             json!({}),
             json!({"javaOpts": long}),
             PoolReadiness::InvalidTemplate,
@@ -214,6 +223,40 @@ fn a_hook_of_the_template_replaces_the_wait() {
     );
     let pod = revision.unwrap().pod();
     assert_eq!(pod["spec"]["containers"][0]["lifecycle"]["preStop"], own);
+}
+
+/// What a pod says of itself is read from the cache, which keeps little of a pod.
+#[test]
+fn a_shared_indexer_is_known_by_its_pod() {
+    let shared = json!({
+        "mode": "Shared", "maxIndexers": null, "slots": {"heavy": 3, "light": 2},
+        "resources": {"limits": {"memory": "2Gi"}},
+    });
+    let pod = |spec: Value| {
+        let mut pod = revision(spec, json!({})).unwrap().pod();
+        pod["metadata"]["name"] = json!("warm-x");
+        let cached = Guarded::<Pod>::read(&pod.to_string()).0.unwrap();
+        (pod, Indexer::of(&cached))
+    };
+    let (whole, indexer) = pod(shared);
+    let slots = indexer.slots.map(|slots| (slots.heavy, slots.light));
+    assert_eq!(slots, Some((3, 2)));
+    // The layout of its log names the task of a line, behind the token.
+    let text = whole["spec"]["containers"][0].to_string();
+    for part in [
+        "%X{task.log.id}",
+        "PEON_LOG_TOKEN",
+        "metadata.uid",
+        "druid.worker.capacity=5",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // It is not idle for long: it has its cpu from the start.
+    assert_eq!(
+        whole["spec"]["containers"][0]["resources"]["requests"]["cpu"],
+        Value::Null
+    );
+    assert_eq!(pod(json!({})).1.slots, None);
 }
 
 #[test]

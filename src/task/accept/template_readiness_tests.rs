@@ -275,5 +275,5 @@ fn the_templates_in_config_can_be_used_as_they_are() {
         assert_eq!(without_effect, [""; 0], "{}", template.name_any());
         names.push(template.name_any());
     }
-    assert!(names.contains(&"migrated".to_owned()), "{names:?}");
+    assert!(names.len() > 2, "{names:?}");
 }
