@@ -46,9 +46,9 @@ pub struct TaskFilter {
     lines: TaskLines,
     /// ` <token> `, behind the time of a line.
     token: Vec<u8>,
-    /// What stands behind the level where the logging context names the task.
+    /// What follows the level where the logging context names the task.
     by_context: Vec<u8>,
-    /// What stands there where the thread's name does.
+    /// What follows the level where the name of the thread names the task.
     by_thread: Vec<u8>,
     /// Whether the last beginning of a line was the task's.
     owned: bool,
@@ -116,7 +116,7 @@ pub enum Piece {
     Foreign,
     /// The task's.
     Own,
-    /// The beginning of a line of the task: the bytes of this range stand there for the operator only.
+    /// The beginning of a line of the task: the bytes of this range are for the operator only.
     Headed {
         /// Where they begin.
         from: usize,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::PoolSlots;
 
-/// A shared Indexer that is ready and hidden, with so many tasks.
+/// A shared Indexer that is ready and hidden, with this number of tasks.
 fn busy(name: &'static str, tasks: usize) -> Indexer {
     let spec = spec(1);
     let mut indexer = indexer(name, &revision(&spec).hash, 1, ready());

@@ -463,7 +463,7 @@ fn what_may_not_share_an_indexer_says_why() {
     ));
 }
 
-/// What waits is the shortest time of the pools that fit; a subtask waits for none for ever.
+/// The shortest time of the pools that fit counts; a subtask never waits without end.
 #[test]
 fn a_task_overflows_after_the_time_of_its_pools() {
     let patience = |task: PeonTask, pools: Vec<PoolOffer>| match chosen(task, pools) {

@@ -137,7 +137,7 @@ fn deaths(fixture: &Fixture) -> Result<()> {
     for id in &safe {
         pool.manager.submit(&noop(id, 30_000))?;
     }
-    // One that may have written, and waits for its rows for ever.
+    // One that may have written, and waits for rows that never come.
     let appends = format!("appends_{run}");
     let mut task = index(fixture, &appends)?;
     let url = format!("http://{}/rows", source.local_addr()?);
