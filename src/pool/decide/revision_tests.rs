@@ -254,7 +254,7 @@ fn a_shared_indexer_is_known_by_its_pod() {
     // It is not idle for long: it has its cpu from the start.
     assert_eq!(
         whole["spec"]["containers"][0]["resources"]["requests"]["cpu"],
-        Value::Null
+        "1"
     );
     assert_eq!(pod(json!({})).1.slots, None);
 }
