@@ -96,7 +96,6 @@ impl<P: Polling> Work<P> {
         for indexer in indexers {
             let uid = &indexer.evidence.pod_uid;
             if indexer.slots.is_some() {
-                // The last claims of the process that led before count only once they were seen.
                 let load = self.caches.aggregates.indexers.load_of(uid);
                 let view = self.polls.view(uid);
                 indexer.observe_shared(load.as_ref(), view.as_deref(), stops_by);

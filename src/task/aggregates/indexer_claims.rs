@@ -228,7 +228,6 @@ impl Inner {
                     task: &who,
                     id: status.and_then(|s| s.task_id.as_deref()).unwrap_or_default(),
                     slot,
-                    group: None,
                     stopped: status.and_then(|s| s.stop.as_ref()).map(|stop| stop.time.0),
                     over,
                 },

@@ -142,7 +142,6 @@ pub(super) struct Recorded<'a> {
     pub(super) task: &'a Who,
     pub(super) id: &'a str,
     pub(super) slot: TaskSlot,
-    pub(super) group: Option<&'a str>,
     pub(super) stopped: Option<Timestamp>,
     /// Whether the task has its verdict and its log.
     pub(super) over: bool,
@@ -285,7 +284,8 @@ impl SharedSlots {
             task: says.task.clone(),
             id: says.id.to_owned(),
             slot: says.slot,
-            group: says.group.map(str::to_owned),
+            // No status has it.
+            group: None,
             reserved: None,
             ended: false,
             gone: false,

@@ -47,7 +47,6 @@ fn says(index: &mut SharedSlots, id: &str, pod: &str, over: bool, stopped: Optio
         task: &task,
         id,
         slot: TaskSlot::Heavy,
-        group: None,
         stopped: stopped.map(at),
         over,
     };
