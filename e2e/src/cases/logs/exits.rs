@@ -19,6 +19,9 @@ pub(super) struct Exit {
     pub(super) name: &'static str,
     /// Whether the way to the log may be gone before its end was read.
     may_miss_its_end: bool,
+    /// Whether the kubelet removes the container by itself as soon as it has ended. A reader of the kubelet that looks at
+    /// the container only after that stops with an error and without the last lines.
+    is_removed: bool,
     /// Whether it is tried in every store each time, and not only where all pairs are.
     pub(super) in_every_store: bool,
     /// Has a task end this way; returns what its container wrote.
@@ -29,10 +32,22 @@ const fn exit(name: &'static str, run: fn(&Scene<'_>) -> Result<Written>) -> Exi
     Exit {
         name,
         may_miss_its_end: false,
+        is_removed: false,
         in_every_store: false,
         run,
     }
 }
+
+/// An end at which the pod is deleted or evicted.
+const fn removed(name: &'static str, run: fn(&Scene<'_>) -> Result<Written>) -> Exit {
+    Exit {
+        is_removed: true,
+        ..exit(name, run)
+    }
+}
+
+/// What the archive says of a kubelet that did not find the container any more.
+const NOT_FOUND: &str = "[peon-operator] the kubelet says: ";
 
 /// All of them.
 pub(super) static EXITS: [Exit; 8] = [
@@ -41,11 +56,11 @@ pub(super) static EXITS: [Exit; 8] = [
         ..exit("success", success)
     },
     exit("out-of-memory", out_of_memory),
-    exit("cancel", cancelled),
-    exit("deadline", deadline),
-    exit("eviction", evicted),
-    exit("drain", drained),
-    exit("deletion", deleted),
+    removed("cancel", cancelled),
+    removed("deadline", deadline),
+    removed("eviction", evicted),
+    removed("drain", drained),
+    removed("deletion", deleted),
     Exit {
         may_miss_its_end: true,
         ..exit("forced-deletion", forced)
@@ -56,7 +71,9 @@ impl Exit {
     /// Whether the log is what was written, as far as it can be.
     pub(super) fn check(&self, reason: &str, log: &[u8], written: &[u8]) -> Result<()> {
         let written = without_report(written);
-        if !self.may_miss_its_end {
+        let was_removed =
+            self.is_removed && reason == "Gap" && memchr::memmem::find(log, NOT_FOUND.as_bytes()).is_some();
+        if !self.may_miss_its_end && !was_removed {
             ensure!(reason == "Archived", "{reason}: {}", String::from_utf8_lossy(log));
             return is_same(log, written);
         }
