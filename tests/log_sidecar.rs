@@ -141,14 +141,14 @@ impl Pod {
         fs::read(self.root.join(format!("store/{ID}{suffix}"))).ok()
     }
 
-    /// Everything in the store, as paths below it, but for the archive's mark that it is in use.
+    /// Everything in the store, as paths below it, but for the files that keep its folders.
     fn objects(&self) -> Vec<String> {
         let found = Command::new("find")
             .arg(self.root.join("store"))
             .args(["-type", "f", "-printf", "%P\n"])
             .output();
         let found = String::from_utf8(found.unwrap().stdout).unwrap();
-        let ours = |path: &&str| *path != ".peon/in-use" && !path.starts_with(".peon/claims/");
+        let ours = |path: &&str| !path.ends_with("/in-use") && !path.starts_with(".peon/claims/");
         let paths = found.lines().filter(ours);
         let mut found: Vec<_> = paths.map(str::to_owned).collect();
         found.sort();

@@ -163,6 +163,17 @@ impl Layout {
         }
     }
 
+    /// Files without which folders that all tasks share would come and go, only in a directory.
+    #[must_use]
+    pub fn keeps(&self) -> Vec<Path> {
+        if !self.stages_all() {
+            return Vec::new();
+        }
+        let folders = ["composed", "parts", "staged", "tasks"];
+        let keeps = folders.map(|folder| Path::parse(format!("{OWN}/{folder}/in-use")).ok());
+        keeps.into_iter().flatten().collect()
+    }
+
     /// The folder of a namespace's finished tasks, with one folder per day (UTC), `2026-11-21`.
     ///
     /// # Errors

@@ -147,6 +147,7 @@ fn our_own_keys_stand_apart() {
     let [file, s3, ..] = layouts();
     assert!(file.in_use().is_some() && s3.in_use().is_none());
     assert!(file.stages_all() && !s3.stages_all());
+    assert!(s3.keeps().is_empty() && file.keeps().len() == 4);
     assert!(file.numbers_claims() && !s3.numbers_claims());
     assert_eq!(s3.staged("u", "log").unwrap().as_ref(), "a/b/.peon/staged/u.log");
     assert_eq!(s3.aside("u", "log").unwrap().as_ref(), "a/b/.peon/tasks/u/log");

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::sync::OnceCell;
 
 use super::client::{self, Identity, StoreError};
 use super::task_archive::TaskArchive;
@@ -98,6 +99,8 @@ pub struct Archive {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) location: Arc<Location>,
     pub(crate) layout: Arc<Layout>,
+    /// Set once the folders of a directory are kept.
+    kept: Arc<OnceCell<()>>,
 }
 
 impl Archive {
@@ -118,6 +121,7 @@ impl Archive {
             store,
             location: Arc::new(location),
             layout,
+            kept: Arc::default(),
         }
     }
 
@@ -222,11 +226,25 @@ impl Archive {
         }
     }
 
+    /// Keeps the folders of a directory in which many tasks write and remove. Its client removes each folder that becomes
+    /// empty, and reports an error for what another task was writing there at that moment, even if that was done.
+    pub(crate) async fn keep_folders(&self) -> Result<(), ArchiveError> {
+        let keep = async || {
+            for key in self.layout.keeps() {
+                let put = self.store.put(&key, Bytes::from_static(b"peon-operator\n").into()).await;
+                put.map_err(|e| self.failed(&key, &e))?;
+            }
+            Ok(())
+        };
+        self.kept.get_or_try_init(keep).await.map(drop)
+    }
+
     /// Writes a small object.
     pub(crate) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), ArchiveError> {
         if bytes.is_empty() {
             return Err(ArchiveError::Empty(self.location.url(key)));
         }
+        self.keep_folders().await?;
         let put = self.store.put(key, bytes.into()).await;
         put.map(drop).map_err(|e| self.failed(key, &e))
     }

@@ -170,6 +170,7 @@ impl TaskArchive {
         if let Some(composed) = self.before(place).await? {
             return Ok(composed);
         }
+        self.archive.keep_folders().await?;
         let mut upload = Upload::new(&self.archive, &self.staged_log);
         let filled = self.fill(&mut upload, pieces).await;
         // Another process may have been faster, and may have composed more parts than are known here.

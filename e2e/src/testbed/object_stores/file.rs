@@ -44,8 +44,9 @@ impl Place for Directory {
         files_below(self.0.path())
     }
 
-    fn keeps(&self) -> Option<String> {
-        Some(".peon/in-use".to_owned())
+    fn keeps(&self) -> Vec<String> {
+        let folders = ["", "composed/", "parts/", "staged/", "tasks/"];
+        folders.map(|folder| format!(".peon/{folder}in-use")).into()
     }
 }
 

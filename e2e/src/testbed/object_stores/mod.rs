@@ -29,8 +29,8 @@ pub(crate) trait Place {
     /// The keys of all objects.
     fn keys(&self) -> Result<Vec<String>>;
     /// What stays of ours when all is forgotten.
-    fn keeps(&self) -> Option<String> {
-        None
+    fn keeps(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Whether the server takes an object in several requests.
     fn takes_large_objects(&self) -> bool {
