@@ -231,7 +231,10 @@ impl Archive {
     pub(crate) async fn keep_folders(&self) -> Result<(), ArchiveError> {
         let keep = async || {
             for key in self.layout.keeps() {
-                let put = self.store.put(&key, Bytes::from_static(b"peon-operator\n").into()).await;
+                let put = self
+                    .store
+                    .put(&key, Bytes::from_static(b"peon-operator\n").into())
+                    .await;
                 put.map_err(|e| self.failed(&key, &e))?;
             }
             Ok(())
