@@ -3,4 +3,5 @@
 pub mod operator;
 pub mod options;
 pub mod self_test;
+pub mod uninstall_check;
 pub mod workers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::self_test::SelfTest;
+use super::uninstall_check::UninstallCheck;
 use crate::logs::server;
 use crate::logs::sidecar::Files;
 use crate::middle_manager::controller::decide::objects::{PodParts, Role};
@@ -40,6 +41,8 @@ pub enum Other {
     MiddleManager(Options),
     /// Checks an installation: creates a PeonTask that cannot run, and waits for the operator's reason.
     SelfTest(SelfTest),
+    /// Fails while there are VirtualMiddleManagers or IndexerPools, whose pods need an operator.
+    UninstallCheck(UninstallCheck),
 }
 
 /// Runs Apache Druid ingestion tasks as Kubernetes pods.

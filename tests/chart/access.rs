@@ -109,11 +109,15 @@ const WORKERS: &str = "app/workers.rs";
 /// The pod of `helm test`.
 pub const SELF_TEST: &str = "app/self_test.rs";
 
+/// The pod of `helm uninstall`.
+pub const UNINSTALL_CHECK: &str = "app/uninstall_check.rs";
+
 /// Whether the operator acts there: the command line does with its user's rights, the pod of a VirtualMiddleManager and
-/// that of the self-test with their own.
+/// those of Helm's hooks with their own.
 fn is_operators(path: &Path) -> bool {
     !path.ends_with("cli")
         && !path.ends_with(SELF_TEST)
+        && !path.ends_with(UNINSTALL_CHECK)
         && !path.ends_with(WORKERS)
         && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with(CONTROLLER))
 }

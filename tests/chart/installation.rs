@@ -10,7 +10,7 @@ use peon_operator::app::options::{Config, Other, PodUser, Program};
 use peon_operator::middle_manager::controller::decide::objects::PodParts;
 use serde_json::{Value, json};
 
-use crate::access::{Rights, SELF_TEST, documented, rights, rights_of};
+use crate::access::{Rights, SELF_TEST, UNINSTALL_CHECK, documented, rights, rights_of};
 use crate::render::{FULL_NAME, NAMESPACE, Objects, render, render_with_hooks, root};
 
 /// What a namespace's administrator may create is enough for an installation there.
@@ -63,29 +63,35 @@ fn what_an_administrator_installs_once_has_no_operator_and_binds_nothing() {
 }
 
 #[test]
-fn the_self_test_has_exactly_the_rights_that_the_code_documents() {
-    let mut documented_rights = Rights::new();
-    let only = |path: &Path| path.ends_with("app") || path.ends_with(SELF_TEST);
-    documented(&root().join("src/app"), &only, &mut documented_rights);
-    let objects = render_with_hooks(&[r#"scope="namespace""#, r#"watchNamespace="druid""#]);
-    let role = objects.named("Role", &format!("{FULL_NAME}-self-test"));
-    assert_eq!(rights(role), documented_rights);
-    assert_eq!(role["metadata"]["namespace"], "druid");
+fn a_hook_has_exactly_the_rights_that_the_code_documents() {
+    let values = [r#"scope="namespace""#, r#"watchNamespace="druid""#];
+    for (file, component) in [(SELF_TEST, "self-test"), (UNINSTALL_CHECK, "uninstall-check")] {
+        let mut documented_rights = Rights::new();
+        let only = |path: &Path| path.ends_with("app") || path.ends_with(file);
+        documented(&root().join("src/app"), &only, &mut documented_rights);
+        let objects = render_with_hooks(&values);
+        let name = format!("{FULL_NAME}-{component}");
+        let role = objects.named("Role", &name);
+        assert_eq!(rights(role), documented_rights);
+        assert_eq!(role["metadata"]["namespace"], "druid");
+        assert_eq!(
+            objects.named("RoleBinding", &name)["metadata"]["namespace"],
+            "druid"
+        );
+    }
+    // VirtualMiddleManagers are looked for where the operator has them.
+    let name = format!("{FULL_NAME}-uninstall-check");
+    let objects = render_with_hooks(&[]);
+    assert!(objects.find("ClusterRole", &name).is_some() && objects.find("Role", &name).is_none());
+    assert!(objects.find("ClusterRoleBinding", &name).is_some());
 }
 
-#[test]
-fn helm_test_runs_a_program_that_is_no_pod_of_the_operator() {
-    let objects = render_with_hooks(&[]);
-    let pod = objects.only("Pod");
-    assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], "test");
+/// The program that a hook's pod runs, which is no pod of the operator.
+fn hook(objects: &Objects, component: &str, hook: &str) -> Option<Other> {
+    let pod = objects.named("Pod", &format!("{FULL_NAME}-{component}"));
+    assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], hook);
     let container = &pod["spec"]["containers"][0];
     assert_eq!(container["image"], objects.container()["image"]);
-    let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
-    let program = Program::try_parse_from([&["peon-operator".to_owned()][..], &arguments].concat()).unwrap();
-    let Some(Other::SelfTest(test)) = program.other else {
-        panic!("{arguments:?}");
-    };
-    assert_eq!((test.namespace.as_str(), test.wait_seconds), (NAMESPACE, 60));
     // Neither a Service nor kubectl peon may take it for an operator.
     let labels = &pod["metadata"]["labels"];
     let selector = objects.only("Deployment")["spec"]["selector"]["matchLabels"]
@@ -96,12 +102,38 @@ fn helm_test_runs_a_program_that_is_no_pod_of_the_operator() {
         selector.iter().any(|(key, value)| labels[key] != *value),
         "{labels}"
     );
-    assert_eq!(labels["app.kubernetes.io/component"], "self-test");
+    assert_eq!(labels["app.kubernetes.io/component"], component);
+    let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    let arguments = [&["peon-operator".to_owned()][..], &arguments].concat();
+    Program::try_parse_from(arguments).unwrap().other
+}
+
+#[test]
+fn helm_test_runs_a_program_that_is_no_pod_of_the_operator() {
+    let Some(Other::SelfTest(test)) = hook(&render_with_hooks(&[]), "self-test", "test") else {
+        panic!("another program");
+    };
+    assert_eq!((test.namespace.as_str(), test.wait_seconds), (NAMESPACE, 60));
     assert!(render(&[]).all("Pod").is_empty());
+    let off = ["selfTest.enabled=false", "uninstallCheck.enabled=false"];
+    assert!(render_with_hooks(&off).all("Pod").is_empty());
+}
+
+#[test]
+fn helm_uninstall_asks_whether_the_operator_may_go() {
+    let one = [r#"scope="namespace""#, r#"watchNamespace="druid""#];
+    for (values, expected) in [(&[][..], None), (&one[..], Some("druid"))] {
+        let found = hook(&render_with_hooks(values), "uninstall-check", "pre-delete");
+        let Some(Other::UninstallCheck(check)) = found else {
+            panic!("another program");
+        };
+        assert_eq!(check.namespace.as_deref(), expected);
+    }
+    let without = render_with_hooks(&["middleManagers.enabled=false"]);
     assert!(
-        render_with_hooks(&["selfTest.enabled=false"])
-            .all("Pod")
-            .is_empty()
+        without
+            .find("Pod", &format!("{FULL_NAME}-uninstall-check"))
+            .is_none()
     );
 }
 
@@ -131,7 +163,9 @@ fn on_openshift_the_platform_chooses_every_user() {
     let objects = render_with_hooks(&[r#"platform="openshift""#]);
     let expected = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     assert_eq!(objects.pod()["spec"]["securityContext"], expected);
-    assert_eq!(objects.only("Pod")["spec"]["securityContext"], expected);
+    for hook in objects.all("Pod") {
+        assert_eq!(hook["spec"]["securityContext"], expected);
+    }
     assert_eq!(config(&objects).pod_user, PodUser::Platform);
     let workers = variable(&objects, "PEON_MIDDLE_MANAGER_POD").unwrap();
     assert!(workers.parse::<PodParts>().is_ok());

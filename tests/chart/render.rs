@@ -69,14 +69,14 @@ pub fn render(values: &[&str]) -> Objects {
     render_chart(&chart(), values)
 }
 
-/// Renders the chart with what `helm test` creates.
+/// Renders the chart with what `helm test` and `helm uninstall` create.
 pub fn render_with_hooks(values: &[&str]) -> Objects {
     read_output(&template(&chart(), &arguments(values)), values)
 }
 
 /// Renders the chart in another folder.
 pub fn render_chart(chart: &Path, values: &[&str]) -> Objects {
-    let all = [&["--skip-tests"][..], &arguments(values)].concat();
+    let all = [&["--no-hooks"][..], &arguments(values)].concat();
     read_output(&template(chart, &all), values)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
 use crate::testbed::{
-    druid::samples,
+    druid::{middle_manager::MiddleManager, samples},
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     proxy::Proxy,
     wait::wait_until,
@@ -29,6 +29,8 @@ pub(super) const CASES: [Case; 3] = [
     .turn(Turn::Alone),
 ];
 
+/// Identities of the VirtualMiddleManager.
+const IDENTITIES: usize = 2;
 /// Tasks in a namespace that goes.
 const FILL: usize = 2;
 
@@ -83,8 +85,9 @@ fn waits_for_crds(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// One task outlives an upgrade, the removal and the return of the chart. Meanwhile two namespaces full of tasks go: one
-/// while the operator runs, the other when the chart is gone, and the operator was down before that.
+/// One task outlives an upgrade, the removal and the return of the chart, which is not removed while an overlord has workers.
+/// Meanwhile two namespaces full of tasks go: one while the operator runs, the other when the chart is gone, and the operator
+/// was down before that.
 fn survives(fixture: &Fixture) -> Result<()> {
     let install = |values: &[&str]| {
         fixture
@@ -113,6 +116,8 @@ fn survives(fixture: &Fixture) -> Result<()> {
     let outliving = Outliving::of(fixture, &task)?;
     install(&["replicas=2", "log.format=json"])?;
     outliving.is_untouched("after the upgrade")?;
+    stays_while_it_is_needed(fixture)?;
+    outliving.is_untouched("after an attempt to uninstall")?;
     fixture.kubectl.run(&[
         "scale",
         "deployment",
@@ -134,6 +139,7 @@ fn survives(fixture: &Fixture) -> Result<()> {
         .delete(&["peontask", "running-0", "--namespace", &orphaned])?;
     until_gone(fixture, &orphaned)?;
     install(&["replicas=2"])?;
+    drop(MiddleManager::start(fixture)?);
     // It may have ended while there was no operator.
     ensure!(
         crds(fixture)? == outliving.crds,
@@ -146,6 +152,37 @@ fn survives(fixture: &Fixture) -> Result<()> {
         task["status"]
     );
     Ok(())
+}
+
+/// With a VirtualMiddleManager and a pool, the chart stays, and so do the overlord's workers. Without them nothing is
+/// announced.
+fn stays_while_it_is_needed(fixture: &Fixture) -> Result<()> {
+    let manager = MiddleManager::start(fixture)?;
+    let workers = manager.until_workers(IDENTITIES)?;
+    let spec = json!({"templateRef": {"name": "default"}, "replicas": 0});
+    fixture.apply(NAMESPACE, &samples::pool("idle", &spec))?;
+    let Err(refused) = fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE) else {
+        bail!("uninstalled while an overlord has workers");
+    };
+    let hook = format!("{RELEASE}-uninstall-check");
+    ensure!(refused.to_string().contains(&hook), "{refused:#}");
+    let log = ["logs", &hook, "--namespace", OPERATOR_NAMESPACE];
+    let said = fixture.kubectl.run(&log)?;
+    for kind in ["VirtualMiddleManager", "IndexerPool"] {
+        ensure!(said.contains(&format!("{kind} {NAMESPACE}/")), "{said}");
+    }
+    ensure!(
+        manager.until_workers(IDENTITIES)?.len() == workers.len(),
+        "other workers"
+    );
+    fixture
+        .kubectl
+        .delete(&["indexerpool", "idle", "--namespace", NAMESPACE])?;
+    drop(manager);
+    wait_until(LIMIT, "the overlord to have no workers", || {
+        let workers = fixture.druid.get("/druid/indexer/v1/workers")?;
+        Ok(workers.as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
 }
 
 /// The API server decides about rights, and about the rights that a role gives, in a dry run as well: no second operator

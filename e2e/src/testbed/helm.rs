@@ -106,7 +106,7 @@ impl Helm {
         self.run(&["test", release, "--namespace", namespace, TIMEOUT])
     }
 
-    /// Renders the chart, without what `helm test` runs.
+    /// Renders the chart, without its hooks.
     ///
     /// # Errors
     /// When helm refuses the values.
@@ -117,7 +117,7 @@ impl Helm {
             CHART,
             "--namespace",
             namespace,
-            "--skip-tests",
+            "--no-hooks",
             // Without a cluster, helm takes an old one for granted.
             "--kube-version",
             "1.36.0",
