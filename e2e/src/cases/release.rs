@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
 use crate::testbed::{
-    druid::{middle_manager::MiddleManager, samples},
+    druid::{middle_manager::{MiddleManager, NAME}, samples},
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     proxy::Proxy,
     wait::wait_until,
@@ -159,7 +159,10 @@ fn survives(fixture: &Fixture) -> Result<()> {
 fn stays_while_it_is_needed(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let workers = manager.until_workers(IDENTITIES)?;
-    let spec = json!({"templateRef": {"name": "default"}, "replicas": 0});
+    let spec = json!({
+        "templateRef": {"name": "default"}, "middleManagerRef": {"name": NAME}, "replicas": 0, "maxIndexers": 1,
+        "resources": {"limits": {"memory": "640Mi", "cpu": "1"}},
+    });
     fixture.apply(NAMESPACE, &samples::pool("idle", &spec))?;
     let Err(refused) = fixture.helm.uninstall(RELEASE, OPERATOR_NAMESPACE) else {
         bail!("uninstalled while an overlord has workers");
