@@ -250,7 +250,7 @@ fn a_pod_has_time_to_drain_and_is_asked_for_its_health() {
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
     let resources = json!({
         "requests": {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "4Gi"},
-        "limits": {"memory": "256Mi", "ephemeral-storage": "5Gi"},
+        "limits": {"memory": "512Mi", "ephemeral-storage": "5Gi"},
     });
     assert_eq!(container["resources"], resources);
 }
