@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use peon_operator::app::options::{Other, Program};
-use peon_operator::app::{operator, self_test, workers};
+use peon_operator::app::{announcing_pod, operator, self_test, workers};
 use peon_operator::logs::sidecar;
 
 #[tokio::main]
@@ -12,6 +12,7 @@ async fn main() -> anyhow::Result<()> {
         None => operator::run(program.operator).await,
         Some(Other::LogSidecar(files)) => sidecar::run(&files).await,
         Some(Other::SelfTest(test)) => self_test::run(&test).await,
+        Some(Other::AnnouncingPod(options)) => announcing_pod::run(options).await,
         Some(Other::MiddleManager(options)) => Box::pin(workers::run(options)).await,
     }
 }

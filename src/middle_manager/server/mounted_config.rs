@@ -8,11 +8,12 @@ use anyhow::Context;
 use rustls::ServerConfig;
 
 use super::listener;
-use crate::api::virtual_middle_manager::SecretRef;
+use crate::api::virtual_middle_manager::{SecretRef, ZooKeeper};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
-use crate::druid::discovery::Worker;
+use crate::druid::discovery::{BasePath, Worker};
 use crate::druid_http::credentials::Credentials;
 use crate::middle_manager::assign::decide::assignment::Maker;
+use crate::middle_manager::controller::decide::announcing_pods::announcing_pod;
 use crate::middle_manager::controller::decide::objects::{
     AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
 };
@@ -93,13 +94,29 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
     })
 }
 
-/// Connection settings of ZooKeeper.
+/// Where the workers are announced.
+#[derive(Debug, Clone)]
+pub enum DiscoverySettings {
+    /// In ZooKeeper, with these connection settings.
+    ZooKeeper(zookeeper::Settings),
+    /// On pods, to the Druid cluster of this `clusterIdentifier`.
+    Kubernetes(String),
+}
+
+/// Where the workers are announced.
 ///
 /// # Errors
-/// When the spec names no ZooKeeper, which its validation rules refuse, or a Secret is not as it should be.
-pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::Settings> {
-    let given = spec.discovery.zookeeper.as_ref();
-    let given = given.context("spec.discovery has no zookeeper, the only discovery that is available")?;
+/// When the spec names no discovery, which its validation rules refuse, or a Secret is not as it should be.
+pub fn discovery(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<DiscoverySettings> {
+    if let Some(given) = &spec.discovery.zookeeper {
+        return Ok(DiscoverySettings::ZooKeeper(zookeeper(given)?));
+    }
+    let given = spec.discovery.kubernetes.as_ref();
+    let given = given.context("spec.discovery has neither zookeeper nor kubernetes: set one of them")?;
+    Ok(DiscoverySettings::Kubernetes(given.cluster_identifier.clone()))
+}
+
+fn zookeeper(given: &ZooKeeper) -> anyhow::Result<zookeeper::Settings> {
     Ok(zookeeper::Settings {
         hosts: given.hosts.clone(),
         base_path: given.base_path.clone(),
@@ -120,7 +137,7 @@ pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
     tls(spec)?;
     overlord::Overlord::new(&overlord(spec)?)?;
     overlord::Overlord::new(&submitter(spec)?)?;
-    zookeeper(spec)?;
+    discovery(spec)?;
     Ok(())
 }
 
@@ -137,6 +154,21 @@ pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
         category: spec.category.clone(),
         version: spec.version.clone(),
     }
+}
+
+/// Where the identity with this ordinal and this `host:port` is announced: the pod, or the path in ZooKeeper.
+#[must_use]
+pub fn announced_at(
+    spec: &VirtualMiddleManagerSpec,
+    name: &str,
+    ordinal: u16,
+    address: &str,
+) -> Option<String> {
+    let Some(zookeeper) = &spec.discovery.zookeeper else {
+        return Some(announcing_pod(name, ordinal));
+    };
+    let base = BasePath::new(&zookeeper.base_path).ok()?;
+    Some(format!("{}/{address}", base.workers()))
 }
 
 /// Common fields of its PeonTasks.
