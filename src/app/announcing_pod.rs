@@ -31,9 +31,13 @@ const MISSING: Duration = Duration::from_secs(30);
 /// operator starts it.
 #[derive(Debug, Clone, Args)]
 pub struct AnnouncingPod {
-    /// Host and port of the worker.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub worker: String,
+    /// Host and port of the worker; if there are several, that with the ordinal at the end of the pod's name.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "HOST:PORT")]
+    pub workers: Vec<String>,
+
+    /// Name of the pod.
+    #[arg(long, value_name = "NAME")]
+    pub pod: String,
 
     /// Address of /livez and /readyz.
     #[arg(long, default_value = "[::]:8080", value_name = "ADDRESS")]
@@ -47,9 +51,10 @@ pub struct AnnouncingPod {
 /// Tries the worker until it is asked to stop.
 ///
 /// # Errors
-/// When the address of the probes cannot be bound.
+/// When no worker belongs to the pod, or the address of the probes cannot be bound.
 pub async fn run(options: AnnouncingPod) -> anyhow::Result<()> {
     telemetry::start(&options.log)?;
+    let worker = worker_of(&options.pod, &options.workers)?;
     let shutdown = Shutdown::on_signals()?;
     let health = Health::new(Metrics::default());
     let mut background = Background::default();
@@ -62,12 +67,27 @@ pub async fn run(options: AnnouncingPod) -> anyhow::Result<()> {
         "the probes",
         http_server::serve(port, health.clone().routes(), http_server::PROBES),
     );
-    tracing::info!(worker = options.worker, "carrying the announcement of a worker");
+    tracing::info!(worker, "carrying the announcement of a worker");
     tokio::select! {
-        () = watch(&options.worker, &health) => Ok(()),
+        () = watch(worker, &health) => Ok(()),
         ended = background.ended() => Err(ended.into()),
         () = shutdown.requested() => Ok(()),
     }
+}
+
+/// The worker whose announcement the pod carries.
+fn worker_of<'w>(pod: &str, workers: &'w [String]) -> anyhow::Result<&'w str> {
+    let ordinal = pod
+        .rsplit('-')
+        .next()
+        .and_then(|ordinal| ordinal.parse::<usize>().ok());
+    let worker = match workers {
+        [only] => Some(only),
+        several => ordinal.and_then(|ordinal| several.get(ordinal)),
+    };
+    worker
+        .map(String::as_str)
+        .with_context(|| format!("--workers has none for the pod {pod}: the operator replaces the pod"))
 }
 
 /// Never returns.
@@ -119,6 +139,15 @@ mod tests {
         assert!(!is_missing(Some(start), start));
         assert!(!is_missing(Some(start), start + MISSING / 2));
         assert!(is_missing(Some(start), start + MISSING));
+    }
+
+    #[test]
+    fn a_pod_knows_its_worker_by_its_ordinal() {
+        let two = ["a:8091".to_owned(), "b:8091".to_owned()];
+        assert_eq!(worker_of("ingestion-vmm-1", &two).unwrap(), "b:8091");
+        assert_eq!(worker_of("ingestion-vmm-7", &two[..1]).unwrap(), "a:8091");
+        assert!(worker_of("ingestion-vmm-2", &two).is_err());
+        assert!(worker_of("ingestion", &two).is_err());
     }
 
     #[tokio::test]

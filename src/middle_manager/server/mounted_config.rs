@@ -182,3 +182,40 @@ pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
         payload: manager.spec.payload,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(discovery: &Value) -> VirtualMiddleManagerSpec {
+        let spec = json!({"discovery": discovery, "overlord": {"url": "http://o:8090"}});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn a_worker_is_announced_at_a_path_or_on_a_pod() {
+        let zookeeper = json!({"zookeeper": {"hosts": "z:2181", "basePath": "druid"}});
+        let kubernetes = json!({"kubernetes": {"clusterIdentifier": "analytics"}});
+        for (discovery, expected) in [
+            (zookeeper, "/druid/internal-discovery/MIDDLE_MANAGER/a:8091"),
+            (kubernetes, "ingestion-vmm-1"),
+        ] {
+            let at = announced_at(&spec(&discovery), "ingestion", 1, "a:8091");
+            assert_eq!(at.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_spec_says_where_its_workers_are_announced() {
+        let of = |given: &Value| discovery(&spec(given));
+        let kubernetes = of(&json!({"kubernetes": {"clusterIdentifier": "analytics"}})).unwrap();
+        assert!(matches!(kubernetes, DiscoverySettings::Kubernetes(cluster) if cluster == "analytics"));
+        let zookeeper = of(&json!({"zookeeper": {"hosts": "z:2181"}})).unwrap();
+        assert!(matches!(zookeeper, DiscoverySettings::ZooKeeper(settings) if settings.hosts == "z:2181"));
+        // Refused by the API server, but an object may be older than the rule.
+        let error = of(&json!({})).unwrap_err().to_string();
+        assert!(error.contains("neither zookeeper nor kubernetes"), "{error}");
+    }
+}

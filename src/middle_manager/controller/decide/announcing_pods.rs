@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::objects::{HEALTH_PORT, Objects};
 use crate::api::names;
+use crate::api::virtual_middle_manager::Advertise;
 
 /// Label with the name of the VirtualMiddleManager on its announcing pods. They have no [`LABEL_SERVES`], so that no
 /// Service sends the overlord to them.
@@ -51,12 +52,13 @@ impl Objects<'_> {
         ]
     }
 
-    /// The StatefulSet of the announcing pods; `None` without `discovery.kubernetes`.
+    /// The StatefulSet of the announcing pods, given the hosts of all identities by ordinal; `None` without
+    /// `discovery.kubernetes`.
     ///
     /// Its template has none of Druid's labels: a pod that has them without the annotation makes an overlord lose sight of
     /// all workers.
     #[must_use]
-    pub fn announcing_pods(&self) -> Option<Value> {
+    pub fn announcing_pods(&self, hosts: &[String]) -> Option<Value> {
         if !self.announces_on_pods() {
             return None;
         }
@@ -65,8 +67,7 @@ impl Objects<'_> {
         let mut labels = selector.clone();
         labels["app.kubernetes.io/component"] = "announcement".into();
         labels["app.kubernetes.io/part-of"] = crate::api::OPERATOR.into();
-        // The name of the pod is that of the identity's Service.
-        let worker = format!("$(POD_NAME).{}.svc:{}", self.namespace(), self.port());
+        let workers = self.workers(hosts).join(",");
         let probe = |path: &str, period: u32| json!({"httpGet": {"path": path, "port": "http"}, "periodSeconds": period, "timeoutSeconds": 5});
         let mut set = json!({
             "apiVersion": "apps/v1",
@@ -91,7 +92,7 @@ impl Objects<'_> {
                         "containers": [{
                             "name": "announcement",
                             "image": self.image(),
-                            "args": ["announcing-pod", format!("--worker={worker}")],
+                            "args": ["announcing-pod", "--pod=$(POD_NAME)", format!("--workers={workers}")],
                             "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
                             "ports": [{"name": "http", "containerPort": HEALTH_PORT}],
                             "livenessProbe": probe("/livez", 10),
@@ -108,6 +109,22 @@ impl Objects<'_> {
         });
         self.put_pod_parts(&mut set["spec"]["template"]["spec"]);
         Some(set)
+    }
+
+    /// Where the announcing pods reach the workers: at the name of the Service, which is that of the pod, so that the pods
+    /// stay as they are when the number of identities changes; where names may be unknown, at the addresses by ordinal.
+    fn workers(&self, hosts: &[String]) -> Vec<String> {
+        let port = self.port();
+        match self.advertise() {
+            Advertise::ServiceDns => vec![format!("$(POD_NAME).{}.svc:{port}", self.namespace())],
+            Advertise::ClusterIp => hosts
+                .iter()
+                .map(|host| match host.contains(':') {
+                    true => format!("[{host}]:{port}"),
+                    false => format!("{host}:{port}"),
+                })
+                .collect(),
+        }
     }
 }
 

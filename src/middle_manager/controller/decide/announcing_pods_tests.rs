@@ -24,6 +24,10 @@ fn surroundings() -> Surroundings {
     }
 }
 
+fn hosts() -> Vec<String> {
+    vec!["10.0.0.1".into(), "fd00::1".into()]
+}
+
 fn on_pods() -> VirtualMiddleManager {
     manager(&json!({"kubernetes": {"clusterIdentifier": "analytics"}}))
 }
@@ -32,7 +36,7 @@ fn on_pods() -> VirtualMiddleManager {
 fn each_identity_has_a_pod_that_is_named_like_its_service() {
     let (manager, surroundings) = (on_pods(), surroundings());
     let objects = Objects::of(&manager, &surroundings);
-    let set = objects.announcing_pods().unwrap();
+    let set = objects.announcing_pods(&hosts()).unwrap();
     assert_eq!(set["spec"]["replicas"], 3);
     let set_name = set["metadata"]["name"].as_str().unwrap();
     let services = objects.services();
@@ -46,8 +50,19 @@ fn each_identity_has_a_pod_that_is_named_like_its_service() {
     let container = &set["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         container["args"],
-        json!(["announcing-pod", "--worker=$(POD_NAME).druid.svc:8091"])
+        json!([
+            "announcing-pod",
+            "--pod=$(POD_NAME)",
+            "--workers=$(POD_NAME).druid.svc:8091"
+        ])
     );
+    let mut by_address = on_pods();
+    by_address.spec.advertise = crate::api::virtual_middle_manager::Advertise::ClusterIp;
+    let set = Objects::of(&by_address, &surroundings)
+        .announcing_pods(&hosts())
+        .unwrap();
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][2], "--workers=10.0.0.1:8091,[fd00::1]:8091");
     assert_eq!(set["metadata"]["ownerReferences"][0]["uid"], "u");
 }
 
@@ -55,7 +70,7 @@ fn each_identity_has_a_pod_that_is_named_like_its_service() {
 fn their_template_announces_nothing_and_serves_nothing() {
     let (manager, surroundings) = (on_pods(), surroundings());
     let objects = Objects::of(&manager, &surroundings);
-    let set = objects.announcing_pods().unwrap();
+    let set = objects.announcing_pods(&hosts()).unwrap();
     let pod = &set["spec"]["template"];
     let labels = pod["metadata"]["labels"].as_object().unwrap();
     assert!(!pod.to_string().contains("druidDiscovery") && !pod.to_string().contains("druidNodeInfo"));
@@ -103,6 +118,6 @@ fn with_zookeeper_there_is_none_of_this() {
         surroundings(),
     );
     let objects = Objects::of(&manager, &surroundings);
-    assert_eq!(objects.announcing_pods(), None);
+    assert_eq!(objects.announcing_pods(&hosts()), None);
     assert!(objects.announcing_account().is_empty());
 }

@@ -168,6 +168,10 @@ impl<'a> Objects<'a> {
         self.manager.namespace().unwrap_or_default()
     }
 
+    pub(super) fn advertise(&self) -> Advertise {
+        self.manager.spec.advertise
+    }
+
     pub(super) fn image(&self) -> &str {
         &self.surroundings.image
     }

@@ -83,7 +83,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if let Some(object) = account.nth(snapshot.account.len()) {
         return Step::Apply(Part::Account, object);
     }
-    if let (Some(pods), None) = (objects.announcing_pods(), &snapshot.announcing_pods) {
+    if let (Some(pods), None) = (objects.announcing_pods(&hosts), &snapshot.announcing_pods) {
         return Step::Apply(Part::AnnouncingPods, pods);
     }
     let Some(deployment) = &snapshot.deployment else {

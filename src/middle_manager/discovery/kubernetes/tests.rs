@@ -70,7 +70,10 @@ async fn a_reader_sees_each_identity_on_its_own_pod_until_the_process_ends() {
     process.stop().await.unwrap();
     assert!(seen(&server).workers.is_empty());
     let pod = server.pod(POD).unwrap();
-    assert!(!pod.to_string().contains("druidDiscovery") && !pod.to_string().contains("druidNodeInfo"), "{pod}");
+    assert!(
+        !pod.to_string().contains("druidDiscovery") && !pod.to_string().contains("druidNodeInfo"),
+        "{pod}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

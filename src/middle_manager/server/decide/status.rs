@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn where_an_identity_is_announced_is_said_while_it_is() {
+        let said = |announced| {
+            let facts = Facts {
+                announced,
+                ..facts(1)
+            };
+            let none = VirtualMiddleManagerStatus::default();
+            status(&none, &[facts], &overlord(), at(100)).unwrap().identities[0]
+                .announced_at
+                .clone()
+        };
+        let path = "/druid/internal-discovery/MIDDLE_MANAGER/a:8091";
+        assert_eq!((said(true).as_deref(), said(false)), (Some(path), None));
+    }
+
+    #[test]
     fn polls_alone_are_written_now_and_then() {
         let next = |before: &VirtualMiddleManagerStatus, polled| {
             status(before, &[facts(polled)], &overlord(), at(polled))
