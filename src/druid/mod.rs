@@ -11,7 +11,6 @@ pub mod java_options;
 pub mod out_of_memory;
 pub mod payload;
 pub mod peon_options;
-pub mod pod_announcement;
 pub mod properties;
 pub mod query_server;
 pub mod smile;

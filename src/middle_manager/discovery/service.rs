@@ -23,7 +23,7 @@ impl Service {
     pub fn reader(&self) -> Reader {
         match self {
             Self::ZooKeeper(zookeeper) => Reader::ZooKeeper(zookeeper.reader()),
-            Self::Kubernetes(kubernetes) => Reader::Kubernetes(kubernetes.reader()),
+            Self::Kubernetes(kubernetes) => Reader::Kubernetes(Box::new(kubernetes.reader())),
         }
     }
 }
@@ -42,7 +42,7 @@ pub enum Reader {
     /// In ZooKeeper.
     ZooKeeper(zookeeper::reader::Reader),
     /// On their pods.
-    Kubernetes(kubernetes::reader::Reader),
+    Kubernetes(Box<kubernetes::reader::Reader>),
 }
 
 impl Reader {

@@ -1,8 +1,8 @@
 //! The pods that carry the announcements of a `VirtualMiddleManager` with `discovery.kubernetes` (pure).
 //!
 //! Druid reads an announcement from the labels of a pod, and a pod has room for one worker. So identity *n* is announced on
-//! pod *n* of a StatefulSet, which has the name of the identity's Service. The pods that serve the identities write there:
-//! a StatefulSet has one pod of a name at a time, so nothing is announced twice while those are replaced. The container is
+//! pod *n* of a `StatefulSet`, which has the name of the identity's Service. The pods that serve the identities write there:
+//! a `StatefulSet` has one pod of a name at a time, so nothing is announced twice while those are replaced. The container is
 //! ready while the identity's port answers, and Druid counts only pods whose containers are ready.
 
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub fn announcing_pod(manager: &str, ordinal: u16) -> String {
 }
 
 impl Objects<'_> {
-    /// The Role and the RoleBinding that let the pod patch the announcing pods and no others; none without
+    /// The Role and the `RoleBinding` that let the pod patch the announcing pods and no others; none without
     /// `discovery.kubernetes`.
     #[must_use]
     pub fn announcing_account(&self) -> Vec<Value> {
@@ -52,7 +52,7 @@ impl Objects<'_> {
         ]
     }
 
-    /// The StatefulSet of the announcing pods, given the hosts of all identities by ordinal; `None` without
+    /// The `StatefulSet` of the announcing pods, given the hosts of all identities by ordinal; `None` without
     /// `discovery.kubernetes`.
     ///
     /// Its template has none of Druid's labels: a pod that has them without the annotation makes an overlord lose sight of
@@ -119,9 +119,12 @@ impl Objects<'_> {
             Advertise::ServiceDns => vec![format!("$(POD_NAME).{}.svc:{port}", self.namespace())],
             Advertise::ClusterIp => hosts
                 .iter()
-                .map(|host| match host.contains(':') {
-                    true => format!("[{host}]:{port}"),
-                    false => format!("{host}:{port}"),
+                .map(|host| {
+                    if host.contains(':') {
+                        format!("[{host}]:{port}")
+                    } else {
+                        format!("{host}:{port}")
+                    }
                 })
                 .collect(),
         }

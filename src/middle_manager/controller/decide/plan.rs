@@ -38,7 +38,7 @@ pub enum Part {
     Service,
     /// The `ServiceAccount`, a role of its own, or a role binding.
     Account,
-    /// The StatefulSet of the announcing pods.
+    /// The `StatefulSet` of the announcing pods.
     AnnouncingPods,
     /// The Deployment.
     Deployment,

@@ -18,7 +18,7 @@ pub struct Snapshot<'a> {
     pub services: Vec<Value>,
     /// The applied `ServiceAccount`, roles and role bindings.
     pub account: Vec<Value>,
-    /// The applied StatefulSet of the announcing pods.
+    /// The applied `StatefulSet` of the announcing pods.
     pub announcing_pods: Option<Value>,
     /// The applied Deployment.
     pub deployment: Option<Value>,

@@ -1,6 +1,6 @@
 //! Announces workers on pods, where Druid's Kubernetes extension discovers them (`druid.discovery.type=k8s`).
 //!
-//! A pod has room for one worker, so each identity has an announcing pod: pod n of the StatefulSet that the operator
+//! A pod has room for one worker, so each identity has an announcing pod: pod n of the `StatefulSet` that the operator
 //! creates beside the Deployment. There is only one pod of a name at a time, so an identity is never announced twice, and a
 //! process takes it over from another one by writing to that pod, on the condition that the pod is as it was seen.
 //!
@@ -31,8 +31,8 @@ use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::error;
 use crate::apiserver::request::{PROMPT, RequestError, request_within};
 use crate::apiserver::watch::watching;
+use crate::druid::discovery::pod_announcement::PodAnnouncement;
 use crate::druid::discovery::{Process, Worker};
-use crate::druid::pod_announcement::PodAnnouncement;
 use crate::middle_manager::FIELD_MANAGER;
 use crate::middle_manager::controller::decide::announcing_pods::{LABEL_ANNOUNCES, announcing_pod};
 use crate::middle_manager::controller::decide::objects::LABEL_SERVES;

@@ -5,7 +5,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use crate::apiserver::request::{PROMPT, request_within};
-use crate::druid::pod_announcement::{INDEXER_ANNOTATION, indexer_selector};
+use crate::druid::discovery::pod_announcement::{INDEXER_ANNOTATION, indexer_selector};
 
 /// Reads the announcements of Indexers of a Druid cluster.
 pub struct Reader {

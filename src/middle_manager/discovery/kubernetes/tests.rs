@@ -83,7 +83,7 @@ async fn another_capacity_is_a_removal_and_another_announcement() {
     let process = announcer(&server, process("p", 1));
     until(&process, AnnouncementState::announced).await;
     process.announce(Ordinal(0), worker(0, 20));
-    let changed = async {
+    let other_capacity = async {
         while seen(&server)
             .workers
             .get(ADDRESS)
@@ -92,7 +92,7 @@ async fn another_capacity_is_a_removal_and_another_announcement() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), changed)
+    tokio::time::timeout(Duration::from_secs(60), other_capacity)
         .await
         .unwrap();
     let changes = seen(&server).changes;

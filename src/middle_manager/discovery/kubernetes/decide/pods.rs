@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::apiserver::classify::decode::{Guarded, Readable};
-use crate::druid::pod_announcement::{
+use crate::druid::discovery::pod_announcement::{
     CLUSTER_LABEL, ID_HASH_LABEL, PodAnnouncement, WORKER_ANNOTATION, WORKER_LABEL,
 };
 use crate::middle_manager::registry::view::PodStatusView;

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::pods::AnnouncingPod;
-use crate::druid::discovery::{Judgement, Keeper, Process};
-use crate::druid::pod_announcement::{
+use crate::druid::discovery::pod_announcement::{
     CLUSTER_LABEL, ID_HASH_LABEL, PodAnnouncement, WORKER_ANNOTATION, WORKER_LABEL,
 };
+use crate::druid::discovery::{Judgement, Keeper, Process};
 
 /// What to do about the announcement on a pod.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,16 +60,16 @@ fn announce(pod: &AnnouncingPod, wanted: &PodAnnouncement) -> Value {
         .iter()
         .map(|(key, value)| ((*key).to_owned(), value.as_str().into()))
         .collect();
-    patch(pod, &labels.into(), wanted.node.as_str().into())
+    patch(pod, &labels.into(), &wanted.node.as_str().into())
 }
 
 fn withdraw(pod: &AnnouncingPod) -> Value {
     let labels = [WORKER_LABEL, ID_HASH_LABEL, CLUSTER_LABEL].map(|key| (key.to_owned(), Value::Null));
     let labels: Map<String, Value> = labels.into_iter().collect();
-    patch(pod, &labels.into(), Value::Null)
+    patch(pod, &labels.into(), &Value::Null)
 }
 
-fn patch(pod: &AnnouncingPod, labels: &Value, node: Value) -> Value {
+fn patch(pod: &AnnouncingPod, labels: &Value, node: &Value) -> Value {
     json!({"metadata": {
         "uid": pod.uid,
         "resourceVersion": pod.version,

@@ -5,7 +5,7 @@
 //! labels without the annotation makes them lose sight of *all* processes of the role, so both are set and removed
 //! together. A pod has one announcement of a role, and one id: two processes cannot share it.
 
-use super::discovery::{Process, Worker};
+use super::{Process, Worker};
 
 /// Label with the Druid cluster: `druid.discovery.k8s.clusterIdentifier`.
 pub const CLUSTER_LABEL: &str = "druidDiscoveryAnnouncement-cluster-identifier";
