@@ -28,6 +28,9 @@ pub const MOST_IDENTITIES: u16 = 32;
     // Services are named after it.
     validation = kube::core::Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$')")
         .message("the name must begin with a letter, have at most 52 letters, digits and '-', and no '.'"),
+    // The StatefulSet of the announcing pods is named after it, too, and Kubernetes makes a label of that name and a hash.
+    validation = kube::core::Rule::new("!has(self.spec.discovery.kubernetes) || self.metadata.name.size() <= 48")
+        .message("with discovery.kubernetes the name must have at most 48 letters, digits and '-'"),
     doc = "Workers that a Druid overlord takes for MiddleManagers and that run its tasks as PeonTasks.",
     printcolumn(name = "Identities", type_ = "integer", json_path = ".spec.identities"),
     printcolumn(name = "Capacity", type_ = "integer", json_path = ".spec.capacity"),
@@ -52,7 +55,9 @@ pub const MOST_IDENTITIES: u16 = 32;
     validation = Rule::new("has(self.authRef) != self.allowAnonymous")
         .message("clients that reach the workers without credentials can run code here: set authRef to a Secret with the username and password of Druid's escalator, or allowAnonymous: true where a NetworkPolicy admits only the overlord; not both"),
     validation = Rule::new("has(self.tlsRef) == has(oldSelf.tlsRef) && self.advertise == oldSelf.advertise")
-        .message("tlsRef cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle")
+        .message("tlsRef cannot be turned on or off, and advertise cannot be changed: the workers would have other addresses, and the overlord kills what comes back under another address; make another VirtualMiddleManager, disable the workers of this one, and delete it once they are idle"),
+    validation = Rule::new("has(self.discovery.kubernetes) == has(oldSelf.discovery.kubernetes)")
+        .message("discovery cannot be changed between zookeeper and kubernetes: the overlord of one does not see the workers of the other; make another VirtualMiddleManager, and delete this one once its workers are idle")
 )]
 pub struct VirtualMiddleManagerSpec {
     /// Where the overlord discovers workers. No default. Example: `{zookeeper: {hosts: "zookeeper:2181"}}`.
@@ -161,9 +166,7 @@ fn default_category() -> String {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.zookeeper) != has(self.kubernetes)")
-        .message("discovery takes exactly one of zookeeper and kubernetes"),
-    validation = Rule::new("!has(self.kubernetes)")
-        .message("discovery by kubernetes is not available yet: use zookeeper")
+        .message("discovery takes exactly one of zookeeper and kubernetes")
 )]
 pub struct Discovery {
     /// Discovery by ZooKeeper (`druid.discovery.type=curator`). Excludes `kubernetes`. No default. Example:
@@ -172,16 +175,23 @@ pub struct Discovery {
     #[schemars(schema_with = "schema::described::<ZooKeeper>")]
     pub zookeeper: Option<ZooKeeper>,
 
-    /// Discovery by Druid's Kubernetes extension (`druid.discovery.type=k8s`). Not available yet: the API server refuses
-    /// it. Excludes `zookeeper`. No default. Example: `{}`.
+    /// Discovery by Druid's Kubernetes extension (`druid.discovery.type=k8s`), for a Druid cluster without ZooKeeper in
+    /// the namespace of the VirtualMiddleManager. Each identity is announced on a pod of its own. Needs the chart's
+    /// `middleManagers.kubernetesDiscovery`. Excludes `zookeeper`. No default. Example:
+    /// `{clusterIdentifier: analytics}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<KubernetesDiscovery>")]
     pub kubernetes: Option<KubernetesDiscovery>,
 }
 
-/// Discovery by Druid's Kubernetes extension; has no fields yet.
+/// Discovery by Druid's Kubernetes extension.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct KubernetesDiscovery {}
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesDiscovery {
+    /// The Druid cluster: `druid.discovery.k8s.clusterIdentifier`. No default. Example: `analytics`.
+    #[schemars(length(min = 2, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$"))]
+    pub cluster_identifier: String,
+}
 
 /// The ZooKeeper ensemble of a Druid cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -322,6 +332,10 @@ pub struct IdentityStatus {
     pub address: String,
     /// Whether the identity is announced in discovery. Example: `true`.
     pub announced: bool,
+    /// Where it is announced: the pod that carries the announcement with `discovery.kubernetes`, else the path in
+    /// ZooKeeper. Example: `ingestion-vmm-0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_at: Option<String>,
     /// Whether the identity is disabled: it then accepts no tasks. Example: `false`.
     pub disabled: bool,
     /// Task slots in use. Example: `3`.

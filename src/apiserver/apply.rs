@@ -49,6 +49,14 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// Whether the API server denies the right to the request.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Request { source, .. } if source.code() == Some(403))
+    }
+}
+
 /// Applies an object: creates it if none with its name exists, changes it if it is the owner's, by its uid. `may_write`
 /// is called before each write.
 ///

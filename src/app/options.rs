@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::announcing_pod::AnnouncingPod;
 use super::self_test::SelfTest;
 use super::uninstall_check::UninstallCheck;
 use crate::logs::server;
@@ -39,6 +40,8 @@ pub enum Other {
     LogSidecar(Files),
     /// Serves the identities of a VirtualMiddleManager to its overlord.
     MiddleManager(Options),
+    /// Is ready while a worker of a VirtualMiddleManager can be reached: its pod carries the worker's announcement.
+    AnnouncingPod(AnnouncingPod),
     /// Checks an installation: creates a PeonTask that cannot run, and waits for the operator's reason.
     SelfTest(SelfTest),
     /// Fails while there are VirtualMiddleManagers or IndexerPools, whose pods need an operator.

@@ -15,11 +15,14 @@ use crate::api::VirtualMiddleManager;
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::request::{PROMPT, request_within};
 use crate::clock::Clock;
+use crate::druid::query_server::QueryServer;
 use crate::metrics::Metrics;
 use crate::middle_manager::assign::Assigner;
 use crate::middle_manager::controller::decide::objects::FIRST_POD_PORT;
 use crate::middle_manager::controller::decide::ready_condition;
 use crate::middle_manager::discovery::announce::{Announcer, this_process};
+use crate::middle_manager::discovery::kubernetes::Kubernetes;
+use crate::middle_manager::discovery::service::Service;
 use crate::middle_manager::discovery::zookeeper::ZooKeeper;
 use crate::middle_manager::http::body_budget::BodyBudget;
 use crate::middle_manager::http::routes::{Served, routes};
@@ -28,6 +31,7 @@ use crate::middle_manager::indexers::{self, Connections};
 use crate::middle_manager::overlord::Overlord;
 use crate::middle_manager::registry::identity::Ordinal;
 use crate::middle_manager::server::listener::{Port, bind};
+use crate::middle_manager::server::mounted_config::DiscoverySettings;
 use crate::middle_manager::server::options::Options;
 use crate::middle_manager::server::secret_watch::SecretWatch;
 use crate::middle_manager::server::status_writer::StatusWriter;
@@ -93,17 +97,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let selector = maker.selector();
     let assigner = Arc::new(Assigner::new(client.clone(), maker, tasks.clone()));
     let overlord = Overlord::new(&mounted_config::overlord(&manager.spec)?)?;
-    let (zookeeper, process) = (
-        mounted_config::zookeeper(&manager.spec)?,
-        this_process(&host_name()),
-    );
-    let discovery = ZooKeeper::new(&zookeeper, process.clone())?;
+    let (discovery, queries) = discovery(&client, &options, &manager)?;
     let indexers = Connections {
         reader: discovery.reader(),
         overlord: overlord.clone(),
         pools: PoolWriter::new(client.clone(), &options.namespace),
-        // With a session of its own, which outlives the announcements of the workers.
-        queries: ManuallyDrop::new(Announcer::start(ZooKeeper::new(&zookeeper, process)?)),
+        queries,
     };
     let (policy, submitter) = submitter(&assigner, &manager, &overlord)?;
     let status_writer = StatusWriter::new(
@@ -196,6 +195,28 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     while ports.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where the workers are announced, and what announces Indexers to brokers and coordinators.
+fn discovery(
+    client: &Client,
+    options: &Options,
+    manager: &VirtualMiddleManager,
+) -> anyhow::Result<(Service, Option<ManuallyDrop<Announcer<QueryServer>>>)> {
+    let process = this_process(&host_name());
+    match mounted_config::discovery(&manager.spec)? {
+        DiscoverySettings::ZooKeeper(zookeeper) => {
+            // With a session of its own, which outlives the announcements of the workers.
+            let queries = Announcer::start(ZooKeeper::new(&zookeeper, process.clone())?);
+            let workers = Service::ZooKeeper(ZooKeeper::new(&zookeeper, process)?);
+            Ok((workers, Some(ManuallyDrop::new(queries))))
+        }
+        DiscoverySettings::Kubernetes(cluster) => {
+            let (namespace, name) = (&options.namespace, &options.name);
+            let workers = Kubernetes::new(client.clone(), namespace, name, &cluster, process);
+            Ok((Service::Kubernetes(workers), None))
+        }
+    }
 }
 
 /// What looks after the tasks that users apply, and how it is told which they may be.

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use peon_operator::app::options::{Other, Program};
-use peon_operator::app::{operator, self_test, uninstall_check, workers};
+use peon_operator::app::{announcing_pod, operator, self_test, uninstall_check, workers};
 use peon_operator::logs::sidecar;
 
 #[tokio::main]
@@ -13,6 +13,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Other::LogSidecar(files)) => sidecar::run(&files).await,
         Some(Other::SelfTest(test)) => self_test::run(&test).await,
         Some(Other::UninstallCheck(check)) => uninstall_check::run(&check).await,
+        Some(Other::AnnouncingPod(options)) => announcing_pod::run(options).await,
         Some(Other::MiddleManager(options)) => Box::pin(workers::run(options)).await,
     }
 }

@@ -57,6 +57,13 @@ const MANAGER_PODS: [(&str, &[&str]); 9] = [
 ];
 /// What they need beside it to submit tasks whose payload stands in chunks.
 const CHUNKS: [(&str, &[&str]); 2] = [("/secrets", &["get"]), ("/configmaps", &["get"])];
+/// What the operator needs beside it where workers are announced on pods.
+const ANNOUNCING_PODS: [(&str, &[&str]); 2] = [
+    ("apps/statefulsets", &["create", "get", "patch"]),
+    ("rbac.authorization.k8s.io/roles", &["create", "get", "patch"]),
+];
+/// What the pods of a VirtualMiddleManager get then, by a Role that the operator creates and that names the announcing pods.
+const BY_NAME: [(&str, &[&str]); 1] = [("/pods", &["patch"])];
 const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"]);
 const NODES: (&str, &[&str]) = ("/nodes", &["get", "list", "watch"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
@@ -163,9 +170,9 @@ fn qualified(resource: &str) -> String {
         | "virtualmiddlemanagers/status"
         | "indexerpools"
         | "indexerpools/status" => "peon.dev",
-        "deployments" => "apps",
+        "deployments" | "statefulsets" => "apps",
         "poddisruptionbudgets" => "policy",
-        "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
+        "roles" | "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
         "leases" => "coordination.k8s.io",
         "events (core)" => return "/events".into(),
         "events (events.k8s.io)" => return "events.k8s.io/events".into(),
@@ -197,7 +204,7 @@ fn the_operator_has_exactly_the_rights_of_the_table() {
 fn the_operator_has_exactly_the_rights_that_the_code_documents() {
     let mut documented_rights = Rights::new();
     documented(&root().join("src"), &is_operators, &mut documented_rights);
-    let objects = render(&[]);
+    let objects = render(&["middleManagers.kubernetesDiscovery=true"]);
     let mut granted = rights(objects.named("ClusterRole", FULL_NAME));
     granted.extend(rights(
         objects.named("ClusterRole", &format!("{FULL_NAME}-{NAMESPACE}-nodes")),
@@ -221,7 +228,7 @@ fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents()
         let submitting = render(&[&values[..], &["middleManagers.submissions=true"]].concat());
         let with_chunks = rights(submitting.named(kind, &name));
         assert_eq!(with_chunks, table(MANAGER_PODS.into_iter().chain(CHUNKS)));
-        assert_eq!(with_chunks, expected);
+        assert_eq!(&with_chunks | &table(BY_NAME), expected);
         // The operator can give this one away, and no other.
         let operator = objects.named(kind, FULL_NAME)["rules"].as_array().unwrap();
         let mut bind = operator.iter().filter(|r| r["verbs"] == json!(["bind"]));
@@ -243,6 +250,21 @@ fn the_pods_of_middle_managers_have_exactly_the_rights_that_the_code_documents()
             .to_string()
             .contains("PEON_MIDDLE_MANAGER_ROLE")
     );
+}
+
+/// The operator may create Roles only where that is wanted, and the API server lets it give no right that it has not.
+#[test]
+fn announcing_on_pods_needs_rights_of_its_own() {
+    for (values, kind) in [(vec![], "ClusterRole"), (vec![r#"scope="namespace""#], "Role")] {
+        let without = rights(render(&values).named(kind, FULL_NAME));
+        let values = [&values[..], &["middleManagers.kubernetesDiscovery=true"]].concat();
+        let objects = render(&values);
+        let with = rights(objects.named(kind, FULL_NAME));
+        assert_eq!(&with - &without, table(ANNOUNCING_PODS));
+        assert!(with.is_superset(&table(BY_NAME)), "what it gives away");
+        let pods = objects.named(kind, &format!("{FULL_NAME}-middle-manager"));
+        assert_eq!(rights(pods), table(MANAGER_PODS), "none but the Role of each");
+    }
 }
 
 #[test]

@@ -221,6 +221,12 @@ fn the_workers_of_an_overlord_are_reached_from_their_namespace_only() {
     let peer: Value = serde_json::from_str(peer).unwrap();
     let rule = json!([{"from": peer, "ports": [{"protocol": "TCP", "port": objects::HEALTH_PORT}]}]);
     assert_eq!(policy(&objects, &name)["spec"]["ingress"], rule);
+    // Pods that carry announcements reach the workers, whoever else may.
+    let objects = render(&[MANAGER_POLICY, nobody, "middleManagers.kubernetesDiscovery=true"]);
+    let ingress = &policy(&objects, &name)["spec"]["ingress"];
+    let from = &ingress[0]["from"][0]["podSelector"]["matchLabels"];
+    assert_eq!(from["app.kubernetes.io/component"], "announcement");
+    assert_eq!((&ingress[0]["ports"], &ingress[1]), (&ports, &Value::Null));
 }
 
 /// A node that is full of peons makes room for those who watch them.

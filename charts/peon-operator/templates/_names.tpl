@@ -268,6 +268,15 @@ What the operator may do for VirtualMiddleManagers: their pods, their Services a
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [rolebindings]
   verbs: [get, create, patch]
+{{- if .Values.middleManagers.kubernetesDiscovery }}
+# The pods that carry announcements, and the right to patch these, which the operator has itself for all pods.
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, create, patch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles]
+  verbs: [get, create, patch]
+{{- end }}
 # No other role can be given away.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [{{ ternary "roles" "clusterroles" (ne (include "peon-operator.watchNamespace" .) "") }}]

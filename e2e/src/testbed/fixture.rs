@@ -185,6 +185,7 @@ impl Fixture {
             "replicas=1",
             "resources.requests.cpu=250m",
             "middleManagers.submissions=true",
+            "middleManagers.kubernetesDiscovery=true",
         ];
         values.extend(logs.iter().map(String::as_str));
         self.helm

@@ -23,6 +23,11 @@ pub(super) enum EffectError {
     NotLeader(#[from] NotLeader),
     #[error("{0}")]
     Apply(#[from] ApplyError),
+    #[error(
+        "discovery.kubernetes needs rights that the operator lacks ({0}): set middleManagers.kubernetesDiscovery of the \
+         chart to true"
+    )]
+    NoAnnouncingPods(String),
     #[error("{what}: {}", source.why())]
     Request { what: String, source: RequestError },
 }
@@ -38,7 +43,7 @@ impl Effects {
     ///
     /// # Access control
     /// deployments, serviceaccounts, rolebindings: get, create, patch; services: get, list, create, patch, delete;
-    /// clusterroles: bind.
+    /// clusterroles: bind. statefulsets, roles: get, create, patch.
     ///
     /// # Errors
     /// When a request failed, or an object is refused.
@@ -51,6 +56,7 @@ impl Effects {
                     match part {
                         Part::Service => snapshot.services.push(object),
                         Part::Account => snapshot.account.push(object),
+                        Part::AnnouncingPods => snapshot.announcing_pods = Some(object),
                         Part::Deployment => snapshot.deployment = Some(object),
                     }
                 }
@@ -71,8 +77,13 @@ impl Effects {
 
     async fn apply(&self, manager: &VirtualMiddleManager, object: Value) -> Result<Applied, EffectError> {
         let may_write = || self.leadership.check().is_ok();
+        // The chart gives the rights to these kinds only where they are wanted.
+        let is_for_announcing = matches!(object["kind"].as_str(), Some("StatefulSet" | "Role"));
         match apply(&self.client, &Owner::of(manager), object, may_write).await {
             Err(ApplyError::MayNotWrite) => Err(NotLeader.into()),
+            Err(refused) if is_for_announcing && refused.is_forbidden() => {
+                Err(EffectError::NoAnnouncingPods(refused.to_string()))
+            }
             applied => Ok(applied?),
         }
     }

@@ -52,7 +52,8 @@ struct Context {
 ///
 /// # Access control
 /// virtualmiddlemanagers: list, watch; virtualmiddlemanagers/status: patch; deployments: get, list, watch, create, patch;
-/// services: get, list, create, patch, delete; serviceaccounts, rolebindings: get, create, patch; clusterroles: bind.
+/// services: get, list, create, patch, delete; serviceaccounts, rolebindings: get, create, patch; clusterroles: bind;
+/// statefulsets, roles: get, create, patch.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,

@@ -113,7 +113,7 @@ pub enum Presence {
     },
 }
 
-/// A discovery service: ZooKeeper.
+/// A discovery service: ZooKeeper, or the API server of Kubernetes.
 pub trait Discovery<S: Subject = Worker>: Send + 'static {
     /// Makes the announcements match `wanted` for as long as it runs. An announcement whose content changed is removed
     /// and made again, since Druid ignores changes. Ends when the sender of `wanted` is gone, after having withdrawn
@@ -132,6 +132,16 @@ impl<S: Subject> Board<S> {
             *state = AnnouncementState {
                 presence,
                 error: None,
+            };
+        });
+    }
+
+    /// Sets what is announced, and what is wrong with it.
+    pub fn tell(&self, key: &S::Key, presence: Presence, error: String) {
+        self.change(key, |state| {
+            *state = AnnouncementState {
+                presence,
+                error: Some(error),
             };
         });
     }
@@ -189,7 +199,8 @@ pub struct Announcer<S: Subject = Worker> {
 /// The process ends and its announcements may remain.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the workers may remain announced until their session ends: {0}. Tasks that are assigned until then wait"
+    "the workers may remain announced until their session with ZooKeeper ends, or their announcing pods are not ready: \
+     {0}. Tasks that are assigned until then wait"
 )]
 pub struct StillAnnounced(String);
 
@@ -235,6 +246,14 @@ impl<S: Subject> Announcer<S> {
     #[must_use]
     pub fn states(&self) -> watch::Receiver<States<S>> {
         self.states.clone()
+    }
+
+    /// Ends as a process does that is killed: it withdraws nothing.
+    #[cfg(test)]
+    pub(crate) async fn stop_at_once(self) {
+        self.keeping.abort();
+        // Cancelled, as was asked for.
+        let _ = self.keeping.await;
     }
 
     /// Withdraws everything, within ten seconds.

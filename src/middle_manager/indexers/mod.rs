@@ -25,7 +25,8 @@ use self::decide::query_servers::QueryServers;
 use self::pods::IndexerPods;
 use self::pool_writer::PoolWriter;
 use super::discovery::announce::{Announcer, Presence, States, Wanted};
-use super::discovery::zookeeper::reader::{NotRead, Reader};
+use super::discovery::service::Reader;
+use super::discovery::zookeeper::reader::NotRead;
 use super::overlord::Overlord;
 use crate::druid::query_server::QueryServer;
 
@@ -50,7 +51,7 @@ pub trait Surroundings: Send + Sync + 'static {
     fn announce(&self, servers: Wanted<QueryServer>);
 }
 
-/// ZooKeeper, the overlord and the API server.
+/// Discovery, the overlord and the API server.
 pub struct Connections {
     /// Reads announcements.
     pub reader: Reader,
@@ -59,8 +60,9 @@ pub struct Connections {
     /// Writes the status.
     pub pools: PoolWriter,
     /// Announces to brokers and coordinators. Never dropped: what it announced stays when the process exits, until the
-    /// session ends or the next process has taken it over, so that rows do not disappear from queries meanwhile.
-    pub queries: ManuallyDrop<Announcer<QueryServer>>,
+    /// session ends or the next process has taken it over, so that rows do not disappear from queries meanwhile. None
+    /// where workers are announced on pods: the pods of Indexers may not be patched.
+    pub queries: Option<ManuallyDrop<Announcer<QueryServer>>>,
 }
 
 impl Surroundings for Connections {
@@ -81,7 +83,9 @@ impl Surroundings for Connections {
     }
 
     fn announce(&self, servers: Wanted<QueryServer>) {
-        self.queries.announce_only(servers);
+        if let Some(queries) = &self.queries {
+            queries.announce_only(servers);
+        }
     }
 }
 

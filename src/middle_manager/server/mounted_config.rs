@@ -8,11 +8,12 @@ use anyhow::Context;
 use rustls::ServerConfig;
 
 use super::listener;
-use crate::api::virtual_middle_manager::SecretRef;
+use crate::api::virtual_middle_manager::{SecretRef, ZooKeeper};
 use crate::api::{VirtualMiddleManager, VirtualMiddleManagerSpec};
-use crate::druid::discovery::Worker;
+use crate::druid::discovery::{BasePath, Worker};
 use crate::druid_http::credentials::Credentials;
 use crate::middle_manager::assign::decide::assignment::Maker;
+use crate::middle_manager::controller::decide::announcing_pods::announcing_pod;
 use crate::middle_manager::controller::decide::objects::{
     AUTH_DIR, OVERLORD_CA_DIR, PLAIN_PORT, SUBMISSIONS_DIR, TLS_DIR, TLS_PORT, ZOOKEEPER_DIR,
 };
@@ -93,13 +94,29 @@ pub fn submitter(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<overlord::Se
     })
 }
 
-/// Connection settings of ZooKeeper.
+/// Where the workers are announced.
+#[derive(Debug, Clone)]
+pub enum DiscoverySettings {
+    /// In ZooKeeper, with these connection settings.
+    ZooKeeper(zookeeper::Settings),
+    /// On pods, to the Druid cluster of this `clusterIdentifier`.
+    Kubernetes(String),
+}
+
+/// Where the workers are announced.
 ///
 /// # Errors
-/// When the spec names no ZooKeeper, which its validation rules refuse, or a Secret is not as it should be.
-pub fn zookeeper(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<zookeeper::Settings> {
-    let given = spec.discovery.zookeeper.as_ref();
-    let given = given.context("spec.discovery has no zookeeper, the only discovery that is available")?;
+/// When the spec names no discovery, which its validation rules refuse, or a Secret is not as it should be.
+pub fn discovery(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<DiscoverySettings> {
+    if let Some(given) = &spec.discovery.zookeeper {
+        return Ok(DiscoverySettings::ZooKeeper(zookeeper(given)?));
+    }
+    let given = spec.discovery.kubernetes.as_ref();
+    let given = given.context("spec.discovery has neither zookeeper nor kubernetes: set one of them")?;
+    Ok(DiscoverySettings::Kubernetes(given.cluster_identifier.clone()))
+}
+
+fn zookeeper(given: &ZooKeeper) -> anyhow::Result<zookeeper::Settings> {
     Ok(zookeeper::Settings {
         hosts: given.hosts.clone(),
         base_path: given.base_path.clone(),
@@ -120,7 +137,7 @@ pub fn check(spec: &VirtualMiddleManagerSpec) -> anyhow::Result<()> {
     tls(spec)?;
     overlord::Overlord::new(&overlord(spec)?)?;
     overlord::Overlord::new(&submitter(spec)?)?;
-    zookeeper(spec)?;
+    discovery(spec)?;
     Ok(())
 }
 
@@ -139,6 +156,21 @@ pub fn worker(spec: &VirtualMiddleManagerSpec, host: &str) -> Worker {
     }
 }
 
+/// Where the identity with this ordinal and this `host:port` is announced: the pod, or the path in ZooKeeper.
+#[must_use]
+pub fn announced_at(
+    spec: &VirtualMiddleManagerSpec,
+    name: &str,
+    ordinal: u16,
+    address: &str,
+) -> Option<String> {
+    let Some(zookeeper) = &spec.discovery.zookeeper else {
+        return Some(announcing_pod(name, ordinal));
+    };
+    let base = BasePath::new(&zookeeper.base_path).ok()?;
+    Some(format!("{}/{address}", base.workers()))
+}
+
 /// Common fields of its PeonTasks.
 #[must_use]
 pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
@@ -148,5 +180,42 @@ pub fn maker(manager: &VirtualMiddleManager, namespace: &str) -> Maker {
         namespace: namespace.to_owned(),
         labels: manager.spec.task_labels.clone(),
         payload: manager.spec.payload,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(discovery: &Value) -> VirtualMiddleManagerSpec {
+        let spec = json!({"discovery": discovery, "overlord": {"url": "http://o:8090"}});
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn a_worker_is_announced_at_a_path_or_on_a_pod() {
+        let zookeeper = json!({"zookeeper": {"hosts": "z:2181", "basePath": "druid"}});
+        let kubernetes = json!({"kubernetes": {"clusterIdentifier": "analytics"}});
+        for (discovery, expected) in [
+            (zookeeper, "/druid/internal-discovery/MIDDLE_MANAGER/a:8091"),
+            (kubernetes, "ingestion-vmm-1"),
+        ] {
+            let at = announced_at(&spec(&discovery), "ingestion", 1, "a:8091");
+            assert_eq!(at.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_spec_says_where_its_workers_are_announced() {
+        let of = |given: &Value| discovery(&spec(given));
+        let kubernetes = of(&json!({"kubernetes": {"clusterIdentifier": "analytics"}})).unwrap();
+        assert!(matches!(kubernetes, DiscoverySettings::Kubernetes(cluster) if cluster == "analytics"));
+        let zookeeper = of(&json!({"zookeeper": {"hosts": "z:2181"}})).unwrap();
+        assert!(matches!(zookeeper, DiscoverySettings::ZooKeeper(settings) if settings.hosts == "z:2181"));
+        // Refused by the API server, but an object may be older than the rule.
+        let error = of(&json!({})).unwrap_err().to_string();
+        assert!(error.contains("neither zookeeper nor kubernetes"), "{error}");
     }
 }

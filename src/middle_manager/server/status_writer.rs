@@ -215,9 +215,11 @@ impl StatusWriter {
         let facts = |((ordinal, line), host): ((u16, &Arc<LongPoll>), &String)| {
             let identity = Ordinal(ordinal);
             let state = states.get(&identity).cloned().unwrap_or_default();
+            let address = mounted_config::worker(spec, host).address();
             Facts {
                 ordinal,
-                address: mounted_config::worker(spec, host).address(),
+                announced_at: mounted_config::announced_at(spec, &self.name, ordinal, &address),
+                address,
                 // A younger process of the same identity also serves it.
                 announced: state.presence != announce::Presence::Absent,
                 error: state.error,
@@ -239,6 +241,7 @@ impl StatusWriter {
             ordinal,
             address: format!("identity {ordinal}"),
             announced: false,
+            announced_at: None,
             error: Some(
                 "it still has tasks from an earlier configuration, and will be served again".to_owned(),
             ),

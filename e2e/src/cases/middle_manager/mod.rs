@@ -1,6 +1,7 @@
 //! A stock overlord runs its tasks through a VirtualMiddleManager.
 
 mod conformance;
+mod discovery_on_pods;
 mod draining;
 mod faults;
 mod faults_network;
@@ -41,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(faults::CASES)
         .chain(submissions::CASES)
         .chain(draining::CASES)
+        .chain(discovery_on_pods::CASES)
         .chain(races::CASES)
         .chain(kills::CASES)
         .chain(pools::CASES)

@@ -155,9 +155,52 @@ impl<'a> Objects<'a> {
         names::attempt(&self.name(), u32::from(ordinal))
     }
 
+    /// Whether the identities are announced on pods.
+    pub(super) fn announces_on_pods(&self) -> bool {
+        self.manager.spec.discovery.kubernetes.is_some()
+    }
+
+    pub(super) fn manager_name(&self) -> String {
+        self.manager.name_any()
+    }
+
+    pub(super) fn namespace(&self) -> String {
+        self.manager.namespace().unwrap_or_default()
+    }
+
+    pub(super) fn advertise(&self) -> Advertise {
+        self.manager.spec.advertise
+    }
+
+    pub(super) fn image(&self) -> &str {
+        &self.surroundings.image
+    }
+
+    /// The security context of a pod.
+    pub(super) fn pod_security() -> Value {
+        json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    }
+
+    /// The security context of a container.
+    pub(super) fn container_security() -> Value {
+        json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        })
+    }
+
+    /// Puts the cluster's fields into the spec of a pod.
+    pub(super) fn put_pod_parts(&self, spec: &mut Value) {
+        self.surroundings.pod.put_into(spec);
+    }
+
     /// Name of all other objects. It is not just the name of the `VirtualMiddleManager`: if that is `druid`, a service
     /// account with this name may exist, and `zookeeper-0` may be the Service of something else.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}-vmm", self.manager.name_any())
     }
 
@@ -271,10 +314,7 @@ impl<'a> Objects<'a> {
                         "serviceAccountName": name,
                         "enableServiceLinks": false,
                         "terminationGracePeriodSeconds": 30,
-                        "securityContext": {
-                            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-                            "seccompProfile": {"type": "RuntimeDefault"},
-                        },
+                        "securityContext": Self::pod_security(),
                         "tolerations": [
                             toleration("node.kubernetes.io/not-ready"),
                             toleration("node.kubernetes.io/unreachable"),
@@ -296,11 +336,7 @@ impl<'a> Objects<'a> {
                                 "requests": {"cpu": "50m", "memory": "64Mi"},
                                 "limits": {"memory": self.memory()},
                             },
-                            "securityContext": {
-                                "allowPrivilegeEscalation": false,
-                                "readOnlyRootFilesystem": true,
-                                "capabilities": {"drop": ["ALL"]},
-                            },
+                            "securityContext": Self::container_security(),
                             "volumeMounts": secrets.iter().map(mount).collect::<Vec<_>>(),
                         }],
                         "volumes": secrets.iter().map(volume).collect::<Vec<_>>(),
@@ -308,8 +344,7 @@ impl<'a> Objects<'a> {
                 },
             },
         });
-        let spec = &mut deployment["spec"]["template"]["spec"];
-        self.surroundings.pod.put_into(spec);
+        self.put_pod_parts(&mut deployment["spec"]["template"]["spec"]);
         deployment
     }
 
@@ -377,7 +412,7 @@ impl<'a> Objects<'a> {
         labels
     }
 
-    fn metadata(&self, name: &str) -> Value {
+    pub(super) fn metadata(&self, name: &str) -> Value {
         let owner = OwnerReference {
             api_version: format!("{GROUP}/v1alpha1"),
             kind: VirtualMiddleManager::kind(&()).into_owned(),

@@ -36,8 +36,10 @@ pub enum Step {
 pub enum Part {
     /// The Service of the next identity.
     Service,
-    /// The `ServiceAccount` or the `RoleBinding`.
+    /// The `ServiceAccount`, a role of its own, or a role binding.
     Account,
+    /// The `StatefulSet` of the announcing pods.
+    AnnouncingPods,
     /// The Deployment.
     Deployment,
 }
@@ -77,8 +79,12 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Step {
     if let Some(service) = objects.services().into_iter().nth(hosts.len()) {
         return Step::Apply(Part::Service, service);
     }
-    if let Some(object) = objects.account().into_iter().nth(snapshot.account.len()) {
+    let mut account = objects.account().into_iter().chain(objects.announcing_account());
+    if let Some(object) = account.nth(snapshot.account.len()) {
         return Step::Apply(Part::Account, object);
+    }
+    if let (Some(pods), None) = (objects.announcing_pods(&hosts), &snapshot.announcing_pods) {
+        return Step::Apply(Part::AnnouncingPods, pods);
     }
     let Some(deployment) = &snapshot.deployment else {
         return Step::Apply(Part::Deployment, objects.deployment(&hosts));

@@ -161,3 +161,27 @@ fn a_name_conflict_is_looked_at_again_sooner() {
         assert_eq!(find(&conditions, READY).unwrap().reason, reason.as_str());
     }
 }
+
+#[test]
+fn announcing_pods_come_before_the_pod_that_writes_on_them() {
+    let (mut manager, surroundings) = (manager(), surroundings());
+    manager.spec.discovery =
+        serde_json::from_value(json!({"kubernetes": {"clusterIdentifier": "analytics"}})).unwrap();
+    let mut snapshot = Snapshot::new(&manager, &surroundings);
+    snapshot.services = vec![service("10.0.0.1"), service("10.0.0.2")];
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(words(&plan(&snapshot)));
+        snapshot.account.push(json!({}));
+    }
+    assert_eq!(
+        said[2..],
+        [
+            "apply Account ingestion-vmm-announcer",
+            "apply Account ingestion-vmm-announcer"
+        ]
+    );
+    assert_eq!(words(&plan(&snapshot)), "apply AnnouncingPods ingestion-vmm");
+    snapshot.announcing_pods = Some(json!({}));
+    assert_eq!(words(&plan(&snapshot)), "apply Deployment ingestion-vmm");
+}

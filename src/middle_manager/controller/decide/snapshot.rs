@@ -16,8 +16,10 @@ pub struct Snapshot<'a> {
 
     /// The applied Services, by ordinal.
     pub services: Vec<Value>,
-    /// The applied `ServiceAccount` and `RoleBinding`.
+    /// The applied `ServiceAccount`, roles and role bindings.
     pub account: Vec<Value>,
+    /// The applied `StatefulSet` of the announcing pods.
+    pub announcing_pods: Option<Value>,
     /// The applied Deployment.
     pub deployment: Option<Value>,
     /// The Services that the object owns, once they have been listed, without those that were deleted since.
@@ -44,6 +46,7 @@ impl<'a> Snapshot<'a> {
             surroundings,
             services: Vec::new(),
             account: Vec::new(),
+            announcing_pods: None,
             deployment: None,
             owned_services: None,
             name_conflict: None,

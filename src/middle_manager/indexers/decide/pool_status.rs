@@ -252,7 +252,7 @@ fn message(id: &PoolId, checks: &Checks, now: Instant) -> Option<(Topic, String)
         .into_iter()
         .find(|(_, _, check)| now.saturating_duration_since(check.since()) >= SILENT)?;
     if *finding == Finding::Absent {
-        let message = format!("{address} is not announced in ZooKeeper");
+        let message = format!("{address} is not announced in Druid's discovery");
         return Some((Topic::Absent(address), message));
     }
     let message = format!("{address} is announced only by a process that began before its pod");

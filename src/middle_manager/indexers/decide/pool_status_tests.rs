@@ -227,7 +227,7 @@ fn the_most_important_is_said() {
     bench.pass(60);
     assert_eq!(
         message(&bench).as_deref(),
-        Some("10.0.0.5:8091 is not announced in ZooKeeper")
+        Some("10.0.0.5:8091 is not announced in Druid's discovery")
     );
     bench.read(&pods[3], Finding::Earlier);
     let said = message(&bench).unwrap();

@@ -34,6 +34,8 @@ pub struct Facts {
     pub address: String,
     /// Whether it is announced in discovery, by this process or a younger one.
     pub announced: bool,
+    /// Where it is announced, or to be announced.
+    pub announced_at: Option<String>,
     /// The error of its announcement.
     pub error: Option<String>,
     /// Whether it is disabled.
@@ -106,8 +108,8 @@ fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
     let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
     if let Some(identity) = identities.iter().find(|i| !heard(i)) {
         let message = format!(
-            "no overlord polls {}: it has to find it (the same hosts and basePath as Druid's, and \
-             druid.indexer.runner.type=httpRemote), resolve the name (spec.advertise: ClusterIP needs no DNS), and reach \
+            "no overlord polls {}: it has to find it (discovery as Druid's: the same hosts and basePath of ZooKeeper, or the \
+             same clusterIdentifier and namespace; and druid.indexer.runner.type=httpRemote), resolve the name (spec.advertise: ClusterIP needs no DNS), and reach \
              the port",
             identity.address
         );
@@ -151,6 +153,7 @@ fn identity(facts: &Facts) -> IdentityStatus {
         ordinal: facts.ordinal,
         address: facts.address.clone(),
         announced: facts.announced,
+        announced_at: facts.announced_at.clone().filter(|_| facts.announced),
         disabled: facts.disabled,
         used: slots(facts.used),
         drain: facts.drain,
@@ -197,6 +200,7 @@ mod tests {
             ordinal: 0,
             address: "a:8091".into(),
             announced: true,
+            announced_at: Some("/druid/internal-discovery/MIDDLE_MANAGER/a:8091".into()),
             error: None,
             disabled: false,
             used: 1,
@@ -318,6 +322,22 @@ mod tests {
         .unwrap();
         assert_eq!(status.identities[0].drain, Some(Drain::Draining));
         assert!(status.conditions[0].message.contains("accept no tasks"));
+    }
+
+    #[test]
+    fn where_an_identity_is_announced_is_said_while_it_is() {
+        let said = |announced| {
+            let facts = Facts {
+                announced,
+                ..facts(1)
+            };
+            let none = VirtualMiddleManagerStatus::default();
+            status(&none, &[facts], &overlord(), at(100)).unwrap().identities[0]
+                .announced_at
+                .clone()
+        };
+        let path = "/druid/internal-discovery/MIDDLE_MANAGER/a:8091";
+        assert_eq!((said(true).as_deref(), said(false)), (Some(path), None));
     }
 
     #[test]

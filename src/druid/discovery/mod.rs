@@ -4,6 +4,8 @@
 //! by which Druid identifies a worker everywhere. Druid ignores changes of an announcement: to change a worker's
 //! capacity, the announcement has to be removed and created again.
 
+pub mod pod_announcement;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -319,5 +321,5 @@ impl BasePath {
 }
 
 #[cfg(test)]
-#[path = "discovery_tests.rs"]
+#[path = "tests.rs"]
 mod tests;
