@@ -10,6 +10,8 @@ export CARGO_TARGET_DIR ?= $(PEON_CACHE)/target
 CARGO_TOOLS := $(PEON_CACHE)/cargo-tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_MUTANTS_VERSION := 27.1.0
+# The version of the test cluster, whole or by its minor: 1.35, 1.36 (the default) or 1.37.
+export KUBERNETES ?=
 E2E = $(CARGO_TARGET_DIR)/debug/e2e
 IMAGE ?= peon-operator:dev
 BASE ?= gcr.io/distroless/cc-debian12:nonroot
@@ -35,7 +37,7 @@ test-full: export PROPTEST_RNG_SEED := $(shell date +%s)
 test-full: export PROPTEST_CASES := 2000
 test-full: export FUZZ_OBJECTS := 10000
 test-full: export FULL := 1
-test-full: test ## As test, with 10,000 random histories and fuzzed objects, every end of a task in every store, long faults and a stream
+test-full: test ## As test, with 10,000 random histories and fuzzed objects, every end of a task in every store, long faults, a stream, and tasks on the oldest and the newest Kubernetes
 
 .PHONY: bench
 bench: tools ## What a task costs: this operator, Jobs and bare clients in turns, on fake nodes (fifteen minutes; N=n ROUNDS=n JSON=file PICTURE=file)

@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 # Copies run: a build in another checkout with the same target directory replaces the programs there.
 programs=$(mktemp -d)
-cp "$(dirname "$1")"/{e2e,peon-operator,kubectl-peon,announce,archive,follow} "$programs" || exit 1
+cp "$(dirname "$1")"/{e2e,peon-operator,kubectl-peon,announce,archive,follow,java_arguments} "$programs" || exit 1
 e2e=$programs/$(basename "$1")
 log=$(mktemp)
 trap 'rm -rf "$log" "$programs"' EXIT
@@ -33,6 +33,15 @@ run cargo test --workspace --no-fail-fast
 up=$("$e2e" status | grep -c ': process ')
 run "$e2e" --wait test
 if [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
+    run "$e2e" leftovers
+fi
+# The oldest and the newest Kubernetes: tasks from their creation to their end, in pods and by an overlord.
+if [ -n "${FULL:-}" ] && [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
+    for version in $("$e2e" versions); do
+        export KUBERNETES=$version
+        run "$e2e" tools
+        run "$e2e" --wait test lifecycle::
+    done
     run "$e2e" leftovers
 fi
 

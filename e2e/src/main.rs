@@ -37,6 +37,8 @@ struct Cli {
 enum Action {
     /// Install Debian packages and build the Kubernetes programs that are missing; prints the programs' folder.
     Tools,
+    /// Print the oldest and the newest version of Kubernetes that the cluster can have: see the variable KUBERNETES.
+    Versions,
     /// Build the container images that are missing (pause, operator, Druid, Kafka).
     Images {
         /// Only these; all when none is named.
@@ -143,6 +145,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
     interrupt::watch()?;
     match &cli.action {
         Action::Tools => println!("{}", tools::install(&cache, &progress)?.display()),
+        Action::Versions => println!("{}", tools::kubernetes_versions().join("\n")),
         Action::Images { only } => {
             let archives = images::build(&cache, only, &progress)?;
             if let Some(cluster) = Cluster::attach(&cache, busy, &progress)? {

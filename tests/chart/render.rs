@@ -47,10 +47,13 @@ pub fn helm(arguments: &[&str]) -> Output {
         })
 }
 
+/// The oldest version of Kubernetes that is supported.
+pub const OLDEST: &str = "1.35.0";
+
 /// Runs `helm template`.
 pub fn template(chart: &Path, arguments: &[&str]) -> Output {
     let chart = chart.to_string_lossy();
-    // The oldest version supported: a Helm built from source takes 1.20 for granted.
+    // A Helm built from source takes 1.20 for granted.
     let mut all = vec![
         "template",
         RELEASE,
@@ -58,7 +61,7 @@ pub fn template(chart: &Path, arguments: &[&str]) -> Output {
         "--namespace",
         NAMESPACE,
         "--kube-version",
-        "1.32.0",
+        OLDEST,
     ];
     all.extend(arguments);
     helm(&all)

@@ -7,7 +7,7 @@ use peon_operator::api::{PeonTask, PeonTemplate};
 use peon_operator::druid::properties::RuntimeProperties;
 use serde_json::Value;
 
-use crate::render::{chart, helm, read, refusal, render, render_chart, root, yaml};
+use crate::render::{OLDEST, chart, helm, read, refusal, render, render_chart, root, template, yaml};
 
 fn schema() -> Value {
     serde_json::from_str(&read(&chart().join("values.schema.json"))).unwrap()
@@ -25,7 +25,24 @@ fn helm_finds_nothing_to_complain_about() {
 fn the_chart_is_of_this_version() {
     let chart = yaml(&chart().join("Chart.yaml"));
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(chart["kubeVersion"], ">=1.32.0-0");
+    assert_eq!(chart["kubeVersion"], format!(">={OLDEST}-0"));
+}
+
+#[test]
+fn versions_of_kubernetes_before_the_oldest_are_refused() {
+    // The last version that is given counts. Managed clusters add a suffix.
+    for (version, is_fine) in [
+        ("1.34.9", false),
+        ("1.35.0", true),
+        ("v1.35.4-eks-1a2b3c4", true),
+        ("v1.36.3-gke.1006000", true),
+        ("v1.37.2", true),
+    ] {
+        let output = template(&chart(), &["--kube-version", version]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), is_fine, "{version}: {said}");
+        assert!(is_fine || said.contains("kubeVersion"), "{said}");
+    }
 }
 
 #[test]

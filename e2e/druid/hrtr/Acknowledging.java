@@ -2,14 +2,18 @@
 // says of each task that it runs as soon as it is assigned. The measure of what a client can assign in this JVM.
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import javax.servlet.http.HttpServletRequest;
-import javax.servlet.http.HttpServletResponse;
 import org.apache.druid.discovery.DiscoveryDruidNode;
 import org.apache.druid.discovery.NodeRole;
 import org.apache.druid.discovery.WorkerNodeService;
@@ -23,12 +27,8 @@ import org.apache.druid.server.DruidNode;
 import org.apache.druid.server.coordination.ChangeRequestHistory;
 import org.apache.druid.server.coordination.ChangeRequestsSnapshot;
 import org.apache.zookeeper.CreateMode;
-import org.eclipse.jetty.server.Request;
-import org.eclipse.jetty.server.Server;
-import org.eclipse.jetty.server.ServerConnector;
-import org.eclipse.jetty.server.handler.AbstractHandler;
 
-class Acknowledging extends AbstractHandler
+class Acknowledging
 {
   private final Wire wire;
   private final ChangeRequestHistory<WorkerHistoryItem> history = new ChangeRequestHistory<>();
@@ -38,13 +38,16 @@ class Acknowledging extends AbstractHandler
   {
     this.wire = wire;
     all.add(new WorkerHistoryItem.Metadata(false));
-    Server server = new Server();
-    ServerConnector connector = new ServerConnector(server);
-    connector.setHost("127.0.0.1");
-    server.addConnector(connector);
-    server.setHandler(this);
+    // Not Druid's own server: its classes have other names in other versions of Druid.
+    HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getByName("127.0.0.1"), 0), 0);
+    server.setExecutor(Executors.newCachedThreadPool(task -> {
+      Thread thread = new Thread(task, "acknowledging");
+      thread.setDaemon(true);
+      return thread;
+    }));
+    server.createContext("/", this::handle);
     server.start();
-    int port = connector.getLocalPort();
+    int port = server.getAddress().getPort();
     DruidNode node = new DruidNode("druid/middleManager", "127.0.0.1", false, port, null, true, false);
     WorkerNodeService service = new WorkerNodeService("127.0.0.1", 100_000, "0", "_default_worker_category");
     DiscoveryDruidNode announced =
@@ -58,18 +61,25 @@ class Acknowledging extends AbstractHandler
         );
   }
 
-  @Override
-  public void handle(String path, Request base, HttpServletRequest request, HttpServletResponse response)
-      throws IOException
+  private void handle(HttpExchange exchange) throws IOException
   {
-    base.setHandled(true);
-    if (path.endsWith("/assignTask")) {
-      assigned(wire.smile.readValue(request.getInputStream(), Task.class));
-      return;
+    try (exchange) {
+      if (exchange.getRequestURI().getPath().endsWith("/assignTask")) {
+        assigned(wire.smile.readValue(exchange.getRequestBody(), Task.class));
+        exchange.sendResponseHeaders(200, -1);
+        return;
+      }
+      Map<String, String> asked = new HashMap<>();
+      for (String parameter : exchange.getRequestURI().getQuery().split("&")) {
+        String[] parts = parameter.split("=", 2);
+        asked.put(parts[0], parts[1]);
+      }
+      long counter = Long.parseLong(asked.get("counter"));
+      byte[] answer = counter < 0 ? everything() : since(asked, counter);
+      exchange.getResponseHeaders().add("Content-Type", "application/x-jackson-smile");
+      exchange.sendResponseHeaders(200, answer.length);
+      exchange.getResponseBody().write(answer);
     }
-    long counter = Long.parseLong(request.getParameter("counter"));
-    response.setContentType("application/x-jackson-smile");
-    response.getOutputStream().write(counter < 0 ? everything() : since(request, counter));
   }
 
   private synchronized void assigned(Task task)
@@ -86,12 +96,12 @@ class Acknowledging extends AbstractHandler
     return bytes(ChangeRequestsSnapshot.success(history.getLastCounter(), new ArrayList<>(all)));
   }
 
-  private byte[] since(HttpServletRequest request, long counter) throws IOException
+  private byte[] since(Map<String, String> asked, long counter) throws IOException
   {
     ChangeRequestHistory.Counter known =
-        new ChangeRequestHistory.Counter(counter, Long.parseLong(request.getParameter("hash")));
+        new ChangeRequestHistory.Counter(counter, Long.parseLong(asked.get("hash")));
     try {
-      long timeout = Long.parseLong(request.getParameter("timeout"));
+      long timeout = Long.parseLong(asked.get("timeout"));
       return bytes(history.getRequestsSince(known).get(timeout, TimeUnit.MILLISECONDS));
     }
     catch (TimeoutException e) {

@@ -38,6 +38,8 @@ public class Conformance
 
   public static void main(String[] args) throws Exception
   {
+    // Or the workers that say yes would wait for more to say before they send an answer.
+    System.setProperty("sun.net.httpserver.nodelay", "true");
     Wire wire = new Wire(args[0], args[1], args[2], args.length > 3 ? args[3] : null);
     EmittingLogger.registerEmitter(wire.emitter);
     Conformance conformance = new Conformance(wire);

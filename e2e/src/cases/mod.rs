@@ -9,6 +9,7 @@ mod faults;
 mod fuzz;
 mod history;
 mod hostile;
+pub mod java;
 mod life;
 mod lifecycle;
 mod logs;

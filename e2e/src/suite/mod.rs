@@ -13,7 +13,7 @@ use self::{
     lanes::Lanes,
 };
 use crate::{
-    cases::{self, Case, Check, Turn, selftest, stores, zookeeper},
+    cases::{self, Case, Check, Turn, java, selftest, stores, zookeeper},
     testbed::{
         cache::Cache, cluster::Cluster, druid::middle_manager::MiddleManager, fixture::Fixture, lock::Busy,
         progress::Progress, target::Target,
@@ -26,6 +26,8 @@ const BESIDE: usize = 4;
 const WAITING: usize = 4;
 /// Cases with operators of their own that run beside each other.
 const OUTSIDE: usize = 3;
+/// Cases that start versions of Java, beside the others that need no cluster.
+const JAVA: usize = 2;
 /// Lanes.
 const LANES: usize = 4;
 /// Cases that share workers and run beside each other, and beside the lanes.
@@ -35,20 +37,24 @@ const WORKERS: usize = 2;
 const BURDENS: usize = 2;
 
 /// What needs no cluster.
-const NO_CLUSTER: [&str; 2] = ["stores::", "zookeeper::"];
+const NO_CLUSTER: [&str; 3] = ["java::", "stores::", "zookeeper::"];
 
 /// Runs the cases whose names contain `filter`; says whether all passed.
 ///
-/// Our own cluster is started and ended, unless one is up already. Cases of `stores::` and `zookeeper::` need none.
+/// Our own cluster is started and ended, unless one is up already. Cases of `java::`, `stores::` and `zookeeper::` need none.
 ///
 /// # Errors
 /// When cluster, Druid or operator cannot be started.
 pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress) -> Result<bool> {
     let with = (cache, filter, progress);
-    // Logs are archived in object stores, and workers are announced in servers of ZooKeeper, on this machine.
+    // Logs are archived in object stores, workers are announced in servers of ZooKeeper, and versions of Java start, on
+    // this machine.
     let mut first = vec![
         vec![checks(("stores", BESIDE), stores::CASES, with)],
-        vec![checks(("zookeeper", BESIDE), zookeeper::CASES, with)],
+        vec![
+            checks(("zookeeper", BESIDE), zookeeper::CASES, with),
+            checks(("java", JAVA), java::CASES, with),
+        ],
     ];
     let is_enough = filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part)));
     // One that is up is left up, and one that is not ours is not tested.

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod helm;
 pub mod images;
 pub mod interrupt;
+pub(crate) mod java_runtimes;
 pub(crate) mod json;
 pub mod kubectl;
 pub mod kwok;

@@ -20,8 +20,8 @@ use self::{
 use crate::{
     bench::logs::spread,
     testbed::{
-        audit, cache::Cache, cluster::Cluster, druid::hrtr::Client, fixture::Fixture, kwok::FakeNode,
-        lock::Busy, progress::Progress,
+        audit, cache::Cache, cluster::Cluster, druid::hrtr::Client, fixture::Fixture, images::Classes,
+        kwok::FakeNode, lock::Busy, progress::Progress,
     },
 };
 
@@ -70,7 +70,13 @@ fn measure(fixture: &Fixture, size: Size, progress: &Progress) -> Result<String>
         fixture,
         cluster,
         size,
-        client: Client::start(cluster, fixture.druid.zookeeper(), (USER, PASSWORD), None)?,
+        client: Client::start(
+            Classes::Tested,
+            cluster,
+            fixture.druid.zookeeper(),
+            (USER, PASSWORD),
+            None,
+        )?,
     };
     let base = format!("/{STUB}-{}", fixture.run);
     bench

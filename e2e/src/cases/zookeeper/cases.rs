@@ -10,7 +10,12 @@ use super::{
     wire::{Found, Node, Session},
 };
 use crate::cases::{Check, standalone};
-use crate::testbed::{cache::Cache, progress::Progress, wait::wait_until};
+use crate::testbed::{
+    cache::Cache,
+    images::{self, Classes},
+    progress::Progress,
+    wait::wait_until,
+};
 
 /// The cases, which may run beside each other.
 pub const CASES: &[Check] = &[
@@ -165,7 +170,8 @@ fn announces_and_withdraws(cache: &Cache, progress: &Progress) -> Result<()> {
 fn druid_sees_what_is_announced(cache: &Cache, progress: &Progress) -> Result<()> {
     let server = Server::start(cache, progress)?;
     let mut program = Program::start(&server, "only", LONG)?;
-    let mut eyes = Eyes::open(&server, "druid")?;
+    let newest = images::class_path(Classes::Newest, cache, progress)?;
+    let mut eyes = Eyes::open(server.class_path(), &server, "druid")?;
     eyes.until_seen(&["looks"])?;
     let line = |what: &str, capacity: u32| {
         format!(
@@ -176,7 +182,9 @@ fn druid_sees_what_is_announced(cache: &Cache, progress: &Progress) -> Result<()
     eyes.until_seen(&["looks", &line("came", 50)])?;
     program.tell("announce 0 bridge.druid.svc 8091 51")?;
     eyes.until_seen(&["looks", &line("came", 50), &line("went", 50), &line("came", 51)])?;
-    Eyes::open(&server, "/druid")?.until_seen(&[&line("came", 51), "looks"])?;
+    for classes in [server.class_path(), &newest] {
+        Eyes::open(classes, &server, "/druid")?.until_seen(&[&line("came", 51), "looks"])?;
+    }
     program.stop()?;
     let all = [
         line("came", 50),

@@ -20,8 +20,8 @@ pub(super) struct Eyes {
 }
 
 impl Eyes {
-    /// Opens them.
-    pub(super) fn open(server: &Server, base: &str) -> Result<Self> {
+    /// Opens them, with the classes of a class path.
+    pub(super) fn open(class_path: &str, server: &Server, base: &str) -> Result<Self> {
         let folder = Folder::new()?;
         let source = folder.path().join("Discovery.java");
         fs::write(&source, SOURCE)?;
@@ -31,7 +31,7 @@ impl Eyes {
             "-XX:TieredStopAtLevel=1",
             "-Xmx256m",
             "-cp",
-            server.class_path(),
+            class_path,
         ]);
         java.arg(&source).args([&server.hosts(), base]);
         java.stdin(Stdio::null());

@@ -6,7 +6,7 @@
 mod cases;
 mod druid;
 mod program;
-mod server;
+pub(in crate::cases) mod server;
 mod wire;
 
 pub use cases::CASES;

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// A server, with its data in a folder that goes with this value; it is killed then.
-pub(super) struct Server {
+pub(in crate::cases) struct Server {
     class_path: String,
     // Goes before its data.
     running: Option<Background>,
@@ -24,7 +24,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A server that runs.
-    pub(super) fn start(cache: &Cache, progress: &Progress) -> Result<Self> {
+    pub(in crate::cases) fn start(cache: &Cache, progress: &Progress) -> Result<Self> {
         let mut server = Self::prepare(cache, progress)?;
         server.run()?;
         Ok(server)
@@ -43,12 +43,12 @@ impl Server {
     }
 
     /// The hosts, as Druid is given them.
-    pub(super) fn hosts(&self) -> String {
+    pub(in crate::cases) fn hosts(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// The class path of this server, which is Druid's.
-    pub(super) fn class_path(&self) -> &str {
+    pub(in crate::cases) fn class_path(&self) -> &str {
         &self.class_path
     }
 

@@ -1,4 +1,5 @@
-//! Druid's own client of workers, in a JVM of its own: `druid/hrtr` on the class path of the Druid that all tests use.
+//! Druid's own client of workers, in a JVM of its own: `druid/hrtr` on the class path of the Druid that all tests use, or of
+//! a newer one.
 
 use std::{
     fs,
@@ -11,7 +12,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::jvm::Jvm;
-use crate::testbed::{cache::Cache, cluster::Cluster, exec, fixture::LIMIT, images, progress::Progress};
+use crate::testbed::{
+    cache::Cache,
+    cluster::Cluster,
+    exec,
+    fixture::LIMIT,
+    images::{self, Classes},
+    progress::Progress,
+};
 
 const SOURCES: [(&str, &str); 5] = [
     (
@@ -44,12 +52,13 @@ pub(crate) struct Client {
 impl Client {
     /// Starts it: it looks for workers in this ZooKeeper and signs in with these credentials.
     pub(crate) fn start(
+        druid: Classes,
         cluster: &Cluster,
         zookeeper: &str,
         (user, password): (&str, &str),
         tls: Option<&Tls<'_>>,
     ) -> Result<Self> {
-        let class_path = images::druid_class_path(&Cache::open()?, &Progress::default())?;
+        let class_path = images::class_path(druid, &Cache::open()?, &Progress::default())?;
         let folder = cluster.scratch("hrtr")?;
         let classes = folder.join("classes");
         let mut javac = Command::new("javac");
@@ -60,7 +69,7 @@ impl Client {
             javac.arg(file);
         }
         exec::output(&mut javac)?;
-        let log = cluster.log_dir().join("hrtr.log");
+        let log = cluster.log_dir().join(format!("hrtr-{}.log", druid.version()));
         let mut java = Command::new("java");
         let class_path = format!("{}:{class_path}", classes.display());
         java.args(["-XX:+UseSerialGC", "-Xmx512m"]);

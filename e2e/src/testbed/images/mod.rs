@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use self::buildah::Buildah;
+pub use self::druid::Classes;
 use crate::testbed::{
     cache::{self, Cache},
     exec,
@@ -24,16 +25,24 @@ pub const DRUID_VERSION: &str = druid::VERSION;
 /// The class-data archive in that Druid's image.
 pub const CLASS_ARCHIVE: &str = druid::CLASS_ARCHIVE;
 
-/// The class path of that Druid and of the ZooKeeper it comes with, for a JVM of this machine.
+/// The class path of the tested Druid and of the ZooKeeper that it comes with, for a JVM of this machine.
 ///
 /// # Errors
 /// When Maven cannot fetch it.
 pub fn druid_class_path(cache: &Cache, progress: &Progress) -> Result<String> {
-    if let Some(known) = druid::known_class_path(cache) {
+    class_path(Classes::Tested, cache, progress)
+}
+
+/// The class path of a Druid, for a JVM of this machine.
+///
+/// # Errors
+/// When Maven cannot fetch it.
+pub fn class_path(classes: Classes, cache: &Cache, progress: &Progress) -> Result<String> {
+    if let Some(known) = classes.known_class_path(cache) {
         return Ok(known);
     }
     let _lock = lock(cache, progress)?;
-    druid::class_path(cache, progress)
+    classes.class_path(cache, progress)
 }
 
 /// An image that is built here.

@@ -39,6 +39,8 @@ const PACKAGES: &[Package] = &[
     program("npm", "npm"),
     program("openjdk-17-jdk-headless", "javac"),
     program("procps", "ps"),
+    // For the runtimes of Java.
+    program("python3-pip", "pip3"),
     program("runc", "runc"),
     program("util-linux", "nsenter"),
 ];

@@ -1,7 +1,7 @@
-//! The Kubernetes programs, built from the Go module in `e2e/binaries`.
+//! The Kubernetes programs, built from the Go modules in `e2e/binaries`, one for each minor.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,14 +11,43 @@ use anyhow::{Context, Result, bail};
 use crate::testbed::{
     cache::{self, Cache},
     exec,
+    lock::{Busy, Lock},
     progress::Progress,
 };
 
-/// The version that go.mod requires; it is stamped into the programs, or clients would see v0.0.0.
-pub(super) const VERSION: &str = "v1.36.3";
+/// Selects the version of the test cluster: one of [`RELEASES`], whole or by its minor.
+const VARIABLE: &str = "KUBERNETES";
 
-const GO_MOD: &str = include_str!("../../../binaries/go.mod");
-const GO_SUM: &str = include_str!("../../../binaries/go.sum");
+/// A version of Kubernetes, and the Go module that requires it.
+#[derive(Debug)]
+pub(super) struct Release {
+    /// It is stamped into the programs, or clients would see v0.0.0.
+    version: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+}
+
+/// The minors that are supported, oldest first.
+const RELEASES: [Release; 3] = [
+    Release {
+        version: "v1.35.4",
+        go_mod: include_str!("../../../binaries/1.35/go.mod"),
+        go_sum: include_str!("../../../binaries/1.35/go.sum"),
+    },
+    Release {
+        version: DEFAULT,
+        go_mod: include_str!("../../../binaries/1.36/go.mod"),
+        go_sum: include_str!("../../../binaries/1.36/go.sum"),
+    },
+    Release {
+        version: "v1.37.2",
+        go_mod: include_str!("../../../binaries/1.37/go.mod"),
+        go_sum: include_str!("../../../binaries/1.37/go.sum"),
+    },
+];
+/// The version where none is named.
+const DEFAULT: &str = "v1.36.3";
+
 const FLAGS: &[&str] = &["-mod=readonly", "-trimpath"];
 
 /// Program name and Go package. The first one of Kubernetes itself pays for the packages they share.
@@ -36,18 +65,60 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("helm", "helm.sh/helm/v3/cmd/helm"),
 ];
 
+/// The release that the environment names, else the default.
+///
+/// # Errors
+/// When the environment names one that is not in the list.
+pub(super) fn release() -> Result<&'static Release> {
+    let named = env::var(VARIABLE).unwrap_or_default();
+    find(&named).with_context(|| {
+        let known = RELEASES.each_ref().map(|release| release.version).join(", ");
+        format!("{VARIABLE} is {named:?}: name one of {known}, or its minor")
+    })
+}
+
+/// The release of this version (`v1.37.2`, `1.37.2`) or minor (`v1.37`, `1.37`); the default for no name.
+fn find(named: &str) -> Option<&'static Release> {
+    let wanted = if named.is_empty() {
+        DEFAULT
+    } else {
+        named.trim_start_matches('v')
+    };
+    let is_it = |release: &&Release| {
+        let version = release.version.trim_start_matches('v');
+        release.version == wanted
+            || version == wanted
+            || version.rsplit_once('.').is_some_and(|(minor, _)| minor == wanted)
+    };
+    RELEASES.iter().find(is_it)
+}
+
+/// The oldest and the newest version.
+pub(super) fn outermost() -> [&'static str; 2] {
+    [RELEASES[0].version, RELEASES[RELEASES.len() - 1].version]
+}
+
 /// Where the programs of exactly this go.mod, go.sum and these flags are, or will be.
-pub(super) fn folder(cache: &Cache) -> PathBuf {
-    let (flags, stamp) = (FLAGS.join(" "), ldflags());
-    let parts = [GO_MOD, GO_SUM, &flags, &stamp].map(str::as_bytes);
-    cache.path(&format!("kubernetes-{VERSION}-{}", cache::content_hash(parts)))
+pub(super) fn folder(cache: &Cache, release: &Release) -> PathBuf {
+    let (flags, stamp) = (FLAGS.join(" "), ldflags(release.version));
+    let parts = [release.go_mod, release.go_sum, &flags, &stamp].map(str::as_bytes);
+    let hash = cache::content_hash(parts);
+    cache.path(&format!("kubernetes-{}-{hash}", release.version))
 }
 
 /// Builds what is missing, one program after the other, each kept as soon as it is whole.
 pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let finished = folder(cache);
+    let release = release()?;
+    let version = release.version;
+    let finished = folder(cache, release);
     if finished.is_dir() {
-        progress.say(format_args!("Kubernetes {VERSION} … all there"));
+        progress.say(format_args!("Kubernetes {version} … all there"));
+        return Ok(finished);
+    }
+    // A quarter of an hour: whoever needs another version goes on meanwhile.
+    let path = cache.path(&format!("kubernetes-{version}.lock"));
+    let _lock = Lock::take(&path, "the Kubernetes programs", Busy::Wait, progress)?;
+    if finished.is_dir() {
         return Ok(finished);
     }
     check_go()?;
@@ -55,10 +126,10 @@ pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBu
     let unfinished = finished.with_extension("unfinished");
     fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
     let module = unfinished.join("module");
-    cache::write(&module.join("go.mod"), GO_MOD)?;
-    cache::write(&module.join("go.sum"), GO_SUM)?;
+    cache::write(&module.join("go.mod"), release.go_mod)?;
+    cache::write(&module.join("go.sum"), release.go_sum)?;
     progress.say(format_args!(
-        "building Kubernetes {VERSION} from source: up to a quarter of an hour the first time"
+        "building Kubernetes {version} from source: up to a quarter of an hour the first time"
     ));
     for (done, (name, package)) in PROGRAMS.iter().enumerate() {
         let target = unfinished.join(name);
@@ -69,7 +140,7 @@ pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBu
             *name,
             format_args!("building, {} of {}", done + 1, PROGRAMS.len()),
         );
-        build(&module, package, &target, &cache.path("go-build.log"))?;
+        build(&module, version, package, &target, &cache.path("go-build.log"))?;
         step.done("built");
     }
     cache::remove(&module)?;
@@ -77,7 +148,7 @@ pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBu
     Ok(finished)
 }
 
-fn build(module: &Path, package: &str, target: &Path, log: &Path) -> Result<()> {
+fn build(module: &Path, version: &str, package: &str, target: &Path, log: &Path) -> Result<()> {
     let partial = target.with_extension("partial");
     let mut go = Command::new("go");
     go.current_dir(module)
@@ -86,7 +157,7 @@ fn build(module: &Path, package: &str, target: &Path, log: &Path) -> Result<()> 
         .env("GOFLAGS", "");
     go.arg("build")
         .args(FLAGS)
-        .arg(format!("-ldflags={}", ldflags()))
+        .arg(format!("-ldflags={}", ldflags(version)))
         .arg("-o")
         .arg(&partial)
         .arg(package);
@@ -94,20 +165,20 @@ fn build(module: &Path, package: &str, target: &Path, log: &Path) -> Result<()> 
     fs::rename(&partial, target).with_context(|| format!("cannot move {} into place", target.display()))
 }
 
-fn ldflags() -> String {
-    let mut numbers = VERSION.trim_start_matches('v').split('.');
+fn ldflags(version: &str) -> String {
+    let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
     );
     let stamp = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"]
-        .map(|p| format!("-X {p}.gitVersion={VERSION} -X {p}.gitMajor={major} -X {p}.gitMinor={minor}"));
+        .map(|p| format!("-X {p}.gitVersion={version} -X {p}.gitMajor={major} -X {p}.gitMinor={minor}"));
     format!("-s -w {}", stamp.join(" "))
 }
 
 fn check_go() -> Result<()> {
     const HELP: &str = "install Go 1.24 or newer and put `go` on the PATH; with 1.24 or 1.25, leave GOTOOLCHAIN at \
-                        `auto` so that it fetches the release that e2e/binaries/go.mod names";
+                        `auto` so that it fetches the release that the go.mod in e2e/binaries names";
     if !exec::on_path("go") {
         bail!("Go is missing: {HELP}");
     }
@@ -120,4 +191,31 @@ fn check_go() -> Result<()> {
         bail!("this Go is {}: {HELP}", version.trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_version_or_minor() {
+        let version = |named: &str| find(named).map(|release| release.version);
+        assert_eq!(version(""), Some(DEFAULT));
+        let [oldest, newest] = outermost();
+        for named in [newest, newest.trim_start_matches('v'), "v1.37", "1.37"] {
+            assert_eq!(version(named), Some(newest), "{named}");
+        }
+        assert_eq!(version("1.35"), Some(oldest));
+        for unknown in ["1.3", "1.34", "latest", "v"] {
+            assert_eq!(version(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn each_module_requires_its_version() {
+        for release in &RELEASES {
+            let required = format!("k8s.io/kubernetes {} //", release.version);
+            assert!(release.go_mod.contains(&required), "{required}");
+        }
+    }
 }

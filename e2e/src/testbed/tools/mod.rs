@@ -19,8 +19,9 @@ use crate::testbed::{
 /// # Errors
 /// When a package cannot be installed or a program cannot be built.
 pub fn install(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let _lock = Lock::take(&cache.path("tools.lock"), "the tools", Busy::Wait, progress)?;
+    let lock = Lock::take(&cache.path("tools.lock"), "the tools", Busy::Wait, progress)?;
     apt::install_missing(cache, progress)?;
+    drop(lock);
     kubernetes::build_missing(cache, progress)
 }
 
@@ -29,10 +30,16 @@ pub fn install(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
 /// # Errors
 /// When they are not built yet: the message says which command does it.
 pub fn kubernetes_programs(cache: &Cache) -> Result<PathBuf> {
-    let folder = kubernetes::folder(cache);
+    let folder = kubernetes::folder(cache, kubernetes::release()?);
     anyhow::ensure!(
         folder.is_dir(),
         "the Kubernetes programs are not built yet: run `e2e tools` first"
     );
     Ok(folder)
+}
+
+/// The oldest and the newest version of Kubernetes that the test cluster can have.
+#[must_use]
+pub fn kubernetes_versions() -> [&'static str; 2] {
+    kubernetes::outermost()
 }

@@ -26,6 +26,12 @@ pub(super) const CASES: &[Case] = &[
     .own()
     .full(),
     case(
+        "middle_manager::conformance::a_newer_druids_client_loses_nothing",
+        runs::newest,
+    )
+    .turn(Turn::Alone)
+    .own(),
+    case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
     )

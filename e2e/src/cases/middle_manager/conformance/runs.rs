@@ -11,6 +11,7 @@ use crate::{
     testbed::{
         audit,
         fixture::{Fixture, LIMIT},
+        images::Classes,
         kubectl::is_ready,
     },
 };
@@ -24,17 +25,33 @@ const HELD_TASKS: usize = 20;
 /// Threads that assign, in turn: what an overlord has unless it is told otherwise, and what the documentation advises.
 const THREADS: [u32; 2] = [1, 5];
 
+/// With the classes of the Druid that all other cases use.
 pub(super) fn all(fixture: &Fixture) -> Result<()> {
+    let each = if full() { 500 } else { 100 };
+    run(fixture, Classes::Tested, each, true)
+}
+
+/// With those of the newest Druid that can be fetched; unless everything is asked for, with few tasks, and without all that
+/// a worker says more than a thousand times.
+pub(super) fn newest(fixture: &Fixture) -> Result<()> {
+    let each = if full() { 100 } else { 10 };
+    run(fixture, Classes::Newest, each, full())
+}
+
+fn run(fixture: &Fixture, classes: Classes, each: usize, misses: bool) -> Result<()> {
     let workers = Workers::start(fixture)?;
     let mut client = Client::start(
+        classes,
         cluster(fixture)?,
         fixture.druid.zookeeper(),
         (USER, PASSWORD),
         None,
     )?;
     let mut druid = Druid::meet(&workers, &mut client)?;
-    druid.run_many(if full() { 500 } else { 100 })?;
-    druid.miss_changes()?;
+    druid.run_many(each)?;
+    if misses {
+        druid.miss_changes()?;
+    }
     druid.assign_twice()?;
     druid.replace_process()
 }

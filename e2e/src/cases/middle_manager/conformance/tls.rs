@@ -10,6 +10,7 @@ use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, cluster,
 use crate::testbed::{
     druid::hrtr::Tls,
     fixture::{Fixture, LIMIT},
+    images::Classes,
     wait::wait_until,
 };
 
@@ -72,7 +73,13 @@ fn name_hosts(workers: &Workers, file: &Path) -> Result<()> {
 fn runs(workers: &Workers, trusted: &Path, hosts: &Path, name: &str) -> Result<()> {
     let (fixture, tls) = (workers.fixture, Tls { trusted, hosts });
     let zookeeper = fixture.druid.zookeeper();
-    let mut client = Client::start(cluster(fixture)?, zookeeper, (USER, PASSWORD), Some(&tls))?;
+    let mut client = Client::start(
+        Classes::Tested,
+        cluster(fixture)?,
+        zookeeper,
+        (USER, PASSWORD),
+        Some(&tls),
+    )?;
     let found = client.lead(name, &workers.base, 1, IDENTITIES)?;
     let mut expected: Vec<_> = (0..IDENTITIES)
         .map(|ordinal| format!("{}:8291", host(workers, ordinal)))
