@@ -91,6 +91,12 @@ impl<P: Polling> Work<P> {
         }
     }
 
+    /// Reads the time there.
+    #[cfg(test)]
+    pub(crate) fn under(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Finds out what the Indexers of a pool are used for.
     pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer], stops_by: Timestamp) {
         for indexer in indexers {
@@ -303,6 +309,7 @@ fn address(indexer: &Indexer) -> Option<Idle> {
         pod_uid: indexer.evidence.pod_uid.clone(),
         host: indexer.evidence.host.clone()?,
         ports: indexer.ports,
+        node: indexer.evidence.node.clone(),
         slots: indexer.slots,
     })
 }

@@ -112,6 +112,7 @@ pub fn idle_indexer(pod: &str, pod_uid: &str) -> Idle {
         pod_uid: pod_uid.into(),
         host: "10.0.0.9".into(),
         ports: IndexerPorts::Plain,
+        node: Some("node".into()),
         slots: None,
     }
 }

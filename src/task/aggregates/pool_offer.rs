@@ -48,6 +48,9 @@ pub struct Idle {
     pub host: String,
     /// Its ports.
     pub ports: IndexerPorts,
+    /// Its node. The claim records it: an Indexer is older than the Events that tell where it was scheduled, and without
+    /// its node nothing proves the death of a pod that is gone.
+    pub node: Option<String>,
     /// Its slots, if it runs several tasks.
     pub slots: Option<PoolSlots>,
 }
