@@ -47,7 +47,7 @@ pub struct PoolOverflow {
     pub to: Overflow,
 
     /// How long it waits for an Indexer before it runs in its own pod, in seconds. 0 to 86400. Default: 0 with `Single`, 5
-    /// with `Shared`. Example: `30`.
+    /// with `Shared`, 60 with `autoscaling`, since an Indexer may have to start. Example: `30`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86_400))]
     pub after_seconds: Option<u32>,
@@ -74,7 +74,11 @@ impl IndexerPoolSpec {
     #[must_use]
     pub fn overflows_after(&self) -> Option<Duration> {
         let overflow = self.overflow.clone().unwrap_or_default();
-        let default = if self.mode == PoolMode::Shared { 5 } else { 0 };
+        let default = match (self.mode, &self.autoscaling) {
+            (PoolMode::Single, _) => 0,
+            (PoolMode::Shared, None) => 5,
+            (PoolMode::Shared, Some(_)) => 60,
+        };
         let seconds = overflow.after_seconds.unwrap_or(default);
         (overflow.to == Overflow::Pod).then(|| Duration::from_secs(seconds.into()))
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
+use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 
@@ -17,6 +18,7 @@ use super::decide::connection::{Content, Wanted};
 use super::decide::indexer::Seen;
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
+use super::decide::scaling::{self, Scaled};
 use super::decide::status::{self, Decision};
 use super::effects::{Created, EffectError, Effects};
 use super::memories::{Memories, Memory};
@@ -67,6 +69,8 @@ pub struct Surroundings {
     pub operator: Arc<RuntimeProperties>,
     /// The proof of leadership for every write.
     pub leadership: Leadership,
+    /// Publishes Events.
+    pub recorder: Recorder,
 }
 
 struct Context {
@@ -90,7 +94,7 @@ struct Context {
 ///
 /// # Access control
 /// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; poddisruptionbudgets: create, patch,
-/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch; secrets: get.
+/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch; secrets: get; events (events.k8s.io): create, patch.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -104,6 +108,7 @@ pub async fn run(
         work,
         operator,
         leadership,
+        recorder,
     } = surroundings;
     caches.complete().await;
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
@@ -136,7 +141,11 @@ pub async fn run(
     };
     let context = Context {
         secrets: Secrets::new(client.clone(), Clock::default()),
-        effects: Effects { client, leadership },
+        effects: Effects {
+            client,
+            leadership,
+            recorder,
+        },
         caches,
         pods,
         nodes,
@@ -230,9 +239,13 @@ impl Context {
         }
         let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
         let seen = Seen::from(found);
+        let settled = self.work.settles_in(self.clock.instant()).is_none();
+        let demand = self.work.demand(&namespace, &pool.name_any());
+        let scaled = scaling::scale(pool, &mut memory.scaling, &demand, settled, now);
+        let spec = scaling::applied(&pool.spec, scaled.as_ref());
         let planned = |memory: &Memory| {
             plan(&Observed {
-                pool: &pool.spec,
+                pool: &spec,
                 revision: revision.as_ref(),
                 indexers: &indexers,
                 unseen,
@@ -255,6 +268,10 @@ impl Context {
             plan = planned(&memory);
         }
         self.protect(pool, &mut memory, now).await;
+        plan.scaling = scaled.as_ref().map(|scaled| scaled.status.clone());
+        if let Some((reason, note)) = scaled.as_ref().and_then(Scaled::event) {
+            self.effects.tell(pool, reason, note).await;
+        }
         let busy_cpu = revision
             .as_ref()
             .ok()
@@ -267,6 +284,7 @@ impl Context {
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
+        again = again.min(scaled.and_then(|scaled| scaled.look_again).unwrap_or(again));
         if let Some(left) = self.work.settles_in(self.clock.instant())
             && !plan.delete.is_empty()
         {

@@ -140,7 +140,11 @@ impl Bench {
             work,
             resizes: true,
             secrets: Secrets::new(client.clone(), Clock::set_by(seconds.clone())),
-            effects: Effects { client, leadership },
+            effects: Effects {
+                recorder: Recorder::new(client.clone(), "peon-operator".into()),
+                client,
+                leadership,
+            },
             caches,
             pods: Arc::default(),
             nodes: Cordoned::default(),
@@ -404,6 +408,7 @@ async fn an_indexer_of_a_task_is_never_deleted_and_one_that_is_deleted_is_given_
         reason: PoolReadiness::Warm,
         message: String::new(),
         look_again: None,
+        scaling: None,
     };
     let mut memory = Memory::default();
     assert!(bench.context.act(&pool, &late, None, &mut memory).await.is_none());

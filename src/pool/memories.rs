@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::decide::budget;
 use super::decide::failures::Failures;
+use super::decide::scaling::Scaling;
 use crate::api::indexer_pool::IndexerState;
 use crate::metrics::Metrics;
 
@@ -18,6 +19,7 @@ pub(super) struct Memory {
     pub(super) status_written: Option<Timestamp>,
     pub(super) budget: Option<budget::Done>,
     pub(super) states: Vec<IndexerState>,
+    pub(super) scaling: Scaling,
     /// Uids of the pods that are drained.
     pub(super) draining: BTreeSet<String>,
 }

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
 use super::decide::plan::Delete;
+use super::decide::scaling::BySlot;
 use super::pods::IndexerPods;
-use crate::api::{IndexerPool, PoolServing};
+use crate::api::{IndexerPool, PoolServing, TaskSlot};
 use crate::clock::Clock;
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
@@ -185,6 +186,16 @@ impl<P: Polling> Work<P> {
         self.caches.aggregates.indexers.opens_in(now)
     }
 
+    /// The tasks that have slots of the pool, and those that wait for one.
+    pub(super) fn demand(&self, namespace: &str, pool: &str) -> BySlot {
+        let indexers = &self.caches.aggregates.indexers;
+        let of = |slot| indexers.demand(namespace, pool, slot);
+        BySlot {
+            heavy: of(TaskSlot::Heavy),
+            light: of(TaskSlot::Light),
+        }
+    }
+
     /// The pool is gone.
     pub(crate) fn forget(&self, pool: &IndexerPool) {
         let namespace = pool.namespace().unwrap_or_default();
@@ -329,6 +340,7 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
         matches: spec.matches.clone(),
         serves_queries: spec.serving == PoolServing::Queries,
         is_shared: spec.shared_slots().is_some(),
+        scales: spec.autoscaling.is_some(),
         overflows_after: spec.overflows_after(),
         priority: spec.priority.unwrap_or_default(),
         memory: (quantity::parse(&memory).ok()?, memory),

@@ -83,6 +83,7 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         matches: None,
         serves_queries: false,
         is_shared: false,
+        scales: false,
         overflows_after: Some(Duration::ZERO),
         priority: 0,
         memory: (4 << 30, "4Gi".into()),

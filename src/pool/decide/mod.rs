@@ -8,5 +8,6 @@ pub mod indexer;
 pub mod jvm;
 pub mod plan;
 pub mod revision;
+pub mod scaling;
 pub mod sizing;
 pub mod status;

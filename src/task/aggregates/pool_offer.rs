@@ -23,6 +23,8 @@ pub struct PoolOffer {
     pub serves_queries: bool,
     /// Whether its Indexers run several tasks at the same time.
     pub is_shared: bool,
+    /// Whether the number of its Indexers follows the tasks that wait.
+    pub scales: bool,
     /// How long a task waits for one before it runs in its own pod; `None`: until there is one.
     pub overflows_after: Option<Duration>,
     /// Of several pools the one with the highest is used.
@@ -53,6 +55,15 @@ pub struct Idle {
     pub node: Option<String>,
     /// Its slots, if it runs several tasks.
     pub slots: Option<PoolSlots>,
+}
+
+/// Tasks that have a slot of one kind of a pool, or wait for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Those that have one.
+    pub used: usize,
+    /// Those that wait for one.
+    pub waiting: usize,
 }
 
 /// A task that asks for an Indexer.

@@ -190,6 +190,12 @@ impl SharedSlots {
             .sum()
     }
 
+    /// Tasks that have slots of a kind, of all Indexers of the pool.
+    pub(super) fn used(&self, key: &Key, slot: TaskSlot) -> usize {
+        let pods = self.pods.values().filter(|pod| pod.pool == *key);
+        pods.map(|pod| pod.running(slot)).sum()
+    }
+
     /// Whether the pool offers Indexers of this sort.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.pods

@@ -73,6 +73,8 @@ fn heavy_tasks_are_spread_and_light_ones_packed() {
     assert_eq!(light(&mut index, "l1").as_deref(), Some("p1"));
     assert_eq!(light(&mut index, "l2"), None);
     assert_eq!(index.room(&key(), None), 0);
+    let used = [TaskSlot::Heavy, TaskSlot::Light].map(|slot| index.used(&key(), slot));
+    assert_eq!(used, [4, 2]);
 }
 
 #[test]
