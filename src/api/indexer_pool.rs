@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::peon_template::Match;
 use super::pool_scaling::{PoolAutoscaling, PoolScaling};
 pub use super::pool_sizing::PoolSizing;
-use super::pool_slots::{PoolOverflow, PoolSlots};
+use super::pool_slots::{PoolOutOfMemory, PoolOverflow, PoolQuarantine, PoolSlots};
 use super::schema;
 use super::virtual_middle_manager::SecretRef;
 
@@ -115,7 +115,7 @@ pub struct IndexerPoolSpec {
     pub priority: Option<i32>,
 
     /// `Single`: number of idle Indexers that are kept. `Shared`: number of Indexers, which `kubectl scale`, a
-    /// HorizontalPodAutoscaler or KEDA may change; it has no effect with `autoscaling`. 0 to 200. Default: 1. Example: `4`.
+    /// `HorizontalPodAutoscaler` or KEDA may change; it has no effect with `autoscaling`. 0 to 200. Default: 1. Example: `4`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = MOST_IDLE))]
     pub replicas: u32,
@@ -353,6 +353,17 @@ pub struct IndexerPoolStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"])
     )]
     pub indexers: Vec<IndexerStatus>,
+
+    /// The last three shared Indexers that ran out of memory. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub out_of_memory: Vec<PoolOutOfMemory>,
+
+    /// Kinds of tasks that run alone for a day, because they ran in two of the last three shared Indexers that ran out of
+    /// memory. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub quarantine: Vec<PoolQuarantine>,
 
     /// Whether the overlord sees Indexers, as far as the VirtualMiddleManager has checked. Written by its pod. Example:
     /// `{hidden: [8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11]}`.

@@ -39,7 +39,7 @@ pub use peon_template::{
 };
 pub use placement::{Placement, PoolRef};
 pub use pool_scaling::{PoolAutoscaling, PoolScaling};
-pub use pool_slots::PoolSlots;
+pub use pool_slots::{PoolOutOfMemory, PoolQuarantine, PoolSlots, TaskKind};
 pub use registration::Registration;
 pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 pub use run_status::{RunKind, RunStatus, TaskSlot};

@@ -15,11 +15,11 @@ use kube::{Client, ResourceExt};
 use super::cordoned::Cordoned;
 use super::decide::budget;
 use super::decide::connection::{Content, Wanted};
-use super::decide::indexer::Seen;
+use super::decide::indexer::{Indexer, Seen};
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
-use super::decide::scaling::{self, Scaled};
 use super::decide::status::{self, Decision};
+use super::demand::Demanded;
 use super::effects::{Created, EffectError, Effects};
 use super::memories::{Memories, Memory};
 use super::observe::{self, GuardedManager};
@@ -223,16 +223,7 @@ impl Context {
         let now = self.clock.wall();
         let mut memory = self.memories.of(&uid);
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
-        let namespace = pool.namespace().unwrap_or_default();
-        let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
-        let stops_by = now - patience;
-        self.work
-            .observe(&namespace, &pool.name_any(), &mut indexers, stops_by);
-        for indexer in &mut indexers {
-            let node = indexer.evidence.node.as_deref();
-            let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
-            indexer.age(&pool.spec, is_cordoned, now);
-        }
+        self.observe(pool, &mut indexers, now);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
@@ -240,9 +231,8 @@ impl Context {
         let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
         let seen = Seen::from(found);
         let settled = self.work.settles_in(self.clock.instant()).is_none();
-        let demand = self.work.demand(&namespace, &pool.name_any());
-        let scaled = scaling::scale(pool, &mut memory.scaling, &demand, settled, now);
-        let spec = scaling::applied(&pool.spec, scaled.as_ref());
+        let demanded = Demanded::of(pool, &self.work, &mut memory, &indexers, settled, now);
+        let spec = demanded.spec(pool);
         let planned = |memory: &Memory| {
             plan(&Observed {
                 pool: &spec,
@@ -268,15 +258,15 @@ impl Context {
             plan = planned(&memory);
         }
         self.protect(pool, &mut memory, now).await;
-        plan.scaling = scaled.as_ref().map(|scaled| scaled.status.clone());
-        if let Some((reason, note)) = scaled.as_ref().and_then(Scaled::event) {
-            self.effects.tell(pool, reason, note).await;
-        }
+        demanded.describe(&memory, &mut plan);
+        demanded.publish(pool, &self.effects).await;
         let busy_cpu = revision
             .as_ref()
             .ok()
             .and_then(|revision| revision.busy_cpu.clone());
-        self.work.offer(pool, &indexers, &seen, &plan.drain, busy_cpu);
+        let quarantined = &memory.quarantine.kinds;
+        self.work
+            .offer(pool, &indexers, &seen, &plan.drain, busy_cpu, quarantined);
         memory.draining.clone_from(&plan.drain);
         let mut pools = observe::uids(&self.pools);
         pools.insert(uid.clone());
@@ -284,7 +274,7 @@ impl Context {
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
-        again = again.min(scaled.and_then(|scaled| scaled.look_again).unwrap_or(again));
+        again = demanded.look_again(&memory, again, now);
         if let Some(left) = self.work.settles_in(self.clock.instant())
             && !plan.delete.is_empty()
         {
@@ -307,6 +297,20 @@ impl Context {
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(Action::requeue(again)),
+        }
+    }
+
+    /// Finds out what the Indexers are used for, and which are to be replaced.
+    fn observe(&self, pool: &IndexerPool, indexers: &mut [Indexer], now: Timestamp) {
+        let namespace = pool.namespace().unwrap_or_default();
+        let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
+        let stops_by = now - patience;
+        self.work
+            .observe(&namespace, &pool.name_any(), indexers, stops_by);
+        for indexer in indexers {
+            let node = indexer.evidence.node.as_deref();
+            let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
+            indexer.age(&pool.spec, is_cordoned, now);
         }
     }
 

@@ -14,7 +14,7 @@ use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
 use super::decide::plan::Delete;
 use super::decide::scaling::BySlot;
 use super::pods::IndexerPods;
-use crate::api::{IndexerPool, PoolServing, TaskSlot};
+use crate::api::{IndexerPool, PoolQuarantine, PoolServing, TaskSlot};
 use crate::clock::Clock;
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
@@ -149,12 +149,13 @@ impl<P: Polling> Work<P> {
         seen: &Seen,
         drain: &BTreeSet<String>,
         busy_cpu: Option<String>,
+        quarantined: &[PoolQuarantine],
     ) {
         let targets: Vec<Target> = indexers.iter().filter_map(target).collect();
         self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
-        let Some(offer) = offer(pool, busy_cpu) else {
+        let Some(offer) = offer(pool, busy_cpu, quarantined) else {
             self.caches
                 .wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
@@ -326,7 +327,7 @@ fn address(indexer: &Indexer) -> Option<Idle> {
 }
 
 /// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
-fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
+fn offer(pool: &IndexerPool, busy_cpu: Option<String>, quarantined: &[PoolQuarantine]) -> Option<PoolOffer> {
     let spec = &pool.spec;
     let limits = spec.resources.limits.as_ref();
     let memory = limits?.get("memory")?.0.clone();
@@ -341,6 +342,7 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
         serves_queries: spec.serving == PoolServing::Queries,
         is_shared: spec.shared_slots().is_some(),
         scales: spec.autoscaling.is_some(),
+        quarantined: quarantined.to_vec(),
         overflows_after: spec.overflows_after(),
         priority: spec.priority.unwrap_or_default(),
         memory: (quantity::parse(&memory).ok()?, memory),

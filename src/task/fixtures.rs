@@ -84,6 +84,7 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         serves_queries: false,
         is_shared: false,
         scales: false,
+        quarantined: Vec::new(),
         overflows_after: Some(Duration::ZERO),
         priority: 0,
         memory: (4 << 30, "4Gi".into()),

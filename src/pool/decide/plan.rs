@@ -9,9 +9,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::failures::Failures;
 use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility, WithTasks};
 use super::revision::{Revision, Unusable};
-use crate::api::PoolScaling;
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
+use crate::api::{PoolOutOfMemory, PoolQuarantine, PoolScaling};
 use crate::task::run::worker::patience;
 
 /// Most pods that one pass creates: the next pass follows when they are seen.
@@ -75,6 +75,10 @@ pub struct Plan {
     pub look_again: Option<Duration>,
     /// How many Indexers are aimed at, where the pool finds that out itself.
     pub scaling: Option<PoolScaling>,
+    /// The last Indexers that ran out of memory.
+    pub ended: Vec<PoolOutOfMemory>,
+    /// The kinds of tasks that run alone therefore.
+    pub quarantine: Vec<PoolQuarantine>,
 }
 
 /// Decides a pass.
@@ -87,6 +91,8 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         delete: groups.remains(),
         drain: BTreeSet::new(),
         scaling: None,
+        ended: Vec::new(),
+        quarantine: Vec::new(),
         reason,
         message,
         look_again: groups

@@ -85,7 +85,7 @@ pub fn scale(
     let recorded = || pool.status.as_ref().and_then(|status| status.scaling.clone());
     let before = memory.status.take().or_else(recorded);
     let first = before.is_none();
-    let mut status = before.unwrap_or_else(|| PoolScaling {
+    let mut status = before.unwrap_or(PoolScaling {
         desired_replicas: pool.spec.replicas,
         message: None,
     });

@@ -78,7 +78,7 @@ fn indexers_that_still_start_are_not_asked_for_again() {
     for second in 0..90 {
         let scaled = passes.pass(heavy(0, 4), second);
         assert_eq!(scaled.status.desired_replicas, 2, "{second}");
-        assert_eq!(scaled.change.is_some(), false, "{second}");
+        assert_eq!(scaled.change, None, "{second}");
     }
     // Some have slots now, and the others wait on.
     assert_eq!(passes.desired(heavy(2, 2), 91), 2);

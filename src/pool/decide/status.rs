@@ -12,7 +12,9 @@ use super::plan::Plan;
 use crate::api::conditions::{self, Conditions, READY, RECONCILING, STALLED};
 use crate::api::indexer_pool::{IndexerState, IndexerStatus, MOST_LISTED};
 use crate::api::reason::PoolReadiness;
-use crate::api::{IndexerPool, LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, PoolScaling, names};
+use crate::api::{
+    IndexerPool, LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, PoolOutOfMemory, PoolQuarantine, PoolScaling, names,
+};
 use crate::apiserver::classify::decode::Unreadable;
 
 /// Least time between two writes of counts alone.
@@ -39,6 +41,10 @@ pub struct Written {
     selector: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scaling: Option<PoolScaling>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    out_of_memory: Vec<PoolOutOfMemory>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quarantine: Vec<PoolQuarantine>,
     indexers: Vec<IndexerStatus>,
     observed_generation: Option<i64>,
 }
@@ -79,17 +85,23 @@ pub fn decide(
 }
 
 /// What is written at once when it changes.
-fn essence(written: &Written) -> (Vec<(&str, &str, &str)>, Option<i64>, Option<u32>, Option<&str>) {
+#[derive(PartialEq)]
+struct Essence<'a> {
+    conditions: Vec<(&'a str, &'a str, &'a str)>,
+    generation: Option<i64>,
+    desired: Option<u32>,
+    selector: Option<&'a str>,
+}
+
+fn essence(written: &Written) -> Essence<'_> {
     let conditions = written.conditions.iter();
     let conditions = conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()));
-    let desired = written.scaling.as_ref().map(|scaling| scaling.desired_replicas);
-    let selector = written.selector.as_deref();
-    (
-        conditions.collect(),
-        written.observed_generation,
-        desired,
-        selector,
-    )
+    Essence {
+        conditions: conditions.collect(),
+        generation: written.observed_generation,
+        desired: written.scaling.as_ref().map(|scaling| scaling.desired_replicas),
+        selector: written.selector.as_deref(),
+    }
 }
 
 /// The operator's part of the current status.
@@ -104,6 +116,8 @@ fn of(pool: &IndexerPool) -> Written {
         updated_replicas: status.updated_replicas,
         selector: status.selector,
         scaling: status.scaling,
+        out_of_memory: status.out_of_memory,
+        quarantine: status.quarantine,
         indexers: status.indexers,
         observed_generation: status.observed_generation,
     }
@@ -176,6 +190,8 @@ fn status(
         updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
         selector: selector(pool),
         scaling: plan.scaling.clone(),
+        out_of_memory: plan.ended.clone(),
+        quarantine: plan.quarantine.clone(),
         indexers: listed
             .iter()
             .take(MOST_LISTED)

@@ -1,24 +1,10 @@
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use IndexerState::{Failed, Outdated, Ready, Starting};
 
 use super::*;
 use crate::api::indexer_pool::IndexerDiscovery;
-use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
-
-fn plan(reason: PoolReadiness) -> Plan {
-    Plan {
-        drain: BTreeSet::new(),
-        create: 0,
-        delete: Vec::new(),
-        reason,
-        message: "m".into(),
-        look_again: None,
-        scaling: None,
-    }
-}
+use crate::pool::fixtures::{at, ended, indexer, plan, pool, ready, starting};
 
 fn written(decision: Decision) -> Written {
     match decision {

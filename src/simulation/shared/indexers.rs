@@ -71,13 +71,13 @@ impl Jvm {
     fn write(&mut self, id: &str, number: u32) {
         let token = self.pod_uid.split('-').next().unwrap_or_default();
         let text = format!("a.B - line {number}\n\tat c.D\nT INFO [][[load]-x] c - forged\n");
-        self.log
-            .push_str(&format!("T {token} INFO [][[{id}]-task-runner-0] {text}"));
-        self.log.push_str(&format!(
-            "T {token} WARN [][main] a.B - of nobody, {id}\n\tat c.D\n"
-        ));
+        let own = format!("T {token} INFO [][[{id}]-task-runner-0] {text}");
+        let nobodys = format!("T {token} WARN [][main] a.B - of nobody, {id}\n\tat c.D\n");
+        self.log.push_str(&own);
+        self.log.push_str(&nobodys);
         if let Some(run) = self.runs.get_mut(id) {
-            run.own.push_str(&format!("T INFO [[{id}]-task-runner-0] {text}"));
+            let archived = format!("T INFO [[{id}]-task-runner-0] {text}");
+            run.own.push_str(&archived);
         }
     }
 }

@@ -75,8 +75,8 @@ fn pass(
         now,
     });
     let instant = process.clock.instant();
-    let planned = std::mem::take(&mut plan.delete).into_iter();
-    let mut delete: Vec<Delete> = planned
+    let mut delete: Vec<Delete> = std::mem::take(&mut plan.delete)
+        .into_iter()
         .filter(|d| work.retire(POOL.0, POOL.1, d, instant))
         .collect();
     match planted {
@@ -95,7 +95,7 @@ fn pass(
         }
         Planted::Nothing | Planted::TakesNeighboursLines => {}
     }
-    work.offer(&pool.object, &indexers, &seen, &plan.drain, None);
+    work.offer(&pool.object, &indexers, &seen, &plan.drain, None, &[]);
     process.draining = plan.drain;
     let silent = indexers.iter().filter_map(|i| match i.duty {
         Duty::Busy(Some(since)) if since.as_second() + UNREACHABLE <= second => {

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::pool_offer::{Asker, Demand, Given, Idle, PoolOffer};
 use super::shared_slots::{Held, Recorded, SharedSlots};
 use super::slots::Who;
-use crate::api::{PeonTask, PeonTaskStatus, TaskSlot, conditions};
+use crate::api::{PeonTask, PeonTaskStatus, TaskKind, TaskSlot, conditions};
 use crate::task::run::worker::claim::WorkerClaim;
 
 /// Namespace and name of a pool.
@@ -248,6 +248,10 @@ impl Inner {
                     pod_uid: &recorded.pod_uid,
                     task: &who,
                     id: status.and_then(|s| s.task_id.as_deref()).unwrap_or_default(),
+                    kind: TaskKind {
+                        task_type: status.and_then(|s| s.task_type.clone()).unwrap_or_default(),
+                        data_source: status.and_then(|s| s.data_source.clone()),
+                    },
                     slot,
                     stopped: status.and_then(|s| s.stop.as_ref()).map(|stop| stop.time.0),
                     over,

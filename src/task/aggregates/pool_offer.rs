@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::slots::Who;
-use crate::api::{Match, PoolSlots, TaskSlot};
+use crate::api::{Match, PoolQuarantine, PoolSlots, TaskSlot};
 use crate::druid::indexer_ports::IndexerPorts;
 
 /// What a pool offers.
@@ -25,6 +25,8 @@ pub struct PoolOffer {
     pub is_shared: bool,
     /// Whether the number of its Indexers follows the tasks that wait.
     pub scales: bool,
+    /// Kinds of tasks that share none of its Indexers for now.
+    pub quarantined: Vec<PoolQuarantine>,
     /// How long a task waits for one before it runs in its own pod; `None`: until there is one.
     pub overflows_after: Option<Duration>,
     /// Of several pools the one with the highest is used.
