@@ -11,7 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::peon_template::Match;
-use super::pool_slots::{PoolOverflow, PoolSlots};
+use super::pool_scaling::{PoolAutoscaling, PoolScaling};
+pub use super::pool_sizing::PoolSizing;
+use super::pool_slots::{PoolOutOfMemory, PoolOverflow, PoolQuarantine, PoolSlots};
 use super::schema;
 use super::virtual_middle_manager::SecretRef;
 
@@ -35,6 +37,11 @@ pub const MOST_LISTED: usize = 20;
     namespaced,
     status = "IndexerPoolStatus",
     derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     // Pods are named after it.
     validation = kube::core::Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$')")
         .message("the name must have at most 52 lower-case letters, digits and '-', and no '.': pods are named after it"),
@@ -69,6 +76,8 @@ pub const MOST_LISTED: usize = 20;
     .message("maxIndexers is required with mode Single, and has no meaning with Shared: replicas is the number of Indexers"))]
 #[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.slots)")
     .message("slots has no meaning with mode Single: an Indexer runs one task"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.autoscaling)")
+    .message("autoscaling has no meaning with mode Single: replicas is the number of idle Indexers"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -105,10 +114,17 @@ pub struct IndexerPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
 
-    /// `Single`: number of idle Indexers that are kept. `Shared`: number of Indexers. 0 to 200. Default: 1. Example: `4`.
+    /// `Single`: number of idle Indexers that are kept. `Shared`: number of Indexers, which `kubectl scale`, a
+    /// `HorizontalPodAutoscaler` or KEDA may change; it has no effect with `autoscaling`. 0 to 200. Default: 1. Example: `4`.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = MOST_IDLE))]
     pub replicas: u32,
+
+    /// The operator decides how many Indexers there are, by the tasks that have slots or wait for one. Only with `Shared`.
+    /// Default: `replicas` is the number. Example: `{max: 10}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolAutoscaling>")]
+    pub autoscaling: Option<PoolAutoscaling>,
 
     /// Most Indexers at the same time, idle ones and those with a task. 1 to 1000. Required with `Single`, and only there:
     /// with `Shared`, `replicas` is the number. No default. Example: `20`.
@@ -264,63 +280,6 @@ fn yes() -> bool {
     true
 }
 
-/// Sizes of an Indexer's JVM. What is not given is computed from the memory limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PoolSizing {
-    /// Memory for rows of a task that are not persisted yet (`druid.worker.globalIngestionHeapLimitBytes` is this times the
-    /// slots), in bytes as a Kubernetes quantity. It replaces a task's own `maxRowsInMemory` and `maxBytesInMemory`. At least
-    /// 16 MiB. Default: a sixth of the heap, divided by the heavy slots. Example: `256Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub task_bytes: Option<Quantity>,
-
-    /// Heap (`-Xmx`), in bytes as a Kubernetes quantity. Default: the memory limit without direct memory and what the
-    /// JVM needs besides. Example: `1Gi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub heap: Option<Quantity>,
-
-    /// Direct memory (`-XX:MaxDirectMemorySize`), in bytes as a Kubernetes quantity. Default: an eighth of the limit,
-    /// 32 MiB to 4 GiB. Example: `256Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub direct: Option<Quantity>,
-
-    /// Size of a processing buffer (`druid.processing.buffer.sizeBytes`), in bytes as a Kubernetes quantity. Default:
-    /// what direct memory holds, at most 1 GiB. Example: `32Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub buffer_size_bytes: Option<Quantity>,
-
-    /// Processing threads (`druid.processing.numThreads`). 1 to 1024. Default: the cpu limit less one, at least 1.
-    /// Example: `2`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1024))]
-    pub num_threads: Option<u32>,
-
-    /// Merge buffers (`druid.processing.numMergeBuffers`). 1 to 1024. Default: a quarter of the threads, at least 2.
-    /// Example: `2`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1024))]
-    pub num_merge_buffers: Option<u32>,
-
-    /// Merges at the same time (`druid.worker.numConcurrentMerges`), each with a processing buffer and 64 MiB of heap. 1 to
-    /// 64. Default: half of the heavy slots, at least 1. Example: `1`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
-    pub num_concurrent_merges: Option<u32>,
-
-    /// Heap that lookups take, in bytes as a Kubernetes quantity. Default: none. Example: `100Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub lookups: Option<Quantity>,
-
-    /// Whether a pool whose memory cannot hold its task is refused. Default: true. Example: `false`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enforce: Option<bool>,
-}
-
 /// When an idle Indexer is replaced by a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -357,6 +316,17 @@ pub struct IndexerPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
 
+    /// The pods of the Indexers, for what scales them (`scale`): with `Shared`, unless `autoscaling` is given. Example:
+    /// `peon.dev/pool=small`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub selector: Option<String>,
+
+    /// With `autoscaling`: how many Indexers are aimed at, and why. Example: `{desiredReplicas: 4}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolScaling>")]
+    pub scaling: Option<PoolScaling>,
+
     /// Indexers that can take a task: ready, and proven hidden from the overlord; those that are to be replaced count,
     /// too. Updated at most every ten seconds.
     /// Example: `4`.
@@ -383,6 +353,17 @@ pub struct IndexerPoolStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"])
     )]
     pub indexers: Vec<IndexerStatus>,
+
+    /// The last three shared Indexers that ran out of memory. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub out_of_memory: Vec<PoolOutOfMemory>,
+
+    /// Kinds of tasks that run alone for a day, because they ran in two of the last three shared Indexers that ran out of
+    /// memory. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub quarantine: Vec<PoolQuarantine>,
 
     /// Whether the overlord sees Indexers, as far as the VirtualMiddleManager has checked. Written by its pod. Example:
     /// `{hidden: [8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11]}`.

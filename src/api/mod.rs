@@ -14,6 +14,8 @@ pub mod peon_endpoint;
 pub mod peon_task;
 pub mod peon_template;
 pub mod placement;
+mod pool_scaling;
+mod pool_sizing;
 mod pool_slots;
 pub mod reason;
 pub mod reference;
@@ -36,7 +38,8 @@ pub use peon_template::{
     PeonTemplateStatus, Permission, PropertiesSource, SecurityDefault, Sizing, SourceRef,
 };
 pub use placement::{Placement, PoolRef};
-pub use pool_slots::PoolSlots;
+pub use pool_scaling::{PoolAutoscaling, PoolScaling};
+pub use pool_slots::{PoolOutOfMemory, PoolQuarantine, PoolSlots, TaskKind};
 pub use registration::Registration;
 pub use retry::{AfterNodeLoss, MemoryLadder, Rerun, RetryPolicy};
 pub use run_status::{RunKind, RunStatus, TaskSlot};

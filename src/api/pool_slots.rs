@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,49 @@ impl Default for PoolSlots {
     }
 }
 
+/// What tasks have in common that need about the same memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskKind {
+    /// Their type. Example: `index_parallel`.
+    #[schemars(length(max = 256))]
+    pub task_type: String,
+
+    /// Their datasource, if they have one. Example: `wikipedia`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub data_source: Option<String>,
+}
+
+/// A kind of tasks that runs alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolQuarantine {
+    /// The kind. Example: `{taskType: index, dataSource: wikipedia}`.
+    #[schemars(schema_with = "schema::described::<TaskKind>")]
+    pub kind: TaskKind,
+
+    /// Until then. Example: `2026-11-30T12:00:00Z`.
+    pub until: Time,
+}
+
+/// An Indexer that ran out of memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolOutOfMemory {
+    /// Uid of its pod. Example: `8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11`.
+    #[serde(rename = "podUID")]
+    #[schemars(length(max = 64))]
+    pub pod_uid: String,
+
+    /// When it ended. Example: `2026-11-29T12:00:00Z`.
+    pub time: Time,
+
+    /// The kinds of the tasks that ran there. Example: `[{taskType: index, dataSource: wikipedia}]`.
+    #[schemars(length(max = 10))]
+    pub kinds: Vec<TaskKind>,
+}
+
 /// What a task does that no Indexer has room for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -47,7 +91,7 @@ pub struct PoolOverflow {
     pub to: Overflow,
 
     /// How long it waits for an Indexer before it runs in its own pod, in seconds. 0 to 86400. Default: 0 with `Single`, 5
-    /// with `Shared`. Example: `30`.
+    /// with `Shared`, 60 with `autoscaling`, since an Indexer may have to start. Example: `30`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86_400))]
     pub after_seconds: Option<u32>,
@@ -74,7 +118,11 @@ impl IndexerPoolSpec {
     #[must_use]
     pub fn overflows_after(&self) -> Option<Duration> {
         let overflow = self.overflow.clone().unwrap_or_default();
-        let default = if self.mode == PoolMode::Shared { 5 } else { 0 };
+        let default = match (self.mode, &self.autoscaling) {
+            (PoolMode::Single, _) => 0,
+            (PoolMode::Shared, None) => 5,
+            (PoolMode::Shared, Some(_)) => 60,
+        };
         let seconds = overflow.after_seconds.unwrap_or(default);
         (overflow.to == Overflow::Pod).then(|| Duration::from_secs(seconds.into()))
     }

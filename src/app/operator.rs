@@ -149,7 +149,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     background.spawn("the status of PeonTemplates", templates.run());
     let actor = Actor::new(
         client,
-        recorder,
+        recorder.clone(),
         candidate.leadership(),
         caches.aggregates.clone(),
     )
@@ -164,6 +164,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         work,
         operator: operator.clone(),
         leadership: candidate.leadership(),
+        recorder: recorder.clone(),
     };
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{Action, Controller, Error as Unreconciled};
+use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 
 use super::cordoned::Cordoned;
 use super::decide::budget;
 use super::decide::connection::{Content, Wanted};
-use super::decide::indexer::Seen;
+use super::decide::indexer::{Indexer, Seen};
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
+use super::demand::Demanded;
 use super::effects::{Created, EffectError, Effects};
 use super::memories::{Memories, Memory};
 use super::observe::{self, GuardedManager};
@@ -67,6 +69,8 @@ pub struct Surroundings {
     pub operator: Arc<RuntimeProperties>,
     /// The proof of leadership for every write.
     pub leadership: Leadership,
+    /// Publishes Events.
+    pub recorder: Recorder,
 }
 
 struct Context {
@@ -90,7 +94,7 @@ struct Context {
 ///
 /// # Access control
 /// indexerpools: list, watch; indexerpools/status: patch; pods: create, delete; poddisruptionbudgets: create, patch,
-/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch; secrets: get.
+/// delete; virtualmiddlemanagers: list, watch; nodes: list, watch; secrets: get; events (events.k8s.io): create, patch.
 pub async fn run(
     client: Client,
     namespace: Option<&str>,
@@ -104,6 +108,7 @@ pub async fn run(
         work,
         operator,
         leadership,
+        recorder,
     } = surroundings;
     caches.complete().await;
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
@@ -136,7 +141,11 @@ pub async fn run(
     };
     let context = Context {
         secrets: Secrets::new(client.clone(), Clock::default()),
-        effects: Effects { client, leadership },
+        effects: Effects {
+            client,
+            leadership,
+            recorder,
+        },
         caches,
         pods,
         nodes,
@@ -214,25 +223,19 @@ impl Context {
         let now = self.clock.wall();
         let mut memory = self.memories.of(&uid);
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
-        let namespace = pool.namespace().unwrap_or_default();
-        let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
-        let stops_by = now - patience;
-        self.work
-            .observe(&namespace, &pool.name_any(), &mut indexers, stops_by);
-        for indexer in &mut indexers {
-            let node = indexer.evidence.node.as_deref();
-            let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
-            indexer.age(&pool.spec, is_cordoned, now);
-        }
+        self.observe(pool, &mut indexers, now);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
         }
         let found = pool.status.as_ref().and_then(|status| status.discovery.as_ref());
         let seen = Seen::from(found);
+        let settled = self.work.settles_in(self.clock.instant()).is_none();
+        let demanded = Demanded::of(pool, &self.work, &mut memory, &indexers, settled, now);
+        let spec = demanded.spec(pool);
         let planned = |memory: &Memory| {
             plan(&Observed {
-                pool: &pool.spec,
+                pool: &spec,
                 revision: revision.as_ref(),
                 indexers: &indexers,
                 unseen,
@@ -255,11 +258,15 @@ impl Context {
             plan = planned(&memory);
         }
         self.protect(pool, &mut memory, now).await;
+        demanded.describe(&memory, &mut plan);
+        demanded.publish(pool, &self.effects).await;
         let busy_cpu = revision
             .as_ref()
             .ok()
             .and_then(|revision| revision.busy_cpu.clone());
-        self.work.offer(pool, &indexers, &seen, &plan.drain, busy_cpu);
+        let quarantined = &memory.quarantine.kinds;
+        self.work
+            .offer(pool, &indexers, &seen, &plan.drain, busy_cpu, quarantined);
         memory.draining.clone_from(&plan.drain);
         let mut pools = observe::uids(&self.pools);
         pools.insert(uid.clone());
@@ -267,6 +274,7 @@ impl Context {
         let last = memory.status_written;
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
+        again = demanded.look_again(&memory, again, now);
         if let Some(left) = self.work.settles_in(self.clock.instant())
             && !plan.delete.is_empty()
         {
@@ -289,6 +297,20 @@ impl Context {
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(Action::requeue(again)),
+        }
+    }
+
+    /// Finds out what the Indexers are used for, and which are to be replaced.
+    fn observe(&self, pool: &IndexerPool, indexers: &mut [Indexer], now: Timestamp) {
+        let namespace = pool.namespace().unwrap_or_default();
+        let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
+        let stops_by = now - patience;
+        self.work
+            .observe(&namespace, &pool.name_any(), indexers, stops_by);
+        for indexer in indexers {
+            let node = indexer.evidence.node.as_deref();
+            let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
+            indexer.age(&pool.spec, is_cordoned, now);
         }
     }
 

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
 
 use axum::http::{Request, Response};
@@ -140,7 +139,11 @@ impl Bench {
             work,
             resizes: true,
             secrets: Secrets::new(client.clone(), Clock::set_by(seconds.clone())),
-            effects: Effects { client, leadership },
+            effects: Effects {
+                recorder: Recorder::new(client.clone(), "peon-operator".into()),
+                client,
+                leadership,
+            },
             caches,
             pods: Arc::default(),
             nodes: Cordoned::default(),
@@ -398,12 +401,8 @@ async fn an_indexer_of_a_task_is_never_deleted_and_one_that_is_deleted_is_given_
         with: WithTasks::None,
     };
     let late = Plan {
-        drain: BTreeSet::new(),
-        create: 0,
         delete: vec![delete],
-        reason: PoolReadiness::Warm,
-        message: String::new(),
-        look_again: None,
+        ..crate::pool::fixtures::plan(PoolReadiness::Warm)
     };
     let mut memory = Memory::default();
     assert!(bench.context.act(&pool, &late, None, &mut memory).await.is_none());

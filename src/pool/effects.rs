@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::controller::GuardedPool;
 use super::decide::budget;
 use super::decide::plan::Delete;
+use crate::api::conditions::cut;
 use crate::api::{IndexerPool, OPERATOR};
 use crate::apiserver::classify::refusal::Posted;
 use crate::apiserver::create_pod::create_pod;
@@ -40,6 +42,7 @@ pub(super) enum Created {
 pub(super) struct Effects {
     pub(super) client: Client,
     pub(super) leadership: Leadership,
+    pub(super) recorder: Recorder,
 }
 
 impl Effects {
@@ -114,6 +117,27 @@ impl Effects {
         let written = api.patch(&name, &params, &patch);
         request("patch poddisruptionbudget", written).await?;
         Ok(())
+    }
+
+    /// Publishes an Event about a pool. A failure is only logged: the status says the same.
+    ///
+    /// # Access control
+    /// events (events.k8s.io): create, patch.
+    pub(super) async fn tell(&self, pool: &IndexerPool, reason: &str, note: &str) {
+        if self.leadership.check().is_err() {
+            return;
+        }
+        let event = Event {
+            type_: EventType::Normal,
+            reason: reason.to_owned(),
+            note: Some(cut(note, 1000)),
+            action: "Scale".into(),
+            secondary: None,
+        };
+        let reference = pool.object_ref(&());
+        if let Err(error) = request("publish event", self.recorder.publish(&event, &reference)).await {
+            tracing::warn!(pool = pool.name_any(), %error, "the Event of the IndexerPool cannot be published");
+        }
     }
 
     /// Writes the operator's part of the status.

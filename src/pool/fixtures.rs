@@ -2,11 +2,15 @@
 
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::decide::indexer::{Duty, Indexer};
+use super::decide::plan::Plan;
+use crate::api::reason::PoolReadiness;
 use crate::api::{IndexerPool, LABEL_REVISION, VirtualMiddleManager};
 
 /// Uid of the pool of the fixtures.
@@ -47,6 +51,21 @@ pub fn manager(spec: Value) -> VirtualMiddleManager {
         .unwrap()
         .extend(spec.as_object().unwrap().clone());
     serde_json::from_value(object).unwrap()
+}
+
+/// A plan that does nothing.
+pub fn plan(reason: PoolReadiness) -> Plan {
+    Plan {
+        drain: BTreeSet::new(),
+        create: 0,
+        delete: Vec::new(),
+        reason,
+        message: "m".into(),
+        look_again: None,
+        scaling: None,
+        ended: Vec::new(),
+        quarantine: Vec::new(),
+    }
 }
 
 /// A pod of the pool, created at this second.

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 
 use super::decide::budget;
 use super::decide::failures::Failures;
+use super::decide::quarantine::Quarantine;
+use super::decide::scaling::Scaling;
 use crate::api::indexer_pool::IndexerState;
 use crate::metrics::Metrics;
 
@@ -18,6 +20,8 @@ pub(super) struct Memory {
     pub(super) status_written: Option<Timestamp>,
     pub(super) budget: Option<budget::Done>,
     pub(super) states: Vec<IndexerState>,
+    pub(super) scaling: Scaling,
+    pub(super) quarantine: Quarantine,
     /// Uids of the pods that are drained.
     pub(super) draining: BTreeSet<String>,
 }

@@ -5,6 +5,7 @@
 
 pub mod controller;
 pub mod decide;
+mod demand;
 pub mod pods;
 pub mod work;
 

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
 use super::decide::plan::Delete;
+use super::decide::scaling::BySlot;
 use super::pods::IndexerPods;
-use crate::api::{IndexerPool, PoolServing};
+use crate::api::{IndexerPool, PoolQuarantine, PoolServing, TaskSlot};
 use crate::clock::Clock;
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
@@ -91,6 +92,12 @@ impl<P: Polling> Work<P> {
         }
     }
 
+    /// Reads the time there.
+    #[cfg(test)]
+    pub(crate) fn under(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Finds out what the Indexers of a pool are used for.
     pub(crate) fn observe(&self, namespace: &str, pool: &str, indexers: &mut [Indexer], stops_by: Timestamp) {
         for indexer in indexers {
@@ -142,12 +149,13 @@ impl<P: Polling> Work<P> {
         seen: &Seen,
         drain: &BTreeSet<String>,
         busy_cpu: Option<String>,
+        quarantined: &[PoolQuarantine],
     ) {
         let targets: Vec<Target> = indexers.iter().filter_map(target).collect();
         self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
-        let Some(offer) = offer(pool, busy_cpu) else {
+        let Some(offer) = offer(pool, busy_cpu, quarantined) else {
             self.caches
                 .wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
@@ -177,6 +185,16 @@ impl<P: Polling> Work<P> {
     /// For how long the last claims of the process that led before may not have been seen yet.
     pub(super) fn settles_in(&self, now: Instant) -> Option<Duration> {
         self.caches.aggregates.indexers.opens_in(now)
+    }
+
+    /// The tasks that have slots of the pool, and those that wait for one.
+    pub(super) fn demand(&self, namespace: &str, pool: &str) -> BySlot {
+        let indexers = &self.caches.aggregates.indexers;
+        let of = |slot| indexers.demand(namespace, pool, slot);
+        BySlot {
+            heavy: of(TaskSlot::Heavy),
+            light: of(TaskSlot::Light),
+        }
     }
 
     /// The pool is gone.
@@ -303,12 +321,13 @@ fn address(indexer: &Indexer) -> Option<Idle> {
         pod_uid: indexer.evidence.pod_uid.clone(),
         host: indexer.evidence.host.clone()?,
         ports: indexer.ports,
+        node: indexer.evidence.node.clone(),
         slots: indexer.slots,
     })
 }
 
 /// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
-fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
+fn offer(pool: &IndexerPool, busy_cpu: Option<String>, quarantined: &[PoolQuarantine]) -> Option<PoolOffer> {
     let spec = &pool.spec;
     let limits = spec.resources.limits.as_ref();
     let memory = limits?.get("memory")?.0.clone();
@@ -322,6 +341,8 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>) -> Option<PoolOffer> {
         matches: spec.matches.clone(),
         serves_queries: spec.serving == PoolServing::Queries,
         is_shared: spec.shared_slots().is_some(),
+        scales: spec.autoscaling.is_some(),
+        quarantined: quarantined.to_vec(),
         overflows_after: spec.overflows_after(),
         priority: spec.priority.unwrap_or_default(),
         memory: (quantity::parse(&memory).ok()?, memory),

@@ -464,7 +464,7 @@ fn is_ready(pod: &Value) -> bool {
     is_indexer(pod) && ready.any(|c| c["status"] == "True")
 }
 
-fn set_ready(pod: &mut Value, ready: bool) {
+pub fn set_ready(pod: &mut Value, ready: bool) {
     let status = if ready { "True" } else { "False" };
     push_condition(pod, json!({"type": "Ready", "status": status}));
 }
@@ -480,6 +480,6 @@ pub fn push_condition(pod: &mut Value, condition: Value) {
 }
 
 #[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
-fn container(name: &str, state: Value) -> Value {
+pub fn container(name: &str, state: Value) -> Value {
     json!({"name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state})
 }

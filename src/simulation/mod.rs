@@ -32,6 +32,7 @@ mod pool;
 mod process;
 mod rest;
 mod rng;
+mod shared;
 mod wire;
 mod world;
 

@@ -165,6 +165,7 @@ impl Process {
             &seen,
             &BTreeSet::new(),
             pool.revision.busy_cpu.clone(),
+            &[],
         );
         let silent = indexers.iter().filter_map(|i| match i.duty {
             Duty::Busy(Some(since)) => Some((i.evidence.pod_uid.clone(), since.as_second())),

@@ -1,6 +1,7 @@
 //! A process of the operator: the real caches, actor and passes, and a client whose requests wait until the history
 //! decides their outcome.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -70,8 +71,15 @@ pub struct Process {
     before: (usize, bool, Vec<String>),
     /// The attempt for which it began to create a pod, and whether no pool was known.
     began: Option<(u32, bool)>,
-    due: Option<u32>,
+    /// The tasks that it passes over.
+    follows: fn(&str) -> bool,
+    /// When a pass over a task is due, by its name.
+    due: BTreeMap<String, u32>,
+    /// The task that it passes over.
+    passing: String,
     pass: Option<JoinHandle<Option<Duration>>>,
+    /// Uids of the pods that its last pass over a pool of shared Indexers drains.
+    pub(super) draining: BTreeSet<String>,
     /// It led once; it leads again only after a restart.
     pub led: bool,
     pub stopped: bool,
@@ -105,7 +113,7 @@ impl Process {
         let polls = ModelPolls::default();
         let wire = Wire(inbox.clone());
         let connect: Connect = Arc::new(move |_| Ok(Arc::new(wire.clone())));
-        let work = has_pool.then(|| Work::new(caches.clone(), polls.clone(), connect));
+        let work = has_pool.then(|| Work::new(caches.clone(), polls.clone(), connect).under(clock.clone()));
         if let Some(work) = &work {
             actor = actor.with_indexers(Arc::new(work.clone()));
         }
@@ -127,8 +135,11 @@ impl Process {
             settles: None,
             before: (0, false, Vec::new()),
             began: None,
-            due: None,
+            follows: |name| name == TASK,
+            due: BTreeMap::new(),
+            passing: String::new(),
             pass: None,
+            draining: BTreeSet::new(),
             led: false,
             stopped: false,
             told_success: Vec::new(),
@@ -192,7 +203,8 @@ impl Process {
 
     /// An Indexer said something new.
     pub fn heard(&self, pod_uid: &str) {
-        let _ = self.caches.wake_tasks_on(pod_uid, None);
+        let view = self.polls.view(pod_uid);
+        let _ = self.caches.wake_tasks_on(pod_uid, view.as_deref());
     }
 
     /// Whether nothing was written to the task since its pass began that its pass does not know.
@@ -300,17 +312,23 @@ impl Process {
     /// Takes in what woke it, and begins a pass if one is due.
     pub fn begin(&mut self, now: u32) -> bool {
         while let Some(Some(woken)) = self.wakes.as_mut().and_then(|w| w.next().now_or_never()) {
-            if woken.name == TASK {
-                self.due = Some(self.due.map_or(now, |d| d.min(now)));
+            if (self.follows)(&woken.name) {
+                self.due_at(woken.name, now);
             }
         }
-        if self.pass.is_some() || self.stopped || self.due.is_none_or(|d| d > now) {
+        if self.pass.is_some() || self.stopped {
             return false;
         }
-        self.due = None;
-        let Some(guarded) = self.caches.tasks.get(&ObjectRef::new(TASK).within("ns")) else {
+        // The one that has waited longest.
+        let next = self.due.iter().filter(|(_, due)| **due <= now);
+        let Some(name) = next.min_by_key(|(_, due)| **due).map(|(name, _)| name.clone()) else {
             return false;
         };
+        self.due.remove(&name);
+        let Some(guarded) = self.caches.tasks.get(&ObjectRef::new(&name).within("ns")) else {
+            return false;
+        };
+        self.passing = name;
         let context = self.context.clone();
         if self.work.is_some() {
             let succeeded = |view: &View| {
@@ -333,14 +351,24 @@ impl Process {
         true
     }
 
+    /// It passes over every task that it knows.
+    pub fn follow_all(&mut self) {
+        self.follows = |_| true;
+    }
+
+    fn due_at(&mut self, name: String, then: u32) {
+        let due = self.due.entry(name).or_insert(then);
+        *due = (*due).min(then);
+    }
+
     /// Wakes it for the task, as an event that changes nothing would.
-    pub fn nudge(&mut self, now: u32) {
-        self.due = Some(now);
+    pub fn nudge(&mut self, name: &str, now: u32) {
+        self.due_at(name.to_owned(), now);
     }
 
     /// When it looks again by itself.
     pub fn due(&self) -> Option<u32> {
-        self.due
+        self.due.values().min().copied()
     }
 
     pub fn is_passing(&self) -> bool {
@@ -363,7 +391,7 @@ impl Process {
                 if let Some(requeue) = requeue {
                     let seconds = u32::try_from(requeue.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
                     let then = now.saturating_add(seconds.max(1));
-                    self.due = Some(self.due.map_or(then, |d| d.min(then)));
+                    self.due_at(self.passing.clone(), then);
                 }
                 return;
             }

@@ -90,7 +90,7 @@ impl World {
         let was_final = self.task().is_none_or(|t| t.is_final());
         if let Some(leader) = self.leader {
             let now = self.now();
-            self.processes[leader].nudge(now);
+            self.processes[leader].nudge(TASK, now);
         }
         self.round(20).await;
         let more = self.writes - writes;

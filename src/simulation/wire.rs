@@ -25,7 +25,7 @@ pub enum Fate {
     Late,
 }
 
-const FATES: [(u32, Fate); 9] = [
+pub(super) const FATES: [(u32, Fate); 9] = [
     (40, Fate::Served),
     (2, Fate::LostAfter),
     (2, Fate::FailsAfter),
@@ -38,7 +38,7 @@ const FATES: [(u32, Fate); 9] = [
 ];
 
 /// Of requests to Indexers.
-const FATES_OF_POSTS: [(u32, Fate); 6] = [
+pub(super) const FATES_OF_POSTS: [(u32, Fate); 6] = [
     (24, Fate::Served),
     (3, Fate::LostAfter),
     (1, Fate::FailsAfter),
@@ -200,7 +200,7 @@ impl World {
     }
 }
 
-fn plural(request: &Request) -> &str {
+pub(super) fn plural(request: &Request) -> &str {
     let parts: Vec<_> = request.path.trim_matches('/').split('/').collect();
     let at = parts
         .iter()

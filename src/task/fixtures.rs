@@ -83,6 +83,8 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         matches: None,
         serves_queries: false,
         is_shared: false,
+        scales: false,
+        quarantined: Vec::new(),
         overflows_after: Some(Duration::ZERO),
         priority: 0,
         memory: (4 << 30, "4Gi".into()),
@@ -112,6 +114,7 @@ pub fn idle_indexer(pod: &str, pod_uid: &str) -> Idle {
         pod_uid: pod_uid.into(),
         host: "10.0.0.9".into(),
         ports: IndexerPorts::Plain,
+        node: Some("node".into()),
         slots: None,
     }
 }

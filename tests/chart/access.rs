@@ -430,7 +430,9 @@ fn people_get_their_rights_through_the_clusters_own_roles() {
     assert_eq!(rights(edit), verbs(all));
     assert_eq!(labels(edit), [label("admin"), label("edit")]);
     let admin = objects.named("ClusterRole", &format!("{FULL_NAME}-admin"));
-    assert_eq!(rights(admin), managers(all));
+    let scale: &'static [&str] = &["get", "update", "patch"];
+    let scale = table([("peon.dev/indexerpools/scale", scale)]);
+    assert_eq!(rights(admin), &managers(all) | &scale);
     assert_eq!(labels(admin), [label("admin")]);
     let without = render(&["rbac.aggregate=false"]);
     assert_eq!(without.all("ClusterRole").len(), 3);

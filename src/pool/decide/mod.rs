@@ -7,6 +7,8 @@ pub mod idle_cpu;
 pub mod indexer;
 pub mod jvm;
 pub mod plan;
+pub mod quarantine;
 pub mod revision;
+pub mod scaling;
 pub mod sizing;
 pub mod status;

@@ -11,6 +11,7 @@ use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility, WithTasks};
 use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
+use crate::api::{PoolOutOfMemory, PoolQuarantine, PoolScaling};
 use crate::task::run::worker::patience;
 
 /// Most pods that one pass creates: the next pass follows when they are seen.
@@ -72,6 +73,12 @@ pub struct Plan {
     pub message: String,
     /// When to look again, if nothing changes before.
     pub look_again: Option<Duration>,
+    /// How many Indexers are aimed at, where the pool finds that out itself.
+    pub scaling: Option<PoolScaling>,
+    /// The last Indexers that ran out of memory.
+    pub ended: Vec<PoolOutOfMemory>,
+    /// The kinds of tasks that run alone therefore.
+    pub quarantine: Vec<PoolQuarantine>,
 }
 
 /// Decides a pass.
@@ -83,6 +90,9 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         create: 0,
         delete: groups.remains(),
         drain: BTreeSet::new(),
+        scaling: None,
+        ended: Vec::new(),
+        quarantine: Vec::new(),
         reason,
         message,
         look_again: groups
@@ -342,6 +352,9 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
     }
     if ready >= wanted {
         let message = match (wanted, groups.outdated.len()) {
+            (0, _) if observed.pool.autoscaling.is_some() => {
+                "no task has a slot or waits for one: there are no Indexers until one does".to_owned()
+            }
             (0, _) => "no idle Indexers are kept".to_owned(),
             (_, 0) => format!("{ready} of {wanted} Indexers can take a task"),
             (_, old) => format!("{ready} of {wanted} Indexers can take a task; {old} are being replaced"),

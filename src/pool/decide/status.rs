@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use serde::Serialize;
 
 use super::indexer::{Indexer, Seen};
 use super::plan::Plan;
-use crate::api::IndexerPool;
 use crate::api::conditions::{self, Conditions, READY, RECONCILING, STALLED};
 use crate::api::indexer_pool::{IndexerState, IndexerStatus, MOST_LISTED};
 use crate::api::reason::PoolReadiness;
+use crate::api::{
+    IndexerPool, LABEL_MANAGED_BY, LABEL_POOL, OPERATOR, PoolOutOfMemory, PoolQuarantine, PoolScaling, names,
+};
 use crate::apiserver::classify::decode::Unreadable;
 
 /// Least time between two writes of counts alone.
@@ -34,6 +37,14 @@ pub struct Written {
     tasks: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     updated_replicas: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selector: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<PoolScaling>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    out_of_memory: Vec<PoolOutOfMemory>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quarantine: Vec<PoolQuarantine>,
     indexers: Vec<IndexerStatus>,
     observed_generation: Option<i64>,
 }
@@ -74,10 +85,23 @@ pub fn decide(
 }
 
 /// What is written at once when it changes.
-fn essence(written: &Written) -> (Vec<(&str, &str, &str)>, Option<i64>) {
+#[derive(PartialEq)]
+struct Essence<'a> {
+    conditions: Vec<(&'a str, &'a str, &'a str)>,
+    generation: Option<i64>,
+    desired: Option<u32>,
+    selector: Option<&'a str>,
+}
+
+fn essence(written: &Written) -> Essence<'_> {
     let conditions = written.conditions.iter();
     let conditions = conditions.map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str()));
-    (conditions.collect(), written.observed_generation)
+    Essence {
+        conditions: conditions.collect(),
+        generation: written.observed_generation,
+        desired: written.scaling.as_ref().map(|scaling| scaling.desired_replicas),
+        selector: written.selector.as_deref(),
+    }
 }
 
 /// The operator's part of the current status.
@@ -90,6 +114,10 @@ fn of(pool: &IndexerPool) -> Written {
         busy_replicas: status.busy_replicas,
         tasks: status.tasks,
         updated_replicas: status.updated_replicas,
+        selector: status.selector,
+        scaling: status.scaling,
+        out_of_memory: status.out_of_memory,
+        quarantine: status.quarantine,
         indexers: status.indexers,
         observed_generation: status.observed_generation,
     }
@@ -160,6 +188,10 @@ fn status(
             .then(|| as_number(indexers.iter().map(|i| i.load.tasks).sum())),
         ready_replicas: u32::try_from(indexers.iter().filter(|i| i.is_warm(seen)).count()).ok(),
         updated_replicas: count(&|state| lives(state) && *state != IndexerState::Outdated),
+        selector: selector(pool),
+        scaling: plan.scaling.clone(),
+        out_of_memory: plan.ended.clone(),
+        quarantine: plan.quarantine.clone(),
         indexers: listed
             .iter()
             .take(MOST_LISTED)
@@ -174,6 +206,14 @@ fn status(
             .collect(),
         observed_generation: generation,
     }
+}
+
+/// The pods of the pool, for what scales it; `None` where nothing else is to: of mode `Single`, one that counts Indexers with
+/// tasks would ask for more and more idle ones, and with `autoscaling` there would be two.
+fn selector(pool: &IndexerPool) -> Option<String> {
+    let scales = pool.spec.shared_slots().is_some() && pool.spec.autoscaling.is_none();
+    let label = names::label_value(&pool.name_any());
+    scales.then(|| format!("{LABEL_MANAGED_BY}={OPERATOR},{LABEL_POOL}={label}"))
 }
 
 fn as_number(count: usize) -> u32 {

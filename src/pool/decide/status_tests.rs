@@ -1,23 +1,10 @@
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use IndexerState::{Failed, Outdated, Ready, Starting};
 
 use super::*;
 use crate::api::indexer_pool::IndexerDiscovery;
-use crate::pool::fixtures::{at, ended, indexer, pool, ready, starting};
-
-fn plan(reason: PoolReadiness) -> Plan {
-    Plan {
-        drain: BTreeSet::new(),
-        create: 0,
-        delete: Vec::new(),
-        reason,
-        message: "m".into(),
-        look_again: None,
-    }
-}
+use crate::pool::fixtures::{at, ended, indexer, plan, pool, ready, starting};
 
 fn written(decision: Decision) -> Written {
     match decision {
@@ -164,4 +151,50 @@ fn at_most_twenty_are_listed() {
         (written.indexers.len(), written.replicas),
         (MOST_LISTED, Some(30))
     );
+}
+
+/// What scales a pool finds its pods by the selector; where nothing else is to scale it there is none.
+#[test]
+fn only_shared_pools_without_autoscaling_can_be_scaled_by_others() {
+    let selector = |spec| {
+        let decision = decide(
+            &pool(spec),
+            &plan(PoolReadiness::Warm),
+            None,
+            &[],
+            &Seen::default(),
+            None,
+            at(0),
+        );
+        written(decision).selector
+    };
+    let pods = "app.kubernetes.io/managed-by=peon-operator,peon.dev/pool=warm";
+    assert_eq!(
+        selector(serde_json::json!({"mode": "Shared"})).as_deref(),
+        Some(pods)
+    );
+    let autoscaling = serde_json::json!({"max": 3});
+    assert_eq!(
+        selector(serde_json::json!({"mode": "Shared", "autoscaling": autoscaling})),
+        None
+    );
+    assert_eq!(selector(serde_json::json!({})), None);
+}
+
+#[test]
+fn another_number_of_indexers_is_written_at_once() {
+    let scaled = |number| Plan {
+        scaling: Some(PoolScaling {
+            desired_replicas: number,
+            message: Some("why".into()),
+        }),
+        ..plan(PoolReadiness::Warm)
+    };
+    let mut pool = pool(serde_json::json!({"mode": "Shared", "autoscaling": {"max": 3}}));
+    let first = decide(&pool, &scaled(1), None, &[], &Seen::default(), None, at(0));
+    let status = serde_json::to_value(written(first)).unwrap();
+    pool.status = Some(serde_json::from_value(status).unwrap());
+    let again = |plan: &Plan| decide(&pool, plan, None, &[], &Seen::default(), Some(at(0)), at(1));
+    assert_eq!(again(&scaled(1)), Decision::Nothing);
+    assert!(matches!(again(&scaled(2)), Decision::Write(_)));
 }

@@ -10,7 +10,7 @@ use super::Accepted;
 use super::settings::Source;
 use super::template_choice::fits;
 use crate::api::reason::{Acceptance, Cause, Waiting};
-use crate::api::{Collect, PeonTask, Placement};
+use crate::api::{Collect, PeonTask, Placement, PoolQuarantine};
 use crate::druid::payload::Payload;
 use crate::logs::format::shared_log;
 use crate::quantity;
@@ -78,7 +78,8 @@ pub fn choose(task: &PeonTask, accepted: &Accepted<'_>, pools: &[Arc<PoolOffer>]
         }
     }
     // What it waits for will not come: a further attempt shares no Indexer.
-    let runs_alone = task.attempt() > 1 && candidates.iter().any(|pool| pool.is_shared);
+    let isolated = |pool: &PoolOffer| task.attempt() > 1 || quarantine(accepted, pool).is_some();
+    let runs_alone = candidates.iter().any(|pool| pool.is_shared && isolated(pool));
     let waits = accepted.placement == Placement::Pool && !runs_alone;
     if fit.is_empty() {
         let message = match (task.middle_manager(), named) {
@@ -168,7 +169,14 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
         ));
     }
     if pool.is_shared {
-        return why_not_shared(task, accepted);
+        return why_not_shared(task, accepted).or_else(|| {
+            let found = quarantine(accepted, pool)?;
+            Some(format!(
+                "two of the last three Indexers that ran out of memory had tasks of its type and datasource: it runs \
+                 alone, as all of them do until {}",
+                found.until.0
+            ))
+        });
     }
     let least = needed_memory(task, &settings.memory.0);
     if least.is_none_or(|least| least > pool.memory.0) {
@@ -184,6 +192,13 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
         ));
     }
     None
+}
+
+/// Until when tasks like this one share no Indexer of the pool, if they may not.
+fn quarantine<'a>(accepted: &Accepted<'_>, pool: &'a PoolOffer) -> Option<&'a PoolQuarantine> {
+    let payload = &accepted.payload;
+    let mut all = pool.quarantined.iter();
+    all.find(|found| found.kind.task_type == payload.type_ && found.kind.data_source == payload.data_source)
 }
 
 /// Why the task may not share an Indexer with others.

@@ -1,5 +1,4 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,6 +6,9 @@ use crate::api::LABEL_IDENTITY;
 use crate::task::accept::accept;
 use crate::task::fixtures::{ID, payload, pool_offer as offer, snapshot, task, template};
 use crate::task::snapshot::{Outcomes, Snapshot, Template};
+
+#[path = "placement_quarantine_tests.rs"]
+mod quarantine;
 
 fn matching(types: Value) -> PoolOffer {
     PoolOffer {

@@ -13,10 +13,10 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::indexer_claims::{Inner, Key};
-pub use super::pool_offer::{Asker, Given, Idle, PoolOffer};
+pub use super::pool_offer::{Asker, Demand, Given, Idle, PoolOffer};
 pub use super::shared_slots::Load;
 use super::slots::Who;
-use crate::api::PeonTask;
+use crate::api::{PeonTask, TaskSlot};
 use crate::indexer::decide::view::View;
 use crate::task::run::worker::claim::WorkerClaim;
 
@@ -158,8 +158,11 @@ impl IdleIndexers {
             let turn = (asker.created, name.clone(), asker.task_uid.to_owned());
             let given = inner.take(pools, asker, &turn, &mut touched);
             if given.is_none() && asker.waits {
+                let is_new = !inner.turns.contains_key(asker.task_uid);
                 inner.leave(asker.task_uid);
                 inner.wait(pools, namespace, turn, asker.slot);
+                let scaled = inner.scaled(namespace, pools).filter(|_| is_new);
+                touched.extend(scaled.map(|pool| (namespace.clone(), pool.clone())));
             } else {
                 touched.extend(inner.leave(asker.task_uid));
             }
@@ -256,6 +259,13 @@ impl IdleIndexers {
     pub fn load_of(&self, pod_uid: &str) -> Option<Load> {
         let inner = self.inner.lock();
         inner.listed.then(|| inner.shared.load(pod_uid))
+    }
+
+    /// The tasks that have a slot of this kind of the pool, and those that wait for one.
+    #[must_use]
+    pub fn demand(&self, namespace: &str, pool: &str, slot: TaskSlot) -> Demand {
+        let key = (namespace.to_owned(), pool.to_owned());
+        self.inner.lock().demand(&key, slot)
     }
 
     /// No task is given this Indexer from now on, since it is deleted. False if a task has it.

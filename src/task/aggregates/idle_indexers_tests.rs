@@ -345,3 +345,34 @@ fn a_younger_task_takes_only_what_older_ones_leave() {
     index.release(&uid(4));
     assert!(take(&index, 5, &["a"], false).is_some());
 }
+
+/// A task is counted for the first of its pools that has more Indexers if it waits, and that pool is told once.
+#[test]
+fn tasks_that_wait_are_counted_for_a_pool_that_scales() {
+    let index = listed();
+    let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let sink = told.clone();
+    index.on_change(Box::new(move |_, pool| sink.lock().push(pool.to_owned())));
+    for (name, scales) in [("fixed", false), ("first", true), ("second", true)] {
+        let pool = PoolOffer {
+            scales,
+            ..offer(name)
+        };
+        let _ = index.offer("ns", pool, Vec::new(), names(&[]));
+    }
+    for _ in 0..2 {
+        assert_eq!(take(&index, 1, &["fixed", "first", "second"], true), None);
+    }
+    assert_eq!(take(&index, 2, &["fixed"], true), None);
+    assert_eq!(*told.lock(), ["first"]);
+    let waiting = |pool: &str| {
+        let demand = |slot| index.demand("ns", pool, slot).waiting;
+        (demand(TaskSlot::Heavy), demand(TaskSlot::Light))
+    };
+    assert_eq!(
+        (waiting("first"), waiting("second"), waiting("fixed")),
+        ((1, 0), (0, 0), (0, 0))
+    );
+    index.release(&uid(1));
+    assert_eq!(waiting("first"), (0, 0));
+}

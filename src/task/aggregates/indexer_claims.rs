@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::pool_offer::{Asker, Given, Idle, PoolOffer};
+use super::pool_offer::{Asker, Demand, Given, Idle, PoolOffer};
 use super::shared_slots::{Held, Recorded, SharedSlots};
 use super::slots::Who;
-use crate::api::{PeonTask, PeonTaskStatus, TaskSlot, conditions};
+use crate::api::{PeonTask, PeonTaskStatus, TaskKind, TaskSlot, conditions};
 use crate::task::run::worker::claim::WorkerClaim;
 
 /// Namespace and name of a pool.
@@ -76,6 +76,27 @@ impl Inner {
         let all = self.waiting.get(namespace).into_iter().flatten();
         let for_it = all.filter(move |(_, waits)| pool.is_none_or(|pool| waits.pools.contains(pool)));
         for_it.map(|((_, name, _), _)| (namespace.to_owned(), name.clone()))
+    }
+
+    /// Of the pools that a task may run in, the one that has more Indexers if the task waits.
+    pub(super) fn scaled<'a>(&self, namespace: &str, pools: &'a [String]) -> Option<&'a String> {
+        let scales = |pool: &&String| {
+            let known = self.pools.get(&(namespace.to_owned(), (*pool).clone()));
+            known
+                .and_then(|pool| pool.offer.as_ref())
+                .is_some_and(|offer| offer.scales)
+        };
+        pools.iter().find(scales)
+    }
+
+    /// Tasks that have a slot of this kind of the pool, and those that wait for one of its own.
+    pub(super) fn demand(&self, key: &Key, slot: TaskSlot) -> Demand {
+        let waiting = self.waiting.get(&key.0).into_iter().flat_map(BTreeMap::values);
+        let waits = |waits: &&Waits| waits.slot == slot && self.scaled(&key.0, &waits.pools) == Some(&key.1);
+        Demand {
+            used: self.shared.used(key, slot),
+            waiting: waiting.filter(waits).count(),
+        }
     }
 
     /// The idle Indexers of a pool that no task has.
@@ -227,6 +248,10 @@ impl Inner {
                     pod_uid: &recorded.pod_uid,
                     task: &who,
                     id: status.and_then(|s| s.task_id.as_deref()).unwrap_or_default(),
+                    kind: TaskKind {
+                        task_type: status.and_then(|s| s.task_type.clone()).unwrap_or_default(),
+                        data_source: status.and_then(|s| s.data_source.clone()),
+                    },
                     slot,
                     stopped: status.and_then(|s| s.stop.as_ref()).map(|stop| stop.time.0),
                     over,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::slots::Who;
-use crate::api::{Match, PoolSlots, TaskSlot};
+use crate::api::{Match, PoolQuarantine, PoolSlots, TaskSlot};
 use crate::druid::indexer_ports::IndexerPorts;
 
 /// What a pool offers.
@@ -23,6 +23,10 @@ pub struct PoolOffer {
     pub serves_queries: bool,
     /// Whether its Indexers run several tasks at the same time.
     pub is_shared: bool,
+    /// Whether the number of its Indexers follows the tasks that wait.
+    pub scales: bool,
+    /// Kinds of tasks that share none of its Indexers for now.
+    pub quarantined: Vec<PoolQuarantine>,
     /// How long a task waits for one before it runs in its own pod; `None`: until there is one.
     pub overflows_after: Option<Duration>,
     /// Of several pools the one with the highest is used.
@@ -48,8 +52,20 @@ pub struct Idle {
     pub host: String,
     /// Its ports.
     pub ports: IndexerPorts,
+    /// Its node. The claim records it: an Indexer is older than the Events that tell where it was scheduled, and without
+    /// its node nothing proves the death of a pod that is gone.
+    pub node: Option<String>,
     /// Its slots, if it runs several tasks.
     pub slots: Option<PoolSlots>,
+}
+
+/// Tasks that have a slot of one kind of a pool, or wait for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Those that have one.
+    pub used: usize,
+    /// Those that wait for one.
+    pub waiting: usize,
 }
 
 /// A task that asks for an Indexer.

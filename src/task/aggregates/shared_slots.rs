@@ -7,14 +7,14 @@
 //! A task that is gone while it may still run keeps its slot until the pod is gone: the Indexer gets no further task
 //! and is deleted when the others have ended ([`Load::orphans`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::indexer_claims::Key;
 use super::pool_offer::{Asker, Idle};
 use super::slots::Who;
-use crate::api::{PoolSlots, TaskSlot};
+use crate::api::{PoolSlots, TaskKind, TaskSlot};
 use crate::indexer::decide::meaning::strangers;
 use crate::indexer::decide::view::View;
 
@@ -41,6 +41,8 @@ struct OnPod {
     /// The ids that were there: none of them may come a second time, since the Indexer would run it again.
     ids: HashSet<String>,
     told: Option<Told>,
+    /// The kinds of the tasks whose end it did not announce, by id.
+    kinds: BTreeMap<String, TaskKind>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub struct Load {
     pub stopping_since: Option<Timestamp>,
     /// Their ids.
     pub ids: Vec<String>,
+    /// The kinds of the tasks that run there, or ran when it ended.
+    pub kinds: BTreeSet<TaskKind>,
     /// Whether it ever had a task.
     pub used: bool,
     /// Whether it is being deleted.
@@ -135,12 +139,13 @@ pub(super) struct News {
 }
 
 /// What a status says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Recorded<'a> {
     pub(super) pool: &'a Key,
     pub(super) pod_uid: &'a str,
     pub(super) task: &'a Who,
     pub(super) id: &'a str,
+    pub(super) kind: TaskKind,
     pub(super) slot: TaskSlot,
     pub(super) stopped: Option<Timestamp>,
     /// Whether the task has its verdict and its log.
@@ -188,6 +193,12 @@ impl SharedSlots {
         };
         pods.map(|pod| kinds().map(|kind| pod.free(kind)).sum::<usize>())
             .sum()
+    }
+
+    /// Tasks that have slots of a kind, of all Indexers of the pool.
+    pub(super) fn used(&self, key: &Key, slot: TaskSlot) -> usize {
+        let pods = self.pods.values().filter(|pod| pod.pool == *key);
+        pods.map(|pod| pod.running(slot)).sum()
     }
 
     /// Whether the pool offers Indexers of this sort.
@@ -280,6 +291,9 @@ impl SharedSlots {
             return was_there.then(|| says.pool.clone()).or(moved);
         }
         self.of_tasks.insert(task_uid.to_owned(), says.pod_uid.to_owned());
+        if !pod.claims.get(task_uid).is_some_and(|claim| claim.ended) {
+            pod.kinds.insert(says.id.to_owned(), says.kind.clone());
+        }
         let new = || Claim {
             task: says.task.clone(),
             id: says.id.to_owned(),
@@ -328,6 +342,7 @@ impl SharedSlots {
                 .filter(|c| !c.gone)
                 .map(|claim| claim.id.clone())
                 .collect(),
+            kinds: pod.kinds.values().cloned().collect(),
             used: !pod.ids.is_empty(),
             retired: pod.retired,
         }
@@ -376,6 +391,7 @@ impl SharedSlots {
             });
             if matches!(of, Some(Of::Ended | Of::Lost)) && !claim.ended {
                 claim.ended = true;
+                pod.kinds.remove(&claim.id);
                 news.freed = Some(pod.pool.clone());
                 news.pool |= claim.gone;
             }

@@ -46,6 +46,10 @@ fn says(index: &mut SharedSlots, id: &str, pod: &str, over: bool, stopped: Optio
         pod_uid: pod,
         task: &task,
         id,
+        kind: TaskKind {
+            task_type: id.to_owned(),
+            data_source: None,
+        },
         slot: TaskSlot::Heavy,
         stopped: stopped.map(at),
         over,
@@ -73,6 +77,8 @@ fn heavy_tasks_are_spread_and_light_ones_packed() {
     assert_eq!(light(&mut index, "l1").as_deref(), Some("p1"));
     assert_eq!(light(&mut index, "l2"), None);
     assert_eq!(index.room(&key(), None), 0);
+    let used = [TaskSlot::Heavy, TaskSlot::Light].map(|slot| index.used(&key(), slot));
+    assert_eq!(used, [4, 2]);
 }
 
 #[test]
@@ -225,4 +231,24 @@ fn an_indexer_goes_with_stopped_tasks_only_while_it_has_no_other() {
     index.release("b");
     assert!(index.retire(&key(), "p0", true));
     assert_eq!(take(&mut index, "b"), None);
+}
+
+/// An Indexer may end with a task whose verdict is written before its pool looks at it.
+#[test]
+fn the_kinds_of_tasks_that_did_not_end_are_known_until_the_pod_is_gone() {
+    let mut index = SharedSlots::default();
+    offer(&mut index, &["p0"], &["p0"]);
+    for id in ["a", "b", "c"] {
+        says(&mut index, id, "p0", false, None);
+    }
+    let mut jvm = Jvm::started(1);
+    jvm.announce(running("a"));
+    jvm.announce(succeeded("b"));
+    let _ = index.heard("p0", &view(&jvm));
+    says(&mut index, "b", "p0", false, None);
+    says(&mut index, "a", "p0", true, None);
+    let _ = index.end("c");
+    let load = index.load("p0");
+    let kinds: Vec<_> = load.kinds.iter().map(|kind| kind.task_type.as_str()).collect();
+    assert_eq!(kinds, ["a", "c"]);
 }

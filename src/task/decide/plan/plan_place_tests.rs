@@ -87,6 +87,8 @@ fn an_idle_indexer_is_claimed_before_anything_is_sent_to_it() {
             (Some("warm-x"), Some("indexer-uid"))
         );
         assert_eq!((run.host.as_deref(), run.port), (Some("10.0.0.9"), Some(8091)));
+        // The Events that name it may be gone, since an Indexer is older than its task.
+        assert_eq!(claimed.node_name.as_deref(), Some("node"));
         assert_eq!(
             run.reason.as_deref(),
             Some("an Indexer of the pool warm was idle")

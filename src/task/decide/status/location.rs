@@ -36,9 +36,11 @@ impl Draft {
             pod_uid,
             host,
             ports,
+            node,
             slots: _,
         } = &given.indexer;
         self.status.attempt = Some(attempt);
+        self.status.node_name.clone_from(node);
         let had = if given.slot.is_some() {
             "had a free slot"
         } else {

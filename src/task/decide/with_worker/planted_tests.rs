@@ -7,8 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::conditions;
 use crate::indexer::decide::view::{Task, View};
 use crate::indexer::fixtures::Jvm;
-use crate::task::decide::plan::{Step, plan};
-use crate::task::fixtures::ID;
+use crate::task::decide::plan::{Step, plan, task_id};
 use crate::task::run::death::NodeState;
 use crate::task::snapshot::{Live, Snapshot};
 
@@ -32,7 +31,7 @@ pub(super) fn view(snapshot: &Snapshot) -> Option<&View> {
 /// A plan that takes the end of a task for the death of the JVM.
 pub(crate) fn trusts_an_end(snapshot: &Snapshot, now: Timestamp) -> Step {
     let stopped = snapshot.task.status.as_ref().is_some_and(|s| s.stop.is_some());
-    let task = view(snapshot).and_then(|view| view.task(ID));
+    let task = view(snapshot).and_then(|view| view.task(&task_id(snapshot)));
     if stopped && task.is_some_and(Task::ended) {
         return plan(&as_if_dead(snapshot), now);
     }
@@ -42,7 +41,7 @@ pub(crate) fn trusts_an_end(snapshot: &Snapshot, now: Timestamp) -> Step {
 /// A plan that posts a task to an Indexer that lists it no more.
 pub(crate) fn posts_what_was_forgotten(snapshot: &Snapshot, now: Timestamp) -> Step {
     let mut forgetful = snapshot.clone();
-    if let Some(view) = view(snapshot).filter(|v| v.task(ID).is_some_and(|t| !t.listed)) {
+    if let Some(view) = view(snapshot).filter(|v| v.task(&task_id(snapshot)).is_some_and(|t| !t.listed)) {
         // What a full list alone would say.
         let mut fresh = View::new(view.target().clone());
         let answer = Jvm::started(1).answer(None).unwrap_or_else(|| unreachable!());

@@ -1,0 +1,52 @@
+//! Planted bugs: each has to break its invariant in some history.
+
+use super::{HISTORIES, Operator, Planted, REAL, run};
+use crate::task::decide::with_worker::planted_tests::trusts_an_end;
+
+/// The search begins at `first`, a history that is known to break it, and goes on through all others.
+fn is_caught(operator: Operator, by: &[&str], first: u64) {
+    let mut others = std::collections::BTreeMap::<&str, u32>::new();
+    for seed in (first..first + HISTORIES).chain(0..first) {
+        let Some(violation) = run(seed, operator).1 else {
+            continue;
+        };
+        if by.contains(&violation.invariant) {
+            println!("caught by history {seed}: {}", violation.invariant);
+            return;
+        }
+        *others.entry(violation.invariant).or_default() += 1;
+    }
+    panic!("none of {HISTORIES} histories caught it; other invariants were broken: {others:?}");
+}
+
+fn planted(planted: Planted) -> Operator {
+    Operator { planted, ..REAL }
+}
+
+#[test]
+fn a_planted_deletion_of_a_drained_indexer_with_a_claim_is_caught() {
+    let by = ["no Indexer is deleted that a task needs"];
+    is_caught(planted(Planted::DeletesWhatItDrains), &by, 3);
+}
+
+#[test]
+fn a_planted_deletion_for_an_unknown_list_is_caught() {
+    let by = ["no Indexer is deleted that a task needs"];
+    is_caught(planted(Planted::TrustsUnreadLists), &by, 4);
+}
+
+#[test]
+fn a_planted_line_of_a_neighbour_is_caught() {
+    let by = ["a log has the lines of its task and no other's"];
+    is_caught(planted(Planted::TakesNeighboursLines), &by, 0);
+}
+
+#[test]
+fn a_planted_rerun_beside_a_living_jvm_is_caught() {
+    let by = ["a new attempt needs a dead JVM", "no task runs twice at a time"];
+    let operator = Operator {
+        plan: trusts_an_end,
+        ..REAL
+    };
+    is_caught(operator, &by, 372);
+}
