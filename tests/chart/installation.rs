@@ -87,7 +87,7 @@ fn a_hook_has_exactly_the_rights_that_the_code_documents() {
 }
 
 /// The program that a hook's pod runs, which is no pod of the operator.
-fn hook(objects: &Objects, component: &str, hook: &str) -> Option<Other> {
+fn hook(objects: &Objects, component: &str, hook: &str) -> Other {
     let pod = objects.named("Pod", &format!("{FULL_NAME}-{component}"));
     assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], hook);
     let container = &pod["spec"]["containers"][0];
@@ -105,12 +105,12 @@ fn hook(objects: &Objects, component: &str, hook: &str) -> Option<Other> {
     assert_eq!(labels["app.kubernetes.io/component"], component);
     let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     let arguments = [&["peon-operator".to_owned()][..], &arguments].concat();
-    Program::try_parse_from(arguments).unwrap().other
+    Program::try_parse_from(arguments).unwrap().other.unwrap()
 }
 
 #[test]
 fn helm_test_runs_a_program_that_is_no_pod_of_the_operator() {
-    let Some(Other::SelfTest(test)) = hook(&render_with_hooks(&[]), "self-test", "test") else {
+    let Other::SelfTest(test) = hook(&render_with_hooks(&[]), "self-test", "test") else {
         panic!("another program");
     };
     assert_eq!((test.namespace.as_str(), test.wait_seconds), (NAMESPACE, 60));
@@ -124,7 +124,7 @@ fn helm_uninstall_asks_whether_the_operator_may_go() {
     let one = [r#"scope="namespace""#, r#"watchNamespace="druid""#];
     for (values, expected) in [(&[][..], None), (&one[..], Some("druid"))] {
         let found = hook(&render_with_hooks(values), "uninstall-check", "pre-delete");
-        let Some(Other::UninstallCheck(check)) = found else {
+        let Other::UninstallCheck(check) = found else {
             panic!("another program");
         };
         assert_eq!(check.namespace.as_deref(), expected);

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{Case, Turn, case};
 use crate::testbed::{
-    druid::{middle_manager::{MiddleManager, NAME}, samples},
+    druid::{
+        middle_manager::{MiddleManager, NAME},
+        samples,
+    },
     fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     proxy::Proxy,
     wait::wait_until,
