@@ -9,7 +9,7 @@ use crate::middle_manager::discovery::announce::Announcer;
 const HISTORIES: u64 = 100;
 const EVENTS: u8 = 12;
 
-/// SplitMix64: the same numbers for a seed on every machine.
+/// `SplitMix64`: the same numbers for a seed on every machine.
 struct Random(u64);
 
 impl Random {

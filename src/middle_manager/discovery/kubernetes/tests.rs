@@ -37,8 +37,7 @@ async fn until(announcer: &Announcer, what: impl Fn(&AnnouncementState) -> bool)
     let mut states = announcer.states();
     let is = |states: &States| states.get(&Ordinal(0)).is_some_and(&what);
     let waited = tokio::time::timeout(Duration::from_secs(300), states.wait_for(is)).await;
-    let state = waited.expect("within five minutes").unwrap()[&Ordinal(0)].clone();
-    state
+    waited.expect("within five minutes").unwrap()[&Ordinal(0)].clone()
 }
 
 fn seen(server: &PodServer) -> DruidReader {

@@ -9,6 +9,7 @@ fn pod(name: &str, uid: &str, version: &str) -> Guarded<AnnouncingPodView> {
     )
 }
 
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn with(metadata: Value, ready: &Value) -> Guarded<AnnouncingPodView> {
     let containers = ready.as_array().unwrap().iter();
     let containers: Vec<Value> = containers
