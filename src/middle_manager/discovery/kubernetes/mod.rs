@@ -189,8 +189,15 @@ struct Announcing {
 impl Announcing {
     /// Ends when the sender of `wanted` is gone and nothing is announced any more.
     async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
+        let mut was_ending = false;
         loop {
             let ends = wanted.has_changed().is_err();
+            let begins_to_end = ends && !was_ending;
+            was_ending = ends;
+            if begins_to_end && self.trouble.is_some() {
+                // What was seen may be outdated, and there is no time left to wait for the next try.
+                self.events = self.kubernetes.events(Duration::ZERO);
+            }
             let subjects = if ends {
                 Wanted::<Worker>::new()
             } else {
@@ -245,7 +252,9 @@ impl Announcing {
             return LOOK_AGAIN;
         }
         if let Some(trouble) = self.trouble.as_deref().filter(|_| !ends) {
-            self.board.all_wrong(subjects, false, trouble);
+            for identity in self.held.iter().chain(subjects.keys()) {
+                self.board.wrong(identity, trouble);
+            }
             return LOOK_AGAIN;
         }
         self.held.extend(subjects.keys());
@@ -283,7 +292,7 @@ impl Announcing {
                     return IS_ALIVE;
                 }
                 Step::Write(patch) => match self.kubernetes.write(&name, &patch).await {
-                    Ok(written) => self.pods.see(&written),
+                    Ok(pod) => self.pods.written(&pod),
                     // It changed, or there is another one: the watch reports it.
                     Err(error) if matches!(error.code(), Some(404 | 409)) => return CHANGED,
                     Err(error) => return self.refused(identity, &name, &error),
@@ -344,6 +353,9 @@ impl Announcing {
 #[cfg(test)]
 #[path = "druid_reader_tests.rs"]
 mod druid_reader;
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod history;
 #[cfg(test)]
 #[path = "pod_server_tests.rs"]
 mod pod_server;

@@ -28,6 +28,8 @@ struct State {
     pods: BTreeMap<String, Value>,
     version: u64,
     watches: Vec<(&'static str, UnboundedSender<Chunk>)>,
+    /// The events by version, since a watch begins where another one or a list ended.
+    events: Vec<(u64, Value)>,
     /// Every state of a pod that ever was, `None` when it was deleted: what a watch of all pods sees.
     history: Vec<(String, Option<Value>)>,
     is_down: bool,
@@ -95,6 +97,17 @@ impl PodServer {
         }
     }
 
+    /// Deletes all pods that serve the identities, but these.
+    pub(super) fn keep_only(&self, names: &[&str]) {
+        let pods = self.0.lock().pods.clone();
+        let serving = pods
+            .iter()
+            .filter(|(_, pod)| pod["metadata"]["labels"][LABEL_SERVES] == MANAGER);
+        for (name, _) in serving.filter(|(name, _)| !names.contains(&name.as_str())) {
+            self.delete(name);
+        }
+    }
+
     /// Whether nothing is answered, and no watch lives.
     pub(super) fn down(&self, is_down: bool) {
         let mut state = self.0.lock();
@@ -139,6 +152,13 @@ impl PodServer {
         }
         if query.contains("watch=true") {
             let (sender, receiver) = unbounded();
+            let version = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("resourceVersion="));
+            let version: u64 = version.unwrap().parse().unwrap();
+            for (_, event) in state.events.iter().filter(|(at, _)| *at > version) {
+                State::send(label, &sender, event);
+            }
             state.watches.push((label, sender));
             let body = Answer::from_stream(receiver);
             return Ok(Response::new(body));
@@ -162,11 +182,18 @@ impl State {
     }
 
     fn tell(&mut self, event: &str, pod: &Value) {
-        let line = format!("{}\n", json!({"type": event, "object": pod}));
-        self.watches.retain(|(label, watch)| {
-            pod["metadata"]["labels"][label] != MANAGER
-                || watch.unbounded_send(Ok(line.clone().into())).is_ok()
-        });
+        let event = json!({"type": event, "object": pod});
+        self.watches
+            .retain(|(label, watch)| Self::send(label, watch, &event));
+        self.events.push((self.version, event));
+    }
+
+    /// Returns whether the watch lives.
+    fn send(label: &str, watch: &UnboundedSender<Chunk>, event: &Value) -> bool {
+        let (kind, object) = (&event["type"], &event["object"]);
+        // In the order of the API server, which is not that of the alphabet.
+        let line = format!("{{\"type\":{kind},\"object\":{object}}}\n");
+        object["metadata"]["labels"][label] != MANAGER || watch.unbounded_send(Ok(line.into())).is_ok()
     }
 
     fn patch(&mut self, name: &str, patch: &Value) -> Response<Answer> {

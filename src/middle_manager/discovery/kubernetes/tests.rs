@@ -3,8 +3,8 @@ use super::pod_server::{MANAGER, NAMESPACE, PodServer};
 use super::*;
 use crate::middle_manager::discovery::announce::{AnnouncementState, Announcer, States};
 
-const POD: &str = "ingestion-vmm-0";
-const ADDRESS: &str = "ingestion-vmm-0.druid.svc:8091";
+pub(super) const POD: &str = "ingestion-vmm-0";
+pub(super) const ADDRESS: &str = "ingestion-vmm-0.druid.svc:8091";
 
 fn worker(ordinal: u16, capacity: u32) -> Worker {
     Worker {
@@ -18,7 +18,7 @@ fn worker(ordinal: u16, capacity: u32) -> Worker {
     }
 }
 
-fn process(pod: &str, second: u8) -> Process {
+pub(super) fn process(pod: &str, second: u8) -> Process {
     Process {
         instance: format!("{pod}/1"),
         started: format!("2026-11-21T01:55:{second:02}Z").parse().unwrap(),
@@ -26,7 +26,7 @@ fn process(pod: &str, second: u8) -> Process {
 }
 
 /// A process that announces identity 0.
-fn announcer(server: &PodServer, process: Process) -> Announcer {
+pub(super) fn announcer(server: &PodServer, process: Process) -> Announcer {
     let kubernetes = Kubernetes::new(server.client(), NAMESPACE, MANAGER, CLUSTER, process);
     let announcer = Announcer::start(kubernetes);
     announcer.announce(Ordinal(0), worker(0, 10));
@@ -37,8 +37,7 @@ async fn until(announcer: &Announcer, what: impl Fn(&AnnouncementState) -> bool)
     let mut states = announcer.states();
     let is = |states: &States| states.get(&Ordinal(0)).is_some_and(&what);
     let waited = tokio::time::timeout(Duration::from_secs(300), states.wait_for(is)).await;
-    let state = waited.expect("within five minutes").unwrap()[&Ordinal(0)].clone();
-    state
+    waited.expect("within five minutes").unwrap()[&Ordinal(0)].clone()
 }
 
 fn seen(server: &PodServer) -> DruidReader {

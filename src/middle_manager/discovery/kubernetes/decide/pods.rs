@@ -103,16 +103,14 @@ impl AnnouncingPods {
 
     /// A pod of the list, or one that changed. One that cannot be decoded is left out of the list, or stays as it was.
     pub fn see(&mut self, pod: &Guarded<AnnouncingPodView>) {
-        let (Ok(view), name) = (&pod.0, pod.name_any()) else {
-            return;
-        };
-        let Some(seen) = AnnouncingPod::of(view) else {
-            return;
-        };
-        let pods = self.listing.as_mut().unwrap_or(&mut self.known);
-        // A watch may be behind the answer to a patch.
-        if !pods.get(&name).is_some_and(|newer| seen.is_before(newer)) {
-            pods.insert(name, seen);
+        put(self.listing.as_mut().unwrap_or(&mut self.known), pod);
+    }
+
+    /// A pod as it is after a write, which a list that is being received may not have.
+    pub fn written(&mut self, pod: &Guarded<AnnouncingPodView>) {
+        put(&mut self.known, pod);
+        if let Some(listing) = &mut self.listing {
+            put(listing, pod);
         }
     }
 
@@ -142,6 +140,19 @@ impl AnnouncingPods {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&AnnouncingPod> {
         self.known.get(name)
+    }
+}
+
+fn put(pods: &mut BTreeMap<String, AnnouncingPod>, pod: &Guarded<AnnouncingPodView>) {
+    let (Ok(view), name) = (&pod.0, pod.name_any()) else {
+        return;
+    };
+    let Some(seen) = AnnouncingPod::of(view) else {
+        return;
+    };
+    // A watch or a list may be behind the answer to a patch.
+    if !pods.get(&name).is_some_and(|newer| seen.is_before(newer)) {
+        pods.insert(name, seen);
     }
 }
 

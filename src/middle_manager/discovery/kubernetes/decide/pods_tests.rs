@@ -9,6 +9,7 @@ fn pod(name: &str, uid: &str, version: &str) -> Guarded<AnnouncingPodView> {
     )
 }
 
+#[allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 fn with(metadata: Value, ready: &Value) -> Guarded<AnnouncingPodView> {
     let containers = ready.as_array().unwrap().iter();
     let containers: Vec<Value> = containers
@@ -83,4 +84,16 @@ fn a_watch_that_is_behind_changes_nothing() {
     assert_eq!(version(&pods, "a").as_deref(), Some("11"));
     pods.gone(&pod("a", "2", "13"));
     assert_eq!(version(&pods, "a"), None);
+}
+
+#[test]
+fn what_was_written_counts_also_for_a_list_that_is_being_received() {
+    let mut pods = AnnouncingPods::default();
+    pods.see(&pod("a", "1", "10"));
+    pods.list_begins();
+    pods.see(&pod("a", "1", "10"));
+    pods.written(&pod("a", "1", "11"));
+    assert_eq!(version(&pods, "a").as_deref(), Some("11"));
+    pods.list_ends();
+    assert_eq!(version(&pods, "a").as_deref(), Some("11"));
 }

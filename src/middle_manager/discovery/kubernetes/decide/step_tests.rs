@@ -43,7 +43,9 @@ fn writes(step: &Step) -> Option<bool> {
                 (&metadata["uid"], &metadata["resourceVersion"]),
                 (&json!("u"), &json!("7"))
             );
-            let labels = metadata["labels"].as_object().unwrap();
+            let Value::Object(labels) = &metadata["labels"] else {
+                panic!("{patch}")
+            };
             assert_eq!(labels.len(), 3, "all of them together");
             let is_set = metadata["annotations"][WORKER_ANNOTATION].is_string();
             assert!(
