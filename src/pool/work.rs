@@ -274,6 +274,7 @@ impl<P: Polling> Indexers for Work<P> {
             pod: self.caches.pods.get(&pod).as_deref().map(Evidence::of),
             departed: self.caches.departed.get(namespace, &claim.pod),
             neighbours: claim.slot.and_then(|_| self.neighbours(&claim.pod_uid)),
+            never_received: false,
             kill_grace: offer.as_ref().map_or(KILL_GRACE, |offer| offer.kill_grace),
             busy_cpu: offer.and_then(|offer| offer.busy_cpu.clone()),
         }

@@ -233,6 +233,23 @@ impl IdleIndexers {
         self.inner.lock().in_pods.get(task_uid) == Some(&attempt)
     }
 
+    /// Whether the shared Indexer in this pod may have received the task; from now on it may, since the task is posted.
+    #[must_use]
+    pub fn posts(&self, task_uid: &str, pod_uid: &str) -> bool {
+        self.inner.lock().shared.received(task_uid, pod_uid, Some(true))
+    }
+
+    /// The Indexer did not receive the task, neither now nor before.
+    pub fn did_not_receive(&self, task_uid: &str, pod_uid: &str) {
+        self.inner.lock().shared.received(task_uid, pod_uid, Some(false));
+    }
+
+    /// Whether the shared Indexer in this pod certainly never received the task.
+    #[must_use]
+    pub fn never_received(&self, task_uid: &str, pod_uid: &str) -> bool {
+        !self.inner.lock().shared.received(task_uid, pod_uid, None)
+    }
+
     /// What the Indexer in the pod with this uid is used for.
     #[must_use]
     pub fn use_of(&self, namespace: &str, pool: &str, pod_uid: &str) -> Use {

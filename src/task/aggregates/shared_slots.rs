@@ -4,7 +4,8 @@
 //! |---|---|
 //! | by a reservation, or by a status that claims the Indexer | when the Indexer has announced the task's end, or the task has its verdict and its log |
 //!
-//! A task that is gone while it may still run keeps its slot until the pod is gone: the Indexer gets no further task
+//! A task that is gone while it may still run keeps its slot until the pod is gone, and one that the Indexer certainly never
+//! received does not: the Indexer gets no further task
 //! and is deleted when the others have ended ([`Load::orphans`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -57,6 +58,8 @@ struct Claim {
     ended: bool,
     /// Whether the PeonTask is gone.
     gone: bool,
+    /// Whether the Indexer may have received the task. What another process sent is not known.
+    received: bool,
     /// When a stop was recorded.
     stopped: Option<Timestamp>,
     told: Option<Of>,
@@ -240,6 +243,7 @@ impl SharedSlots {
             reserved: Some(idle.clone()),
             ended: false,
             gone: false,
+            received: false,
             stopped: None,
             told: None,
         };
@@ -303,6 +307,7 @@ impl SharedSlots {
             reserved: None,
             ended: false,
             gone: false,
+            received: true,
             stopped: None,
             told: None,
         };
@@ -318,12 +323,27 @@ impl SharedSlots {
         let uid = self.of_tasks.remove(task_uid)?;
         let pod = self.pods.get_mut(&uid)?;
         match pod.claims.get_mut(task_uid) {
-            Some(claim) if !claim.ended => claim.gone = true,
+            // A reservation may be recorded all the same, if the answer to the write was lost.
+            Some(claim) if !claim.ended && (claim.received || claim.reserved.is_some()) => claim.gone = true,
             _ => {
-                pod.claims.remove(task_uid);
+                if let Some(claim) = pod.claims.remove(task_uid) {
+                    pod.kinds.remove(&claim.id);
+                }
             }
         }
         Some(pod.pool.clone())
+    }
+
+    /// Whether the Indexer in this pod, of which the task has a slot, may have received it. With `received`, it may from now
+    /// on, or it did not.
+    pub(super) fn received(&mut self, task_uid: &str, pod_uid: &str, received: Option<bool>) -> bool {
+        let claims = self.pods.get_mut(pod_uid).map(|pod| &mut pod.claims);
+        let Some(claim) = claims.and_then(|claims| claims.get_mut(task_uid)) else {
+            return true;
+        };
+        let before = claim.received;
+        claim.received = received.unwrap_or(before);
+        before
     }
 
     /// The tasks on an Indexer.

@@ -154,6 +154,8 @@ fn a_task_that_is_gone_may_still_run() {
     for id in ["a", "b"] {
         take(&mut index, id);
         says(&mut index, id, "p0", false, None);
+        // It was posted.
+        index.received(id, "p0", Some(true));
     }
     index.end("a");
     let load = index.load("p0");
@@ -251,4 +253,32 @@ fn the_kinds_of_tasks_that_did_not_end_are_known_until_the_pod_is_gone() {
     let load = index.load("p0");
     let kinds: Vec<_> = load.kinds.iter().map(|kind| kind.task_type.as_str()).collect();
     assert_eq!(kinds, ["a", "c"]);
+}
+
+/// A task that the Indexer never received leaves its slot at once; of one that may have come, nobody knows.
+#[test]
+fn what_was_never_received_leaves_nothing_behind() {
+    let mut index = SharedSlots::default();
+    offer(&mut index, &["p0"], &["p0"]);
+    for id in ["a", "b"] {
+        take(&mut index, id).unwrap();
+        says(&mut index, id, "p0", false, None);
+        assert!(
+            !index.received(id, "p0", None),
+            "{id}: this process gave it the slot"
+        );
+    }
+    assert!(!index.received("b", "p0", Some(true)));
+    assert!(index.received("b", "p0", None));
+    for id in ["a", "b"] {
+        let _ = index.end(id);
+    }
+    let load = index.load("p0");
+    assert_eq!((load.tasks, load.orphans, load.kinds.len()), (1, 1, 1));
+    says(&mut index, "c", "p0", false, None);
+    assert!(
+        index.received("c", "p0", None),
+        "another process may have posted it"
+    );
+    assert!(index.received("unknown", "p0", None));
 }

@@ -8,6 +8,7 @@
 //! | a stop is recorded | shut the task down, again and again; delete the pod once nothing is to be waited for |
 //! | it had the task and has it no more, or another JVM answers | record that, delete the pod |
 //! | it never announced the task | post it, to this Indexer and no other |
+//! | a stop is recorded, and a shared Indexer certainly never received the task | as if the pod were dead |
 //! | it announced the task | it runs |
 //! | it does not answer | wait: the pool gives it up, or it answers again |
 //!
@@ -66,7 +67,9 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
         evidence.node.as_deref().filter(|_| run.claim.announced),
     );
     let death = death(snapshot, &run.pod, now);
+    let no_run = run.no_run();
     let proof = match &death {
+        _ if no_run.is_some() => no_run.clone().map(Ok),
         Death::Proven(proof) => Some(Ok(proof.clone())),
         Death::WrittenOff(doubt) => Some(Err(doubt.clone())),
         _ => None,
@@ -86,7 +89,7 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
         return step;
     }
     let mut verdict = judge_worker(announced, evidence, &task_id(snapshot), stop);
-    if announced.is_none() && run.is_shared() {
+    if announced.is_none() && run.is_shared() && no_run.is_none() {
         verdict = in_company(verdict);
     }
     if let (None, Some(Err(doubt))) = (announced, &proof) {
@@ -94,7 +97,7 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
     }
     let ended = EndedRun {
         log: &log,
-        began: run.may_have_begun(),
+        began: run.may_have_begun() && no_run.is_none(),
         since: ended_at(snapshot, &run),
     };
     let next = match follows(snapshot, &ended, &draft, verdict, now) {

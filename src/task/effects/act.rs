@@ -153,7 +153,11 @@ impl Actor {
         let claim = WorkerClaim::recorded(task)?;
         let namespace = task.namespace().unwrap_or_default();
         let indexers = self.indexers.as_ref()?;
-        Some(indexers.seen(&namespace, &claim))
+        let uid = task.uid().unwrap_or_default();
+        Some(IndexerSeen {
+            never_received: self.aggregates.indexers.never_received(&uid, &claim.pod_uid),
+            ..indexers.seen(&namespace, &claim)
+        })
     }
 
     /// The task does not wait, or no longer waits, for room for its payload.

@@ -114,3 +114,30 @@ fn the_end_of_the_jvm_is_the_end_of_each_and_says_that_there_were_others() {
     let status = settled(&shared(claimed(false), dead(), &ended, &["b"]), 300);
     assert_eq!(status.phase, Some(Phase::Succeeded));
 }
+
+/// A task that its Indexer certainly never received waits for nothing, however long the others run.
+#[test]
+fn a_task_that_was_never_received_ends_at_once() {
+    let never = |task: PeonTask| {
+        let mut snapshot = lives(task, &[Heard::Idle]);
+        let mut seen = *snapshot.indexer.unwrap();
+        seen.never_received = true;
+        snapshot.indexer = Some(Box::new(seen));
+        snapshot
+    };
+    let status = settled(&never(stopped(Cause::Cancelled, claimed(false))), 300);
+    assert_eq!(
+        (status.phase, reason(&status)),
+        (Some(Phase::Failed), "Cancelled")
+    );
+    let failed = conditions::find(&status.conditions, conditions::FAILED).unwrap();
+    assert!(!failed.message.contains("shared"), "{}", failed.message);
+    // A POST that was refused: the next attempt runs alone.
+    let status = settled(&never(stopped(Cause::NoVerdict, claimed(false))), 300);
+    assert_eq!((status.attempt, status.phase), (Some(2), Some(Phase::Pending)));
+    // Without a stop it is posted.
+    assert!(matches!(
+        acts(&never(claimed(false)), 300),
+        Action::PostTask { .. }
+    ));
+}

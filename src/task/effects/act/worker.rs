@@ -61,7 +61,13 @@ impl Actor {
             Some(indexer) => match self.text(namespace, snapshot).await? {
                 Text::Here(text) => {
                     let limit = time_limit(self.leadership.left()?)?;
-                    indexer.worker.assign(&indexer.target, text, limit).await
+                    // Whatever becomes of this pass, the Indexer may have it from now on.
+                    let before = self.aggregates.indexers.posts(&uid, pod_uid);
+                    let posted = indexer.worker.assign(&indexer.target, text, limit).await;
+                    if !posted.may_have_arrived() && !before {
+                        self.aggregates.indexers.did_not_receive(&uid, pod_uid);
+                    }
+                    posted
                 }
                 Text::Unreadable(why) => Posted::NotReceived(why),
                 Text::Later => {

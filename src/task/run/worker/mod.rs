@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::claim::WorkerClaim;
+use super::death::Proof;
 use super::pod::evidence::Evidence;
 use super::pod::run::{LogSource, PodRun};
 use crate::indexer::decide::meaning::{self, Meaning};
@@ -38,6 +39,9 @@ pub struct IndexerSeen {
     pub departed: Option<Evidence>,
     /// Ids of the tasks that have slots of it, of a shared one; `None` if they are not all known.
     pub neighbours: Option<Vec<String>>,
+    /// Whether the Indexer certainly never received the task: this process made the claim, and every POST that it sent was
+    /// refused.
+    pub never_received: bool,
     /// How long a task that is shut down may go on: `druid.indexer.task.gracefulShutdownTimeout` of the Indexer.
     pub kill_grace: Duration,
     /// The cpu request that its pod is given with the task, where it is not the one that it begins with.
@@ -51,6 +55,7 @@ impl Default for IndexerSeen {
             pod: None,
             departed: None,
             neighbours: None,
+            never_received: false,
             kill_grace: KILL_GRACE,
             busy_cpu: None,
         }
@@ -66,6 +71,8 @@ pub struct WorkerRun {
     pub meaning: Meaning,
     /// Tasks that run there and are not claimed.
     pub strangers: Vec<String>,
+    /// See [`IndexerSeen::never_received`].
+    pub never_received: bool,
     /// The Indexer's pod.
     pub pod: PodRun,
     /// See [`IndexerSeen::kill_grace`].
@@ -103,6 +110,7 @@ impl WorkerRun {
             claim,
             meaning,
             strangers,
+            never_received: seen.never_received,
             pod,
             kill_grace: seen.kill_grace,
             busy_cpu: seen.busy_cpu.clone(),
@@ -113,6 +121,14 @@ impl WorkerRun {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.claim.slot.is_some()
+    }
+
+    /// Proof that there is no run: the Indexer has none, says so, and gets none any more, since nothing is posted after a
+    /// stop. Without it a task waits for the end of a JVM that goes on with others.
+    #[must_use]
+    pub fn no_run(&self) -> Option<Proof> {
+        let none = self.is_shared() && self.never_received && self.meaning == Meaning::NotPosted;
+        none.then(Proof::new)
     }
 
     /// How long after a stop was recorded the end may be announced, before the pod is deleted.
