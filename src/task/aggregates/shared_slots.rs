@@ -4,9 +4,8 @@
 //! |---|---|
 //! | by a reservation, or by a status that claims the Indexer | when the Indexer has announced the task's end, or the task has its verdict and its log |
 //!
-//! A task that is gone while it may still run keeps its slot until the pod is gone, and one that the Indexer certainly never
-//! received does not: the Indexer gets no further task
-//! and is deleted when the others have ended ([`Load::orphans`]).
+//! A task that is gone while it may still run keeps its slot until the pod is gone: the Indexer gets no further task and is
+//! deleted when the others have ended ([`Load::orphans`]). A task that the Indexer certainly never received keeps none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
