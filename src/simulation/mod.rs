@@ -91,22 +91,20 @@ fn show(seed: u64, violation: &Violation) -> String {
 type Violations = std::collections::BTreeMap<&'static str, (u64, Violation)>;
 
 /// Runs histories on as many threads as there are processors.
-fn run_many(many: u64, operator: Operator) -> (Coverage, Violations) {
+fn run_many(
+    many: u64,
+    run: impl Fn(u64) -> (Coverage, Option<Violation>) + Clone + Send + 'static,
+) -> (Coverage, Violations) {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let (next, in_pools) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let part = move |next: &AtomicU64, in_pools: &AtomicU64| {
+    let next = Arc::new(AtomicU64::new(0));
+    let part = move |next: &AtomicU64| {
         let (mut all, mut violations) = (Coverage::default(), Violations::new());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= many {
                 return (all, violations);
             }
-            let began = std::time::Instant::now();
-            let (reached, violation) = run(seed, operator);
-            if pool::has_pool(seed) {
-                let millis = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                in_pools.fetch_add(millis, Ordering::Relaxed);
-            }
+            let (reached, violation) = run(seed);
             all.add(&reached);
             if let Some(violation) = violation {
                 violations.entry(violation.invariant).or_insert((seed, violation));
@@ -115,8 +113,8 @@ fn run_many(many: u64, operator: Operator) -> (Coverage, Violations) {
     };
     let parts: Vec<_> = (0..threads)
         .map(|_| {
-            let (next, in_pools) = (next.clone(), in_pools.clone());
-            std::thread::spawn(move || part(&next, &in_pools))
+            let (next, part) = (next.clone(), part.clone());
+            std::thread::spawn(move || part(&next))
         })
         .collect();
     let (mut all, mut violations) = (Coverage::default(), Violations::new());
@@ -129,11 +127,18 @@ fn run_many(many: u64, operator: Operator) -> (Coverage, Violations) {
             }
         }
     }
-    println!(
-        "{} ms of all threads in pools",
-        in_pools.load(Ordering::Relaxed) / 1000
-    );
     (all, violations)
+}
+
+/// As [`run`], of the operator as it is; the time of histories with a pool is added up.
+fn timed(seed: u64, in_pools: &AtomicU64) -> (Coverage, Option<Violation>) {
+    let began = std::time::Instant::now();
+    let ran = run(seed, REAL);
+    if pool::has_pool(seed) {
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        in_pools.fetch_add(micros, Ordering::Relaxed);
+    }
+    ran
 }
 
 /// Causes and reasons that histories have to reach.
@@ -205,7 +210,13 @@ fn whatever_happens_the_invariants_hold() {
     }
     let many = number("HISTORIES").unwrap_or(HISTORIES);
     let began = std::time::Instant::now();
-    let (seen, violations) = run_many(many, REAL);
+    let in_pools = Arc::new(AtomicU64::new(0));
+    let counted = in_pools.clone();
+    let (seen, violations) = run_many(many, move |seed| timed(seed, &counted));
+    println!(
+        "{} ms of all threads in pools",
+        in_pools.load(Ordering::Relaxed) / 1000
+    );
     let report = format!("{many} histories in {:?}\n{seen}", began.elapsed());
     println!("{report}");
     write_down(&report);

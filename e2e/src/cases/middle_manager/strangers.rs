@@ -74,10 +74,10 @@ fn refused(fixture: &Fixture) -> Result<()> {
     for (discovery, expected) in [
         (json!({}), "exactly one of zookeeper and kubernetes"),
         (
-            json!({"zookeeper": {"hosts": "z:2181"}, "kubernetes": {}}),
+            json!({"zookeeper": {"hosts": "z:2181"}, "kubernetes": {"clusterIdentifier": "d"}}),
             "exactly one of zookeeper and kubernetes",
         ),
-        (json!({"kubernetes": {}}), "not available yet: use zookeeper"),
+        (json!({"kubernetes": {}}), "clusterIdentifier: Required value"),
     ] {
         let mut object = unsaid.clone();
         object["spec"]["allowAnonymous"] = json!(true);
