@@ -248,6 +248,10 @@ fn installed_by_an_administrator_of_a_namespace(fixture: &Fixture) -> Result<()>
 /// A namespace with tasks that run for long.
 fn fill(fixture: &Fixture, name: &str) -> Result<String> {
     let namespace = fixture.namespace(name)?;
+    // A noop heeds no signal.
+    let mut template = fixture.bare_sample()?;
+    template["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(2);
+    fixture.apply(&namespace, &template)?;
     for at in 0..FILL {
         let mut task = samples::noop(&format!("running-{at}"))?;
         task["spec"]["task"]["runTime"] = json!(600_000);
