@@ -24,7 +24,7 @@ pub struct PoolAutoscaling {
     #[schemars(range(min = 10, max = 100))]
     pub target_percent: u32,
 
-    /// For so many seconds fewer Indexers have to suffice before there are fewer. 0 to 86400. Default: 300. Example: `60`.
+    /// Seconds for which fewer Indexers must be enough before surplus ones are drained. 0 to 86400. Default: 300. Example: `60`.
     #[serde(default = "stable")]
     #[schemars(range(min = 0, max = 86_400))]
     pub scale_down_after_seconds: u32,

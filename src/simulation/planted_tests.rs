@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::coverage::Coverage;
 use super::pool::has_pool;
-use super::world::Operator;
+use super::world::{Operator, Violation};
 use super::{HISTORIES, REAL, run};
 use crate::api::RunKind;
 use crate::task::controller::Plan;
@@ -60,19 +61,25 @@ fn is_caught(planted: Plan, by: &[&str], first: u64) {
         plan: planted,
         ..REAL
     };
-    is_found(operator, by, (first..HISTORIES).chain(0..first));
+    is_found(|seed| run(seed, operator), by, (first..HISTORIES).chain(0..first));
 }
 
 /// As [`is_caught`], among the histories that have a pool.
 fn is_caught_in_a_pool(operator: Operator, by: &[&str], first: u64) {
     let seeds = (first..HISTORIES).chain(0..first).filter(|seed| has_pool(*seed));
-    is_found(operator, by, seeds);
+    is_found(|seed| run(seed, operator), by, seeds);
 }
 
-fn is_found(operator: Operator, by: &[&str], seeds: impl Iterator<Item = u64>) {
-    let mut others = BTreeMap::<&str, u32>::new();
+/// Runs the histories until one breaks one of the invariants `by`.
+pub(super) fn is_found(
+    run: impl Fn(u64) -> (Coverage, Option<Violation>),
+    by: &[&str],
+    seeds: impl Iterator<Item = u64>,
+) {
+    let (mut tried, mut others) = (0_u64, BTreeMap::<&str, u32>::new());
     for seed in seeds {
-        let Some(violation) = run(seed, operator).1 else {
+        tried += 1;
+        let Some(violation) = run(seed).1 else {
             continue;
         };
         if by.contains(&violation.invariant) {
@@ -81,7 +88,7 @@ fn is_found(operator: Operator, by: &[&str], seeds: impl Iterator<Item = u64>) {
         }
         *others.entry(violation.invariant).or_default() += 1;
     }
-    panic!("none of {HISTORIES} histories caught it; other invariants were broken: {others:?}");
+    panic!("none of {tried} histories caught it; other invariants were broken: {others:?}");
 }
 
 #[test]

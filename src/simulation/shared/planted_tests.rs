@@ -1,22 +1,13 @@
 //! Planted bugs: each has to break its invariant in some history.
 
+use super::super::planted_tests::is_found;
 use super::{HISTORIES, Operator, Planted, REAL, run};
 use crate::task::decide::with_worker::planted_tests::trusts_an_end;
 
 /// The search begins at `first`, a history that is known to break it, and goes on through all others.
 fn is_caught(operator: Operator, by: &[&str], first: u64) {
-    let mut others = std::collections::BTreeMap::<&str, u32>::new();
-    for seed in (first..first + HISTORIES).chain(0..first) {
-        let Some(violation) = run(seed, operator).1 else {
-            continue;
-        };
-        if by.contains(&violation.invariant) {
-            println!("caught by history {seed}: {}", violation.invariant);
-            return;
-        }
-        *others.entry(violation.invariant).or_default() += 1;
-    }
-    panic!("none of {HISTORIES} histories caught it; other invariants were broken: {others:?}");
+    let seeds = (first..first + HISTORIES).chain(0..first);
+    is_found(|seed| run(seed, operator), by, seeds);
 }
 
 fn planted(planted: Planted) -> Operator {
