@@ -112,6 +112,21 @@ fn a_job_needs_jobs_that_exist_and_reads_outputs_that_are_written() {
     }
 }
 
+/// A tag of an action may be other code tomorrow, and it is given the release's credentials.
+#[test]
+fn actions_are_named_by_commit() {
+    let pinned = Regex::new(r"^\s+(?:- )?uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$").unwrap();
+    let mut found = 0;
+    for (file, _) in workflows() {
+        let text = fs::read_to_string(root().join(".github/workflows").join(&file)).unwrap();
+        for line in text.lines().filter(|line| line.contains("uses:")) {
+            found += 1;
+            assert!(pinned.is_match(line), "{file}: {line}");
+        }
+    }
+    assert!(found > 10, "{found}");
+}
+
 /// What a step runs can be run on any machine.
 #[test]
 fn scripts_and_targets_exist() {
