@@ -49,6 +49,9 @@ impl Log {
         if let Some(lines) = &source.lines {
             reader.only(lines.clone());
         }
+        if let Some(started) = source.started {
+            reader.started(started);
+        }
         Ok(Self {
             reader,
             spool: Spool::create(disk, &source.namespace).await?,

@@ -169,6 +169,7 @@ fn later(scene: &Scene, uid: &str) -> LogState {
         pod_uid: POD_UID.into(),
         seen: true,
         container: "peon".into(),
+        started: None,
         // Nobody waits for a place to read it from.
         sidecar: true,
         ended: true,

@@ -138,6 +138,7 @@ impl Scene {
             pod_uid: POD_UID.into(),
             seen: true,
             container: "peon".into(),
+            started: None,
             sidecar: false,
             ended,
             complete: false,

@@ -344,6 +344,7 @@ impl Follower {
                     pod_uid: ask.pod_uid.clone(),
                     owner_uid: self.owner.uid.clone(),
                     container: ask.container.clone(),
+                    started: ask.started,
                     lines: ask.lines.clone(),
                 },
                 archive: &self.archive,

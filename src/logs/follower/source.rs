@@ -24,6 +24,8 @@ pub struct Source {
     pub owner_uid: String,
     /// The peon's container.
     pub container: String,
+    /// When that container started, if its log is read from its beginning on.
+    pub started: Option<Timestamp>,
     /// Which of its lines are read, if not all.
     pub lines: Option<TaskLines>,
 }

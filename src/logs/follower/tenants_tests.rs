@@ -112,6 +112,7 @@ impl Tenants {
             pod_uid: format!("{name}-{attempt}"),
             seen: true,
             container: "peon".into(),
+            started: None,
             sidecar: false,
             ended,
             complete: false,

@@ -1,5 +1,7 @@
 //! Requests to the components that archive logs, and their answers (data only).
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::shared_log::TaskLines;
 
 /// Requests the log of one attempt. Idempotent.
@@ -16,6 +18,8 @@ pub struct KeepLog {
     pub seen: bool,
     /// The peon's container.
     pub container: String,
+    /// When that container started, if its log begins with the attempt: an Indexer's began before.
+    pub started: Option<Timestamp>,
     /// Whether a sidecar reads the log, and is expected to produce parts only.
     pub sidecar: bool,
     /// Whether the container has ended; for a pod with a sidecar, whether both have.

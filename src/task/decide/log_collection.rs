@@ -149,6 +149,7 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
             .unwrap_or_default(),
         seen,
         container: source.container.unwrap_or_else(|| PEON_CONTAINER.to_owned()),
+        started: source.started,
         sidecar,
         // The sidecar ends after the peon.
         ended: ended && (!sidecar || source.pod_ended),

@@ -82,6 +82,7 @@ fn the_log_is_read_as_soon_as_the_peon_runs() {
     assert_eq!((ask.attempt, ask.ended, ask.last), (1, false, false));
     assert_eq!(ask.pod, "nightly-1");
     assert_eq!((ask.pod_uid, ask.seen), (evidence(running()).pod_uid, true));
+    assert_eq!(ask.started, Some(at(110)));
     // Once it was asked for, the status is what it always is.
     let status = settled(
         &with(Some(evidence(running())), false, Some(LogState::Collecting)),

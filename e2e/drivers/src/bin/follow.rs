@@ -110,6 +110,7 @@ fn source(client: Client, namespace: &str, pod: String) -> Source {
         pod_uid: String::new(),
         owner_uid: String::new(),
         container: CONTAINER.to_owned(),
+        started: None,
         lines: None,
     }
 }
@@ -218,6 +219,7 @@ impl Bench {
             pod_uid: self.pod_uids.lock()[n % self.work.pods.len()].clone(),
             seen: true,
             container: CONTAINER.to_owned(),
+            started: None,
             sidecar: false,
             ended,
             complete: false,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::chatter::Chatter;
 use super::exits::Scene;
-use super::written::{Written, differs_by_what_is_declared, is_same, without_report};
+use super::written::{DECLARED, Written, differs_by_what_is_declared, is_same, without_report};
 use crate::{
     cases::{Case, Turn, case, full},
     testbed::{
@@ -13,13 +13,13 @@ use crate::{
         cluster::Component,
         fixture::{Fixture, LIMIT, NAMESPACE},
         object_stores::{self, Directory, Running},
-        outside::Grounds,
+        outside::{Grounds, Outside},
         progress::Progress,
         wait::wait_until,
     },
 };
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 5] = [
     case("logs::of_sixty_megabytes_are_archived_across_rotations", large)
         .turn(Turn::Waiting)
         .own(),
@@ -32,6 +32,13 @@ pub(super) const CASES: [Case; 4] = [
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
         .turn(Turn::Outside)
         .own(),
+    case(
+        "logs::say_that_their_beginning_was_rotated_away",
+        beginning_rotated_away,
+    )
+    .turn(Turn::Outside)
+    .own()
+    .full(),
     case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
         .turn(Turn::Outside)
         .own(),
@@ -126,22 +133,52 @@ fn killed(fixture: &Fixture) -> Result<()> {
 }
 
 fn rotated_away(fixture: &Fixture) -> Result<()> {
-    let grounds = Grounds::prepare(fixture, "rotated")?;
+    let log = while_nobody_reads(fixture, "rotated", |written, store, operator| {
+        wait_until(LIMIT, "the first part of the log", || {
+            Ok((store.parts()? > 0).then_some(()))
+        })
+        .with_context(|| operator.tail())?;
+        let files = written.files()?;
+        operator.kill()?;
+        // What was being written when the operator died is in the first of two files then that are not current any more.
+        until_files(written, files + 2)
+    })?;
+    ensure!(!log.starts_with(DECLARED), "its first part is missing");
+    Ok(())
+}
+
+/// The operator is gone before it has archived anything, and back when the current file was begun long after the container.
+fn beginning_rotated_away(fixture: &Fixture) -> Result<()> {
+    let log = while_nobody_reads(fixture, "rotated-first", |written, store, operator| {
+        operator.kill()?;
+        let parts = store.parts()?;
+        ensure!(parts == 0, "{parts} parts before the operator's death");
+        // The kubelet rotates every ten seconds at most.
+        until_files(written, written.files()? + 4)
+    })?;
+    ensure!(log.starts_with(DECLARED), "it begins as if nothing were missing");
+    Ok(())
+}
+
+fn until_files(written: &Written, files: usize) -> Result<()> {
+    wait_until(LIMIT, "rotations", || {
+        Ok((written.files()? >= files).then_some(()))
+    })
+}
+
+/// The log of a task that writes much, whose operator was killed and not replaced until `meanwhile` ends.
+fn while_nobody_reads(
+    fixture: &Fixture,
+    name: &str,
+    meanwhile: impl FnOnce(&Written, &Running<'_>, &mut Outside) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let grounds = Grounds::prepare(fixture, name)?;
     let scene = scene(fixture, &grounds.namespace, "rotated-away");
     let directory = Directory::new()?;
     let store = directory.running();
     let mut operator = grounds.start_archiving(&store.properties)?;
     let written = chatty(&scene, ROTATED, 80).with_context(|| operator.tail())?;
-    wait_until(LIMIT, "the first part of the log", || {
-        Ok((store.parts()? > 0).then_some(()))
-    })
-    .with_context(|| operator.tail())?;
-    let files = written.files()?;
-    operator.kill()?;
-    // What was being written when the operator died is in the first of two files then that are not current any more.
-    wait_until(LIMIT, "two rotations", || {
-        Ok((written.files()? >= files + 2).then_some(()))
-    })?;
+    meanwhile(&written, &store, &mut operator)?;
     let operator = grounds.start_archiving(&store.properties)?;
     scene.until_reason("Succeeded").with_context(|| operator.tail())?;
     let reason = scene.until_archived().with_context(|| operator.tail())?;
@@ -149,7 +186,7 @@ fn rotated_away(fixture: &Fixture) -> Result<()> {
     let (gaps, kept) = differs_by_what_is_declared(&log, without_report(&all))?;
     println!("{kept} of {} bytes were kept, with {gaps} gaps", all.len());
     ensure!(reason == "Gap" && gaps > 0, "{reason} and {gaps} gaps");
-    Ok(())
+    Ok(log)
 }
 
 /// The node goes with what its kubelet would have had to say: what was archived by then stays, and the log says that its

@@ -154,7 +154,7 @@ pub(super) fn is_same(archived: &[u8], written: &[u8]) -> Result<()> {
 }
 
 /// What begins a line in which the archive says that something is missing.
-const DECLARED: &[u8] = b"[peon-operator] ";
+pub(super) const DECLARED: &[u8] = b"[peon-operator] ";
 
 /// The archive has what was written, in order, and nothing else; where something is missing it says so. Returns how often
 /// it says so, and how many bytes of what was written it has.

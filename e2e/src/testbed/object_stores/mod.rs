@@ -61,8 +61,11 @@ impl Running<'_> {
     /// # Errors
     /// As [`Self::log`].
     pub fn parts(&self) -> Result<usize> {
-        let keys = self.place.keys()?;
-        let parts = keys.iter().filter(|key| key.contains(".peon/parts/")).count();
+        let (keys, keeps) = (self.place.keys()?, self.place.keeps());
+        // A directory's store writes under a name with this sign, and renames what is complete.
+        let is_part =
+            |key: &&String| key.contains(".peon/parts/") && !keeps.contains(key) && !key.contains('#');
+        let parts = keys.iter().filter(is_part).count();
         saw(format_args!(
             "{} with {parts} parts of {} objects",
             self.name,

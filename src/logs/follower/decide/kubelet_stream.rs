@@ -11,6 +11,9 @@
 //! reaches the end of a file when that has just been rotated, it notices only the next rotation; so a pause after a
 //! busy part of a log also makes the stream suspect. A log that was read from its beginning on without a gap is not, while
 //! it is small: its first file was not rotated yet.
+//!
+//! A log that is opened late may have lost its beginning. Nothing in the stream shows this; it is reported if the first
+//! line was written long after the container had started, and was there when the stream was opened.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +25,12 @@ use crate::logs::format::own_lines;
 /// so the missing part may also be within the line above.
 pub const GAP: &str = "[peon-operator] a part of the log is missing here, or within the line above: it was rotated away before it was \
      read\n";
+/// Line in the log where its beginning may be missing: see [`LATE`].
+pub const BEGINNING: &str = "[peon-operator] the beginning of the log may be missing: it was not read when its container started, and may \
+     have been rotated away\n";
+/// A first line written this long after its container's start may not be the first one. A JVM writes its first line within
+/// seconds; and the clocks of a node and of this process may differ ([`SKEW`]).
+const LATE: SignedDuration = SignedDuration::from_secs(30);
 /// How much closer together than their timestamps two lines may arrive. Files of a log are rotated at most every three
 /// seconds.
 const SOONER: SignedDuration = SignedDuration::from_secs(2);
@@ -44,6 +53,10 @@ pub struct Cutter {
     head: Vec<u8>,
     /// When the stream was requested: everything written before that is in one file.
     opened: Option<Timestamp>,
+    /// When the first stream was requested.
+    first_opened: Option<Timestamp>,
+    /// When the container started, if its log is read from its beginning on.
+    started: Option<Timestamp>,
     /// When the bytes being fed arrive, by a monotonic clock.
     arrival: SignedDuration,
     /// When the previous line was written and when it arrived; only of this stream.
@@ -101,6 +114,11 @@ impl Cutter {
         self.from_the_start = false;
     }
 
+    /// The log is read from its beginning on, which was written after this time.
+    pub fn started(&mut self, at: Timestamp) {
+        self.started = Some(at);
+    }
+
     /// What the container wrote of the next piece of the stream, whether or not it was read before.
     #[must_use]
     pub fn text_of<'a>(&self, piece: &'a [u8]) -> &'a [u8] {
@@ -143,6 +161,7 @@ impl Cutter {
     /// The stream was requested at this time.
     pub fn opened(&mut self, at: Timestamp) {
         self.opened = Some(at);
+        self.first_opened.get_or_insert(at);
     }
 
     /// The bytes fed from now on arrived at `at`, measured from a moment that is the same for the whole stream.
@@ -206,6 +225,10 @@ impl Cutter {
         // The complaint was about an earlier stream; now there is a log again.
         self.complaint = None;
         let bare = self.head.ends_with(b"\n");
+        if self.is_late(written) {
+            out.extend_from_slice(BEGINNING.as_bytes());
+            self.gaps += 1;
+        }
         let line = self.place(time, out);
         if bare {
             self.line = line;
@@ -229,6 +252,16 @@ impl Cutter {
         }
         let busy = std::mem::take(&mut self.busy) >= BUSY;
         busy || apart - (self.arrival - came) >= SOONER
+    }
+
+    /// Whether this line is the first one read, and may not be the first one that the container wrote. A container that
+    /// was silent until then has written nothing before the stream was opened.
+    fn is_late(&self, written: Timestamp) -> bool {
+        let (Some(started), Some(opened)) = (self.started, self.first_opened) else {
+            return false;
+        };
+        let is_first = self.from_the_start && self.mark.is_none() && self.gaps == 0;
+        is_first && written.duration_since(started) >= LATE && written < opened
     }
 
     /// How to treat the line with this timestamp.

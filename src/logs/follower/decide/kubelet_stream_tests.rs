@@ -80,6 +80,40 @@ fn what_is_missing_is_said() {
     assert_eq!(cutter.gaps, 3);
 }
 
+/// What was rotated away before anything was read leaves no trace in the stream.
+#[test]
+fn a_beginning_that_may_be_missing_is_said() {
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    let read = |known: Option<LogMark>, started: Option<&str>, opened: &str| {
+        let mut cutter = Cutter::new(known);
+        if let Some(started) = started {
+            cutter.started(time(started));
+        }
+        cutter.opened(time(opened));
+        let text = fed(&mut cutter, &format!("{T1} one\n"));
+        cutter.again();
+        // A second stream, opened when the line was there, changes nothing.
+        cutter.opened(time("2026-11-21T10:00:00Z"));
+        let rest = fed(&mut cutter, &format!("{T1} one\n{T3} three\n"));
+        (text + &rest, cutter.gaps)
+    };
+    let (long_before, just_before) = (Some("2026-11-21T09:55:07Z"), Some("2026-11-21T09:55:08Z"));
+    let (before, after) = ("2026-11-21T09:55:09Z", "2026-11-21T09:55:50Z");
+    let whole = ("one\nthree\n".to_owned(), 0);
+    assert_eq!(
+        read(None, long_before, after),
+        (format!("{BEGINNING}one\nthree\n"), 1)
+    );
+    // The container was silent for long, and its log was open all the time.
+    assert_eq!(read(None, long_before, before), whole);
+    assert_eq!(read(None, just_before, after), whole);
+    assert_eq!(read(None, None, after), whole);
+    // Where parts are archived, what is missing is missing behind them.
+    let known = fresh("2026-11-21T09:55:36Z".into(), 1);
+    let behind = (format!("{GAP}one\nthree\n"), 1);
+    assert_eq!(read(Some(known), long_before, after), behind);
+}
+
 #[test]
 fn what_the_kubelet_says_is_no_log() {
     let mut cutter = Cutter::new(None);

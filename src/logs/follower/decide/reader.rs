@@ -67,6 +67,11 @@ impl Reader {
         self.filter = Some(TaskFilter::new(lines));
     }
 
+    /// See [`Cutter::started`].
+    pub fn started(&mut self, at: Timestamp) {
+        self.cutter.started(at);
+    }
+
     /// The log before the first line that is read here said that the task published segments.
     pub fn was_published(&mut self) {
         self.published = true;

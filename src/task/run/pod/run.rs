@@ -1,5 +1,7 @@
 //! A run in its own pod: what is known of it (data only).
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::evidence::{Container, Evidence, SidecarReport};
 
 /// The run of an attempt in its own pod.
@@ -36,6 +38,8 @@ pub struct LogSource {
     pub container: Option<String>,
     /// Whether the peon's container has started.
     pub begun: bool,
+    /// When it started, if its log is the run's from the beginning on.
+    pub started: Option<Timestamp>,
     /// Whether the whole pod has ended, or is not there.
     pub pod_ended: bool,
     /// What the sidecar that reads the log reported.
@@ -60,6 +64,11 @@ impl PodRun {
             evidence.peon,
             Container::Running { .. } | Container::Terminated(_)
         );
+        let started = match &evidence.peon {
+            Container::Running { started } => *started,
+            Container::Terminated(terminated) => terminated.started,
+            _ => None,
+        };
         if self.gone {
             return LogSource {
                 begun,
@@ -71,6 +80,7 @@ impl PodRun {
             pod_uid: Some(evidence.pod_uid.clone()).filter(|uid| !uid.is_empty()),
             container: Some(evidence.container.clone()).filter(|c| !c.is_empty()),
             begun,
+            started,
             pod_ended: evidence.pod_uid.is_empty() || evidence.pod_ended(),
             sidecar: evidence.sidecar,
         }

@@ -161,6 +161,8 @@ impl WorkerRun {
         LogSource {
             pod: Some(self.claim.pod.clone()),
             pod_uid: log.pod_uid.or_else(|| Some(self.claim.pod_uid.clone())),
+            // The Indexer wrote before the task came.
+            started: None,
             ..log
         }
     }

@@ -96,6 +96,8 @@ fn the_log_is_named_after_the_indexers_pod() {
         let log = run(PodRun { evidence, gone }).log();
         let found = (log.pod.as_deref(), log.pod_uid.as_deref(), log.pod_ended);
         assert_eq!(found, (Some("warm-x"), Some("uid"), gone));
+        // It did not begin with the task.
+        assert_eq!(log.started, None);
     }
 }
 
