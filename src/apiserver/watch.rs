@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource};
 
 use super::classify::decode::{Guarded, PAGE, Readable};
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::metrics::Metrics;
 
 /// The configuration of all our watches, which begin with a most recent list in small pages.
@@ -65,12 +65,12 @@ pub fn report<K: Readable>(event: &Event<Guarded<K>>, metrics: &Metrics) {
 /// Pods of a watch event. A pod that cannot be read counts as one without a status: it may live, and nothing is known
 /// of it.
 #[must_use]
-pub fn pods(event: Event<Guarded<Pod>>) -> Event<Pod> {
-    let pod = |pod: Guarded<Pod>| {
+pub fn pods(event: Event<Guarded<WatchedPod>>) -> Event<WatchedPod> {
+    let pod = |pod: Guarded<WatchedPod>| {
         pod.0.unwrap_or_else(|unreadable| {
-            let mut pod = Pod {
+            let mut pod = WatchedPod {
                 metadata: unreadable.metadata,
-                ..Pod::default()
+                ..WatchedPod::default()
             };
             // Pods have no size limits of their own.
             let _ = pod.keep();

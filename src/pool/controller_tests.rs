@@ -1,7 +1,6 @@
 use std::sync::atomic::AtomicU32;
 
 use axum::http::{Request, Response};
-use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
@@ -9,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::indexer::client::{Connect, Settings};
 use crate::indexer::decide::view::View;
 use crate::indexer::fixtures::{ModelIndexer, running};
@@ -171,7 +171,7 @@ impl Bench {
         self.context.revision(pool).unwrap().hash
     }
 
-    fn has(&self, pod: Pod) {
+    fn has(&self, pod: WatchedPod) {
         self.context.pods.pod_event(&Event::Apply(pod));
     }
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use super::decide::indexer::{Duty, Indexer};
 use super::decide::plan::Plan;
 use crate::api::reason::PoolReadiness;
 use crate::api::{IndexerPool, LABEL_REVISION, VirtualMiddleManager};
+use crate::apiserver::classify::watched_pod::WatchedPod;
 
 /// Uid of the pool of the fixtures.
 pub const POOL_UID: &str = "pool-uid";
@@ -69,7 +69,7 @@ pub fn plan(reason: PoolReadiness) -> Plan {
 }
 
 /// A pod of the pool, created at this second.
-pub fn pod(name: &str, revision: &str, created: i64, status: Value) -> Pod {
+pub fn pod(name: &str, revision: &str, created: i64, status: Value) -> WatchedPod {
     serde_json::from_value(json!({
         "metadata": {
             "name": name, "namespace": "ns", "uid": name,

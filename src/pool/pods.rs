@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::controller::GuardedPool;
 use super::decide::indexer::Indexer;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::task::watch::Listener;
 
 /// For this long a pod that was created counts although no event has reported it. A watch that lags more may lead to
@@ -110,7 +110,7 @@ impl IndexerPods {
         }
     }
 
-    fn upsert(index: &Mutex<HashMap<String, OfPool>>, pod: &Pod) -> Option<ObjectRef<GuardedPool>> {
+    fn upsert(index: &Mutex<HashMap<String, OfPool>>, pod: &WatchedPod) -> Option<ObjectRef<GuardedPool>> {
         let (uid, pool) = pool_of(pod)?;
         let indexer = Indexer::of(pod);
         let mut index = index.lock();
@@ -123,7 +123,7 @@ impl IndexerPods {
 }
 
 impl Listener for IndexerPods {
-    fn pod_event(&self, event: &Event<Pod>) {
+    fn pod_event(&self, event: &Event<WatchedPod>) {
         match event {
             Event::Apply(pod) => {
                 if let Some(pool) = Self::upsert(&self.of_pools, pod) {
@@ -165,7 +165,7 @@ impl Listener for IndexerPods {
 }
 
 /// The pool that a pod belongs to: its uid, and a reference to it.
-fn pool_of(pod: &Pod) -> Option<(String, ObjectRef<GuardedPool>)> {
+fn pool_of(pod: &WatchedPod) -> Option<(String, ObjectRef<GuardedPool>)> {
     let mut owners = pod.metadata.owner_references.iter().flatten();
     let owner = owners.find(|o| o.controller == Some(true) && o.kind == "IndexerPool")?;
     let pool = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());

@@ -125,7 +125,7 @@ impl Process {
             work.forget(&pool.object);
             return Pass::default();
         }
-        let of_pool = |p: &k8s_openapi::api::core::v1::Pod| {
+        let of_pool = |p: &crate::apiserver::classify::watched_pod::WatchedPod| {
             let owners = p.metadata.owner_references.as_ref();
             owners.is_some_and(|o| o.iter().any(|o| o.kind == "IndexerPool"))
         };

@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -19,6 +18,7 @@ use super::client::{Inbox, Parked, Wire};
 use super::model_api::{Change, Kind, ModelApi, Request};
 use super::polls::ModelPolls;
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::apiserver::watch;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
@@ -248,7 +248,7 @@ impl Process {
             }
             _ => {
                 self.note_success(&change.object);
-                let pod = read::<Guarded<Pod>>(&change.object);
+                let pod = read::<Guarded<WatchedPod>>(&change.object);
                 let event = watch::pods(if change.deleted {
                     Event::Delete(pod)
                 } else {

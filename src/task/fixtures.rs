@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,6 +15,7 @@ use super::run::pod::evidence::Evidence;
 use super::snapshot::{Outcomes, Snapshot, Template};
 use crate::api::{PeonTask, PeonTaskStatus, PeonTemplate, TaskSlot};
 use crate::apiserver::classify::refusal::Creation;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
@@ -144,7 +144,7 @@ pub fn snapshot(task: PeonTask) -> Snapshot {
 }
 
 /// The task's pod, bound to a node at second 100 unless the status says something else of that.
-pub fn pod(mut status: Value) -> Pod {
+pub fn pod(mut status: Value) -> WatchedPod {
     let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
     if !conditions.iter().any(|c| c["type"] == "PodScheduled") {
         let bound =

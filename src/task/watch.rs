@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::{Stream, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
@@ -24,6 +23,7 @@ use super::run::pod::evidence::Evidence;
 use super::template_status::changes::TemplateChanges;
 use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::apiserver::watch::{FirstList, in_scope, pods, report, watching};
 use crate::indexer::decide::view::View;
 use crate::logs::follower::Followers;
@@ -39,7 +39,7 @@ pub type GuardedTemplate = Guarded<PeonTemplate>;
 /// What else follows the events of the watches. It is called in their order, and must not block.
 pub trait Listener: Send + Sync {
     /// An event of the operator's pods.
-    fn pod_event(&self, event: &Event<Pod>);
+    fn pod_event(&self, event: &Event<WatchedPod>);
 
     /// The PeonTemplate was created, changed or deleted.
     fn template_changed(&self, namespace: &str, name: &str);
@@ -53,11 +53,11 @@ pub struct Caches {
     /// PeonTemplates.
     pub templates: Store<GuardedTemplate>,
     /// The operator's pods, with the fields that [`Evidence`] reads.
-    pub pods: Store<Pod>,
+    pub pods: Store<WatchedPod>,
     /// Pods that are gone.
     pub departed: Arc<DepartedPods>,
     /// While pods are listed again: those that had ended before.
-    ended: Arc<Mutex<Vec<Arc<Pod>>>>,
+    ended: Arc<Mutex<Vec<Arc<WatchedPod>>>>,
     /// Indexes over all tasks.
     pub aggregates: Arc<TaskAggregates>,
     /// Templates whose status may have to be written.
@@ -76,7 +76,7 @@ pub struct Caches {
 pub(crate) struct Writers {
     pub(crate) tasks: Writer<GuardedTask>,
     pub(crate) templates: Writer<GuardedTemplate>,
-    pub(crate) pods: Writer<Pod>,
+    pub(crate) pods: Writer<WatchedPod>,
 }
 
 /// State of a watch.
@@ -120,7 +120,7 @@ impl Caches {
         let templates = template_watch.run(stream, move |event| this.template_event(event));
 
         let counted = metrics.clone();
-        let stream = watcher(in_scope::<Guarded<Pod>>(client, namespace), ours)
+        let stream = watcher(in_scope::<Guarded<WatchedPod>>(client, namespace), ours)
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted))
             .map_ok(pods);
@@ -321,7 +321,7 @@ impl Caches {
         }
     }
 
-    pub(crate) fn pod_event(&self, event: Event<Pod>) {
+    pub(crate) fn pod_event(&self, event: Event<WatchedPod>) {
         if let Some(listener) = &self.listener {
             listener.pod_event(&event);
         }
@@ -371,7 +371,7 @@ impl Caches {
     }
 
     /// Wakes the task that a pod runs: the pod's controller, or the one that has the Indexer in the pod.
-    fn wake_owner(&self, pod: &Pod) {
+    fn wake_owner(&self, pod: &WatchedPod) {
         let mut owners = pod.metadata.owner_references.iter().flatten();
         let Some(owner) = owners.find(|o| o.controller == Some(true) && o.kind == "PeonTask") else {
             let uid = pod.metadata.uid.as_deref().unwrap_or_default();

@@ -39,7 +39,7 @@ impl Driven {
         self.caches.task_event(event);
     }
 
-    fn pod(&mut self, event: Event<Pod>) {
+    fn pod(&mut self, event: Event<WatchedPod>) {
         self.writers.pods.apply_watcher_event(&event);
         self.caches.pod_event(event);
     }

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -23,7 +22,7 @@ use crate::api::{
     PeonTaskStatus, PeonTemplate, VirtualMiddleManager,
 };
 
-use super::pod_parts;
+use super::watched_pod::WatchedPod;
 
 /// Objects in one page of a list. An API server accepts objects of about 1.5 MB each: a page of the usual 500 would be
 /// 750 MB in one body.
@@ -200,12 +199,7 @@ impl Readable for Deployment {
     }
 }
 
-impl Readable for Pod {
-    /// With the fields that the evidence about a pod is read from.
-    fn parse(json: &str) -> serde_json::Result<Self> {
-        pod_parts::read(json)
-    }
-
+impl Readable for WatchedPod {
     fn prune(metadata: &mut ObjectMeta) {
         reduce_pod(metadata);
     }

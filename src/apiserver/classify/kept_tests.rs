@@ -75,7 +75,11 @@ fn little_is_left_of_what_cannot_be_read() {
     left::<PeonTemplate>(&task);
     left::<VirtualMiddleManager>(&json!({"metadata": large(), "spec": 7}).to_string());
     let pod = json!({"metadata": large(), "spec": 7, "status": 7}).to_string();
-    for kept in [left::<Pod>(&pod), left::<PodView>(&pod), left::<Deployment>(&pod)] {
+    for kept in [
+        left::<WatchedPod>(&pod),
+        left::<PodView>(&pod),
+        left::<Deployment>(&pod),
+    ] {
         let owners = kept.owner_references.unwrap();
         assert_eq!(owners.iter().map(|o| &o.name).collect::<Vec<_>>(), ["mine"]);
     }
@@ -84,7 +88,7 @@ fn little_is_left_of_what_cannot_be_read() {
 #[test]
 fn a_pod_has_the_owner_that_controls_it_and_no_more() {
     let pod = json!({"metadata": large()}).to_string();
-    let of_operator = Guarded::<Pod>::read(&pod).0.unwrap();
+    let of_operator = Guarded::<WatchedPod>::read(&pod).0.unwrap();
     assert!(size(&of_operator) < LEFT, "{}", size(&of_operator));
     let of_worker = Guarded::<PodView>::read(&pod).0.unwrap();
     assert!(size(&of_worker) < LEFT, "{}", size(&of_worker));
@@ -95,7 +99,7 @@ fn a_pod_has_the_owner_that_controls_it_and_no_more() {
     let mut pod = json!({"metadata": large()});
     pod["metadata"]["ownerReferences"][0]["controller"] = json!(true);
     pod["metadata"]["ownerReferences"][2]["controller"] = json!(false);
-    let pod = Guarded::<Pod>::read(&pod.to_string()).0.unwrap();
+    let pod = Guarded::<WatchedPod>::read(&pod.to_string()).0.unwrap();
     assert!(size(&pod) < LEFT, "{}", size(&pod));
 }
 

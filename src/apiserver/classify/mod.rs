@@ -4,5 +4,5 @@ pub mod decode;
 
 pub mod own_writes;
 pub mod owned;
-mod pod_parts;
 pub mod refusal;
+pub mod watched_pod;

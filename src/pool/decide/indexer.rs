@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::revision::slots_of;
 use crate::api::indexer_pool::{IndexerDiscovery, IndexerPoolSpec, IndexerState};
 use crate::api::{ANNOTATION_INDEXER_PORTS, ANNOTATION_SLOTS, LABEL_REVISION, PoolSlots, conditions};
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::indexer::decide::meaning::strangers;
 use crate::indexer::decide::view::View;
@@ -180,7 +180,7 @@ impl Duty {
 impl Indexer {
     /// Reads a pod.
     #[must_use]
-    pub fn of(pod: &Pod) -> Self {
+    pub fn of(pod: &WatchedPod) -> Self {
         let labels = pod.metadata.labels.iter();
         let revision = labels.flatten().find(|(name, _)| *name == LABEL_REVISION);
         let annotations = pod.metadata.annotations.as_ref();

@@ -1,8 +1,8 @@
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::*;
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::pool::decide::indexer::Indexer;
 use crate::pool::fixtures::{POOL_UID, pool};
 use crate::task::fixtures::template;
@@ -235,7 +235,7 @@ fn a_shared_indexer_is_known_by_its_pod() {
     let pod = |spec: Value| {
         let mut pod = revision(spec, json!({})).unwrap().pod();
         pod["metadata"]["name"] = json!("warm-x");
-        let cached = Guarded::<Pod>::read(&pod.to_string()).0.unwrap();
+        let cached = Guarded::<WatchedPod>::read(&pod.to_string()).0.unwrap();
         (pod, Indexer::of(&cached))
     };
     let (whole, indexer) = pod(shared);

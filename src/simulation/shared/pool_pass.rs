@@ -40,7 +40,7 @@ fn pass(
     now: u32,
 ) -> Option<Pass> {
     let work = process.work.as_ref()?;
-    let of_pool = |p: &k8s_openapi::api::core::v1::Pod| {
+    let of_pool = |p: &crate::apiserver::classify::watched_pod::WatchedPod| {
         let owners = p.metadata.owner_references.as_ref();
         owners.is_some_and(|o| o.iter().any(|o| o.kind == "IndexerPool"))
     };

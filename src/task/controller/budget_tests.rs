@@ -2,22 +2,21 @@
 
 use std::mem::size_of;
 
-use k8s_openapi::api::core::v1::Pod;
-
 use super::*;
 use crate::apiserver::classify::decode::Guarded;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::task::fixtures::ended;
 
 /// Bytes of the status as JSON after the first, the second and the third write, with a short id.
 const STATUS: [usize; 3] = [1200, 1000, 1200];
 /// Bytes of a cached task and of a cached pod that have ended: of their types, and as JSON of what the types point to.
 const TASK: (usize, usize) = (1800, 1500);
-const POD: (usize, usize) = (2400, 1000);
+const POD: (usize, usize) = (700, 1000);
 
 const SUCCESS: &str = r#"{"id":"t","status":"SUCCESS","duration":1,"errorMsg":null,"location":{"host":null,"port":-1,"tlsPort":-1}}"#;
 
 /// The watch tells of the pod, with this status and with what an API server adds to it.
-fn pod_seen(operator: &mut Operator, status: Value) -> Guarded<Pod> {
+fn pod_seen(operator: &mut Operator, status: Value) -> Guarded<WatchedPod> {
     let mut pod = operator.cluster.tenants.lock()[QUIET]
         .get(Kind::Pod, "t-1")
         .unwrap()
@@ -26,7 +25,7 @@ fn pod_seen(operator: &mut Operator, status: Value) -> Guarded<Pod> {
     pod["metadata"]["managedFields"] =
         json!([{"manager": "m", "fieldsV1": {"f:spec": {"f:containers": {}}}}]);
     pod["status"] = status;
-    let pod = Guarded::<Pod>::read(&pod.to_string());
+    let pod = Guarded::<WatchedPod>::read(&pod.to_string());
     let event = Event::Apply(pod.0.clone().unwrap());
     operator.writers.pods.apply_watcher_event(&event);
     pod
@@ -66,7 +65,7 @@ async fn a_task_that_succeeds_costs_five_writes_and_no_read() {
     let task = Guarded::<PeonTask>::read(&task.to_string()).0.unwrap();
     let task = (size_of::<PeonTask>(), size(&serde_json::to_value(task).unwrap()));
     let pod = (
-        size_of::<Pod>(),
+        size_of::<WatchedPod>(),
         size(&serde_json::to_value(pod.0.unwrap()).unwrap()),
     );
     println!(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Node};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 
 use crate::api::PeonTask;
+use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::apiserver::request::{RequestError, request};
 use crate::clock::Clock;
 use crate::payload::read::PayloadReader;
@@ -76,7 +77,7 @@ impl LiveReader {
     /// When one of them cannot be read.
     pub async fn look_live(&self, namespace: &str, name: &str, task: &str) -> Result<Live, RequestError> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<WatchedPod> = Api::namespaced(self.client.clone(), namespace);
         let config_map = request("get configmap", config_maps.get_opt(name)).await?;
         let pod = request("get pod", pods.get_opt(name)).await?;
         // Last: if the version still equals the cache's, the status was unchanged while the others were read.

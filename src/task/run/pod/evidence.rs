@@ -1,11 +1,12 @@
 //! The evidence that a pod shows about its peon (pure).
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::log_plan::CONTAINER as LOG_SIDECAR;
 use crate::api::{ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, PEON_CONTAINER, PeonEndpoint};
+use crate::apiserver::classify::watched_pod::{WatchedContainer, WatchedPod};
 use crate::logs::format::sidecar_message::LogVerdict;
 
 /// The fields of a pod that decide on its task.
@@ -147,7 +148,7 @@ pub const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
 /// Whether a pod that is unready since then was never ready: the condition is False from the beginning, so it was True if
 /// it became False after the container had started.
-fn unanswered(unready: Option<Time>, peon: Option<&ContainerStatus>) -> bool {
+fn unanswered(unready: Option<Time>, peon: Option<&WatchedContainer>) -> bool {
     let state = peon.and_then(|peon| peon.state.as_ref());
     let started = state.and_then(|s| s.running.as_ref()?.started_at.as_ref());
     matches!((unready, started), (Some(unready), Some(started)) if unready.0 <= started.0)
@@ -156,7 +157,7 @@ fn unanswered(unready: Option<Time>, peon: Option<&ContainerStatus>) -> bool {
 impl Evidence {
     /// Reads a pod. A pod without container statuses, as after node pressure and rejections, is a normal input.
     #[must_use]
-    pub fn of(pod: &Pod) -> Self {
+    pub fn of(pod: &WatchedPod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         let condition = |type_: &str, value: &str| {
@@ -317,13 +318,13 @@ impl Container {
 }
 
 /// The deletion timestamp is the time of the request plus the grace period.
-fn deletion_requested(pod: &Pod) -> Option<Timestamp> {
+fn deletion_requested(pod: &WatchedPod) -> Option<Timestamp> {
     let at = pod.metadata.deletion_timestamp.as_ref()?.0;
     let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
     Some(at.checked_sub(grace).unwrap_or(at))
 }
 
-fn container(status: &ContainerStatus) -> Container {
+fn container(status: &WatchedContainer) -> Container {
     // A runtime that does not know the time reports the start of the epoch.
     let time = |t: Option<Time>| t.map(|t| t.0).filter(|t| *t > Timestamp::UNIX_EPOCH);
     match status.state.clone() {
@@ -388,7 +389,7 @@ mod tests {
                 "initContainerStatuses": [container("init", &ended)],
             },
         });
-        let cached = Guarded::<Pod>::read(&whole.to_string()).0.unwrap();
+        let cached = Guarded::<WatchedPod>::read(&whole.to_string()).0.unwrap();
         let shown = Evidence::of(&cached);
         assert_eq!(shown, Evidence::of(&serde_json::from_value(whole).unwrap()));
         assert_eq!(shown.gates, ["example.com/gate"]);
