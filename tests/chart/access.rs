@@ -1,7 +1,5 @@
 //! Roles: the operator's hold exactly the verbs that the code says it uses.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use peon_operator::api::{
@@ -10,9 +8,8 @@ use peon_operator::api::{
 };
 use serde_json::{Value, json};
 
-use crate::render::{FULL_NAME, NAMESPACE, Objects, read, render, root};
-
-pub type Rights = BTreeSet<(String, String)>;
+use crate::render::{FULL_NAME, NAMESPACE, Objects, render, root};
+use crate::rights::{Rights, documented, rights, table};
 
 /// Group and resource, verbs, and the names that they are narrowed to.
 const TASKS: [(&str, &[&str]); 9] = [
@@ -68,46 +65,6 @@ const WARNINGS: (&str, &[&str]) = ("events.k8s.io/events", &["create", "patch"])
 const NODES: (&str, &[&str]) = ("/nodes", &["get", "list", "watch"]);
 const LEASES: (&str, &[&str]) = ("coordination.k8s.io/leases", &["create", "get", "update"]);
 
-/// The rights of a role, each of which is granted once.
-pub fn rights(role: &Value) -> Rights {
-    collect(role, &mut |right| panic!("granted twice: {right:?}"))
-}
-
-/// The rights of a role that is put together from others.
-pub fn rights_of(role: &Value) -> Rights {
-    collect(role, &mut |_| {})
-}
-
-fn collect(role: &Value, twice: &mut dyn FnMut((String, String))) -> Rights {
-    let strings = |v: &Value| -> Vec<String> { serde_json::from_value(v.clone()).unwrap() };
-    let mut rights = Rights::new();
-    for rule in role["rules"].as_array().unwrap() {
-        for group in strings(&rule["apiGroups"]) {
-            for resource in strings(&rule["resources"]) {
-                for verb in strings(&rule["verbs"]) {
-                    assert!(!format!("{group}{resource}{verb}").contains('*'), "{rule}");
-                    let right = (format!("{group}/{resource}"), verb);
-                    if !rights.insert(right.clone()) {
-                        twice(right);
-                    }
-                }
-            }
-        }
-    }
-    rights
-}
-
-fn table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a [&'a str])>) -> Rights {
-    let row = |(resource, verbs): (&str, &[&str])| {
-        let resource = resource.to_owned();
-        verbs
-            .iter()
-            .map(|verb| (resource.clone(), (*verb).to_owned()))
-            .collect::<Vec<_>>()
-    };
-    rows.into_iter().flat_map(row).collect()
-}
-
 /// The controller of VirtualMiddleManagers, which is the operator's.
 const CONTROLLER: &str = "middle_manager/controller";
 /// The process of a VirtualMiddleManager's pod.
@@ -127,58 +84,6 @@ fn is_operators(path: &Path) -> bool {
         && !path.ends_with(UNINSTALL_CHECK)
         && !path.ends_with(WORKERS)
         && (!path.parent().is_some_and(|p| p.ends_with("middle_manager")) || path.ends_with(CONTROLLER))
-}
-
-/// The rights in the sections `# Access control` of the files that are wanted below `folder`.
-pub fn documented(folder: &Path, wanted: &dyn Fn(&Path) -> bool, rights: &mut Rights) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if !wanted(&path) {
-            continue;
-        }
-        if path.is_dir() {
-            documented(&path, wanted, rights);
-            continue;
-        }
-        let text = read(&path);
-        for section in text.split("/// # Access control\n").skip(1) {
-            let lines = section.lines().map(str::trim);
-            let body = lines.map_while(|l| l.strip_prefix("/// "));
-            let body = body.collect::<Vec<_>>().join(" ");
-            for part in body.trim_end_matches('.').replace("; ", ". ").split(". ") {
-                let (resources, verbs) = part
-                    .split_once(": ")
-                    .unwrap_or_else(|| panic!("{}: {part}", path.display()));
-                for resource in resources.split(", ") {
-                    let resource = qualified(resource);
-                    rights.extend(verbs.split(", ").map(|v| (resource.clone(), v.to_owned())));
-                }
-            }
-        }
-    }
-}
-
-fn qualified(resource: &str) -> String {
-    let group = match resource {
-        "pods" | "pods/log" | "pods/resize" | "configmaps" | "secrets" | "nodes" | "services"
-        | "serviceaccounts" => "",
-        "peontasks"
-        | "peontasks/status"
-        | "peontemplates"
-        | "peontemplates/status"
-        | "virtualmiddlemanagers"
-        | "virtualmiddlemanagers/status"
-        | "indexerpools"
-        | "indexerpools/status" => "peon.dev",
-        "deployments" | "statefulsets" => "apps",
-        "poddisruptionbudgets" => "policy",
-        "roles" | "rolebindings" | "clusterroles" => "rbac.authorization.k8s.io",
-        "leases" => "coordination.k8s.io",
-        "events (core)" => return "/events".into(),
-        "events (events.k8s.io)" => return "events.k8s.io/events".into(),
-        other => panic!("the code uses {other}, which this test and the chart do not know"),
-    };
-    format!("{group}/{resource}")
 }
 
 fn lease_role(objects: &Objects) -> &Value {

@@ -10,8 +10,9 @@ use peon_operator::app::options::{Config, Other, PodUser, Program};
 use peon_operator::middle_manager::controller::decide::objects::PodParts;
 use serde_json::{Value, json};
 
-use crate::access::{Rights, SELF_TEST, UNINSTALL_CHECK, documented, rights, rights_of};
+use crate::access::{SELF_TEST, UNINSTALL_CHECK};
 use crate::render::{FULL_NAME, NAMESPACE, Objects, render, render_with_hooks, root};
+use crate::rights::{Rights, documented, rights, rights_of};
 
 /// What a namespace's administrator may create is enough for an installation there.
 #[test]

@@ -11,5 +11,6 @@ mod installation;
 mod network;
 mod pods;
 mod render;
+mod rights;
 mod validation;
 mod values;
