@@ -146,6 +146,7 @@ pub(crate) fn follows(
     }
     let policy = snapshot.policy();
     let (step, had) = (snapshot.memory_step(), memory_of_attempt(snapshot));
+    let shared = ran_beside_others(snapshot);
     // A missing template or chunk makes the next attempt wait, and is no reason to have none.
     let next_step = accept(snapshot).map_or_else(
         |refused| (!refused.is_final()).then(|| step.saturating_add(1)),
@@ -157,7 +158,8 @@ pub(crate) fn follows(
         began: run.began,
         nature: draft.nature(),
         failures: snapshot.task.status.as_ref().map_or(&none, |s| &s.failures),
-        can_climb: next_step.is_some(),
+        // It has not had its own memory yet.
+        can_climb: shared || next_step.is_some(),
     };
     match decide(&case, &policy) {
         Decision::Again { climb } => match published {
@@ -165,7 +167,7 @@ pub(crate) fn follows(
                 verdict,
                 cause,
                 message,
-                climb: next_step.filter(|_| climb),
+                climb: next_step.filter(|_| climb && !shared),
             }),
             InLog::Unread(left) => Conclusion::Settled(look_again(Some(left))),
             InLog::Said => {
@@ -218,6 +220,13 @@ fn of_memory(verdict: Verdict) -> Verdict {
 
 fn memory_of_attempt(snapshot: &Snapshot) -> Option<&str> {
     snapshot.task.status.as_ref()?.memory.as_deref()
+}
+
+/// Whether the attempt ran in a JVM whose memory it had in common with other tasks.
+fn ran_beside_others(snapshot: &Snapshot) -> bool {
+    let status = snapshot.task.status.as_ref();
+    let run = status.and_then(|status| status.run.as_ref());
+    run.is_some_and(|run| run.slot.is_some())
 }
 
 /// The verdict, the state of the log, and whether the history has the task: one write contains all of it.

@@ -115,6 +115,20 @@ fn the_end_of_the_jvm_is_the_end_of_each_and_says_that_there_were_others() {
     assert_eq!(status.phase, Some(Phase::Succeeded));
 }
 
+/// The memory of the JVM was never the task's own: it runs alone with what it asks for, however little that is.
+#[test]
+fn a_task_of_a_jvm_that_ran_out_of_memory_has_its_own_memory_next() {
+    let mut task = claimed(true);
+    task.status.as_mut().unwrap().memory = Some("64Gi".into());
+    let dead = Some(pod(ended(137, "OOMKilled", "")));
+    let status = settled(&shared(task, dead, &[Heard::Runs], &["b"]), 300);
+    assert_eq!(
+        (status.attempt, status.phase, status.memory_step),
+        (Some(2), Some(Phase::Pending), None)
+    );
+    assert!(!message(&status).contains("more memory"), "{}", message(&status));
+}
+
 /// A task that its Indexer certainly never received waits for nothing, however long the others run.
 #[test]
 fn a_task_that_was_never_received_ends_at_once() {
