@@ -29,6 +29,9 @@ struct Inner {
     pass_seconds: Histogram,
     verdicts: Family<Labels<1>, Counter>,
     tasks: Family<Labels<1>, Gauge>,
+    unfinished: Family<Labels<1>, Gauge>,
+    slots: Family<Labels<2>, Gauge>,
+    identities: Family<Labels<1>, Gauge>,
     indexers: Family<Labels<1>, Gauge>,
     undecodable: Family<Labels<1>, Counter>,
     leader: Gauge,
@@ -44,6 +47,9 @@ impl Default for Metrics {
             pass_seconds: Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]),
             verdicts: Family::default(),
             tasks: Family::default(),
+            unfinished: Family::default(),
+            slots: Family::default(),
+            identities: Family::default(),
             indexers: Family::default(),
             undecodable: Family::default(),
             leader: Gauge::default(),
@@ -71,6 +77,21 @@ impl Default for Metrics {
                 "tasks",
                 "PeonTasks by phase; reported by the leader only",
                 inner.tasks.clone(),
+            );
+            registry.register(
+                "unfinished_tasks",
+                "PeonTasks without a verdict, by reason; reported by the leader only",
+                inner.unfinished.clone(),
+            );
+            registry.register(
+                "pool_slots",
+                "Slots of shared Indexers that are ready, by kind and state; reported by the leader only",
+                inner.slots.clone(),
+            );
+            registry.register(
+                "identities",
+                "Workers of this VirtualMiddleManager by state",
+                inner.identities.clone(),
             );
             registry.register(
                 "indexers",
@@ -140,19 +161,49 @@ impl Metrics {
         self.0.leader.set(i64::from(leads));
     }
 
-    /// Sets the number of tasks in each phase, where this process leads. Every replica has all tasks in its cache: one that
+    /// Sets the numbers of tasks and slots, where this process leads. Every replica has all tasks in its cache: one that
     /// does not lead has no such series, so that a sum over the replicas is right.
-    pub fn tasks(&self, phases: impl FnOnce() -> Vec<(&'static str, usize)>) {
-        if self.0.leader.get() == 0 {
-            self.0.tasks.clear();
+    pub fn tasks(&self, counts: impl FnOnce() -> Counts) {
+        let inner = &self.0;
+        // A reason that no task has any more has no series.
+        inner.unfinished.clear();
+        if inner.leader.get() == 0 {
+            inner.tasks.clear();
+            inner.slots.clear();
             return;
         }
-        for (phase, count) in phases() {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.0
+        let Counts {
+            phases,
+            unfinished,
+            slots,
+        } = counts();
+        for (phase, count) in phases {
+            inner
                 .tasks
                 .get_or_create(&[("phase", phase.to_owned())])
-                .set(count);
+                .set(number(count));
+        }
+        for (reason, count) in unfinished {
+            inner
+                .unfinished
+                .get_or_create(&[("reason", reason.to_owned())])
+                .set(number(count));
+        }
+        for (slot, used, free) in slots {
+            for (state, count) in [("used", used), ("free", free)] {
+                let labels = [("slot", slot.to_owned()), ("state", state.to_owned())];
+                inner.slots.get_or_create(&labels).set(number(count));
+            }
+        }
+    }
+
+    /// Sets how many identities of a VirtualMiddleManager there are, are announced, and were polled by an overlord lately.
+    pub fn identities(&self, wanted: usize, announced: usize, polled: usize) {
+        for (state, count) in [("wanted", wanted), ("announced", announced), ("polled", polled)] {
+            self.0
+                .identities
+                .get_or_create(&[("state", state.to_owned())])
+                .set(number(count));
         }
     }
 
@@ -175,6 +226,21 @@ impl Metrics {
     }
 }
 
+/// What is counted when somebody asks for the metrics.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks in each phase.
+    pub phases: Vec<(&'static str, usize)>,
+    /// Tasks without a verdict, by reason.
+    pub unfinished: Vec<(&'static str, usize)>,
+    /// Used and free slots of shared Indexers, by kind.
+    pub slots: Vec<(&'static str, usize, usize)>,
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -192,7 +258,12 @@ mod tests {
         metrics.verdict("Succeeded");
         metrics.undecodable("PeonTask");
         metrics.indexers("Ready", 1);
-        metrics.tasks(|| vec![("Running", 1)]);
+        metrics.tasks(|| Counts {
+            phases: vec![("Running", 1)],
+            unfinished: vec![("Running", 1)],
+            slots: vec![("heavy", 1, 3)],
+        });
+        metrics.identities(2, 2, 1);
         let text = metrics.text().unwrap();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let registered: BTreeSet<String> = types

@@ -9,6 +9,7 @@ pub mod aggregates;
 #[cfg(test)]
 mod assigned_tests;
 pub mod controller;
+mod counts;
 pub mod decide;
 pub mod departed_pods;
 pub mod effects;

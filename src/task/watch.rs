@@ -17,18 +17,19 @@ use tokio::sync::mpsc;
 
 use super::aggregates::TaskAggregates;
 use super::aggregates::slots::Who;
+use super::counts;
 use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
 use super::run::pod::evidence::Evidence;
 use super::template_status::changes::TemplateChanges;
-use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate, Phase};
+use crate::api::{LABEL_MANAGED_BY, OPERATOR, PeonTask, PeonTemplate};
 use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::apiserver::watch::{FirstList, in_scope, pods, report, watching};
 use crate::indexer::decide::view::View;
 use crate::logs::follower::Followers;
 use crate::logs::format::record::LastWord;
-use crate::metrics::Metrics;
+use crate::metrics::{Counts, Metrics};
 use crate::process::health;
 
 /// A PeonTask from the watch.
@@ -403,16 +404,12 @@ impl health::Caches for Caches {
     /// Counted on request, so that no pass has to do it.
     fn measure(&self, metrics: &Metrics) {
         metrics.tasks(|| {
-            let mut counts = Phase::ALL.map(|phase| (phase, 0_usize));
-            let phase = |task: &PeonTask| task.status.as_ref().and_then(|s| s.phase).unwrap_or_default();
-            for task in self.tasks.state() {
-                if let Ok(task) = &task.0
-                    && let Some((_, count)) = counts.iter_mut().find(|(p, _)| *p == phase(task))
-                {
-                    *count += 1;
-                }
+            let tasks = self.tasks.state();
+            let tasks = tasks.iter().filter_map(|task| task.0.as_ref().ok());
+            Counts {
+                slots: self.aggregates.indexers.slots(),
+                ..counts::of(tasks)
             }
-            counts.map(|(phase, count)| (phase.as_str(), count)).to_vec()
         });
     }
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end this way")]
 
+mod alerts;
 mod commands;
 mod evidence;
 mod links;
 mod pages;
+mod routing;
 
 use std::process::Command;
 

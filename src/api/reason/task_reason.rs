@@ -35,6 +35,19 @@ impl TaskReason {
             .or_else(|| Completion::parse(name).map(Self::Complete))
             .or_else(cause)
     }
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted(reason) => reason.as_str(),
+            Self::Waits(reason) => reason.as_str(),
+            Self::Ready(reason) => reason.as_str(),
+            Self::Suspended(reason) => reason.as_str(),
+            Self::Complete(reason) => reason.as_str(),
+            Self::Failed(reason) => reason.as_str(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -266,6 +266,9 @@ impl StatusWriter {
         let next = {
             let object = self.object.lock();
             let facts = self.facts(&object.spec, states);
+            let (announced, polled) = status::reached(&facts);
+            self.metrics
+                .identities(usize::from(object.spec.identities), announced, polled);
             status::status(&object.status, &facts, &overlord, Timestamp::now())
         };
         let Some(next) = next else {

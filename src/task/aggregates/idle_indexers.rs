@@ -321,6 +321,12 @@ impl IdleIndexers {
         }
     }
 
+    /// Used and free slots of the shared Indexers that are offered, by kind.
+    #[must_use]
+    pub fn slots(&self) -> Vec<(&'static str, usize, usize)> {
+        self.inner.lock().shared.counts()
+    }
+
     /// Takes what an Indexer answers. Returns the tasks that it concerns, with those that wait for a slot that became
     /// free, and whether its pool has to look.
     #[must_use]

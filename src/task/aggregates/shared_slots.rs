@@ -434,6 +434,18 @@ impl SharedSlots {
         )
     }
 
+    /// Used and free slots of the Indexers that are offered, by kind.
+    pub(super) fn counts(&self) -> Vec<(&'static str, usize, usize)> {
+        let kinds = [("heavy", TaskSlot::Heavy), ("light", TaskSlot::Light)];
+        let count = |(name, kind)| {
+            let offered = self.pods.values().filter(|pod| pod.offered.is_some());
+            offered.fold((name, 0, 0), |(name, used, free), pod| {
+                (name, used + pod.running(kind), free + pod.free(kind))
+            })
+        };
+        kinds.map(count).to_vec()
+    }
+
     /// Uids of the tasks with slots.
     pub(super) fn uids(&self) -> impl Iterator<Item = &String> {
         self.of_tasks.keys()

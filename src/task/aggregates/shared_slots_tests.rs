@@ -69,6 +69,8 @@ fn heavy_tasks_are_spread_and_light_ones_packed() {
     let mut index = SharedSlots::default();
     offer(&mut index, &["p0", "p1"], &["p0", "p1"]);
     assert_eq!(index.room(&key(), None), 6);
+    let all: usize = index.counts().iter().map(|(_, used, free)| used + free).sum();
+    assert_eq!(all, 6);
     let heavy: Vec<_> = (0..5).map(|n| take(&mut index, &format!("h{n}"))).collect();
     let heavy: Vec<_> = heavy.iter().map(Option::as_deref).collect();
     assert_eq!(heavy, [Some("p0"), Some("p1"), Some("p0"), Some("p1"), None]);
@@ -77,6 +79,7 @@ fn heavy_tasks_are_spread_and_light_ones_packed() {
     assert_eq!(light(&mut index, "l1").as_deref(), Some("p1"));
     assert_eq!(light(&mut index, "l2"), None);
     assert_eq!(index.room(&key(), None), 0);
+    assert!(index.counts().iter().all(|(_, _, free)| *free == 0));
     let used = [TaskSlot::Heavy, TaskSlot::Light].map(|slot| index.used(&key(), slot));
     assert_eq!(used, [4, 2]);
 }

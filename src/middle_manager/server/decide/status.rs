@@ -48,6 +48,18 @@ pub struct Facts {
     pub polled: Option<(Timestamp, Duration)>,
 }
 
+/// How many identities are announced, and how many of these an overlord polls.
+#[must_use]
+pub fn reached(identities: &[Facts]) -> (usize, usize) {
+    let announced = identities.iter().filter(|identity| identity.announced);
+    let polled = announced.clone().filter(|identity| is_polled(identity));
+    (announced.count(), polled.count())
+}
+
+fn is_polled(identity: &Facts) -> bool {
+    identity.polled.is_some_and(|(_, ago)| ago < SILENT)
+}
+
 /// The next status; `None` if it is unchanged.
 #[must_use]
 pub fn status(
@@ -105,8 +117,7 @@ fn judge(identities: &[Facts]) -> (bool, Announcement, String) {
         let message = format!("{} is not announced: {why}", identity.address);
         return (false, Announcement::NotAnnounced, message);
     }
-    let heard = |i: &&&Facts| i.polled.is_some_and(|(_, ago)| ago < SILENT);
-    if let Some(identity) = identities.iter().find(|i| !heard(i)) {
+    if let Some(identity) = identities.iter().find(|i| !is_polled(i)) {
         let message = format!(
             "no overlord polls {}: it has to find it (discovery as Druid's: the same hosts and basePath of ZooKeeper, or the \
              same clusterIdentifier and namespace; and druid.indexer.runner.type=httpRemote), resolve the name (spec.advertise: ClusterIP needs no DNS), and reach \
@@ -244,6 +255,8 @@ mod tests {
             polled: None,
             ..facts(1)
         };
+        let all = [facts(1), silent.clone(), absent.clone()];
+        assert_eq!(reached(&all), (2, 1));
         let cases = [
             (
                 vec![facts(1), absent.clone()],
