@@ -286,11 +286,10 @@ impl Details {
             .unwrap_or("no operator has processed it yet");
         let title = format!("IndexerPool {namespace}{}: {reason}", pool.name);
         let messages = [&pool.message, &pool.queries_not_served];
-        let message: String = messages
-            .into_iter()
-            .flatten()
-            .map(|message| format!("  {}\n", one_line(message)))
-            .collect();
+        let mut message = String::new();
+        for said in messages.into_iter().flatten() {
+            message.extend(["  ", &one_line(said), "\n"]);
+        }
         let memory = pool
             .memory
             .as_ref()

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::pool::fixtures::{manager, pool};
 
-    fn served(serving: Value, discovery: Value) -> Option<(bool, &'static str)> {
+    fn served(serving: Value, discovery: &Value) -> Option<(bool, &'static str)> {
         let (pool, manager) = (pool(serving), manager(json!({ "discovery": discovery })));
         Queries::of(&pool, &manager).map(|queries| (queries.are_served(), queries.reason.as_str()))
     }
@@ -85,16 +85,13 @@ mod tests {
             json!({"kubernetes": {"clusterIdentifier": "analytics"}}),
         ];
         let queries = || json!({"serving": "Queries"});
+        assert_eq!(served(queries(), &zookeeper), Some((true, "ZooKeeperDiscovery")));
         assert_eq!(
-            served(queries(), zookeeper.clone()),
-            Some((true, "ZooKeeperDiscovery"))
-        );
-        assert_eq!(
-            served(queries(), kubernetes.clone()),
+            served(queries(), &kubernetes),
             Some((false, "KubernetesDiscovery"))
         );
         for discovery in [zookeeper, kubernetes] {
-            assert_eq!(served(json!({}), discovery), None);
+            assert_eq!(served(json!({}), &discovery), None);
         }
     }
 }
