@@ -34,6 +34,9 @@ pub const OVERLORD_ANSWERS: &str = "OverlordAnswers";
 /// On a VirtualMiddleManager, written by the operator: whether clients of the workers need credentials.
 pub const AUTHENTICATED: &str = "Authenticated";
 
+/// On an IndexerPool with `serving: Queries`: whether its Indexers are announced to brokers and coordinators.
+pub const QUERIES_SERVED: &str = "QueriesServed";
+
 /// Longest message stored in a condition, in bytes. The API allows 32 KiB; a large status shortens messages further.
 const LONGEST_MESSAGE: usize = 1024;
 

@@ -103,8 +103,8 @@ pub struct IndexerPoolSpec {
     pub matches: Option<Match>,
 
     /// Whether brokers query what streaming tasks in the pool have not published. With `Queries` the pods of the
-    /// VirtualMiddleManager announce the Indexers to brokers and coordinators, and streaming tasks may run in the pool.
-    /// Default: `None`. Example: `Queries`.
+    /// VirtualMiddleManager announce the Indexers to brokers and coordinators, and streaming tasks may run in the pool. Has no
+    /// effect with `discovery.kubernetes`: the condition `QueriesServed` says so. Default: `None`. Example: `Queries`.
     #[serde(default)]
     #[schemars(schema_with = "schema::described::<PoolServing>")]
     pub serving: PoolServing,
@@ -307,7 +307,8 @@ pub struct PoolDisruption {
 #[serde(rename_all = "camelCase")]
 pub struct IndexerPoolStatus {
     /// `Ready`: as many Indexers are warm as are kept idle; its reason says what is missing. `Reconciling`: Indexers
-    /// start, or are replaced. `Stalled`: a change of the pool, its template or the cluster is needed.
+    /// start, or are replaced. `Stalled`: a change of the pool, its template or the cluster is needed. `QueriesServed`: with
+    /// `serving: Queries`, whether Indexers are announced to brokers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -17,6 +17,7 @@ use super::decide::budget;
 use super::decide::connection::{Content, Wanted};
 use super::decide::indexer::{Indexer, Seen};
 use super::decide::plan::{Delete, Observed, Plan, plan};
+use super::decide::queries::Queries;
 use super::decide::revision::{Revision, Unusable};
 use super::decide::status::{self, Decision};
 use super::demand::Demanded;
@@ -259,6 +260,9 @@ impl Context {
         }
         self.protect(pool, &mut memory, now).await;
         demanded.describe(&memory, &mut plan);
+        plan.queries = self
+            .manager(pool, |manager| Queries::of(pool, manager))
+            .unwrap_or_default();
         demanded.publish(pool, &self.effects).await;
         let busy_cpu = revision
             .as_ref()
@@ -266,7 +270,7 @@ impl Context {
             .and_then(|revision| revision.busy_cpu.clone());
         let quarantined = &memory.quarantine.kinds;
         self.work
-            .offer(pool, &indexers, &seen, &plan.drain, busy_cpu, quarantined);
+            .offer(pool, &indexers, &seen, &plan, busy_cpu, quarantined);
         memory.draining.clone_from(&plan.drain);
         let mut pools = observe::uids(&self.pools);
         pools.insert(uid.clone());

@@ -23,6 +23,8 @@ use crate::task::watch::Listener;
 
 #[path = "connect_tests.rs"]
 mod connect;
+#[path = "queries_tests.rs"]
+mod queries;
 
 /// What was asked, and how the API server answers creations.
 #[derive(Default)]

@@ -65,6 +65,7 @@ pub fn plan(reason: PoolReadiness) -> Plan {
         scaling: None,
         ended: Vec::new(),
         quarantine: Vec::new(),
+        queries: None,
     }
 }
 

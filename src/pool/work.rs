@@ -1,6 +1,6 @@
 //! What connects pools with tasks: the polls of their Indexers, by a client for each pool, and what they offer.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 
 use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
-use super::decide::plan::Delete;
+use super::decide::plan::{Delete, Plan};
+use super::decide::queries::Queries;
 use super::decide::scaling::BySlot;
 use super::pods::IndexerPods;
-use crate::api::{IndexerPool, PoolQuarantine, PoolServing, TaskSlot};
+use crate::api::{IndexerPool, PoolQuarantine, TaskSlot};
 use crate::clock::Clock;
 use crate::druid_http::connection::InvalidCa;
 use crate::druid_http::credentials::{Credentials, InvalidCredentials};
@@ -147,7 +148,7 @@ impl<P: Polling> Work<P> {
         pool: &IndexerPool,
         indexers: &[Indexer],
         seen: &Seen,
-        drain: &BTreeSet<String>,
+        plan: &Plan,
         busy_cpu: Option<String>,
         quarantined: &[PoolQuarantine],
     ) {
@@ -155,7 +156,7 @@ impl<P: Polling> Work<P> {
         self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
-        let Some(offer) = offer(pool, busy_cpu, quarantined) else {
+        let Some(offer) = offer(pool, plan, busy_cpu, quarantined) else {
             self.caches
                 .wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
@@ -163,7 +164,7 @@ impl<P: Polling> Work<P> {
         let visible = indexers
             .iter()
             .any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
-        let is_offered = |i: &&Indexer| i.is_warm(seen) && !drain.contains(&i.evidence.pod_uid);
+        let is_offered = |i: &&Indexer| i.is_warm(seen) && !plan.drain.contains(&i.evidence.pod_uid);
         let idle = indexers.iter().filter(|i| !visible && is_offered(i));
         let pods: HashSet<String> = indexers.iter().map(|i| i.evidence.pod_uid.clone()).collect();
         let woken = offers.offer(&namespace, offer, idle.filter_map(address).collect(), pods);
@@ -328,7 +329,12 @@ fn address(indexer: &Indexer) -> Option<Idle> {
 }
 
 /// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
-fn offer(pool: &IndexerPool, busy_cpu: Option<String>, quarantined: &[PoolQuarantine]) -> Option<PoolOffer> {
+fn offer(
+    pool: &IndexerPool,
+    plan: &Plan,
+    busy_cpu: Option<String>,
+    quarantined: &[PoolQuarantine],
+) -> Option<PoolOffer> {
     let spec = &pool.spec;
     let limits = spec.resources.limits.as_ref();
     let memory = limits?.get("memory")?.0.clone();
@@ -340,7 +346,7 @@ fn offer(pool: &IndexerPool, busy_cpu: Option<String>, quarantined: &[PoolQuaran
         manager: spec.middle_manager_ref.name.clone(),
         template: spec.template_ref.name.clone(),
         matches: spec.matches.clone(),
-        serves_queries: spec.serving == PoolServing::Queries,
+        serves_queries: plan.queries.as_ref().is_some_and(Queries::are_served),
         is_shared: spec.shared_slots().is_some(),
         scales: spec.autoscaling.is_some(),
         quarantined: quarantined.to_vec(),

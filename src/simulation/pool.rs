@@ -142,7 +142,7 @@ impl Process {
             hidden: uids.into_iter().collect(),
             ..IndexerDiscovery::default()
         }));
-        let plan = plan(&Observed {
+        let mut plan = plan(&Observed {
             pool: &pool.object.spec,
             revision: Ok(&pool.revision),
             indexers: &indexers,
@@ -154,8 +154,7 @@ impl Process {
             now: at(now.into()),
         });
         let instant = self.clock.instant();
-        let retired = plan
-            .delete
+        let retired = std::mem::take(&mut plan.delete)
             .into_iter()
             .filter(|d| work.retire(POOL.0, POOL.1, d, instant));
         let delete = retired.collect();
@@ -163,7 +162,7 @@ impl Process {
             &pool.object,
             &indexers,
             &seen,
-            &BTreeSet::new(),
+            &plan,
             pool.revision.busy_cpu.clone(),
             &[],
         );

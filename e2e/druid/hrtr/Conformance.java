@@ -1,7 +1,8 @@
-// Druid's own client of workers, driven from outside. Started as `java -cp … Conformance HOSTS USER PASSWORD [CERTIFICATE]`,
-// where HOSTS are ZooKeeper's. It speaks TLS to workers that are announced with it, and trusts this certificate only. Each
-// line of standard input is an order, a JSON object; it is answered by a line on standard output, as is whatever the
-// overlords and pollers hear meanwhile. What is said on purpose begins with `druid: `.
+// Druid's own client of workers, driven from outside. Started as `java -cp … Conformance WHERE USER PASSWORD [CERTIFICATE]`.
+// WHERE is a list of ZooKeeper's hosts, or a folder with what a pod has of its service account: then workers are found on
+// pods. It speaks TLS to workers that are announced with it, and trusts this certificate only. Each line of standard input is
+// an order, a JSON object; it is answered by a line on standard output, as is whatever the overlords and pollers hear
+// meanwhile. What is said on purpose begins with `druid: `.
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -78,7 +79,7 @@ public class Conformance
       case "lead":
         Map<String, Integer> threads = Map.of("pendingTasksRunnerNumThreads", order.get("threads").asInt());
         HttpRemoteTaskRunnerConfig config = wire.json.convertValue(threads, HttpRemoteTaskRunnerConfig.class);
-        overlords.put(name, new Overlord(name, wire, wire.discovery(order.get("base").asText()), config));
+        overlords.put(name, new Overlord(name, wire, wire.discovery(name, order.get("base").asText()), config));
         return overlords.get(name).workers(order.get("workers").asInt());
       case "run":
         return overlords.get(name).run(wire.tasks(order));

@@ -6,7 +6,6 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import org.apache.druid.curator.discovery.CuratorDruidNodeDiscoveryProvider;
 import org.apache.druid.indexer.RunnerTaskState;
 import org.apache.druid.indexer.TaskLocation;
 import org.apache.druid.indexer.TaskStatus;
@@ -22,10 +21,10 @@ class Overlord implements TaskRunnerListener
 {
   private final String name;
   private final Wire wire;
-  private final CuratorDruidNodeDiscoveryProvider discovery;
+  private final Wire.Discovery discovery;
   private final HttpRemoteTaskRunner runner;
 
-  Overlord(String name, Wire wire, CuratorDruidNodeDiscoveryProvider discovery, HttpRemoteTaskRunnerConfig config)
+  Overlord(String name, Wire wire, Wire.Discovery discovery, HttpRemoteTaskRunnerConfig config)
   {
     this.name = name;
     this.wire = wire;
@@ -36,7 +35,7 @@ class Overlord implements TaskRunnerListener
         wire.client,
         DefaultWorkerBehaviorConfig::defaultConfig,
         new NoopProvisioningStrategy<>(),
-        discovery,
+        discovery.provider(),
         wire.storage,
         null,
         null,
@@ -85,7 +84,7 @@ class Overlord implements TaskRunnerListener
   void stop() throws Exception
   {
     runner.stop();
-    discovery.stop();
+    discovery.end().close();
   }
 
   @Override

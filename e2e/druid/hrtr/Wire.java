@@ -18,6 +18,7 @@ import org.apache.curator.framework.CuratorFramework;
 import org.apache.druid.curator.CuratorConfig;
 import org.apache.druid.curator.CuratorModule;
 import org.apache.druid.curator.discovery.CuratorDruidNodeDiscoveryProvider;
+import org.apache.druid.discovery.DruidNodeDiscoveryProvider;
 import org.apache.druid.guice.ServerModule;
 import org.apache.druid.indexer.TaskStatus;
 import org.apache.druid.indexing.common.config.TaskStorageConfig;
@@ -44,14 +45,22 @@ class Wire
   final ObjectMapper smile = mapper(new DefaultObjectMapper(new SmileFactory(), null));
   final ServiceEmitter emitter = new ServiceEmitter("druid/overlord", "localhost", new NoopEmitter());
   final TaskStorage storage = new HeapMemoryTaskStorage(new TaskStorageConfig(Period.days(1)));
+  /** Null where processes are found on pods. */
   final CuratorFramework curator;
   final HttpClient client;
+  private final Path account;
 
-  /** `trusted` is the file of a certificate, or null. */
-  Wire(String zookeeper, String user, String password, String trusted) throws Exception
+  /** What finds processes, and what ends that. */
+  record Discovery(DruidNodeDiscoveryProvider provider, AutoCloseable end) {}
+
+  /** `registry` are ZooKeeper's hosts, or the folder of a service account; `trusted` is the file of a certificate, or null. */
+  Wire(String registry, String user, String password, String trusted) throws Exception
   {
-    curator = CuratorModule.createCurator(CuratorConfig.create(zookeeper));
-    curator.start();
+    account = Files.isDirectory(Path.of(registry)) ? Path.of(registry) : null;
+    curator = account == null ? CuratorModule.createCurator(CuratorConfig.create(registry)) : null;
+    if (curator != null) {
+      curator.start();
+    }
     Lifecycle lifecycle = new Lifecycle();
     // The numbers are the defaults of druid.global.http.
     HttpClientConfig.Builder config = HttpClientConfig.builder()
@@ -59,7 +68,8 @@ class Wire
         .withReadTimeout(Duration.standardMinutes(15))
         .withUnusedConnectionTimeoutDuration(Duration.standardMinutes(4));
     if (trusted != null) {
-      config.withSslContext(trusting(trusted));
+      // TLS 1.2 is Druid's default, and what its client can: with 1.3 it waits for a handshake that was over.
+      config.withSslContext(trusting(Path.of(trusted), "TLSv1.2"));
     }
     HttpClient plain = HttpClientInit.createClient(config.build(), lifecycle);
     lifecycle.start();
@@ -68,17 +78,16 @@ class Wire
   }
 
   /** As Druid's extension simple-client-sslcontext makes it: that the host is the certificate's, the client sees to. */
-  private static SSLContext trusting(String certificate) throws Exception
+  static SSLContext trusting(Path certificate, String protocol) throws Exception
   {
     KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
     trusted.load(null, null);
-    try (InputStream in = Files.newInputStream(Path.of(certificate))) {
+    try (InputStream in = Files.newInputStream(certificate)) {
       trusted.setCertificateEntry("trusted", CertificateFactory.getInstance("X.509").generateCertificate(in));
     }
     TrustManagerFactory factory = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
     factory.init(trusted);
-    // Druid's default, and what its client can: with TLS 1.3 it waits for a handshake that was over.
-    SSLContext context = SSLContext.getInstance("TLSv1.2");
+    SSLContext context = SSLContext.getInstance(protocol);
     context.init(null, factory.getTrustManagers(), null);
     return context;
   }
@@ -96,12 +105,17 @@ class Wire
     return mapper;
   }
 
-  CuratorDruidNodeDiscoveryProvider discovery(String base) throws Exception
+  /** Finds the processes below a path of ZooKeeper, or those on pods with a cluster's identifier. */
+  Discovery discovery(String name, String base) throws Exception
   {
+    if (account != null) {
+      PodDiscovery pods = new PodDiscovery(json, name, account, base);
+      return new Discovery(pods, pods::close);
+    }
     ZkPathsConfig paths = json.convertValue(Map.of("base", base), ZkPathsConfig.class);
     CuratorDruidNodeDiscoveryProvider provider = new CuratorDruidNodeDiscoveryProvider(curator, paths, json);
     provider.start();
-    return provider;
+    return new Discovery(provider, provider::stop);
   }
 
   /** The noop tasks of an order: their ids are its prefix and a number. */

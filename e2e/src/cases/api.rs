@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 use super::{Case, case};
 use crate::testbed::{druid::samples, fixture::Fixture};
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 5] = [
     case("api::every_field_is_explained", explained),
     case("api::specs_are_immutable", immutable),
     case("api::a_verdict_is_frozen", frozen),
     case("api::tasks_are_listed_and_selected", listed),
+    case(
+        "api::workers_without_zookeeper_need_credentials_or_the_word_that_they_have_none",
+        workers_on_pods,
+    ),
 ];
 
 fn explained(fixture: &Fixture) -> Result<()> {
@@ -199,4 +203,56 @@ fn listed(fixture: &Fixture) -> Result<()> {
         "{line}"
     );
     Ok(())
+}
+
+/// The page on Druid clusters without `ZooKeeper`.
+const DISCOVERY_PAGE: &str = include_str!("../../../docs/kubernetes-discovery.md");
+
+/// The least that a user without `ZooKeeper` would write is refused with what is missing; either answer to that is accepted,
+/// as is the example of the page.
+fn workers_on_pods(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("on-pods")?;
+    let applied = |object: &Value| {
+        let args = [
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--namespace",
+            &namespace,
+            "-f",
+            "-",
+        ];
+        fixture.kubectl.run_with_input(&args, &object.to_string())
+    };
+    let least = json!({
+        "apiVersion": "peon.dev/v1alpha1", "kind": "VirtualMiddleManager", "metadata": {"name": "ingestion"},
+        "spec": {
+            "discovery": {"kubernetes": {"clusterIdentifier": "analytics"}},
+            "overlord": {"url": "http://overlord:8090"},
+        },
+    });
+    let refused = applied(&least)
+        .err()
+        .context("workers that anybody may call were accepted")?;
+    let said = format!("{refused:#}");
+    for advice in [
+        "set authRef to a Secret with the username and password of Druid's escalator",
+        "or allowAnonymous: true where a NetworkPolicy admits only the overlord",
+    ] {
+        ensure!(said.contains(advice), "{said}");
+    }
+    for (field, value) in [
+        ("authRef", json!({"name": "druid-escalator"})),
+        ("allowAnonymous", json!(true)),
+    ] {
+        let mut answered = least.clone();
+        answered["spec"][field] = value;
+        applied(&answered).context(field)?;
+    }
+    let example = DISCOVERY_PAGE
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .context("the page has no example")?;
+    applied(&serde_yaml::from_str(example).context("the example is not YAML")?).map(drop)
 }

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod object_stores;
 pub mod outside;
 pub mod peons;
+pub(crate) mod ports;
 pub mod progress;
 pub mod proxy;
 pub(crate) mod resource;

@@ -3,7 +3,6 @@
 use std::{
     env,
     fs::{self, File},
-    net::TcpListener,
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -24,6 +23,7 @@ use crate::testbed::{
     gate::Gate,
     interrupt::Helper,
     kubectl::Kubectl,
+    ports,
     wait::wait_until,
 };
 
@@ -132,7 +132,7 @@ impl Grounds {
         });
         fs::write(&kubeconfig, config.to_string()).context("cannot write a kubeconfig")?;
         let program = env::current_exe()?.with_file_name("peon-operator");
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let listen = ports::free()?;
         let log = self.folder.join(format!("operator-{}.log", listen.port()));
         let mut command = Command::new(&program);
         command

@@ -31,3 +31,14 @@ reasons! {
         Unreadable = "Unreadable": READY = False, Change;
     }
 }
+
+reasons! {
+    /// Reasons of `QueriesServed`, which a pool with `serving: Queries` has.
+    QueriesServed {
+        /// The pods of the VirtualMiddleManager announce the Indexers in ZooKeeper.
+        ZooKeeperDiscovery = "ZooKeeperDiscovery": QUERIES_SERVED = True, Change;
+        /// The VirtualMiddleManager has `discovery.kubernetes`: the Indexers are not announced, and `serving: Queries` has no
+        /// effect.
+        KubernetesDiscovery = "KubernetesDiscovery": QUERIES_SERVED = False, Change;
+    }
+}

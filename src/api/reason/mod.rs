@@ -17,7 +17,7 @@ mod task_reason;
 mod virtual_middle_manager;
 
 pub use cause::Cause;
-pub use indexer_pool::PoolReadiness;
+pub use indexer_pool::{PoolReadiness, QueriesServed};
 pub use peon_task::{
     Acceptance, Completion, LogsArchived, Readiness, Recording, RunStart, Suspension, Waiting,
 };

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use crate::api::conditions::{self, READY};
+use crate::api::conditions::{self, QUERIES_SERVED, READY};
 use crate::api::{IndexerPool, PeonTask, Phase, RunKind};
 use crate::cli::output::{self, Style, plain};
 use crate::cli::{duration, tasks};
@@ -100,6 +100,9 @@ pub(super) struct Overview {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// Message of `QueriesServed`, if it is `False`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queries_not_served: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     age: Option<String>,
 }
@@ -128,6 +131,9 @@ impl Overview {
                 .map(|m| m.0.clone()),
             reason: ready.and_then(|ready| text(&ready.reason)),
             message: ready.and_then(|ready| text(&ready.message)),
+            queries_not_served: conditions::find(&status.conditions, QUERIES_SERVED)
+                .filter(|served| served.status == "False")
+                .and_then(|served| text(&served.message)),
             age: created.map(|created| duration::between(created.0, now)),
         }
     }
@@ -279,10 +285,11 @@ impl Details {
             .as_deref()
             .unwrap_or("no operator has processed it yet");
         let title = format!("IndexerPool {namespace}{}: {reason}", pool.name);
-        let message = pool
-            .message
-            .as_ref()
-            .map_or_else(String::new, |message| format!("  {}\n", one_line(message)));
+        let messages = [&pool.message, &pool.queries_not_served];
+        let mut message = String::new();
+        for said in messages.into_iter().flatten() {
+            message.extend(["  ", &one_line(said), "\n"]);
+        }
         let memory = pool
             .memory
             .as_ref()

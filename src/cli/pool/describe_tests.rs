@@ -111,6 +111,28 @@ fn an_indexer_has_the_task_that_names_its_pod() {
 }
 
 #[test]
+fn a_pool_says_that_queries_are_not_served() {
+    let mut pool = pool(json!([]));
+    let mut with = |status: &str| {
+        let served: k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition =
+            serde_json::from_value(condition("QueriesServed", status, "x", "no effect:\nwhy")).unwrap();
+        let conditions = &mut pool.status.as_mut().unwrap().conditions;
+        conditions.truncate(1);
+        conditions.push(served);
+        Details::of(&pool, None, &[], at(90))
+    };
+    let text = with("False").text(Style::none());
+    assert!(
+        text.starts_with(
+            "IndexerPool druid/warm: Starting\n  warm-c waits: Insufficient memory\n  no effect: why\n  idle"
+        ),
+        "{text}"
+    );
+    assert_eq!(json!(with("False"))["queriesNotServed"], "no effect:\nwhy");
+    assert!(!with("True").text(Style::none()).contains("no effect"));
+}
+
+#[test]
 fn pods_that_the_status_does_not_list_are_shown_and_those_that_are_gone_are_not() {
     let mut pods = pods(&["warm-b", "warm-z"]);
     pods[1].is_terminating = true;

@@ -8,6 +8,7 @@ pub mod indexer;
 pub mod jvm;
 pub mod plan;
 pub mod quarantine;
+pub mod queries;
 pub mod revision;
 pub mod scaling;
 pub mod sizing;

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::failures::Failures;
 use super::indexer::{Duty, Indexer, Seen, Unwanted, Visibility, WithTasks};
+use super::queries::Queries;
 use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
@@ -79,6 +80,8 @@ pub struct Plan {
     pub ended: Vec<PoolOutOfMemory>,
     /// The kinds of tasks that run alone therefore.
     pub quarantine: Vec<PoolQuarantine>,
+    /// What became of `serving: Queries`, where the pool has it and its VirtualMiddleManager is known.
+    pub queries: Option<Queries>,
 }
 
 /// Decides a pass.
@@ -93,6 +96,7 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
         scaling: None,
         ended: Vec::new(),
         quarantine: Vec::new(),
+        queries: None,
         reason,
         message,
         look_again: groups

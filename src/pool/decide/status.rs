@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::indexer::{Indexer, Seen};
 use super::plan::Plan;
+use super::queries::Queries;
 use crate::api::conditions::{self, Conditions, READY, RECONCILING, STALLED};
 use crate::api::indexer_pool::{IndexerState, IndexerStatus, MOST_LISTED};
 use crate::api::reason::PoolReadiness;
@@ -152,6 +153,7 @@ fn status(
             conditions.remove(type_);
         }
     }
+    Queries::describe(plan.queries.as_ref(), &mut conditions);
     let listed: Vec<(&Indexer, IndexerState, Option<String>)> = indexers
         .iter()
         .map(|indexer| {

@@ -3,7 +3,9 @@ use serde_json::json;
 use IndexerState::{Failed, Outdated, Ready, Starting};
 
 use super::*;
+use crate::api::conditions::QUERIES_SERVED;
 use crate::api::indexer_pool::IndexerDiscovery;
+use crate::api::reason::QueriesServed;
 use crate::pool::fixtures::{at, ended, indexer, plan, pool, ready, starting};
 
 fn written(decision: Decision) -> Written {
@@ -179,6 +181,32 @@ fn only_shared_pools_without_autoscaling_can_be_scaled_by_others() {
         None
     );
     assert_eq!(selector(serde_json::json!({})), None);
+}
+
+#[test]
+fn what_became_of_serving_queries_is_a_condition_while_it_is_asked_for() {
+    let pool = pool(json!({}));
+    let with_queries = Plan {
+        queries: Some(Queries {
+            reason: QueriesServed::KubernetesDiscovery,
+            message: "why".into(),
+        }),
+        ..plan(PoolReadiness::Warm)
+    };
+    let of = |pool: &IndexerPool, plan: &Plan| {
+        let decided = decide(pool, plan, None, &[], &Seen::default(), Some(at(0)), at(1));
+        let said = written(decided);
+        let found =
+            conditions::find(&said.conditions, QUERIES_SERVED).map(|c| (c.status.clone(), c.message.clone()));
+        (with(pool.clone(), &said), found)
+    };
+    let (after, said) = of(&pool, &with_queries);
+    assert_eq!(said, Some(("False".into(), "why".into())));
+    assert!(conditions::is_true(
+        &after.status.as_ref().unwrap().conditions,
+        READY
+    ));
+    assert_eq!(of(&after, &plan(PoolReadiness::Warm)).1, None);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn pass(
         }
         Planted::Nothing | Planted::TakesNeighboursLines => {}
     }
-    work.offer(&pool.object, &indexers, &seen, &plan.drain, None, &[]);
+    work.offer(&pool.object, &indexers, &seen, &plan, None, &[]);
     process.draining = plan.drain;
     let silent = indexers.iter().filter_map(|i| match i.duty {
         Duty::Busy(Some(since)) if since.as_second() + UNREACHABLE <= second => {

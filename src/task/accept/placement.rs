@@ -128,8 +128,8 @@ fn why_not_in(task: &PeonTask, accepted: &Accepted<'_>, pool: &PoolOffer, is_nam
     }
     if payload.is_streaming() && !is_listed && !is_named && !pool.serves_queries {
         return Some(format!(
-            "tasks of type {} run in a pool only if its serving is Queries, or its match.types names them: else what \
-             they have not published cannot be queried",
+            "tasks of type {} run in a pool only if it serves queries (its condition QueriesServed), or its match.types \
+             names them: else what they have not published cannot be queried",
             payload.type_
         ));
     }

@@ -61,8 +61,8 @@ fn in_pod(why: &str) -> Choice {
 
 #[test]
 fn what_is_not_right_for_a_pool_runs_in_a_pod_and_says_why() {
-    let streaming = "tasks of type index_kafka run in a pool only if its serving is Queries, or its match.types names \
-                     them: else what they have not published cannot be queried";
+    let streaming = "tasks of type index_kafka run in a pool only if it serves queries (its condition QueriesServed), or \
+                     its match.types names them: else what they have not published cannot be queried";
     let sized = |memory: &str, cpu: &str| json!({"resources": {"limits": {"memory": memory, "cpu": cpu}}});
     let none = || json!({});
     for (druid, more, pool, why) in [

@@ -20,8 +20,15 @@ use self::{
 use crate::{
     bench::logs::spread,
     testbed::{
-        audit, cache::Cache, cluster::Cluster, druid::hrtr::Client, fixture::Fixture, images::Classes,
-        kwok::FakeNode, lock::Busy, progress::Progress,
+        audit,
+        cache::Cache,
+        cluster::Cluster,
+        druid::hrtr::{Client, Registry},
+        fixture::Fixture,
+        images::Classes,
+        kwok::FakeNode,
+        lock::Busy,
+        progress::Progress,
     },
 };
 
@@ -73,7 +80,7 @@ fn measure(fixture: &Fixture, size: Size, progress: &Progress) -> Result<String>
         client: Client::start(
             Classes::Tested,
             cluster,
-            fixture.druid.zookeeper(),
+            Registry::ZooKeeper(fixture.druid.zookeeper()),
             (USER, PASSWORD),
             None,
         )?,

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::Command,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use super::{
     Way,
     ground::{Ground, SYSTEM},
 };
-use crate::testbed::background::Background;
+use crate::testbed::{background::Background, ports};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const PROPERTIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/runtime.properties");
@@ -28,7 +28,7 @@ pub(super) struct Operator {
 impl Operator {
     /// Starts it as the chart does, and waits until it is ready.
     pub(super) fn start(ground: &Ground, way: Way) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = ports::free()?;
         let mut command = Command::new(ground.program(way));
         command.env("KUBECONFIG", &ground.kubeconfig).args([
             "--runtime-properties",

@@ -1,7 +1,7 @@
 //! Druid itself on every version of Java: a peon that runs a task to its end, an Indexer that answers. Beside them is only a
 //! ZooKeeper.
 
-use std::{ffi::OsString, fs, net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{ffi::OsString, fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::{
         cache::Cache,
         java_runtimes::RUNTIMES,
         object_stores::{http, server::Folder},
+        ports,
         progress::Progress,
         wait::wait_until,
     },
@@ -92,11 +93,6 @@ fn on_every_version(cache: &Cache, progress: &Progress, check: impl Fn(&Path) ->
     Ok(())
 }
 
-/// Free a moment ago; whoever takes it meanwhile makes the JVM end, which is noticed.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// The peon runs a task and writes its status.
 pub(super) fn runs_a_peon(cache: &Cache, progress: &Progress) -> Result<()> {
     let server = Server::start(cache, progress)?;
@@ -105,7 +101,7 @@ pub(super) fn runs_a_peon(cache: &Cache, progress: &Progress) -> Result<()> {
     let files = argument_files(&[template("peon", &spec)])?;
     let file = files.values().next().context("no argument file")?;
     on_every_version(cache, progress, |java| {
-        let mut druid = Druid::start(java, &server, file, (8100, free_port()?))?;
+        let mut druid = Druid::start(java, &server, file, (8100, ports::free()?.port()))?;
         let waited = wait_until(LIMIT, "the peon to end", || druid.process.ended());
         let ended = waited.with_context(|| druid.process.tail())?;
         ensure!(ended.success(), "{ended}: {}", druid.process.tail());
@@ -136,7 +132,7 @@ pub(super) fn runs_an_indexer(cache: &Cache, progress: &Progress) -> Result<()> 
     let files = argument_files(&[template, pool])?;
     let file = files.get("indexer: small").context("no argument file")?;
     on_every_version(cache, progress, |java| {
-        let port = free_port()?;
+        let port = ports::free()?.port();
         let mut druid = Druid::start(java, &server, file, (8091, port))?;
         let address = format!("127.0.0.1:{port}");
         druid.process.until(LIMIT, "the Indexer to answer", || {

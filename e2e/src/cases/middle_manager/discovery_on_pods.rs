@@ -208,7 +208,7 @@ fn assign(fixture: &Fixture, manager: &MiddleManager, name: &str, run_time: u64)
 fn until_success(manager: &MiddleManager, worker: &Worker, id: &str) -> Result<()> {
     wait_until(LIMIT, "the end of the task", || {
         // A process that begins answers later.
-        let Ok(said) = worker.says(id) else {
+        let Ok(said) = worker.says_within(id, PATIENCE) else {
             return Ok(None);
         };
         let state = said.with_context(|| format!("{id} is missing, so that an overlord fails it"))?;
@@ -289,6 +289,10 @@ fn fewer(fixture: &Fixture, manager: &MiddleManager) -> Result<()> {
     fixture.kubectl.wait_for(&args, LIMIT, gone).map(drop)
 }
 
+/// How long a worker may look for a complete state, in milliseconds. While the API server is away it finds none: it is asked
+/// several times in that time.
+const PATIENCE: u32 = 5000;
+
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(40);
 
@@ -300,7 +304,7 @@ fn api_server_away(fixture: &Fixture) -> Result<()> {
     let away = Away::begin(fixture)?;
     wait_until(LIMIT, "some time without an API server", || {
         // A complete state may be refused now, and must not lack it.
-        if let Ok(said) = worker.says(&id) {
+        if let Ok(said) = worker.says_within(&id, PATIENCE) {
             ensure!(said.is_some(), "{id} is missing");
         }
         Ok((away.since.elapsed() >= AWAY).then_some(()))

@@ -165,7 +165,12 @@ impl Worker {
 
     /// What it says of a task now; `None` for one of which it says nothing.
     pub(super) fn says(&self, id: &str) -> Result<Option<String>> {
-        Ok(self.poll(60_000)?.state()?.1.remove(id))
+        self.says_within(id, 60_000)
+    }
+
+    /// As [`Self::says`], an error after so many milliseconds in which it knew no complete state.
+    pub(super) fn says_within(&self, id: &str, timeout: u32) -> Result<Option<String>> {
+        Ok(self.poll(timeout)?.state()?.1.remove(id))
     }
 }
 

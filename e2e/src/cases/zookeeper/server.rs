@@ -1,12 +1,12 @@
 //! A ZooKeeper of the version that Druid comes with, which can be frozen, ended and started again.
 
-use std::{fs, net::TcpListener, process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 
 use super::wire::Session;
 use crate::testbed::{
-    background::Background, cache::Cache, images, object_stores::server::Folder, progress::Progress,
+    background::Background, cache::Cache, images, object_stores::server::Folder, ports, progress::Progress,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -32,12 +32,10 @@ impl Server {
 
     /// A server that does not run yet.
     pub(super) fn prepare(cache: &Cache, progress: &Progress) -> Result<Self> {
-        // Free a moment ago; whoever takes it meanwhile makes the server end, which is noticed.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         Ok(Self {
             class_path: images::druid_class_path(cache, progress)?,
             folder: Folder::new()?,
-            port,
+            port: ports::free()?.port(),
             running: None,
         })
     }

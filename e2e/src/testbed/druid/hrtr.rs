@@ -14,14 +14,16 @@ use serde_json::{Value, json};
 use super::jvm::Jvm;
 use crate::testbed::{
     cache::Cache,
-    cluster::Cluster,
+    cluster::{Cluster, NODE_IP},
     exec,
     fixture::LIMIT,
     images::{self, Classes},
     progress::Progress,
 };
 
-const SOURCES: [(&str, &str); 5] = [
+/// Port of the API server on its node.
+const API_PORT: &str = "6443";
+const SOURCES: [(&str, &str); 6] = [
     (
         "Acknowledging.java",
         include_str!("../../../druid/hrtr/Acknowledging.java"),
@@ -31,9 +33,23 @@ const SOURCES: [(&str, &str); 5] = [
         include_str!("../../../druid/hrtr/Conformance.java"),
     ),
     ("Overlord.java", include_str!("../../../druid/hrtr/Overlord.java")),
+    (
+        "PodDiscovery.java",
+        include_str!("../../../druid/hrtr/PodDiscovery.java"),
+    ),
     ("Poller.java", include_str!("../../../druid/hrtr/Poller.java")),
     ("Wire.java", include_str!("../../../druid/hrtr/Wire.java")),
 ];
+
+/// Where the client finds workers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registry<'a> {
+    /// Below paths of the `ZooKeeper` at these hosts.
+    ZooKeeper(&'a str),
+    /// On the pods of a namespace, with the rights of a service account. The folder has its `ca.crt`, `namespace` and
+    /// `token`, as they are mounted in a pod.
+    Pods(&'a Path),
+}
 
 /// What the client needs where workers speak TLS.
 pub(crate) struct Tls<'a> {
@@ -50,11 +66,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Starts it: it looks for workers in this ZooKeeper and signs in with these credentials.
+    /// Starts it: it looks for workers there and signs in with these credentials.
     pub(crate) fn start(
         druid: Classes,
         cluster: &Cluster,
-        zookeeper: &str,
+        registry: Registry<'_>,
         (user, password): (&str, &str),
         tls: Option<&Tls<'_>>,
     ) -> Result<Self> {
@@ -76,7 +92,16 @@ impl Client {
         if let Some(tls) = tls {
             java.arg(format!("-Djdk.net.hosts.file={}", tls.hosts.display()));
         }
-        java.args(["-cp", &class_path, "Conformance", zookeeper, user, password]);
+        java.args(["-cp", &class_path, "Conformance"]);
+        match registry {
+            Registry::ZooKeeper(hosts) => java.arg(hosts),
+            // A process in a pod finds the API server by these variables.
+            Registry::Pods(account) => java
+                .env("KUBERNETES_SERVICE_HOST", NODE_IP)
+                .env("KUBERNETES_SERVICE_PORT", API_PORT)
+                .arg(account),
+        };
+        java.args([user, password]);
         java.args(tls.map(|tls| tls.trusted));
         java.stdin(Stdio::piped());
         let mut jvm = Jvm::start(&mut java, &log, |line| serde_json::from_str(line).ok())?;
@@ -88,8 +113,19 @@ impl Client {
 
     /// Gives an order and waits for what comes of it.
     pub(crate) fn order(&mut self, order: &Value) -> Result<Value> {
+        let from = self.give(order)?;
+        self.answer(order, from)
+    }
+
+    /// Gives an order; returns how much had been said before.
+    pub(crate) fn give(&mut self, order: &Value) -> Result<usize> {
         let from = self.jvm.said().len();
         writeln!(self.orders, "{order}").with_context(|| self.jvm.tail())?;
+        Ok(from)
+    }
+
+    /// Waits for what comes of an order that was given.
+    pub(crate) fn answer(&mut self, order: &Value, from: usize) -> Result<Value> {
         self.until(&format!("{order} to be done"), |said| {
             let mut later = said.iter().skip(from);
             later.find_map(|s| {
@@ -121,8 +157,14 @@ impl Client {
     /// Has an overlord run so many noop tasks, whose ids begin with a prefix; returns the seconds until the workers had
     /// announced each of them.
     pub(crate) fn run(&mut self, name: &str, prefix: &str, count: usize, tags: &Value) -> Result<f64> {
-        let order = json!({"do": "run", "name": name, "prefix": prefix, "count": count, "tags": tags});
-        self.order(&order)?.as_f64().context("no time")
+        self.order(&Self::run_order(name, prefix, count, tags))?
+            .as_f64()
+            .context("no time")
+    }
+
+    /// The order of [`Self::run`].
+    pub(crate) fn run_order(name: &str, prefix: &str, count: usize, tags: &Value) -> Value {
+        json!({"do": "run", "name": name, "prefix": prefix, "count": count, "tags": tags})
     }
 
     /// Waits until what was said holds this.

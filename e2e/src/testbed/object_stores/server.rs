@@ -3,7 +3,6 @@
 use std::{
     env,
     fs::{self, DirBuilder},
-    net::TcpListener,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::testbed::background::Background;
+use crate::testbed::{background::Background, ports};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -62,8 +61,7 @@ impl Server {
         ready: impl Fn(u16) -> bool,
     ) -> Result<Self> {
         let folder = Folder::new()?;
-        // Free a moment ago; whoever takes it meanwhile makes the server end, which is noticed.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = ports::free()?.port();
         let log = folder.path().join("server.log");
         let mut command = command(port, folder.path())?;
         let mut program = Background::start(&mut command, &log)?;

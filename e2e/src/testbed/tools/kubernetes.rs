@@ -123,7 +123,7 @@ pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBu
     }
     check_go()?;
     // Programs that an earlier, interrupted run finished stay in this folder and are not built again.
-    let unfinished = finished.with_extension("unfinished");
+    let unfinished = unfinished(&finished);
     fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
     let module = unfinished.join("module");
     cache::write(&module.join("go.mod"), release.go_mod)?;
@@ -146,6 +146,14 @@ pub(super) fn build_missing(cache: &Cache, progress: &Progress) -> Result<PathBu
     cache::remove(&module)?;
     fs::rename(&unfinished, &finished).context("cannot move the Kubernetes programs into place")?;
     Ok(finished)
+}
+
+/// Where the programs of that folder are until all of them are built. Its name is the whole of the other's, as what was built
+/// for another release of the same minor must not count.
+fn unfinished(finished: &Path) -> PathBuf {
+    let mut name = finished.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    finished.with_file_name(name)
 }
 
 fn build(module: &Path, version: &str, package: &str, target: &Path, log: &Path) -> Result<()> {
@@ -209,6 +217,16 @@ mod tests {
         for unknown in ["1.3", "1.34", "latest", "v"] {
             assert_eq!(version(unknown), None, "{unknown}");
         }
+    }
+
+    #[test]
+    fn programs_of_two_releases_of_a_minor_are_built_apart() {
+        let of = |name: &str| unfinished(&Path::new("cache").join(name));
+        assert_eq!(
+            of("kubernetes-v1.37.2-0a"),
+            Path::new("cache/kubernetes-v1.37.2-0a.unfinished")
+        );
+        assert_ne!(of("kubernetes-v1.37.2-0a"), of("kubernetes-v1.37.3-0a"));
     }
 
     #[test]

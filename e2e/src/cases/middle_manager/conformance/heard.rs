@@ -89,6 +89,37 @@ pub(super) fn by(poller: &str, said: &[Value]) -> BTreeMap<String, Heard> {
     workers
 }
 
+/// How often an overlord found a worker on a pod, and lost it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    pub(super) came: usize,
+    pub(super) went: usize,
+}
+
+impl Found {
+    pub(super) fn is_there(self) -> bool {
+        self.came == self.went + 1
+    }
+}
+
+/// What overlords that lead or listen found on pods, by overlord and address; those that retired look no more.
+pub(super) fn found(said: &[Value]) -> BTreeMap<(String, String), Found> {
+    let mut workers = BTreeMap::<(String, String), Found>::new();
+    for seen in said
+        .iter()
+        .filter(|s| s["discovery"] == "second" || s["discovery"] == "leader-5")
+    {
+        let (came, went) = (seen["came"].as_str(), seen["went"].as_str());
+        let address = came.or(went).unwrap_or_default().to_owned();
+        let found = workers
+            .entry((text(&seen["discovery"]).to_owned(), address))
+            .or_default();
+        found.came += usize::from(came.is_some());
+        found.went += usize::from(went.is_some());
+    }
+    workers
+}
+
 /// The tasks of which an overlord heard that they succeeded; whoever else is in `failed` did not.
 pub(super) fn succeeded(overlord: &str, said: &[Value]) -> BTreeSet<String> {
     statuses(overlord, said)

@@ -2,6 +2,7 @@
 //! tasks are PeonTasks like any other; their pods are on a node that only the API server has, and run nothing.
 
 mod heard;
+mod on_pods;
 mod refusals;
 mod runs;
 mod tls;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Case, Turn, case, list, process::Process, text};
 use crate::testbed::{
     cluster::Cluster,
-    druid::hrtr::Client,
+    druid::hrtr::{Client, Registry},
     fixture::{Fixture, LIMIT},
     kwok::FakeNode,
 };
@@ -31,6 +32,19 @@ pub(super) const CASES: &[Case] = &[
     )
     .turn(Turn::Alone)
     .own(),
+    case(
+        "middle_manager::conformance::druids_own_client_finds_workers_on_pods",
+        on_pods::all,
+    )
+    .turn(Turn::Alone)
+    .own(),
+    case(
+        "middle_manager::conformance::a_newer_druids_client_finds_workers_on_pods",
+        on_pods::newest,
+    )
+    .turn(Turn::Alone)
+    .own()
+    .full(),
     case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
@@ -61,7 +75,10 @@ const HELD: (&str, &str) = ("pace", "held");
 struct Workers<'f> {
     fixture: &'f Fixture,
     namespace: String,
-    /// Where they stand in ZooKeeper: apart from those of the overlord that other cases use.
+    /// Whether they are announced on pods, for a Druid without ZooKeeper.
+    is_on_pods: bool,
+    /// Where they stand in ZooKeeper: apart from those of the overlord that other cases use. On pods: the identifier of
+    /// their cluster.
     base: String,
     // Goes after all that is on it.
     node: FakeNode,
@@ -73,15 +90,35 @@ impl<'f> Workers<'f> {
         Self::start_with(fixture, |_, _| Ok(()))
     }
 
+    /// As [`Self::start`], announced on pods.
+    fn start_on_pods(fixture: &'f Fixture) -> Result<Self> {
+        let base = format!("{NAME}-{}", fixture.run);
+        Self::start_at(fixture, true, base, |workers, spec| {
+            spec["discovery"] = json!({"kubernetes": {"clusterIdentifier": workers.base}});
+            Ok(())
+        })
+    }
+
     /// As [`Self::start`], with another spec.
     fn start_with(
         fixture: &'f Fixture,
         change: impl FnOnce(&Self, &mut Value) -> Result<()>,
     ) -> Result<Self> {
+        let base = format!("/{NAME}-{}", fixture.run);
+        Self::start_at(fixture, false, base, change)
+    }
+
+    fn start_at(
+        fixture: &'f Fixture,
+        is_on_pods: bool,
+        base: String,
+        change: impl FnOnce(&Self, &mut Value) -> Result<()>,
+    ) -> Result<Self> {
         let node = FakeNode::start(cluster(fixture)?)?;
         let workers = Self {
             namespace: fixture.namespace(NAME)?,
-            base: format!("/{NAME}-{}", fixture.run),
+            is_on_pods,
+            base,
             fixture,
             node,
         };
@@ -145,6 +182,21 @@ impl<'f> Workers<'f> {
     fn end(&self) -> Result<()> {
         self.node
             .end(&self.namespace, &format!("peon.dev/middle-manager={NAME}"))
+    }
+
+    /// Has another pod take over from the one that serves them, which runs until the other does.
+    fn replace_pod(&self) -> Result<()> {
+        let patch = json!({"spec": {"taskLabels": {"replaced": "true"}}}).to_string();
+        let args = [
+            "patch",
+            "virtualmiddlemanager",
+            NAME,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        let args = [&args[..], &["--namespace", &self.namespace]].concat();
+        self.fixture.kubectl.run(&args).map(drop)
     }
 
     /// Kills the process that serves them, and waits for the next.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Client, HELD, IDENTITIES, PASSWORD, USER, Workers, cluster, heard, text};
+use super::{Client, HELD, IDENTITIES, PASSWORD, Registry, USER, Workers, cluster, heard, text};
 use crate::{
     cases::full,
     testbed::{
@@ -40,19 +40,22 @@ pub(super) fn newest(fixture: &Fixture) -> Result<()> {
 
 fn run(fixture: &Fixture, classes: Classes, each: usize, misses: bool) -> Result<()> {
     let workers = Workers::start(fixture)?;
-    let mut client = Client::start(
-        classes,
-        cluster(fixture)?,
-        fixture.druid.zookeeper(),
-        (USER, PASSWORD),
-        None,
-    )?;
-    let mut druid = Druid::meet(&workers, &mut client)?;
+    let registry = Registry::ZooKeeper(fixture.druid.zookeeper());
+    let mut client = Client::start(classes, cluster(fixture)?, registry, (USER, PASSWORD), None)?;
+    exercise(&workers, &mut client, each, misses)
+}
+
+/// Everything, with so many tasks in each of two rounds.
+pub(super) fn exercise(workers: &Workers, client: &mut Client, each: usize, misses: bool) -> Result<()> {
+    let mut druid = Druid::meet(workers, client)?;
     druid.run_many(each)?;
     if misses {
         druid.miss_changes()?;
     }
     druid.assign_twice()?;
+    if workers.is_on_pods && full() {
+        druid.kill_while_assigning(each)?;
+    }
     druid.replace_process()
 }
 
@@ -102,32 +105,30 @@ impl<'c> Druid<'c> {
     }
 
     /// Each of many tasks succeeds, and has one PeonTask with one pod; everybody hears everything of it. In between
-    /// another overlord leads. Beside each round, one of as many tasks on workers that only say yes.
+    /// another overlord leads. With ZooKeeper, beside each round one of as many tasks on workers that only say yes.
     fn run_many(&mut self, each: usize) -> Result<()> {
         let (run, none) = (self.workers.fixture.run.clone(), json!({}));
-        let stub = format!("{}-stub", self.workers.base);
-        let order = json!({"do": "stub", "base": stub, "count": IDENTITIES});
-        self.client.order(&order)?;
-        self.client.lead("warm-up", &stub, 1, IDENTITIES)?;
-        self.run("warm-up", &format!("warm-up_{run}_"), each, &none)?;
-        self.client.order(&json!({"do": "retire", "name": "warm-up"}))?;
+        let stub = if self.workers.is_on_pods {
+            None
+        } else {
+            Some(self.stub(each)?)
+        };
         let (base, mut prefixes) = (self.workers.base.clone(), Vec::new());
         for threads in THREADS {
-            let name = format!("stub-{threads}");
-            self.client.lead(&name, &stub, threads, IDENTITIES)?;
-            let stub = self.run(&name, &format!("{name}_{run}_"), each, &none)?;
-            self.client.order(&json!({"do": "retire", "name": name}))?;
+            let beside = match &stub {
+                Some(stub) => Some(self.run_stub(stub, threads, each)?),
+                None => None,
+            };
             let (name, prefix) = (format!("leader-{threads}"), format!("many-{threads}_{run}_"));
             self.client.lead(&name, &base, threads, IDENTITIES)?;
             let ours = self.run(&name, &prefix, each, &none)?;
-            println!(
-                "assignments per second with {threads} threads: {ours:.0}, and {stub:.0} to workers that only say yes: a \
-                 ratio of {:.2}",
-                ours / stub
-            );
+            println!("assignments per second with {threads} threads: {ours:.0}");
+            if let Some(stub) = beside {
+                let ratio = ours / stub;
+                println!("and {stub:.0} to workers that only say yes: a ratio of {ratio:.2}");
+            }
             heard::until_succeeded(self.client, &[&name, "second"], &ids(&prefix, each))?;
-            self.client
-                .order(&json!({"do": "settle", "prefix": prefix, "count": each}))?;
+            self.settle(&prefix, each)?;
             // The last one leads on.
             if threads != THREADS[1] {
                 self.client.order(&json!({"do": "retire", "name": name}))?;
@@ -139,6 +140,34 @@ impl<'c> Druid<'c> {
             self.check_objects(prefix, each)?;
         }
         self.check_pods(2 * each)
+    }
+
+    /// Makes workers that only say yes, and runs some tasks on them; returns where they stand in `ZooKeeper`.
+    fn stub(&mut self, each: usize) -> Result<String> {
+        let stub = format!("{}-stub", self.workers.base);
+        let order = json!({"do": "stub", "base": stub, "count": IDENTITIES});
+        self.client.order(&order)?;
+        self.client.lead("warm-up", &stub, 1, IDENTITIES)?;
+        let prefix = format!("warm-up_{}_", self.workers.fixture.run);
+        self.run("warm-up", &prefix, each, &json!({}))?;
+        self.client.order(&json!({"do": "retire", "name": "warm-up"}))?;
+        Ok(stub)
+    }
+
+    /// Assignments per second to workers that only say yes.
+    fn run_stub(&mut self, stub: &str, threads: u32, each: usize) -> Result<f64> {
+        let name = format!("stub-{threads}");
+        self.client.lead(&name, stub, threads, IDENTITIES)?;
+        let prefix = format!("{name}_{}_", self.workers.fixture.run);
+        let rate = self.run(&name, &prefix, each, &json!({}))?;
+        self.client.order(&json!({"do": "retire", "name": name}))?;
+        Ok(rate)
+    }
+
+    /// Tells the storage of tasks that these have ended, as the queue of tasks would.
+    fn settle(&mut self, prefix: &str, count: usize) -> Result<()> {
+        let order = json!({"do": "settle", "prefix": prefix, "count": count});
+        self.client.order(&order).map(drop)
     }
 
     /// Two pollers heard the same, and of each task all there is.
@@ -250,12 +279,33 @@ impl<'c> Druid<'c> {
         let codes = self.client.order(&order(1))?;
         ensure!(codes == json!([200]), "{codes}");
         self.check_objects(&prefix, 1)?;
-        self.client
-            .order(&json!({"do": "settle", "prefix": prefix, "count": 1}))
-            .map(drop)
+        self.settle(&prefix, 1)
     }
 
-    /// The process is killed under tasks that run: whoever polls is told to begin anew, and no task is lost.
+    /// The process is killed while an overlord assigns: what was not acknowledged is assigned again, and is one task.
+    fn kill_while_assigning(&mut self, count: usize) -> Result<()> {
+        let prefix = format!("assigned_{}_", self.workers.fixture.run);
+        let all = ids(&prefix, count);
+        let assigned = |said: &[Value]| {
+            let heard = heard::by("third", said).into_values();
+            let lives = heard.flat_map(|worker| worker.lives);
+            lives.filter(|(id, _)| id.starts_with(&prefix)).count()
+        };
+        let order = Client::run_order("leader-5", &prefix, count, &json!({}));
+        let from = self.client.give(&order)?;
+        self.client
+            .until("the first assignment", |said| (assigned(said) > 0).then_some(()))?;
+        self.workers.kill()?;
+        let before = self.client.said(assigned);
+        println!("{before} of {count} tasks were assigned when another process was there");
+        self.client.answer(&order, from)?;
+        heard::until_succeeded(self.client, &["leader-5", "second"], &all)?;
+        self.check_objects(&prefix, count)?;
+        self.settle(&prefix, count)
+    }
+
+    /// The process is killed under tasks that run, and on pods another pod takes over, too: whoever polls is told to begin
+    /// anew, and no task is lost.
     fn replace_process(&mut self) -> Result<()> {
         let prefix = format!("held_{}_", self.workers.fixture.run);
         self.run("leader-5", &prefix, HELD_TASKS, &json!({HELD.0: HELD.1}))?;
@@ -266,14 +316,25 @@ impl<'c> Druid<'c> {
                 all.iter().all(|id| located.contains(id)).then_some(())
             })?;
         }
+        self.until_replaced(&prefix, Workers::kill)?;
+        if self.workers.is_on_pods {
+            self.until_replaced(&prefix, Workers::replace_pod)?;
+        }
+        self.workers.end()?;
+        heard::until_succeeded(self.client, &["leader-5", "second"], &all)?;
+        self.check_objects(&prefix, HELD_TASKS)
+    }
+
+    /// Has another process take over, and waits until it is known by everybody, with all tasks that run.
+    fn until_replaced(&mut self, prefix: &str, replace: fn(&Workers<'c>) -> Result<()>) -> Result<()> {
         let full = |said: &[Value]| {
             heard::by("third", said)
                 .into_values()
                 .map(|w| w.full)
                 .collect::<Vec<_>>()
         };
-        let before = self.client.said(full);
-        self.workers.kill()?;
+        let (before, found) = (self.client.said(full), self.client.said(heard::found));
+        replace(self.workers)?;
         self.client.until("the pollers to begin anew", |said| {
             let anew = full(said).iter().zip(&before).all(|(now, before)| now > before);
             anew.then_some(())
@@ -282,15 +343,25 @@ impl<'c> Druid<'c> {
             let workers = heard::by("third", said).into_values();
             let known = workers.flat_map(|w| w.worker.tasks);
             known
-                .filter(|(id, stage)| id.starts_with(&prefix) && stage == "RUNNING at 8100")
+                .filter(|(id, stage)| id.starts_with(prefix) && stage == "RUNNING at 8100")
                 .count()
         });
         ensure!(
             known == HELD_TASKS,
             "{known} of {HELD_TASKS} are known to the new process"
         );
-        self.workers.end()?;
-        heard::until_succeeded(self.client, &["leader-5", "second"], &all)?;
-        self.check_objects(&prefix, HELD_TASKS)
+        if !self.workers.is_on_pods {
+            return Ok(());
+        }
+        // Each of two overlords looks for itself.
+        self.client
+            .until("the overlords to lose and find the workers", |said| {
+                let now = heard::found(said);
+                let again = found.iter().all(|(worker, before)| {
+                    now.get(worker)
+                        .is_some_and(|now| now.came > before.came && now.went > before.went && now.is_there())
+                });
+                (again && found.len() == 2 * IDENTITIES).then_some(())
+            })
     }
 }

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
-use super::{Client, IDENTITIES, NAME, PASSWORD, Process, USER, Workers, cluster, heard, runs::ids};
+use super::{
+    Client, IDENTITIES, NAME, PASSWORD, Process, Registry, USER, Workers, cluster, heard, runs::ids,
+};
 use crate::testbed::{
     druid::hrtr::Tls,
     fixture::{Fixture, LIMIT},
@@ -72,11 +74,11 @@ fn name_hosts(workers: &Workers, file: &Path) -> Result<()> {
 /// An overlord that trusts this certificate and no other runs tasks.
 fn runs(workers: &Workers, trusted: &Path, hosts: &Path, name: &str) -> Result<()> {
     let (fixture, tls) = (workers.fixture, Tls { trusted, hosts });
-    let zookeeper = fixture.druid.zookeeper();
+    let registry = Registry::ZooKeeper(fixture.druid.zookeeper());
     let mut client = Client::start(
         Classes::Tested,
         cluster(fixture)?,
-        zookeeper,
+        registry,
         (USER, PASSWORD),
         Some(&tls),
     )?;
