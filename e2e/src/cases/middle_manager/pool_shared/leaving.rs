@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::super::faults_network::Paused;
 use super::super::faults_node::Cordoned;
+use super::super::pool_faults::jvm;
 use super::super::pool_tasks::Pool;
 use super::source::Source;
 use super::{change_template, index, list, noop, spec, text};
@@ -124,17 +127,18 @@ pub(super) fn replaced(fixture: &Fixture) -> Result<()> {
     let pool = Pool::start(fixture, &of_pool)?;
     let source = Source::start(fixture)?;
 
-    // One that ignores that it is to stop: its thread reads, and cannot be interrupted.
+    // The JVM of one hangs, and does not confirm that it stops.
     let stuck = format!("stuck_{}", fixture.run);
     pool.manager.submit(&source.feed(index(fixture, &stuck)?)?)?;
     source.until_read_by(&stuck)?;
-    let pod = text(&pool.run(&stuck)?["pod"]).to_owned();
-    let neighbour = format!("neighbour_{}", fixture.run);
-    let mut ids = load(fixture, &pool, "under_load", if full() { 90 } else { 30 })?;
+    let run = pool.run(&stuck)?;
+    let pod = text(&run["pod"]).to_owned();
+    let hangs = Paused::by(jvm(&run)?, Signal::SIGSTOP)?;
     fixture.druid.shutdown(&stuck)?;
-    until(fixture, |status| state(status, &pod) == "Draining")?;
-    pool.manager.submit(&noop(&neighbour, 500))?;
-    ids.push(neighbour);
+    until(fixture, |status| {
+        ["Draining", "Terminating", ""].contains(&state(status, &pod))
+    })?;
+    let mut ids = load(fixture, &pool, "under_load", if full() { 90 } else { 24 })?;
     let status = pool.manager.until_ended(&stuck)?;
     ensure!(status["statusCode"] == "FAILED", "{status}");
     let status = &pool.peon_task(&stuck)?["status"];
@@ -143,7 +147,13 @@ pub(super) fn replaced(fixture: &Fixture) -> Result<()> {
         "{status}"
     );
     pool.until_pod_is_gone(&pod)?;
-    let ready = |status: &Value| status["readyReplicas"].as_u64() == Some(many.into());
+    drop(hangs);
+    // Those that are replaced count as `readyReplicas`, too.
+    let ready = |status: &Value| {
+        let indexers = list(&status["indexers"]);
+        let ready = indexers.iter().filter(|indexer| indexer["state"] == "Ready");
+        ready.count() == usize::try_from(many).unwrap_or_default()
+    };
     until(fixture, ready)?;
 
     let before = Held::begin(&pool, fixture, &source, "before", usize::try_from(many)?)?;
@@ -180,6 +190,43 @@ pub(super) fn replaced(fixture: &Fixture) -> Result<()> {
         status["replicas"].as_u64() == Some(1) && status["readyReplicas"].as_u64() == Some(1)
     })
     .map(drop)
+}
+
+/// The JVM of two tasks hangs. One of them is to stop, so another Indexer takes its place soon; the other runs again when
+/// nobody waits for an answer any longer.
+pub(super) fn hung(fixture: &Fixture) -> Result<()> {
+    let pool = Pool::start(fixture, &spec(1, "40Mi"))?;
+    let ids = ["stopped", "neighbour"].map(|name| format!("{name}_{}", fixture.run));
+    for id in &ids {
+        pool.manager.submit(&noop(id, 20_000))?;
+        let name = pool.manager.until_assigned(id)?;
+        fixture.until_running(fixture.home(), &name)?;
+    }
+    let run = pool.run(&ids[0])?;
+    ensure!(pool.run(&ids[1])?["podUID"] == run["podUID"], "{run}");
+    let hangs = Paused::by(jvm(&run)?, Signal::SIGSTOP)?;
+    fixture.druid.shutdown(&ids[0])?;
+    let pod = text(&run["pod"]);
+    until(fixture, |status| {
+        state(status, pod) == "Draining" && status["readyReplicas"].as_u64() == Some(1)
+    })?;
+    let later = format!("later_{}", fixture.run);
+    pool.manager.submit(&noop(&later, 500))?;
+    let status = undisturbed(&pool, &later)?;
+    ensure!(status["run"]["podUID"] != run["podUID"], "{status}");
+    let status = pool.manager.until_ended(&ids[1])?;
+    ensure!(status["statusCode"] == "SUCCESS", "{status}");
+    let status = &pool.peon_task(&ids[1])?["status"];
+    ensure!(
+        list(&status["attempts"]).len() == 1 && status["run"]["kind"] == "Pod",
+        "{status}"
+    );
+    let status = pool.manager.until_ended(&ids[0])?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    let status = &pool.peon_task(&ids[0])?["status"];
+    ensure!(status["reason"] == "Cancelled", "{status}");
+    drop(hangs);
+    pool.until_pod_is_gone(pod)
 }
 
 /// A node is drained under load. What runs there ends there; what comes meanwhile waits for a node.

@@ -44,10 +44,8 @@ pub(super) fn runs_out(fixture: &Fixture) -> Result<()> {
     let first = pool.run(&greedy)?;
     ensure!(first["podUID"] == pool.run(&appends)?["podUID"], "{first}");
     source.flood(&greedy)?;
-    pool.until_pod_is_gone(text(&first["pod"]))?;
-    source.open();
-
     let status = pool.manager.until_ended(&appends)?;
+    source.open();
     let said = text(&status["errorMsg"]);
     ensure!(
         status["statusCode"] == "FAILED" && said.contains("the JVM was shared with other tasks"),

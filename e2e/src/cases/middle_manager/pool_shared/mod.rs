@@ -34,6 +34,9 @@ pub(super) const CASES: &[Case] = &[
         leaving::replaced,
     )
     .own(),
+    case("pool_shared::a_jvm_that_hangs_is_given_up", leaving::hung)
+        .own()
+        .full(),
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
         .own(),
