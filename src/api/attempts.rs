@@ -28,7 +28,8 @@ pub struct AttemptRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 
-    /// When the peon's container started; absent where it never started. Example: `2026-11-21T08:00:12Z`.
+    /// When the peon's container started, or the task in an Indexer; absent where it never started. Example:
+    /// `2026-11-21T08:00:12Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 

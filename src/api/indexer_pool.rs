@@ -78,6 +78,8 @@ pub const MOST_LISTED: usize = 20;
     .message("slots has no meaning with mode Single: an Indexer runs one task"))]
 #[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.autoscaling)")
     .message("autoscaling has no meaning with mode Single: replicas is the number of idle Indexers"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.recycle) || !has(self.recycle.maxTasks)")
+    .message("recycle.maxTasks has no meaning with mode Single: an Indexer runs one task"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -175,7 +177,7 @@ pub struct IndexerPoolSpec {
     #[schemars(range(min = 1, max = 3600))]
     pub kill_grace_seconds: u32,
 
-    /// When an idle Indexer is replaced by a new one. Default: of each field its own. Example:
+    /// When an Indexer is replaced by a new one, with `Single` an idle one. Default: of each field its own. Example:
     /// `{maxAgeSeconds: 43200}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<PoolRecycle>")]
@@ -280,7 +282,7 @@ fn yes() -> bool {
     true
 }
 
-/// When an idle Indexer is replaced by a new one.
+/// When an Indexer is replaced by a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolRecycle {
@@ -289,6 +291,14 @@ pub struct PoolRecycle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 600, max = 31_536_000))]
     pub max_age_seconds: Option<u32>,
+
+    /// Number of tasks after which an Indexer is replaced, so that what tasks leave in a JVM does not add up: it gets no
+    /// further task when a new one is ready, and is deleted when its tasks have ended. A process of the operator counts the
+    /// tasks whose PeonTasks exist when it begins, and those that come. Only with `Shared`. 1 to 4000. Default: 2000.
+    /// Example: `500`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4000))]
+    pub max_tasks: Option<u32>,
 }
 
 /// What may disturb the Indexers of a pool.
@@ -445,7 +455,8 @@ impl IndexerState {
 pub struct IndexerDiscovery {
     /// Indexers whose own announcement offers no worker, and that the overlord does not list as workers. Example:
     /// `[8f3c2a52-6c0e-4a55-9d3d-2f1f7c1f0a11]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    // Written also if it is empty: server-side apply makes `null` of an object whose last field goes, which is refused.
+    #[serde(default)]
     #[schemars(length(max = MOST_INDEXERS), inner(length(max = 64)))]
     pub hidden: Vec<String>,
 
@@ -454,6 +465,11 @@ pub struct IndexerDiscovery {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MOST_INDEXERS), inner(length(max = 64)))]
     pub visible: Vec<String>,
+
+    /// Indexers that are ready, and whose announcement was not found for two minutes: they are replaced. Example: `[]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_INDEXERS), inner(length(max = 64)))]
+    pub unannounced: Vec<String>,
 
     /// What was found, or why nothing could be checked. Example: `10.1.2.3:8091 announces workerNodeService`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -81,6 +81,18 @@ async fn applies_the_field_of_exactly_this_pool() {
     assert_eq!(body, expected);
 }
 
+/// Of an object whose last field goes server-side apply makes `null`, and the schema refuses that.
+#[tokio::test]
+async fn an_empty_status_has_a_field() {
+    let (writer, asked) = writer(500, failure(500));
+    let write = Write {
+        discovery: IndexerDiscovery::default(),
+        ..write()
+    };
+    writer.write(&write).await;
+    assert_eq!(asked.lock()[0].2["status"], json!({"discovery": {"hidden": []}}));
+}
+
 #[tokio::test]
 async fn what_a_refusal_means() {
     for (code, outcome) in [

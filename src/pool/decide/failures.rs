@@ -67,7 +67,7 @@ impl Failures {
 
 /// Whether it ended by itself: nobody deleted or evicted it.
 fn failed(indexer: &Indexer) -> bool {
-    if !matches!(indexer.duty, Duty::Idle | Duty::Unread(_)) || indexer.load.used {
+    if !matches!(indexer.duty, Duty::Idle | Duty::Unread(_)) || indexer.load.had > 0 {
         // How its task ended is said there.
         return false;
     }

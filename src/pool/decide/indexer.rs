@@ -16,6 +16,8 @@ use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// Default of `recycle.maxAgeSeconds`: a day.
 const MAX_AGE_SECONDS: u32 = 86_400;
+/// Default of `recycle.maxTasks`.
+const MAX_TASKS: u32 = 2000;
 
 /// An Indexer.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Indexer {
     pub created: Timestamp,
     /// Whether its pod is ready: it is announced, and answers.
     pub ready: bool,
+    /// Whether the kubelet says whether it answers. Pods of a lost node are not ready, and no probe of theirs failed.
+    pub probed: bool,
     /// Its ports.
     pub ports: IndexerPorts,
     /// Its slots, if it runs several tasks.
@@ -38,6 +42,8 @@ pub struct Indexer {
     pub stops_are_due: bool,
     /// What is known of its tasks.
     pub duty: Duty,
+    /// Since when it does not answer, if it runs several tasks.
+    pub silent_since: Option<Timestamp>,
     /// Why it refuses the operator's requests, if it does.
     pub refuses: Option<String>,
     /// Why another one is to take its place, besides its revision.
@@ -62,6 +68,8 @@ pub enum Unwanted {
     Cordoned,
     /// It is older than `recycle.maxAgeSeconds`.
     Old,
+    /// It had `recycle.maxTasks` tasks.
+    Worn,
 }
 
 impl Unwanted {
@@ -69,6 +77,7 @@ impl Unwanted {
         match self {
             Self::Cordoned => "its node is cordoned",
             Self::Old => "it is older than recycle.maxAgeSeconds",
+            Self::Worn => "it had as many tasks as recycle.maxTasks allows",
         }
     }
 }
@@ -186,7 +195,10 @@ impl Indexer {
         let annotations = pod.metadata.annotations.as_ref();
         let ports = annotations.and_then(|all| all.get(ANNOTATION_INDEXER_PORTS));
         let slots = annotations.and_then(|all| all.get(ANNOTATION_SLOTS));
-        let status = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+        let has = |condition: &str, status: &str| {
+            let mut all = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+            all.any(|c| c.type_ == condition && c.status == status)
+        };
         Self {
             evidence: Evidence::of(pod),
             ports: IndexerPorts::read(ports.map(String::as_str)),
@@ -200,22 +212,27 @@ impl Indexer {
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-            ready: status
-                .filter(|c| c.type_ == conditions::READY)
-                .any(|c| c.status == "True"),
+            ready: has(conditions::READY, "True"),
+            probed: has(conditions::READY, "True") || has("ContainersReady", "False"),
             duty: Duty::of(&Use::Unknown, None),
+            silent_since: None,
             unwanted: None,
         }
     }
 
     /// Decides whether it is replaced, whatever its revision.
     pub fn age(&mut self, pool: &IndexerPoolSpec, is_cordoned: bool, now: Timestamp) {
-        let most = pool.recycle.as_ref().and_then(|recycle| recycle.max_age_seconds);
-        let most = SignedDuration::from_secs(most.unwrap_or(MAX_AGE_SECONDS).into());
+        let recycle = pool.recycle.as_ref();
+        let oldest = recycle.and_then(|recycle| recycle.max_age_seconds);
+        let oldest = SignedDuration::from_secs(oldest.unwrap_or(MAX_AGE_SECONDS).into());
+        let most = recycle.and_then(|recycle| recycle.max_tasks).unwrap_or(MAX_TASKS);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         self.unwanted = if is_cordoned {
             Some(Unwanted::Cordoned)
+        } else if now.duration_since(self.created) > oldest {
+            Some(Unwanted::Old)
         } else {
-            (now.duration_since(self.created) > most).then_some(Unwanted::Old)
+            (self.slots.is_some() && self.load.had >= most).then_some(Unwanted::Worn)
         };
     }
 
@@ -229,6 +246,9 @@ impl Indexer {
     pub fn observe_shared(&mut self, load: Option<&Load>, view: Option<&View>, stops_by: Timestamp) {
         self.duty = Duty::shared(load, view, self.evidence.may_live(), stops_by);
         self.load = load.cloned().unwrap_or_default();
+        let silence = view.and_then(View::silence);
+        let silence = silence.filter(|silence| !silence.trouble.is_refused());
+        self.silent_since = silence.map(|silence| silence.since);
         self.stops_are_due = self.load.stopping_since.is_none_or(|since| since <= stops_by);
         self.refused(view);
     }
@@ -380,6 +400,7 @@ pub enum Visibility {
 pub struct Seen {
     hidden: BTreeSet<String>,
     visible: BTreeSet<String>,
+    unannounced: BTreeSet<String>,
     /// Its message.
     pub message: Option<String>,
 }
@@ -391,8 +412,15 @@ impl Seen {
         discovery.map_or_else(Self::default, |found| Self {
             hidden: found.hidden.iter().cloned().collect(),
             visible: found.visible.iter().cloned().collect(),
+            unannounced: found.unannounced.iter().cloned().collect(),
             message: found.message.clone(),
         })
+    }
+
+    /// Whether the announcement of the Indexer with this pod was not found for so long that it is replaced.
+    #[must_use]
+    pub fn is_unannounced(&self, uid: &str) -> bool {
+        self.unannounced.contains(uid)
     }
 
     /// Whether the overlord sees the Indexer with this pod. One that is in both lists is visible.

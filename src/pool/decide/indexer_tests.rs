@@ -1,5 +1,6 @@
 use super::IndexerState as S;
 use super::*;
+use crate::api::PoolSlots;
 use crate::apiserver::classify::decode::Readable as _;
 use crate::druid::worker::{Answer, Change, Counter};
 use crate::indexer::decide::view::Trouble;
@@ -116,6 +117,7 @@ fn only_an_idle_one_that_is_ready_and_hidden_can_take_a_task() {
         Seen::from(Some(&IndexerDiscovery {
             hidden: owned(hidden),
             visible: owned(visible),
+            unannounced: Vec::new(),
             message: None,
         }))
     };
@@ -171,6 +173,18 @@ fn an_indexer_is_unwanted_on_a_cordoned_node_and_when_it_is_old() {
     assert_eq!(age(json!({}), false, 101 + day).unwanted, Some(Unwanted::Old));
     let hour = json!({"recycle": {"maxAgeSeconds": 3600}});
     assert_eq!(age(hour.clone(), false, 3701).unwanted, Some(Unwanted::Old));
+    let worn = |spec: serde_json::Value, slots, had| {
+        let mut indexer = indexer("a", "r", 100, ready());
+        indexer.slots = slots;
+        indexer.load.had = had;
+        indexer.age(&pool(spec).spec, false, at(101));
+        indexer.unwanted
+    };
+    let (shared, few) = (Some(PoolSlots::default()), json!({"recycle": {"maxTasks": 5}}));
+    assert_eq!(worn(json!({}), shared, 1999), None);
+    assert_eq!(worn(json!({}), shared, 2000), Some(Unwanted::Worn));
+    assert_eq!(worn(few.clone(), shared, 5), Some(Unwanted::Worn));
+    assert_eq!(worn(few, None, 5), None, "it has one task ever");
     let cordoned = age(hour, true, 101);
     assert_eq!(cordoned.unwanted, Some(Unwanted::Cordoned));
     let seen = Seen::from(Some(&IndexerDiscovery {

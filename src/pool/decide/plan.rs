@@ -21,7 +21,7 @@ const MOST_AT_ONCE: usize = 10;
 const SURGE: usize = 1;
 /// After this time a pod is created again that the API server refused: quotas are not watched.
 const REFUSED_AGAIN: Duration = Duration::from_secs(30);
-/// An Indexer that has a task and has not answered for this long, though its pod is ready, is deleted: its task would
+/// An Indexer that has a task and has not answered for this long, though its node is there, is deleted: its task would
 /// wait for ever.
 const UNREACHABLE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -185,6 +185,9 @@ impl<'a> Groups<'a> {
             let (state, _) = indexer.state(revision, observed.seen);
             match state {
                 IndexerState::Ready => groups.ready.push(indexer),
+                IndexerState::Starting if Self::is_lost(indexer, observed.seen) => {
+                    groups.used_up.push(indexer);
+                }
                 IndexerState::Starting => {
                     let visibility = observed.seen.of(&indexer.evidence.pod_uid);
                     groups.visible += usize::from(visibility == Visibility::Visible);
@@ -193,7 +196,12 @@ impl<'a> Groups<'a> {
                 IndexerState::Outdated if indexer.unwanted == Some(Unwanted::Cordoned) => {
                     groups.leaving.push(indexer);
                 }
-                IndexerState::Draining => groups.leaving.push(indexer),
+                IndexerState::Draining => {
+                    groups.leaving.push(indexer);
+                    if indexer.may_go().is_none() {
+                        groups.silent_since(indexer, indexer.silent_since, observed.now);
+                    }
+                }
                 IndexerState::Outdated => groups.outdated.push(indexer),
                 IndexerState::Failed => groups.failed.push(indexer),
                 IndexerState::Used => {
@@ -209,6 +217,11 @@ impl<'a> Groups<'a> {
             groups.stops_due(indexer, pool, observed.now);
         }
         groups
+    }
+
+    /// Whether it is ready and is not announced: it will never be given a task.
+    fn is_lost(indexer: &Indexer, seen: &Seen) -> bool {
+        indexer.ready && indexer.load.known() == 0 && seen.is_unannounced(&indexer.evidence.pod_uid)
     }
 
     /// When a stop on a shared Indexer ought to be confirmed.
@@ -228,8 +241,13 @@ impl<'a> Groups<'a> {
             self.used_up.push(indexer);
             return;
         };
+        self.silent_since(indexer, silence, now);
+    }
+
+    /// One that has not answered since then is given up after a while, with its tasks.
+    fn silent_since(&mut self, indexer: &'a Indexer, silence: Option<Timestamp>, now: Timestamp) {
         // The pod's own evidence decides what became of one that has ended, or whose node is lost.
-        let until = silence.filter(|_| indexer.ready && indexer.evidence.may_live());
+        let until = silence.filter(|_| indexer.probed && indexer.evidence.may_live());
         let Some(until) = until.and_then(|since| since.checked_add(UNREACHABLE).ok()) else {
             return;
         };

@@ -10,7 +10,7 @@ fn busy(name: &'static str, tasks: usize) -> Indexer {
     indexer.slots = Some(PoolSlots::default());
     indexer.load.tasks = tasks;
     indexer.load.unstopped = tasks;
-    indexer.load.used = tasks > 0;
+    indexer.load.had = tasks;
     indexer.stops_are_due = true;
     indexer
 }
@@ -74,6 +74,21 @@ fn an_old_one_is_drained_when_a_new_one_is_ready() {
 }
 
 #[test]
+fn one_that_had_many_tasks_is_replaced_when_a_new_one_is_ready() {
+    let mut worn = busy("worn", 3);
+    worn.load.had = 2000;
+    worn.age(&pool(spec(1)).spec, false, at(10));
+    assert_eq!(worn.unwanted, Some(Unwanted::Worn));
+    let plan = scene(1, vec![worn.clone()], &["worn"]).plan();
+    assert_eq!((plan.create, drains(&plan)), (1, vec![]), "it works until then");
+    let plan = scene(1, vec![worn, busy("new", 0)], &["worn", "new"]).plan();
+    assert_eq!(
+        (does(&plan), drains(&plan)),
+        ((0, vec![], PoolReadiness::Warm), vec!["worn"])
+    );
+}
+
+#[test]
 fn a_cordoned_node_is_left_by_draining_and_another_is_started_at_once() {
     let mut leaves = busy("a", 2);
     leaves.unwanted = Some(Unwanted::Cordoned);
@@ -124,6 +139,26 @@ fn a_silent_one_is_replaced_only_when_it_is_given_up() {
     scene.now = 390;
     let plan = scene.plan();
     assert_eq!((does(&plan).1, plan.delete[0].with), (vec!["a"], WithTasks::Any));
+}
+
+#[test]
+fn a_silent_one_is_given_up_also_while_it_is_drained() {
+    let mut hung = busy("a", 2);
+    hung.duty = Duty::Draining("a stop was not confirmed");
+    hung.load.unstopped = 1;
+    hung.silent_since = Some(at(90));
+    let mut scene = scene(1, vec![hung], &["a"]);
+    let plan = scene.plan();
+    assert_eq!((does(&plan).1, drains(&plan)), (vec![], vec!["a"]));
+    assert_eq!(plan.look_again, Some(Duration::from_secs(290)));
+    scene.now = 390;
+    let plan = scene.plan();
+    assert_eq!((does(&plan).1, plan.delete[0].with), (vec!["a"], WithTasks::Any));
+    // With stopped tasks only, it goes as any other does.
+    scene.indexers[0].load.unstopped = 0;
+    let plan = scene.plan();
+    assert_eq!(does(&plan).1, ["a"]);
+    assert_eq!(plan.delete[0].with, WithTasks::Stopped);
 }
 
 #[test]

@@ -12,6 +12,7 @@ struct Scene {
     indexers: Vec<Indexer>,
     hidden: Vec<&'static str>,
     visible: Vec<&'static str>,
+    unannounced: Vec<&'static str>,
     unseen: usize,
     refused: Option<(String, Timestamp)>,
     draining: BTreeSet<String>,
@@ -46,6 +47,7 @@ impl Scene {
             spec,
             hidden: hidden.map(|name| &*name.leak()).collect(),
             visible: Vec::new(),
+            unannounced: Vec::new(),
             indexers,
             unseen: 0,
             refused: None,
@@ -65,6 +67,7 @@ impl Scene {
         let seen = Seen::from(Some(&IndexerDiscovery {
             hidden: owned(&self.hidden),
             visible: owned(&self.visible),
+            unannounced: owned(&self.unannounced),
             message: None,
         }));
         plan(&Observed {
@@ -418,30 +421,6 @@ fn one_that_ended_is_kept_while_its_task_claims_it_and_is_no_failure_of_the_pool
 }
 
 #[test]
-fn one_that_is_silent_for_five_minutes_though_its_pod_is_ready_is_deleted() {
-    for (since, status, deleted, again) in [
-        (None, ready(), vec![], None),
-        (Some(at(701)), ready(), vec![], Some(1)),
-        (Some(at(900)), ready(), vec![], Some(200)),
-        (Some(at(700)), ready(), vec!["a"], None),
-        (Some(at(1)), ready(), vec!["a"], None),
-        // A pod that is not ready is the kubelet's matter.
-        (Some(at(1)), starting(), vec![], None),
-        (Some(at(900)), starting(), vec![], None),
-    ] {
-        let mut scene = with_duties(
-            json!({"replicas": 1}),
-            &[("a", Duty::Busy(since), status), ("b", Duty::Idle, ready())],
-        );
-        scene.now = 1000;
-        let plan = scene.plan();
-        assert_eq!(does(&plan), (0, deleted, PoolReadiness::Warm), "{since:?}");
-        assert_eq!(plan.look_again, again.map(Duration::from_secs));
-        assert!(plan.delete.iter().all(|delete| delete.with == WithTasks::Any));
-    }
-}
-
-#[test]
 fn an_indexer_with_a_task_is_not_replaced_when_the_pool_changes() {
     let mut scene = Scene::of(
         json!({"replicas": 0}),
@@ -481,6 +460,8 @@ fn an_idle_one_leaves_a_cordoned_node_at_once_and_an_old_one_when_it_is_replaced
     }
 }
 
+#[path = "plan_lost_tests.rs"]
+mod lost;
 #[path = "plan_property_tests.rs"]
 mod property_tests;
 #[path = "plan_shared_tests.rs"]

@@ -12,7 +12,7 @@ use crate::api::indexer_pool::IndexerDiscovery;
 use crate::indexer::polls::Polling;
 use crate::pool::decide::connection::Connection;
 use crate::pool::decide::failures::Failures;
-use crate::pool::decide::indexer::{Duty, Indexer, Seen, WithTasks};
+use crate::pool::decide::indexer::{Indexer, Seen, WithTasks};
 use crate::pool::decide::plan::{Delete, Observed, plan};
 use crate::pool::fixtures::POOL_UID;
 use crate::task::fixtures::at;
@@ -97,11 +97,9 @@ fn pass(
     }
     work.offer(&pool.object, &indexers, &seen, &plan, None, &[]);
     process.draining = plan.drain;
-    let silent = indexers.iter().filter_map(|i| match i.duty {
-        Duty::Busy(Some(since)) if since.as_second() + UNREACHABLE <= second => {
-            Some(i.evidence.pod_uid.clone())
-        }
-        _ => None,
+    let silent = indexers.iter().filter_map(|i| {
+        let is_over = i.silent_since?.as_second() + UNREACHABLE <= second;
+        is_over.then(|| i.evidence.pod_uid.clone())
     });
     Some(Pass {
         delete,

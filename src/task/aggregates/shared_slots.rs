@@ -98,8 +98,8 @@ pub struct Load {
     pub ids: Vec<String>,
     /// The kinds of the tasks that run there, or ran when it ended.
     pub kinds: BTreeSet<TaskKind>,
-    /// Whether it ever had a task.
-    pub used: bool,
+    /// Tasks that it ever had, as far as this process knows.
+    pub had: usize,
     /// Whether it is being deleted.
     pub retired: bool,
 }
@@ -362,7 +362,7 @@ impl SharedSlots {
                 .map(|claim| claim.id.clone())
                 .collect(),
             kinds: pod.kinds.values().cloned().collect(),
-            used: !pod.ids.is_empty(),
+            had: pod.ids.len(),
             retired: pod.retired,
         }
     }

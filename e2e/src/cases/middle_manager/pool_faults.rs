@@ -131,7 +131,7 @@ impl Logs {
     }
 
     /// The text of each log, by `POD_UID`.
-    fn texts(&self) -> Result<BTreeMap<String, String>> {
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let read = files.iter().map(|(pod, mut file)| {
             let mut bytes = Vec::new();

@@ -20,6 +20,9 @@ const FAILED: Duration = Duration::from_secs(60);
 /// For so long after the pod became ready it is not worth a message that its Indexer is not announced: a session of an
 /// earlier process at its address lasts half a minute.
 const SILENT: Duration = Duration::from_secs(60);
+/// After this time an Indexer that is not announced is replaced: Druid does not repeat an announcement that it failed to
+/// make.
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// Most characters of a message.
 const MOST: usize = 512;
 
@@ -153,10 +156,11 @@ impl Pool {
     /// What is to be written, and when.
     fn due(&self, id: &PoolId, checks: &Checks, now: Instant) -> (Instant, IndexerDiscovery) {
         let discovery = IndexerDiscovery {
-            hidden: uids(id, checks, |verdict| verdict == Verdict::Hidden),
-            visible: uids(id, checks, |verdict| {
-                matches!(verdict, Verdict::Announced | Verdict::Listed(_))
+            hidden: uids(id, checks, |check| check.verdict() == Verdict::Hidden),
+            visible: uids(id, checks, |check| {
+                matches!(check.verdict(), Verdict::Announced | Verdict::Listed(_))
             }),
+            unannounced: uids(id, checks, |check| is_given_up(check, now)),
             message: self.said.as_ref().map(|said| said.message.clone()),
         };
         let at = match &self.written {
@@ -184,11 +188,18 @@ fn is_unsettled(check: &Check) -> bool {
     !check.is_terminating && matches!(check.verdict(), Verdict::Unproven(_))
 }
 
-/// Uids with such a verdict, sorted; if there are too many, those of pods that are not being deleted.
-fn uids(id: &PoolId, checks: &Checks, is: impl Fn(Verdict<'_>) -> bool) -> Vec<String> {
+/// Whether it was not found for so long that it will not be.
+fn is_given_up(check: &Check, now: Instant) -> bool {
+    let absent = Verdict::Unproven(Some(&Finding::Absent));
+    let earlier = Verdict::Unproven(Some(&Finding::Earlier));
+    [absent, earlier].contains(&check.verdict()) && now.saturating_duration_since(check.since()) >= GIVEN_UP
+}
+
+/// Uids of such Indexers, sorted; if there are too many, those of pods that are not being deleted.
+fn uids(id: &PoolId, checks: &Checks, is: impl Fn(&Check) -> bool) -> Vec<String> {
     let mut found: Vec<(bool, &str)> = checks
         .of(id)
-        .filter(|(_, check)| is(check.verdict()))
+        .filter(|(_, check)| is(check))
         .map(|(uid, check)| (check.is_terminating, uid))
         .collect();
     found.sort_unstable();

@@ -145,6 +145,32 @@ fn a_process_that_begins_first_proves_what_an_earlier_one_may_have_proven() {
 }
 
 #[test]
+fn one_that_is_not_announced_for_two_minutes_is_given_up() {
+    for finding in [Finding::Absent, Finding::Earlier] {
+        let mut bench = Bench::new(&[pod(1), pod(2)]);
+        bench.read(&pod(1), Finding::Hidden);
+        bench.ask(&[]);
+        bench.pass(119);
+        bench.read(&pod(2), finding.clone());
+        assert_eq!(bench.write(Written::Kept).unannounced, Vec::<String>::new());
+        bench.pass(1);
+        let written = bench.write(Written::Kept);
+        assert_eq!(
+            (written.unannounced, written.hidden),
+            (vec!["0002".to_owned()], vec!["0001".to_owned()])
+        );
+        bench.pass(1);
+        bench.read(&pod(2), Finding::Hidden);
+        assert_eq!(bench.write(Written::Kept).unannounced, Vec::<String>::new());
+    }
+    // What cannot be read says nothing.
+    let mut bench = Bench::new(&[pod(1)]);
+    bench.pass(600);
+    bench.read(&pod(1), Finding::NoSession);
+    assert_eq!(bench.write(Written::Kept).unannounced, Vec::<String>::new());
+}
+
+#[test]
 fn without_pods_the_status_is_emptied_and_forgotten() {
     let mut bench = Bench::new(&[pod(1)]);
     bench.read(&pod(1), Finding::Hidden);

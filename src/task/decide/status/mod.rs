@@ -126,12 +126,17 @@ impl Draft {
     pub fn claim(mut self, next: &NextAttempt, ended: &Ended<'_>, message: &str) -> PeonTaskStatus {
         let terminated = ended.verdict.terminated.as_ref();
         let completed = terminated.and_then(|t| t.finished).unwrap_or(self.now);
+        let started = match self.status.run.as_ref().map(|run| run.kind) {
+            // Its JVM started before, for others.
+            Some(RunKind::Worker) => self.status.start_time.take(),
+            _ => terminated.and_then(|t| t.started).map(Time),
+        };
         self.status.attempts.push(AttemptRecord {
             number: ended.number,
             cause: ended.cause.to_string(),
             memory: self.status.memory.clone(),
             exit_code: terminated.map(|t| t.exit_code),
-            start_time: terminated.and_then(|t| t.started).map(Time),
+            start_time: started,
             completion_time: Some(Time(completed)),
         });
         let excess = self.status.attempts.len().saturating_sub(MOST_RECORDS);

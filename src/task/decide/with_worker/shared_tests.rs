@@ -109,6 +109,12 @@ fn the_end_of_the_jvm_is_the_end_of_each_and_says_that_there_were_others() {
     );
     let status = settled(&shared(claimed(true), dead(), &[Heard::Runs], &["b"]), 300);
     assert_eq!((status.attempt, status.phase), (Some(2), Some(Phase::Pending)));
+    assert_eq!(status.attempts[0].start_time, None, "it was not announced");
+    let running = settled(&lives(claimed(true), &[Heard::Runs]), 150);
+    let task = with_status(noop(), running);
+    let status = settled(&shared(task, dead(), &[Heard::Runs], &["b"]), 300);
+    let began = status.attempts[0].start_time.clone();
+    assert_eq!(began, Some(Time(at(150))), "the JVM started before, for others");
     // What was announced before counts.
     let ended = [Heard::Runs, Heard::Succeeds];
     let status = settled(&shared(claimed(false), dead(), &ended, &["b"]), 300);

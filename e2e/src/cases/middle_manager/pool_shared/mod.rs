@@ -1,26 +1,52 @@
 //! Tasks that share the JVMs of a pool.
 
+mod leaving;
+mod memory;
+mod source;
+mod streaming;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::pool_faults::{ingestion, jvm};
+use self::source::Source;
+use super::pool_faults::{Logs, ingestion, jvm};
 use super::pool_tasks::Pool;
-use super::{Case, NAME, case, list, text};
+use super::{Case, NAME, Turn, case, list, text};
 use crate::cases::full;
 use crate::testbed::druid::samples;
 use crate::testbed::fixture::{Fixture, LIMIT};
 use crate::testbed::peons::kill_hard;
 use crate::testbed::proxy::encoded;
-use crate::testbed::wait::wait_until;
 
 pub(super) const CASES: &[Case] = &[
     case("pool_shared::short_tasks_share_two_indexers", short_tasks).own(),
     case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths).own(),
-    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
+    case(
+        "pool_shared::what_ran_when_memory_ran_out_runs_alone",
+        memory::runs_out,
+    )
+    .own(),
+    case(
+        "pool_shared::stopped_newer_and_fewer_indexers_lose_no_task",
+        leaving::replaced,
+    )
+    .own(),
+    case("pool_shared::a_jvm_that_hangs_is_given_up", leaving::hung)
+        .own()
+        .full(),
+    case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
+        .turn(Turn::Alone)
+        .own(),
+    case(
+        "pool_shared::a_stream_is_read_once_and_stays_visible_though_indexers_go",
+        streaming::read,
+    )
+    .turn(Turn::Alone)
+    .own()
+    .full(),
     case("pool_shared::indexers_come_with_tasks_and_go_without", scaled).own(),
     case("pool_shared::kubectl_scales_a_pool", scaled_by_others).own(),
 ];
@@ -47,12 +73,33 @@ fn change(fixture: &Fixture, spec: &Value) -> Result<()> {
     fixture.apply(fixture.home(), &samples::pool("warm", &of_pool))
 }
 
+/// Makes another revision of the Indexers that this template is of.
+fn change_template(fixture: &Fixture, name: &str) -> Result<()> {
+    let properties = json!({"druid.startup.logging.logProperties": "false"});
+    let patch = json!({"spec": {"properties": properties}}).to_string();
+    let change = ["patch", "peontemplate", name, "--type=merge", "--patch", &patch];
+    fixture
+        .kubectl
+        .run(&[&change[..], &["--namespace", fixture.home()]].concat())
+        .map(drop)
+}
+
 /// A small ingestion that replaces what it writes, read by one task.
 fn index(fixture: &Fixture, id: &str) -> Result<Value> {
     // Tasks of one datasource would wait for one another's locks.
     let plain: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
-    let mut task = ingestion(fixture, &format!("shared_{plain}_{}", id.len()))?;
+    index_of(
+        fixture,
+        id,
+        &format!("shared_{plain}_{}_{}", id.len(), fixture.run),
+    )
+}
+
+/// The same, of this datasource.
+fn index_of(fixture: &Fixture, id: &str, datasource: &str) -> Result<Value> {
+    let mut task = ingestion(fixture, "unused")?;
     task["id"] = json!(id);
+    task["spec"]["dataSchema"]["dataSource"] = json!(datasource);
     task["type"] = json!("index");
     task["spec"]["ioConfig"]["type"] = json!("index");
     task["spec"]["tuningConfig"]["type"] = json!("index");
@@ -76,6 +123,7 @@ fn ids(run: &str, tasks: usize) -> Vec<String> {
 /// What runs in a pool that tasks share: each has its verdict, its log and no other's lines, its report.
 fn short_tasks(fixture: &Fixture) -> Result<()> {
     let pool = start(fixture, 2)?;
+    let kept = Logs::keep(fixture)?;
     let tasks = if full() { 300 } else { 30 };
     let ids = ids(&fixture.run, tasks);
     let began = Instant::now();
@@ -96,6 +144,7 @@ fn short_tasks(fixture: &Fixture) -> Result<()> {
         "{tasks} short tasks in two shared Indexers took {:.1} s",
         began.elapsed().as_secs_f64()
     );
+    let written = kept.texts()?;
     for (n, id) in ids.iter().enumerate() {
         let run = pool.run(id)?;
         ensure!(run["slot"] == "Heavy", "{run}");
@@ -103,16 +152,35 @@ fn short_tasks(fixture: &Fixture) -> Result<()> {
         let path = format!("/druid/indexer/v1/task/{}", encoded(id));
         let log = fixture.druid.get_text(&format!("{path}/log"))?;
         check_log(&log, id)?;
+        let of_pod = written.get(&format!("{}_{}", text(&run["pod"]), text(&run["podUID"])));
+        let of_pod = lines_after(of_pod.context("no log of its pod")?, &format!(" [][[{id}]-"));
+        let own = lines_after(&log, &format!(" [[{id}]-"));
+        ensure!(
+            own == of_pod,
+            "{id}: of {} lines of its threads its log has {}: {own:?}, and not {of_pod:?}",
+            of_pod.len(),
+            own.len()
+        );
         if n % 3 == 0 {
             let report = fixture.druid.get(&format!("{path}/reports"))?;
             let report = &report["ingestionStatsAndErrors"]["payload"];
-            ensure!(report["ingestionState"] == "COMPLETED", "{id}: {report}");
+            let rows = &report["rowStats"]["buildSegments"]["processed"];
+            ensure!(
+                report["ingestionState"] == "COMPLETED" && rows.as_u64() == Some(3),
+                "{id}: {report}"
+            );
         }
     }
     ensure!(pods.len() == 2, "they ran in {pods:?}");
     let status = pool.until_warm(2)?["status"].take();
     ensure!(status["tasks"].as_u64().is_some(), "{status}");
     Ok(())
+}
+
+/// What follows this in the lines that have it.
+fn lines_after<'a>(log: &'a str, head: &str) -> Vec<&'a str> {
+    let after = log.lines().filter_map(|line| line.split_once(head));
+    after.map(|(_, after)| after).collect()
 }
 
 /// Whether a log has lines of this task, and of no other.
@@ -131,9 +199,7 @@ fn check_log(log: &str, id: &str) -> Result<()> {
 
 fn deaths(fixture: &Fixture) -> Result<()> {
     let pool = start(fixture, 1)?;
-    let own = fixture.target.own().context("no cluster of our own")?;
-    let source = TcpListener::bind((own.machine_address(), 0))?;
-    source.set_nonblocking(true)?;
+    let source = Source::start(fixture)?;
     let run = &fixture.run;
     let safe: Vec<String> = (0..3).map(|n| format!("safe_{n}_{run}")).collect();
     for id in &safe {
@@ -141,12 +207,10 @@ fn deaths(fixture: &Fixture) -> Result<()> {
     }
     // One that may have written, and waits for rows that never come.
     let appends = format!("appends_{run}");
-    let mut task = index(fixture, &appends)?;
-    let url = format!("http://{}/rows", source.local_addr()?);
-    task["spec"]["ioConfig"]["inputSource"] = json!({"type": "http", "uris": [url]});
+    let mut task = source.feed(index(fixture, &appends)?)?;
     task["spec"]["ioConfig"]["appendToExisting"] = json!(true);
     pool.manager.submit(&task)?;
-    let connection = wait_until(LIMIT, "the task to read", || Ok(source.accept().ok()))?;
+    source.until_read_by(&appends)?;
     for id in &safe {
         let name = pool.manager.until_assigned(id)?;
         fixture.until_running(fixture.home(), &name)?;
@@ -154,7 +218,6 @@ fn deaths(fixture: &Fixture) -> Result<()> {
     let place = pool.run(&appends)?;
     kill_hard(jvm(&place)?)?;
     let status = pool.manager.until_ended(&appends)?;
-    drop(connection);
     let said = text(&status["errorMsg"]);
     ensure!(
         status["statusCode"] == "FAILED" && said.contains("the JVM was shared with other tasks"),
@@ -172,43 +235,6 @@ fn deaths(fixture: &Fixture) -> Result<()> {
         );
     }
     pool.until_pod_is_gone(text(&place["pod"]))?;
-    pool.until_warm(1).map(drop)
-}
-
-/// The pool gets smaller, and then other Indexers, while its tasks run; one task is stopped, and the others do not notice.
-fn drained(fixture: &Fixture) -> Result<()> {
-    let pool = start(fixture, 2)?;
-    let run = &fixture.run;
-    let ids: Vec<String> = (0..6).map(|n| format!("drained_{n}_{run}")).collect();
-    for id in &ids {
-        pool.manager.submit(&noop(id, 45_000))?;
-    }
-    let mut pods = BTreeSet::new();
-    for id in &ids {
-        let name = pool.manager.until_assigned(id)?;
-        fixture.until_running(fixture.home(), &name)?;
-        pods.insert(text(&pool.run(id)?["pod"]).to_owned());
-    }
-    ensure!(pods.len() == 2, "{pods:?}");
-    change(fixture, &spec(1, "40Mi"))?;
-    change(fixture, &spec(1, "41Mi"))?;
-    fixture.druid.shutdown(&ids[0])?;
-    let status = pool.manager.until_ended(&ids[0])?;
-    ensure!(status["statusCode"] == "FAILED", "{status}");
-    for id in &ids[1..] {
-        let status = pool.manager.until_ended(id)?;
-        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
-        let task = pool.peon_task(id)?;
-        ensure!(
-            list(&task["status"]["attempts"]).is_empty(),
-            "{id}: {}",
-            task["status"]
-        );
-    }
-    // The Indexers that had them are gone, and one of the new revision is there.
-    for pod in &pods {
-        pool.until_pod_is_gone(pod)?;
-    }
     pool.until_warm(1).map(drop)
 }
 

@@ -1,0 +1,21 @@
+//! A Historical of Druid, for cases that query what was published.
+
+use anyhow::Result;
+
+use super::process::DruidProcess;
+use crate::testbed::fixture::Fixture;
+
+const MANIFEST: &str = include_str!("../../../druid/historical.yaml");
+
+/// A Historical, for as long as the value lives. The coordinator has it load all segments.
+pub(crate) struct Historical<'a> {
+    _process: DruidProcess<'a>,
+}
+
+impl<'a> Historical<'a> {
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(fixture: &'a Fixture) -> Result<Self> {
+        let process = DruidProcess::start(fixture, "historical", MANIFEST, &[])?;
+        Ok(Self { _process: process })
+    }
+}
