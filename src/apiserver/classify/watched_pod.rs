@@ -10,8 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::decode::Known;
 
-/// Conditions that are read: by the evidence about a task, and `Ready` by pools.
-const CONDITIONS: [&str; 4] = ["PodScheduled", "DisruptionTarget", "TerminationTarget", "Ready"];
+/// Conditions that are read: by the evidence about a task, and the last two by pools.
+const CONDITIONS: [&str; 5] = [
+    "PodScheduled",
+    "DisruptionTarget",
+    "TerminationTarget",
+    "Ready",
+    "ContainersReady",
+];
 
 /// A pod of the operator.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Resource)]
