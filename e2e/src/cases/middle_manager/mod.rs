@@ -8,6 +8,7 @@ mod faults_network;
 mod faults_node;
 mod kills;
 mod migration;
+mod peon_addresses;
 mod polls;
 mod pool_ends;
 mod pool_faults;
@@ -47,6 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(races::CASES)
         .chain(kills::CASES)
         .chain(migration::CASES)
+        .chain(peon_addresses::CASES)
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
         .chain(pool_secured::CASES)
