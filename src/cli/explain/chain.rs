@@ -186,6 +186,15 @@ pub(super) fn live(task: &PeonTask, known: Known<'_>) -> Vec<Link> {
     let at = |stage, state, reason: &str, message: &str| up_to(task, known, stage, state, reason, message);
     match tasks::verdict(task) {
         Some(Phase::Succeeded) => done(
+        // It succeeded before, as another PeonTask of its name.
+        Some(Phase::Succeeded) if !started => {
+            let mut links = passed(task, known, |s| s <= Stage::Accepted);
+            links.push(Link {
+                message: Some(message).filter(|m| !m.is_empty()),
+                ..link("succeeded".to_owned(), State::Done)
+            });
+            links
+        }
             task,
             known,
             &[("running", State::Done), ("succeeded", State::Done)],

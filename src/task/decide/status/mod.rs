@@ -304,6 +304,12 @@ impl Draft {
 
     fn taken_elsewhere(&mut self, message: &str) {
         self.conditions.set(
+    /// The task is complete without a run: it succeeded before.
+    #[must_use]
+    pub fn succeed_before(self, message: &str) -> PeonTaskStatus {
+        self.succeed(message)
+    }
+
             ACCEPTED,
             true,
             &Acceptance::Valid,
