@@ -1,17 +1,22 @@
 //! `make demo`: an ingestion on a real Kubernetes and a real Druid, from nothing to its segments.
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::testbed::{
     cache::Cache,
+    cluster::Cluster,
     druid::{
         middle_manager::{MiddleManager, NAME},
         samples,
     },
-    fixture::{Fixture, LIMIT, NAMESPACE},
+    fixture::{Fixture, LIMIT, NAMESPACE, OPERATOR_NAMESPACE, RELEASE},
     json::text,
     lock::Busy,
     progress::Progress,
@@ -266,20 +271,110 @@ fn heading(text: &str) {
 }
 
 fn look_around(fixture: &Fixture) {
-    println!("\nEverything is left running. To look around:");
-    if let Some(own) = fixture.target.own() {
-        println!("  export KUBECONFIG={}", own.kubeconfig().display());
-        println!("  export PATH={}:$PATH", own.bin_dir().display());
+    let own = fixture.target.own();
+    let programs = env::current_exe().ok();
+    let around = Around {
+        kubeconfig: own.map(Cluster::kubeconfig),
+        programs: [
+            own.map(|own| own.bin_dir().to_owned()),
+            programs.and_then(|program| Some(program.parent()?.to_owned())),
+        ],
+        ends_with_make: own.is_some(),
+    };
+    println!("\n{}", around.text());
+}
+
+/// What is printed for a look at what was left running. Its lines are for a shell in any folder.
+struct Around {
+    kubeconfig: Option<PathBuf>,
+    /// Folders of kubectl, and of kubectl-peon.
+    programs: [Option<PathBuf>; 2],
+    /// Whether the cluster is our own.
+    ends_with_make: bool,
+}
+
+impl Around {
+    fn text(&self) -> String {
+        let mut lines = vec!["Everything is left running. To look around:".to_owned()];
+        if let Some(file) = &self.kubeconfig {
+            lines.push(format!("  export KUBECONFIG={}", file.display()));
+        }
+        let folders = self
+            .programs
+            .iter()
+            .flatten()
+            .map(|folder| folder.display().to_string() + ":");
+        lines.push(format!("  export PATH={}$PATH", folders.collect::<String>()));
+        lines.push(format!(
+            "  export PEON_NAMESPACE={NAMESPACE} PEON_OPERATOR_NAMESPACE={OPERATOR_NAMESPACE}"
+        ));
+        for command in [
+            format!("kubectl get peontasks,virtualmiddlemanagers,indexerpools,pods --namespace {NAMESPACE}"),
+            "kubectl peon list -o wide".to_owned(),
+            format!("kubectl peon explain {APPLIED}"),
+            format!("kubectl peon logs {APPLIED} --tail 20"),
+            format!("kubectl peon pool {POOL}"),
+            "kubectl peon history".to_owned(),
+            format!(
+                "kubectl port-forward service/overlord 8081 --namespace {NAMESPACE}   # Druid at http://localhost:8081"
+            ),
+        ] {
+            lines.push(format!("  {command}"));
+        }
+        lines.push("To end it:".to_owned());
+        if self.ends_with_make {
+            lines.push("  make cluster-down".to_owned());
+        } else {
+            // In this order: workers and pools need their operator to go.
+            lines.push(format!("  kubectl delete namespace {NAMESPACE}"));
+            lines.push(format!(
+                "  helm uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE}"
+            ));
+            lines.push(format!("  kubectl delete namespace {OPERATOR_NAMESPACE}"));
+        }
+        lines.join("\n")
     }
-    println!("  kubectl get peontasks,virtualmiddlemanagers,indexerpools,pods --namespace {NAMESPACE}");
-    println!(
-        "  kubectl port-forward service/overlord 8081 --namespace {NAMESPACE}   # Druid at http://localhost:8081"
-    );
-    println!("  alias kubectl-peon='cargo run --quiet --bin kubectl-peon -- --namespace {NAMESPACE}'");
-    println!("  kubectl-peon list");
-    println!("  kubectl-peon explain {APPLIED}");
-    println!("  kubectl-peon pool {POOL}");
-    println!("  kubectl-peon logs {APPLIED}");
-    println!("To end it:");
-    println!("  make cluster-down");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_works_in_a_shell_of_its_own() {
+        let own = Around {
+            kubeconfig: Some("/c/kubeconfig".into()),
+            programs: [Some("/c/bin".into()), Some("/t/debug".into())],
+            ends_with_make: true,
+        };
+        let text = own.text();
+        let namespaces =
+            format!("  export PEON_NAMESPACE={NAMESPACE} PEON_OPERATOR_NAMESPACE={OPERATOR_NAMESPACE}");
+        for line in [
+            "  export KUBECONFIG=/c/kubeconfig",
+            "  export PATH=/c/bin:/t/debug:$PATH",
+            &namespaces,
+            "  kubectl peon explain applied",
+            "  make cluster-down",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
+        // kubectl itself reads none of the variables with a namespace.
+        let plain = text
+            .lines()
+            .filter(|l| l.starts_with("  kubectl ") && !l.contains("kubectl peon"));
+        for line in plain {
+            assert!(line.contains(&format!(" --namespace {NAMESPACE}")), "{line}");
+        }
+        let foreign = Around {
+            kubeconfig: None,
+            programs: [None, Some("/t/debug".into())],
+            ends_with_make: false,
+        };
+        let text = foreign.text();
+        assert!(
+            text.contains("helm uninstall") && !text.contains("make cluster-down"),
+            "{text}"
+        );
+    }
 }

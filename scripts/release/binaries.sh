@@ -21,8 +21,10 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$program" LICENSE "$work"
+# By this name kubectl finds what completes `kubectl peon`.
+ln -s kubectl-peon "$work/kubectl_complete-peon"
 mkdir -p "$folder"
 archive=kubectl-peon-linux-$arch.tar.gz
 # Same input, same bytes: no names of users, no times of this build.
-tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$work" -cf - kubectl-peon LICENSE | gzip -n >"$folder/$archive"
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$work" -cf - kubectl-peon kubectl_complete-peon LICENSE | gzip -n >"$folder/$archive"
 (cd "$folder" && sha256sum "$archive" >"$archive.sha256")

@@ -34,7 +34,7 @@ pub use indexer_pool::{IndexerPool, IndexerPoolSpec, IndexerPoolStatus, PoolServ
 pub use peon_endpoint::PeonEndpoint;
 pub use peon_task::{MiddleManagerRef, PeonTask, PeonTaskSpec, PeonTaskStatus, Phase, TemplateRef};
 pub use peon_template::{
-    Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
+    AfterSuccess, Collect, IngestionMemory, JavaOpts, Logs, Match, Overrides, PeonTemplate, PeonTemplateSpec,
     PeonTemplateStatus, Permission, PropertiesSource, SecurityDefault, Sizing, SourceRef,
 };
 pub use placement::{Placement, PoolRef};

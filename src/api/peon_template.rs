@@ -141,6 +141,14 @@ pub struct PeonTemplateSpec {
     #[schemars(range(min = 1))]
     pub max_running: Option<u32>,
 
+    /// What happens to a new PeonTask if one of the same name with the same Druid id and payload succeeded before, such as
+    /// one from Git whose finished object was deleted. `Rerun`: it runs. `Skip`: it is complete at once, without a pod.
+    /// `Skip` needs the history, so an operator that archives logs, and does not concern tasks with `middleManagerRef`,
+    /// which are the overlord's. Default: `Rerun`. Example: `Skip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<AfterSuccess>")]
+    pub after_success: Option<AfterSuccess>,
+
     /// How the JVM and its buffers are sized from the memory limit. Default of each field: its own. Example:
     /// `{ingestionMemory: Bytes}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,6 +187,16 @@ pub struct PeonTemplateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1, max = 315_360_000))]
     pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What happens to a task that succeeded before as another PeonTask of its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AfterSuccess {
+    /// It runs.
+    #[default]
+    Rerun,
+    /// It is complete at once.
+    Skip,
 }
 
 /// A field of a security context that the operator sets unless a template gives or omits it.

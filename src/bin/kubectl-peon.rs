@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use peon_operator::cli;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Box::pin(cli::run(cli::Cli::parse())).await {
+    match Box::pin(cli::run(cli::Cli::of(std::env::args_os().collect()))).await {
         Ok(outcome) => outcome.code().into(),
         Err(error) => {
             cli::complain(&error);

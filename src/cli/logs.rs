@@ -1,28 +1,25 @@
 //! `kubectl peon logs`: from the pod while it exists, else from the archive.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use futures::TryStreamExt;
 use futures::io::{AsyncRead, AsyncReadExt};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::LogParams;
-use kube::{Api, ResourceExt};
 
 use super::archive::{ArchiveFlags, Log, Way};
 use super::connection::{Cluster, Flags};
 use super::duration;
 use super::follow::follow;
+use super::log_lines::{LogLines, Tail};
 use super::outcome::Outcome;
 use super::output::{Out, note};
+use super::pod_log::PodLog;
 use super::progress::Progress;
 use super::tasks;
-use crate::api::{ANNOTATION_CONTAINER, PEON_CONTAINER, PeonTask, PeonTaskStatus, Phase, conditions};
-use crate::logs::format::report;
-use crate::logs::format::shared_log::{LineCutter, TaskLines};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions};
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -44,13 +41,8 @@ pub(super) struct Logs {
     #[arg(short, long)]
     previous: bool,
 
-    /// Print the last lines only, this many; with --follow of a peon that runs, and then what follows them.
-    #[arg(long, value_name = "LINES")]
-    tail: Option<u32>,
-
-    /// Print only what was written in this time before now, such as 90s, 5m or 1h30m; not of an archived log.
-    #[arg(long, value_parser = duration::parse, value_name = "TIME", conflicts_with = "from_archive")]
-    since: Option<Duration>,
+    #[command(flatten)]
+    lines: Lines,
 
     /// Print the archived log even if a PeonTask of this name exists: that of the newest finished task with this name or
     /// Druid id.
@@ -59,6 +51,22 @@ pub(super) struct Logs {
 
     #[command(flatten)]
     archive: ArchiveFlags,
+}
+
+/// Which lines are printed, and how.
+#[derive(Debug, Args)]
+struct Lines {
+    /// Print the last lines only, this many; with --follow of a peon that runs, and then what follows them.
+    #[arg(long, value_name = "LINES")]
+    tail: Option<u32>,
+
+    /// Print only what was written in this time before now, such as 90s, 5m or 1h30m; not of an archived log.
+    #[arg(long, value_parser = duration::parse, value_name = "TIME", conflicts_with = "from_archive")]
+    since: Option<Duration>,
+
+    /// Begin each line with the time at which it was written; not of an archived log, which has no times.
+    #[arg(long, conflicts_with = "from_archive")]
+    timestamps: bool,
 }
 
 impl Logs {
@@ -99,34 +107,31 @@ impl Logs {
                 tasks::why(&tasks::status(&task))
             );
         };
-        let pod_name = tasks::pod_of(&task, number);
-        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        let pod = pods.get_opt(&pod_name).await;
-        let pod = pod.map_err(|e| cluster.doing("get", "pods", &pod_name).failed(e))?;
-        let Some(pod) = pod.filter(|p| belongs(p, &task, number)) else {
+        let name = tasks::pod_of(&task, number);
+        let pod = PodLog::find(cluster, &task, number).await;
+        let pod = pod.map_err(|e| cluster.doing("get", "pods", &name).failed(e))?;
+        let Some(pod) = pod else {
             let gone = format!("{} is gone ({})", pod_words(&task, number), ended(&task, number));
             return self.of_status(cluster, &task, &gone).await;
         };
-        let annotations = pod.metadata.annotations.unwrap_or_default();
-        let container = annotations
-            .get(ANNOTATION_CONTAINER)
-            .map_or(PEON_CONTAINER, String::as_str);
         // The report behind the log of a peon that has ended would be among the kubelet's last lines.
-        let runs = pod.status.and_then(|status| status.phase).as_deref() == Some("Running");
-        let follows = self.follow && runs;
+        let follows = self.follow && pod.runs;
         let params = LogParams {
-            container: Some(container.to_owned()),
             follow: self.follow,
+            timestamps: self.lines.timestamps,
             since_seconds: self
+                .lines
                 .since
                 .map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
-            tail_lines: self.tail.filter(|_| follows).map(i64::from),
+            tail_lines: self.lines.tail.filter(|_| follows).map(i64::from),
             ..LogParams::default()
         };
-        let stream = pods.log_stream(&pod_name, &params).await;
-        let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod_name).failed(e))?;
-        let cutter = shared_lines(&task, number).map(LineCutter::new);
-        print(stream, cutter, Tail::of(self.tail.filter(|_| !follows)))
+        let stream = pod.stream(params).await;
+        let stream = stream.map_err(|e| cluster.doing("get", "pods/log", &pod.name).failed(e))?;
+        let lines = LogLines::of(pod.shared)
+            .with_times(self.lines.timestamps)
+            .last(self.lines.tail.filter(|_| !follows));
+        print(stream, lines)
             .await
             .context("the connection ended before the log was complete")?;
         Ok(Outcome::Done)
@@ -178,8 +183,8 @@ impl Logs {
     }
 
     async fn print_archived(&self, mut log: Log, attempts: Option<u32>) -> anyhow::Result<Outcome> {
-        if self.since.is_some() {
-            bail!("this log is archived, without the times of its lines: leave --since out");
+        if self.lines.since.is_some() || self.lines.timestamps {
+            bail!("this log is archived, without the times of its lines: leave --since and --timestamps out");
         }
         if self.attempt.is_some() || self.previous || attempts.is_some_and(|n| n > 1) {
             note(
@@ -188,7 +193,7 @@ impl Logs {
             );
         }
         let mut out = Out::stdout();
-        let mut tail = Tail::of(self.tail);
+        let mut tail = Tail::of(self.lines.tail);
         while let Some(some) = log.try_next().await? {
             out.write(tail.take(&some))?;
         }
@@ -246,30 +251,6 @@ fn pod_words(task: &PeonTask, number: u32) -> String {
     }
 }
 
-/// Whether a pod is that of this attempt, and not one that an earlier task of the name left. One of an Indexer belongs to
-/// its pool; the status names it.
-fn belongs(pod: &Pod, task: &PeonTask, number: u32) -> bool {
-    if number == task.attempt() && tasks::is_in_indexer(task) {
-        let claimed = task.status.as_ref().and_then(PeonTaskStatus::pod_uid);
-        return claimed.is_some() && pod.metadata.uid.as_deref() == claimed;
-    }
-    let uid = task.uid();
-    pod.owner_references()
-        .iter()
-        .any(|owner| Some(&owner.uid) == uid.as_ref())
-}
-
-/// The lines of the current attempt, if it shares its Indexer with other tasks.
-fn shared_lines(task: &PeonTask, number: u32) -> Option<TaskLines> {
-    let status = task.status.as_ref().filter(|_| number == task.attempt())?;
-    let run = status.run.as_ref().filter(|run| run.slot.is_some())?;
-    Some(TaskLines {
-        task_id: status.task_id.clone()?,
-        pod_uid: run.pod_uid.clone()?,
-        since: Timestamp::UNIX_EPOCH,
-    })
-}
-
 /// What became of the log, as far as the status says.
 fn kept(status: &PeonTaskStatus) -> String {
     conditions::find(&status.conditions, conditions::LOGS_ARCHIVED)
@@ -285,70 +266,17 @@ fn ended(task: &PeonTask, number: u32) -> String {
     }
 }
 
-/// Prints a log without the report behind it: its bytes as they are, since a log need not be text, or visibly on a terminal.
-/// Of a shared Indexer, only the task's lines are printed.
-async fn print(
-    mut stream: impl AsyncRead + Unpin,
-    mut cutter: Option<LineCutter>,
-    mut tail: Tail,
-) -> std::io::Result<()> {
-    let mut report = report::Cutter::default();
+/// Prints a log: its bytes as they are, since a log need not be text, or visibly on a terminal.
+async fn print(mut stream: impl AsyncRead + Unpin, mut lines: LogLines) -> std::io::Result<()> {
     let mut out = Out::stdout();
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = stream.read(&mut chunk).await?;
         if length == 0 {
-            let rest = cutter.map(LineCutter::end).unwrap_or_default();
-            out.write(tail.take(&rest))?;
-            out.write(tail.take(&report.finish().0))?;
-            for line in tail.end() {
-                out.write(&line)?;
-            }
+            out.write(&lines.end())?;
             return out.end();
         }
-        let mut log = Vec::new();
-        match &mut cutter {
-            Some(cutter) => log = cutter.take(&chunk[..length]),
-            None => report.push(&chunk[..length], &mut log),
-        }
-        out.write(tail.take(&log))?;
-    }
-}
-
-/// Holds back all but the last lines of a log, if only those are wanted.
-#[derive(Debug, Default)]
-struct Tail {
-    most: Option<usize>,
-    /// The last lines, the last of which may not have ended.
-    lines: VecDeque<Vec<u8>>,
-}
-
-impl Tail {
-    fn of(most: Option<u32>) -> Self {
-        Self {
-            most: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
-            lines: VecDeque::new(),
-        }
-    }
-
-    /// Takes the next bytes, and returns those that are to be printed at once.
-    fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(most) = self.most else { return bytes };
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
-            match self.lines.back_mut().filter(|last| !last.ends_with(b"\n")) {
-                Some(last) => last.extend_from_slice(line),
-                None => self.lines.push_back(line.to_vec()),
-            }
-            while self.lines.len() > most {
-                self.lines.pop_front();
-            }
-        }
-        &[]
-    }
-
-    /// The lines that were held back.
-    fn end(self) -> impl Iterator<Item = Vec<u8>> {
-        self.lines.into_iter()
+        out.write(&lines.take(&chunk[..length]))?;
     }
 }
 
@@ -393,53 +321,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_the_last_wherever_pieces_end() {
-        let log = b"one\ntwo\n\nthree\nfour";
-        for (most, expected) in [
-            (Some(2), &b"three\nfour"[..]),
-            (Some(3), b"\nthree\nfour"),
-            (Some(0), b""),
-            (Some(9), log),
-            (None, log),
-        ] {
-            for at in 0..=log.len() {
-                let mut tail = Tail::of(most);
-                let mut printed = tail.take(&log[..at]).to_vec();
-                printed.extend_from_slice(tail.take(&log[at..]));
-                printed.extend(tail.end().flatten());
-                assert_eq!(printed, expected, "{most:?} {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_pod_of_an_earlier_task_is_not_this_tasks() {
-        let pod = |uid: &str| -> Pod {
-            let owner = json!({"apiVersion": "v", "kind": "PeonTask", "name": "a", "uid": uid});
-            serde_json::from_value(json!({"metadata": {"name": "a-1", "ownerReferences": [owner]}})).unwrap()
-        };
-        let task = task("a", json!({}), json!({}));
-        assert!(belongs(&pod("u"), &task, 1));
-        assert!(!belongs(&pod("other"), &task, 1));
-    }
-
-    #[test]
-    fn the_pod_of_an_indexer_is_the_one_that_the_status_names() {
-        let pod = |uid: &str| -> Pod {
-            let owner = json!({"apiVersion": "v", "kind": "IndexerPool", "name": "warm", "uid": "pool"});
-            serde_json::from_value(
-                json!({"metadata": {"name": "warm-a", "uid": uid, "ownerReferences": [owner]}}),
-            )
-            .unwrap()
-        };
+    fn an_attempt_is_named_by_its_pod_where_that_is_known() {
         let run = json!({"kind": "Worker", "pool": "warm", "pod": "warm-a", "podUID": "i"});
-        let mut task = task("a", json!({}), json!({"attempt": 2, "run": run}));
-        assert!(belongs(&pod("i"), &task, 2));
-        assert!(!belongs(&pod("another"), &task, 2));
-        assert!(!belongs(&pod("i"), &task, 1), "that of another attempt");
+        let task = task("a", json!({}), json!({"attempt": 2, "run": run}));
         assert_eq!(pod_words(&task, 2), "the pod warm-a of attempt 2");
         assert_eq!(pod_words(&task, 1), "the pod of attempt 1");
-        task.status.as_mut().unwrap().run.as_mut().unwrap().pod_uid = None;
-        assert!(!belongs(&pod("i"), &task, 2));
+    }
+
+    #[test]
+    fn an_archived_log_has_no_times() {
+        let line = ["logs", "a", "--timestamps", "--from-archive"];
+        assert!(Line::try_parse_from(line).is_err());
+        assert!(Line::try_parse_from(&line[..3]).unwrap().logs.lines.timestamps);
     }
 }

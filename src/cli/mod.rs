@@ -11,9 +11,11 @@ mod follow;
 mod history;
 mod list;
 mod live_report;
+mod log_lines;
 mod logs;
 mod outcome;
 mod output;
+mod pod_log;
 mod pool;
 mod progress;
 mod spec_patch;
@@ -21,6 +23,9 @@ mod submit;
 mod tasks;
 mod tunnel;
 mod wait;
+
+use std::ffi::OsString;
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +67,22 @@ enum Command {
     Completion(completion::Completion),
     #[command(name = "__complete", hide = true)]
     Complete(completion::Complete),
+}
+
+/// The name under which kubectl asks for words that complete a command line of `kubectl peon`.
+const COMPLETES: &str = "kubectl_complete-peon";
+
+impl Cli {
+    /// Reads a command line, the first word of which is the program's path. A link of the name `kubectl_complete-peon`
+    /// makes the program answer kubectl's questions for completions.
+    #[must_use]
+    pub fn of(mut line: Vec<OsString>) -> Self {
+        let name = line.first().and_then(|program| Path::new(program).file_stem());
+        if name.is_some_and(|name| name == COMPLETES) {
+            line.insert(1, "__complete".into());
+        }
+        Self::parse_from(line)
+    }
 }
 
 /// Runs a command.
@@ -121,6 +142,17 @@ mod tests {
         let cli =
             Cli::try_parse_from(["kubectl-peon", "why", "a", "--as", "jane", "--as-group", "ops"]).unwrap();
         assert!(matches!(cli.command, Command::Explain(_)));
+    }
+
+    #[test]
+    fn a_link_answers_kubectls_questions() {
+        let of = |line: &[&str]| Cli::of(line.iter().map(OsString::from).collect()).command;
+        let asked = of(&["/usr/local/bin/kubectl_complete-peon", "logs", "--na"]);
+        assert!(matches!(asked, Command::Complete(_)));
+        assert!(matches!(
+            of(&["/usr/local/bin/kubectl-peon", "logs", "a"]),
+            Command::Logs(_)
+        ));
     }
 
     /// `docs/cli.md` has every command.

@@ -16,7 +16,7 @@ use crate::apiserver::classify::refusal::Creation;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::indexer::decide::post::Posted;
-use crate::logs::format::record::Recorded;
+use crate::logs::format::record::{Record, Recorded};
 use crate::logs::format::state::Kept;
 
 /// Everything that is known of a task: its state in the caches, and the outcomes of this pass's actions. After each
@@ -88,6 +88,8 @@ pub struct Outcomes {
     pub live_subtasks: Option<usize>,
     /// Memory step that a subtask of this kind begins with.
     pub rung: Option<u32>,
+    /// Outcome of looking up an earlier success of the task, or what the store said.
+    pub success: Option<Result<Option<Box<Record>>, String>>,
     /// Outcome of requesting the log.
     pub log: Option<Kept>,
     /// Outcome of writing the task to the history.

@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 
 use super::{Case, case};
 use crate::testbed::exec;
-use crate::testbed::fixture::{Fixture, NAMESPACE};
+use crate::testbed::fixture::{Fixture, LIMIT, NAMESPACE};
+use crate::testbed::wait::wait_until;
 
-pub(super) const CASES: [Case; 6] = [
+pub(super) const CASES: [Case; 7] = [
     case("cli::submits_tasks_and_completes_a_submission", submits),
     case("cli::lists_what_the_filters_say", lists),
     case("cli::cancels_suspends_and_resumes", desires),
     case("cli::exit_codes_are_for_scripts", exit_codes),
     case("cli::says_which_right_is_missing", rights),
     case("cli::shows_the_rows_of_a_running_task", rows),
+    case("cli::explains_a_task_that_makes_no_progress", no_progress),
 ];
 
 /// A Druid task with spaces and a number that Kubernetes would round.
@@ -330,4 +332,35 @@ fn rows(fixture: &Fixture) -> Result<()> {
     ensure!(done.status.success(), "{shown}");
     ensure!(shown.contains("3 rows"), "{shown:?}");
     fixture.druid.shutdown(&id)
+}
+
+/// A peon that finds no ZooKeeper runs, and says why in its log only.
+fn no_progress(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("progress")?;
+    let mut template = fixture.bare_sample()?;
+    template["spec"]["properties"]["druid.zk.service.host"] = json!("nowhere.invalid:2181");
+    fixture.apply(&namespace, &template)?;
+    let task = json!({"task": {"type": "noop", "runTime": 1}});
+    fixture.task(&namespace, "waiting", &task)?;
+    fixture.until_running(&namespace, "waiting")?;
+    let explained = wait_until(LIMIT, "a warning in the log", || {
+        let (text, _) = ends(fixture, &namespace, 0, &["explain", "waiting"], "")?;
+        let log = text.split("The end of its log\n").nth(1).map(str::to_owned);
+        Ok(log.filter(|log| log.contains("nowhere.invalid")))
+    })?;
+    ensure!(
+        explained.contains("the last line is ") && explained.contains(" ago"),
+        "{explained}"
+    );
+    let (log, _) = ends(
+        fixture,
+        &namespace,
+        0,
+        &["logs", "waiting", "--timestamps", "--tail", "3"],
+        "",
+    )?;
+    let is_timed =
+        |line: &str| line.starts_with("20") && line.split(' ').next().is_some_and(|t| t.ends_with('Z'));
+    ensure!(log.lines().count() == 3 && log.lines().all(is_timed), "{log}");
+    fixture.change(&namespace, "waiting", &json!({"cancel": true}))
 }

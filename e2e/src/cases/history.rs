@@ -11,7 +11,7 @@ use crate::testbed::{
     kubectl::{self, Kubectl},
 };
 
-pub(super) const CASES: [Case; 4] = [
+pub(super) const CASES: [Case; 5] = [
     case("history::of_a_deleted_task_has_its_verdict_and_its_log", deleted).own(),
     case("history::has_a_task_that_was_refused", refused).own(),
     case(
@@ -20,6 +20,11 @@ pub(super) const CASES: [Case; 4] = [
     )
     .own(),
     case("history::is_read_from_the_store_without_a_cluster", store).own(),
+    case(
+        "history::of_a_success_keeps_the_same_task_from_running_again",
+        again,
+    )
+    .own(),
 ];
 
 /// The record of the newest finished task of this name, as `kubectl peon history` prints it.
@@ -49,6 +54,55 @@ fn until_true(fixture: &Fixture, name: &str, wanted: &[&str]) -> Result<Value> {
         let is_true = |condition: &&str| kubectl::condition(status, condition, "True").is_some();
         wanted.iter().all(is_true)
     })
+}
+
+/// A tool that keeps the cluster equal to Git creates the task again that was deleted.
+fn again(fixture: &Fixture) -> Result<()> {
+    let namespace = fixture.namespace("again")?;
+    let mut template = fixture.bare_sample()?;
+    template["spec"]["afterSuccess"] = json!("Skip");
+    fixture.apply(&namespace, &template)?;
+    let name = "from-git";
+    let run = |run_time: u32| -> Result<Value> {
+        let task =
+            json!({"task": {"type": "noop", "id": format!("git_{}", fixture.run), "runTime": run_time}});
+        fixture.task(&namespace, name, &task)?;
+        fixture.until_reason(&namespace, name, "Succeeded")?;
+        let task = fixture.until(&namespace, name, |status| {
+            kubectl::condition(status, "Recorded", "True").is_some()
+        })?;
+        fixture
+            .kubectl
+            .delete(&["peontask", name, "--namespace", &namespace])?;
+        Ok(task)
+    };
+    let first = run(1)?;
+    ensure!(
+        first["status"]["run"]["pod"] == "from-git-1",
+        "{}",
+        first["status"]
+    );
+    let second = run(1)?;
+    let message = Fixture::message(&second, "Complete", "True")?;
+    let uid = first["metadata"]["uid"].as_str().context("no uid")?;
+    ensure!(
+        message.starts_with("not run: ") && message.contains(uid),
+        "{message}"
+    );
+    ensure!(second["status"]["run"].is_null(), "{}", second["status"]);
+    // It did not run, so the first one is still the one that counts; another payload is another task.
+    let third = run(1)?;
+    ensure!(
+        Fixture::message(&third, "Complete", "True")?.contains(uid),
+        "{third}"
+    );
+    let other = run(2)?;
+    ensure!(
+        other["status"]["run"]["pod"] == "from-git-1",
+        "{}",
+        other["status"]
+    );
+    Ok(())
 }
 
 fn deleted(fixture: &Fixture) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::api::conditions::{self, ACCEPTED, STARTED};
 use crate::api::reason::{Acceptance, Cause, Completion, Readiness, Suspension, TaskReason, Waiting};
 use crate::api::{PeonTask, Phase};
 use crate::cli::tasks;
+use crate::task::decide::status::RUNS;
 
 /// One link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -185,6 +186,15 @@ pub(super) fn live(task: &PeonTask, known: Known<'_>) -> Vec<Link> {
     let started = conditions::is_true(&status.conditions, STARTED);
     let at = |stage, state, reason: &str, message: &str| up_to(task, known, stage, state, reason, message);
     match tasks::verdict(task) {
+        // It succeeded before, as another PeonTask of its name.
+        Some(Phase::Succeeded) if !started => {
+            let mut links = passed(task, known, |s| s <= Stage::Accepted);
+            links.push(Link {
+                message: Some(message).filter(|m| !m.is_empty()),
+                ..link("succeeded".to_owned(), State::Done)
+            });
+            links
+        }
         Some(Phase::Succeeded) => done(
             task,
             known,
@@ -205,7 +215,14 @@ pub(super) fn live(task: &PeonTask, known: Known<'_>) -> Vec<Link> {
                 .or(waited);
             at(stage.unwrap_or(Stage::Created), State::Blocked, &reason, &message)
         }
-        None if tasks::phase(task) == Phase::Running => done(task, known, &[("running", State::Underway)]),
+        None if tasks::phase(task) == Phase::Running => {
+            let mut links = done(task, known, &[("running", State::Underway)]);
+            // What is known of a peon that runs, beside that it does.
+            if let Some(link) = links.last_mut().filter(|_| message != RUNS) {
+                link.message = Some(message).filter(|m| !m.is_empty());
+            }
+            links
+        }
         None => {
             let name = if reason.is_empty() {
                 Readiness::WaitingForOperator.as_str()

@@ -65,6 +65,9 @@ pub(super) fn rows(
     if let Some(max) = template.max_running {
         rows.push(row("maxRunning", max.to_string(), TEMPLATE));
     }
+    if let Some(after) = template.after_success {
+        rows.push(row("afterSuccess", format!("{after:?}"), TEMPLATE));
+    }
     for from in &template.properties_from {
         let named = [("ConfigMap", &from.config_map_ref), ("Secret", &from.secret_ref)];
         for (kind, source) in named

@@ -177,6 +177,8 @@ fn snapshot(
             payload,
             slot: Some(Slot::Taken),
             rung: Some(0),
+            // The history is not asked.
+            success: Some(Ok(None)),
             ..Outcomes::default()
         },
     }

@@ -1,14 +1,19 @@
 //! Reads what the cluster knows of a task, as far as the user has the rights.
 
+use futures::io::AsyncReadExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::ListParams;
+use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 
+use super::log_end::{self, LogEnd};
+use crate::api::reason::Cause;
 use crate::api::{Chunk, PeonTask, PeonTemplate, Phase, RunKind};
 use crate::apiserver::classify::decode::Guarded;
 use crate::cli::complaint::is_forbidden;
 use crate::cli::connection::Cluster;
+use crate::cli::log_lines::LogLines;
+use crate::cli::pod_log::PodLog;
 use crate::cli::tasks;
 use crate::payload::chunks::access::may_be_read;
 
@@ -25,6 +30,8 @@ pub(super) struct Gathered {
     pub(super) chunks: Option<Result<Vec<Vec<u8>>, String>>,
     /// Warnings about the pod, newest first.
     pub(super) warnings: Vec<String>,
+    /// The end of the log of a task that runs, or whose peon ended without a status.
+    pub(super) log: Option<LogEnd>,
     /// What is not known, and why.
     pub(super) notes: Vec<String>,
 }
@@ -33,19 +40,24 @@ impl Gathered {
     /// Asks the cluster.
     ///
     /// # Access control
-    /// peontasks: get. Where allowed also peontemplates: list; configmaps, secrets: get; events.k8s.io/events: list.
+    /// peontasks: get. Where allowed also peontemplates: list; configmaps, secrets: get; events.k8s.io/events: list;
+    /// pods, pods/log: get.
     pub(super) async fn of(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
         let mut gathered = Self {
             task: cluster.task(name).await?,
             templates: None,
             chunks: None,
             warnings: Vec::new(),
+            log: None,
             notes: Vec::new(),
         };
         gathered.look_at_templates(cluster).await?;
         gathered.look_at_payload(cluster).await?;
         if tasks::phase(&gathered.task) == Phase::Starting {
             gathered.look_at_events(cluster).await?;
+        }
+        if says_more_in_its_log(&gathered.task) {
+            gathered.look_at_log(cluster).await?;
         }
         Ok(gathered)
     }
@@ -154,6 +166,59 @@ impl Gathered {
             }
         }
     }
+
+    /// The log is the pod's, read with the user's own rights: what a task logs is nothing for all who may read PeonTasks.
+    async fn look_at_log(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let Some(number) = tasks::attempt(&tasks::status(&self.task)) else {
+            return Ok(());
+        };
+        let so = "the end of the log is not shown";
+        let pod = match PodLog::find(cluster, &self.task, number).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.without(cluster, ("get", "pods"), error, so),
+        };
+        let params = LogParams {
+            timestamps: true,
+            tail_lines: Some(log_end::LINES.into()),
+            ..LogParams::default()
+        };
+        let mut stream = match pod.stream(params).await {
+            Ok(stream) => stream,
+            // Its container has just ended or begun, or its node does not answer.
+            Err(kube::Error::Api(status)) if status.code != 403 => {
+                self.notes.push(format!("{so}: {}", status.message.trim()));
+                return Ok(());
+            }
+            Err(error) => return self.without(cluster, ("get", "pods/log"), error, so),
+        };
+        let mut lines = LogLines::of(pod.shared).with_times(true);
+        let mut kept = log_end::Kept::default();
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            match stream.read(&mut chunk).await {
+                Ok(0) => break,
+                Ok(length) => kept.push(&lines.take(&chunk[..length])),
+                Err(error) => {
+                    self.notes
+                        .push(format!("the end of the log was not read whole: {error}"));
+                    break;
+                }
+            }
+        }
+        kept.push(&lines.end());
+        self.log = kept.end();
+        Ok(())
+    }
+}
+
+/// Whether the log has the word on a task: it runs, or ended without a status of Druid, as where Java did not start.
+fn says_more_in_its_log(task: &PeonTask) -> bool {
+    match tasks::phase(task) {
+        Phase::Running => true,
+        Phase::Failed => tasks::standing(&tasks::status(task)).0 == Cause::NoVerdict.as_str(),
+        _ => false,
+    }
 }
 
 /// What stands in a chunk, as far as the operator would take it.
@@ -190,4 +255,31 @@ async fn read_chunk(
             .map(|text| text.clone().into_bytes())
     };
     Ok(binary.or_else(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::tasks::tests::{condition, task};
+
+    #[test]
+    fn the_log_is_read_of_tasks_whose_status_says_less() {
+        let failed =
+            |cause| json!({"phase": "Failed", "conditions": [condition("Failed", "True", cause, "")]});
+        for (status, expected) in [
+            (json!({"phase": "Running"}), true),
+            (failed("NoVerdict"), true),
+            (failed("TaskFailed"), false),
+            (json!({"phase": "Starting"}), false),
+            (json!({"phase": "Succeeded"}), false),
+        ] {
+            assert_eq!(
+                says_more_in_its_log(&task("a", json!({}), status.clone())),
+                expected,
+                "{status}"
+            );
+        }
+    }
 }

@@ -4,7 +4,7 @@ mod chain;
 mod effective;
 mod findings;
 mod gather;
-
+mod log_end;
 mod report;
 mod run_location;
 
@@ -62,7 +62,8 @@ impl Explain {
     ///
     /// # Access control
     /// peontasks: get. The rest is left out where the right is missing: peontemplates: list; of a payload in chunks
-    /// configmaps or secrets: get; of a pod that does not start events: list. Nothing with `-f`.
+    /// configmaps or secrets: get; of a pod that does not start events: list; of the log of
+    /// a running task pods, pods/log: get. Nothing with `-f`.
     pub(super) async fn run(&self, flags: &Flags) -> anyhow::Result<Outcome> {
         let operator = self.operator()?;
         if let Some(filename) = &self.filename {

@@ -9,6 +9,7 @@ use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
 use super::findings::{self, choose, judge};
 use super::gather::Gathered;
+use super::log_end::LogEnd;
 use super::run_location::RunLocation;
 use crate::api::crds::BORN;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, RunKind};
@@ -40,6 +41,11 @@ pub(super) struct Report {
     advice: Option<Advice>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// The end of the log of a task that runs, or whose peon ended without a status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogEnd>,
+    #[serde(skip)]
+    now: Timestamp,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Attempt>,
     settings: Vec<Row>,
@@ -77,6 +83,7 @@ pub(super) fn live(
         templates,
         chunks,
         warnings,
+        log,
         mut notes,
     } = gathered;
     let status = tasks::status(&task);
@@ -153,6 +160,8 @@ pub(super) fn live(
         advice: advice::about(&reason, phase == Phase::Failed),
         reason: Some(reason),
         warnings,
+        log,
+        now,
         attempts: attempts(
             &task,
             settings.as_ref().map(|(settings, _)| settings.memory.0.as_str()),
@@ -198,6 +207,8 @@ pub(super) fn offline(
             advice::about(reason.as_str(), false).or_else(|| advice::about(reason.as_str(), true))
         }),
         warnings: Vec::new(),
+        log: None,
+        now,
         attempts: Vec::new(),
         settings: effective::rows(task, &choice, operator, judged.settings.as_ref()),
         without_effect: findings::without_effect(&choice),
@@ -257,6 +268,9 @@ impl Report {
             section("What to do", advice.action);
         }
         section("Warnings of the pod", &self.warnings.join("\n"));
+        if let Some(log) = &self.log {
+            section("The end of its log", &log.text(self.now));
+        }
         section("Attempts", &self.attempts_table());
         let rows: Vec<Vec<String>> = self
             .settings

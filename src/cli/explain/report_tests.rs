@@ -19,6 +19,7 @@ fn gathered(spec: Value, status: Value, templates: Option<Vec<PeonTemplate>>) ->
         templates,
         chunks: None,
         warnings: Vec::new(),
+        log: None,
         notes: Vec::new(),
     }
 }
@@ -57,6 +58,25 @@ fn a_waiting_task_is_explained_from_its_conditions() {
         !text.contains("Attempts") && !text.contains("Not known"),
         "{text}"
     );
+}
+
+#[test]
+fn of_a_task_that_makes_no_progress_what_is_known_is_said() {
+    let message = "the peon runs, but its server did not answer";
+    let status = json!({
+        "phase": "Running", "attempt": 1, "run": {"kind": "Pod", "pod": "nightly-1", "podUID": "i"},
+        "conditions": [condition("Ready", "True", "Running", message)],
+    });
+    let log = LogEnd::read(b"2026-11-21T08:00:10Z WARN [main] a.B - no \x1b[31mZooKeeper\n");
+    let task = gathered(json!({"task": {"type": "noop"}}), status, Some(Vec::new()));
+    let report = explained(Gathered { log, ..task });
+    let text = report.text(Style::none());
+    assert!(
+        text.contains(&format!("running …: {message}\n"))
+            && text.contains("\nThe end of its log\n  the last line is 50s old: WARN [main] a.B - no \\u001b[31mZooKeeper\n"),
+        "{text}"
+    );
+    assert_eq!(json!(report)["log"]["warnings"][0]["times"], 1);
 }
 
 #[test]

@@ -261,6 +261,7 @@ async fn a_task_that_is_in_the_history_with_its_verdict_is_there_once() {
             phase: Some("Succeeded".into()),
             ..Default::default()
         },
+        success: None,
     };
     assert_eq!(scene.followers.record(entry).await.outcome, Ok(()));
     scene.followers.keep_only(&HashSet::new());

@@ -197,6 +197,7 @@ pub(super) fn deleted(owner: &Owner, now: Timestamp) -> Entry {
             completion_time: Some(Time(completed)),
             ..Record::default()
         },
+        success: None,
     }
 }
 

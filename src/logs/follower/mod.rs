@@ -33,7 +33,7 @@ use self::store_retry::retry;
 use self::writers::{Writer, Writers};
 use super::fair_share::{Share, Shares};
 use super::format::parts::PartName;
-use super::format::record::{Entry, Recorded};
+use super::format::record::{Entry, Record, Recorded};
 use super::format::state::{KeepLog, Kept, LogState};
 use super::history::writer::HistoryWriter;
 use super::store::archive::{Archive, ArchiveError};
@@ -149,6 +149,14 @@ impl Followers {
             self.0.limits.metrics.failure();
         }
         recorded
+    }
+
+    /// The success of an earlier task; see [`HistoryWriter::success`].
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn success(&self, namespace: &str, success: &str) -> Result<Option<Record>, String> {
+        self.0.journal.success(namespace, success).await
     }
 
     /// Whether the log of this PeonTask is still being read or written.

@@ -196,6 +196,14 @@ impl Layout {
         ))
     }
 
+    /// The record of a success that is found by its name ([`super::success::key`]).
+    ///
+    /// # Errors
+    /// When namespace or name are none.
+    pub fn success(&self, namespace: &str, success: &str) -> Result<Path, InvalidKey> {
+        self.own(&format!("succeeded/{}/{}.json", name(namespace)?, name(success)?))
+    }
+
     fn of_task(&self, task_id: &str, what: &str) -> Result<Path, InvalidKey> {
         let invalid = |reason: String| InvalidKey::TaskId {
             id: task_id.to_owned(),

@@ -17,3 +17,4 @@ pub mod sidecar_config;
 pub mod sidecar_message;
 pub mod sidecar_parts;
 pub mod state;
+pub mod success;

@@ -32,6 +32,9 @@ pub struct Record {
     /// Type of the Druid task.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub task_type: Option<String>,
+    /// SHA-256 of the payload as it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_hash: Option<String>,
     /// The datasource that the task writes to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_source: Option<String>,
@@ -105,6 +108,9 @@ pub struct Entry {
     pub completed: Timestamp,
     /// The record.
     pub record: Record,
+    /// By which name ([`super::success::key`]) the success is found again; `None` of other ends, and of tasks of an
+    /// overlord.
+    pub success: Option<String>,
 }
 
 /// Result of writing an entry.

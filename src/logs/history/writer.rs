@@ -1,4 +1,4 @@
-//! Writes the history: finished tasks, one small object each.
+//! Writes the history: finished tasks, one small object each, and successes a second time, by which they are found.
 
 use std::time::Duration;
 
@@ -57,13 +57,27 @@ impl HistoryWriter {
     }
 
     async fn write(&self, entry: Entry) -> Result<(), String> {
-        let Entry { completed, record } = entry;
+        let Entry {
+            completed,
+            record,
+            success,
+        } = entry;
         let record = self.placed(record);
         let json = serde_json::to_vec(&record)
             .map_err(|e| format!("the history entry cannot be written as JSON: {e}"))?;
-        let put = self
-            .archive
-            .put_history(&record.namespace, completed, &record.uid, Bytes::from(json));
+        let json = Bytes::from(json);
+        let put = async {
+            // First: who sees the task in the history finds its success.
+            if let Some(success) = success {
+                let put = self
+                    .archive
+                    .put_success(&record.namespace, &success, json.clone());
+                put.await?;
+            }
+            self.archive
+                .put_history(&record.namespace, completed, &record.uid, json)
+                .await
+        };
         let said = match timeout(PATIENCE, put).await {
             Ok(Ok(())) => return Ok(()),
             // The task is at fault, not the store.
@@ -80,6 +94,25 @@ impl HistoryWriter {
         );
         *self.resting.lock() = Some((Instant::now() + REST, said.clone()));
         Err(said)
+    }
+
+    /// The last success of this name; the error says what the store said.
+    ///
+    /// # Errors
+    /// When the store fails, does not answer within 3 s, or has something else there.
+    pub async fn success(&self, namespace: &str, success: &str) -> Result<Option<Record>, String> {
+        let read = timeout(PATIENCE, self.archive.read_success(namespace, success)).await;
+        let json = match read {
+            Ok(read) => read.map_err(|error| error.to_string())?,
+            Err(_) => {
+                return Err(format!(
+                    "{}: the store did not answer within {PATIENCE:?}",
+                    self.archive.location()
+                ));
+            }
+        };
+        let record = json.map(|json| serde_json::from_slice(&json)).transpose();
+        record.map_err(|e| format!("the record of an earlier success cannot be decoded: {e}"))
     }
 
     /// Adds the URLs of log and report.

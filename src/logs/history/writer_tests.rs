@@ -27,6 +27,7 @@ fn entry(uid: &str) -> Entry {
     Entry {
         completed: Timestamp::from_second(1000).unwrap(),
         record,
+        success: None,
     }
 }
 
@@ -83,4 +84,30 @@ async fn a_task_that_cannot_be_recorded_stops_no_other() {
     assert!(journal.put(entry("no/uid")).await.outcome.is_err());
     assert_eq!(journal.put(entry("u")).await.outcome, Ok(()));
     assert_eq!(uids(&archive).await, ["u"]);
+}
+
+#[tokio::test]
+async fn a_success_is_found_by_its_name_and_a_failure_of_the_store_is_none() {
+    let archive = archive(Faults::none());
+    let journal = HistoryWriter::new(archive.clone());
+    let name = crate::logs::format::success::key("nightly", "index_x", "hash");
+    assert_eq!(journal.success("ns", &name).await, Ok(None));
+    for (uid, success) in [("first", Some(&name)), ("second", Some(&name)), ("failed", None)] {
+        let mut entry = entry(uid);
+        entry.success = success.cloned();
+        assert_eq!(journal.put(entry).await.outcome, Ok(()));
+    }
+    let found = journal.success("ns", &name).await.unwrap().unwrap();
+    assert_eq!(found.uid, "second");
+    assert_eq!(journal.success("other", &name).await, Ok(None));
+    assert_eq!(
+        uids(&archive).await.len(),
+        3,
+        "those of the history are counted once"
+    );
+    archive
+        .put_success("ns", &name, Bytes::from_static(b"no JSON"))
+        .await
+        .unwrap();
+    assert!(journal.success("ns", &name).await.is_err());
 }

@@ -165,6 +165,23 @@ impl Archive {
         self.renew().await
     }
 
+    /// Writes a success, to be found by its name.
+    ///
+    /// # Errors
+    /// As [`Self::put_history`].
+    pub async fn put_success(&self, namespace: &str, success: &str, json: Bytes) -> Result<(), ArchiveError> {
+        let key = self.layout.success(namespace, success)?;
+        self.put(&key, json).await
+    }
+
+    /// The last success of this name; `None` if there was none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read_success(&self, namespace: &str, success: &str) -> Result<Option<Bytes>, ArchiveError> {
+        self.get(&self.layout.success(namespace, success)?).await
+    }
+
     /// The finished tasks of a namespace, newest first: those complete at or after `since`, at most `limit` of them.
     ///
     /// # Errors

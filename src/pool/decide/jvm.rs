@@ -8,7 +8,7 @@ use crate::api::indexer_pool::PoolSizing;
 use crate::druid::indexer_ports::{INDEXER_PORT, INDEXER_TLS_PORT, IndexerPorts};
 use crate::druid::java_options;
 use crate::quantity;
-use crate::task::accept::jvm::MODULES;
+use crate::task::accept::jvm::{MODULES, log4j};
 use crate::task::accept::peon_ports::{Enabled, TLS_PORT};
 use crate::task::accept::properties_file;
 use crate::task::accept::settings::{RESERVED, Settings};
@@ -137,7 +137,7 @@ pub fn argument_file(
         ("user.timezone", "UTC"),
         ("file.encoding", "UTF-8"),
         ("java.io.tmpdir", TMP_DIR),
-        ("log4j.configurationFile", LOG4J_FILE),
+        log4j(settings, LOG4J_FILE),
         ("druid.service", "druid/indexer"),
         ("druid.server.http.numThreads", &http_threads),
     ] {

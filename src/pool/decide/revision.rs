@@ -22,6 +22,7 @@ use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::properties::RuntimeProperties;
 use crate::logs::format::shared_log;
+use crate::task::accept::jvm::LOG4J as LOG4J_PROPERTIES;
 use crate::task::accept::settings::{Levels, Settings};
 use crate::task::accept::{peon_ports, template_fields, template_shape};
 use crate::task::run::pod::build::BASE_TASK_DIR;
@@ -38,8 +39,6 @@ const LONGEST_START: u32 = 1800;
 /// Seconds before SIGTERM besides those that a task may take to stop.
 const BEFORE_SIGTERM: u32 = 10;
 
-/// Where Log4j reads its configuration.
-const LOG4J_PROPERTY: &str = "log4j.configurationFile";
 /// Druid's authenticators: it is secured where a template names some.
 const AUTHENTICATORS: &str = "druid.auth.authenticatorChain";
 const ARGUMENTS: &str = "INDEXER_JVM_ARGS";
@@ -111,9 +110,12 @@ impl Revision {
             return Err(unusable(message.to_owned()));
         }
         let slots = pool.spec.shared_slots();
-        if let Some(given) = settings.property(LOG4J_PROPERTY).filter(|_| slots.is_some()) {
+        let layout = LOG4J_PROPERTIES
+            .iter()
+            .find_map(|name| Some((name, settings.property(name)?)));
+        if let Some((name, given)) = layout.filter(|_| slots.is_some()) {
             return Err(unusable(format!(
-                "-D{LOG4J_PROPERTY}={given} replaces the layout by which the lines of the tasks of a shared Indexer are \
+                "-D{name}={given} replaces the layout by which the lines of the tasks of a shared Indexer are \
                  told apart: remove it, or use another template"
             )));
         }

@@ -178,6 +178,12 @@ fn what_cannot_be_used_says_what_to_change() {
             "-Dlog4j.configurationFile=/opt/log4j2.xml replaces the layout",
         ),
         (
+            json!({"mode": "Shared", "maxIndexers": null, "resources": {"limits": {"memory": "2Gi"}}}),
+            json!({"javaOpts": ["-Dlog4j2.configurationFile=/opt/log4j2.xml"]}),
+            PoolReadiness::InvalidTemplate,
+            "-Dlog4j2.configurationFile=/opt/log4j2.xml replaces the layout",
+        ),
+        (
             json!({}),
             json!({"javaOpts": long}),
             PoolReadiness::InvalidTemplate,

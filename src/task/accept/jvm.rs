@@ -160,6 +160,24 @@ fn property(settings: &Settings, name: &str) -> Result<Option<(u64, Source)>, In
     }
 }
 
+/// Names of the property with the place of a log4j2.xml.
+pub const LOG4J: [&str; 2] = ["log4j.configurationFile", "log4j2.configurationFile"];
+
+/// What makes Druid log to standard output: the operator's `own` log4j2.xml. Of one that the template names, which is often
+/// that of all other processes and writes to files, Druid itself sends everything there, as for the peons of a
+/// MiddleManager (`org.apache.druid.indexing.overlord.ForkingTaskRunner`).
+#[must_use]
+pub fn log4j(settings: &Settings, own: &'static str) -> (&'static str, &'static str) {
+    if LOG4J.iter().any(|name| settings.property(name).is_some()) {
+        (
+            "log4j2.configurationFactory",
+            "org.apache.druid.indexing.common.tasklogs.ConsoleLoggingEnforcementConfigurationFactory",
+        )
+    } else {
+        (LOG4J[0], own)
+    }
+}
+
 /// The argument file: all arguments of `java` except for the pod's address, which only the pod knows.
 #[must_use]
 pub fn argument_file(
@@ -176,7 +194,7 @@ pub fn argument_file(
         ("user.timezone", "UTC"),
         ("file.encoding", "UTF-8"),
         ("java.io.tmpdir", build::TMP_DIR),
-        ("log4j.configurationFile", build::LOG4J_FILE),
+        log4j(settings, build::LOG4J_FILE),
         ("druid.service", "druid/peon"),
         // The pod has no MiddleManager that serves intermediate data.
         ("druid.processing.intermediaryData.storage.type", "deepstore"),
@@ -282,6 +300,22 @@ mod tests {
         );
         let auto = json!({"properties": {"druid.processing.buffer.sizeBytes": "auto"}});
         assert_eq!(sized(&[], auto), sized(&[], json!({})));
+    }
+
+    #[test]
+    fn a_log_configuration_of_the_template_writes_to_standard_output_too() {
+        let log4j = |options: serde_json::Value| {
+            let settings = settings_at(0, &[], json!({"javaOpts": options})).unwrap();
+            super::log4j(&settings, "/etc/peon/log4j2.xml")
+        };
+        assert_eq!(
+            log4j(json!([])),
+            ("log4j.configurationFile", "/etc/peon/log4j2.xml")
+        );
+        for name in LOG4J {
+            let given = log4j(json!([format!("-D{name}=/log/log4j2.xml")]));
+            assert_eq!(given.0, "log4j2.configurationFactory", "{name}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@
 //! | another file (`*.xml`, `*.json`, `*.sh`, `*.yaml`, `*.yml`) that no property of Druid is called by | a warning in the log |
 //! | any other | a property |
 //!
+//! What the operator sets itself, and what is about other processes (`druid.worker.*`), is named in the log.
+//!
 //! A line `druid.indexer.fork.property.<name>`, as in the file of a MiddleManager, is the property `<name>`, and takes
 //! precedence over one of that name. JVM options of such a file (`druid.indexer.runner.javaOpts`) are refused.
 
@@ -106,6 +108,16 @@ check_properties() {
       echo "peon properties: the operator sets $size: a value in propertiesFrom or in a variable of the cluster is not used; put it into properties of the PeonTemplate" >&2
     fi
   done
+  for own in druid.host druid.plaintextPort druid.indexer.runner.type druid.indexer.task.baseTaskDir druid.indexer.task.encapsulatedTask; do
+    if has_property "$own" "$1"; then
+      echo "peon properties: the operator sets $own: a value in propertiesFrom or in a variable of the cluster is not used" >&2
+    fi
+  done
+  for other in 'worker\.[A-Za-z0-9.]*' 'indexer\.queue\.[A-Za-z0-9.]*' 'indexer\.runner\.[A-Za-z0-9.]*' 'indexer\.task\.restoreTasksOnRestart' 'indexer\.task\.baseTaskDirPaths'; do
+    for name in $(sed -n "s/^[[:space:]]*\(druid\.$other\)[[:space:]]*[=:].*/\1/p" "$1"); do
+      [ "$name" = druid.indexer.runner.type ] || echo "peon properties: $name in propertiesFrom or in a variable of the cluster is about another process and has no effect on peons" >&2
+    done
+  done
 }
 "#
     };
@@ -177,6 +189,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::task::accept::settings::RESERVED;
 
     fn sources() -> PropertiesFile {
         let sources = json!([
@@ -359,11 +372,45 @@ mod tests {
         assert_eq!(all["druid.worker.capacity"], "2");
     }
 
+    /// As docs/migration.md says: the whole common file, and that of the MiddleManager by mistake.
+    #[test]
+    fn the_files_of_a_middle_manager_reach_its_peons() {
+        let common = include_str!("../../../e2e/druid/migrated/common.runtime.properties");
+        let all = read("migrated", &[&[("common.runtime.properties", common.as_bytes())]]);
+        for (name, value) in [
+            (
+                "druid.extensions.loadList",
+                "[\"druid-s3-extensions\", \"postgresql-metadata-storage\", \"druid-kafka-indexing-service\"]",
+            ),
+            ("druid.storage.type", "s3"),
+            ("druid.s3.enablePathStyleAccess", "true"),
+            ("druid.indexer.logs.s3Prefix", "druid/indexing-logs"),
+            ("druid.metadata.storage.connector.password", "pa$$ \\word"),
+        ] {
+            assert_eq!(all.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        let runtime = include_str!("../../../e2e/druid/migrated/runtime.properties");
+        let (succeeded, _, _, message) =
+            run("manager", &[&[("runtime.properties", runtime.as_bytes())]], &[]);
+        assert!(
+            !succeeded && message.contains("put its options into javaOpts"),
+            "{message}"
+        );
+    }
+
     #[test]
     fn what_is_no_property_is_said_or_refused() {
         let (succeeded, written, logged, message) = run(
             "other",
-            &[&[("log4j2.xml", b"<a/>"), ("druid.processing.numThreads", b"3")]],
+            &[&[
+                ("log4j2.xml", b"<a/>"),
+                ("druid.processing.numThreads", b"3"),
+                (
+                    "runtime.properties",
+                    b"druid.host=localhost\ndruid.worker.capacity = 4\ndruid.indexer.runner.startPort:1\n\
+                      druid.indexer.runner.type=local\n#druid.worker.ip=a\ndruid.zk.service.host=druid.worker.x=1\n",
+                ),
+            ]],
             &[],
         );
         assert!(succeeded && message.is_empty(), "{message}");
@@ -371,8 +418,16 @@ mod tests {
         for said in [
             "the key log4j2.xml of propertiesFrom is no property",
             "the operator sets druid.processing.numThreads",
+            "the operator sets druid.host",
+            "the operator sets druid.indexer.runner.type",
+            "druid.worker.capacity in propertiesFrom",
+            "druid.indexer.runner.startPort in propertiesFrom",
         ] {
-            assert!(logged.contains(said), "{logged}");
+            assert!(logged.contains(said), "{said}: {logged}");
+        }
+        assert_eq!(logged.lines().count(), 6, "{logged}");
+        for (name, _) in RESERVED {
+            assert!(SCRIPT.contains(&format!(" {name}")), "{name}");
         }
         for (test, file, content, said) in [
             (

@@ -7,7 +7,7 @@ use crate::api::PeonTemplateSpec;
 use crate::task::run::pod::template::peon_container;
 
 /// Properties of other processes than peons, by name or by their beginning, and where they belong.
-const PROPERTIES: [(&str, &str); 6] = [
+const PROPERTIES: [(&str, &str); 8] = [
     (
         "druid.worker.capacity",
         "set capacity of the VirtualMiddleManager",
@@ -19,6 +19,14 @@ const PROPERTIES: [(&str, &str); 6] = [
     ("druid.worker.version", "set version of the VirtualMiddleManager"),
     ("druid.worker.", "it is about the MiddleManager itself"),
     ("druid.indexer.queue.", "it is about the overlord"),
+    (
+        "druid.indexer.task.restoreTasksOnRestart",
+        "a pod is not started twice; retry of the PeonTemplate says what runs again",
+    ),
+    (
+        "druid.indexer.task.baseTaskDirPaths",
+        "tasks write to the volume peon-scratch, which the pod template may replace",
+    ),
     (
         "druid.indexer.runner.",
         "it is about the process that starts peons, which here is the operator",
@@ -114,6 +122,8 @@ mod tests {
                 "druid.worker.ip": "x",
                 "druid.indexer.runner.javaOpts": "-ea",
                 "druid.indexer.runner.startPort": "8100",
+                "druid.indexer.task.restoreTasksOnRestart": "true",
+                "druid.indexer.task.gracefulShutdownTimeout": "PT5M",
                 "druid.zk.service.host": "z",
             },
             "template": {
@@ -135,6 +145,7 @@ mod tests {
             names,
             [
                 "property druid.indexer.runner.startPort",
+                "property druid.indexer.task.restoreTasksOnRestart",
                 "property druid.worker.capacity",
                 "property druid.worker.ip",
                 "template.metadata.finalizers",
@@ -146,9 +157,9 @@ mod tests {
             ]
         );
         assert!(
-            found[1].ends_with("set capacity of the VirtualMiddleManager"),
+            found[2].ends_with("set capacity of the VirtualMiddleManager"),
             "{}",
-            found[1]
+            found[2]
         );
         assert_eq!(of_template(&PeonTemplateSpec::default()), [""; 0]);
     }

@@ -14,6 +14,7 @@ use crate::api::conditions::{self, COMPLETE, FAILED, LOGS_ARCHIVED, RECORDED, cu
 use crate::api::reason::Recording;
 use crate::api::{PeonTask, PeonTaskStatus, Phase};
 use crate::logs::format::record::{Entry, LastWord, LogRecord, Record, Recorded, VERSION};
+use crate::logs::format::success;
 use crate::task::snapshot::Snapshot;
 
 /// Interval of retries after a store refused an entry.
@@ -115,6 +116,7 @@ fn entry(task: &PeonTask, status: &PeonTaskStatus) -> Option<Entry> {
         name: task.name_any(),
         uid: task.uid().unwrap_or_default(),
         task_id: status.task_id.clone(),
+        task_hash: status.task_hash.clone(),
         task_type: status.task_type.clone(),
         data_source: status.data_source.clone(),
         template: status.template.clone(),
@@ -137,8 +139,17 @@ fn entry(task: &PeonTask, status: &PeonTaskStatus) -> Option<Entry> {
     Some(Entry {
         // As the API server will return it: the key is made from it, and must be the same each time.
         completed: Timestamp::from_second(completed.as_second()).unwrap_or(completed),
+        success: success(task, &record),
         record,
     })
+}
+
+/// By which name a success is found again. A task that did not run itself leaves that of the earlier one.
+fn success(task: &PeonTask, record: &Record) -> Option<String> {
+    let ran = record.attempt.is_some() && task.middle_manager().is_none();
+    let succeeded = record.phase.as_deref() == Some(Phase::Succeeded.as_str());
+    let (id, hash) = (record.task_id.as_ref()?, record.task_hash.as_ref()?);
+    (ran && succeeded).then(|| success::key(&record.name, id, hash))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Decisions about a task (pure): the next step, the verdict on an attempt, retries, the status.
 
+pub(crate) mod after_success;
 pub(crate) mod conclude;
 pub(crate) mod current_run;
 pub mod deadlines;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::deadlines;
 use super::plan::{
     Action, Settlement, Step, described, look_again, look_live, read_payload, settle, settle_until, signed,
     task_id,
 };
 use super::status::Draft;
 use super::with_worker::CLAIMED;
+use super::{after_success, deadlines};
 use crate::api::reason::{Acceptance, Cause, Follows, Waiting};
 use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, conditions, names};
 use crate::apiserver::classify::refusal::{Creation, Refusal};
@@ -149,6 +149,9 @@ fn begin(snapshot: &Snapshot, now: Timestamp) -> Step {
         return look_again(Some(left));
     }
     if let Some(step) = until_subtasks_end(snapshot, &draft) {
+        return step;
+    }
+    if let Some(step) = after_success::step(snapshot, &draft) {
         return step;
     }
     if let Some(max) = snapshot.template_spec().and_then(|t| t.max_running) {

@@ -244,6 +244,12 @@ impl Actor {
             Action::RecallRung { subtask } => {
                 snapshot.outcomes.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
+            Action::FindSuccess { success } => {
+                snapshot.outcomes.success = Some(match self.logs.get() {
+                    Some(logs) => logs.success(&namespace, &success).await.map(|r| r.map(Box::new)),
+                    None => Err("the log store is not open yet".to_owned()),
+                });
+            }
             Action::KeepLog(ask) => {
                 snapshot.outcomes.log = self.logs.get().map(|logs| logs.keep(&owner(snapshot), &ask));
             }

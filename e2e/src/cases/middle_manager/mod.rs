@@ -7,6 +7,8 @@ mod faults;
 mod faults_network;
 mod faults_node;
 mod kills;
+mod migration;
+mod peon_addresses;
 mod polls;
 mod pool_ends;
 mod pool_faults;
@@ -45,6 +47,8 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(discovery_on_pods::CASES)
         .chain(races::CASES)
         .chain(kills::CASES)
+        .chain(migration::CASES)
+        .chain(peon_addresses::CASES)
         .chain(pools::CASES)
         .chain(pool_tasks::CASES)
         .chain(pool_secured::CASES)

@@ -118,6 +118,11 @@ pub enum Action {
         /// `status.subtask`.
         subtask: String,
     },
+    /// Look up whether the task succeeded before, as another PeonTask of its name.
+    FindSuccess {
+        /// Name of the success in the history.
+        success: String,
+    },
     /// Request the log of an attempt, and its archiving once the attempt is the last.
     KeepLog(KeepLog),
     /// Write the finished task to the history, replacing its earlier entry.
@@ -158,6 +163,7 @@ impl Action {
             Self::TakeSlot { .. } => "take slot",
             Self::CountSubtasks { .. } => "count subtasks",
             Self::RecallRung { .. } => "look up the memory of earlier subtasks",
+            Self::FindSuccess { .. } => "look up an earlier success",
             Self::KeepLog(_) => "collect log",
             Self::Record(_) => "record",
             Self::DeletePod(_) => "delete pod",

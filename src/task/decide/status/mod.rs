@@ -24,6 +24,8 @@ use crate::task::accept::settings::Settings;
 
 /// Largest status in bytes of JSON: etcd stores it, every watch sends it, and there may be very many.
 const LARGEST: usize = 4000;
+/// What `Ready` says of a peon of which nothing else is to be said.
+pub const RUNS: &str = "the peon runs";
 
 /// A status under construction.
 #[derive(Debug, Clone)]
@@ -268,7 +270,7 @@ impl Draft {
     /// The peon runs.
     #[must_use]
     pub fn run(self, since: Option<Timestamp>) -> PeonTaskStatus {
-        self.runs(since, "the peon runs")
+        self.runs(since, RUNS)
     }
 
     /// The peon runs, and has not answered its probe for long.
@@ -304,6 +306,12 @@ impl Draft {
     #[must_use]
     pub fn succeed_elsewhere(mut self, message: &str) -> PeonTaskStatus {
         self.taken_elsewhere(message);
+        self.succeed(message)
+    }
+
+    /// The task is complete without a run: it succeeded before.
+    #[must_use]
+    pub fn succeed_before(self, message: &str) -> PeonTaskStatus {
         self.succeed(message)
     }
 
