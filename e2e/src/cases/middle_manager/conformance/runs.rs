@@ -108,6 +108,7 @@ impl<'c> Druid<'c> {
     /// another overlord leads. With ZooKeeper, beside each round one of as many tasks on workers that only say yes.
     fn run_many(&mut self, each: usize) -> Result<()> {
         let (run, none) = (self.workers.fixture.run.clone(), json!({}));
+        let before = audit::end(cluster(self.workers.fixture)?)?;
         let stub = if self.workers.is_on_pods {
             None
         } else {
@@ -139,7 +140,7 @@ impl<'c> Druid<'c> {
             self.check_lives(prefix, each)?;
             self.check_objects(prefix, each)?;
         }
-        self.check_pods(2 * each)
+        self.check_pods(before, 2 * each)
     }
 
     /// Makes workers that only say yes, and runs some tasks on them; returns where they stand in `ZooKeeper`.
@@ -221,10 +222,11 @@ impl<'c> Druid<'c> {
         Ok(())
     }
 
-    /// So many pods were created, and no more.
-    fn check_pods(&self, expected: usize) -> Result<()> {
+    /// So many pods were created since the audit log ended there, and no more. Other cases have the namespace before and after
+    /// this one.
+    fn check_pods(&self, before: u64, expected: usize) -> Result<()> {
         let own = cluster(self.workers.fixture)?;
-        let created = audit::of_operator(own)?
+        let created = audit::of_operator_from(own, before)?
             .iter()
             .filter(|r| r.namespace == self.workers.namespace && r.resource == "pods" && r.code == 201)
             .count();
