@@ -30,18 +30,24 @@ pub(super) const CASES: &[Case] = &[
     )
     .own(),
     case(
-        "pool_shared::stopped_newer_and_fewer_indexers_lose_no_task",
+        "pool_shared::leaving::stopped_newer_and_fewer_indexers_lose_no_task",
         leaving::replaced,
     )
     .own(),
-    case("pool_shared::a_jvm_that_hangs_is_given_up", leaving::hung)
-        .own()
-        .full(),
-    case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
-        .turn(Turn::Alone)
-        .own(),
     case(
-        "pool_shared::a_stream_is_read_once_and_stays_visible_though_indexers_go",
+        "pool_shared::leaving::a_jvm_that_hangs_is_given_up",
+        leaving::hung,
+    )
+    .own()
+    .full(),
+    case(
+        "pool_shared::leaving::a_drain_waits_for_all_tasks",
+        leaving::drained,
+    )
+    .turn(Turn::Alone)
+    .own(),
+    case(
+        "pool_shared::leaving::a_stream_is_read_once_and_stays_visible_though_indexers_go",
         streaming::read,
     )
     .turn(Turn::Alone)
