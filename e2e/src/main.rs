@@ -72,7 +72,7 @@ enum Action {
     },
     /// Run the end-to-end cases.
     Test {
-        /// Only cases whose names contain this.
+        /// Only cases whose names contain this, or one of several parts with commas between them.
         filter: Option<String>,
     },
     /// Show an ingestion from nothing to its segments.

@@ -230,7 +230,7 @@ impl Drop for Shared {
 }
 
 fn matches(filter: Option<&str>, name: &str) -> bool {
-    filter.is_none_or(|filter| name.contains(filter))
+    filter.is_none_or(|filter| filter.split(',').any(|part| name.contains(part)))
 }
 
 /// A group of the cases that need no operator in a cluster.
