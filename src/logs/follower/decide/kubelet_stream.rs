@@ -25,7 +25,7 @@ use crate::logs::format::own_lines;
 /// so the missing part may also be within the line above.
 pub const GAP: &str = "[peon-operator] a part of the log is missing here, or within the line above: it was rotated away before it was \
      read\n";
-/// Line in the log where its beginning may be missing: see [`LATE`].
+/// Line in the log where its beginning may be missing.
 pub const BEGINNING: &str = "[peon-operator] the beginning of the log may be missing: it was not read when its container started, and may \
      have been rotated away\n";
 /// A first line written this long after its container's start may not be the first one. A JVM writes its first line within
