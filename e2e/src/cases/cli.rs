@@ -345,8 +345,9 @@ fn no_progress(fixture: &Fixture) -> Result<()> {
     fixture.until_running(&namespace, "waiting")?;
     let explained = wait_until(LIMIT, "a warning in the log", || {
         let (text, _) = ends(fixture, &namespace, 0, &["explain", "waiting"], "")?;
-        let log = text.split("The end of its log\n").nth(1).map(str::to_owned);
-        Ok(log.filter(|log| log.contains("nowhere.invalid")))
+        let log = text.split("The end of its log\n").nth(1).unwrap_or_default();
+        let log = log.split("\n\n").next().unwrap_or_default();
+        Ok(Some(log.to_owned()).filter(|log| log.contains("UnknownHostException: nowhere.invalid")))
     })?;
     ensure!(
         explained.contains("the last line is ") && explained.contains(" ago"),

@@ -52,7 +52,7 @@ impl LogEnd {
     /// Reads lines that begin with their times; `None` if there are none.
     pub(super) fn read(log: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(log);
-        let mut last = None;
+        let mut last: Option<Line> = None;
         let mut warnings = VecDeque::new();
         let mut open: Option<Line> = None;
         for line in text.lines() {
@@ -69,7 +69,11 @@ impl LogEnd {
                 time: Time(time),
                 text,
             };
-            last = Some(line(cut(text)));
+            match &mut last {
+                // A line of a stack trace says less than the line that it belongs to.
+                Some(last) if level(text).is_none() && !is_of_the_start(text) => last.time = Time(time),
+                last => *last = Some(line(cut(text))),
+            }
             if let Some((level, from)) = level(text) {
                 note(&mut warnings, open.take());
                 open = is_warning(level).then(|| line(cut(from)));

@@ -42,6 +42,16 @@ fn the_last_warnings_are_counted_with_their_causes() {
 }
 
 #[test]
+fn a_stack_trace_is_of_the_line_before() {
+    let end = read(&["INFO a", "WARN b", "java.lang.Exception: c", "\tat d"]).unwrap();
+    assert!(
+        end.text(at(60)).starts_with("the last line is 46s old: WARN b\n"),
+        "{}",
+        end.text(at(60))
+    );
+}
+
+#[test]
 fn every_layout_has_its_level() {
     for (line, shown) in [
         (
