@@ -16,6 +16,8 @@ use crate::task::run::pod::evidence::{Container, Evidence};
 
 /// Default of `recycle.maxAgeSeconds`: a day.
 const MAX_AGE_SECONDS: u32 = 86_400;
+/// The reason of a pod's `Ready` that the kubelet gives when a probe fails. The control plane gives none for a lost node.
+const NOT_READY: &str = "ContainersNotReady";
 /// Default of `recycle.maxTasks`.
 const MAX_TASKS: u32 = 2000;
 
@@ -195,10 +197,10 @@ impl Indexer {
         let annotations = pod.metadata.annotations.as_ref();
         let ports = annotations.and_then(|all| all.get(ANNOTATION_INDEXER_PORTS));
         let slots = annotations.and_then(|all| all.get(ANNOTATION_SLOTS));
-        let has = |condition: &str, status: &str| {
-            let mut all = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-            all.any(|c| c.type_ == condition && c.status == status)
-        };
+        let mut all = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+        let condition = all.find(|c| c.type_ == conditions::READY);
+        let ready = condition.is_some_and(|c| c.status == "True");
+        let unready = condition.is_some_and(|c| c.reason.as_deref() == Some(NOT_READY));
         Self {
             evidence: Evidence::of(pod),
             ports: IndexerPorts::read(ports.map(String::as_str)),
@@ -212,8 +214,8 @@ impl Indexer {
                 .creation_timestamp
                 .as_ref()
                 .map_or(Timestamp::UNIX_EPOCH, |t| t.0),
-            ready: has(conditions::READY, "True"),
-            probed: has(conditions::READY, "True") || has("ContainersReady", "False"),
+            ready,
+            probed: ready || unready,
             duty: Duty::of(&Use::Unknown, None),
             silent_since: None,
             unwanted: None,

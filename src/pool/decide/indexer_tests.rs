@@ -111,6 +111,18 @@ fn the_ports_of_an_indexer_are_those_of_its_pod() {
 }
 
 #[test]
+fn a_probe_that_fails_is_the_word_of_the_kubelet() {
+    let mut hung = starting();
+    hung["conditions"][0]["reason"] = json!("ContainersNotReady");
+    for (status, probed) in [(starting(), false), (ready(), true), (hung, true)] {
+        let mut of = pod("a", "r", 1, status);
+        of.keep().unwrap();
+        // As the watch keeps it.
+        assert_eq!(Indexer::of(&of).probed, probed);
+    }
+}
+
+#[test]
 fn only_an_idle_one_that_is_ready_and_hidden_can_take_a_task() {
     let seen = |hidden: &[&str], visible: &[&str]| {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -5,8 +5,7 @@ use super::*;
 #[test]
 fn one_that_is_silent_for_five_minutes_though_its_node_is_there_is_deleted() {
     let mut hung = starting();
-    let failed = json!({"type": "ContainersReady", "status": "False"});
-    hung["conditions"].as_array_mut().unwrap().push(failed);
+    hung["conditions"][0]["reason"] = json!("ContainersNotReady");
     for (since, status, deleted, again) in [
         (None, ready(), vec![], None),
         (Some(at(701)), ready(), vec![], Some(1)),

@@ -35,29 +35,25 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Replicas of each task, on different workers.
-pub(super) const REPLICAS: usize = 2;
+const REPLICAS: usize = 2;
 /// Tasks that share the partitions.
-pub(super) const TASKS: usize = 2;
-/// For [`Faults::hand_over`], where nobody loads segments: the shortest.
-const AT_ONCE: u32 = 1;
+const TASKS: usize = 2;
 /// Name of the template of streaming tasks.
 pub(super) const TEMPLATE: &str = "streaming";
 
 /// What happens to tasks that read.
-pub(super) type Fault<'a> = &'a dyn Fn(&BTreeSet<String>) -> Result<()>;
+type Fault<'a> = &'a dyn Fn(&BTreeSet<String>) -> Result<()>;
 
 /// What happens in the course of two roll-overs under rows that never pause.
-pub(super) struct Faults<'a> {
+struct Faults<'a> {
     /// While the first tasks read.
-    pub(super) reading: Fault<'a>,
+    reading: Fault<'a>,
     /// In the first roll-over.
-    pub(super) first: Fault<'a>,
+    first: Fault<'a>,
     /// In the second.
-    pub(super) second: Fault<'a>,
+    second: Fault<'a>,
     /// How many tasks have a second attempt.
-    pub(super) reruns: usize,
-    /// How long tasks wait until what they published is loaded, in milliseconds.
-    pub(super) hand_over: u32,
+    reruns: usize,
 }
 
 /// The process that serves the workers is killed, and then the operator's.
@@ -69,7 +65,6 @@ fn in_pods(fixture: &Fixture) -> Result<()> {
         first: &|_| Process::server(fixture).kill(),
         second: &|_| Process::operator(fixture).kill(),
         reruns: 0,
-        hand_over: AT_ONCE,
     };
     exactly_once(fixture, &manager, &faults).map(drop)
 }
@@ -89,7 +84,6 @@ fn in_indexers(fixture: &Fixture) -> Result<()> {
         first: &|_| Ok(()),
         second: &|_| Process::operator(fixture).kill(),
         reruns: 1,
-        hand_over: AT_ONCE,
     };
     let tasks = exactly_once(fixture, &pool.manager, &faults)?;
     let mut warm = 0;
@@ -101,25 +95,18 @@ fn in_indexers(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Name of the topic, and of its datasource.
-pub(super) fn topic(fixture: &Fixture) -> String {
-    format!("streamed_{}", fixture.run)
-}
-
 /// Returns the tasks that succeeded.
-pub(super) fn exactly_once(
+fn exactly_once(
     fixture: &Fixture,
     manager: &MiddleManager<'_>,
     faults: &Faults<'_>,
 ) -> Result<BTreeSet<String>> {
     let (cache, progress) = (Cache::open()?, Progress::default());
     let kafka = Kafka::deploy(fixture, &cache, &progress)?;
-    let topic = topic(fixture);
+    let topic = format!("streamed_{}", fixture.run);
     let writer = kafka.write(&topic)?;
     kafka.until_topic(&topic)?;
-    let supervisor = Supervisor::start_with(fixture, &kafka, &topic, |spec| {
-        spec["tuningConfig"]["handoffConditionTimeout"] = json!(faults.hand_over);
-    })?;
+    let supervisor = Supervisor::start(fixture, &kafka, &topic)?;
 
     let first = supervisor.until_reading(&BTreeSet::new())?;
     supervisor.apart()?;
@@ -182,6 +169,10 @@ pub(super) struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
+    fn start(fixture: &'a Fixture, kafka: &Kafka, topic: &str) -> Result<Self> {
+        Self::start_with(fixture, kafka, topic, |_| {})
+    }
+
     /// With a spec that is changed.
     pub(super) fn start_with(
         fixture: &'a Fixture,
@@ -217,7 +208,8 @@ impl<'a> Supervisor<'a> {
                 // So few that a task publishes before its end: the replicas have to agree on an offset.
                 "maxRowsPerSegment": 1000,
                 "offsetFetchPeriod": "PT5S",
-                "handoffConditionTimeout": AT_ONCE,
+                // Nobody loads segments here, so nobody waits for it.
+                "handoffConditionTimeout": 1,
             },
         });
         change(&mut spec);

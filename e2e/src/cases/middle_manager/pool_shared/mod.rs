@@ -3,7 +3,6 @@
 mod leaving;
 mod memory;
 mod source;
-mod streaming;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -29,30 +28,10 @@ pub(super) const CASES: &[Case] = &[
         memory::runs_out,
     )
     .own(),
-    case(
-        "pool_shared::leaving::stopped_newer_and_fewer_indexers_lose_no_task",
-        leaving::replaced,
-    )
-    .own(),
-    case(
-        "pool_shared::leaving::a_jvm_that_hangs_is_given_up",
-        leaving::hung,
-    )
-    .own()
-    .full(),
-    case(
-        "pool_shared::leaving::a_drain_waits_for_all_tasks",
-        leaving::drained,
-    )
-    .turn(Turn::Alone)
-    .own(),
-    case(
-        "pool_shared::leaving::a_stream_is_read_once_and_stays_visible_though_indexers_go",
-        streaming::read,
-    )
-    .turn(Turn::Alone)
-    .own()
-    .full(),
+    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
+    case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
+        .turn(Turn::Alone)
+        .own(),
     case("pool_shared::indexers_come_with_tasks_and_go_without", scaled).own(),
     case("pool_shared::kubectl_scales_a_pool", scaled_by_others).own(),
 ];
@@ -77,17 +56,6 @@ fn change(fixture: &Fixture, spec: &Value) -> Result<()> {
         of_pool[key] = value.clone();
     }
     fixture.apply(fixture.home(), &samples::pool("warm", &of_pool))
-}
-
-/// Makes another revision of the Indexers that this template is of.
-fn change_template(fixture: &Fixture, name: &str) -> Result<()> {
-    let properties = json!({"druid.startup.logging.logProperties": "false"});
-    let patch = json!({"spec": {"properties": properties}}).to_string();
-    let change = ["patch", "peontemplate", name, "--type=merge", "--patch", &patch];
-    fixture
-        .kubectl
-        .run(&[&change[..], &["--namespace", fixture.home()]].concat())
-        .map(drop)
 }
 
 /// A small ingestion that replaces what it writes, read by one task.
@@ -241,6 +209,43 @@ fn deaths(fixture: &Fixture) -> Result<()> {
         );
     }
     pool.until_pod_is_gone(text(&place["pod"]))?;
+    pool.until_warm(1).map(drop)
+}
+
+/// The pool gets smaller, and then other Indexers, while its tasks run; one task is stopped, and the others do not notice.
+fn drained(fixture: &Fixture) -> Result<()> {
+    let pool = start(fixture, 2)?;
+    let run = &fixture.run;
+    let ids: Vec<String> = (0..6).map(|n| format!("drained_{n}_{run}")).collect();
+    for id in &ids {
+        pool.manager.submit(&noop(id, 45_000))?;
+    }
+    let mut pods = BTreeSet::new();
+    for id in &ids {
+        let name = pool.manager.until_assigned(id)?;
+        fixture.until_running(fixture.home(), &name)?;
+        pods.insert(text(&pool.run(id)?["pod"]).to_owned());
+    }
+    ensure!(pods.len() == 2, "{pods:?}");
+    change(fixture, &spec(1, "40Mi"))?;
+    change(fixture, &spec(1, "41Mi"))?;
+    fixture.druid.shutdown(&ids[0])?;
+    let status = pool.manager.until_ended(&ids[0])?;
+    ensure!(status["statusCode"] == "FAILED", "{status}");
+    for id in &ids[1..] {
+        let status = pool.manager.until_ended(id)?;
+        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
+        let task = pool.peon_task(id)?;
+        ensure!(
+            list(&task["status"]["attempts"]).is_empty(),
+            "{id}: {}",
+            task["status"]
+        );
+    }
+    // The Indexers that had them are gone, and one of the new revision is there.
+    for pod in &pods {
+        pool.until_pod_is_gone(pod)?;
+    }
     pool.until_warm(1).map(drop)
 }
 
