@@ -108,8 +108,7 @@ pub(super) fn discard(root: &Path) -> Result<()> {
 pub(super) fn import(node: &NodeLayout, image: &Archive, progress: &Progress) -> Result<()> {
     // Archives are named by their content.
     let content = image.path.file_name().unwrap_or_default().to_string_lossy();
-    let record = image.reference.replace(['/', ':'], "_");
-    import_as(node, &record, &content, &image.path, progress)
+    import_as(node, &record(&image.reference), &content, &image.path, progress)
 }
 
 /// Imports into `to` what is known to `from`, as long as its archive is still there.
@@ -148,7 +147,8 @@ fn import_as(
     progress: &Progress,
 ) -> Result<()> {
     let imported = imported(node).join(record);
-    if fs::read_to_string(&imported).is_ok_and(|known| known == content) {
+    // A kubelet without room on its disk deletes images that no pod uses.
+    if fs::read_to_string(&imported).is_ok_and(|known| known == content) && has(node, record)? {
         return Ok(());
     }
     let step = progress.step(format!("image {content} on {}", node.name));
@@ -157,6 +157,16 @@ fn import_as(
     cache::write(&imported, content.as_bytes())?;
     step.done("imported");
     Ok(())
+}
+
+/// Whether containerd has the image whose name makes this record.
+fn has(node: &NodeLayout, record: &str) -> Result<bool> {
+    let names = exec::output(ctr(node).args(["images", "list", "--quiet"]))?;
+    Ok(names.lines().any(|name| self::record(name) == record))
+}
+
+fn record(reference: &str) -> String {
+    reference.replace(['/', ':'], "_")
 }
 
 /// A file for each imported image, with its archive's name.
