@@ -27,7 +27,8 @@ pub(super) const CASES: &[Case] = &[
         "pool_shared::what_ran_when_memory_ran_out_runs_alone",
         memory::runs_out,
     )
-    .own(),
+    .own()
+    .full(),
     case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
