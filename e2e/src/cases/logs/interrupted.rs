@@ -87,9 +87,9 @@ fn large(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Three deaths, or ten where everything is asked for; at the middle one the API server is away, too.
+/// Two deaths, or ten where everything is asked for; at one of them the API server is away, too.
 fn killed(fixture: &Fixture) -> Result<()> {
-    let deaths = if full() { 10 } else { 3 };
+    let deaths = if full() { 10 } else { 2 };
     let grounds = Grounds::prepare(fixture, "killed-readers")?;
     let own = fixture.target.own().context("no cluster of our own")?;
     let scene = scene(fixture, &grounds.namespace, "outlives-its-readers");
