@@ -345,10 +345,18 @@ impl Fixture {
     /// # Errors
     /// When the API server refuses.
     pub fn change(&self, namespace: &str, name: &str, spec: &Value) -> Result<()> {
+        self.change_of("peontask", namespace, name, spec)
+    }
+
+    /// As [`Self::change`], of an object of this kind.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub(crate) fn change_of(&self, kind: &str, namespace: &str, name: &str, spec: &Value) -> Result<()> {
         let patch = json!({ "spec": spec }).to_string();
         let args = [
             "patch",
-            "peontask",
+            kind,
             name,
             "--type=merge",
             "--patch",

@@ -28,6 +28,15 @@ pub(super) const CASES: &[Case] = &[
     .full(),
 ];
 
+/// `kubectl drain` of the node, of the Indexers only.
+pub(super) const DRAIN: [&str; 5] = [
+    "drain",
+    NODE,
+    "--pod-selector=peon.dev/pool=warm",
+    "--delete-emptydir-data",
+    "--timeout=300s",
+];
+
 fn drained(fixture: &Fixture) -> Result<()> {
     let pool = Pool::start(fixture, &json!({"replicas": 1}))?;
     let (id, run) = running(fixture, &pool, "drained_warm", 20_000)?;
@@ -36,15 +45,8 @@ fn drained(fixture: &Fixture) -> Result<()> {
     let idle = indexers.iter().find(|other| other["pod"] != run["pod"]);
     let idle = text(&idle.ok_or_else(|| anyhow!("none is idle: {indexers:?}"))?["pod"]).to_owned();
     let _cordoned = Cordoned::begin(fixture)?;
-    let drain = [
-        "drain",
-        NODE,
-        "--pod-selector=peon.dev/pool=warm",
-        "--delete-emptydir-data",
-        "--timeout=300s",
-    ];
     let said = thread::scope(|scope| {
-        let draining = scope.spawn(|| fixture.kubectl.run(&drain));
+        let draining = scope.spawn(|| fixture.kubectl.run(&DRAIN));
         // The operator deletes it: evictions of it are refused.
         let gone = pool.until_pod_is_gone(&idle);
         let status = pool.manager.until_ended(&id);

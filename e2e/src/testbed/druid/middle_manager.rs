@@ -111,17 +111,8 @@ impl<'a> MiddleManager<'a> {
 
     /// Changes its spec.
     pub(crate) fn change(&self, spec: &Value) -> Result<()> {
-        let patch = json!({ "spec": spec }).to_string();
-        let args = [
-            "patch",
-            "virtualmiddlemanager",
-            NAME,
-            "--type=merge",
-            "--patch",
-            &patch,
-        ];
-        let args = [args.as_slice(), &["--namespace", self.fixture.home()]].concat();
-        self.fixture.kubectl.run(&args).map(drop)
+        self.fixture
+            .change_of("virtualmiddlemanager", self.fixture.home(), NAME, spec)
     }
 
     /// Waits until the overlord has so many enabled workers.

@@ -77,8 +77,8 @@ struct Workers<'f> {
     namespace: String,
     /// Whether they are announced on pods, for a Druid without ZooKeeper.
     is_on_pods: bool,
-    /// Where they stand in ZooKeeper: apart from those of the overlord that other cases use. On pods: the identifier of
-    /// their cluster.
+    /// Their base path in ZooKeeper, which is not that of the overlord that other cases use; on pods, the identifier of their
+    /// cluster.
     base: String,
     // Goes after all that is on it.
     node: FakeNode,
@@ -186,17 +186,9 @@ impl<'f> Workers<'f> {
 
     /// Has another pod take over from the one that serves them, which runs until the other does.
     fn replace_pod(&self) -> Result<()> {
-        let patch = json!({"spec": {"taskLabels": {"replaced": "true"}}}).to_string();
-        let args = [
-            "patch",
-            "virtualmiddlemanager",
-            NAME,
-            "--type=merge",
-            "--patch",
-            &patch,
-        ];
-        let args = [&args[..], &["--namespace", &self.namespace]].concat();
-        self.fixture.kubectl.run(&args).map(drop)
+        let spec = json!({"taskLabels": {"replaced": "true"}});
+        self.fixture
+            .change_of("virtualmiddlemanager", &self.namespace, NAME, &spec)
     }
 
     /// Kills the process that serves them, and waits for the next.

@@ -45,7 +45,7 @@ fn run(fixture: &Fixture, classes: Classes, each: usize, misses: bool) -> Result
     exercise(&workers, &mut client, each, misses)
 }
 
-/// Everything, with so many tasks in each of two rounds.
+/// The whole exercise, with `each` tasks in each of two rounds.
 pub(super) fn exercise(workers: &Workers, client: &mut Client, each: usize, misses: bool) -> Result<()> {
     let mut druid = Druid::meet(workers, client)?;
     druid.run_many(each)?;
@@ -143,7 +143,7 @@ impl<'c> Druid<'c> {
         self.check_pods(before, 2 * each)
     }
 
-    /// Makes workers that only say yes, and runs some tasks on them; returns where they stand in `ZooKeeper`.
+    /// Starts stub workers that accept every task, and runs some tasks on them; returns their base path in `ZooKeeper`.
     fn stub(&mut self, each: usize) -> Result<String> {
         let stub = format!("{}-stub", self.workers.base);
         let order = json!({"do": "stub", "base": stub, "count": IDENTITIES});

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
 use super::super::faults_node::Cordoned;
+use super::super::pool_nodes::DRAIN;
 use super::super::pool_tasks::Pool;
 use super::source::Source;
 use super::{index, list, noop, spec, text};
-use crate::testbed::cluster::NODE;
 use crate::testbed::fixture::{Fixture, LIMIT};
 
 /// Tasks that read until they are allowed to end, with the pods of their Indexers.
@@ -90,15 +90,8 @@ pub(super) fn drained(fixture: &Fixture) -> Result<()> {
     let held = Held::begin(&pool, fixture, &source, "drained", 2)?;
     let mut ids = load(fixture, &pool, "while_drained", 12)?;
     let cordoned = Cordoned::begin(fixture)?;
-    let drain = [
-        "drain",
-        NODE,
-        "--pod-selector=peon.dev/pool=warm",
-        "--delete-emptydir-data",
-        "--timeout=300s",
-    ];
     let said = thread::scope(|scope| {
-        let draining = scope.spawn(|| fixture.kubectl.run(&drain));
+        let draining = scope.spawn(|| fixture.kubectl.run(&DRAIN));
         let leaves = until(fixture, |status| {
             held.pods.iter().all(|(pod, _)| state(status, pod) == "Outdated")
         });
