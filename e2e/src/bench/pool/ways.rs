@@ -174,26 +174,27 @@ impl<'a> Ground<'a> {
     /// Sets it up, has the overlord send all tasks there, and waits until tasks can begin. The peons of a stock
     /// MiddleManager get these options.
     pub(super) fn start(fixture: &'a Fixture, way: Way, options: &[String]) -> Result<Self> {
-        let mut ground = Self {
-            fixture,
-            way,
-            _middle_manager: None,
-            _indexers: None,
-        };
+        let (mut middle_manager, mut indexers) = (None, None);
         match way {
             Way::Stock2 | Way::Stock8 => {
-                ground.until_workers(0)?;
-                ground._middle_manager = Some(StockMiddleManager::start(fixture, options, way.slots())?);
-                ground.until_workers(1)?;
+                until_workers(fixture, way, 0)?;
+                middle_manager = Some(StockMiddleManager::start(fixture, options, way.slots())?);
+                until_workers(fixture, way, 1)?;
             }
             Way::Indexer => {
-                ground.until_workers(0)?;
+                until_workers(fixture, way, 0)?;
                 let each = way.slots() / StockIndexers::COUNT;
-                ground._indexers = Some(StockIndexers::start(fixture, each)?);
-                ground.until_workers(StockIndexers::COUNT)?;
+                indexers = Some(StockIndexers::start(fixture, each)?);
+                until_workers(fixture, way, StockIndexers::COUNT)?;
             }
             Way::Shared | Way::Single | Way::Pod => {}
         }
+        let ground = Self {
+            fixture,
+            way,
+            _middle_manager: middle_manager,
+            _indexers: indexers,
+        };
         if let Some(spec) = way.pool() {
             fixture.apply(NAMESPACE, &samples::pool(way.name(), &spec))?;
         }
@@ -213,18 +214,6 @@ impl<'a> Ground<'a> {
         let at_rest =
             |pool: &Value| pool["status"]["readyReplicas"] == warm && pool["status"]["replicas"] == warm;
         self.fixture.kubectl.wait_for(&args, LIMIT, at_rest).map(drop)
-    }
-
-    fn until_workers(&self, wanted: usize) -> Result<()> {
-        let mut last = Value::Null;
-        let there = wait_until(LIMIT, "the workers", || {
-            last = self.fixture.druid.get("/druid/indexer/v1/workers")?;
-            let of =
-                |w: &&Value| w["worker"]["category"] == self.way.category() && w["worker"]["version"] != "";
-            let there = last.as_array().into_iter().flatten().filter(of).count();
-            Ok((there == wanted).then_some(()))
-        });
-        there.with_context(|| last.to_string())
     }
 
     fn remove_pool(&self) -> Result<()> {
@@ -247,4 +236,16 @@ impl Drop for Ground<'_> {
             eprintln!("the pool stays: {error:#}");
         }
     }
+}
+
+/// Waits until the overlord has so many enabled workers of a way.
+fn until_workers(fixture: &Fixture, way: Way, wanted: usize) -> Result<()> {
+    let mut last = Value::Null;
+    let there = wait_until(LIMIT, "the workers", || {
+        last = fixture.druid.get("/druid/indexer/v1/workers")?;
+        let of = |w: &&Value| w["worker"]["category"] == way.category() && w["worker"]["version"] != "";
+        let there = last.as_array().into_iter().flatten().filter(of).count();
+        Ok((there == wanted).then_some(()))
+    });
+    there.with_context(|| last.to_string())
 }

@@ -101,7 +101,7 @@ fn a_task_that_is_not_listed_any_more_has_ended() {
 #[test]
 fn a_pod_that_was_deleted_may_have_been_one_that_did_not_answer() {
     let deleted = Evidence {
-        deletion_requested: Some(at(280)),
+        deletion_requested: Some(at(150)),
         ..pod(ended(137, "Error", ""))
     };
     let status = settled(
