@@ -108,8 +108,12 @@ picture: ## Draw docs/overview.svg from docs/overview.txt
 
 .PHONY: image
 image: ## Build the operator's image with docker (IMAGE=name BASE=base)
-	cargo build --release --bin peon-operator
-	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file Dockerfile $(CARGO_TARGET_DIR)/release
+	program=$$(scripts/release/build.sh peon-operator) && \
+		docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file Dockerfile "$$(dirname "$$program")"
+
+.PHONY: reproducible
+reproducible: toolchain ## Build the programs of the last commit twice, in different folders, and compare them (half an hour)
+	@scripts/release/twice.sh
 
 .PHONY: tools
 tools: build ## Install what the test cluster needs: Debian packages, Kubernetes programs

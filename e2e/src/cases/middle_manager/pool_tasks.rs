@@ -18,7 +18,7 @@ use crate::testbed::{
 pub(super) const CASES: &[Case] = &[
     case("pool_tasks::an_ingestion_runs_warm_and_leaves_nothing", ingestion).own(),
     case("pool_tasks::each_indexer_has_one_task", one_each).own(),
-    case("pool_tasks::every_end_has_its_verdict", ends).own(),
+    case("pool_tasks::every_end_has_its_verdict", ends).long().own(),
     case("pool_tasks::hash_partitions_run_in_indexers", hash_partitions)
         .own()
         .full(),

@@ -17,11 +17,13 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
         killed,
     )
+    .long()
     .own(),
     case(
         "middle_manager::submissions::what_another_worker_runs_is_mirrored",
         elsewhere,
     )
+    .long()
     .own(),
     shared(
         "middle_manager::submissions::an_applied_ingestion_publishes_its_segments",

@@ -22,14 +22,18 @@ use crate::testbed::proxy::encoded;
 
 pub(super) const CASES: &[Case] = &[
     case("pool_shared::short_tasks_share_two_indexers", short_tasks).own(),
-    case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths).own(),
+    case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths)
+        .long()
+        .own(),
     case(
         "pool_shared::what_ran_when_memory_ran_out_runs_alone",
         memory::runs_out,
     )
     .own()
     .full(),
-    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
+    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained)
+        .long()
+        .own(),
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
         .own(),
@@ -37,15 +41,19 @@ pub(super) const CASES: &[Case] = &[
         "pool_shared::a_jvm_that_hangs_is_given_up_with_its_tasks",
         leaving::hung,
     )
+    .long()
     .own()
     .full(),
     case(
         "pool_shared::a_task_that_does_not_stop_and_changes_under_load_lose_none",
         leaving::replaced,
     )
+    .long()
     .own()
     .full(),
-    case("pool_shared::indexers_come_with_tasks_and_go_without", scaled).own(),
+    case("pool_shared::indexers_come_with_tasks_and_go_without", scaled)
+        .long()
+        .own(),
     case("pool_shared::kubectl_scales_a_pool", scaled_by_others).own(),
 ];
 
