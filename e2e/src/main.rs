@@ -90,14 +90,7 @@ enum Action {
     /// Measure how many small tasks run in a pool, in pods of their own, and behind stock workers, and what they cost.
     BenchPool(bench::pool::Plan),
     /// Measure how soon a task ends in a warm Indexer, in a pod of its own, and behind a stock MiddleManager.
-    BenchPoolStart {
-        /// Rounds, after one that does not count.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// File for a picture of the table (SVG).
-        #[arg(long)]
-        picture: Option<PathBuf>,
-    },
+    BenchPoolStart(bench::pool::start::Plan),
     /// Measure what the CRD of PeonTask costs the API server.
     BenchSchema(bench::schema::Plan),
     /// Measure how many assignments a second a VirtualMiddleManager acknowledges.
@@ -218,9 +211,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
         Action::BenchPool(plan) => bench::pool::run(&cache, busy, plan, &progress)?,
-        Action::BenchPoolStart { rounds, picture } => {
-            bench::pool::start::run(&cache, busy, *rounds, picture.as_deref(), &progress)?;
-        }
+        Action::BenchPoolStart(plan) => bench::pool::start::run(&cache, busy, plan, &progress)?,
         Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
         Action::BenchAssign {
             identities,

@@ -6,7 +6,7 @@
 //! Indexers are warm as the turn needs: what it costs to warm them is not in the times.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,20 +59,25 @@ const WAYS: [(Way, &str); 5] = [
     (Way::Stock, "stock MiddleManager"),
 ];
 
-/// Measures `rounds` rounds after a first one whose times are dropped, prints a table, and writes it to `picture` as SVG.
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// Rounds, after one that does not count.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// File for a picture of the table (SVG).
+    #[arg(long)]
+    picture: Option<PathBuf>,
+}
+
+/// Measures rounds after a first one whose times are dropped, prints a table, and writes it as a picture.
 ///
 /// # Errors
 /// When cluster, Druid, operator, a worker or the pool does not start, or a task does not succeed.
-pub fn run(
-    cache: &Cache,
-    busy: Busy,
-    rounds: usize,
-    picture: Option<&Path>,
-    progress: &Progress,
-) -> Result<()> {
+pub fn run(cache: &Cache, busy: Busy, plan: &Plan, progress: &Progress) -> Result<()> {
     crate::bench::on_cluster(cache, busy, progress, |fixture| {
-        let (table, rows) = measure(fixture, rounds, progress)?;
-        if let Some(path) = picture {
+        let (table, rows) = measure(fixture, plan.rounds, progress)?;
+        if let Some(path) = &plan.picture {
             let panels = [
                 "one task alone, seconds".to_owned(),
                 format!("the last of {AT_ONCE} at once, seconds"),
