@@ -80,6 +80,8 @@ pub const MOST_LISTED: usize = 20;
     .message("autoscaling has no meaning with mode Single: replicas is the number of idle Indexers"))]
 #[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.recycle) || !has(self.recycle.maxTasks)")
     .message("recycle.maxTasks has no meaning with mode Single: an Indexer runs one task"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.maxExpectedSeconds)")
+    .message("maxExpectedSeconds has no meaning with mode Single: an Indexer runs one task"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -139,6 +141,14 @@ pub struct IndexerPoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<PoolSlots>")]
     pub slots: Option<PoolSlots>,
+
+    /// Tasks that are expected to run longer run elsewhere: an Indexer that is to be replaced has to wait for them, and so do
+    /// all others in it. What is expected is the mean duration of the last ten tasks of the same type and datasource that
+    /// succeeded, as far as their PeonTasks were there since the operator began. Streaming tasks, and tasks of which nothing
+    /// is known, run in the pool. In seconds; only with `Shared`. 1 to 31536000. Default: 600. Example: `3600`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub max_expected_seconds: Option<u32>,
 
     /// What a task does that no Indexer has room for, unless its placement is `Pool`. Default of each field: its own.
     /// Example: `{afterSeconds: 30}`.

@@ -6,6 +6,7 @@ pub mod failures;
 pub mod idle_cpu;
 pub mod indexer;
 pub mod jvm;
+pub mod offer;
 pub mod plan;
 pub mod quarantine;
 pub mod queries;
