@@ -1,5 +1,7 @@
 //! `status.run`: where the current attempt runs (pure).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::Draft;
 use crate::api::conditions::cut;
 use crate::api::{PeonEndpoint, RunKind, RunStatus};
@@ -50,6 +52,7 @@ impl Draft {
         self.status.run = Some(RunStatus {
             reason: Some(cut(&reason, 256)),
             slot: given.slot,
+            slot_time: given.slot.map(|_| Time(self.now)),
             port: ports.plain().map(Into::into),
             tls_port: ports.tls().map(Into::into),
             ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))
