@@ -31,7 +31,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .own()
     .full(),
-    case("pool_shared::a_full_heap_gets_no_task_for_now", heap::full).own(),
+    case("pool_shared::a_full_heap_gets_no_task_for_now", heap::full)
+        .own()
+        .full(),
     case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
