@@ -34,7 +34,12 @@ pub(super) struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     pub(super) fn start(fixture: &'a Fixture, spec: &Value) -> Result<Self> {
-        let manager = MiddleManager::start(fixture)?;
+        Self::behind(MiddleManager::start(fixture)?, spec)
+    }
+
+    /// As [`Self::start`], of a VirtualMiddleManager that is there.
+    pub(super) fn behind(manager: MiddleManager<'a>, spec: &Value) -> Result<Self> {
+        let fixture = manager.fixture;
         let mut of_pool = json!({
             "middleManagerRef": {"name": NAME},
             "maxIndexers": 6,

@@ -393,7 +393,7 @@ fn elsewhere(fixture: &Fixture) -> Result<()> {
     let uid = all.apply(&name, &noop(15_000))?;
     all.until_state(&name, "Submitted")?;
     let options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
-    let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned))?;
+    let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned), 1)?;
     let task = fixture.until_reason(fixture.home(), &name, "RunsElsewhere")?;
     ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
     ensure!(

@@ -42,6 +42,20 @@ pub(super) const CASES: &[Case] = &[
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
         .own(),
+    case(
+        "pool_shared::a_jvm_that_hangs_is_given_up_with_its_tasks",
+        leaving::hung,
+    )
+    .long()
+    .own()
+    .full(),
+    case(
+        "pool_shared::a_task_that_does_not_stop_and_changes_under_load_lose_none",
+        leaving::replaced,
+    )
+    .long()
+    .own()
+    .full(),
     case("pool_shared::indexers_come_with_tasks_and_go_without", scaled)
         .long()
         .own(),
@@ -68,6 +82,12 @@ fn change(fixture: &Fixture, spec: &Value) -> Result<()> {
         of_pool[key] = value.clone();
     }
     fixture.apply(fixture.home(), &samples::pool("warm", &of_pool))
+}
+
+/// Makes another revision of the Indexers that this template is of.
+fn change_template(fixture: &Fixture, name: &str) -> Result<()> {
+    let properties = json!({"properties": {"druid.startup.logging.logProperties": "false"}});
+    fixture.change_of("peontemplate", fixture.home(), name, &properties)
 }
 
 /// A small ingestion that replaces what it writes, read by one task.
