@@ -107,7 +107,17 @@ pub enum Overflow {
     Wait,
 }
 
+/// How long a task of a shared Indexer may be expected to run, in seconds.
+const LONGEST: u32 = 600;
+
 impl IndexerPoolSpec {
+    /// Tasks that are expected to run longer share no Indexer; `None` with `Single`.
+    #[must_use]
+    pub fn longest(&self) -> Option<Duration> {
+        let seconds = self.max_expected_seconds.unwrap_or(LONGEST);
+        (self.mode == PoolMode::Shared).then(|| Duration::from_secs(seconds.into()))
+    }
+
     /// The slots of each Indexer; `None` with `Single`, where an Indexer runs one task.
     #[must_use]
     pub fn shared_slots(&self) -> Option<PoolSlots> {

@@ -1,5 +1,6 @@
 //! `status.run` of a PeonTask: where its current attempt runs.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,21 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<TaskSlot>")]
     pub slot: Option<TaskSlot>,
+
+    /// Bytes of rows that the task is estimated to hold in memory at the same time, in a slot of a shared Indexer: heavy
+    /// tasks go to the Indexer with the least. Example: `181403648`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub estimated_bytes: Option<i64>,
+
+    /// Stands for the availability group of a task in a shared Indexer, such as that of the replicas of a streaming task: no
+    /// two tasks of one group run in the same Indexer. Example: `6b86b273ff34fce19d6b804eff5a3f57`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub availability_group: Option<String>,
+    /// When the task got the slot: it wrote nothing into the Indexer's log before. Example: `2026-11-21T09:55:37Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_time: Option<Time>,
 
     /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ pub mod payload;
 pub mod peon_options;
 pub mod properties;
 pub mod query_server;
+pub mod rows_in_memory;
 pub mod smile;
 pub mod task_id;
 pub mod task_options;

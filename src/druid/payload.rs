@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Fields, Unreadable};
+use super::rows_in_memory::RowsInMemory;
 use super::{ingestion_memory, task_id};
 use crate::digest::hex;
 
@@ -135,6 +136,8 @@ pub struct Payload {
     pub subtask: Option<Subtask>,
     /// Whether it leaves the rows to subtasks, or reads none.
     pub delegates: bool,
+    /// What it may hold in memory in an Indexer that runs several tasks.
+    pub rows: RowsInMemory,
     /// `resource.availabilityGroup`: the replicas of a streaming task share it, and none of them may fail with another.
     pub availability_group: Option<String>,
 }
@@ -257,6 +260,7 @@ impl Payload {
         } else {
             ingestion_memory::edits(json, &type_).map_err(|e| InvalidPayload::NotJson(e.to_string()))?
         };
+        let delegates = delegates(&type_, &top)?;
         let mut hash = Sha256::new();
         for piece in pieces {
             hash.update(piece.as_bytes());
@@ -265,7 +269,8 @@ impl Payload {
             data_source: data_source(&top)?,
             safe_to_rerun: subtask.is_none() && writes_nothing_twice(&type_, &top)?,
             subtask,
-            delegates: delegates(&type_, &top)?,
+            rows: RowsInMemory::of(json, &type_, delegates, &top),
+            delegates,
             availability_group: availability_group(&top)?,
             hash: format!("sha256:{}", hex(&hash.finalize())),
             json: if keep { pieces.concat() } else { String::new() },
@@ -284,6 +289,13 @@ impl Payload {
         let subtask = self.subtask.as_ref()?;
         let both = format!("{}\0{}", subtask.supervisor, subtask.spec);
         Some(hex(&Sha256::digest(both.as_bytes()))[..32].to_owned())
+    }
+
+    /// Stands for the availability group, which may be of any length.
+    #[must_use]
+    pub fn group_key(&self) -> Option<String> {
+        let group = self.availability_group.as_ref()?;
+        Some(hex(&Sha256::digest(group.as_bytes()))[..32].to_owned())
     }
 
     /// Whether it is a task of a streaming supervisor.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::decide::connection::Connection;
 use super::decide::indexer::{Duty, Indexer, Seen, Visibility, WithTasks};
+use super::decide::offer;
 use super::decide::plan::{Delete, Plan};
 use super::decide::queries::Queries;
 use super::decide::scaling::BySlot;
@@ -22,8 +23,7 @@ use crate::druid_http::credentials::{Credentials, InvalidCredentials};
 use crate::indexer::client::{Connect, Settings, Worker};
 use crate::indexer::decide::view::Target;
 use crate::indexer::polls::{self, Polling, Polls};
-use crate::quantity;
-use crate::task::aggregates::idle_indexers::{Idle, PoolOffer};
+use crate::task::aggregates::idle_indexers::Idle;
 use crate::task::indexers::Indexers;
 use crate::task::run::pod::evidence::Evidence;
 use crate::task::run::worker::claim::WorkerClaim;
@@ -156,7 +156,8 @@ impl<P: Polling> Work<P> {
         self.poll(&pool.uid().unwrap_or_default(), targets);
         let namespace = pool.namespace().unwrap_or_default();
         let offers = &self.caches.aggregates.indexers;
-        let Some(offer) = offer(pool, plan, busy_cpu, quarantined) else {
+        let are_served = plan.queries.as_ref().is_some_and(Queries::are_served);
+        let Some(offer) = offer::of(pool, are_served, busy_cpu, quarantined) else {
             self.caches
                 .wake_these(offers.withdraw(&namespace, &pool.name_any()));
             return;
@@ -325,36 +326,5 @@ fn address(indexer: &Indexer) -> Option<Idle> {
         ports: indexer.ports,
         node: indexer.evidence.node.clone(),
         slots: indexer.slots,
-    })
-}
-
-/// What the pool offers; `None` if its size cannot be read, which its `Ready` says.
-fn offer(
-    pool: &IndexerPool,
-    plan: &Plan,
-    busy_cpu: Option<String>,
-    quarantined: &[PoolQuarantine],
-) -> Option<PoolOffer> {
-    let spec = &pool.spec;
-    let limits = spec.resources.limits.as_ref();
-    let memory = limits?.get("memory")?.0.clone();
-    let cpu = limits?
-        .get("cpu")
-        .map_or_else(|| "1".to_owned(), |cpu| cpu.0.clone());
-    Some(PoolOffer {
-        name: pool.name_any(),
-        manager: spec.middle_manager_ref.name.clone(),
-        template: spec.template_ref.name.clone(),
-        matches: spec.matches.clone(),
-        serves_queries: plan.queries.as_ref().is_some_and(Queries::are_served),
-        is_shared: spec.shared_slots().is_some(),
-        scales: spec.autoscaling.is_some(),
-        quarantined: quarantined.to_vec(),
-        overflows_after: spec.overflows_after(),
-        priority: spec.priority.unwrap_or_default(),
-        memory: (quantity::parse(&memory).ok()?, memory),
-        cpu_milli: (u64::try_from(quantity::milli(&cpu).ok()?).ok()?, cpu),
-        kill_grace: Duration::from_secs(spec.kill_grace_seconds.into()),
-        busy_cpu,
     })
 }

@@ -26,6 +26,7 @@ mod events;
 mod indexers;
 mod invariants;
 pub(crate) mod model_api;
+mod placement_rules;
 mod planted_tests;
 mod polls;
 mod pool;

@@ -19,6 +19,7 @@ use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
+use crate::druid::rows_in_memory::RowsInMemory;
 
 /// Uid of the task that the fixtures are about.
 pub const TASK_UID: &str = "task-uid";
@@ -84,6 +85,8 @@ pub fn pool_offer(name: &str) -> PoolOffer {
         serves_queries: false,
         is_shared: false,
         scales: false,
+        longest: None,
+        task_bytes: 0,
         quarantined: Vec::new(),
         overflows_after: Some(Duration::ZERO),
         priority: 0,
@@ -103,6 +106,7 @@ pub fn asker<'a>(task: &'a Who, task_uid: &'a str, created: Timestamp, waits: bo
         created,
         waits,
         slot: TaskSlot::Heavy,
+        rows: RowsInMemory::Share,
         group: None,
     }
 }

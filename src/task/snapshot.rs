@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::accept::Refused;
 use super::accept::retry_policy::Policy;
+use super::aggregates::durations::Expected;
 use super::aggregates::idle_indexers::{Given, PoolOffer};
 use super::aggregates::slots::Slot;
 use super::decide::waiting::Warnings;
@@ -88,6 +89,8 @@ pub struct Outcomes {
     pub live_subtasks: Option<usize>,
     /// Memory step that a subtask of this kind begins with.
     pub rung: Option<u32>,
+    /// How long the task is expected to run, once that was looked up; `None` inside where nothing is known.
+    pub expected: Option<Option<Expected>>,
     /// Outcome of looking up an earlier success of the task, or what the store said.
     pub success: Option<Result<Option<Box<Record>>, String>>,
     /// Outcome of requesting the log.

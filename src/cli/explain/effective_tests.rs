@@ -1,7 +1,7 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 
 use super::*;
-use crate::cli::explain::findings::{choose, judge, payload};
+use crate::cli::explain::findings::{KnownPools, choose, judge, payload};
 use crate::cli::tasks::tests::{at, task};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn of(spec: Value, template: Value) -> Vec<Row> {
         &[serde_json::from_value(template).unwrap()],
     );
     let operator = RuntimeProperties::default();
-    let judged = judge(&task, &choice, &operator, payload, at(0));
+    let judged = judge(&task, &choice, &operator, payload, &KnownPools::default(), at(0));
     assert_eq!(judged.refused, None);
     rows(&task, &choice, &operator, judged.settings.as_ref())
 }

@@ -8,15 +8,18 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::pools::Pools;
 use crate::api::reason::Acceptance;
-use crate::api::{LABEL_IDENTITY, PeonTask, PeonTaskStatus, PeonTemplate, Registration};
+use crate::api::{IndexerPool, LABEL_IDENTITY, PeonTask, PeonTaskStatus, PeonTemplate, Registration};
 use crate::druid::payload::Payload;
 use crate::druid::properties::RuntimeProperties;
 use crate::payload::chunks::Absent;
+use crate::task::accept::placement::Case;
 use crate::task::accept::settings::Settings;
 use crate::task::accept::sizing::Sizing;
 use crate::task::accept::template_choice::{Candidate, DEFAULT, select};
 use crate::task::accept::{self, Refused, jvm, without_effect};
+use crate::task::aggregates::durations::Expected;
 use crate::task::aggregates::slots::Slot;
 use crate::task::decide::plan::{Action, Step, plan};
 use crate::task::snapshot::{Outcomes, Snapshot, Template};
@@ -68,6 +71,16 @@ pub(super) struct Judged {
     pub(super) refused: Option<Refused>,
     /// What would be done next.
     pub(super) next: String,
+    /// What the pools say about the task.
+    pub(super) pools: Option<Pools>,
+}
+
+/// What is known of the pools of the task's namespace.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownPools {
+    pub(super) pools: Vec<IndexerPool>,
+    /// How long the task is expected to run.
+    pub(super) expected: Option<Expected>,
 }
 
 /// The payload as the operator reads it; `chunks` are those of `taskFrom`, or what of them is missing.
@@ -104,6 +117,7 @@ pub(super) fn judge(
     choice: &Choice,
     operator: &RuntimeProperties,
     payload: Result<Arc<Payload>, Refused>,
+    known: &KnownPools,
     now: Timestamp,
 ) -> Judged {
     let missing = || Template::Missing {
@@ -128,7 +142,20 @@ pub(super) fn judge(
         labels.insert(LABEL_IDENTITY.to_owned(), "0".to_owned());
         refused = accept::accept(&snapshot).err();
     }
-    let next = before + &next(&snapshot, now);
+    let pools = accept::accept(&snapshot).ok().and_then(|accepted| {
+        let case = Case {
+            // With its status, which says which attempts there were.
+            task,
+            accepted: &accepted,
+            expected: known.expected,
+        };
+        Pools::of(&case, &known.pools)
+    });
+    let next = before
+        + &match &pools {
+            Some(_) => "the operator would decide where it runs, as said under Pools".to_owned(),
+            None => next(&snapshot, now),
+        };
     if refused
         .as_ref()
         .is_some_and(|r| r.reason == Acceptance::NeedsOverlord)
@@ -144,6 +171,7 @@ pub(super) fn judge(
         settings,
         refused,
         next,
+        pools,
     }
 }
 
@@ -224,7 +252,15 @@ mod tests {
         let task = task("a", spec, Value::Null);
         let payload = payload(&task, Err(String::new()));
         let choice = choose(&task, payload.as_deref().ok(), templates);
-        judge(&task, &choice, &RuntimeProperties::default(), payload, at(0))
+        let known = KnownPools::default();
+        judge(
+            &task,
+            &choice,
+            &RuntimeProperties::default(),
+            payload,
+            &known,
+            at(0),
+        )
     }
 
     #[test]

@@ -6,9 +6,10 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 
+use super::findings::KnownPools;
 use super::log_end::{self, LogEnd};
 use crate::api::reason::Cause;
-use crate::api::{Chunk, PeonTask, PeonTemplate, Phase, RunKind};
+use crate::api::{Chunk, IndexerPool, PeonTask, PeonTemplate, Phase, RunKind, TaskKind};
 use crate::apiserver::classify::decode::Guarded;
 use crate::cli::complaint::is_forbidden;
 use crate::cli::connection::Cluster;
@@ -16,9 +17,13 @@ use crate::cli::log_lines::LogLines;
 use crate::cli::pod_log::PodLog;
 use crate::cli::tasks;
 use crate::payload::chunks::access::may_be_read;
+use crate::task::aggregates::durations::Durations;
 
 /// Warnings of a pod that are shown.
 const WARNINGS: usize = 3;
+
+/// Tasks whose durations are read.
+const EARLIER: u32 = 500;
 
 /// What was found, and what could not be seen.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Gathered {
     pub(super) warnings: Vec<String>,
     /// The end of the log of a task that runs, or whose peon ended without a status.
     pub(super) log: Option<LogEnd>,
+    /// The pools of a task without a verdict that an overlord assigned, and how long it is expected to run.
+    pub(super) pools: KnownPools,
     /// What is not known, and why.
     pub(super) notes: Vec<String>,
 }
@@ -40,7 +47,7 @@ impl Gathered {
     /// Asks the cluster.
     ///
     /// # Access control
-    /// peontasks: get. Where allowed also peontemplates: list; configmaps, secrets: get; events.k8s.io/events: list;
+    /// peontasks: get. Where allowed also peontemplates, indexerpools, peontasks: list; configmaps, secrets: get; events.k8s.io/events: list;
     /// pods, pods/log: get.
     pub(super) async fn of(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
         let mut gathered = Self {
@@ -49,10 +56,14 @@ impl Gathered {
             chunks: None,
             warnings: Vec::new(),
             log: None,
+            pools: KnownPools::default(),
             notes: Vec::new(),
         };
         gathered.look_at_templates(cluster).await?;
         gathered.look_at_payload(cluster).await?;
+        if gathered.task.middle_manager().is_some() && tasks::verdict(&gathered.task).is_none() {
+            gathered.look_at_pools(cluster).await?;
+        }
         if tasks::phase(&gathered.task) == Phase::Starting {
             gathered.look_at_events(cluster).await?;
         }
@@ -104,6 +115,69 @@ impl Gathered {
             Err(error) => {
                 let so = "the settings from the PeonTemplate are not known";
                 self.without(cluster, ("list", "peontemplates"), error, so)
+            }
+        }
+    }
+
+    async fn look_at_pools(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let api: Api<Guarded<IndexerPool>> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let so = "which pools may run the task is not known";
+        let list = match api.list(&ListParams::default()).await {
+            Ok(list) => list,
+            Err(error) => return self.without(cluster, ("list", "indexerpools"), error, so),
+        };
+        for pool in list.items {
+            let name = pool.name_any();
+            match pool.0 {
+                Ok(pool) => self.pools.pools.push(pool),
+                Err(unreadable) => self.notes.push(format!(
+                    "the IndexerPool {name} cannot be decoded: {}",
+                    unreadable.error
+                )),
+            }
+        }
+        let asks = self.pools.pools.iter().any(|pool| pool.spec.longest().is_some());
+        if asks {
+            self.look_at_durations(cluster).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// As the operator does it, which remembers tasks that were deleted since it began.
+    async fn look_at_durations(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
+        let status = tasks::status(&self.task);
+        let Some(task_type) = status.task_type else {
+            return Ok(());
+        };
+        let kind = TaskKind {
+            task_type,
+            data_source: status.data_source,
+        };
+        let mut fields = format!(
+            "status.phase=Succeeded,status.taskType={}",
+            selected(&kind.task_type)
+        );
+        if let Some(data_source) = &kind.data_source {
+            fields = format!("{fields},status.dataSource={}", selected(data_source));
+        }
+        let api: Api<Guarded<PeonTask>> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        match api
+            .list(&ListParams::default().fields(&fields).limit(EARLIER))
+            .await
+        {
+            Ok(list) => {
+                let durations = Durations::default();
+                for task in list.items.into_iter().filter_map(|task| task.0.ok()) {
+                    let uid = task.uid().unwrap_or_default();
+                    durations.observe(&cluster.namespace, &uid, &tasks::status(&task));
+                }
+                self.pools.expected = durations.expected(&cluster.namespace, &kind);
+                Ok(())
+            }
+            Err(error) => {
+                let so = "how long the task is expected to run is not known";
+                self.without(cluster, ("list", "peontasks"), error, so)
             }
         }
     }
@@ -210,6 +284,14 @@ impl Gathered {
         self.log = kept.end();
         Ok(())
     }
+}
+
+/// A value of a field selector.
+fn selected(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace(',', "\\,")
+        .replace('=', "\\=")
 }
 
 /// Whether the log has the word on a task: it runs, or ended without a status of Druid, as where Java did not start.

@@ -5,6 +5,7 @@ mod effective;
 mod findings;
 mod gather;
 mod log_end;
+mod pools;
 mod report;
 mod run_location;
 
@@ -14,6 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
 
+use self::findings::KnownPools;
 use self::gather::Gathered;
 use self::report::Report;
 use super::connection::Flags;
@@ -27,18 +29,18 @@ use crate::druid::properties::RuntimeProperties;
 /// Explain what a task runs with and where each setting comes from, why it does not run, and what to do.
 ///
 /// With -f no cluster is contacted: the PeonTasks in the file are checked as the operator would check them, with the
-/// templates in that file and in --template.
+/// templates and pools in that file and in --template.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// Name of the PeonTask.
     #[arg(required_unless_present = "filename", conflicts_with = "filename")]
     name: Option<String>,
 
-    /// File with PeonTasks and PeonTemplates (YAML or JSON) or Druid tasks (JSON); `-` is standard input.
+    /// File with PeonTasks, PeonTemplates and IndexerPools (YAML or JSON) or Druid tasks (JSON); `-` is standard input.
     #[arg(short, long, value_name = "FILE")]
     filename: Option<String>,
 
-    /// With -f: a file with more PeonTemplates; may be given several times.
+    /// With -f: a file with more PeonTemplates and IndexerPools; may be given several times.
     #[arg(long = "template", value_name = "FILE", requires = "filename")]
     templates: Vec<String>,
 
@@ -61,7 +63,8 @@ impl Explain {
     /// Explains a task of a cluster, or tasks in a file.
     ///
     /// # Access control
-    /// peontasks: get. The rest is left out where the right is missing: peontemplates: list; of a payload in chunks
+    /// peontasks: get. The rest is left out where the right is missing: peontemplates: list; of a task for an overlord
+    /// indexerpools: list, and peontasks: list, for the duration of earlier ones; of a payload in chunks
     /// configmaps or secrets: get; of a pod that does not start events: list; of the log of
     /// a running task pods, pods/log: get. Nothing with `-f`.
     pub(super) async fn run(&self, flags: &Flags) -> anyhow::Result<Outcome> {
@@ -83,6 +86,7 @@ impl Explain {
 
     fn offline(&self, filename: &str, operator: &RuntimeProperties) -> anyhow::Result<Outcome> {
         let (mut tasks, mut templates) = (Vec::new(), Vec::new());
+        let mut known = KnownPools::default();
         for document in documents(filename)? {
             match document {
                 Document::Task(task) => tasks.push(*task),
@@ -90,14 +94,17 @@ impl Explain {
                 Document::Payload(text) => {
                     tasks.push(of_payload(&text).map_err(|e| anyhow!("{filename}: {e}"))?);
                 }
+                Document::Pool(pool) => known.pools.push(*pool),
                 // A file may hold everything that an application needs.
-                Document::Pool(_) | Document::Other(_) => {}
+                Document::Other(_) => {}
             }
         }
         for file in self.templates.iter().filter(|file| *file != filename) {
             for document in documents(file)? {
-                if let Document::Template(template) = document {
-                    templates.push(*template);
+                match document {
+                    Document::Template(template) => templates.push(*template),
+                    Document::Pool(pool) => known.pools.push(*pool),
+                    Document::Task(_) | Document::Payload(_) | Document::Other(_) => {}
                 }
             }
         }
@@ -107,7 +114,7 @@ impl Explain {
         let now = Timestamp::now();
         let reports: Vec<Report> = tasks
             .iter()
-            .map(|task| report::offline(task, &templates, operator, now))
+            .map(|task| report::offline(task, &templates, &known, operator, now))
             .collect();
         self.print(&reports)?;
         let refused = reports.iter().any(|r| r.refused);

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::Templates;
 use super::chain::{self, Known, Link, State};
 use super::effective::{self, Row};
-use super::findings::{self, choose, judge};
+use super::findings::{self, KnownPools, choose, judge};
 use super::gather::Gathered;
 use super::log_end::LogEnd;
+use super::pools::Pools;
 use super::run_location::RunLocation;
 use crate::api::crds::BORN;
 use crate::api::{PeonTask, PeonTaskStatus, Phase, RunKind};
@@ -37,6 +38,9 @@ pub(super) struct Report {
     /// Where a task of a cluster runs, or ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunLocation>,
+    /// What the pools of the namespace say about a task without a verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pools: Option<Pools>,
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<Advice>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -84,6 +88,7 @@ pub(super) fn live(
         chunks,
         warnings,
         log,
+        pools,
         mut notes,
     } = gathered;
     let status = tasks::status(&task);
@@ -107,9 +112,12 @@ pub(super) fn live(
     if !is_chosen {
         (choice.name, choice.why) = ("?".into(), "the PeonTemplates could not be read");
     }
-    let settings = match &templates {
-        Some(_) => judge(&task, &choice, operator, payload, now).settings,
-        None => None,
+    let (settings, pools) = match &templates {
+        Some(_) => {
+            let judged = judge(&task, &choice, operator, payload, &pools, now);
+            (judged.settings, judged.pools)
+        }
+        None => (None, None),
     };
     if settings.is_none() && templates.is_some() {
         notes.push("settings that cannot be resolved are not shown".into());
@@ -157,6 +165,7 @@ pub(super) fn live(
         refused: false,
         chain: chain::live(&task, known),
         run: RunLocation::of(&task),
+        pools,
         advice: advice::about(&reason, phase == Phase::Failed),
         reason: Some(reason),
         warnings,
@@ -177,6 +186,7 @@ pub(super) fn live(
 pub(super) fn offline(
     task: &PeonTask,
     templates: &Templates,
+    pools: &KnownPools,
     operator: &RuntimeProperties,
     now: Timestamp,
 ) -> Report {
@@ -186,7 +196,7 @@ pub(super) fn offline(
     if task.task_from().is_some() {
         notes.push("the payload is in ConfigMaps or Secrets of a cluster, which -f does not read".into());
     }
-    let judged = judge(task, &choice, operator, payload, now);
+    let judged = judge(task, &choice, operator, payload, pools, now);
     let refused = judged.refused.as_ref().map(|r| (r.reason, r.message.as_str()));
     let known = Known {
         template: Some(&choice.name),
@@ -203,6 +213,7 @@ pub(super) fn offline(
         refused: refused.is_some(),
         chain: chain::offline(task, known, refused, &judged.next),
         run: None,
+        pools: judged.pools.clone(),
         advice: refused.and_then(|(reason, _)| {
             advice::about(reason.as_str(), false).or_else(|| advice::about(reason.as_str(), true))
         }),
@@ -262,6 +273,9 @@ impl Report {
         section("State", &chain::line(&self.chain));
         if let Some(location) = &self.run {
             section(location.title(), &location.text());
+        }
+        if let Some(pools) = &self.pools {
+            section("Pools", &pools.text());
         }
         if let Some(advice) = self.advice {
             section("What it means", advice.meaning);

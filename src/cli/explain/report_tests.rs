@@ -20,6 +20,7 @@ fn gathered(spec: Value, status: Value, templates: Option<Vec<PeonTemplate>>) ->
         chunks: None,
         warnings: Vec::new(),
         log: None,
+        pools: KnownPools::default(),
         notes: Vec::new(),
     }
 }
@@ -172,6 +173,7 @@ fn offline_a_task_is_judged_with_the_templates_at_hand() {
         offline(
             &task("a", spec, Value::Null),
             templates,
+            &KnownPools::default(),
             &RuntimeProperties::default(),
             at(0),
         )

@@ -3,9 +3,11 @@
 pub mod budget;
 pub mod connection;
 pub mod failures;
+pub mod heap;
 pub mod idle_cpu;
 pub mod indexer;
 pub mod jvm;
+pub mod offer;
 pub mod plan;
 pub mod quarantine;
 pub mod queries;

@@ -36,14 +36,15 @@ enum Happening {
     Continue,
     Late,
     Forget,
+    Again,
 }
 use Happening::{
-    Cancel, Continue, Cordon, Crash, DeletePod, DeleteTask, Deliver, Forget, JavaOutOfMemory, Killed,
+    Again, Cancel, Continue, Cordon, Crash, DeletePod, DeleteTask, Deliver, Forget, JavaOutOfMemory, Killed,
     Kubelet, Late, LeaderChanges, NewTask, Operate, OutOfMemory, Pass, Poll, Relist, Revise, Scale, Silence,
     Stop, TaskEnds, Time, Uncordon, Writes,
 };
 
-const OFTEN: [(u32, Happening); 27] = [
+const OFTEN: [(u32, Happening); 28] = [
     (80, Operate),
     (40, Deliver),
     (3, Relist),
@@ -71,8 +72,11 @@ const OFTEN: [(u32, Happening); 27] = [
     (3, Continue),
     (3, Late),
     (2, Forget),
+    (3, Again),
 ];
 
+/// Rounds after which a task is stopped that nobody needs: each time, it takes notice three times in four.
+const STRANGE: u32 = 12;
 /// Rounds of 20 s in which all tasks have to come to their verdicts.
 const ROUNDS: u32 = 120;
 
@@ -171,6 +175,7 @@ impl World {
             }
             Late => self.land(),
             Forget => self.forget(),
+            Again => self.recreate(),
         }
     }
 
@@ -232,6 +237,41 @@ impl World {
         });
     }
 
+    /// Whether a task runs in an Indexer that nobody needs, beside one that is needed: the first is to be stopped, and the
+    /// other does not end before.
+    fn is_with_stranger(&self, jvm: usize) -> bool {
+        let uid = &self.jvms[jvm].pod_uid;
+        self.strangers.keys().any(|(pod, _)| pod == uid)
+    }
+
+    /// A task that nobody needs is stopped, unless it takes no notice of that.
+    fn watch_strangers(&mut self) {
+        let mut found = std::collections::BTreeMap::new();
+        for jvm in self.jvms.iter().filter(|j| j.live && !j.is_peon) {
+            let needed = self.needing(&jvm.pod_uid);
+            let beside = jvm.runs_now().any(|id| needed.contains(id));
+            let strange = jvm.runs_now().filter(|id| !self.has_claim(id, &jvm.pod_uid));
+            for id in strange.filter(|id| beside && !jvm.runs[*id].is_deaf) {
+                let key = (jvm.pod_uid.clone(), id.clone());
+                let rounds = self.strangers.get(&key).copied().unwrap_or_default();
+                found.insert(key, rounds + 1);
+            }
+        }
+        let worst = found.iter().max_by_key(|(_, rounds)| **rounds);
+        let lives = worst
+            .filter(|(_, rounds)| **rounds > STRANGE)
+            .map(|(key, _)| key.clone());
+        if !found.is_empty() {
+            self.seen.count("happenings", "a stranger beside a task");
+        }
+        self.strangers = found;
+        self.hold(
+            "no id lives on an Indexer without a claim",
+            lives.is_none(),
+            || format!("{lives:?}"),
+        );
+    }
+
     /// What the statuses say of tasks without a verdict.
     fn unfinished(&self) -> Vec<String> {
         let tasks = self.tasks.iter().filter_map(|t| self.task(&t.name));
@@ -243,7 +283,11 @@ impl World {
 
     async fn round(&mut self) {
         self.pass_time(20);
+        self.watch_strangers();
         for at in 0..self.jvms.len() {
+            if self.is_with_stranger(at) {
+                continue;
+            }
             let running: Vec<String> = self.jvms[at].runs_now().cloned().collect();
             for id in running {
                 // One that was asked to stop, and does not, does not end either.

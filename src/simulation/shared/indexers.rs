@@ -42,6 +42,8 @@ pub struct Run {
     pub is_deaf: bool,
     /// Its POST came when its claim was over.
     pub late: bool,
+    /// It was of an object that was there before, with the same id.
+    pub is_former: bool,
     /// What it wrote, as it ought to be archived.
     pub own: String,
 }
@@ -122,7 +124,7 @@ impl World {
             uid == meant,
             String::new,
         );
-        let claimed = self.claims.contains(&(id.to_owned(), uid.clone()));
+        let claimed = self.claims.contains_key(&(id.to_owned(), uid.clone()));
         self.hold("nothing is posted without a claim", claimed, || {
             format!("{id} to {uid}")
         });
@@ -138,7 +140,8 @@ impl World {
             "   {id} begins in {uid}{}",
             if late { ", late" } else { "" }
         ));
-        let again = self.jvms[jvm].runs.contains_key(id);
+        // What was there before the process began is known only while its object is there.
+        let again = self.jvms[jvm].runs.get(id).is_some_and(|run| !run.is_former);
         self.hold("a JVM begins a task once", !again, || format!("{id} in {uid}"));
         self.begin(jvm, id, late);
         self.jvms[jvm].answers.announce(running(id));
@@ -157,7 +160,7 @@ impl World {
     /// A task begins, in an Indexer or as a peon.
     pub fn begin(&mut self, jvm: usize, id: &str, late: bool) {
         let others = self.jvms.iter().enumerate();
-        let begun = |j: &Jvm| j.live && j.runs.get(id).is_some_and(|run| !run.late);
+        let begun = |j: &Jvm| j.live && j.runs.get(id).is_some_and(|run| !run.late && !run.is_former);
         let twice = others.filter(|(at, j)| *at != jvm && begun(j)).count();
         self.hold("no task runs twice at a time", late || twice == 0, || {
             format!("{id} begins again")

@@ -45,6 +45,10 @@ enum Planted {
     TrustsUnreadLists,
     /// Every line that names the id is the task's.
     TakesNeighboursLines,
+    /// It offers one heavy slot more than there are.
+    CountsASlotTwice,
+    /// It forgets which ids an Indexer had.
+    ForgetsIds,
 }
 
 const REAL: Operator = Operator {
@@ -72,7 +76,7 @@ fn run(seed: u64, operator: Operator) -> (Coverage, Option<Violation>) {
 }
 
 /// What has to be reached.
-const REACHED: [(&str, &str); 16] = [
+const REACHED: [(&str, &str); 18] = [
     ("places", "a slot"),
     ("places", "a pod"),
     ("tasks beside one that begins", "2"),
@@ -87,6 +91,8 @@ const REACHED: [(&str, &str); 16] = [
     ("verdicts", "OOMKilled"),
     ("happenings", "a stop has no effect"),
     ("happenings", "an Indexer forgets"),
+    ("happenings", "an id comes again"),
+    ("happenings", "a stranger beside a task"),
     ("reasons", "PoolFull"),
     ("reasons", "Stopping"),
 ];

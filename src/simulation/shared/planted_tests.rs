@@ -2,7 +2,7 @@
 
 use super::super::planted_tests::is_found;
 use super::{HISTORIES, Operator, Planted, REAL, run};
-use crate::task::decide::with_worker::planted_tests::trusts_an_end;
+use crate::task::decide::with_worker::planted_tests::{sees_no_strangers, trusts_an_end};
 
 /// The search begins at `first`, a history that is known to break it, and goes on through all others.
 fn is_caught(operator: Operator, by: &[&str], first: u64) {
@@ -40,4 +40,26 @@ fn a_planted_rerun_beside_a_living_jvm_is_caught() {
         ..REAL
     };
     is_caught(operator, &by, 372);
+}
+
+#[test]
+fn a_planted_second_task_in_a_slot_is_caught() {
+    let by = ["no Indexer has more tasks than slots"];
+    is_caught(planted(Planted::CountsASlotTwice), &by, 0);
+}
+
+#[test]
+fn a_planted_id_that_comes_back_to_its_indexer_is_caught() {
+    let by = ["an id never returns to an Indexer"];
+    is_caught(planted(Planted::ForgetsIds), &by, 0);
+}
+
+#[test]
+fn a_planted_stranger_that_nobody_stops_is_caught() {
+    let by = ["no id lives on an Indexer without a claim"];
+    let operator = Operator {
+        plan: sees_no_strangers,
+        ..REAL
+    };
+    is_caught(operator, &by, 0);
 }

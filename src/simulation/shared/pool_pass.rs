@@ -93,6 +93,12 @@ fn pass(
             };
             delete.extend(indexers.iter().filter(unread).map(at_once));
         }
+        Planted::CountsASlotTwice => {
+            for slots in indexers.iter_mut().filter_map(|indexer| indexer.slots.as_mut()) {
+                slots.heavy += 1;
+            }
+        }
+        Planted::ForgetsIds => process.caches.aggregates.indexers.forget_ids(),
         Planted::Nothing | Planted::TakesNeighboursLines => {}
     }
     work.offer(&pool.object, &indexers, &seen, &plan, None, &[]);

@@ -146,6 +146,13 @@ impl World {
         there && !task.is_final() && status.stop.is_none()
     }
 
+    /// Whether the status of the task with this id names the Indexer in this pod.
+    pub fn has_claim(&self, id: &str, pod_uid: &str) -> bool {
+        let status = self.task_of(id).and_then(|task| task.status);
+        let run = status.and_then(|status| status.run);
+        run.is_some_and(|run| run.kind == RunKind::Worker && run.pod_uid.as_deref() == Some(pod_uid))
+    }
+
     /// The tasks that need the Indexer in this pod.
     pub fn needing(&self, pod_uid: &str) -> Vec<String> {
         let claims = self.tasks.iter().map(|t| t.id.clone());
@@ -168,13 +175,23 @@ impl World {
         if let Some(uid) = uid_of(&new).filter(|uid| uid_of(&old).as_ref() != Some(uid)) {
             self.note(format!("   {id} claims {uid}"));
             self.seen.count("places", "a slot");
-            let first = self.claims.insert((id.clone(), uid.clone()));
-            self.hold("an id never returns to an Indexer", first, || {
-                format!("{id}, {uid}")
-            });
+            let writer = process.map(|process| (process, self.generations[process]));
+            let before = self.claims.insert((id.clone(), uid.clone()), writer);
+            // A process that began later knows nothing of an object that is gone.
+            let is_tolerated = self.recreated.contains(&id) && before.is_some_and(|by| by != writer);
+            if is_tolerated {
+                self.seen
+                    .count("tolerated", "an id that came back after its object was gone");
+            }
+            self.hold(
+                "an id never returns to an Indexer",
+                before.is_none() || is_tolerated,
+                || format!("{id}, {uid}"),
+            );
         }
         if after.attempt() > before.attempt() {
-            let lives = |j: &super::indexers::Jvm| j.live && j.runs.get(&id).is_some_and(|run| !run.late);
+            let runs = |run: &super::indexers::Run| !run.late && !run.is_former;
+            let lives = |j: &super::indexers::Jvm| j.live && j.runs.get(&id).is_some_and(runs);
             let dead = !self.jvms.iter().any(lives);
             self.seen.count(
                 "attempts ended by",
@@ -201,12 +218,15 @@ impl World {
             .insert(name.to_owned(), success.to_string())
             .is_some();
         self.hold("a task has one verdict", !again, || id.to_owned());
-        let runs: Vec<_> = self.jvms.iter().filter_map(|j| j.runs.get(id)).collect();
+        let runs = self.jvms.iter().filter_map(|j| j.runs.get(id));
+        let runs: Vec<_> = runs.filter(|run| !run.is_former).collect();
         let succeeded = runs.iter().any(|run| run.success == Some(true));
         let goes_on = runs.iter().any(|run| run.live && !run.late);
         self.hold("no success is invented", succeeded || !success, || id.to_owned());
         self.hold("no task runs on after its verdict", !goes_on, || id.to_owned());
         let heard = process.is_some_and(|process| self.heard[process].contains(id));
+        // What was heard may be the end of the object before.
+        let heard = heard && !self.recreated.contains(id);
         self.hold("no success is passed over", success || !heard, || id.to_owned());
         self.check_logs(id);
     }

@@ -29,6 +29,9 @@ const IDS: [&str; 8] = [
     "load", "load-2", "load]", "[load", "load 2", "oad", "[load]", "load-",
 ];
 
+/// A process: its place, and how many there were before.
+pub type Writer = (usize, u32);
+
 /// A task, as its user made it.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -36,6 +39,8 @@ pub struct Known {
     pub name: String,
     pub id: String,
     pub is_heavy: bool,
+    /// The object, as it was created.
+    object: Value,
 }
 
 /// The pool.
@@ -60,10 +65,16 @@ pub struct World {
     pub flights: Vec<Request>,
     pub pool: Pool,
     pub cordoned: BTreeSet<String>,
-    /// Task and pod of every claim that was written.
-    pub claims: BTreeSet<(String, String)>,
+    /// Task and pod of every claim that was written, and the process that wrote the last one.
+    pub claims: BTreeMap<(String, String), Option<Writer>>,
+    /// The ids that came a second time.
+    pub recreated: BTreeSet<String>,
+    /// For how many rounds a task runs that nobody needs, beside one that is needed, by pod and id.
+    pub strangers: BTreeMap<(String, String), u32>,
     /// The ids of which each process had heard SUCCESS when its pass began.
     pub heard: [BTreeSet<String>; 2],
+    /// How many processes there were in the place of each.
+    pub generations: [u32; 2],
     /// Conditions of each verdict, by name of the task.
     pub verdicts: BTreeMap<String, String>,
     pub writes: u32,
@@ -123,7 +134,10 @@ impl World {
                 pods: 0,
             },
             cordoned: BTreeSet::new(),
-            claims: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            recreated: BTreeSet::new(),
+            strangers: BTreeMap::new(),
+            generations: [0; 2],
             heard: Default::default(),
             verdicts: BTreeMap::new(),
             writes: 0,
@@ -177,13 +191,51 @@ impl World {
             spec["activeDeadlineSeconds"] = json!(60 + self.dice.below(200));
         }
         let status = json!({"phase": "Pending", "reason": "WaitingForOperator", "conditions": []});
-        self.api.create(
-            Kind::Task,
-            json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask",
-                "metadata": {"name": name, "labels": {LABEL_IDENTITY: "0"}}, "spec": spec, "status": status}),
-        );
+        let object = json!({"apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask",
+            "metadata": {"name": name, "labels": {LABEL_IDENTITY: "0"}}, "spec": spec, "status": status});
+        self.api.create(Kind::Task, object.clone());
         let is_heavy = type_ != "kill";
-        self.tasks.push(Known { name, id, is_heavy });
+        self.tasks.push(Known {
+            name,
+            id,
+            is_heavy,
+            object,
+        });
+    }
+
+    /// A task whose end is known, or that was deleted, comes again with the same id, as the overlord allows when it has
+    /// forgotten it. Nothing of it is on its way any more.
+    pub fn recreate(&mut self) {
+        if self.processes.iter().any(Process::is_passing) || !self.flights.is_empty() {
+            return;
+        }
+        let is_over = |t: &Known| self.task(&t.name).is_none_or(|task| task.is_final());
+        let runs = |t: &Known| self.jvms.iter().any(|j| j.runs_now().any(|id| *id == t.id));
+        let has_pod = |t: &Known| {
+            let owned = |pod: &Value| pod["metadata"]["ownerReferences"][0]["name"] == t.name.as_str();
+            self.api.all(Kind::Pod).any(owned)
+        };
+        let over = |at: &usize| {
+            let task = &self.tasks[*at];
+            is_over(task) && !runs(task) && !has_pod(task) && !self.recreated.contains(&task.id)
+        };
+        let over: Vec<usize> = (0..self.tasks.len()).filter(over).collect();
+        if over.is_empty() {
+            return;
+        }
+        let task = self.dice.pick(&over);
+        let Known { name, id, object, .. } = &mut self.tasks[task];
+        self.api.remove(Kind::Task, name);
+        *name = format!("{name}-again");
+        object["metadata"]["name"] = json!(name);
+        self.api.create(Kind::Task, object.clone());
+        let id = id.clone();
+        for run in self.jvms.iter_mut().filter_map(|j| j.runs.get_mut(&id)) {
+            run.is_former = true;
+        }
+        self.note(format!("{id} comes again"));
+        self.seen.count("happenings", "an id comes again");
+        self.recreated.insert(id);
     }
 
     pub fn now(&self) -> u32 {
@@ -279,6 +331,7 @@ impl World {
 
     /// A process dies and another one takes its place, with fresh caches and no memory.
     pub fn restart(&mut self, process: usize) {
+        self.generations[process] += 1;
         let fresh = self.fresh_process();
         let dead = std::mem::replace(&mut self.processes[process], fresh);
         self.flights.extend(dead.die().map(|(request, _)| request));

@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::indexer_claims::{Inner, Key};
-pub use super::pool_offer::{Asker, Demand, Given, Idle, PoolOffer};
+pub use super::pool_offer::{Asker, Demand, Given, GivenSlot, Idle, PoolOffer};
 pub use super::shared_slots::Load;
 use super::slots::Who;
 use crate::api::{PeonTask, TaskSlot};
@@ -196,7 +196,7 @@ impl IdleIndexers {
     }
 
     /// All tasks have been observed.
-    pub(super) fn listed(&self) {
+    pub(crate) fn listed(&self) {
         self.inner.lock().listed = true;
     }
 
@@ -319,6 +319,12 @@ impl IdleIndexers {
             Some(claim) => vec![claim.task.clone()],
             None => inner.shared.tasks_on(pod_uid).unwrap_or_default(),
         }
+    }
+
+    /// A mistake for the tests that random histories find it.
+    #[cfg(test)]
+    pub(crate) fn forget_ids(&self) {
+        self.inner.lock().shared.forget_ids();
     }
 
     /// Used and free slots of the shared Indexers that are offered, by kind.

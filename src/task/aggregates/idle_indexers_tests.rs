@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::PoolSlots;
 use crate::task::fixtures::{asker, at, idle_indexer, noop, pool_offer as offer};
 
 #[path = "idle_indexers_property_tests.rs"]
@@ -375,4 +376,61 @@ fn tasks_that_wait_are_counted_for_a_pool_that_scales() {
     );
     index.release(&uid(1));
     assert_eq!(waiting("first"), (0, 0));
+}
+
+/// What a process gave, another one knows from the statuses.
+#[test]
+fn after_a_restart_slots_are_given_as_before() {
+    let claims = |n: i64, pod: &str, bytes: Value, group: Value| {
+        let run = json!({"kind": "Worker", "pool": "small", "pod": pod, "podUID": pod, "slot": "Heavy",
+            "estimatedBytes": bytes, "availabilityGroup": group});
+        says(
+            n,
+            json!({"phase": "Running", "taskId": format!("id-{n}"), "run": run}),
+        )
+    };
+    let index = listed();
+    let slots = PoolSlots { heavy: 4, light: 0 };
+    let shared = |pod: &&str| Idle {
+        slots: Some(slots),
+        ..idle(pod)
+    };
+    let pool = PoolOffer {
+        is_shared: true,
+        task_bytes: 100,
+        ..offer("small")
+    };
+    let all = ["s0", "s1", "s2"];
+    let _ = index.offer("ns", pool, all.iter().map(shared).collect(), names(&all));
+    index.observe(&claims(1, "s0", json!(150), json!("group")));
+    index.observe(&claims(2, "s1", json!(300), Value::Null));
+    // Of an earlier version.
+    index.observe(&claims(3, "s2", Value::Null, Value::Null));
+    let give = |n: i64, group: Option<&str>| {
+        let (task, uid) = (("ns".to_owned(), format!("t{n}")), uid(n));
+        let asker = Asker {
+            group,
+            ..asker(&task, &uid, at(n), false)
+        };
+        let given = index.take(&pools(&["small"]), &asker)?;
+        let slot = given.slot?;
+        Some((given.indexer.pod, slot.bytes, slot.group))
+    };
+    let group = Some("group".to_owned());
+    assert_eq!(give(10, Some("group")), Some(("s2".into(), 200, group)));
+    assert_eq!(
+        give(11, None),
+        Some(("s0".into(), 200, None)),
+        "it holds 150 bytes"
+    );
+    assert_eq!(
+        give(12, None),
+        Some(("s1".into(), 200, None)),
+        "300 of 350 and 400"
+    );
+    assert_eq!(
+        give(13, Some("group")).map(|given| given.0).as_deref(),
+        Some("s1")
+    );
+    assert_eq!(give(14, Some("group")), None, "each has a task of the group");
 }

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::pool_offer::{Asker, Demand, Given, Idle, PoolOffer};
+use super::pool_offer::{Asker, Demand, Given, GivenSlot, Idle, PoolOffer};
 use super::shared_slots::{Held, Recorded, SharedSlots};
 use super::slots::Who;
 use crate::api::{PeonTask, PeonTaskStatus, TaskKind, TaskSlot, conditions};
+use crate::druid::rows_in_memory::RowsInMemory;
 use crate::task::run::worker::claim::WorkerClaim;
 
 /// Namespace and name of a pool.
@@ -122,7 +123,7 @@ impl Inner {
     }
 
     /// A slot of a shared Indexer of a pool, if no older task waits for it.
-    pub(super) fn slot(&mut self, pool: &Key, turn: &Turn, asker: &Asker<'_>) -> Option<Idle> {
+    pub(super) fn slot(&mut self, pool: &Key, turn: &Turn, asker: &Asker<'_>) -> Option<(Idle, GivenSlot)> {
         let free = self.shared.room(pool, Some(asker.slot));
         let waiting = self.waiting.get(&pool.0).into_iter();
         let older = waiting.flat_map(|waiting| waiting.range(..turn));
@@ -130,7 +131,9 @@ impl Inner {
         if older.take(free).count() >= free {
             return None;
         }
-        self.shared.take(pool, asker)
+        let offer = self.pools.get(pool).and_then(|pool| pool.offer.as_ref());
+        let share = offer.map_or(0, |offer| offer.task_bytes);
+        self.shared.take(pool, asker, asker.rows.bytes(share))
     }
 
     pub(super) fn take(
@@ -174,10 +177,10 @@ impl Inner {
         for pool in pools {
             let key = (namespace.to_owned(), pool.clone());
             if self.shared.has(&key)
-                && let Some(indexer) = self.slot(&key, turn, asker)
+                && let Some((indexer, slot)) = self.slot(&key, turn, asker)
             {
                 touched.push(key);
-                let (pool, slot) = (pool.clone(), Some(asker.slot));
+                let (pool, slot) = (pool.clone(), Some(slot));
                 return Some(Given { pool, indexer, slot });
             }
             let Some(idle) = self.next(&key, turn).cloned() else {
@@ -238,9 +241,22 @@ impl Inner {
             self.end(uid);
         }
         let key = (who.0.clone(), recorded.pool);
-        if let Some(slot) = recorded.slot {
+        if let Some(kind) = recorded.slot {
             self.of_tasks.contains_key(uid).then(|| self.end(uid));
             let status = task.status.as_ref();
+            let run = status.and_then(|status| status.run.as_ref());
+            let offer = self.pools.get(&key).and_then(|pool| pool.offer.as_ref());
+            // A claim that has no estimate was written by an earlier version.
+            let unknown = || match kind {
+                TaskSlot::Heavy => RowsInMemory::Share.bytes(offer.map_or(0, |offer| offer.task_bytes)),
+                TaskSlot::Light => 0,
+            };
+            let bytes = run.and_then(|run| u64::try_from(run.estimated_bytes?).ok());
+            let slot = GivenSlot {
+                kind,
+                bytes: bytes.unwrap_or_else(unknown),
+                group: run.and_then(|run| run.availability_group.clone()),
+            };
             return self.shared.observe(
                 uid,
                 &Recorded {

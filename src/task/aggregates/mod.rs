@@ -3,6 +3,7 @@
 //! They are in memory, follow the watch of PeonTasks and are rebuilt whenever the watch lists. Updating them costs the
 //! same whatever the number of tasks.
 
+pub mod durations;
 pub mod fair_share;
 pub mod idle_indexers;
 mod indexer_claims;
@@ -10,6 +11,7 @@ pub mod live_subtasks;
 pub mod payload_budget;
 pub mod pool_offer;
 pub mod ranked_set;
+mod recently_used;
 pub mod retention;
 mod shared_slots;
 pub mod slots;
@@ -21,6 +23,7 @@ use kube::ResourceExt;
 
 use crate::api::reason::Cause;
 use crate::api::{PeonTask, Phase};
+use durations::Durations;
 use idle_indexers::IdleIndexers;
 use live_subtasks::LiveSubtasks;
 use retention::Retention;
@@ -36,6 +39,8 @@ pub struct TaskAggregates {
     pub retention: Retention,
     /// How much memory subtasks needed.
     pub subtask_memory: SubtaskMemory,
+    /// How long tasks took that succeeded.
+    pub durations: Durations,
     /// The Indexers of pools, and which task has which.
     pub indexers: IdleIndexers,
     /// Subtasks without a verdict.
@@ -59,6 +64,7 @@ impl TaskAggregates {
             return Vec::new();
         };
         if task.is_final() {
+            self.durations.observe(namespace, uid, status);
             if let Some(completed) = &status.completion_time
                 && !task.overlord_waits()
             {

@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::slots::Who;
 use crate::api::{Match, PoolQuarantine, PoolSlots, TaskSlot};
 use crate::druid::indexer_ports::IndexerPorts;
+use crate::druid::rows_in_memory::RowsInMemory;
 
 /// What a pool offers.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,10 @@ pub struct PoolOffer {
     pub is_shared: bool,
     /// Whether the number of its Indexers follows the tasks that wait.
     pub scales: bool,
+    /// Tasks that are expected to run longer share none of its Indexers.
+    pub longest: Option<Duration>,
+    /// Bytes of rows that Druid lets each task of an Indexer hold before it persists them.
+    pub task_bytes: u64,
     /// Kinds of tasks that share none of its Indexers for now.
     pub quarantined: Vec<PoolQuarantine>,
     /// How long a task waits for one before it runs in its own pod; `None`: until there is one.
@@ -83,7 +88,9 @@ pub struct Asker<'a> {
     pub waits: bool,
     /// The kind of slot that it needs of a shared one.
     pub slot: TaskSlot,
-    /// Its availability group: two tasks of one group are never on the same Indexer.
+    /// What it may hold in memory, in a shared one.
+    pub rows: RowsInMemory,
+    /// Stands for its availability group: two tasks of one group are never on the same Indexer.
     pub group: Option<&'a str>,
 }
 
@@ -95,5 +102,16 @@ pub struct Given {
     /// The Indexer.
     pub indexer: Idle,
     /// The slot, of a shared one.
-    pub slot: Option<TaskSlot>,
+    pub slot: Option<GivenSlot>,
+}
+
+/// A slot of a shared Indexer that was given to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenSlot {
+    /// Its kind.
+    pub kind: TaskSlot,
+    /// Bytes of rows that the task is estimated to hold in memory.
+    pub bytes: u64,
+    /// Stands for the availability group of the task.
+    pub group: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use k8s_openapi::jiff::Timestamp;
 
 use super::indexer_claims::Key;
-use super::pool_offer::{Asker, Idle};
+use super::pool_offer::{Asker, GivenSlot, Idle};
 use super::slots::Who;
 use crate::api::{PoolSlots, TaskKind, TaskSlot};
 use crate::indexer::decide::meaning::strangers;
@@ -49,8 +49,7 @@ struct OnPod {
 struct Claim {
     task: Who,
     id: String,
-    slot: TaskSlot,
-    group: Option<String>,
+    slot: GivenSlot,
     /// The Indexer, until a status says that the task has the slot: the task's pass writes that.
     reserved: Option<Idle>,
     /// Whether the Indexer has announced the task's end, or no longer lists it.
@@ -121,7 +120,7 @@ pub(super) enum Held {
     Reserved {
         pool: Key,
         indexer: Idle,
-        slot: TaskSlot,
+        slot: GivenSlot,
     },
     /// One of an Indexer that is gone, or being deleted.
     Lost,
@@ -148,7 +147,7 @@ pub(super) struct Recorded<'a> {
     pub(super) task: &'a Who,
     pub(super) id: &'a str,
     pub(super) kind: TaskKind,
-    pub(super) slot: TaskSlot,
+    pub(super) slot: GivenSlot,
     pub(super) stopped: Option<Timestamp>,
     /// Whether the task has its verdict and its log.
     pub(super) over: bool,
@@ -210,22 +209,22 @@ impl SharedSlots {
             .any(|pod| pod.pool == *key && pod.offered.is_some())
     }
 
-    /// Gives the task a slot. Heavy tasks are spread, so that each has the most memory that there is; light ones are packed,
-    /// so that Indexers without any can go.
-    pub(super) fn take(&mut self, key: &Key, asker: &Asker<'_>) -> Option<Idle> {
+    /// Gives the task a slot. Heavy tasks are spread by the bytes that they are estimated to hold in memory, of which this
+    /// one is estimated to hold `bytes`; light ones are packed, so that Indexers without any can go.
+    pub(super) fn take(&mut self, key: &Key, asker: &Asker<'_>, bytes: u64) -> Option<(Idle, GivenSlot)> {
         let fits = |pod: &OnPod| {
             let apart = asker.group.is_none()
                 || pod
                     .claims
                     .values()
-                    .all(|claim| claim.ended || claim.group.as_deref() != asker.group);
+                    .all(|claim| claim.ended || claim.slot.group.as_deref() != asker.group);
             pod.pool == *key && pod.free(asker.slot) > 0 && apart && !pod.ids.contains(asker.task_id)
         };
         let rank = |pod: &OnPod| {
             let (heavy, light) = (pod.running(TaskSlot::Heavy), pod.running(TaskSlot::Light));
             match asker.slot {
-                TaskSlot::Heavy => (heavy, light),
-                TaskSlot::Light => (usize::MAX - light, heavy),
+                TaskSlot::Heavy => (pod.bytes(), heavy, light),
+                TaskSlot::Light => (0, usize::MAX - light, heavy),
             }
         };
         let pods = self.pods.iter().filter(|(_, pod)| fits(pod));
@@ -234,11 +233,15 @@ impl SharedSlots {
         let pod = self.pods.get_mut(&uid)?;
         let (idle, _) = pod.offered.clone()?;
         pod.ids.insert(asker.task_id.to_owned());
+        let slot = GivenSlot {
+            kind: asker.slot,
+            bytes,
+            group: asker.group.map(str::to_owned),
+        };
         let claim = Claim {
             task: asker.task.clone(),
             id: asker.task_id.to_owned(),
-            slot: asker.slot,
-            group: asker.group.map(str::to_owned),
+            slot: slot.clone(),
             reserved: Some(idle.clone()),
             ended: false,
             gone: false,
@@ -248,7 +251,15 @@ impl SharedSlots {
         };
         pod.claims.insert(asker.task_uid.to_owned(), claim);
         self.of_tasks.insert(asker.task_uid.to_owned(), uid);
-        Some(idle)
+        Some((idle, slot))
+    }
+
+    /// Forgets which ids were on the Indexers.
+    #[cfg(test)]
+    pub(super) fn forget_ids(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.ids.clear();
+        }
     }
 
     /// What the task has.
@@ -262,7 +273,7 @@ impl SharedSlots {
             Some(indexer) if pod.there && !pod.retired => Held::Reserved {
                 pool: pod.pool.clone(),
                 indexer: indexer.clone(),
-                slot: claim.slot,
+                slot: claim.slot.clone(),
             },
             Some(_) => Held::Lost,
         }
@@ -300,9 +311,7 @@ impl SharedSlots {
         let new = || Claim {
             task: says.task.clone(),
             id: says.id.to_owned(),
-            slot: says.slot,
-            // No status has it.
-            group: None,
+            slot: says.slot.clone(),
             reserved: None,
             ended: false,
             gone: false,
@@ -454,8 +463,14 @@ impl SharedSlots {
 
 impl OnPod {
     fn running(&self, slot: TaskSlot) -> usize {
-        let runs = |claim: &&Claim| claim.slot == slot && !claim.ended;
+        let runs = |claim: &&Claim| claim.slot.kind == slot && !claim.ended;
         self.claims.values().filter(runs).count()
+    }
+
+    /// Bytes of rows that its tasks are estimated to hold in memory.
+    fn bytes(&self) -> u64 {
+        let running = self.claims.values().filter(|claim| !claim.ended);
+        running.fold(0, |sum, claim| sum.saturating_add(claim.slot.bytes))
     }
 
     fn free(&self, slot: TaskSlot) -> usize {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::druid::rows_in_memory::RowsInMemory;
 use crate::indexer::fixtures::{Jvm, failed, running, succeeded, target};
 use crate::task::fixtures::{at, idle_indexer};
 
@@ -21,7 +22,13 @@ fn who(id: &str) -> Who {
     ("ns".into(), id.to_owned())
 }
 
-fn take_as(index: &mut SharedSlots, id: &str, slot: TaskSlot, group: Option<&str>) -> Option<String> {
+fn take_with(
+    index: &mut SharedSlots,
+    id: &str,
+    slot: TaskSlot,
+    group: Option<&str>,
+    bytes: u64,
+) -> Option<String> {
     let task = who(id);
     let asker = Asker {
         task: &task,
@@ -30,9 +37,14 @@ fn take_as(index: &mut SharedSlots, id: &str, slot: TaskSlot, group: Option<&str
         created: at(1),
         waits: false,
         slot,
+        rows: RowsInMemory::Share,
         group,
     };
-    index.take(&key(), &asker).map(|idle| idle.pod_uid)
+    index.take(&key(), &asker, bytes).map(|(idle, _)| idle.pod_uid)
+}
+
+fn take_as(index: &mut SharedSlots, id: &str, slot: TaskSlot, group: Option<&str>) -> Option<String> {
+    take_with(index, id, slot, group, 0)
 }
 
 fn take(index: &mut SharedSlots, id: &str) -> Option<String> {
@@ -40,6 +52,17 @@ fn take(index: &mut SharedSlots, id: &str) -> Option<String> {
 }
 
 fn says(index: &mut SharedSlots, id: &str, pod: &str, over: bool, stopped: Option<i64>) -> Option<Key> {
+    says_of(index, id, pod, over, stopped, (0, None))
+}
+
+fn says_of(
+    index: &mut SharedSlots,
+    id: &str,
+    pod: &str,
+    over: bool,
+    stopped: Option<i64>,
+    (bytes, group): (u64, Option<&str>),
+) -> Option<Key> {
     let task = who(id);
     let recorded = Recorded {
         pool: &key(),
@@ -50,7 +73,11 @@ fn says(index: &mut SharedSlots, id: &str, pod: &str, over: bool, stopped: Optio
             task_type: id.to_owned(),
             data_source: None,
         },
-        slot: TaskSlot::Heavy,
+        slot: GivenSlot {
+            kind: TaskSlot::Heavy,
+            bytes,
+            group: group.map(str::to_owned),
+        },
         stopped: stopped.map(at),
         over,
     };
@@ -82,6 +109,41 @@ fn heavy_tasks_are_spread_and_light_ones_packed() {
     assert!(index.counts().iter().all(|(_, _, free)| *free == 0));
     let used = [TaskSlot::Heavy, TaskSlot::Light].map(|slot| index.used(&key(), slot));
     assert_eq!(used, [4, 2]);
+}
+
+#[test]
+fn a_heavy_task_goes_where_the_fewest_bytes_are_held() {
+    let mut index = SharedSlots::default();
+    offer(&mut index, &["p0", "p1"], &["p0", "p1"]);
+    let heavy = |index: &mut SharedSlots, id, bytes| take_with(index, id, TaskSlot::Heavy, None, bytes);
+    assert_eq!(heavy(&mut index, "large", 100).as_deref(), Some("p0"));
+    assert_eq!(heavy(&mut index, "small", 10).as_deref(), Some("p1"));
+    assert_eq!(
+        heavy(&mut index, "other", 60).as_deref(),
+        Some("p1"),
+        "10 is less than 100"
+    );
+    says(&mut index, "other", "p1", true, None);
+    assert_eq!(heavy(&mut index, "next", 1).as_deref(), Some("p1"));
+    assert_eq!(
+        heavy(&mut index, "last", 1).as_deref(),
+        Some("p0"),
+        "p1 has no heavy slot left"
+    );
+}
+
+/// What was given is as the status records it, so that another process decides as this one would.
+#[test]
+fn after_a_restart_bytes_and_groups_are_those_of_the_claims() {
+    let mut index = SharedSlots::default();
+    says_of(&mut index, "a", "p0", false, None, (100, Some("group")));
+    says_of(&mut index, "b", "p1", false, None, (200, None));
+    offer(&mut index, &["p0", "p1"], &["p0", "p1"]);
+    let replica = take_as(&mut index, "c", TaskSlot::Heavy, Some("group"));
+    assert_eq!(replica.as_deref(), Some("p1"), "p0 has a task of its group");
+    assert_eq!(take(&mut index, "d").as_deref(), Some("p0"), "it holds less");
+    let again = take_as(&mut index, "e", TaskSlot::Light, Some("group"));
+    assert_eq!(again, None, "each has a task of its group");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, con
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::placement::{self, Choice};
 use crate::task::accept::{Accepted, Refused, accept, payload};
+use crate::task::aggregates::durations::Expected;
 use crate::task::aggregates::slots::Slot;
 use crate::task::run::elsewhere::Standing;
 use crate::task::snapshot::{Live, Snapshot};
@@ -195,7 +196,16 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             "the pod is about to be created",
         ))
     };
-    let (names, overflows_after) = match placement::choose(&snapshot.task, accepted, &snapshot.pools) {
+    let Some(expected) = expected(snapshot, accepted) else {
+        let kind = placement::kind(accepted);
+        return Step::Act(Action::RecallDuration { kind });
+    };
+    let case = placement::Case {
+        task: &snapshot.task,
+        accepted,
+        expected,
+    };
+    let (names, overflows_after) = match placement::choose(&case, &snapshot.pools) {
         Choice::Pod(why) => return in_pod(draft, &why.unwrap_or_default()),
         Choice::Wait(reason, message) => {
             return settle_until(draft.wait(Phase::Pending, reason, &message), Some(NO_POOL));
@@ -220,7 +230,7 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
         None => Step::Act(Action::TakeIndexer { pools: names, waits }),
         Some(Some(given)) => {
             let offer = snapshot.pools.iter().find(|pool| pool.name == given.pool);
-            draft.in_indexer(snapshot.attempt(), given, offer.map(|offer| &**offer));
+            draft.in_indexer(snapshot.attempt(), given, offer.map(|offer| &**offer), expected);
             settle(draft.wait(Phase::Starting, Waiting::Starting, CLAIMED))
         }
         // A slot is usually free again within moments.
@@ -236,6 +246,15 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             &format!("no Indexer had room of the pools that may run the task: {all}"),
         ),
     }
+}
+
+/// How long the task is expected to run, where a pool asks for that; `None` if it was not looked up yet.
+fn expected(snapshot: &Snapshot, accepted: &Accepted<'_>) -> Option<Option<Expected>> {
+    let is_asked = snapshot.pools.iter().any(|pool| pool.longest.is_some());
+    if !is_asked || accepted.payload.is_streaming() || accepted.placement == Placement::Pod {
+        return Some(None);
+    }
+    snapshot.outcomes.expected
 }
 
 /// Subtasks of the attempt before report to the task's id, and what they report would be published with what the next

@@ -22,9 +22,10 @@ use crate::apiserver::identity::{self, Identity};
 use crate::apiserver::request::{RequestError, TIMEOUT, create_within, request};
 use crate::apiserver::status::patch_status;
 use crate::clock::Clock;
+use crate::druid::rows_in_memory::RowsInMemory;
 use crate::logs::follower::{Followers, Owner};
 use crate::process::leadership::{Leadership, NotLeader};
-use crate::task::accept;
+use crate::task::accept::{self, placement};
 use crate::task::aggregates::fair_share::{Shares, Wake};
 use crate::task::aggregates::idle_indexers::Asker;
 use crate::task::aggregates::slots::Who;
@@ -244,6 +245,10 @@ impl Actor {
             Action::RecallRung { subtask } => {
                 snapshot.outcomes.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
+            Action::RecallDuration { kind } => {
+                let durations = &self.aggregates.durations;
+                snapshot.outcomes.expected = Some(durations.expected(&namespace, &kind));
+            }
             Action::FindSuccess { success } => {
                 snapshot.outcomes.success = Some(match self.logs.get() {
                     Some(logs) => logs.success(&namespace, &success).await.map(|r| r.map(Box::new)),
@@ -283,17 +288,20 @@ impl Actor {
         // It was accepted, so there is one.
         let payload = accept::payload(snapshot).ok();
         let created = task.metadata.creation_timestamp.as_ref();
+        let group = payload.as_ref().and_then(|payload| payload.group_key());
         let asker = Asker {
             task: &(task.namespace().unwrap_or_default(), task.name_any()),
             task_uid: &task.uid().unwrap_or_default(),
             task_id: &task_id(snapshot),
             created: created.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             waits,
-            slot: match &payload {
-                Some(payload) if payload.delegates => TaskSlot::Light,
-                _ => TaskSlot::Heavy,
-            },
-            group: payload.as_ref().and_then(|p| p.availability_group.as_deref()),
+            slot: payload
+                .as_ref()
+                .map_or(TaskSlot::Heavy, |payload| placement::slot(payload)),
+            rows: payload
+                .as_ref()
+                .map_or(RowsInMemory::Share, |payload| payload.rows),
+            group: group.as_deref(),
         };
         snapshot.outcomes.given = Some(self.aggregates.indexers.take(pools, &asker));
     }

@@ -16,7 +16,7 @@ use super::status::Draft;
 use super::with_run::follow;
 use super::without_run::{name_conflict, start};
 use crate::api::reason::{Acceptance, Waiting};
-use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
+use crate::api::{PeonTask, PeonTaskStatus, Phase, TaskKind, conditions, names};
 use crate::logs::format::record::Entry;
 use crate::logs::format::state::KeepLog;
 use crate::task::accept::{self, Accepted, Refused};
@@ -118,6 +118,11 @@ pub enum Action {
         /// `status.subtask`.
         subtask: String,
     },
+    /// Look up how long earlier tasks of this kind took.
+    RecallDuration {
+        /// Type and datasource.
+        kind: TaskKind,
+    },
     /// Look up whether the task succeeded before, as another PeonTask of its name.
     FindSuccess {
         /// Name of the success in the history.
@@ -163,6 +168,7 @@ impl Action {
             Self::TakeSlot { .. } => "take slot",
             Self::CountSubtasks { .. } => "count subtasks",
             Self::RecallRung { .. } => "look up the memory of earlier subtasks",
+            Self::RecallDuration { .. } => "look up the duration of earlier tasks",
             Self::FindSuccess { .. } => "look up an earlier success",
             Self::KeepLog(_) => "collect log",
             Self::Record(_) => "record",

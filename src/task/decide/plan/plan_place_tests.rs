@@ -1,8 +1,9 @@
 //! Where an attempt runs: in an Indexer of a pool, or in a pod of its own.
 
 use super::*;
-use crate::api::{LABEL_IDENTITY, Placement, RunKind};
-use crate::task::aggregates::idle_indexers::{Given, PoolOffer};
+use crate::api::{LABEL_IDENTITY, Placement, RunKind, TaskSlot};
+use crate::task::aggregates::durations::Expected;
+use crate::task::aggregates::idle_indexers::{Given, GivenSlot, PoolOffer};
 use crate::task::aggregates::slots::Slot;
 use crate::task::fixtures::{idle_indexer, pool_offer};
 use crate::task::run::worker::claim::WorkerClaim;
@@ -309,4 +310,66 @@ fn the_next_attempt_begins_when_the_subtasks_of_the_one_before_have_ended() {
         plan(&snapshot, at(200)),
         Step::Act(Action::CreateConfigMap(_))
     ));
+}
+
+/// Earlier tasks are looked up once, where a pool asks for their duration.
+#[test]
+fn a_shared_pool_is_chosen_by_the_duration_of_earlier_tasks() {
+    let limited = |type_: &str| {
+        let mut snapshot = assigned(None, &[]);
+        let mut task = (*snapshot.task).clone();
+        task.spec.task = None;
+        task.spec.task_json = Some(json!({"type": type_, "id": ID, "dataSource": "wiki"}).to_string());
+        snapshot.task = Arc::new(task);
+        let pool = PoolOffer {
+            is_shared: true,
+            serves_queries: true,
+            longest: Some(Duration::from_secs(600)),
+            ..pool_offer("small")
+        };
+        snapshot.pools = vec![Arc::new(pool)];
+        snapshot
+    };
+    let mut snapshot = limited("index");
+    let Action::RecallDuration { kind } = action(&snapshot, 100) else {
+        panic!("it is not looked up");
+    };
+    assert_eq!(
+        (&*kind.task_type, kind.data_source.as_deref()),
+        ("index", Some("wiki"))
+    );
+    let expected = |seconds| Expected {
+        mean: Duration::from_secs(seconds),
+        tasks: 3,
+    };
+    snapshot.outcomes.expected = Some(Some(expected(700)));
+    let reason = status(&snapshot, 100).run.unwrap().reason.unwrap();
+    assert_eq!(
+        reason,
+        "small: the last 3 tasks of its type and datasource took 700 s on average, and its maxExpectedSeconds is 600"
+    );
+    snapshot.outcomes.expected = Some(Some(expected(7)));
+    assert!(matches!(action(&snapshot, 100), Action::TakeIndexer { .. }));
+    let slot = GivenSlot {
+        kind: TaskSlot::Heavy,
+        bytes: 1000,
+        group: Some("group".into()),
+    };
+    let given = Given {
+        slot: Some(slot),
+        ..given("small")
+    };
+    let run = status(&asked(snapshot, Some(given)), 100).run.unwrap();
+    assert_eq!(
+        run.reason.as_deref(),
+        Some(
+            "an Indexer of the pool small had a free slot; the last 3 tasks of its type and datasource took 7 s on average"
+        )
+    );
+    assert_eq!(
+        (run.slot, run.estimated_bytes, run.availability_group.as_deref()),
+        (Some(TaskSlot::Heavy), Some(1000), Some("group"))
+    );
+    let streaming = action(&limited("index_kafka"), 100);
+    assert!(matches!(streaming, Action::TakeIndexer { .. }), "{streaming:?}");
 }

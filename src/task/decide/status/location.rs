@@ -1,9 +1,12 @@
 //! `status.run`: where the current attempt runs (pure).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::Draft;
 use crate::api::conditions::cut;
 use crate::api::{PeonEndpoint, RunKind, RunStatus};
 use crate::druid::worker::TaskLocation;
+use crate::task::aggregates::durations::Expected;
 use crate::task::aggregates::idle_indexers::{Given, Idle, PoolOffer};
 
 impl Draft {
@@ -30,7 +33,13 @@ impl Draft {
     }
 
     /// The attempt is to run in this Indexer, whose size is the pool's.
-    pub fn in_indexer(&mut self, attempt: u32, given: &Given, offer: Option<&PoolOffer>) {
+    pub fn in_indexer(
+        &mut self,
+        attempt: u32,
+        given: &Given,
+        offer: Option<&PoolOffer>,
+        expected: Option<Expected>,
+    ) {
         let Idle {
             pod,
             pod_uid,
@@ -46,10 +55,16 @@ impl Draft {
         } else {
             "was idle"
         };
-        let reason = format!("an Indexer of the pool {} {had}", given.pool);
+        let expected = expected.filter(|_| given.slot.is_some());
+        let expected = expected.map_or_else(String::new, |expected| format!("; {expected}"));
+        let reason = format!("an Indexer of the pool {} {had}{expected}", given.pool);
+        let slot = given.slot.as_ref();
         self.status.run = Some(RunStatus {
             reason: Some(cut(&reason, 256)),
-            slot: given.slot,
+            slot: slot.map(|slot| slot.kind),
+            estimated_bytes: slot.and_then(|slot| i64::try_from(slot.bytes).ok()),
+            availability_group: slot.and_then(|slot| slot.group.clone()),
+            slot_time: slot.map(|_| Time(self.now)),
             port: ports.plain().map(Into::into),
             tls_port: ports.tls().map(Into::into),
             ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))

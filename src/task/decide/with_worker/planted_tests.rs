@@ -38,6 +38,15 @@ pub(crate) fn trusts_an_end(snapshot: &Snapshot, now: Timestamp) -> Step {
     plan(snapshot, now)
 }
 
+/// A plan that does not see what else runs in a shared Indexer.
+pub(crate) fn sees_no_strangers(snapshot: &Snapshot, now: Timestamp) -> Step {
+    let mut blind = snapshot.clone();
+    if let Some(seen) = &mut blind.indexer {
+        seen.neighbours = None;
+    }
+    plan(&blind, now)
+}
+
 /// A plan that posts a task to an Indexer that lists it no more.
 pub(crate) fn posts_what_was_forgotten(snapshot: &Snapshot, now: Timestamp) -> Step {
     let mut forgetful = snapshot.clone();

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::api::TaskKind;
+use crate::api::{PoolQuarantine, TaskKind};
 use crate::task::fixtures::at;
 
 #[test]

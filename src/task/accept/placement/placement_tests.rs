@@ -1,13 +1,16 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` is handed over as it is written.
 use serde_json::{Value, json};
 
+use super::rules::LARGEST;
 use super::*;
 use crate::api::LABEL_IDENTITY;
 use crate::task::accept::accept;
 use crate::task::fixtures::{ID, payload, pool_offer as offer, snapshot, task, template};
 use crate::task::snapshot::{Outcomes, Snapshot, Template};
 
-#[path = "placement_quarantine_tests.rs"]
+#[path = "duration_tests.rs"]
+mod duration;
+#[path = "quarantine_tests.rs"]
 mod quarantine;
 
 fn matching(types: Value) -> PoolOffer {
@@ -40,7 +43,12 @@ fn with_context(context: Value) -> Value {
 fn choice(snapshot: &Snapshot, pools: Vec<PoolOffer>) -> Choice {
     let accepted = accept(snapshot).unwrap();
     let pools: Vec<_> = pools.into_iter().map(Arc::new).collect();
-    choose(&snapshot.task, &accepted, &pools)
+    let case = Case {
+        task: &snapshot.task,
+        accepted: &accepted,
+        expected: snapshot.outcomes.expected.flatten(),
+    };
+    choose(&case, &pools)
 }
 
 fn chosen(task: PeonTask, pools: Vec<PoolOffer>) -> Choice {
