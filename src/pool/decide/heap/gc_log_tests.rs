@@ -37,8 +37,8 @@ fn warned(log: &str, heap: u64, live: u64, time: u8) -> (Option<f64>, Option<f64
 }
 
 /// Recorded with Java 17.0.15: programs that keep 4 KB of every 44 KB that they allocate, until the JVM ends.
-const G1: &str = include_str!("g1.log");
-const SERIAL: &str = include_str!("serial.log");
+const G1: &str = include_str!("g1_recorded.txt");
+const SERIAL: &str = include_str!("serial_recorded.txt");
 
 #[test]
 fn the_lines_of_g1_and_serial_are_read() {
