@@ -1,6 +1,6 @@
 # The operator's image. It holds one program, built outside:
-#   cargo build --release --bin peon-operator
-#   docker build --tag peon-operator --file Dockerfile target/release
+#   program=$(scripts/release/build.sh peon-operator)
+#   docker build --tag peon-operator --file Dockerfile "$(dirname "$program")"
 # `e2e images` builds it on a local base image, given as BASE.
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${BASE}

@@ -57,9 +57,14 @@ bench-middle-manager: tools ## How soon tasks run and end, beside a stock Middle
 	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
 
 .PHONY: bench-pool
-bench-pool: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (twenty minutes; ROUNDS=n PICTURE=file)
+bench-pool: tools ## Small tasks in pools, in pods and behind stock workers: how many, what they cost (twenty minutes; N=n ROUNDS=n JSON=file PICTURE=file)
 	@echo "building with optimisation (several minutes the first time) …"
-	@OPTIMISED=1 $(E2E) --wait bench-pool $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PICTURE),--picture $(PICTURE))
+	@OPTIMISED=1 $(E2E) --wait bench-pool $(if $(N),--tasks $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(JSON),--json $(JSON)) $(if $(PICTURE),--picture $(PICTURE))
+
+.PHONY: bench-pool-start
+bench-pool-start: tools ## How soon a task ends in a warm Indexer, in its own pod, and behind a stock MiddleManager (twenty minutes; ROUNDS=n PICTURE=file)
+	@echo "building with optimisation (several minutes the first time) …"
+	@OPTIMISED=1 $(E2E) --wait bench-pool-start $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PICTURE),--picture $(PICTURE))
 
 .PHONY: bench-schema
 bench-schema: tools ## What the CRD of PeonTask costs the API server, on the test cluster (TASKS=n ROUNDS=n CRDS="files")
@@ -103,8 +108,12 @@ picture: ## Draw docs/overview.svg from docs/overview.txt
 
 .PHONY: image
 image: ## Build the operator's image with docker (IMAGE=name BASE=base)
-	cargo build --release --bin peon-operator
-	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file Dockerfile $(CARGO_TARGET_DIR)/release
+	program=$$(scripts/release/build.sh peon-operator) && \
+		docker build --build-arg BASE=$(BASE) --tag $(IMAGE) --file Dockerfile "$$(dirname "$$program")"
+
+.PHONY: reproducible
+reproducible: toolchain ## Build the programs of the last commit twice, in different folders, and compare them (half an hour)
+	@scripts/release/twice.sh
 
 .PHONY: tools
 tools: build ## Install what the test cluster needs: Debian packages, Kubernetes programs

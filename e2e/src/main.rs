@@ -87,8 +87,10 @@ enum Action {
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
     BenchMiddleManager,
+    /// Measure how many small tasks run in a pool, in pods of their own, and behind stock workers, and what they cost.
+    BenchPool(bench::pool::Plan),
     /// Measure how soon a task ends in a warm Indexer, in a pod of its own, and behind a stock MiddleManager.
-    BenchPool {
+    BenchPoolStart {
         /// Rounds, after one that does not count.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
@@ -215,8 +217,9 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Bench(plan) => bench::tasks::run(&cache, busy, plan, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
         Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
-        Action::BenchPool { rounds, picture } => {
-            bench::pool::run(&cache, busy, *rounds, picture.as_deref(), &progress)?;
+        Action::BenchPool(plan) => bench::pool::run(&cache, busy, plan, &progress)?,
+        Action::BenchPoolStart { rounds, picture } => {
+            bench::pool::start::run(&cache, busy, *rounds, picture.as_deref(), &progress)?;
         }
         Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,
         Action::BenchAssign {

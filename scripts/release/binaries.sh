@@ -12,8 +12,7 @@ aarch64-*) arch=arm64 ;;
 *) echo "no name for the architecture of $target: add it to scripts/release/binaries.sh" >&2; exit 1 ;;
 esac
 
-cargo build --release --locked --bin kubectl-peon --target "$target"
-program=${CARGO_TARGET_DIR:-target}/$target/release/kubectl-peon
+program=$(scripts/release/build.sh kubectl-peon "$target")
 if ldd "$program" 2>/dev/null | grep -q '=>'; then
     echo "$program needs libraries of the system: build it for a musl target" >&2
     exit 1

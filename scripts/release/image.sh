@@ -10,7 +10,14 @@ revision=${3:?give the commit}
 # A tag may be another image tomorrow.
 [[ ${BASE:-} =~ @sha256:[0-9a-f]{64}$ ]] || { echo "BASE must name the base image by digest (@sha256:…)" >&2; exit 1; }
 
-folder=${CARGO_TARGET_DIR:-target}/release
+if [ -n "${DRY_RUN:-}" ]; then
+    folder=FOLDER
+else
+    folder=$(dirname "$(scripts/release/build.sh peon-operator)")
+fi
+# The times in the image are those of the commit, so that the same program on the same base is the same image.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
 metadata=$(mktemp)
 trap 'rm -f "$metadata"' EXIT
 command=(docker buildx build
@@ -26,13 +33,12 @@ command=(docker buildx build
     --label "org.opencontainers.image.base.digest=${BASE#*@}"
     --provenance=false
     --metadata-file "$metadata"
-    --output "type=image,name=$repository,push-by-digest=true,name-canonical=true,push=true"
+    --output "type=image,name=$repository,push-by-digest=true,name-canonical=true,push=true,rewrite-timestamp=true"
     "$folder")
 if [ -n "${DRY_RUN:-}" ]; then
     printf '%q ' "${command[@]}"
     echo
     exit 0
 fi
-cargo build --release --locked --bin peon-operator
 "${command[@]}" >&2
 jq --raw-output '."containerimage.digest"' "$metadata"

@@ -14,6 +14,7 @@ use super::peon_template::Match;
 use super::pool_scaling::{PoolAutoscaling, PoolScaling};
 pub use super::pool_sizing::PoolSizing;
 use super::pool_slots::{PoolOutOfMemory, PoolOverflow, PoolQuarantine, PoolSlots};
+use super::pool_watchdog::{PoolRecycle, PoolWatchdog};
 use super::schema;
 use super::virtual_middle_manager::SecretRef;
 
@@ -82,6 +83,10 @@ pub const MOST_LISTED: usize = 20;
     .message("recycle.maxTasks has no meaning with mode Single: an Indexer runs one task"))]
 #[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.maxExpectedSeconds)")
     .message("maxExpectedSeconds has no meaning with mode Single: an Indexer runs one task"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.recycle) || !has(self.recycle.liveHeapPercent)")
+    .message("recycle.liveHeapPercent has no meaning with mode Single: an Indexer runs one task"))]
+#[x_kube(validation = kube::core::Rule::new("self.mode == 'Shared' || !has(self.watchdog)")
+    .message("watchdog has no meaning with mode Single: an Indexer runs one task"))]
 pub struct IndexerPoolSpec {
     /// The PeonTemplate of the Indexers: image, properties, JVM options and pod template. Resources, sizes of the JVM
     /// and the collection of logs are the pool's own. Default: `{name: default}`. Example: `{name: ingestion}`.
@@ -193,6 +198,12 @@ pub struct IndexerPoolSpec {
     #[schemars(schema_with = "schema::described::<PoolRecycle>")]
     pub recycle: Option<PoolRecycle>,
 
+    /// When an Indexer gets no task for now, because its heap is full. Only with `Shared`. Default of each field: its own.
+    /// Example: `{cordonLivePercent: 90}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::described::<PoolWatchdog>")]
+    pub watchdog: Option<PoolWatchdog>,
+
     /// What may disturb the Indexers. Default: of each field its own. Example: `{blockWhileBusy: false}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::described::<PoolDisruption>")]
@@ -292,25 +303,6 @@ fn yes() -> bool {
     true
 }
 
-/// When an Indexer is replaced by a new one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PoolRecycle {
-    /// Age of an Indexer in seconds at which it is replaced, if it has no task. 600 to 31536000. Default: 86400.
-    /// Example: `43200`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 600, max = 31_536_000))]
-    pub max_age_seconds: Option<u32>,
-
-    /// Number of tasks after which an Indexer is replaced, so that what tasks leave in a JVM does not add up: it gets no
-    /// further task when a new one is ready, and is deleted when its tasks have ended. A process of the operator counts the
-    /// tasks whose PeonTasks exist when it begins, and those that come. Only with `Shared`. 1 to 4000. Default: 2000.
-    /// Example: `500`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4000))]
-    pub max_tasks: Option<u32>,
-}
-
 /// What may disturb the Indexers of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -407,7 +399,7 @@ pub struct IndexerStatus {
 
     /// `Starting`: its JVM starts, or it is not yet proven that the overlord does not see it. `Ready`: it can take a
     /// task. `Used`: it has a task, or had one, and is deleted once the task's verdict and log are stored; with `Shared`, it
-    /// has tasks and does not answer. `Draining`: it gets no further task and is deleted when its tasks have ended.
+    /// has tasks and does not answer. `Cordoned`: it gets no task for now. `Draining`: it gets no further task and is deleted when its tasks have ended.
     /// `Outdated`: another one takes its place. `Failed`: it ended. `Terminating`: its pod is being deleted. Example:
     /// `Ready`.
     #[schemars(schema_with = "schema::described::<IndexerState>")]
@@ -416,6 +408,11 @@ pub struct IndexerStatus {
     /// Tasks that have one of its slots, if it is shared. Example: `3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u32>,
+
+    /// Percentage of its heap that the last full garbage collection left in use, of G1 also the last marking, if it is
+    /// shared and there was one. Example: `41`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_percent: Option<u32>,
 
     /// Details, where there are any. Example: `0/3 nodes are available: 3 Insufficient memory.`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -433,6 +430,8 @@ pub enum IndexerState {
     Ready,
     /// It has a task, or had one.
     Used,
+    /// It gets no task for now, because its heap is full.
+    Cordoned,
     /// It gets no further task and is deleted when its tasks have ended.
     Draining,
     /// Another one takes its place: it was made from an earlier pool or template, is too old, or its node is cordoned.
@@ -451,6 +450,7 @@ impl IndexerState {
             Self::Starting => "Starting",
             Self::Ready => "Ready",
             Self::Used => "Used",
+            Self::Cordoned => "Cordoned",
             Self::Draining => "Draining",
             Self::Outdated => "Outdated",
             Self::Failed => "Failed",

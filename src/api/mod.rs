@@ -17,6 +17,7 @@ pub mod placement;
 mod pool_scaling;
 mod pool_sizing;
 mod pool_slots;
+pub mod pool_watchdog;
 pub mod reason;
 pub mod reference;
 pub mod registration;
@@ -117,6 +118,10 @@ pub const ANNOTATION_INDEXER_PORTS: &str = "peon.dev/indexer-ports";
 /// Annotation on the pods of an IndexerPool whose Indexers run several tasks: the numbers of heavy and of light slots, as
 /// `4,4`.
 pub const ANNOTATION_SLOTS: &str = "peon.dev/slots";
+
+/// Annotation on the pods of an IndexerPool whose Indexers run several tasks: the bytes of the heap, and those of rows that a
+/// task holds at most, as `536870912,22369621`.
+pub const ANNOTATION_HEAP: &str = "peon.dev/heap";
 
 /// Annotation on the pods of an IndexerPool that serves queries: the value of its `serving`.
 pub const ANNOTATION_SERVING: &str = "peon.dev/serving";

@@ -1,5 +1,6 @@
 //! `status.run` of a PeonTask: where its current attempt runs.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,9 @@ pub struct RunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub availability_group: Option<String>,
+    /// When the task got the slot: it wrote nothing into the Indexer's log before. Example: `2026-11-21T09:55:37Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_time: Option<Time>,
 
     /// Why it runs there, where a pool could have run it, or did. Example: `no Indexer of the pool warm was idle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -165,6 +165,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         operator: operator.clone(),
         leadership: candidate.leadership(),
         recorder: recorder.clone(),
+        // Without an archive nobody else reads them.
+        streams: caches.logs.get().map(Followers::streams).unwrap_or_default(),
     };
     let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
     let context = Arc::new(context);

@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt};
 use super::cordoned::Cordoned;
 use super::decide::budget;
 use super::decide::connection::{Content, Wanted};
+use super::decide::heap::watchdog::{Heaps, News};
 use super::decide::indexer::{Indexer, Seen};
 use super::decide::plan::{Delete, Observed, Plan, plan};
 use super::decide::queries::Queries;
@@ -26,6 +27,7 @@ use super::memories::{Memories, Memory};
 use super::observe::{self, GuardedManager};
 use super::pods::{IndexerPods, Wake};
 use super::secrets::Secrets;
+use super::watchdog::{self, Watchdogs};
 use super::work::{InvalidConnection, Work};
 use crate::api::reason::PoolReadiness;
 use crate::api::{IndexerPool, VirtualMiddleManager};
@@ -34,6 +36,7 @@ use crate::apiserver::error;
 use crate::apiserver::watch::FirstList;
 use crate::clock::Clock;
 use crate::druid::properties::RuntimeProperties;
+use crate::logs::follower::pod_streams::PodStreams;
 use crate::metrics::Metrics;
 use crate::process::leadership::Leadership;
 use crate::task::run::worker::patience;
@@ -72,6 +75,8 @@ pub struct Surroundings {
     pub leadership: Leadership,
     /// Publishes Events.
     pub recorder: Recorder,
+    /// The streams of the logs of shared Indexers.
+    pub streams: PodStreams,
 }
 
 struct Context {
@@ -81,6 +86,7 @@ struct Context {
     pods: Arc<IndexerPods>,
     nodes: Cordoned,
     work: Work,
+    watchdogs: Watchdogs,
     /// Whether the cluster can resize pods in place.
     resizes: bool,
     operator: Arc<RuntimeProperties>,
@@ -110,6 +116,7 @@ pub async fn run(
         operator,
         leadership,
         recorder,
+        streams,
     } = surroundings;
     caches.complete().await;
     let (pools, changes) = observe::pools(&client, namespace, metrics.clone());
@@ -141,6 +148,7 @@ pub async fn run(
         async move { nodes.watch(&client, &pods).await }
     };
     let context = Context {
+        watchdogs: Watchdogs::new(client.clone(), streams, pods.clone()),
         secrets: Secrets::new(client.clone(), Clock::default()),
         effects: Effects {
             client,
@@ -211,6 +219,7 @@ impl Context {
             self.memories.forget(&uid);
             self.pods.forget(&uid);
             self.work.forget(pool);
+            self.watchdogs.forget(&uid);
             return Ok(Action::await_change());
         }
         // The first pass may come before the first list of VirtualMiddleManagers.
@@ -224,7 +233,7 @@ impl Context {
         let now = self.clock.wall();
         let mut memory = self.memories.of(&uid);
         let (mut indexers, unseen) = self.pods.of(&uid, self.clock.instant());
-        self.observe(pool, &mut indexers, now);
+        let news = self.observe(pool, &mut indexers, &mut memory.heaps, now);
         let hash = revision.as_ref().ok().map(|revision| revision.hash.clone());
         if let Some(hash) = &hash {
             memory.failures.observe(hash, &indexers, now);
@@ -247,10 +256,8 @@ impl Context {
                 now,
             })
         };
-        let duties = indexers
-            .iter()
-            .map(|indexer| indexer.state(hash.as_deref(), &seen).0);
-        memory.states = duties.collect();
+        let state = |indexer: &Indexer| indexer.state(hash.as_deref(), &seen).0;
+        memory.states = indexers.iter().map(state).collect();
         let mut plan = planned(&memory);
         let before = memory.refused.clone();
         let failed = self.act(pool, &plan, revision.as_ref().ok(), &mut memory).await;
@@ -264,10 +271,9 @@ impl Context {
             .manager(pool, |manager| Queries::of(pool, manager))
             .unwrap_or_default();
         demanded.publish(pool, &self.effects).await;
-        let busy_cpu = revision
-            .as_ref()
-            .ok()
-            .and_then(|revision| revision.busy_cpu.clone());
+        watchdog::publish(&news, pool, &self.effects).await;
+        let current = revision.as_ref().ok();
+        let busy_cpu = current.and_then(|revision| revision.busy_cpu.clone());
         let quarantined = &memory.quarantine.kinds;
         self.work
             .offer(pool, &indexers, &seen, &plan, busy_cpu, quarantined);
@@ -279,6 +285,7 @@ impl Context {
         let decision = status::decide(pool, &plan, hash.as_deref(), &indexers, &seen, last, now);
         let mut again = plan.look_again.unwrap_or(AGAIN).min(read_again);
         again = demanded.look_again(&memory, again, now);
+        again = watchdog::look_again(&memory.heaps, again);
         if let Some(left) = self.work.settles_in(self.clock.instant())
             && !plan.delete.is_empty()
         {
@@ -304,18 +311,25 @@ impl Context {
         }
     }
 
-    /// Finds out what the Indexers are used for, and which are to be replaced.
-    fn observe(&self, pool: &IndexerPool, indexers: &mut [Indexer], now: Timestamp) {
+    /// Finds out what the Indexers are used for, and which are to be replaced. Returns what is new of their heaps.
+    fn observe(
+        &self,
+        pool: &IndexerPool,
+        indexers: &mut [Indexer],
+        heaps: &mut Heaps,
+        now: Timestamp,
+    ) -> Vec<News> {
         let namespace = pool.namespace().unwrap_or_default();
         let patience = patience(Duration::from_secs(pool.spec.kill_grace_seconds.into()));
         let stops_by = now - patience;
         self.work
             .observe(&namespace, &pool.name_any(), indexers, stops_by);
-        for indexer in indexers {
+        for indexer in indexers.iter_mut() {
             let node = indexer.evidence.node.as_deref();
             let is_cordoned = node.is_some_and(|node| self.nodes.has(node));
             indexer.age(&pool.spec, is_cordoned, now);
         }
+        self.watchdogs.observe(pool, indexers, heaps, now)
     }
 
     /// Reads something of the pool's VirtualMiddleManager.

@@ -137,7 +137,9 @@ impl Bench {
         let seconds: Arc<AtomicU32> = Arc::default();
         let client = Client::new(service, "ns");
         let work = Work::new(caches.clone(), Polls::new(Clock::default()), connect);
+        let pods = Arc::new(IndexerPods::default());
         let context = Context {
+            watchdogs: Watchdogs::new(client.clone(), PodStreams::default(), pods.clone()),
             work,
             resizes: true,
             secrets: Secrets::new(client.clone(), Clock::set_by(seconds.clone())),
@@ -147,7 +149,7 @@ impl Bench {
                 leadership,
             },
             caches,
-            pods: Arc::default(),
+            pods,
             nodes: Cordoned::default(),
             operator: Arc::default(),
             pools,

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::decide::budget;
 use super::decide::failures::Failures;
+use super::decide::heap::watchdog::Heaps;
 use super::decide::quarantine::Quarantine;
 use super::decide::scaling::Scaling;
 use crate::api::indexer_pool::IndexerState;
@@ -22,6 +23,7 @@ pub(super) struct Memory {
     pub(super) states: Vec<IndexerState>,
     pub(super) scaling: Scaling,
     pub(super) quarantine: Quarantine,
+    pub(super) heaps: Heaps,
     /// Uids of the pods that are drained.
     pub(super) draining: BTreeSet<String>,
 }

@@ -14,6 +14,7 @@ mod effects;
 mod memories;
 mod observe;
 mod secrets;
+mod watchdog;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

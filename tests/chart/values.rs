@@ -307,5 +307,17 @@ fn the_chart_is_packed_as_a_release_packs_it() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let archive = format!("peon-operator-{}.tgz", env!("CARGO_PKG_VERSION"));
-    assert!(folder.path().join(archive).exists());
+    // The same files are the same archive, whenever it is made.
+    let listed = std::process::Command::new("tar")
+        .args(["--full-time", "-tvzf"])
+        .arg(folder.path().join(archive))
+        .env("TZ", "UTC")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.lines().count() > 20, "{listed}");
+    for line in listed.lines() {
+        assert!(line.contains(" 0/0 "), "{line}");
+        assert!(line.contains("1970-01-01 00:00"), "{line}");
+    }
 }

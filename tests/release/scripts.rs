@@ -136,6 +136,19 @@ fn an_image_is_built_on_a_base_that_cannot_change() {
             "{label}: {command}"
         );
     }
+    assert!(command.contains("rewrite-timestamp=true"), "{command}");
+}
+
+/// `cargo build` alone leaves the names of folders in the program.
+#[test]
+fn what_is_released_is_built_by_the_script_that_hides_where() {
+    for script in ["binaries.sh", "image.sh", "twice.sh"] {
+        let text = fs::read_to_string(root().join("scripts/release").join(script)).unwrap();
+        assert!(text.contains("scripts/release/build.sh"), "{script}");
+        assert!(!text.contains("cargo build"), "{script}");
+    }
+    let workflow = fs::read_to_string(root().join(".github/workflows/release.yaml")).unwrap();
+    assert!(!workflow.contains("cargo build"));
 }
 
 #[test]

@@ -82,7 +82,16 @@ fn bar(body: &mut String, left: f64, middle: f64, scale: f64, value: Spread) {
         middle - 4.0,
         middle - 4.0
     );
-    text(body, to + 8.0, middle + 5.0, "start", &format!("{median:.1}"));
+    text(body, to + 8.0, middle + 5.0, "start", &number(median));
+}
+
+/// With about two significant digits.
+fn number(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        1.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
 }
 
 fn text(body: &mut String, x: f64, y: f64, anchor: &str, text: &str) {

@@ -20,7 +20,7 @@ pub(super) const CASES: [Case; 6] = [
     )
     .turn(Turn::Waiting)
     .own(),
-    case("attempts::memory_climbs_until_the_task_succeeds", ladder),
+    case("attempts::memory_climbs_until_the_task_succeeds", ladder).long(),
     case(
         "attempts::a_sidecar_that_never_exits_does_not_hold_the_verdict",
         sidecar,

@@ -16,7 +16,7 @@ pub(super) const CASES: [Case; 7] = [
     case("cli::cancels_suspends_and_resumes", desires),
     case("cli::exit_codes_are_for_scripts", exit_codes),
     case("cli::says_which_right_is_missing", rights),
-    case("cli::shows_the_rows_of_a_running_task", rows),
+    case("cli::shows_the_rows_of_a_running_task", rows).long(),
     case("cli::explains_a_task_that_makes_no_progress", no_progress),
 ];
 

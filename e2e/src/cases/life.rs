@@ -29,7 +29,8 @@ pub(super) const CASES: [Case; 8] = [
     case(
         "life::the_active_deadline_can_be_brought_forward",
         active_deadline,
-    ),
+    )
+    .long(),
     case("life::a_finished_task_goes_when_its_time_is_over", ttl),
     case("life::no_more_than_max_running", max_running),
 ];

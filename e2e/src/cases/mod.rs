@@ -41,6 +41,8 @@ pub struct Case {
     pub own_cluster: bool,
     /// Whether it only runs where everything is asked for: it takes minutes, or is one of many pairs of what can be combined.
     pub full: bool,
+    /// Whether it takes long: such a case begins before the others of its turn, or all would have to wait for it at the end.
+    pub long: bool,
     /// The case.
     pub run: fn(&Fixture) -> Result<()>,
 }
@@ -52,8 +54,8 @@ pub enum Turn {
     First,
     /// Beside others.
     Beside,
-    /// Beside others, and one after the other: it has the second node.
-    Node,
+    /// Beside others, and one after the other: it has the second node, or a JVM with Druid's own client of workers.
+    OneByOne,
     /// Beside others of this turn, while the release that all other cases use has no pods: operators of its own run
     /// outside the cluster, each for a namespace.
     Outside,
@@ -102,6 +104,7 @@ const fn case(name: &'static str, run: fn(&Fixture) -> Result<()>) -> Case {
         turn: Turn::Beside,
         own_cluster: false,
         full: false,
+        long: false,
         run,
     }
 }
@@ -113,6 +116,10 @@ impl Case {
 
     const fn full(self) -> Self {
         Self { full: true, ..self }
+    }
+
+    const fn long(self) -> Self {
+        Self { long: true, ..self }
     }
 
     const fn own(self) -> Self {
@@ -129,7 +136,8 @@ pub fn full() -> bool {
     std::env::var_os("FULL").is_some()
 }
 
-/// All cases, those that take long only where everything or just this one is asked for; of those that run in the same way, in the order in which they run.
+/// All cases, those that take long only where everything or just this one is asked for; of those that run in the same way, in the
+/// order in which they begin.
 #[must_use]
 pub fn all(filter: Option<&str>) -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
@@ -157,5 +165,6 @@ pub fn all(filter: Option<&str>) -> Vec<Case> {
     all.push(budget::RIGHTS);
     all.extend(release::CASES);
     all.retain(|case| !case.full || full() || filter == Some(case.name));
+    all.sort_by_key(|case| !case.long);
     all
 }

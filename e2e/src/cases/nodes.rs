@@ -14,31 +14,31 @@ use crate::testbed::{
 
 pub(super) const CASES: [Case; 5] = [
     case("nodes::a_task_outlives_a_partition_of_its_node", partition)
-        .turn(Turn::Node)
+        .turn(Turn::OneByOne)
         .own(),
     case(
         "nodes::a_task_whose_node_lost_power_ends_when_it_is_out_of_service",
         power_failure,
     )
-    .turn(Turn::Node)
+    .turn(Turn::OneByOne)
     .own(),
     case(
         "nodes::a_retry_after_a_power_failure_waits_until_the_node_is_written_off",
         written_off,
     )
-    .turn(Turn::Node)
+    .turn(Turn::OneByOne)
     .own(),
     case(
         "nodes::a_pod_deleted_by_force_on_a_cut_off_node_is_not_followed_while_its_peon_lives",
         forced,
     )
-    .turn(Turn::Node)
+    .turn(Turn::OneByOne)
     .own(),
     case(
         "nodes::a_deleted_node_proves_nothing_while_its_peon_may_live",
         deleted_node,
     )
-    .turn(Turn::Node)
+    .turn(Turn::OneByOne)
     .own(),
 ];
 

@@ -21,7 +21,7 @@ pub(super) const CASES: [Case; 7] = [
         "templates::memory_in_bytes_is_what_the_peon_is_given",
         memory_in_bytes,
     ),
-    case("templates::the_status_counts_tasks", counted),
+    case("templates::the_status_counts_tasks", counted).long(),
     case("templates::the_status_says_what_is_wrong", readiness),
 ];
 

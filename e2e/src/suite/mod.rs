@@ -98,7 +98,7 @@ fn on_cluster(
             groups.of("beside", &[Turn::Beside], BESIDE, |_| true),
             groups.in_lanes("lanes", &[Turn::Lane], LANES),
         ],
-        vec![groups.of("node", &[Turn::Node], 1, |_| true)],
+        vec![groups.of("one by one", &[Turn::OneByOne], 1, |_| true)],
     ]);
     if beside.iter().all(Outcome::is_good) {
         fixture.end_lanes()?;

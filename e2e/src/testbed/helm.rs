@@ -78,7 +78,8 @@ impl Helm {
         };
         let image = [
             format!("image.repository={repository}"),
-            format!("image.tag={tag}"),
+            // As JSON: a tag of digits alone is no number.
+            format!("image.tag=\"{tag}\""),
         ];
         let mut args = vec![
             "upgrade",

@@ -7,6 +7,8 @@ reasons! {
     PoolReadiness {
         /// As many Indexers can take a task as are kept idle.
         Warm = "Warm": READY = True, Change;
+        /// All Indexers that could take a task are cordoned: their heaps are full.
+        Cordoned = "Cordoned": READY = False, Change;
         /// Indexers start; the message says what they wait for.
         Starting = "Starting": READY = False, Change;
         /// The overlord sees an Indexer as a worker: none is given a task.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING,
+    ANNOTATION_CONTAINER, ANNOTATION_ENDPOINT, ANNOTATION_HEAP, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING,
     ANNOTATION_SLOTS, ANNOTATIONS_READ, IndexerPool, LABEL_REVISION, LABELS_READ, PeonTask, PeonTaskSpec,
     PeonTaskStatus, PeonTemplate, VirtualMiddleManager,
 };
@@ -114,6 +114,7 @@ pub fn reduce_pod(metadata: &mut ObjectMeta) {
         &[
             ANNOTATION_CONTAINER,
             ANNOTATION_ENDPOINT,
+            ANNOTATION_HEAP,
             ANNOTATION_INDEXER_PORTS,
             ANNOTATION_SERVING,
             ANNOTATION_SLOTS,

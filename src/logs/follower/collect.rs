@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::buffer::{Log, Next};
 use super::decide::log_mark::LogMark;
+use super::pod_streams::{Opened, PodStreams};
 use super::source::{Closed, Source};
 use super::spool::{Disk, Report, Slice};
 use super::store_retry::{RETRY, Tell, retry};
@@ -110,6 +111,8 @@ pub struct Collected {
 pub struct Collector<'a> {
     /// Where the log is read.
     pub source: Source,
+    /// The streams that tasks of one pod share.
+    pub streams: &'a PodStreams,
     /// Where the log is written.
     pub archive: &'a TaskArchive,
     /// Number of the attempt.
@@ -164,7 +167,7 @@ impl Collector<'_> {
         let missing = loop {
             let ended_before = self.ended();
             let seen = std::mem::take(&mut seen);
-            let eof = match self.source.open_it(log.reader.since(), seen).await {
+            let eof = match self.streams.open(&self.source, log.reader.since(), seen).await {
                 Ok(stream) => {
                     unanswered = None;
                     pause = REOPEN.0;
@@ -273,13 +276,18 @@ impl Collector<'_> {
     /// not block reading.
     async fn stream<'s>(
         &'s self,
-        mut stream: impl futures::AsyncBufRead + Unpin,
+        stream: Opened,
         log: &mut Log,
         upload: &mut Upload<'s>,
     ) -> std::io::Result<Ended> {
         let mut chunk = vec![0; CHUNK];
         let opened = Instant::now();
-        log.reader.opened(Timestamp::now());
+        if stream.is_shared {
+            log.reader.examined();
+        } else {
+            log.reader.opened(Timestamp::now());
+        }
+        let mut stream = stream.bytes;
         let mut heard = opened;
         let mut due = false;
         let mut asked: Option<BoxFuture<'_, Vec<Part>>> = None;

@@ -489,3 +489,6 @@ mod end;
 
 #[path = "last_line_tests.rs"]
 mod last_line;
+
+#[path = "shared_tests.rs"]
+mod shared;

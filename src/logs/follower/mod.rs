@@ -7,6 +7,7 @@ pub mod collect;
 mod finish;
 mod job;
 mod last_word;
+pub mod pod_streams;
 pub mod source;
 pub mod spool;
 mod store_retry;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 use self::collect::{Collected, Collector, Goal, Limits};
 use self::job::{HeardOf, Job, begin};
 use self::last_word::Farewell;
+use self::pod_streams::PodStreams;
 use self::source::Source;
 use self::store_retry::retry;
 use self::writers::{Writer, Writers};
@@ -85,6 +87,8 @@ struct Shared {
     looks: Shares,
     jobs: Mutex<HashMap<String, Job>>,
     writers: Writers,
+    /// The streams of shared Indexers.
+    streams: PodStreams,
     wake: Wake,
 }
 
@@ -107,8 +111,15 @@ impl Followers {
             looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
             writers: Writers::default(),
+            streams: PodStreams::default(),
             wake,
         }))
+    }
+
+    /// The streams of shared Indexers.
+    #[must_use]
+    pub fn streams(&self) -> PodStreams {
+        self.0.streams.clone()
     }
 
     /// Requests the log of an attempt, or updates an earlier request. Returns the state of the task's log.
@@ -355,6 +366,7 @@ impl Follower {
                     started: ask.started,
                     lines: ask.lines.clone(),
                 },
+                streams: &self.shared.streams,
                 archive: &self.archive,
                 attempt,
                 limits: &self.shared.limits,

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::heap::watchdog::{Cordon, Heap, Judged};
 use super::revision::slots_of;
 use crate::api::indexer_pool::{IndexerDiscovery, IndexerPoolSpec, IndexerState};
-use crate::api::{ANNOTATION_INDEXER_PORTS, ANNOTATION_SLOTS, LABEL_REVISION, PoolSlots, conditions};
+use crate::api::{
+    ANNOTATION_HEAP, ANNOTATION_INDEXER_PORTS, ANNOTATION_SLOTS, LABEL_REVISION, PoolSlots, conditions,
+};
 use crate::apiserver::classify::watched_pod::WatchedPod;
 use crate::druid::indexer_ports::IndexerPorts;
 use crate::indexer::decide::meaning::strangers;
@@ -42,6 +45,12 @@ pub struct Indexer {
     pub load: Load,
     /// Whether no stop on it may still be confirmed in time.
     pub stops_are_due: bool,
+    /// Its heap, if it runs several tasks.
+    pub heap: Option<Heap>,
+    /// What the last full collection left of it, in percent.
+    pub live_percent: Option<u8>,
+    /// Why it gets no task for now, if it gets none.
+    pub cordon: Option<Cordon>,
     /// What is known of its tasks.
     pub duty: Duty,
     /// Since when it does not answer, if it runs several tasks.
@@ -72,6 +81,8 @@ pub enum Unwanted {
     Old,
     /// It had `recycle.maxTasks` tasks.
     Worn,
+    /// Its heap stays full.
+    Leaking,
 }
 
 impl Unwanted {
@@ -79,6 +90,7 @@ impl Unwanted {
         match self {
             Self::Cordoned => "its node is cordoned",
             Self::Old => "it is older than recycle.maxAgeSeconds",
+            Self::Leaking => "its heap stays full, beyond recycle.liveHeapPercent",
             Self::Worn => "it had as many tasks as recycle.maxTasks allows",
         }
     }
@@ -204,6 +216,13 @@ impl Indexer {
         Self {
             evidence: Evidence::of(pod),
             ports: IndexerPorts::read(ports.map(String::as_str)),
+            heap: Heap::read(
+                annotations
+                    .and_then(|all| all.get(ANNOTATION_HEAP))
+                    .map(String::as_str),
+            ),
+            live_percent: None,
+            cordon: None,
             slots: slots_of(slots.map(String::as_str)),
             load: Load::default(),
             stops_are_due: false,
@@ -236,6 +255,15 @@ impl Indexer {
         } else {
             (self.slots.is_some() && self.load.had >= most).then_some(Unwanted::Worn)
         };
+    }
+
+    /// Takes what the collections of its garbage say; after [`Self::age`].
+    pub fn judged(&mut self, judged: Judged) {
+        self.live_percent = judged.live_percent;
+        self.cordon = judged.cordon;
+        if judged.is_leaking {
+            self.unwanted = self.unwanted.or(Some(Unwanted::Leaking));
+        }
     }
 
     /// Takes what a task claims, and what the Indexer's answers say.
@@ -309,6 +337,7 @@ impl Indexer {
         match seen.of(&evidence.pod_uid) {
             Visibility::Hidden => match &self.duty {
                 Duty::Unread(why) => (IndexerState::Starting, Some(why.clone())),
+                _ if self.cordon.is_some() => (IndexerState::Cordoned, self.cordon.map(Cordon::details)),
                 _ => (IndexerState::Ready, None),
             },
             Visibility::Visible => {
@@ -330,6 +359,7 @@ impl Indexer {
         self.ready
             && self.duty == Duty::Idle
             && self.unwanted != Some(Unwanted::Cordoned)
+            && self.cordon.is_none()
             && evidence.may_live()
             && evidence.deletion_requested.is_none()
             && seen.of(&evidence.pod_uid) == Visibility::Hidden

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod connection;
 pub mod failures;
+pub mod heap;
 pub mod idle_cpu;
 pub mod indexer;
 pub mod jvm;

@@ -142,6 +142,8 @@ struct Groups<'a> {
     leaving: Vec<&'a Indexer>,
     /// Can take a task.
     ready: Vec<&'a Indexer>,
+    /// Get no task for now.
+    cordoned: Vec<&'a Indexer>,
     /// Of the current revision; they start.
     starting: Vec<&'a Indexer>,
     /// Of another revision or too old, and alive.
@@ -173,6 +175,7 @@ impl<'a> Groups<'a> {
             silent: 0,
             leaving: Vec::new(),
             ready: Vec::new(),
+            cordoned: Vec::new(),
             starting: Vec::new(),
             outdated: Vec::new(),
             failed: Vec::new(),
@@ -185,6 +188,7 @@ impl<'a> Groups<'a> {
             let (state, _) = indexer.state(revision, observed.seen);
             match state {
                 IndexerState::Ready => groups.ready.push(indexer),
+                IndexerState::Cordoned => groups.cordoned.push(indexer),
                 IndexerState::Starting if Self::is_lost(indexer, observed.seen) => {
                     groups.used_up.push(indexer);
                 }
@@ -271,9 +275,11 @@ impl<'a> Groups<'a> {
 
 fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     let Groups { wanted, .. } = *groups;
-    let current = groups.ready.len() + groups.starting.len() + observed.unseen + groups.silent;
+    // One that gets no task for now is not replaced.
+    let current =
+        groups.ready.len() + groups.cordoned.len() + groups.starting.len() + observed.unseen + groups.silent;
     // What is drained already goes on to be; then those that cannot take a task, those with the fewest, the youngest.
-    let mut surplus: Vec<&Indexer> = [&groups.ready[..], &groups.starting[..]].concat();
+    let mut surplus: Vec<&Indexer> = [&groups.ready[..], &groups.cordoned[..], &groups.starting[..]].concat();
     let is_ready = |indexer: &Indexer| groups.ready.iter().any(|ready| ready.name() == indexer.name());
     let is_drained = |indexer: &Indexer| observed.draining.contains(&indexer.evidence.pod_uid);
     surplus.sort_by_key(|indexer| {
@@ -297,7 +303,7 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
         let is_warm = indexer.is_warm(observed.seen);
         (!is_drained(indexer), is_warm, indexer.created)
     });
-    let replaced = (groups.ready.len() + useful.len()).saturating_sub(wanted);
+    let replaced = (groups.ready.len() + groups.cordoned.len() + useful.len()).saturating_sub(wanted);
     let mut replaced = replaced.min(useful.len());
     let missing = wanted.saturating_sub(current);
     let most = most(observed.pool);
@@ -383,6 +389,9 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
         };
         return (PoolReadiness::Warm, message);
     }
+    if let Some(said) = cordoned(observed, groups, ready) {
+        return said;
+    }
     if observed.failures.any() {
         let message = format!(
             "Indexers end before they are ready; {}",
@@ -407,6 +416,27 @@ fn readiness(observed: &Observed<'_>, groups: &Groups<'_>) -> (PoolReadiness, St
         checked.unwrap_or_default()
     );
     (PoolReadiness::Starting, message)
+}
+
+/// What is said if no more is missing than what is cordoned.
+fn cordoned(observed: &Observed<'_>, groups: &Groups<'_>, ready: usize) -> Option<(PoolReadiness, String)> {
+    let first = groups.cordoned.first()?;
+    let wanted = groups.wanted;
+    if ready + groups.cordoned.len() < wanted {
+        return None;
+    }
+    let reason = match ready {
+        0 => PoolReadiness::Cordoned,
+        _ => PoolReadiness::Warm,
+    };
+    let revision = observed.revision.ok().map(|revision| revision.hash.as_str());
+    let (_, details) = first.state(revision, observed.seen);
+    let message = format!(
+        "{ready} of {wanted} Indexers can take a task; {}: {}",
+        first.name(),
+        details.unwrap_or_default()
+    );
+    Some((reason, message))
 }
 
 fn refused_again(observed: &Observed<'_>) -> Option<Duration> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::PoolSlots;
+use crate::pool::decide::heap::watchdog::{Cordon, Judged};
 
 /// A shared Indexer that is ready and hidden, with this number of tasks.
 fn busy(name: &'static str, tasks: usize) -> Indexer {
@@ -172,4 +173,45 @@ fn one_that_ended_stays_while_its_tasks_are_judged_and_is_no_failure() {
     dead.load.tasks = 0;
     let plan = scene(1, vec![dead, busy("b", 0)], &["b"]).plan();
     assert_eq!(does(&plan), (0, vec!["a"], PoolReadiness::Warm));
+}
+
+/// It is no reason for another one: its tasks go on, and it gets tasks again.
+#[test]
+fn one_whose_heap_is_full_gets_no_task_and_is_not_replaced() {
+    let full = |name| {
+        let mut indexer = busy(name, 2);
+        indexer.cordon = Some(Cordon::Live(85));
+        indexer
+    };
+    let plan = scene(2, vec![full("a"), busy("b", 0)], &["a", "b"]).plan();
+    assert_eq!(does(&plan), (0, vec![], PoolReadiness::Warm));
+    let said = "1 of 2 Indexers can take a task; a: it gets no task for now: 85 % of its heap is in use after a full \
+                garbage collection";
+    assert_eq!(plan.message, said);
+    let all = scene(2, vec![full("a"), full("b")], &["a", "b"]).plan();
+    assert_eq!(does(&all), (0, vec![], PoolReadiness::Cordoned));
+    assert!(drains(&all).is_empty());
+    // One that is missing besides is created, and of those in excess it goes first.
+    assert_eq!(scene(2, vec![full("a")], &["a"]).plan().create, 1);
+    let fewer = scene(1, vec![busy("b", 1), full("a")], &["a", "b"]).plan();
+    assert_eq!(drains(&fewer), ["a"]);
+}
+
+#[test]
+fn one_whose_heap_stays_full_is_replaced_when_a_new_one_is_ready() {
+    let mut leaks = busy("leaks", 3);
+    leaks.age(&pool(spec(1)).spec, false, at(10));
+    leaks.judged(Judged {
+        live_percent: Some(90),
+        cordon: Some(Cordon::Live(90)),
+        is_leaking: true,
+    });
+    assert_eq!(leaks.unwanted, Some(Unwanted::Leaking));
+    let plan = scene(1, vec![leaks.clone()], &["leaks"]).plan();
+    assert_eq!((plan.create, drains(&plan)), (1, vec![]));
+    let plan = scene(1, vec![leaks, busy("new", 0)], &["leaks", "new"]).plan();
+    assert_eq!(
+        (does(&plan), drains(&plan)),
+        ((0, vec![], PoolReadiness::Warm), vec!["leaks"])
+    );
 }

@@ -8,15 +8,17 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::heap::gc_log;
+use super::heap::watchdog::Heap;
 use super::idle_cpu;
 use super::jvm;
 use crate::api::indexer_pool::IndexerPoolSpec;
 use crate::api::peon_endpoint::ADDRESS;
 use crate::api::reason::PoolReadiness;
 use crate::api::{
-    ANNOTATION_CONTAINER, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, ANNOTATION_SLOTS, Collect,
-    IndexerPool, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder, OPERATOR,
-    PeonTaskSpec, PeonTemplate, PoolServing, PoolSlots, names,
+    ANNOTATION_CONTAINER, ANNOTATION_HEAP, ANNOTATION_INDEXER_PORTS, ANNOTATION_SERVING, ANNOTATION_SLOTS,
+    Collect, IndexerPool, LABEL_MANAGED_BY, LABEL_MIDDLE_MANAGER, LABEL_POOL, LABEL_REVISION, MemoryLadder,
+    OPERATOR, PeonTaskSpec, PeonTemplate, PoolServing, PoolSlots, names,
 };
 use crate::digest::hex;
 use crate::druid::indexer_ports::IndexerPorts;
@@ -121,7 +123,10 @@ impl Revision {
         }
         let ports = jvm::ports(&settings).map_err(unusable)?;
         let arguments = jvm::argument_file(&settings, &sizing, ports, pool.spec.kill_grace_seconds);
-        let arguments = arguments.map_err(unusable)?;
+        let mut arguments = arguments.map_err(unusable)?;
+        if slots.is_some() {
+            arguments = format!("{}\n{arguments}", gc_log::OPTION);
+        }
         if arguments.len() > LONGEST_ARGUMENTS {
             return Err(unusable(format!(
                 "properties and JVM options have {} bytes, at most {LONGEST_ARGUMENTS} are possible",
@@ -143,6 +148,11 @@ impl Revision {
         }
         if let Some(slots) = slots {
             pod["metadata"]["annotations"][ANNOTATION_SLOTS] = slot_text(slots).into();
+            let heap = Heap {
+                bytes: sizing.heap,
+                task_bytes: sizing.task_bytes,
+            };
+            pod["metadata"]["annotations"][ANNOTATION_HEAP] = heap.text().into();
         }
         if pool.spec.serving == PoolServing::Queries {
             pod["metadata"]["annotations"][ANNOTATION_SERVING] = pool.spec.serving.as_str().into();

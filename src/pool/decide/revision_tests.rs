@@ -247,12 +247,14 @@ fn a_shared_indexer_is_known_by_its_pod() {
     let (whole, indexer) = pod(shared);
     let slots = indexer.slots.map(|slots| (slots.heavy, slots.light));
     assert_eq!(slots, Some((3, 2)));
+    assert!(indexer.heap.is_some());
     // The layout of its log names the task of a line, behind the token.
     let text = whole["spec"]["containers"][0].to_string();
     for part in [
         "%X{task.log.id}",
         "PEON_LOG_TOKEN",
         "metadata.uid",
+        "-Xlog:gc:stdout:uptime,tags",
         "druid.worker.capacity=5",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -143,7 +143,7 @@ fn status(
     let present = match plan.reason {
         PoolReadiness::Warm if indexers.iter().any(updates) => Some(RECONCILING),
         PoolReadiness::Warm => None,
-        PoolReadiness::Starting => Some(RECONCILING),
+        PoolReadiness::Starting | PoolReadiness::Cordoned => Some(RECONCILING),
         _ => Some(STALLED),
     };
     for type_ in [RECONCILING, STALLED] {
@@ -166,6 +166,7 @@ fn status(
             state,
             IndexerState::Starting
                 | IndexerState::Ready
+                | IndexerState::Cordoned
                 | IndexerState::Outdated
                 | IndexerState::Used
                 | IndexerState::Draining
@@ -201,6 +202,7 @@ fn status(
                 pod: indexer.name().to_owned(),
                 state: *state,
                 tasks: indexer.slots.map(|_| as_number(indexer.load.tasks)),
+                live_percent: indexer.live_percent.map(Into::into),
                 reason: details
                     .as_ref()
                     .map(|details| conditions::cut(details, LONGEST_DETAILS)),

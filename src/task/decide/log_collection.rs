@@ -124,6 +124,9 @@ pub(crate) fn sidecar_image(operator: &RuntimeProperties) -> Result<String, Refu
     })
 }
 
+/// How much the clocks of a node and of this process may differ.
+const SKEW: SignedDuration = SignedDuration::from_secs(10);
+
 fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step {
     // An Indexer has no sidecar, and goes on after its task (`WorkerTaskManager` logs the end).
     let claimed = WorkerClaim::recorded(&snapshot.task).is_some();
@@ -134,8 +137,11 @@ fn ask(snapshot: &Snapshot, source: LogSource, ended: bool, last: bool) -> Step 
         Some(TaskLines {
             task_id: task_id(snapshot),
             pod_uid: run.pod_uid.clone()?,
-            // Two seconds for clocks that differ.
-            since: snapshot.task.metadata.creation_timestamp.as_ref()?.0 - SignedDuration::from_secs(2),
+            since: match &run.slot_time {
+                Some(slot_time) => slot_time.0 - SKEW,
+                // A task that got its slot from an earlier version.
+                None => snapshot.task.metadata.creation_timestamp.as_ref()?.0 - SKEW,
+            },
         })
     });
     Step::Act(Action::KeepLog(KeepLog {

@@ -103,11 +103,15 @@ pub fn judge_worker(
         return of(failed(cause, format!("{}{unknown}", stop.message)));
     }
     if announced.is_none() {
-        return judge(evidence, task_id, None);
+        let verdict = judge(evidence, task_id, None);
+        return Verdict {
+            outcome: of_indexer(verdict.outcome),
+            ..verdict
+        };
     }
     let end = End { evidence, stop: None };
     of(match end.disruption(None) {
-        Some((cause, message)) => failed(cause, format!("{message}{druid}")),
+        Some((cause, message)) => of_indexer(failed(cause, format!("{message}{druid}"))),
         None => failed_by_druid(said),
     })
 }
@@ -327,11 +331,25 @@ impl End<'_> {
     }
 }
 
+/// Of a pod of its own.
+const DELETED: &str = "the pod was deleted by another client";
+/// Of an Indexer, which has no record of who deleted it.
+const INDEXER_DELETED: &str = "the pod of the Indexer was deleted, by another client or by the operator because it had not \
+                               answered for five minutes";
+
 fn deleted() -> (Cause, String) {
-    (
-        Cause::PodDeleted,
-        "the pod was deleted by another client".to_owned(),
-    )
+    (Cause::PodDeleted, DELETED.to_owned())
+}
+
+/// What the evidence of a pod says, as it is said of an Indexer.
+fn of_indexer(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed { cause, message } => Outcome::Failed {
+            cause,
+            message: message.replacen(DELETED, INDEXER_DELETED, 1),
+        },
+        Outcome::Succeeded => Outcome::Succeeded,
+    }
 }
 
 #[cfg(test)]

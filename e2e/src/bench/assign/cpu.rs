@@ -59,7 +59,8 @@ impl Cpu {
     }
 }
 
-fn of_process(id: i32) -> Option<f64> {
+/// Seconds that a process used since its start.
+pub(in crate::bench) fn of_process(id: i32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     seconds(&stat)
 }

@@ -5,7 +5,7 @@
 //! each round. The tasks of all kinds but one are held: their template has no slot left, so no pod is created, and what
 //! is measured is the acknowledgement alone. The tasks of the last kind live their whole life, in pods that run nothing.
 
-mod cpu;
+pub(super) mod cpu;
 mod steps;
 mod workers;
 

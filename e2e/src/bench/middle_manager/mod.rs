@@ -64,7 +64,7 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         Ok((fixture.druid.status(&id)?["statusCode"] == "SUCCESS").then_some(()))
     })?;
     let step = progress.step("stock MiddleManager");
-    let stock = StockMiddleManager::start(fixture, &options)?;
+    let stock = StockMiddleManager::start(fixture, &options, 1)?;
     until_category(fixture, STOCK)?;
     step.done("ready");
     let mut table = format!(
@@ -141,7 +141,7 @@ pub(in crate::bench) fn send_to(fixture: &Fixture, category: &str) -> Result<()>
     let of = json!({"defaultCategory": category});
     let strategy = json!({
         "type": "equalDistributionWithCategorySpec",
-        "workerCategorySpec": {"strong": true, "categoryMap": {"noop": of, "index_parallel": of}},
+        "workerCategorySpec": {"strong": true, "categoryMap": {"noop": of, "index": of, "index_parallel": of}},
     });
     let body = json!({"selectStrategy": strategy});
     fixture.druid.tell("/druid/indexer/v1/worker", &body)

@@ -30,6 +30,7 @@ pub(super) const CASES: [Case; 5] = [
     .turn(Turn::Alone)
     .own(),
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
+        .long()
         .turn(Turn::Outside)
         .own(),
     case(
@@ -40,6 +41,7 @@ pub(super) const CASES: [Case; 5] = [
     .own()
     .full(),
     case("logs::of_a_lost_node_are_archived_in_every_store", lost_node)
+        .long()
         .turn(Turn::Outside)
         .own(),
 ];

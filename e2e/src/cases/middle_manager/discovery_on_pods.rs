@@ -34,6 +34,7 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::discovery::workers_on_pods_outlive_the_processes_that_announce_them",
         announced,
     )
+    .long()
     .own(),
     case(
         "middle_manager::discovery::workers_on_pods_outlive_the_api_server",

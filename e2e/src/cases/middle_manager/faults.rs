@@ -14,11 +14,13 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::an_overlord_that_restarts_finds_its_tasks",
         overlord_restarts,
     )
+    .long()
     .own(),
     case(
         "middle_manager::killed_hard_it_loses_and_doubles_nothing",
         killed_hard,
     )
+    .long()
     .own(),
     case(
         "middle_manager::an_operator_that_dies_loses_nothing",
@@ -26,7 +28,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .turn(Turn::Alone)
     .own(),
-    case("middle_manager::a_change_of_capacity_harms_no_task", capacity).own(),
+    case("middle_manager::a_change_of_capacity_harms_no_task", capacity)
+        .long()
+        .own(),
 ];
 
 /// Tasks that run while something happens, and after it.

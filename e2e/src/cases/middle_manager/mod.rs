@@ -38,7 +38,6 @@ use crate::testbed::{
 /// The cases. Those that change or kill the workers, or want all of their slots, run in lanes with workers of their own: the
 /// overlord would give these what other cases left pending. Those that stop the operator or the API server run alone.
 pub(super) fn cases() -> Vec<Case> {
-    // Those that take longest begin first: a lane that has none left waits for the others.
     let all = runs::CASES
         .iter()
         .chain(faults::CASES)
@@ -64,7 +63,7 @@ pub(super) fn cases() -> Vec<Case> {
         .chain(streaming::CASES)
         .chain(conformance::CASES);
     let turn = |case: &Case| match case.turn {
-        Turn::Workers | Turn::Alone | Turn::Outside => *case,
+        Turn::Workers | Turn::OneByOne | Turn::Alone | Turn::Outside => *case,
         _ => case.turn(Turn::Lane),
     };
     all.map(turn).collect()

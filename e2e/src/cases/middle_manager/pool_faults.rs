@@ -55,7 +55,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .own()
     .full(),
-    case("pool_faults::an_indexer_that_dies_fails_no_safe_task", deaths).own(),
+    case("pool_faults::an_indexer_that_dies_fails_no_safe_task", deaths)
+        .long()
+        .own(),
     case("pool_faults::a_task_that_does_not_stop_loses_its_pod", stuck)
         .own()
         .full(),

@@ -18,7 +18,7 @@ use crate::testbed::{
 pub(super) const CASES: &[Case] = &[
     case("pool_tasks::an_ingestion_runs_warm_and_leaves_nothing", ingestion).own(),
     case("pool_tasks::each_indexer_has_one_task", one_each).own(),
-    case("pool_tasks::every_end_has_its_verdict", ends).own(),
+    case("pool_tasks::every_end_has_its_verdict", ends).long().own(),
     case("pool_tasks::hash_partitions_run_in_indexers", hash_partitions)
         .own()
         .full(),
@@ -34,7 +34,12 @@ pub(super) struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     pub(super) fn start(fixture: &'a Fixture, spec: &Value) -> Result<Self> {
-        let manager = MiddleManager::start(fixture)?;
+        Self::behind(MiddleManager::start(fixture)?, spec)
+    }
+
+    /// As [`Self::start`], of a VirtualMiddleManager that is there.
+    pub(super) fn behind(manager: MiddleManager<'a>, spec: &Value) -> Result<Self> {
+        let fixture = manager.fixture;
         let mut of_pool = json!({
             "middleManagerRef": {"name": NAME},
             "maxIndexers": 6,

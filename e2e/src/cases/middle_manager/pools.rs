@@ -11,7 +11,9 @@ use crate::testbed::{
 };
 
 pub(super) const CASES: &[Case] = &[
-    case("pools::indexers_are_warm_and_hidden_and_replaced", warm).own(),
+    case("pools::indexers_are_warm_and_hidden_and_replaced", warm)
+        .long()
+        .own(),
     case("pools::what_keeps_an_indexer_from_being_warm_is_said", not_warm).own(),
 ];
 

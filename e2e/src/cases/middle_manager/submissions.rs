@@ -17,11 +17,13 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::submissions::killed_around_the_submit_there_is_one_task",
         killed,
     )
+    .long()
     .own(),
     case(
         "middle_manager::submissions::what_another_worker_runs_is_mirrored",
         elsewhere,
     )
+    .long()
     .own(),
     shared(
         "middle_manager::submissions::an_applied_ingestion_publishes_its_segments",
@@ -391,7 +393,7 @@ fn elsewhere(fixture: &Fixture) -> Result<()> {
     let uid = all.apply(&name, &noop(15_000))?;
     all.until_state(&name, "Submitted")?;
     let options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
-    let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned))?;
+    let _stock = StockMiddleManager::start(fixture, &options.map(str::to_owned), 1)?;
     let task = fixture.until_reason(fixture.home(), &name, "RunsElsewhere")?;
     ensure!(task["status"]["phase"] == "Running", "{}", task["status"]);
     ensure!(

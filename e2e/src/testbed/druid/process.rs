@@ -35,9 +35,9 @@ impl<'a> DruidProcess<'a> {
         fixture.kubectl.run_with_input(&args, &fill(manifest, &values))?;
         let process = Self { fixture, name };
         let deployment = ["deployment", name, "--namespace", fixture.home()];
-        let ready = fixture
-            .kubectl
-            .wait_for(&deployment, LIMIT, |d| d["status"]["readyReplicas"] == 1);
+        let ready = fixture.kubectl.wait_for(&deployment, LIMIT, |d| {
+            d["status"]["readyReplicas"].is_u64() && d["status"]["readyReplicas"] == d["spec"]["replicas"]
+        });
         ready.with_context(|| {
             let selector = format!("--selector=app={name}");
             let log = [selector.as_str(), "--tail=30", "--namespace", fixture.home()];

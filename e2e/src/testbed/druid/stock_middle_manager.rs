@@ -1,4 +1,4 @@
-//! A MiddleManager as Druid has it, which forks a JVM a task.
+//! Workers as Druid has them: a MiddleManager, which forks a JVM a task, and Indexers, whose tasks share their JVM.
 
 use anyhow::Result;
 use serde_json::json;
@@ -6,7 +6,8 @@ use serde_json::json;
 use super::process::DruidProcess;
 use crate::testbed::fixture::Fixture;
 
-const MANIFEST: &str = include_str!("../../../druid/middle-manager.yaml");
+const MIDDLE_MANAGER: &str = include_str!("../../../druid/middle-manager.yaml");
+const INDEXER: &str = include_str!("../../../druid/indexer.yaml");
 
 /// A worker of the fixture's overlord, in the category `stock`, for as long as the value lives.
 pub(crate) struct StockMiddleManager<'a> {
@@ -14,10 +15,29 @@ pub(crate) struct StockMiddleManager<'a> {
 }
 
 impl<'a> StockMiddleManager<'a> {
-    /// Starts it and waits until it is ready. These are the options of its peons.
-    pub(crate) fn start(fixture: &'a Fixture, options: &[String]) -> Result<Self> {
-        let options = json!(options).to_string();
-        let process = DruidProcess::start(fixture, "middle-manager", MANIFEST, &[("{options}", &options)])?;
+    /// Starts it with this number of slots, and waits until it is ready. These are the options of its peons.
+    pub(crate) fn start(fixture: &'a Fixture, options: &[String], slots: usize) -> Result<Self> {
+        let (options, slots) = (json!(options).to_string(), slots.to_string());
+        let values = [("{options}", options.as_str()), ("{slots}", &slots)];
+        let process = DruidProcess::start(fixture, "middle-manager", MIDDLE_MANAGER, &values)?;
+        Ok(Self { _process: process })
+    }
+}
+
+/// Two workers of the fixture's overlord, in the category `indexer`, for as long as the value lives.
+pub(crate) struct StockIndexers<'a> {
+    _process: DruidProcess<'a>,
+}
+
+impl<'a> StockIndexers<'a> {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 2;
+
+    /// Starts them with this number of slots each, and waits until they are ready.
+    pub(crate) fn start(fixture: &'a Fixture, slots: usize) -> Result<Self> {
+        let (slots, count) = (slots.to_string(), Self::COUNT.to_string());
+        let values = [("{slots}", slots.as_str()), ("{count}", &count)];
+        let process = DruidProcess::start(fixture, "indexer", INDEXER, &values)?;
         Ok(Self { _process: process })
     }
 }

@@ -164,6 +164,11 @@ impl Cutter {
         self.first_opened.get_or_insert(at);
     }
 
+    /// The stream comes from lines in which skipped ones were looked for already.
+    pub fn examined(&mut self) {
+        self.opened = None;
+    }
+
     /// The bytes fed from now on arrived at `at`, measured from a moment that is the same for the whole stream.
     pub fn arrived(&mut self, at: SignedDuration) {
         self.arrival = at;

@@ -3,3 +3,4 @@
 pub mod kubelet_stream;
 pub mod log_mark;
 pub mod reader;
+pub mod recent_lines;

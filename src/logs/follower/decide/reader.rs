@@ -167,6 +167,11 @@ impl Reader {
         self.cutter.opened(at);
     }
 
+    /// See [`Cutter::examined`].
+    pub fn examined(&mut self) {
+        self.cutter.examined();
+    }
+
     /// See [`Cutter::arrived`].
     pub fn arrived(&mut self, at: SignedDuration) {
         self.cutter.arrived(at);

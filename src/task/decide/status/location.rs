@@ -1,5 +1,7 @@
 //! `status.run`: where the current attempt runs (pure).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::Draft;
 use crate::api::conditions::cut;
 use crate::api::{PeonEndpoint, RunKind, RunStatus};
@@ -62,6 +64,7 @@ impl Draft {
             slot: slot.map(|slot| slot.kind),
             estimated_bytes: slot.and_then(|slot| i64::try_from(slot.bytes).ok()),
             availability_group: slot.and_then(|slot| slot.group.clone()),
+            slot_time: slot.map(|_| Time(self.now)),
             port: ports.plain().map(Into::into),
             tls_port: ports.tls().map(Into::into),
             ..RunStatus::in_indexer(&given.pool, pod, pod_uid, (host, ports.called().0))

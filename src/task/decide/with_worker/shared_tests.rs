@@ -97,6 +97,28 @@ fn a_task_that_is_not_listed_any_more_has_ended() {
     );
 }
 
+/// Who deleted the pod is not recorded: it may have been the operator, of a JVM that stands still.
+#[test]
+fn a_pod_that_was_deleted_may_have_been_one_that_did_not_answer() {
+    let deleted = Evidence {
+        deletion_requested: Some(at(150)),
+        ..pod(ended(137, "Error", ""))
+    };
+    let status = settled(
+        &shared(claimed(false), Some(deleted), &[Heard::Runs], &["b"]),
+        300,
+    );
+    let failed = conditions::find(&status.conditions, conditions::FAILED).unwrap();
+    assert_eq!(failed.reason, "PodDeleted");
+    assert!(
+        failed
+            .message
+            .contains("by the operator because it had not answered"),
+        "{}",
+        failed.message
+    );
+}
+
 #[test]
 fn the_end_of_the_jvm_is_the_end_of_each_and_says_that_there_were_others() {
     let dead = || Some(pod(ended(137, "Error", "")));

@@ -23,40 +23,40 @@ pub(super) const CASES: &[Case] = &[
         "middle_manager::conformance::druids_own_client_loses_nothing",
         runs::all,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own()
     .full(),
     case(
         "middle_manager::conformance::a_newer_druids_client_loses_nothing",
         runs::newest,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own(),
     case(
         "middle_manager::conformance::druids_own_client_finds_workers_on_pods",
         on_pods::all,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own(),
     case(
         "middle_manager::conformance::a_newer_druids_client_finds_workers_on_pods",
         on_pods::newest,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own()
     .full(),
     case(
         "middle_manager::conformance::what_no_overlord_sends_is_refused",
         refusals::all,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own()
     .full(),
     case(
         "middle_manager::conformance::druids_own_client_speaks_tls",
         tls::all,
     )
-    .turn(Turn::Alone)
+    .turn(Turn::OneByOne)
     .own()
     .full(),
 ];

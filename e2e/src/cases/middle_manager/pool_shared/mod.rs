@@ -1,5 +1,6 @@
 //! Tasks that share the JVMs of a pool.
 
+mod heap;
 mod leaving;
 mod memory;
 mod source;
@@ -15,6 +16,7 @@ use super::pool_faults::{Logs, ingestion, jvm};
 use super::pool_tasks::Pool;
 use super::{Case, NAME, Turn, case, list, text};
 use crate::cases::full;
+use crate::testbed::audit;
 use crate::testbed::druid::samples;
 use crate::testbed::fixture::{Fixture, LIMIT};
 use crate::testbed::peons::kill_hard;
@@ -22,18 +24,41 @@ use crate::testbed::proxy::encoded;
 
 pub(super) const CASES: &[Case] = &[
     case("pool_shared::short_tasks_share_two_indexers", short_tasks).own(),
-    case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths).own(),
+    case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths)
+        .long()
+        .own(),
     case(
         "pool_shared::what_ran_when_memory_ran_out_runs_alone",
         memory::runs_out,
     )
     .own()
     .full(),
-    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained).own(),
+    case("pool_shared::a_full_heap_gets_no_task_for_now", heap::full)
+        .own()
+        .full(),
+    case("pool_shared::fewer_and_newer_indexers_lose_no_task", drained)
+        .long()
+        .own(),
     case("pool_shared::a_drain_waits_for_all_tasks", leaving::drained)
         .turn(Turn::Alone)
         .own(),
-    case("pool_shared::indexers_come_with_tasks_and_go_without", scaled).own(),
+    case(
+        "pool_shared::a_jvm_that_hangs_is_given_up_with_its_tasks",
+        leaving::hung,
+    )
+    .long()
+    .own()
+    .full(),
+    case(
+        "pool_shared::a_task_that_does_not_stop_and_changes_under_load_lose_none",
+        leaving::replaced,
+    )
+    .long()
+    .own()
+    .full(),
+    case("pool_shared::indexers_come_with_tasks_and_go_without", scaled)
+        .long()
+        .own(),
     case("pool_shared::kubectl_scales_a_pool", scaled_by_others).own(),
 ];
 
@@ -57,6 +82,12 @@ fn change(fixture: &Fixture, spec: &Value) -> Result<()> {
         of_pool[key] = value.clone();
     }
     fixture.apply(fixture.home(), &samples::pool("warm", &of_pool))
+}
+
+/// Makes another revision of the Indexers that this template is of.
+fn change_template(fixture: &Fixture, name: &str) -> Result<()> {
+    let properties = json!({"properties": {"druid.startup.logging.logProperties": "false"}});
+    fixture.change_of("peontemplate", fixture.home(), name, &properties)
 }
 
 /// A small ingestion that replaces what it writes, read by one task.
@@ -99,6 +130,7 @@ fn ids(run: &str, tasks: usize) -> Vec<String> {
 fn short_tasks(fixture: &Fixture) -> Result<()> {
     let pool = start(fixture, 2)?;
     let kept = Logs::keep(fixture)?;
+    let from = audit::end(fixture.target.own().context("no cluster of our own")?)?;
     let tasks = if full() { 300 } else { 30 };
     let ids = ids(&fixture.run, tasks);
     let began = Instant::now();
@@ -123,7 +155,7 @@ fn short_tasks(fixture: &Fixture) -> Result<()> {
     for (n, id) in ids.iter().enumerate() {
         let run = pool.run(id)?;
         ensure!(run["slot"] == "Heavy", "{run}");
-        *pods.entry(text(&run["podUID"]).to_owned()).or_default() += 1;
+        *pods.entry(text(&run["pod"]).to_owned()).or_default() += 1;
         let path = format!("/druid/indexer/v1/task/{}", encoded(id));
         let log = fixture.druid.get_text(&format!("{path}/log"))?;
         check_log(&log, id)?;
@@ -149,7 +181,8 @@ fn short_tasks(fixture: &Fixture) -> Result<()> {
     ensure!(pods.len() == 2, "they ran in {pods:?}");
     let status = pool.until_warm(2)?["status"].take();
     ensure!(status["tasks"].as_u64().is_some(), "{status}");
-    Ok(())
+    let pods: Vec<String> = pods.into_keys().collect();
+    heap::few_streams(fixture, &pool, from, &pods)
 }
 
 /// What follows this in the lines that have it.
