@@ -1,6 +1,6 @@
 //! The JVMs: which tasks run in them, what an Indexer answers, and what its tasks write into their common log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ pub struct Jvm {
     pub silent: bool,
     /// The tasks that ever began in it, by id.
     pub runs: BTreeMap<String, Run>,
+    /// Those of an object that was there before another one with the same id.
+    pub former: BTreeSet<String>,
     /// What all of them wrote.
     pub log: String,
 }
@@ -42,8 +44,6 @@ pub struct Run {
     pub is_deaf: bool,
     /// Its POST came when its claim was over.
     pub late: bool,
-    /// It was of an object that was there before, with the same id.
-    pub is_former: bool,
     /// What it wrote, as it ought to be archived.
     pub own: String,
 }
@@ -60,8 +60,14 @@ impl Jvm {
             answers: fixtures::Jvm::started(i64::from(now) * 1000),
             silent: false,
             runs: BTreeMap::new(),
+            former: BTreeSet::new(),
             log: String::new(),
         }
+    }
+
+    /// The task with this id, of the object that there is.
+    pub fn run_of(&self, id: &str) -> Option<&Run> {
+        self.runs.get(id).filter(|_| !self.former.contains(id))
     }
 
     pub fn runs_now(&self) -> impl Iterator<Item = &String> {
@@ -141,7 +147,7 @@ impl World {
             if late { ", late" } else { "" }
         ));
         // What was there before the process began is known only while its object is there.
-        let again = self.jvms[jvm].runs.get(id).is_some_and(|run| !run.is_former);
+        let again = self.jvms[jvm].run_of(id).is_some();
         self.hold("a JVM begins a task once", !again, || format!("{id} in {uid}"));
         self.begin(jvm, id, late);
         self.jvms[jvm].answers.announce(running(id));
@@ -160,7 +166,7 @@ impl World {
     /// A task begins, in an Indexer or as a peon.
     pub fn begin(&mut self, jvm: usize, id: &str, late: bool) {
         let others = self.jvms.iter().enumerate();
-        let begun = |j: &Jvm| j.live && j.runs.get(id).is_some_and(|run| !run.late && !run.is_former);
+        let begun = |j: &Jvm| j.live && j.run_of(id).is_some_and(|run| !run.late);
         let twice = others.filter(|(at, j)| *at != jvm && begun(j)).count();
         self.hold("no task runs twice at a time", late || twice == 0, || {
             format!("{id} begins again")
@@ -172,6 +178,7 @@ impl World {
             late,
             ..Run::default()
         };
+        self.jvms[jvm].former.remove(id);
         self.jvms[jvm].runs.insert(id.to_owned(), run);
         self.jvms[jvm].write(id, 0);
     }

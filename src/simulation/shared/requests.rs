@@ -190,8 +190,7 @@ impl World {
             );
         }
         if after.attempt() > before.attempt() {
-            let runs = |run: &super::indexers::Run| !run.late && !run.is_former;
-            let lives = |j: &super::indexers::Jvm| j.live && j.runs.get(&id).is_some_and(runs);
+            let lives = |j: &super::indexers::Jvm| j.live && j.run_of(&id).is_some_and(|run| !run.late);
             let dead = !self.jvms.iter().any(lives);
             self.seen.count(
                 "attempts ended by",
@@ -218,8 +217,7 @@ impl World {
             .insert(name.to_owned(), success.to_string())
             .is_some();
         self.hold("a task has one verdict", !again, || id.to_owned());
-        let runs = self.jvms.iter().filter_map(|j| j.runs.get(id));
-        let runs: Vec<_> = runs.filter(|run| !run.is_former).collect();
+        let runs: Vec<_> = self.jvms.iter().filter_map(|j| j.run_of(id)).collect();
         let succeeded = runs.iter().any(|run| run.success == Some(true));
         let goes_on = runs.iter().any(|run| run.live && !run.late);
         self.hold("no success is invented", succeeded || !success, || id.to_owned());

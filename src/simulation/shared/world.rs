@@ -230,8 +230,8 @@ impl World {
         object["metadata"]["name"] = json!(name);
         self.api.create(Kind::Task, object.clone());
         let id = id.clone();
-        for run in self.jvms.iter_mut().filter_map(|j| j.runs.get_mut(&id)) {
-            run.is_former = true;
+        for jvm in self.jvms.iter_mut().filter(|j| j.runs.contains_key(&id)) {
+            jvm.former.insert(id.clone());
         }
         self.note(format!("{id} comes again"));
         self.seen.count("happenings", "an id comes again");

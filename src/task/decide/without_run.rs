@@ -16,7 +16,6 @@ use crate::api::{PeonTaskStatus, Phase, Placement, RunKind, SubmissionState, con
 use crate::apiserver::classify::refusal::{Creation, Refusal};
 use crate::task::accept::placement::{self, Choice};
 use crate::task::accept::{Accepted, Refused, accept, payload};
-use crate::task::aggregates::durations::Expected;
 use crate::task::aggregates::slots::Slot;
 use crate::task::run::elsewhere::Standing;
 use crate::task::snapshot::{Live, Snapshot};
@@ -196,9 +195,13 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
             "the pod is about to be created",
         ))
     };
-    let Some(expected) = expected(snapshot, accepted) else {
-        let kind = placement::kind(accepted);
-        return Step::Act(Action::RecallDuration { kind });
+    let expected = match snapshot.outcomes.expected {
+        Some(expected) => expected,
+        None if asks_for_duration(snapshot, accepted) => {
+            let kind = placement::kind(accepted);
+            return Step::Act(Action::RecallDuration { kind });
+        }
+        None => None,
     };
     let case = placement::Case {
         task: &snapshot.task,
@@ -248,13 +251,10 @@ fn place(snapshot: &Snapshot, accepted: &Accepted<'_>, mut draft: Draft, now: Ti
     }
 }
 
-/// How long the task is expected to run, where a pool asks for that; `None` if it was not looked up yet.
-fn expected(snapshot: &Snapshot, accepted: &Accepted<'_>) -> Option<Option<Expected>> {
+/// Whether a pool asks how long the task is expected to run.
+fn asks_for_duration(snapshot: &Snapshot, accepted: &Accepted<'_>) -> bool {
     let is_asked = snapshot.pools.iter().any(|pool| pool.longest.is_some());
-    if !is_asked || accepted.payload.is_streaming() || accepted.placement == Placement::Pod {
-        return Some(None);
-    }
-    snapshot.outcomes.expected
+    is_asked && !accepted.payload.is_streaming() && accepted.placement != Placement::Pod
 }
 
 /// Subtasks of the attempt before report to the task's id, and what they report would be published with what the next

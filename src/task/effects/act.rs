@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::live_read::LiveReader;
 use crate::api::status_patch::replacing;
-use crate::api::{PeonTask, PeonTaskStatus, TaskSlot};
+use crate::api::{PeonTask, PeonTaskStatus, TaskKind, TaskSlot};
 use crate::apiserver::classify::refusal::Creation;
 use crate::apiserver::create_pod::create_pod;
 use crate::apiserver::identity::{self, Identity};
@@ -245,10 +245,7 @@ impl Actor {
             Action::RecallRung { subtask } => {
                 snapshot.outcomes.rung = Some(self.aggregates.subtask_memory.step(&namespace, &subtask));
             }
-            Action::RecallDuration { kind } => {
-                let durations = &self.aggregates.durations;
-                snapshot.outcomes.expected = Some(durations.expected(&namespace, &kind));
-            }
+            Action::RecallDuration { kind } => self.recall_duration(&namespace, &kind, snapshot),
             Action::FindSuccess { success } => {
                 snapshot.outcomes.success = Some(match self.logs.get() {
                     Some(logs) => logs.success(&namespace, &success).await.map(|r| r.map(Box::new)),
@@ -281,6 +278,10 @@ impl Actor {
             }
         }
         Ok(())
+    }
+
+    fn recall_duration(&self, namespace: &str, kind: &TaskKind, snapshot: &mut Snapshot) {
+        snapshot.outcomes.expected = Some(self.aggregates.durations.expected(namespace, kind));
     }
 
     fn take_indexer(&self, pools: &[String], waits: bool, snapshot: &mut Snapshot) {
