@@ -409,7 +409,7 @@ pub struct IndexerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u32>,
 
-    /// Percentage of its heap that the last full garbage collection left in use, of G1 also the last marking, if it is
+    /// How much of its heap the last full garbage collection left in use, of G1 also the last marking, in percent; if it is
     /// shared and there was one. Example: `41`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_percent: Option<u32>,

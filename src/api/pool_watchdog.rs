@@ -14,14 +14,14 @@ pub const LIVE_HEAP_PERCENT: u8 = 70;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolWatchdog {
-    /// Percentage of the heap that the last full collection leaves in use, of G1 also the last marking; the Indexer gets tasks
-    /// again at 5 less, or when it has no task. 10 to 100; 100 never cordons. Default: 80. Example: `90`.
+    /// How much of the heap the last full collection leaves in use, of G1 also the last marking, in percent; the Indexer gets
+    /// tasks again at 5 less, or when it has no task. 10 to 100; 100 never cordons. Default: 80. Example: `90`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 100))]
     pub cordon_live_percent: Option<u8>,
 
-    /// Percentage of the last ten seconds that collections took; the Indexer gets tasks again at half of it. 5 to 100; 100
-    /// never cordons. Default: 20. Example: `30`.
+    /// How much of the last ten seconds collections took, in percent; the Indexer gets tasks again at half of it. 5 to 100;
+    /// 100 never cordons. Default: 20. Example: `30`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 5, max = 100))]
     pub cordon_gc_percent: Option<u8>,
@@ -45,7 +45,7 @@ pub struct PoolRecycle {
     #[schemars(range(min = 1, max = 4000))]
     pub max_tasks: Option<u32>,
 
-    /// Percentage of the heap that a full garbage collection may leave in use beside what the tasks of that time may hold
+    /// How much of the heap a full garbage collection may leave in use, in percent, beside what the tasks of that time may hold
     /// (twice `taskBytes` each). With more, earlier tasks left something behind: the Indexer is replaced as with `maxTasks`.
     /// Only with `Shared`. 10 to 100; 100 never replaces. Default: 70. Example: `80`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -50,7 +50,7 @@ pub struct RunStatus {
     #[schemars(schema_with = "schema::described::<TaskSlot>")]
     pub slot: Option<TaskSlot>,
 
-    /// Bytes of rows that the task is estimated to hold in memory at the same time, in a slot of a shared Indexer: heavy
+    /// How many bytes of rows the task is estimated to hold in memory at the same time, in a slot of a shared Indexer: heavy
     /// tasks go to the Indexer with the least. Example: `181403648`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
