@@ -167,6 +167,15 @@ impl<P: Polling> Work<P> {
             .any(|i| seen.of(&i.evidence.pod_uid) == Visibility::Visible);
         let is_offered = |i: &&Indexer| i.is_warm(seen) && !plan.drain.contains(&i.evidence.pod_uid);
         let idle = indexers.iter().filter(|i| !visible && is_offered(i));
+        for uid in idle
+            .clone()
+            .filter(|i| i.slots.is_some())
+            .map(|i| &i.evidence.pod_uid)
+        {
+            if let Some(view) = self.polls.view(uid) {
+                offers.listed_by(&namespace, &pool.name_any(), uid, &view);
+            }
+        }
         let pods: HashSet<String> = indexers.iter().map(|i| i.evidence.pod_uid.clone()).collect();
         let woken = offers.offer(&namespace, offer, idle.filter_map(address).collect(), pods);
         self.caches.wake_these(woken);

@@ -13,8 +13,8 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 
 use super::indexer_claims::{Inner, Key};
+pub use super::indexer_load::Load;
 pub use super::pool_offer::{Asker, Demand, Given, GivenSlot, Idle, PoolOffer};
-pub use super::shared_slots::Load;
 use super::slots::Who;
 use crate::api::{PeonTask, TaskSlot};
 use crate::indexer::decide::view::View;
@@ -96,6 +96,13 @@ impl IdleIndexers {
         }
         let free = inner.free(&key).count() + inner.shared.room(&key, None);
         inner.waiting(namespace, Some(&key.1)).take(free).collect()
+    }
+
+    /// What a shared Indexer of the pool lists, before the pool [offers](Self::offer) it: no task is given to one that has had a
+    /// task of the same id.
+    pub fn listed_by(&self, namespace: &str, pool: &str, pod_uid: &str, view: &View) {
+        let key = (namespace.to_owned(), pool.to_owned());
+        self.inner.lock().shared.listed(&key, pod_uid, view);
     }
 
     /// The pool offers nothing for now. Returns the tasks that wait for it: they may run elsewhere.

@@ -7,6 +7,7 @@ pub mod durations;
 pub mod fair_share;
 pub mod idle_indexers;
 mod indexer_claims;
+mod indexer_load;
 pub mod live_subtasks;
 pub mod payload_budget;
 pub mod pool_offer;

@@ -7,11 +7,12 @@
 //! A task that is gone while it may still run keeps its slot until the pod is gone: the Indexer gets no further task and is
 //! deleted when the others have ended ([`Load::orphans`]). A task that the Indexer certainly never received keeps none.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::indexer_claims::Key;
+use super::indexer_load::Load;
 use super::pool_offer::{Asker, GivenSlot, Idle};
 use super::slots::Who;
 use crate::api::{PoolSlots, TaskKind, TaskSlot};
@@ -38,7 +39,8 @@ struct OnPod {
     retired: bool,
     /// By uid of the task.
     claims: BTreeMap<String, Claim>,
-    /// The ids that were there: none of them may come a second time, since the Indexer would run it again.
+    /// The ids that were there: none of them may come a second time, since the Indexer would run it again, or an end that it
+    /// announced long ago would be taken for the new one.
     ids: HashSet<String>,
     told: Option<Told>,
     /// The kinds of the tasks whose end it did not announce, by id.
@@ -80,35 +82,6 @@ enum Of {
     Running,
     Ended,
     Lost,
-}
-
-/// The tasks on one Indexer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Tasks that need the Indexer: those that run there, and those whose verdict or log is not stored yet.
-    pub tasks: usize,
-    /// Those of them that were not asked to stop.
-    pub unstopped: usize,
-    /// Those of them whose PeonTask is gone.
-    pub orphans: usize,
-    /// When the first stop was recorded that is not confirmed yet.
-    pub stopping_since: Option<Timestamp>,
-    /// Their ids.
-    pub ids: Vec<String>,
-    /// The kinds of the tasks that run there, or ran when it ended.
-    pub kinds: BTreeSet<TaskKind>,
-    /// Tasks that it ever had, as far as this process knows.
-    pub had: usize,
-    /// Whether it is being deleted.
-    pub retired: bool,
-}
-
-impl Load {
-    /// Tasks that need the Indexer and whose PeonTask is there.
-    #[must_use]
-    pub fn known(&self) -> usize {
-        self.tasks.saturating_sub(self.orphans)
-    }
 }
 
 /// What a task has of the slots.
@@ -390,9 +363,17 @@ impl SharedSlots {
         true
     }
 
+    /// What an Indexer of the pool lists, before it is offered: another process may have given it tasks whose PeonTasks are gone.
+    pub(super) fn listed(&mut self, key: &Key, pod_uid: &str, view: &View) {
+        let pod = self.pods.entry(pod_uid.to_owned()).or_default();
+        pod.pool = key.clone();
+        pod.had(view);
+    }
+
     /// Takes what an Indexer answers; `None` if this is none that runs several tasks.
     pub(super) fn heard(&mut self, pod_uid: &str, view: &View) -> Option<News> {
         let pod = self.pods.get_mut(pod_uid)?;
+        pod.had(view);
         let ids: HashSet<&str> = pod.claims.values().map(|claim| claim.id.as_str()).collect();
         let told = Told {
             complete: view.complete(),
@@ -462,6 +443,15 @@ impl SharedSlots {
 }
 
 impl OnPod {
+    /// It had the tasks that it lists, whoever gave them to it.
+    fn had(&mut self, view: &View) {
+        for (id, _) in view.tasks() {
+            if !self.ids.contains(id) {
+                self.ids.insert(id.to_owned());
+            }
+        }
+    }
+
     fn running(&self, slot: TaskSlot) -> usize {
         let runs = |claim: &&Claim| claim.slot.kind == slot && !claim.ended;
         self.claims.values().filter(runs).count()

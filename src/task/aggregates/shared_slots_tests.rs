@@ -347,3 +347,22 @@ fn what_was_never_received_leaves_nothing_behind() {
     );
     assert!(index.received("unknown", "p0", None));
 }
+
+/// A process that leads since a moment knows nothing of tasks whose PeonTasks are gone, but what the Indexer lists.
+#[test]
+fn an_id_that_the_indexer_lists_does_not_come_again() {
+    let mut index = SharedSlots::default();
+    let mut jvm = Jvm::started(1);
+    jvm.announce(succeeded("before"));
+    index.listed(&key(), "p0", &view(&jvm));
+    offer(&mut index, &["p0"], &["p0"]);
+    assert_eq!(
+        take(&mut index, "before"),
+        None,
+        "its former end would be the verdict"
+    );
+    jvm.announce(running("meanwhile"));
+    let _ = index.heard("p0", &view(&jvm));
+    assert_eq!(take(&mut index, "meanwhile"), None);
+    assert_eq!(take(&mut index, "new"), Some("p0".into()));
+}
