@@ -19,6 +19,8 @@ use crate::testbed::interrupt;
 const POLL: Duration = Duration::from_millis(100);
 /// Looking takes no more than a fifth of the time: what is waited for needs the machine, too.
 const REST: u32 = 4;
+/// But after this time it is looked at again: a look that hung for minutes must not be followed by a rest of a quarter of an hour.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// Looks at `condition` until it gives a value and returns that.
 ///
@@ -81,7 +83,12 @@ pub(crate) fn wait_resting<T>(
 
 /// Rests between two looks, of which the last began then.
 pub(crate) fn rest(looked: Instant) {
-    thread::sleep(POLL.max(looked.elapsed() * REST));
+    thread::sleep(after(looked.elapsed()));
+}
+
+/// How long the rest is after a look that took so long.
+fn after(look: Duration) -> Duration {
+    POLL.max(look.saturating_mul(REST)).min(LONGEST_REST)
 }
 
 /// How many different things a failure shows.
@@ -197,6 +204,13 @@ impl fmt::Display for Sightings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_that_hung_is_followed_by_a_short_rest() {
+        assert_eq!(after(Duration::ZERO), POLL);
+        assert_eq!(after(Duration::from_millis(500)), Duration::from_secs(2));
+        assert_eq!(after(Duration::from_secs(120)), LONGEST_REST);
+    }
 
     #[test]
     fn a_failure_shows_the_last_three_states() {

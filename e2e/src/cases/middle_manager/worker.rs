@@ -59,7 +59,9 @@ impl Worker {
     /// The identity of this ordinal, as the overlord calls it.
     pub(super) fn of(manager: &MiddleManager, ordinal: usize) -> Result<Self> {
         let status = manager.status()?;
-        Ok(Self::at(text(&status["identities"][ordinal]["address"])))
+        let address = text(&status["identities"][ordinal]["address"]);
+        ensure!(!address.is_empty(), "no identity {ordinal} in {status}");
+        Ok(Self::at(address))
     }
 
     /// Whatever is at `host:port`.
