@@ -33,7 +33,7 @@ const OF_A_SPLIT: [&str; 5] = [
 pub enum RowsInMemory {
     /// No rows: those of its subtasks are not its own.
     Nothing,
-    /// Its input has at most so many bytes, as its spec says.
+    /// The most bytes that its input has, according to its spec.
     Input(u64),
     /// What a merge needs.
     Merge,

@@ -23,7 +23,7 @@ use super::source::{Closed, Source};
 const CHUNK: usize = 64 * 1024;
 /// A stream without data for this long is requested again: an intermediary may have dropped it.
 const SILENCE: Duration = Duration::from_secs(240);
-/// A stream that nobody reads is closed after this time: the next task may come soon.
+/// A stream without readers is closed after this time, since the next task may come soon.
 const UNREAD: Duration = Duration::from_secs(30);
 /// How much earlier than is asked for a stream begins: a reader that opens it again asks for lines from a second before.
 const EARLIER: SignedDuration = SignedDuration::from_secs(2);
@@ -165,8 +165,8 @@ impl PodStreams {
         }
     }
 
-    /// Reads a stream until it ends, or nobody reads it. What was read is kept for a while: readers whose stream broke open it
-    /// again.
+    /// Reads a stream until it ends or has no readers. Its lines are kept for a while, for readers that open it again after it
+    /// broke.
     async fn run(self, key: Key, of: Arc<PodStream>, stream: impl AsyncBufRead + Unpin, number: u64) {
         let end = of.take(stream, &self).await;
         of.state.lock().ended = Some(end);
@@ -179,7 +179,7 @@ impl PodStreams {
         }
     }
 
-    /// Forgets what nobody reads any more, if the stream with this number was the last one. Returns whether it did.
+    /// Removes the state of a log without readers, if the stream with this number was the last one. Returns whether it did.
     fn forget_unread(&self, key: &Key, of: &Arc<PodStream>, number: u64) -> bool {
         let mut all = self.0.lock();
         let state = of.state.lock();

@@ -115,26 +115,17 @@ fn targets(results: &Results) -> Vec<(&'static str, f64, String, bool)> {
         Some(of(rounds, value).median)
     };
     let mut all = Vec::new();
-    if let Some(shared) = median(Way::Shared, rate) {
-        if let Some(stock) = median(Way::Stock2, rate) {
-            let ratio = shared / stock;
-            let wanted = format!("at least {SHARE_OF_STOCK:.0}");
-            all.push((
-                "rate, Shared to MiddleManager with 2 slots",
-                ratio,
-                wanted,
-                ratio >= SHARE_OF_STOCK,
-            ));
-        }
-        if let Some(indexer) = median(Way::Indexer, rate) {
-            let ratio = shared / indexer;
-            let wanted = format!("at least {SHARE_OF_INDEXER}");
-            all.push((
-                "rate, Shared to stock Indexers",
-                ratio,
-                wanted,
-                ratio >= SHARE_OF_INDEXER,
-            ));
+    for (what, other, least) in [
+        (
+            "rate, Shared to MiddleManager with 2 slots",
+            Way::Stock2,
+            SHARE_OF_STOCK,
+        ),
+        ("rate, Shared to stock Indexers", Way::Indexer, SHARE_OF_INDEXER),
+    ] {
+        if let (Some(shared), Some(other)) = (median(Way::Shared, rate), median(other, rate)) {
+            let ratio = shared / other;
+            all.push((what, ratio, format!("at least {least}"), ratio >= least));
         }
     }
     let both: Of = |m| cpu(m) + cpu_of_operator(m);

@@ -155,7 +155,7 @@ impl RecentLines {
         });
     }
 
-    /// Whether there is more than is to be kept of one of so many logs.
+    /// Whether more is kept of this log than its share, with this number of logs.
     #[must_use]
     pub fn is_full(&self, logs: usize) -> bool {
         let most = (MOST_OF_ALL / logs.max(1)).clamp(LEAST, MOST);

@@ -19,6 +19,7 @@ use crate::task::aggregates::idle_indexers::PoolOffer;
 
 /// The entry of a task's context that stands for `spec.placement`.
 pub const CONTEXT: &str = "druid.peon.placement";
+
 /// A task that is to be placed.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
