@@ -115,6 +115,9 @@ fn task() -> CustomResourceDefinition {
             status.default = Some(JSON(born.clone()));
             // A status that is null or removed becomes the default, and is judged by the rules of its fields.
             status.nullable = None;
+            // Only the operator and the workers write it, and never parts of it by server-side apply. So no owner of each
+            // field is kept, which would be as long as the status itself.
+            status.x_kubernetes_map_type = Some("atomic".into());
         }
         let spec = parts.get_mut("spec").and_then(|spec| spec.properties.as_mut());
         // Whatever stands in a Druid task is kept.
