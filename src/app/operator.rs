@@ -99,6 +99,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let pods = Arc::new(IndexerPods::default());
     let (caches, watches) = Caches::start(&client, namespace.as_deref(), &metrics, pods.clone());
     health.caches(caches.clone());
+    let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
+    caches.aggregates.retention.limit(retain);
     background.spawn("the watches", watches);
 
     let lease_namespace = config
@@ -157,7 +159,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let work = Work::new(caches.clone(), Polls::new(Clock::default()), connect());
     let actor = actor.with_indexers(Arc::new(work.clone()));
     background.spawn("the polls of Indexers", work.clone().wake(pods.clone()));
-    let retain = config.retain_finished.and_then(|n| usize::try_from(n).ok());
     let pools = pool::controller::Surroundings {
         caches: caches.clone(),
         pods,
@@ -168,8 +169,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         // Without an archive nobody else reads them.
         streams: caches.logs.get().map(Followers::streams).unwrap_or_default(),
     };
-    let context = Context::new(caches, actor, operator, metrics.clone()).retain_finished(retain);
-    let context = Arc::new(context);
+    let context = Arc::new(Context::new(caches, actor, operator, metrics.clone()));
     let mut passes = tokio::spawn(controller::run(context, shutdown.clone().requested()));
     if let Some(managers) = manage(
         &config,

@@ -29,10 +29,11 @@ use crate::indexer::polls::Polling;
 use crate::metrics::Metrics;
 use crate::pool::work::Work;
 use crate::process::leadership::Leadership;
+use crate::task::cached_task::{CachedTask, GuardedTask};
 use crate::task::controller::{Context, Plan};
 use crate::task::effects::act::Actor;
 use crate::task::fixtures::ID;
-use crate::task::watch::{Caches, GuardedTask, Writers};
+use crate::task::watch::{Caches, Writers};
 
 /// The name of the task that histories are about.
 pub const TASK: &str = "nightly";
@@ -51,7 +52,7 @@ fn metrics() -> Metrics {
 pub struct Process {
     pub(super) caches: Caches,
     writers: Writers,
-    wakes: Option<Pin<Box<dyn Stream<Item = ObjectRef<GuardedTask>> + Send>>>,
+    wakes: Option<Pin<Box<dyn Stream<Item = ObjectRef<CachedTask>> + Send>>>,
     context: Arc<Context>,
     leadership: Leadership,
     inbox: Inbox,
@@ -325,7 +326,7 @@ impl Process {
             return false;
         };
         self.due.remove(&name);
-        let Some(guarded) = self.caches.tasks.get(&ObjectRef::new(&name).within("ns")) else {
+        let Some(cached) = self.caches.tasks.get(&ObjectRef::new(&name).within("ns")) else {
             return false;
         };
         self.passing = name;
@@ -342,8 +343,8 @@ impl Process {
         }
         self.passes += 1;
         self.pass = Some(tokio::spawn(async move {
-            let task = guarded.0.as_ref().expect("the model keeps readable tasks");
-            match context.pass(task).await {
+            let task = cached.read().expect("the model keeps readable tasks");
+            match context.pass(&task).await {
                 Ok((_, requeue)) => requeue,
                 Err(_) => Some(context.failed(task.metadata.uid.as_deref().unwrap_or_default())),
             }

@@ -154,8 +154,9 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
     let kept = deadlines::deletion(&snapshot(task.clone())).unwrap();
     assert_eq!(kept, at(ENDED + 86_400), "a day at most");
     let aggregates = TaskAggregates::default();
+    aggregates.retention.limit(Some(0));
     aggregates.observe(&task);
-    assert_eq!(aggregates.retention.excess("ns", 0), []);
+    assert_eq!(aggregates.retention.excess("ns"), []);
 
     let forgotten = [(ANNOTATION_OVERLORD.to_owned(), FORGOTTEN.to_owned())];
     task.metadata.annotations = Some(forgotten.into());
@@ -164,7 +165,7 @@ fn it_is_kept_until_the_overlord_is_done_with_it() {
         Some(at(ENDED + 3600))
     );
     aggregates.observe(&task);
-    assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
+    assert_eq!(aggregates.retention.excess("ns").len(), 1);
 }
 
 /// What a pass does for a task whose chunk is missing, so many seconds after it was created.

@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::Phase;
 use crate::api::reason::{Readiness, TaskReason};
-use crate::api::{PeonTask, Phase};
 use crate::metrics::Counts;
+use crate::task::cached_task::CachedTask;
 
 /// The reason of tasks whose own is of a newer version.
 const OTHER: &str = "Other";
 
 /// Counts the tasks by phase, and those without a verdict by reason.
-pub(super) fn of<'a>(tasks: impl Iterator<Item = &'a PeonTask>) -> Counts {
+pub(super) fn of<'a>(tasks: impl Iterator<Item = &'a CachedTask>) -> Counts {
     let mut phases = Phase::ALL.map(|phase| (phase, 0_usize));
     let mut unfinished = BTreeMap::new();
     for task in tasks {
-        let status = task.status.as_ref();
-        let phase = status.and_then(|status| status.phase).unwrap_or_default();
-        if let Some((_, count)) = phases.iter_mut().find(|(p, _)| *p == phase) {
+        let phase = task.phase();
+        if let Some((_, count)) = phases.iter_mut().find(|(p, _)| Some(*p) == phase) {
             *count += 1;
         }
-        if !task.is_final() {
-            let reason = status.and_then(|status| status.reason.as_deref());
+        if let Some(task) = task.unfinished() {
+            let reason = task.status.as_ref().and_then(|status| status.reason.as_deref());
             let reason = match reason {
                 None => Readiness::WaitingForOperator.as_str(),
                 Some(name) => TaskReason::parse(name, false).map_or(OTHER, TaskReason::as_str),
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn tasks_without_a_verdict_are_counted_by_reason() {
-        let task = |status: Value| -> PeonTask {
+        let task = |status: Value| -> CachedTask {
             let object = json!({
                 "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": "t"}, "spec": {}, "status": status,
             });

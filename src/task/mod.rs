@@ -8,6 +8,8 @@ pub mod accept;
 pub mod aggregates;
 #[cfg(test)]
 mod assigned_tests;
+pub(crate) mod cached_pods;
+pub mod cached_task;
 pub mod controller;
 mod counts;
 pub mod decide;

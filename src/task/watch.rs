@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::{Stream, TryStreamExt};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ use tokio::sync::mpsc;
 
 use super::aggregates::TaskAggregates;
 use super::aggregates::slots::Who;
+use super::cached_pods::PodWriter;
+use super::cached_task::{CachedTask, GuardedTask, TaskWriter};
 use super::counts;
 use super::decide::history_record::last_word;
 use super::departed_pods::DepartedPods;
@@ -32,8 +35,6 @@ use crate::logs::format::record::LastWord;
 use crate::metrics::{Counts, Metrics};
 use crate::process::health;
 
-/// A PeonTask from the watch.
-pub type GuardedTask = Guarded<PeonTask>;
 /// A PeonTemplate from the watch.
 pub type GuardedTemplate = Guarded<PeonTemplate>;
 
@@ -49,12 +50,13 @@ pub trait Listener: Send + Sync {
 /// The caches and their state.
 #[derive(Clone)]
 pub struct Caches {
-    /// PeonTasks; finished ones without their payload.
-    pub tasks: Store<GuardedTask>,
+    /// PeonTasks; finished ones as text, without their payload.
+    pub tasks: Store<CachedTask>,
     /// PeonTemplates.
     pub templates: Store<GuardedTemplate>,
-    /// The operator's pods, with the fields that [`Evidence`] reads.
+    /// The operator's pods, with the fields that [`Evidence`] reads; without those that nothing reads any more.
     pub pods: Store<WatchedPod>,
+    pod_writer: PodWriter,
     /// Pods that are gone.
     pub departed: Arc<DepartedPods>,
     /// While pods are listed again: those that had ended before.
@@ -67,7 +69,7 @@ pub struct Caches {
     generations: Arc<Mutex<HashMap<String, Option<i64>>>>,
     /// The followers that read logs, if logs are archived.
     pub logs: Arc<OnceLock<Followers>>,
-    wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<GuardedTask>>>>>,
+    wake: Arc<Mutex<Option<mpsc::UnboundedSender<ObjectRef<CachedTask>>>>>,
     watches: [Arc<Watch>; 3],
     listener: Option<Arc<dyn Listener>>,
     first_list: FirstList,
@@ -75,9 +77,9 @@ pub struct Caches {
 
 /// The writers of the caches.
 pub(crate) struct Writers {
-    pub(crate) tasks: Writer<GuardedTask>,
+    pub(crate) tasks: TaskWriter,
     pub(crate) templates: Writer<GuardedTemplate>,
-    pub(crate) pods: Writer<WatchedPod>,
+    pub(crate) pods: PodWriter,
 }
 
 /// State of a watch.
@@ -108,26 +110,32 @@ impl Caches {
         let stream = watcher(in_scope::<GuardedTask>(client, namespace), watching())
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted));
-        let stream = reflector(writers.tasks, stream);
-        let this = caches.clone();
-        let tasks = task_watch.run(stream, move |event| this.task_event(event));
+        let (this, mut writer) = (caches.clone(), writers.tasks);
+        let tasks = task_watch.run(stream, move |event| {
+            writer.apply_watcher_event(&event);
+            this.task_event(event);
+        });
 
         let counted = metrics.clone();
         let stream = watcher(in_scope::<GuardedTemplate>(client, namespace), watching())
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted));
-        let stream = reflector(writers.templates, stream);
-        let this = caches.clone();
-        let templates = template_watch.run(stream, move |event| this.template_event(event));
+        let (this, mut writer) = (caches.clone(), writers.templates);
+        let templates = template_watch.run(stream, move |event| {
+            writer.apply_watcher_event(&event);
+            this.template_event(event);
+        });
 
         let counted = metrics.clone();
         let stream = watcher(in_scope::<Guarded<WatchedPod>>(client, namespace), ours)
             .default_backoff()
             .inspect_ok(move |event| report(event, &counted))
             .map_ok(pods);
-        let stream = reflector(writers.pods, stream);
-        let this = caches.clone();
-        let pods = pod_watch.run(stream, move |event| this.pod_event(event));
+        let (this, writer) = (caches.clone(), writers.pods);
+        let pods = pod_watch.run(stream, move |event| {
+            writer.apply_watcher_event(&event);
+            this.pod_event(event);
+        });
 
         (caches, async {
             futures::join!(tasks, templates, pods);
@@ -139,6 +147,7 @@ impl Caches {
         let (tasks, task_writer) = store();
         let (templates, template_writer) = store();
         let (pods, pod_writer) = store();
+        let pod_writer = PodWriter::new(pod_writer);
         let watch = |plural| {
             Arc::new(Watch {
                 plural,
@@ -150,6 +159,7 @@ impl Caches {
             tasks,
             templates,
             pods,
+            pod_writer: pod_writer.clone(),
             departed: Arc::default(),
             ended: Arc::default(),
             aggregates: Arc::default(),
@@ -162,7 +172,7 @@ impl Caches {
             first_list: FirstList::default(),
         };
         let writers = Writers {
-            tasks: task_writer,
+            tasks: TaskWriter(task_writer),
             templates: template_writer,
             pods: pod_writer,
         };
@@ -184,7 +194,7 @@ impl Caches {
 
     /// The stream of tasks that need a pass, beginning with all that have no verdict. A second call ends the first
     /// stream.
-    pub fn wakes(&self) -> impl Stream<Item = ObjectRef<GuardedTask>> + Send + 'static {
+    pub fn wakes(&self) -> impl Stream<Item = ObjectRef<CachedTask>> + Send + 'static {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.wake.lock() = Some(sender);
         self.wake_all();
@@ -193,22 +203,34 @@ impl Caches {
         })
     }
 
-    fn wake(&self, task: ObjectRef<GuardedTask>) {
-        if let Some(sender) = &*self.wake.lock() {
-            // A closed channel: the controller is shutting down.
-            let _ = sender.send(task);
-        }
+    fn wake_task(&self, task: &impl Resource) {
+        self.wake_named(&task.namespace().unwrap_or_default(), &task.name_any());
+    }
+
+    /// A task has its verdict, and nothing reads this pod of it any more, which has ended.
+    pub(crate) fn forget_pod(&self, namespace: &str, pod: &Evidence) {
+        self.pod_writer.forget(namespace, &pod.pod_name, &pod.pod_uid);
     }
 
     /// Requests a pass over the task with this name, if it still exists.
     pub fn wake_named(&self, namespace: &str, name: &str) {
-        self.wake(ObjectRef::new(name).within(namespace));
+        if let Some(sender) = &*self.wake.lock() {
+            // A closed channel: the controller is shutting down.
+            let _ = sender.send(ObjectRef::new(name).within(namespace));
+        }
     }
 
     /// Wakes every task: those that have a verdict are deleted when their time has come.
     fn wake_all(&self) {
         for task in self.tasks.state() {
-            self.wake(ObjectRef::from_obj(&*task));
+            self.wake_task(&*task);
+        }
+    }
+
+    /// Wakes the finished tasks of which a pass is due.
+    pub(crate) fn wake_due(&self, now: Timestamp) {
+        for task in self.tasks.state_filter(|task| task.take_due(now)) {
+            self.wake_task(&*task);
         }
     }
 
@@ -221,14 +243,14 @@ impl Caches {
                 if let Ok(task) = &task.0 {
                     self.wake_these(self.aggregates.observe(task));
                 }
-                self.wake(ObjectRef::from_obj(&task));
+                self.wake_task(&task);
             }
             Event::Delete(task) => {
                 let last_word = task.0.as_ref().map_or(LastWord::None, last_word);
                 self.wake_these(self.gone(&task.uid().unwrap_or_default(), last_word));
                 // The controller does not find it, or finds the new task with its name, and releases what is reserved
                 // for it.
-                self.wake(ObjectRef::from_obj(&task));
+                self.wake_task(&task);
             }
             Event::InitDone => {
                 // No event reports tasks that went while the watch was broken.
@@ -238,8 +260,8 @@ impl Caches {
                     logs.keep_only(&uids);
                 }
                 self.aggregates.keep_only(&uids);
-                for task in tasks.iter().filter_map(|t| t.0.as_ref().ok()) {
-                    self.aggregates.observe(task);
+                for task in tasks.iter().filter_map(|task| task.read().ok()) {
+                    self.aggregates.observe(&task);
                 }
                 self.aggregates.listed();
                 self.wake_all();
@@ -267,7 +289,7 @@ impl Caches {
 
     pub(crate) fn wake_these(&self, tasks: Vec<Who>) {
         for (namespace, name) in tasks {
-            self.wake(ObjectRef::new(&name).within(&namespace));
+            self.wake_named(&namespace, &name);
         }
     }
 
@@ -357,17 +379,15 @@ impl Caches {
         let (namespace, name) = (template.namespace(), template.name_any());
         // Selected by the template's name in the task and not by the reason: the status in the cache may be older than
         // this event.
-        let waits = |task: &GuardedTask| {
+        let waits = |task: &CachedTask| {
             let has_pod = |t: &PeonTask| t.status.as_ref().is_some_and(|s| s.pod_uid().is_some());
             let names = |t: &PeonTask| {
                 t.namespace() == namespace && t.template_name().is_none_or(|named| named == name)
             };
-            task.0
-                .as_ref()
-                .is_ok_and(|t| names(t) && !has_pod(t) && !t.is_final())
+            task.unfinished().is_some_and(|t| names(t) && !has_pod(t))
         };
         for task in self.tasks.state_filter(waits) {
-            self.wake(ObjectRef::from_obj(&*task));
+            self.wake_task(&*task);
         }
     }
 
@@ -379,8 +399,7 @@ impl Caches {
             self.wake_these(self.aggregates.indexers.tasks_on(uid));
             return;
         };
-        let owner = ObjectRef::new(&owner.name).within(&pod.namespace().unwrap_or_default());
-        self.wake(owner);
+        self.wake_named(&pod.namespace().unwrap_or_default(), &owner.name);
     }
 }
 
@@ -405,10 +424,9 @@ impl health::Caches for Caches {
     fn measure(&self, metrics: &Metrics) {
         metrics.tasks(|| {
             let tasks = self.tasks.state();
-            let tasks = tasks.iter().filter_map(|task| task.0.as_ref().ok());
             Counts {
                 slots: self.aggregates.indexers.slots(),
-                ..counts::of(tasks)
+                ..counts::of(tasks.iter().map(|task| &**task))
             }
         });
     }
@@ -425,11 +443,12 @@ impl Watch {
         loop {
             match stream.try_next().await {
                 Ok(Some(event)) => {
-                    if matches!(event, Event::InitDone) {
+                    let is_complete = matches!(event, Event::InitDone);
+                    handle(event);
+                    if is_complete {
                         self.synced.store(true, Ordering::Release);
                         *self.error.lock() = None;
                     }
-                    handle(event);
                 }
                 Ok(None) => return,
                 Err(error) => {

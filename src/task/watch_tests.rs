@@ -54,7 +54,7 @@ impl Driven {
 }
 
 /// The names that were woken since the last look.
-fn woken(wakes: &mut (impl Stream<Item = ObjectRef<GuardedTask>> + Unpin)) -> Vec<String> {
+fn woken(wakes: &mut (impl Stream<Item = ObjectRef<CachedTask>> + Unpin)) -> Vec<String> {
     let mut names = Vec::new();
     while let Some(Some(task)) = wakes.next().now_or_never() {
         names.push(task.name);

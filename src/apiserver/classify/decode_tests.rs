@@ -353,9 +353,9 @@ async fn the_caches_fill_past_what_cannot_be_read_and_say_what_it_is() {
         () = seen => {}
     }
     let get = |name: &str| caches.tasks.get(&ObjectRef::new(name).within("ns")).unwrap();
-    assert!(get("one").0.is_ok() && get("odd").0.is_err());
-    let deep = get("deep");
-    let payload = deep.0.as_ref().unwrap().spec.task.as_ref().unwrap();
+    assert!(get("one").read().is_ok() && get("odd").read().is_err());
+    let deep = get("deep").read().unwrap();
+    let payload = deep.spec.task.as_ref().unwrap();
     // The task itself is one level more.
     assert_eq!(
         payload.text().unwrap_err().to_string(),

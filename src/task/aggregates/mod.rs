@@ -36,7 +36,7 @@ use subtask_memory::SubtaskMemory;
 pub struct TaskAggregates {
     /// Which of a template's tasks may have a pod.
     pub slots: Slots,
-    /// Finished tasks, oldest first.
+    /// Finished tasks, oldest first, if their number is limited.
     pub retention: Retention,
     /// How much memory subtasks needed.
     pub subtask_memory: SubtaskMemory,
@@ -175,10 +175,11 @@ mod tests {
     #[test]
     fn finished_tasks_are_retained_by_age_until_they_are_gone() {
         let aggregates = TaskAggregates::default();
+        aggregates.retention.limit(Some(0));
         aggregates.observe(&failed("TaskFailed"));
-        assert_eq!(aggregates.retention.excess("ns", 0).len(), 1);
+        assert_eq!(aggregates.retention.excess("ns").len(), 1);
         aggregates.gone(TASK_UID);
-        assert_eq!(aggregates.retention.excess("ns", 0), []);
+        assert_eq!(aggregates.retention.excess("ns"), []);
     }
 
     #[test]

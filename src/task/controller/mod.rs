@@ -14,22 +14,22 @@ use kube::ResourceExt;
 use kube::runtime::controller::{self, Action as Requeue, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
-use serde_json::json;
 
 use super::accept;
 use super::accept::template_choice::{self, Candidate};
 use super::aggregates::fair_share::{Limits, Shares, Wake};
 use super::aggregates::idle_indexers::PoolOffer;
 use super::aggregates::slots::Who;
+use super::cached_task::CachedTask;
+use super::decide::finished;
 use super::decide::plan::{self, Settlement, Step, plan};
 use super::effects::act::{ActError, Actor};
 use super::run::pod::evidence::Evidence;
 use super::snapshot::{Outcomes, Snapshot, Template};
-use super::watch::{Caches, GuardedTask, GuardedTemplate};
-use crate::api::reason::Acceptance;
+use super::watch::{Caches, GuardedTemplate};
 use crate::api::{PeonTask, PeonTaskStatus, Phase, conditions, names};
 use crate::apiserver::backoff::Backoff;
-use crate::apiserver::classify::decode::{Guarded, Unreadable};
+use crate::apiserver::classify::decode::Guarded;
 use crate::apiserver::classify::own_writes::Written;
 use crate::apiserver::error::panicked;
 use crate::apiserver::request::RequestError;
@@ -38,6 +38,7 @@ use crate::druid::properties::RuntimeProperties;
 use crate::metrics::Metrics;
 
 mod retain;
+mod unreadable;
 
 /// Most concurrent passes, over different tasks. One namespace has at most two thirds of them, so that a tenant with
 /// slow passes leaves some to others.
@@ -52,6 +53,12 @@ const CONCURRENCY: u16 = 96;
 const MOST_ACTIONS: usize = 10;
 /// Delay before checking again for an own write that the watch has not delivered.
 const OWN_WRITE: Duration = Duration::from_secs(5);
+
+/// Passes over finished tasks that are due later than this are not kept in the controller's schedule, and so begin up to
+/// [`SWEEP`] later.
+const SOON: Duration = Duration::from_secs(60);
+/// How often finished tasks are looked through for those of which a pass is due.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// Reason of the Event about a template that was chosen among several with the same priority.
 const TEMPLATE_TIE: &str = "TemplateTie";
@@ -68,7 +75,6 @@ pub struct Context {
     passes: Shares,
     backoff: Backoff,
     written: Written,
-    retain_finished: Option<usize>,
     /// Namespaces in which a pass is deleting finished tasks.
     retaining: Mutex<HashSet<String>>,
     clock: Clock,
@@ -89,7 +95,6 @@ impl Context {
             metrics,
             backoff: Backoff::default(),
             written: Written::default(),
-            retain_finished: None,
             retaining: Mutex::default(),
             clock: Clock::default(),
             plan,
@@ -97,16 +102,9 @@ impl Context {
     }
 }
 
+#[cfg(test)]
 impl Context {
-    /// Retains at most this many finished tasks in a namespace.
-    #[must_use]
-    pub fn retain_finished(mut self, most: Option<usize>) -> Self {
-        self.retain_finished = most;
-        self
-    }
-
     /// Sets the clock and the plan.
-    #[cfg(test)]
     pub(crate) fn under(mut self, clock: Clock, plan: Plan) -> Self {
         (self.clock, self.plan) = (clock, plan);
         self
@@ -118,7 +116,16 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
     let caches = context.caches.clone();
     caches.complete().await;
     let absent = context.clone();
-    Controller::for_stream(futures::stream::pending(), caches.tasks.clone())
+    let due = {
+        let context = context.clone();
+        async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                context.caches.wake_due(context.clock.wall());
+            }
+        }
+    };
+    let passes = Controller::for_stream(futures::stream::pending(), caches.tasks.clone())
         .reconcile_on(caches.wakes())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(shutdown)
@@ -135,28 +142,32 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
                 );
             }
             futures::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = passes => {}
+        () = due => {}
+    }
 }
 
 #[tracing::instrument(skip_all, fields(namespace = task.namespace(), task = task.name_any()))]
-async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requeue, ActError> {
+async fn reconcile(task: Arc<CachedTask>, context: Arc<Context>) -> Result<Requeue, ActError> {
     let who = (task.namespace().unwrap_or_default(), task.name_any());
     let Some(_share) = context.passes.take(&who, 1) else {
         // It is woken when it is its turn.
         return Ok(Requeue::await_change());
     };
     let began = Instant::now();
-    let pass = async {
-        match &task.0 {
-            Ok(task) => context.pass(task).await,
+    // In one place: the controller moves this future several times.
+    let pass = Box::pin(async {
+        match task.read() {
+            Ok(task) => context.pass(&task).await,
             Err(invalid) => {
                 // The previous task with this name may have been queued.
                 context.actor.leave_room(&who);
-                context.undecodable(invalid).await
+                context.undecodable(&invalid).await
             }
         }
-    };
+    });
     // A fault triggered by one object must not end the process for all.
     let result = AssertUnwindSafe(pass)
         .catch_unwind()
@@ -173,7 +184,14 @@ async fn reconcile(task: Arc<GuardedTask>, context: Arc<Context>) -> Result<Requ
         Err(error) => error.label(),
     };
     context.metrics.pass(outcome, began.elapsed());
-    result.map(|(_, requeue)| requeue.map_or_else(Requeue::await_change, Requeue::requeue))
+    result.map(|(_, requeue)| {
+        let later = requeue.filter(|after| *after > SOON);
+        let due = later.and_then(|after| context.clock.wall().checked_add(after).ok());
+        if due.is_some_and(|due| task.look_at(due)) {
+            return Requeue::await_change();
+        }
+        requeue.map_or_else(Requeue::await_change, Requeue::requeue)
+    })
 }
 
 fn is_accepted(status: &PeonTaskStatus) -> bool {
@@ -182,7 +200,7 @@ fn is_accepted(status: &PeonTaskStatus) -> bool {
 
 /// A failed effect is retried; for objects that fail again and again the delay grows.
 #[allow(clippy::needless_pass_by_value)] // The controller's signature.
-fn retry(task: Arc<GuardedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
+fn retry(task: Arc<CachedTask>, error: &ActError, context: Arc<Context>) -> Requeue {
     let delay = context.failed(&task.uid().unwrap_or_default());
     let (namespace, name) = (task.namespace(), task.name_any());
     if matches!(
@@ -218,7 +236,7 @@ impl Context {
     /// A pass has ended. If its task went meanwhile, the pass may have reserved something after the deletion event
     /// released the task's reservations. The cache is updated before that event is handled, so that one of the two
     /// releases them in any case.
-    fn outlived(&self, task: &GuardedTask) {
+    fn outlived(&self, task: &CachedTask) {
         let uid = task.uid().unwrap_or_default();
         let now = self.caches.tasks.get(&ObjectRef::from_obj(task));
         if now.is_none_or(|now| now.uid().as_ref() != Some(&uid)) {
@@ -244,6 +262,12 @@ impl Context {
             // It may have waited before, and want something else by now.
             let who = (task.namespace().unwrap_or_default(), task.name_any());
             self.actor.leave_room(&who);
+        }
+        if matches!(outcome, Ok((false, _))) {
+            let namespace = task.namespace().unwrap_or_default();
+            for pod in finished::pods_no_longer_read(&snapshot) {
+                self.caches.forget_pod(&namespace, pod);
+            }
         }
         // Only a status that was written shows that the pass knew the newest version of the task.
         if matches!(outcome, Ok((true, _))) && snapshot.outcomes.given.is_none() {
@@ -443,35 +467,6 @@ impl Context {
                 .forget(&task.namespace().unwrap_or_default(), &pod);
         }
         Ok(())
-    }
-
-    /// An object that the API server accepted and that cannot be read: the CRD in the cluster is of another version, or
-    /// the object exceeds the operator's limits.
-    async fn undecodable(&self, unreadable: &Unreadable) -> Result<(bool, Option<Duration>), ActError> {
-        if unreadable.reason.as_deref() != Some(crate::api::crds::BORN) {
-            // The task has a verdict or a running pod from a version that could read it; or this was reported before.
-            return Ok((false, None));
-        }
-        let message = format!(
-            "this version of the operator cannot decode the PeonTask: {}",
-            unreadable.error
-        );
-        // Deterministic, so that writing it again changes nothing.
-        let since = unreadable.metadata.creation_timestamp.as_ref();
-        let condition = |type_: &str, status: &str| {
-            json!({
-                "type": type_, "status": status, "reason": Acceptance::InvalidTask,
-                "message": crate::api::conditions::cut(&message, 1024), "lastTransitionTime": since,
-            })
-        };
-        let status = json!({
-            "phase": Phase::Pending,
-            "reason": Acceptance::InvalidTask,
-            "observedGeneration": unreadable.metadata.generation,
-            "conditions": [condition("Accepted", "False"), condition("Ready", "False"), condition("Stalled", "True")],
-        });
-        self.actor.write_raw_status(&unreadable.metadata, &status).await?;
-        Ok((true, None))
     }
 }
 

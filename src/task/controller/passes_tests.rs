@@ -115,9 +115,8 @@ impl Operator {
         let actor =
             Actor::new(client, recorder, leadership, caches.aggregates.clone()).with_clock(clock.clone());
         let properties = Arc::new(RuntimeProperties::default());
-        let context = Context::new(caches.clone(), actor, properties, Metrics::default())
-            .under(clock, plan)
-            .retain_finished(finished);
+        let context = Context::new(caches.clone(), actor, properties, Metrics::default()).under(clock, plan);
+        caches.aggregates.retention.limit(finished);
         for event in [Event::Init, Event::InitDone] {
             writers.tasks.apply_watcher_event(&event);
         }
@@ -165,7 +164,7 @@ impl Operator {
 
     /// The watch tells of a task as it is now.
     fn tell(&mut self, namespace: &str, name: &str) {
-        let event: Event<crate::task::watch::GuardedTask> =
+        let event: Event<crate::task::cached_task::GuardedTask> =
             Event::Apply(serde_json::from_value(self.now(namespace, name)).unwrap());
         self.writers.tasks.apply_watcher_event(&event);
         self.caches.task_event(event);
@@ -476,7 +475,7 @@ async fn a_burst_of_pods_that_wait_lists_no_more_events_than_one_that_does() {
 
 #[tokio::test]
 async fn a_pass_ends_however_many_pods_it_has_to_end() {
-    let mut operator = Operator::new();
+    let operator = Operator::new();
     let mut task = serde_json::to_value(recorded()).unwrap();
     (task["metadata"]["name"], task["status"]["attempt"]) = (json!("t"), json!(31));
     let task = operator.create(QUIET, Kind::Task, task);

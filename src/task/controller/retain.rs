@@ -5,9 +5,9 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
 use crate::api::PeonTask;
+use crate::task::cached_task::CachedTask;
 use crate::task::decide::history_record;
 use crate::task::effects::act::ActError;
-use crate::task::watch::GuardedTask;
 
 /// A namespace in which a pass deletes finished tasks, until this is dropped, even by a panic.
 struct Retaining<'a> {
@@ -28,9 +28,9 @@ impl Context {
     /// Deletes the oldest finished tasks of the namespace beyond the retained number. Only one pass per namespace does
     /// so at a time, and it ends only when none is left.
     pub(super) async fn retain(&self, task: &PeonTask) -> Result<(), ActError> {
-        let Some(keep) = self.retain_finished else {
+        if !self.caches.aggregates.retention.is_limited() {
             return Ok(());
-        };
+        }
         let namespace = task.namespace().unwrap_or_default();
         if !self.retaining.lock().insert(namespace.clone()) {
             return Ok(());
@@ -42,7 +42,7 @@ impl Context {
         loop {
             let excess = {
                 let mut retaining = self.retaining.lock();
-                let excess = self.excess(&namespace, keep);
+                let excess = self.excess(&namespace);
                 if excess.is_empty() {
                     // Under the lock: a pass that found the namespace taken has recorded its task before this check.
                     retaining.remove(&namespace);
@@ -68,9 +68,9 @@ impl Context {
     }
 
     /// Name and uid of the finished tasks of a namespace that are to be deleted now.
-    fn excess(&self, namespace: &str, keep: usize) -> Vec<(String, String)> {
+    fn excess(&self, namespace: &str) -> Vec<(String, String)> {
         let aggregates = &self.caches.aggregates;
-        let mut excess = aggregates.retention.excess(namespace, keep);
+        let mut excess = aggregates.retention.excess(namespace);
         // Other tasks get another pass when their log has been archived, and when they are in the history.
         excess.retain(|(name, uid)| {
             self.caches
@@ -82,11 +82,11 @@ impl Context {
     }
 
     fn is_awaited(&self, namespace: &str, name: &str) -> bool {
-        let key = ObjectRef::<GuardedTask>::new(name).within(namespace);
+        let key = ObjectRef::<CachedTask>::new(name).within(namespace);
         let task = self.caches.tasks.get(&key);
         task.is_some_and(|t| {
-            t.0.as_ref()
-                .is_ok_and(|t| history_record::is_awaited(t, self.clock.wall()))
+            t.read()
+                .is_ok_and(|t| history_record::is_awaited(&t, self.clock.wall()))
         })
     }
 }

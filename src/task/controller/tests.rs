@@ -5,12 +5,13 @@ use kube::Client;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::apiserver::classify::decode::Guarded;
 use crate::process::leadership::Leadership;
 use crate::task::aggregates::slots::Slot;
+use crate::task::cached_task::GuardedTask;
 use crate::task::decide::plan::{Action, look_again};
 use crate::task::fixtures::{at, noop, with_status};
 use crate::task::watch::Writers;
@@ -56,7 +57,7 @@ fn driven(plan: Plan) -> (Context, Asked, Writers) {
 #[allow(clippy::panic)]
 async fn a_pass_that_panics_fails_by_itself() {
     let (context, _) = context(|_, _| panic!("a fault that one object finds"));
-    let task = Arc::new(Guarded(Ok(noop())));
+    let task: Arc<CachedTask> = Arc::new((&Guarded(Ok(noop()))).into());
     let failed = reconcile(task.clone(), context.clone()).await.unwrap_err();
     assert!(
         failed.to_string().contains("a fault that one object finds"),
@@ -68,16 +69,25 @@ async fn a_pass_that_panics_fails_by_itself() {
     assert!(context.metrics.text().unwrap().contains("outcome=\"panicked\""));
 }
 
+/// A task that succeeded at this time.
+fn succeeded(then: Timestamp) -> PeonTask {
+    let status = json!({"phase": "Succeeded", "completionTime": then.to_string(), "conditions": [{
+        "type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
+        "lastTransitionTime": then.to_string(),
+    }]});
+    with_status(noop(), serde_json::from_value(status).unwrap())
+}
+
 fn who(name: &str) -> Who {
     ("ns".to_owned(), name.to_owned())
 }
 
 /// A task stands in line for room; after this pass over its name others must get the room that becomes free.
-async fn gives_up_its_place_in_line(context: Arc<Context>, task: Arc<GuardedTask>) {
+async fn gives_up_its_place_in_line(context: Arc<Context>, task: GuardedTask) {
     let room = &context.actor.room;
     let held = room.take(&who("large"), 32).unwrap();
     assert!(room.take(&who(&task.name_any()), 32).is_none());
-    let _ = reconcile(task, context.clone()).await;
+    let _ = reconcile(Arc::new((&task).into()), context.clone()).await;
     drop(held);
     assert!(
         room.take(&who("next"), 32).is_some(),
@@ -93,7 +103,7 @@ async fn an_object_that_cannot_be_read_wants_no_room() {
             "metadata": {"name": "odd", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
             "spec": {"suspend": "hunter2"}, "status": {"reason": reason},
         });
-        let odd = Arc::new(Guarded::<PeonTask>::read(&object.to_string()));
+        let odd = GuardedTask::read(&object.to_string());
         assert!(odd.0.is_err());
         gives_up_its_place_in_line(context, odd).await;
     }
@@ -103,7 +113,7 @@ async fn an_object_that_cannot_be_read_wants_no_room() {
 #[allow(clippy::panic)]
 async fn a_pass_that_panics_wants_no_room() {
     let (context, _) = context(|_, _| panic!("a fault that one object finds"));
-    gives_up_its_place_in_line(context, Arc::new(Guarded(Ok(noop())))).await;
+    gives_up_its_place_in_line(context, Guarded(Ok(noop()))).await;
 }
 
 #[tokio::test]
@@ -113,23 +123,20 @@ async fn a_pass_over_what_cannot_be_read_fails_by_itself() {
         "metadata": {"name": "boom", "namespace": "ns", "uid": "u", "resourceVersion": "7"},
         "spec": {"suspend": "hunter2"}, "status": {"reason": crate::api::crds::BORN},
     });
-    let odd = Guarded::<PeonTask>::read(&object.to_string());
-    let failed = reconcile(Arc::new(odd), context).await.unwrap_err();
+    let odd = GuardedTask::read(&object.to_string());
+    let failed = reconcile(Arc::new((&odd).into()), context).await.unwrap_err();
     assert!(matches!(failed, ActError::Panicked(_)), "{failed}");
 }
 
 #[tokio::test]
 async fn a_pass_that_panics_while_it_deletes_finished_tasks_lets_others_do_so() {
     let (context, _, _) = driven(plan);
-    let context = Arc::new(context.retain_finished(Some(0)));
-    let succeeded = json!({"phase": "Succeeded", "completionTime": at(1).to_string(), "conditions": [{
-        "type": "Complete", "status": "True", "reason": "Succeeded", "message": "",
-        "lastTransitionTime": at(1).to_string(),
-    }]});
-    let mut finished = with_status(noop(), serde_json::from_value(succeeded).unwrap());
+    context.caches.aggregates.retention.limit(Some(0));
+    let context = Arc::new(context);
+    let mut finished = succeeded(at(1));
     finished.metadata.name = Some("boom".into());
     context.caches.aggregates.observe(&finished);
-    let failed = reconcile(Arc::new(Guarded(Ok(finished))), context.clone())
+    let failed = reconcile(Arc::new((&Guarded(Ok(finished))).into()), context.clone())
         .await
         .unwrap_err();
     assert!(matches!(failed, ActError::Panicked(_)), "{failed}");
@@ -167,7 +174,9 @@ async fn a_pass_that_outlives_its_task_keeps_no_slot() {
             .slots
             .take("ns", "t", 1, "other", at(1), "other")
     };
-    reconcile(Arc::new(known()), context.clone()).await.unwrap();
+    reconcile(Arc::new((&known()).into()), context.clone())
+        .await
+        .unwrap();
     assert!(matches!(take(), Slot::Wait { .. }), "it exists and has a slot");
     // It goes, and another of its name comes, while the pass has yet to ask for a slot.
     tell(Event::Delete(known()));
@@ -179,9 +188,38 @@ async fn a_pass_that_outlives_its_task_keeps_no_slot() {
             other.metadata.uid = Some("of another".into());
             tell(Event::Apply(Guarded(Ok(other))));
         }
-        reconcile(Arc::new(known()), context.clone()).await.unwrap();
+        reconcile(Arc::new((&known()).into()), context.clone())
+            .await
+            .unwrap();
         assert_eq!(take(), Slot::Taken);
         context.caches.aggregates.slots.forget("other");
+    }
+}
+
+#[tokio::test]
+async fn a_finished_task_is_woken_when_it_is_to_be_deleted() {
+    use kube::runtime::watcher::Event;
+    let (context, _, mut writers) = driven(plan);
+    let context = Arc::new(context);
+    let now = Timestamp::now();
+    let finished = succeeded(now);
+    for event in [
+        Event::Init,
+        Event::InitApply(Guarded(Ok(finished))),
+        Event::InitDone,
+    ] {
+        writers.tasks.apply_watcher_event(&event);
+    }
+    let mut wakes = Box::pin(context.caches.wakes());
+    let mut woken = || wakes.next().now_or_never().flatten().map(|task| task.name);
+    assert_eq!(woken().as_deref(), Some("nightly"), "it is looked at first");
+    let cached = context.caches.tasks.state().remove(0);
+    let requeue = reconcile(cached, context.clone()).await.unwrap();
+    assert_eq!(requeue, Requeue::await_change(), "no entry in the schedule");
+    for (seconds, due) in [(3500, None), (3700, Some("nightly")), (3800, None)] {
+        let later = now.checked_add(Duration::from_secs(seconds)).unwrap();
+        context.caches.wake_due(later);
+        assert_eq!(woken().as_deref(), due, "{seconds}");
     }
 }
 
@@ -196,7 +234,7 @@ async fn a_task_that_cannot_be_read_says_so_once() {
             },
             "spec": {"suspend": "hunter2"}, "status": {"reason": reason},
         });
-        Arc::new(Guarded::<PeonTask>::read(&object.to_string()))
+        Arc::new((&GuardedTask::read(&object.to_string())).into())
     };
     reconcile(read(crate::api::crds::BORN), context.clone())
         .await

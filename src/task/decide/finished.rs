@@ -5,6 +5,7 @@ use kube::{Resource, ResourceExt};
 
 use super::plan::{Action, Step, lags, look_again, look_live};
 use super::{deadlines, history_record, log_collection};
+use crate::api::conditions;
 use crate::task::run::pod::evidence::{Container, Evidence};
 use crate::task::run::pod::run::StopPod;
 use crate::task::run::worker::claim::WorkerClaim;
@@ -59,6 +60,15 @@ fn sidecars_run_on(evidence: &Evidence) -> bool {
         && !evidence.pod_ended()
         // The operator has ended it before.
         && evidence.active_deadline != Some(1)
+}
+
+/// Pods of a task with a verdict that nothing reads any more: they have ended, and no log is pending.
+pub(crate) fn pods_no_longer_read(snapshot: &Snapshot) -> impl Iterator<Item = &Evidence> {
+    let status = snapshot.task.status.as_ref();
+    let no_log = status.is_some_and(|status| conditions::log_is_settled(&status.conditions));
+    let all = no_log && snapshot.task.is_final();
+    let pods = snapshot.cached.iter().chain(&snapshot.others);
+    pods.filter(move |pod| all && is_ours(snapshot, pod) && !pod.may_live() && !sidecars_run_on(pod))
 }
 
 /// A task with a verdict is retained for a while.

@@ -30,13 +30,13 @@ use crate::task::aggregates::fair_share::{Shares, Wake};
 use crate::task::aggregates::idle_indexers::Asker;
 use crate::task::aggregates::slots::Who;
 use crate::task::aggregates::{TaskAggregates, payload_budget};
+use crate::task::cached_task::GuardedTask;
 use crate::task::decide::plan::{Action, task_id};
 use crate::task::indexers::Indexers;
 use crate::task::run::pod::run::StopPod;
 use crate::task::run::worker::IndexerSeen;
 use crate::task::run::worker::claim::WorkerClaim;
 use crate::task::snapshot::Snapshot;
-use crate::task::watch::GuardedTask;
 
 mod accepted_posts;
 mod read;
