@@ -13,6 +13,7 @@ use super::revision::{Revision, Unusable};
 use crate::api::indexer_pool::{IndexerPoolSpec, IndexerState};
 use crate::api::reason::PoolReadiness;
 use crate::api::{PoolOutOfMemory, PoolQuarantine, PoolScaling};
+use crate::task::run::pod::death::overdue;
 use crate::task::run::worker::patience;
 
 /// Most pods that one pass creates: the next pass follows when they are seen.
@@ -158,6 +159,8 @@ struct Groups<'a> {
     given_up: Option<Timestamp>,
     /// Pods that may have a living process.
     alive: usize,
+    /// Whether one of those ends in a moment.
+    leaves_room: bool,
 }
 
 impl<'a> Groups<'a> {
@@ -183,6 +186,9 @@ impl<'a> Groups<'a> {
             used_up: Vec::new(),
             given_up: None,
             alive: indexers.iter().filter(|i| i.evidence.may_live()).count() + observed.unseen,
+            leaves_room: indexers.iter().any(|i| {
+                i.evidence.may_live() && overdue(&i.evidence).is_some_and(|overdue| overdue > observed.now)
+            }),
         };
         for indexer in indexers {
             let (state, _) = indexer.state(revision, observed.seen);
@@ -307,7 +313,9 @@ fn replace(observed: &Observed<'_>, groups: &Groups<'_>, plan: &mut Plan) {
     let mut replaced = replaced.min(useful.len());
     let missing = wanted.saturating_sub(current);
     let most = most(observed.pool);
-    if missing > 0 && replaced == 0 && groups.alive >= most && !useful.is_empty() {
+    // None goes for one that starts already, or while another one that goes leaves room.
+    let waits = !groups.starting.is_empty() || observed.unseen > 0 || groups.leaves_room;
+    if missing > 0 && replaced == 0 && groups.alive >= most && !waits && !useful.is_empty() {
         // There is no room for a new one beside the old ones.
         replaced = 1;
     }

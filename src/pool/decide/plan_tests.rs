@@ -193,10 +193,36 @@ fn an_old_indexer_goes_when_a_new_one_has_taken_its_place() {
     step(&[old("b"), ("c", true, ready()), ("d", true, ready())], 0, &["b"]);
     // One that is not ready is of no use.
     step(&[("a", false, starting()), old("b")], 2, &["a"]);
-    // No room beside the old ones.
-    let full = json!({"replicas": 2, "maxIndexers": 2});
-    let scene = Scene::of(full, &[old("a"), old("b")]);
-    assert_eq!(does(&scene.plan()), (0, vec!["a"], PoolReadiness::Warm));
+}
+
+#[test]
+fn without_room_old_indexers_go_one_by_one() {
+    let old = |name| (name, false, ready());
+    let new = |name| (name, true, ready());
+    let scene = |most: u32, there: &[(&'static str, bool, Value)]| {
+        Scene::of(json!({"replicas": 2, "maxIndexers": most}), there)
+    };
+    let deleted = |scene: &Scene| {
+        let plan = scene.plan();
+        let (created, deleted, _) = does(&plan);
+        (created, deleted.join(" "))
+    };
+    assert_eq!(deleted(&scene(2, &[old("a"), old("b")])), (0, "a".into()));
+    // One that is being deleted leaves room in a moment.
+    let mut leaving = scene(2, &[old("a"), old("b")]);
+    leaving.indexers[0].evidence.deletion_requested = Some(at(90));
+    leaving.indexers[0].evidence.deletion_due = Some(at(120));
+    assert_eq!(deleted(&leaving), (0, String::new()));
+    leaving.now = 1000;
+    assert_eq!(deleted(&leaving), (0, "b".into()), "its node may be lost");
+    // A new one that starts stands for nothing yet.
+    assert_eq!(
+        deleted(&scene(2, &[old("b"), ("c", true, starting())])),
+        (0, String::new())
+    );
+    assert_eq!(deleted(&scene(2, &[old("b"), new("c")])), (0, "b".into()));
+    let beside = scene(3, &[old("a"), old("b"), ("c", true, starting())]);
+    assert_eq!(deleted(&beside), (0, String::new()));
 }
 
 #[test]

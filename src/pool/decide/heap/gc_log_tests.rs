@@ -114,7 +114,7 @@ fn recorded_logs_are_read_to_their_end() {
     }
 }
 
-/// The figures in `docs/indexer-pool.md`.
+/// The figures in `docs/shared-indexers.md`.
 #[test]
 fn a_heap_that_fills_up_is_noticed_before_it_is_full() {
     let (live, _) = warned(G1, 256 << 20, 80, 20);
