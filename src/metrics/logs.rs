@@ -17,6 +17,8 @@ pub struct LogMetrics {
     gaps: Counter,
     failures: Counter,
     followers: Gauge,
+    streams: Gauge,
+    stream_readers: Gauge,
 }
 
 impl Default for LogMetrics {
@@ -29,6 +31,8 @@ impl Default for LogMetrics {
             gaps: Counter::default(),
             failures: Counter::default(),
             followers: Gauge::default(),
+            streams: Gauge::default(),
+            stream_readers: Gauge::default(),
         }
     }
 }
@@ -67,6 +71,16 @@ impl LogMetrics {
             "Logs that are being read",
             self.followers.clone(),
         );
+        registry.register(
+            "log_streams",
+            "Streams of the logs of shared Indexers that are open",
+            self.streams.clone(),
+        );
+        registry.register(
+            "log_stream_readers",
+            "Readers of the streams of shared Indexers: tasks, and the pool for each Indexer",
+            self.stream_readers.clone(),
+        );
     }
 
     /// So many bytes were read, and wait on disk.
@@ -98,17 +112,35 @@ impl LogMetrics {
 
     /// One more log is read, until the value goes.
     #[must_use]
-    pub fn follower(&self) -> Following {
-        self.followers.inc();
-        Following(self.followers.clone())
+    pub fn follower(&self) -> Counted {
+        Counted::new(&self.followers)
+    }
+
+    /// One more stream of the log of a shared Indexer is open, until the value goes.
+    #[must_use]
+    pub fn stream(&self) -> Counted {
+        Counted::new(&self.streams)
+    }
+
+    /// One more task, or a pool, reads the stream of a shared Indexer, until the value goes.
+    #[must_use]
+    pub fn stream_reader(&self) -> Counted {
+        Counted::new(&self.stream_readers)
     }
 }
 
-/// A log is read.
+/// Counts in a gauge for as long as it lives.
 #[derive(Debug)]
-pub struct Following(Gauge);
+pub struct Counted(Gauge);
 
-impl Drop for Following {
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -106,12 +106,12 @@ impl Followers {
             client,
             journal: HistoryWriter::new(archive.clone()),
             archive,
+            streams: PodStreams::new(limits.metrics.clone()),
             limits,
             places,
             looks: Shares::fair(LOOKS),
             jobs: Mutex::default(),
             writers: Writers::default(),
-            streams: PodStreams::default(),
             wake,
         }))
     }

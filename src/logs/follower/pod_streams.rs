@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::decide::recent_lines::{Fed, RecentLines};
 use super::source::{Closed, Source};
+use crate::metrics::logs::{Counted, LogMetrics};
 
 /// Bytes of a stream read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -40,7 +41,10 @@ pub struct Opened {
 
 /// All shared streams of this process; cheap to clone.
 #[derive(Clone, Default)]
-pub struct PodStreams(Arc<Mutex<HashMap<Key, Arc<PodStream>>>>);
+pub struct PodStreams {
+    all: Arc<Mutex<HashMap<Key, Arc<PodStream>>>>,
+    metrics: LogMetrics,
+}
 
 /// Namespace, name and uid of the pod, and the container.
 type Key = (String, String, String, String);
@@ -83,6 +87,7 @@ struct Following {
     number: u64,
     beginning: u64,
     news: watch::Receiver<u64>,
+    _counted: Counted,
 }
 
 impl Opened {
@@ -97,11 +102,20 @@ impl Opened {
 
 impl std::fmt::Debug for PodStreams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} shared streams", self.0.lock().len())
+        write!(f, "{} shared streams", self.all.lock().len())
     }
 }
 
 impl PodStreams {
+    /// None yet; they will be counted in `metrics`.
+    #[must_use]
+    pub fn new(metrics: LogMetrics) -> Self {
+        Self {
+            all: Arc::default(),
+            metrics,
+        }
+    }
+
     /// Opens the log of a pod, with all lines since that time, as [`Source::open_it`] does: where it is read for several tasks, a
     /// part of the stream that others read.
     ///
@@ -125,7 +139,7 @@ impl PodStreams {
             source.pod_uid.clone(),
             source.container.clone(),
         );
-        let of = self.0.lock().entry(key.clone()).or_default().clone();
+        let of = self.all.lock().entry(key.clone()).or_default().clone();
         let opening = of.opening.lock().await;
         let (begin, from) = {
             let mut state = of.state.lock();
@@ -154,7 +168,7 @@ impl PodStreams {
             tokio::spawn(self.clone().run(key, of.clone(), stream, number));
         }
         // Lines may have been dropped while the stream was being opened.
-        let reader = of.reader(since);
+        let reader = of.reader(since, self.metrics.stream_reader());
         drop(opening);
         match reader {
             Some(reader) => Ok(Opened {
@@ -168,7 +182,9 @@ impl PodStreams {
     /// Reads a stream until it ends or has no readers. Its lines are kept for a while, for readers that open it again after it
     /// broke.
     async fn run(self, key: Key, of: Arc<PodStream>, stream: impl AsyncBufRead + Unpin, number: u64) {
+        let counted = self.metrics.stream();
         let end = of.take(stream, &self).await;
+        drop(counted);
         of.state.lock().ended = Some(end);
         of.tell();
         loop {
@@ -181,7 +197,7 @@ impl PodStreams {
 
     /// Removes the state of a log without readers, if the stream with this number was the last one. Returns whether it did.
     fn forget_unread(&self, key: &Key, of: &Arc<PodStream>, number: u64) -> bool {
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let state = of.state.lock();
         let is_unread = state.number == number && state.ended.is_some() && state.readers.is_empty();
         // Whoever is about to open it has got it from the map, where it is besides at the caller.
@@ -194,7 +210,7 @@ impl PodStreams {
 
     /// Number of streams.
     fn number(&self) -> usize {
-        self.0.lock().len()
+        self.all.lock().len()
     }
 }
 
@@ -238,7 +254,7 @@ impl PodStream {
         number
     }
 
-    fn reader(self: &Arc<Self>, since: Option<Timestamp>) -> Option<Following> {
+    fn reader(self: &Arc<Self>, since: Option<Timestamp>, counted: Counted) -> Option<Following> {
         let mut state = self.state.lock();
         let from = state.lines.from(since)?;
         let number = state.next_reader;
@@ -252,6 +268,7 @@ impl PodStream {
             number,
             beginning,
             news: self.news.subscribe(),
+            _counted: counted,
         })
     }
 

@@ -10,6 +10,7 @@ use kube::client::Body;
 use super::super::decide::recent_lines::MOST;
 use super::*;
 use crate::logs::format::shared_log::TaskLines;
+use crate::metrics::Metrics;
 
 const POD_UID: &str = "0b6f7b1e-0000-4000-8000-000000000001";
 
@@ -226,4 +227,32 @@ async fn a_stream_that_cannot_be_opened_leaves_nothing() {
     let scene = Scene::new();
     assert!(matches!(scene.open(10).await, Err(Closed::NotStarted)));
     assert_eq!(scene.streams.number(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_streams_and_their_readers_are_counted() {
+    let mut scene = Scene::new();
+    let metrics = Metrics::default();
+    scene.streams = PodStreams::new(metrics.logs());
+    let counted = |name: &str| {
+        let text = metrics.text().unwrap();
+        let head = format!("peon_operator_log_{name} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&head));
+        found.unwrap().parse::<i64>().unwrap()
+    };
+    assert_eq!((counted("streams"), counted("stream_readers")), (0, 0));
+    let lines = scene.answer();
+    let mut first = scene.open(10).await.unwrap();
+    send(&lines, line(11, "one"));
+    reads(&mut first, &line(11, "one")).await;
+    let second = scene.open(11).await.unwrap();
+    assert_eq!((counted("streams"), counted("stream_readers")), (1, 2));
+    drop(second);
+    assert_eq!((counted("streams"), counted("stream_readers")), (1, 1));
+    // The stream ends, and its reader with it.
+    drop(lines);
+    let mut rest = Vec::new();
+    first.bytes.read_to_end(&mut rest).await.unwrap();
+    drop(first);
+    assert_eq!((counted("streams"), counted("stream_readers")), (0, 0));
 }

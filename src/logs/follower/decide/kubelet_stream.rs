@@ -7,7 +7,8 @@
 //!
 //! The kubelet does not report that it skipped something. At the end of a rotated file it continues with the file that
 //! is then current, whatever lies between. So if two lines arrive closer together than their timestamps say, lines
-//! between them may have been skipped ([`Cutter::jumped`]), and the stream is requested again. If the kubelet first
+//! between them may have been skipped ([`Cutter::jumped`]), and the stream is requested again: a kubelet that is behind
+//! by several rotations also sends the current file once more for each of them. If the kubelet first
 //! reaches the end of a file when that has just been rotated, it notices only the next rotation; so a pause after a
 //! busy part of a log also makes the stream suspect. A log that was read from its beginning on without a gap is not, while
 //! it is small: its first file was not rotated yet.
