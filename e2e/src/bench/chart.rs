@@ -25,7 +25,7 @@ pub(super) struct Row {
 
 const WIDTH: f64 = 860.0;
 /// Where the first panel begins.
-const LEFT: f64 = 170.0;
+const LEFT: f64 = 200.0;
 /// Room right of the last panel, and right of the longest bar of each for its value.
 const RIGHT: f64 = 30.0;
 const VALUE: f64 = 80.0;
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(picture.matches("<rect").count(), 3);
         // The longest line ends where the panel does.
         assert!(
-            picture.contains("H420.0M") && picture.contains("H750.0M"),
+            picture.contains("H435.0M") && picture.contains("H750.0M"),
             "{picture}"
         );
         for name in ["warm", "stock", ">ten<", ">9.5<", "<title>Seconds</title>"] {

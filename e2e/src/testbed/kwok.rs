@@ -25,6 +25,10 @@ const MANAGED: &str = "kwok.x-k8s.io/node";
 /// A pod that has this annotation ends, with Druid's word of success.
 const ENDS: &str = "e2e.peon.dev/ends";
 const LIMIT: Duration = Duration::from_secs(120);
+/// Addresses of pods at which nothing answers.
+const UNUSED: &str = "100.64.0.0/16";
+/// Addresses of pods that a process on this machine may have: the upper half of the loopback network.
+const LOOPBACK: &str = "127.128.0.0/9";
 
 /// The node. It goes with this value; remove what runs on it first.
 #[derive(Debug)]
@@ -34,11 +38,24 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
-    /// Makes the node, and waits until it is ready.
+    /// Makes the node, and waits until it is ready. Nothing answers at the addresses of its pods.
     ///
     /// # Errors
     /// When kwok cannot be built or does not run.
     pub fn start(cluster: &Cluster) -> Result<Self> {
+        Self::with_addresses(cluster, UNUSED)
+    }
+
+    /// As [`Self::start`], with pods whose addresses are of this machine's loopback network: a process may answer there in
+    /// place of a pod.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on_loopback(cluster: &Cluster) -> Result<Self> {
+        Self::with_addresses(cluster, LOOPBACK)
+    }
+
+    fn with_addresses(cluster: &Cluster, addresses: &str) -> Result<Self> {
         let (cache, progress) = (Cache::open()?, Progress::default());
         let kwok = program::go(&cache, &progress, "kwok", "sigs.k8s.io/kwok/cmd/kwok", VERSION)?;
         let folder = cluster.scratch("kwok")?;
@@ -55,8 +72,7 @@ impl FakeNode {
             .arg("--config")
             .arg(&stages)
             .arg(format!("--manage-nodes-with-annotation-selector={MANAGED}=fake"))
-            // Of addresses that nobody has.
-            .arg("--cidr=100.64.0.0/16")
+            .arg(format!("--cidr={addresses}"))
             // A quarter of it is the time between two signs of life.
             .arg("--node-lease-duration-seconds=12");
         let mut node = Self {

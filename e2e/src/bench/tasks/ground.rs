@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Way, operator::Operator};
+use super::{Plan, operator::Operator, payload, pool::Size, way::Way};
 use crate::testbed::{
     cluster::{Cluster, Component},
     exec,
@@ -47,11 +47,15 @@ pub(super) struct Ground<'a> {
     /// With the rights that the chart gives the operator.
     pub(super) kubeconfig: PathBuf,
     /// With all rights, by a token as the operator's.
-    pub(super) client: PathBuf,
+    client: PathBuf,
+    /// The Druid task that is run.
+    task: Value,
+    /// Of the pool.
+    pub(super) size: Size,
 }
 
 impl<'a> Ground<'a> {
-    pub(super) fn prepare(cluster: &'a Cluster, other: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn prepare(cluster: &'a Cluster, plan: &Plan) -> Result<Self> {
         cluster.restart_with(Component::ControllerManager, &CONTROLLERS)?;
         let kubectl = cluster.kubectl();
         let folder = cluster.scratch("bench")?;
@@ -74,18 +78,18 @@ impl<'a> Ground<'a> {
         kubectl.apply(&access().to_string())?;
         let ground = Self {
             operator: optimised("peon-operator")?,
-            other,
+            other: plan.other.clone(),
             kubeconfig: folder.join("operator"),
             client: folder.join("client"),
-            node: FakeNode::start(cluster)?,
+            node: FakeNode::start_on_loopback(cluster)?,
+            task: payload::task(plan.payload),
+            size: plan.pool,
             cluster,
             kubectl,
             folder,
         };
         for (account, file) in [("operator", &ground.kubeconfig), ("bench", &ground.client)] {
-            let token = ["create", "token", account, "--duration=8h", "--namespace", SYSTEM];
-            let token = ground.kubectl.run(&token)?;
-            write_kubeconfig(&cluster.kubeconfig(), token.trim(), file)?;
+            ground.act_as(account, SYSTEM, file)?;
         }
         ground.kubectl.apply(&trivial_kind().to_string())?;
         for way in Way::ALL {
@@ -93,8 +97,9 @@ impl<'a> Ground<'a> {
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": way.namespace()}});
             ground.kubectl.apply(&namespace.to_string())?;
         }
-        ground.template("default", true)?;
-        ground.template(LIVE, false)?;
+        ground.template(Way::Operator, "default", true)?;
+        ground.template(Way::Operator, LIVE, false)?;
+        ground.template(Way::Pool, "default", true)?;
         ground.write_objects("none", &json!({}), &json!({}))?;
         ground.take_samples()?;
         Ok(ground)
@@ -108,12 +113,23 @@ impl<'a> Ground<'a> {
         }
     }
 
+    /// Writes a kubeconfig with the rights of this service account.
+    pub(super) fn act_as(&self, account: &str, namespace: &str, file: &Path) -> Result<()> {
+        let token = [
+            "create",
+            "token",
+            account,
+            "--duration=8h",
+            "--namespace",
+            namespace,
+        ];
+        let token = self.kubectl.run(&token)?;
+        write_kubeconfig(&self.cluster.kubeconfig(), token.trim(), file)
+    }
+
     /// `run_tasks` with these arguments; what it prints.
     pub(super) fn run_tasks(&self, args: &[&str]) -> Result<Value> {
-        let mut program = Command::new(optimised("run_tasks")?);
-        program.env("KUBECONFIG", &self.client).args(args);
-        let said = exec::output(&mut program)?;
-        serde_json::from_str(&said).context(said)
+        run_tasks_as(&self.client, args)
     }
 
     /// Deletes all that a way made.
@@ -127,7 +143,7 @@ impl<'a> Ground<'a> {
         self.folder.join(name).display().to_string()
     }
 
-    fn template(&self, name: &str, ends: bool) -> Result<()> {
+    fn template(&self, way: Way, name: &str, ends: bool) -> Result<()> {
         let mut pod = json!({});
         self.node.place(&mut pod, ends);
         // No scheduler takes part.
@@ -139,7 +155,7 @@ impl<'a> Ground<'a> {
             "logs": {"collect": "None"},
             "template": pod,
         });
-        let metadata = json!({"name": name, "namespace": Way::Operator.namespace()});
+        let metadata = json!({"name": name, "namespace": way.namespace()});
         let template = json!({
             "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTemplate", "metadata": metadata, "spec": spec,
         });
@@ -148,7 +164,7 @@ impl<'a> Ground<'a> {
 
     fn write_objects(&self, name: &str, pod: &Value, config_map: &Value) -> Result<()> {
         for live in [false, true] {
-            let mut spec = json!({"task": {"type": "noop"}});
+            let mut spec = json!({"task": self.task});
             if live {
                 spec["templateRef"] = json!({"name": LIVE});
             }
@@ -188,6 +204,14 @@ impl<'a> Ground<'a> {
     }
 }
 
+/// `run_tasks` with these arguments and the rights of this kubeconfig; what it prints.
+pub(super) fn run_tasks_as(kubeconfig: &Path, args: &[&str]) -> Result<Value> {
+    let mut program = Command::new(optimised("run_tasks")?);
+    program.env("KUBECONFIG", kubeconfig).args(args);
+    let said = exec::output(&mut program)?;
+    serde_json::from_str(&said).context(said)
+}
+
 /// Without what the API server and kwok have set.
 fn bare(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
@@ -200,7 +224,7 @@ fn bare(mut object: Value) -> Value {
 }
 
 /// A program of this checkout that was compiled with optimisation.
-fn optimised(program: &str) -> Result<PathBuf> {
+pub(super) fn optimised(program: &str) -> Result<PathBuf> {
     let here = env::current_exe()?;
     let folder = here
         .parent()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Way, ground::Ground, operator::Operator};
+use super::{ground::Ground, operator::Operator, way::Way};
 use crate::testbed::{progress::Progress, wait::wait_until};
 
 const LIMIT: Duration = Duration::from_secs(900);

@@ -1,22 +1,29 @@
-//! `make bench`: what a task costs that runs in its own pod, beside what it costs at least.
+//! `make bench`: what a task costs that runs in its own pod or in a pool of Indexers, beside what it costs at least.
 //!
-//! Four ways take turns in each round, each with a burst of tasks: a bare client with trivial objects, a bare client with
-//! PeonTasks, the Job controller, and the operator. All create a ConfigMap and a pod of the same content for each task.
-//! The pods are on a node that kwok simulates, name that node, and end as soon as they run, so neither a scheduler nor a
-//! kubelet takes part. One program (`run_tasks`) creates the tasks, watches them, and reads the cpu of all processes
-//! meanwhile. Operator and `run_tasks` are compiled with optimisation and run on the machine, outside the cluster.
+//! Six ways take turns in each round, each with a burst of tasks: a bare client with trivial objects, a bare client with
+//! PeonTasks, the same without pods, the Job controller, and the operator, with pods and with a pool. Those with pods create
+//! a ConfigMap and a pod of the same content for each task. The pods are on a node that kwok simulates, name that node, and
+//! end as soon as they run, so neither a scheduler nor a kubelet takes part. The Indexers of the pool are pods of that node,
+//! too, and a program (`model_indexers`) answers at their addresses. Another one (`run_tasks`) creates the tasks, watches
+//! them, and reads the cpu of all processes meanwhile. All are compiled with optimisation and run on the machine, outside the
+//! cluster, as the operator does.
 
 mod ground;
 mod memory;
 mod operator;
+mod payload;
+mod pool;
 mod report;
 mod round;
+mod table;
+mod targets;
+mod way;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
-use self::{ground::Ground, report::Results, round::Load};
+use self::{ground::Ground, report::Results, round::Load, way::Way};
 use crate::testbed::{
     cache::{self, Cache},
     cluster::Cluster,
@@ -41,6 +48,12 @@ pub struct Plan {
     /// Only these ways, and no steady rate; the table has the others empty.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Way>,
+    /// KiB of JSON of each task. Default: the smallest task, of some bytes.
+    #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u8).range(1..=64))]
+    payload: Option<u8>,
+    /// The pool.
+    #[command(flatten)]
+    pool: pool::Size,
     /// Another build of the operator, which is measured in turns with this one.
     #[arg(long)]
     other: Option<PathBuf>,
@@ -50,51 +63,6 @@ pub struct Plan {
     /// File for a picture of the table (SVG).
     #[arg(long)]
     picture: Option<PathBuf>,
-}
-
-/// How tasks become pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-enum Way {
-    Plain,
-    Crd,
-    Job,
-    Operator,
-    /// As `Operator`, with the program that was given.
-    #[value(skip)]
-    Other,
-}
-
-impl Way {
-    const ALL: [Self; 4] = [Self::Plain, Self::Crd, Self::Job, Self::Operator];
-
-    /// In table and picture.
-    fn title(self) -> &'static str {
-        match self {
-            Self::Plain => "floor, trivial objects",
-            Self::Crd => "floor, PeonTasks",
-            Self::Job => "Jobs",
-            Self::Operator => "this operator",
-            Self::Other => "the other build",
-        }
-    }
-
-    /// As `run_tasks` and namespaces call it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Crd => "crd",
-            Self::Job => "job",
-            Self::Operator | Self::Other => "operator",
-        }
-    }
-
-    fn is_operator(self) -> bool {
-        matches!(self, Self::Operator | Self::Other)
-    }
-
-    fn namespace(self) -> String {
-        format!("bench-{}", self.name())
-    }
 }
 
 /// Measures, prints a table, and writes JSON and picture.
@@ -125,9 +93,9 @@ pub fn run(cache: &Cache, busy: Busy, plan: &Plan, progress: &Progress) -> Resul
 
 fn measure(cluster: &Cluster, plan: &Plan, progress: &Progress) -> Result<Results> {
     let step = progress.step("fake node, custom resources, samples");
-    let ground = Ground::prepare(cluster, plan.other.clone())?;
+    let ground = Ground::prepare(cluster, plan)?;
     step.done("ready");
-    let mut results = Results::new(plan.tasks, plan.rounds);
+    let mut results = Results::new(plan.tasks, plan.rounds, plan.payload, plan.pool);
     let all = Way::ALL.into_iter();
     let mut ways: Vec<Way> = all
         .filter(|way| plan.only.is_empty() || plan.only.contains(way))

@@ -11,8 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Way,
     ground::{Ground, SYSTEM},
+    pool,
+    way::Way,
 };
 use crate::testbed::{background::Background, ports};
 
@@ -44,6 +45,9 @@ impl Operator {
             "--listen",
             &address.to_string(),
         ]);
+        if way == Way::Pool {
+            command.args(pool::OPERATOR);
+        }
         let log = ground.folder.join("operator.log");
         let mut operator = Self {
             process: Background::start(&mut command, &log)?,

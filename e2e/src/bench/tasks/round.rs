@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Way, ground::Ground, operator::Operator};
+use super::{ground::Ground, operator::Operator, pool::Pool, way::Way};
 use crate::testbed::{audit, cluster::Component, exec};
 
 /// Those whose requests are counted, by a part of their user agents.
@@ -33,14 +33,16 @@ pub(super) struct Cpu {
     pub(super) operator: Option<f64>,
 }
 
+/// Requests of a task by who sends them, and verb and resource.
+pub(super) type Requests = BTreeMap<(&'static str, String), f64>;
+
 /// What was measured.
 #[derive(Debug, Clone)]
 pub(super) struct Measured {
     tasks: f64,
     seconds: f64,
     pub(super) cpu: Cpu,
-    /// Requests of a task by who sends them, verb and resource.
-    pub(super) requests: BTreeMap<(&'static str, String), f64>,
+    pub(super) requests: Requests,
     /// Kilobytes that etcd received for a task.
     pub(super) etcd_kilobytes: f64,
     /// Most MiB of the operator.
@@ -53,6 +55,28 @@ impl Measured {
     /// Tasks a second, from the first creation until the last verdict.
     pub(super) fn rate(&self) -> f64 {
         self.tasks / self.seconds
+    }
+
+    /// A round that took this time, for tests.
+    #[cfg(test)]
+    pub(super) fn example(
+        tasks: f64,
+        seconds: f64,
+        requests: impl IntoIterator<Item = ((&'static str, String), f64)>,
+    ) -> Self {
+        Self {
+            tasks,
+            seconds,
+            cpu: Cpu {
+                apiserver: 4.0,
+                operator: Some(2.0),
+                ..Cpu::default()
+            },
+            requests: requests.into_iter().collect(),
+            etcd_kilobytes: 1.0,
+            peak: Some(8.0),
+            latencies: [vec![], vec![2.0], vec![3.0]],
+        }
     }
 
     /// Requests of a task by one that sends them, of these kinds.
@@ -71,7 +95,8 @@ pub(super) fn measure(ground: &Ground, way: Way, load: &Load) -> Result<Measured
         .is_operator()
         .then(|| Operator::start(ground, way))
         .transpose()?;
-    let measured = burst(ground, way, load, operator.as_ref());
+    let pool = (way == Way::Pool).then(|| Pool::start(ground)).transpose()?;
+    let measured = burst(ground, way, load, operator.as_ref(), pool.as_ref());
     if measured.is_ok() {
         ground.clean(way)?;
     }
@@ -81,7 +106,13 @@ pub(super) fn measure(ground: &Ground, way: Way, load: &Load) -> Result<Measured
     measured
 }
 
-fn burst(ground: &Ground, way: Way, load: &Load, operator: Option<&Operator>) -> Result<Measured> {
+fn burst(
+    ground: &Ground,
+    way: Way,
+    load: &Load,
+    operator: Option<&Operator>,
+    pool: Option<&Pool>,
+) -> Result<Measured> {
     let mut processes = Vec::new();
     for component in [
         Component::ApiServer,
@@ -102,8 +133,14 @@ fn burst(ground: &Ground, way: Way, load: &Load, operator: Option<&Operator>) ->
     if let Some(rate) = &rate {
         args.extend(["--rate", rate]);
     }
+    if way == Way::CrdOnly && ground.size.is_inline() {
+        args.push("--inline");
+    }
     let (position, received) = (audit::end(ground.cluster)?, etcd_received(ground)?);
-    let said = ground.run_tasks(&args)?;
+    let said = match pool {
+        Some(pool) => pool.run_tasks(ground, &args)?,
+        None => ground.run_tasks(&args)?,
+    };
     let received = etcd_received(ground)? - received;
     #[allow(clippy::cast_precision_loss)] // Some thousands.
     let tasks = load.tasks as f64;
@@ -143,14 +180,9 @@ fn latencies(tasks: &Value, at: usize) -> Vec<f64> {
     of.filter_map(|task| task[at].as_f64()).collect()
 }
 
-fn requests(
-    ground: &Ground,
-    position: u64,
-    namespace: &str,
-    tasks: f64,
-) -> Result<BTreeMap<(&'static str, String), f64>> {
+fn requests(ground: &Ground, position: u64, namespace: &str, tasks: f64) -> Result<Requests> {
     let agents = AGENTS.map(|(agent, _)| agent);
-    let mut counts = BTreeMap::new();
+    let mut counts = Requests::new();
     for request in audit::of_agents_from(ground.cluster, position, &agents)? {
         if request.namespace != namespace || request.verb == "watch" {
             continue;

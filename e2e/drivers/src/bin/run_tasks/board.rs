@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1;
 use kube::api::ApiResource;
@@ -60,6 +60,7 @@ struct Times {
 struct Task {
     times: Mutex<Times>,
     pod: watch::Sender<Pod>,
+    has_verdict: watch::Sender<bool>,
 }
 
 /// The tasks of a run.
@@ -77,6 +78,7 @@ impl Board {
             let task = Task {
                 times: Mutex::default(),
                 pod: watch::Sender::new(Pod::Absent),
+                has_verdict: watch::Sender::new(false),
             };
             (name.clone(), task)
         };
@@ -98,6 +100,16 @@ impl Board {
         if let Some(task) = self.tasks.get(name) {
             task.times.lock().created = Some(Instant::now());
         }
+    }
+
+    /// Waits until the verdict of a task was seen.
+    pub async fn until_verdict(&self, name: &str) -> anyhow::Result<()> {
+        let task = self.tasks.get(name).context("no such task")?;
+        task.has_verdict
+            .subscribe()
+            .wait_for(|has_verdict| *has_verdict)
+            .await?;
+        Ok(())
     }
 
     /// Waits until all tasks are done.
@@ -177,6 +189,7 @@ impl Board {
         }
         if first_verdict {
             times.verdict = Some(Instant::now());
+            task.has_verdict.send_replace(true);
         }
         let reached = if self.until_running {
             first_run

@@ -29,6 +29,12 @@ pub async fn run(
     let permit = permits.acquire().await?;
     board.created(name);
     let mut task = objects.create_task(name).await?;
+    if way == Way::CrdOnly {
+        for step in [Step::Starting, Step::Running, Step::Succeeded] {
+            task = patch(objects, name, task, way, step).await?;
+        }
+        return Ok(());
+    }
     objects.create_pod(name, &task).await?;
     if way == Way::Crd {
         task = patch(objects, name, task, way, Step::Starting).await?;
@@ -57,7 +63,7 @@ async fn patch(
     step: Step,
 ) -> anyhow::Result<DynamicObject> {
     let version = task.resource_version();
-    let status = if way == Way::Crd {
+    let status = if matches!(way, Way::Crd | Way::CrdOnly) {
         peon_status(task, step)?
     } else {
         let phase = match step {

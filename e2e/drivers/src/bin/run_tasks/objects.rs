@@ -9,6 +9,7 @@ use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use peon_operator::api::PeonTask;
+use peon_operator::payload::chunks::new_task::place;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,6 +30,7 @@ struct Samples {
 pub struct Objects {
     samples: Samples,
     way: Way,
+    inline: bool,
     /// PeonTasks, Jobs or trivial objects.
     pub tasks: Api<DynamicObject>,
     config_maps: Api<DynamicObject>,
@@ -39,7 +41,7 @@ pub struct Objects {
 pub fn resource(way: Way) -> ApiResource {
     match way {
         Way::Plain => ApiResource::from_gvk(&GroupVersionKind::gvk("bench.peon.dev", "v1", "BenchTask")),
-        Way::Crd | Way::Operator => ApiResource::erase::<PeonTask>(&()),
+        Way::Crd | Way::CrdOnly | Way::Operator | Way::Pool => ApiResource::erase::<PeonTask>(&()),
         Way::Job => ApiResource::erase::<Job>(&()),
     }
 }
@@ -51,6 +53,7 @@ impl Objects {
         Ok(Self {
             samples: serde_json::from_str(&text).context("the file of objects")?,
             way: run.way,
+            inline: run.inline,
             tasks: api(resource(run.way)),
             config_maps: api(ApiResource::erase::<ConfigMap>(&())),
             pods: api(ApiResource::erase::<Pod>(&())),
@@ -69,9 +72,13 @@ impl Objects {
         let task = match self.way {
             Way::Plain => json!({
                 "apiVersion": "bench.peon.dev/v1", "kind": "BenchTask", "metadata": {"name": name},
-                "spec": {"task": {"type": "noop"}},
+                "spec": {"task": self.payload()?},
             }),
-            Way::Crd | Way::Operator => self.filled(&self.samples.peon_task, name)?,
+            Way::CrdOnly => {
+                let task = self.filled(&self.samples.peon_task, name)?;
+                json!(as_assigned(task, name, self.inline)?)
+            }
+            Way::Crd | Way::Operator | Way::Pool => self.filled(&self.samples.peon_task, name)?,
             Way::Job => {
                 let pod = self.filled(&self.samples.pod, name)?;
                 let metadata = json!({
@@ -84,6 +91,12 @@ impl Objects {
             }
         };
         create(&self.tasks, task).await
+    }
+
+    /// The Druid task, without an id.
+    pub fn payload(&self) -> anyhow::Result<Value> {
+        let mut task: Value = serde_json::from_str(&self.samples.peon_task)?;
+        Ok(task["spec"]["task"].take())
     }
 
     /// Creates ConfigMap and pod, owned by the task.
@@ -108,7 +121,35 @@ impl Objects {
     }
 }
 
+/// The same task with its payload where that of an assigned task is: the floor is to be that of tasks in a pool.
+fn as_assigned(task: Value, name: &str, inline: bool) -> anyhow::Result<PeonTask> {
+    let payload = task["spec"]["task"].to_string();
+    let mut task: PeonTask = serde_json::from_value(task)?;
+    place(&mut task.spec, name, payload, !inline)?;
+    Ok(task)
+}
+
 async fn create(api: &Api<DynamicObject>, object: Value) -> anyhow::Result<DynamicObject> {
     let object: DynamicObject = serde_json::from_value(object)?;
     Ok(api.create(&PostParams::default(), &object).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_without_pods_has_the_payload_where_assigned_tasks_have_it() {
+        let task = || {
+            json!({
+                "apiVersion": "peon.dev/v1alpha1", "kind": "PeonTask", "metadata": {"name": "a"},
+                "spec": {"task": {"type": "noop"}},
+            })
+        };
+        let spec = |inline| json!(as_assigned(task(), "a", inline).unwrap().spec);
+        assert_eq!(spec(true)["taskJson"], r#"{"type":"noop"}"#);
+        let chunks = &spec(false)["taskFrom"]["secrets"];
+        assert_eq!(chunks.as_array().map(Vec::len), Some(1));
+        assert!(spec(true).get("task").is_none() && spec(false).get("task").is_none());
+    }
 }
