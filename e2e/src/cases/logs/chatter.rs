@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::testbed::fixture::Fixture;
+use crate::testbed::fixture::{Fixture, LIMIT};
+use crate::testbed::wait::wait_until;
 
 /// How much is written, in blocks.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,24 @@ impl Chatter {
 
     /// Has it stop, and waits until it has.
     pub(super) fn stop(fixture: &Fixture, namespace: &str, pod: &str) -> Result<()> {
-        let script = "touch /dev/shm/enough; until [ -e /dev/shm/quiet ]; do sleep 1; done";
+        Self::run(fixture, namespace, pod, "touch /dev/shm/enough")?;
+        Self::until_quiet(fixture, namespace, pod)
+    }
+
+    /// Waits until it has written everything.
+    ///
+    /// # Errors
+    /// After [`LIMIT`].
+    pub(super) fn until_quiet(fixture: &Fixture, namespace: &str, pod: &str) -> Result<()> {
+        wait_until(LIMIT, "all blocks of the log", || {
+            // At most ten seconds a call: a connection that breaks is no failure of the case.
+            let script =
+                "for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e /dev/shm/quiet ] && exit; sleep 1; done; exit 1";
+            Ok(Self::run(fixture, namespace, pod, script).ok())
+        })
+    }
+
+    fn run(fixture: &Fixture, namespace: &str, pod: &str, script: &str) -> Result<()> {
         let exec = ["exec", pod, "--namespace", namespace, "--container", "chatter"];
         let command = ["--", "/bin/sh", "-c", script];
         fixture.kubectl.run(&[&exec[..], &command].concat()).map(drop)

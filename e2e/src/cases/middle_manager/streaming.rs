@@ -35,9 +35,9 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Replicas of each task, on different workers.
-const REPLICAS: usize = 2;
+pub(super) const REPLICAS: usize = 2;
 /// Tasks that share the partitions.
-const TASKS: usize = 2;
+pub(super) const TASKS: usize = 2;
 /// Name of the template of streaming tasks.
 pub(super) const TEMPLATE: &str = "streaming";
 
@@ -233,7 +233,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits until tasks that are not among these read, all of them, and the supervisor knows how far.
-    fn until_reading(&self, earlier: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    pub(super) fn until_reading(&self, earlier: &BTreeSet<String>) -> Result<BTreeSet<String>> {
         self.until("tasks that read", |status| {
             let active = list(&status["activeTasks"]);
             let reads = |task: &Value| {
@@ -247,7 +247,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits until these tasks read no more: they publish, or did.
-    fn until_rolls_over(&self, reading: &BTreeSet<String>) -> Result<()> {
+    pub(super) fn until_rolls_over(&self, reading: &BTreeSet<String>) -> Result<()> {
         self.until("a roll-over", |status| {
             let active = ids(&list(&status["activeTasks"]));
             Ok(active.is_disjoint(reading).then_some(()))
@@ -301,7 +301,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Waits until so many rows are read that stand in Kafka.
-    fn until_caught_up(&self, written: u64) -> Result<()> {
+    pub(super) fn until_caught_up(&self, written: u64) -> Result<()> {
         self.until("the tasks to catch up", |status| {
             let sum = |offsets: &Value| -> u64 {
                 let offsets = offsets.as_object().into_iter().flatten();
@@ -325,7 +325,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Has the tasks publish what they read, and waits until none is left.
-    fn suspend(&self) -> Result<()> {
+    pub(super) fn suspend(&self) -> Result<()> {
         let path = format!("/druid/indexer/v1/supervisor/{}/suspend", self.id);
         self.fixture.druid.post(&path, &json!({}))?;
         self.until("the last tasks to end", |status| {
@@ -333,6 +333,12 @@ impl<'a> Supervisor<'a> {
             let ended = none(&status["activeTasks"]) && none(&status["publishingTasks"]);
             Ok((status["suspended"] == true && ended).then_some(()))
         })
+    }
+
+    /// The ids of all tasks that the supervisor ever had.
+    pub(super) fn tasks(&self) -> Result<BTreeSet<String>> {
+        let path = format!("/druid/indexer/v1/tasks?datasource={}", self.id);
+        Ok(ids(&list(&self.fixture.druid.get(&path)?)))
     }
 
     /// Every task succeeded at the overlord and was one PeonTask, all but `reruns` of one attempt; returns their ids, and those of tasks that
@@ -343,10 +349,9 @@ impl<'a> Supervisor<'a> {
         manager: &MiddleManager<'_>,
         reruns: usize,
     ) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-        let path = format!("/druid/indexer/v1/tasks?datasource={}", self.id);
         let (mut tasks, mut late) = (BTreeSet::new(), BTreeSet::new());
         let mut again = Vec::new();
-        for id in ids(&list(&self.fixture.druid.get(&path)?)) {
+        for id in self.tasks()? {
             let status = manager.until_ended(&id)?;
             let objects = manager.peon_tasks(&id)?;
             ensure!(objects.len() == 1, "{objects:?}");

@@ -69,17 +69,7 @@ impl Cluster {
     /// When another run uses the cluster.
     pub fn attach(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Option<Self>> {
         let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
-        let Ok(bin) = tools::kubernetes_programs(cache) else {
-            return Ok(None);
-        };
-        let layout = Layout::new(cache, &bin)?;
-        let healthy = is_healthy(&layout);
-        Ok(healthy.then_some(Self {
-            layout,
-            progress: *progress,
-            owned: false,
-            _lock: lock,
-        }))
+        Ok(Self::running(cache, lock, progress)?.ok())
     }
 
     /// [Attaches](Cluster::attach) or else starts a new one.
@@ -87,11 +77,32 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::up`].
     pub fn attach_or_up(cache: &Cache, busy: Busy, progress: &Progress) -> Result<Self> {
-        if let Some(running) = Self::attach(cache, busy, progress)? {
-            progress.say("the cluster is up already");
-            return Ok(running);
+        // The lock is held throughout: a run that released it here would be the last of those that wait for it.
+        let lock = Lock::take(&cache.path("cluster.lock"), "the cluster", busy, progress)?;
+        match Self::running(cache, lock, progress)? {
+            Ok(running) => {
+                progress.say("the cluster is up already");
+                Ok(running)
+            }
+            Err(lock) => Self::start_all(cache, lock, progress),
         }
-        Self::up(cache, busy, progress)
+    }
+
+    /// The cluster that is up, or else the lock.
+    fn running(cache: &Cache, lock: Lock, progress: &Progress) -> Result<Result<Self, Lock>> {
+        let Ok(bin) = tools::kubernetes_programs(cache) else {
+            return Ok(Err(lock));
+        };
+        let layout = Layout::new(cache, &bin)?;
+        if !is_healthy(&layout) {
+            return Ok(Err(lock));
+        }
+        Ok(Ok(Self {
+            layout,
+            progress: *progress,
+            owned: false,
+            _lock: lock,
+        }))
     }
 
     fn start_all(cache: &Cache, lock: Lock, progress: &Progress) -> Result<Self> {

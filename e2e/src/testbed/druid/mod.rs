@@ -4,6 +4,7 @@
 //! cluster may have no DNS, it is told ZooKeeper's cluster IP.
 
 pub mod broker;
+pub(crate) mod historical;
 pub(crate) mod hrtr;
 pub(crate) mod jvm;
 pub mod kafka;

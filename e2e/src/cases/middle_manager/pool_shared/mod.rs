@@ -2,28 +2,27 @@
 
 mod heap;
 mod leaving;
+mod lines;
 mod memory;
+mod scaling;
 mod source;
+mod streaming;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use self::source::Source;
-use super::pool_faults::{Logs, ingestion, jvm};
+use super::pool_faults::{ingestion, jvm};
 use super::pool_tasks::Pool;
 use super::{Case, NAME, Turn, case, list, text};
-use crate::cases::full;
-use crate::testbed::audit;
 use crate::testbed::druid::samples;
-use crate::testbed::fixture::{Fixture, LIMIT};
+use crate::testbed::fixture::Fixture;
 use crate::testbed::peons::kill_hard;
-use crate::testbed::proxy::encoded;
 
 pub(super) const CASES: &[Case] = &[
-    case("pool_shared::short_tasks_share_two_indexers", short_tasks).own(),
+    case("pool_shared::short_tasks_share_two_indexers", lines::short_tasks).own(),
     case("pool_shared::a_jvm_that_dies_leaves_each_task_a_verdict", deaths)
         .long()
         .own(),
@@ -31,6 +30,13 @@ pub(super) const CASES: &[Case] = &[
         "pool_shared::what_ran_when_memory_ran_out_runs_alone",
         memory::runs_out,
     )
+    .own()
+    .full(),
+    case(
+        "pool_shared::an_operator_that_dies_loses_no_line_of_their_logs",
+        lines::operator_dies,
+    )
+    .turn(Turn::Alone)
     .own()
     .full(),
     case("pool_shared::a_full_heap_gets_no_task_for_now", heap::full)
@@ -56,10 +62,20 @@ pub(super) const CASES: &[Case] = &[
     .long()
     .own()
     .full(),
-    case("pool_shared::indexers_come_with_tasks_and_go_without", scaled)
-        .long()
-        .own(),
-    case("pool_shared::kubectl_scales_a_pool", scaled_by_others).own(),
+    case(
+        "pool_shared::a_supervisor_loses_no_row_though_an_indexer_dies",
+        streaming::loses_no_row,
+    )
+    .turn(Turn::Alone)
+    .own()
+    .full(),
+    case(
+        "pool_shared::indexers_come_with_tasks_and_go_without",
+        scaling::by_tasks,
+    )
+    .long()
+    .own(),
+    case("pool_shared::kubectl_scales_a_pool", scaling::by_others).own(),
 ];
 
 /// A pool of shared Indexers.
@@ -114,95 +130,6 @@ fn index_of(fixture: &Fixture, id: &str, datasource: &str) -> Result<Value> {
 
 fn noop(id: &str, run_time: u64) -> Value {
     json!({"type": "noop", "id": id, "runTime": run_time, "context": {"druid.peon.placement": "Pool"}})
-}
-
-/// Ids that could be taken for one another, or for the end of a thread's name.
-fn ids(run: &str, tasks: usize) -> Vec<String> {
-    let odd = ["a", "a b", "a%41", "a]", "[a]", "aa", "a$b", "a(", "]", "ä"];
-    let name = |n: usize| match odd.get(n) {
-        Some(odd) => format!("{run}-{odd}"),
-        None => format!("{run}-{n}"),
-    };
-    (0..tasks).map(name).collect()
-}
-
-/// What runs in a pool that tasks share: each has its verdict, its log and no other's lines, its report.
-fn short_tasks(fixture: &Fixture) -> Result<()> {
-    let pool = start(fixture, 2)?;
-    let kept = Logs::keep(fixture)?;
-    let from = audit::end(fixture.target.own().context("no cluster of our own")?)?;
-    let tasks = if full() { 300 } else { 30 };
-    let ids = ids(&fixture.run, tasks);
-    let began = Instant::now();
-    for (n, id) in ids.iter().enumerate() {
-        let task = if n % 3 == 0 {
-            index(fixture, id)?
-        } else {
-            noop(id, 100)
-        };
-        pool.manager.submit(&task)?;
-    }
-    let mut pods = BTreeMap::<String, usize>::new();
-    for id in &ids {
-        let status = pool.manager.until_ended(id)?;
-        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
-    }
-    println!(
-        "{tasks} short tasks in two shared Indexers took {:.1} s",
-        began.elapsed().as_secs_f64()
-    );
-    let written = kept.texts()?;
-    for (n, id) in ids.iter().enumerate() {
-        let run = pool.run(id)?;
-        ensure!(run["slot"] == "Heavy", "{run}");
-        *pods.entry(text(&run["pod"]).to_owned()).or_default() += 1;
-        let path = format!("/druid/indexer/v1/task/{}", encoded(id));
-        let log = fixture.druid.get_text(&format!("{path}/log"))?;
-        check_log(&log, id)?;
-        let of_pod = written.get(&format!("{}_{}", text(&run["pod"]), text(&run["podUID"])));
-        let of_pod = lines_after(of_pod.context("no log of its pod")?, &format!(" [][[{id}]-"));
-        let own = lines_after(&log, &format!(" [[{id}]-"));
-        ensure!(
-            own == of_pod,
-            "{id}: of {} lines of its threads its log has {}: {own:?}, and not {of_pod:?}",
-            of_pod.len(),
-            own.len()
-        );
-        if n % 3 == 0 {
-            let report = fixture.druid.get(&format!("{path}/reports"))?;
-            let report = &report["ingestionStatsAndErrors"]["payload"];
-            let rows = &report["rowStats"]["buildSegments"]["processed"];
-            ensure!(
-                report["ingestionState"] == "COMPLETED" && rows.as_u64() == Some(3),
-                "{id}: {report}"
-            );
-        }
-    }
-    ensure!(pods.len() == 2, "they ran in {pods:?}");
-    let status = pool.until_warm(2)?["status"].take();
-    ensure!(status["tasks"].as_u64().is_some(), "{status}");
-    let pods: Vec<String> = pods.into_keys().collect();
-    heap::few_streams(fixture, &pool, from, &pods)
-}
-
-/// What follows this in the lines that have it.
-fn lines_after<'a>(log: &'a str, head: &str) -> Vec<&'a str> {
-    let after = log.lines().filter_map(|line| line.split_once(head));
-    after.map(|(_, after)| after).collect()
-}
-
-/// Whether a log has lines of this task, and of no other.
-fn check_log(log: &str, id: &str) -> Result<()> {
-    let thread = format!("[[{id}]-");
-    let heads: Vec<&str> = log.lines().filter(|line| line.contains(" [[")).collect();
-    ensure!(
-        !heads.is_empty(),
-        "{id}: its log has no line of its threads: {log}"
-    );
-    let other = heads.iter().find(|line| !line.contains(&thread));
-    ensure!(other.is_none(), "the log of {id} has {other:?}");
-    ensure!(!log.contains("may be missing"), "{id}: {log}");
-    Ok(())
 }
 
 fn deaths(fixture: &Fixture) -> Result<()> {
@@ -281,63 +208,4 @@ fn drained(fixture: &Fixture) -> Result<()> {
         pool.until_pod_is_gone(pod)?;
     }
     pool.until_warm(1).map(drop)
-}
-
-/// A pool without tasks has no Indexer; tasks that wait start some, up to the maximum, and afterwards there is none again.
-fn scaled(fixture: &Fixture) -> Result<()> {
-    let mut of_pool = spec(0, "40Mi");
-    of_pool["autoscaling"] = json!({"min": 0, "max": 2, "targetPercent": 100, "scaleDownAfterSeconds": 20});
-    let pool = Pool::start(fixture, &of_pool)?;
-    let ids: Vec<String> = (0..6).map(|n| format!("scaled_{n}_{}", fixture.run)).collect();
-    for id in &ids {
-        pool.manager.submit(&noop(id, 20_000))?;
-    }
-    let args = ["indexerpool", "warm", "--namespace", fixture.home()];
-    let desired = |pool: &Value| pool["status"]["scaling"]["desiredReplicas"].as_u64();
-    let many = fixture
-        .kubectl
-        .wait_for(&args, LIMIT, |pool| desired(pool) == Some(2))?;
-    let message = text(&many["status"]["scaling"]["message"]);
-    ensure!(message.contains("wait for one"), "{message}");
-    let mut pods = BTreeSet::new();
-    for id in &ids {
-        let status = pool.manager.until_ended(id)?;
-        ensure!(status["statusCode"] == "SUCCESS", "{id}: {status}");
-        pods.insert(text(&pool.run(id)?["pod"]).to_owned());
-    }
-    fixture
-        .kubectl
-        .wait_for(&args, LIMIT, |pool| desired(pool) == Some(0))?;
-    for pod in &pods {
-        pool.until_pod_is_gone(pod)?;
-    }
-    // Applying the pool again, which says nothing of a number, changes nothing.
-    if let Some(fields) = of_pool.as_object_mut() {
-        fields.remove("replicas");
-    }
-    change(fixture, &of_pool)?;
-    let again = fixture.kubectl.get_json(&args)?;
-    ensure!(desired(&again) == Some(0), "{again}");
-    Ok(())
-}
-
-/// The scale subresource sets the number of Indexers, and says which pods they are.
-fn scaled_by_others(fixture: &Fixture) -> Result<()> {
-    let pool = start(fixture, 1)?;
-    let namespace = ["--namespace", fixture.home()];
-    let scale = ["scale", "indexerpool/warm", "--replicas=2"];
-    fixture.kubectl.run(&[&scale[..], &namespace[..]].concat())?;
-    let status = pool.until_warm(2)?["status"].take();
-    let selector = text(&status["selector"]).to_owned();
-    let pods = ["get", "pods", "--selector", &selector, "--output", "name"];
-    let found = fixture.kubectl.run(&[&pods[..], &namespace[..]].concat())?;
-    ensure!(found.lines().count() == 2, "{selector}: {found}");
-    fixture
-        .kubectl
-        .run(&[&["scale", "indexerpool/warm", "--replicas=1"][..], &namespace[..]].concat())?;
-    let args = ["indexerpool", "warm", "--namespace", fixture.home()];
-    fixture
-        .kubectl
-        .wait_for(&args, LIMIT, |pool| pool["status"]["replicas"] == 1)
-        .map(drop)
 }
