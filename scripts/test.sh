@@ -8,7 +8,9 @@ programs=$(mktemp -d)
 cp "$(dirname "$1")"/{e2e,peon-operator,kubectl-peon,announce,archive,follow,java_arguments} "$programs" || exit 1
 e2e=$programs/$(basename "$1")
 log=$(mktemp)
-trap 'rm -rf "$log" "$programs"' EXIT
+histories=$(mktemp)
+computing=
+trap 'rm -rf "$log" "$programs" "$histories"; [ -z "$computing" ] || kill -- "-$computing"' EXIT
 broken=0
 
 # A run that ends badly without a failed test (a crash, a cluster that does not start) is a failure too.
@@ -18,8 +20,14 @@ run() {
     "$@" 2>&1 | tee -a "$log"
     if [ "${PIPESTATUS[0]}" != 0 ]; then
         failed=$(grep -c '^test result: FAILED' "$log")
-        if [ "$failed" = "$before" ]; then broken=$((broken + 1)); echo "did not run: $*"; fi
+        if [ "$failed" = "$before" ]; then broken=$((broken + 1)); echo "did not run: $*" | tee -a "$log"; fi
     fi
+}
+
+# Prints what a job in the background wrote, and ends as it did.
+result() {
+    cat "$1"
+    return "$2"
 }
 
 if [ "${CLUSTER:-}" = current ]; then
@@ -28,13 +36,21 @@ else
     HELM=$("$e2e" tools)/helm || exit 1
 fi
 export HELM
-run cargo test --workspace --no-fail-fast
+run cargo test --workspace --no-fail-fast -- --skip simulation::
+# Random histories only compute: they take what the cluster leaves of the cores. Of the workspace, as above: of one package
+# alone other features are compiled.
+setsid nice -n 19 cargo test --workspace --lib -- --test-threads=1 simulation:: > "$histories" 2>&1 &
+computing=$!
 # A cluster that is up already is used and left up.
 up=$("$e2e" status | grep -c ': process ')
 run "$e2e" --wait test
 if [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
     run "$e2e" leftovers
 fi
+ended=0
+wait "$computing" || ended=$?
+computing=
+run result "$histories" "$ended"
 # The oldest and the newest Kubernetes: tasks from their creation to their end, in pods and by an overlord.
 if [ -n "${FULL:-}" ] && [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
     for version in $("$e2e" versions); do
@@ -45,6 +61,8 @@ if [ -n "${FULL:-}" ] && [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
     run "$e2e" leftovers
 fi
 
+# Once more at the end, for whoever sees no more than the last lines: what failed, and of cases on the cluster why.
+grep -E '^(failed: |did not run: |test .* FAILED$)' "$log" | sort -u
 awk -v broken="$broken" '
     /^test result:/ {
         for (i = 1; i <= NF; i++) {

@@ -40,12 +40,18 @@ pub(super) struct Outcome {
     ignored: u64,
     beside: usize,
     took: Duration,
+    failures: Vec<String>,
 }
 
 impl Outcome {
     /// Whether no case failed.
     pub(super) fn is_good(&self) -> bool {
         self.failed == 0
+    }
+
+    /// A line for each case that failed: its name and why.
+    pub(super) fn failures(&self) -> &[String] {
+        &self.failures
     }
 
     /// The line of the summary.
@@ -74,11 +80,12 @@ impl Group {
         }
         let begun = Instant::now();
         let turns = Arc::new(Turns::default());
+        let failures = Failures::default();
         let mut places = 0..;
         let trials = self.jobs.into_iter().map(|job| {
             let place = if job.ignored { None } else { places.next() };
             let alone = place.filter(|_| self.beside == 1);
-            trial(job, alone.map(|place| (turns.clone(), place)))
+            trial(job, alone.map(|place| (turns.clone(), place)), &failures)
         });
         let trials = trials.collect();
         // A runner with one thread names a case before it runs, in the middle of the lines of groups beside it. With two, of
@@ -95,6 +102,7 @@ impl Group {
             ignored: ended.num_ignored,
             beside: self.beside,
             took: begun.elapsed(),
+            failures: std::mem::take(&mut failures.lock().unwrap_or_else(PoisonError::into_inner)),
         };
         println!("{}", outcome.line());
         Some(outcome)
@@ -121,6 +129,7 @@ pub(super) fn together(chains: Vec<Vec<Group>>) -> Vec<Outcome> {
                 ignored: 0,
                 beside,
                 took: Duration::ZERO,
+                failures: vec![failure(&format!("group {name}"), "its runner panicked")],
             };
             thread
                 .join()
@@ -157,8 +166,23 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn trial(job: Job, alone: Option<(Arc<Turns>, usize)>) -> Trial {
+/// Lines about cases that failed.
+type Failures = Arc<Mutex<Vec<String>>>;
+
+/// Most characters of the reason in such a line; the whole of it stands with the case.
+const REASON: usize = 1000;
+
+fn failure(name: &str, reason: &str) -> String {
+    let reason = reason.replace('\n', " | ");
+    format!(
+        "failed: {name}: {}",
+        reason.chars().take(REASON).collect::<String>()
+    )
+}
+
+fn trial(job: Job, alone: Option<(Arc<Turns>, usize)>, failures: &Failures) -> Trial {
     let Job { name, ignored, run } = job;
+    let failures = failures.clone();
     let run = move || {
         let turn = alone.as_ref().map(|(turns, place)| turns.wait_for(*place));
         let admitted = admit();
@@ -167,7 +191,26 @@ fn trial(job: Job, alone: Option<(Arc<Turns>, usize)>) -> Trial {
         drop(admitted);
         println!("{name} took {:.1} s", begun.elapsed().as_secs_f32());
         drop(turn);
-        ended.map_err(|e| format!("{e:#}").into())
+        ended.map_err(|e| {
+            let reason = format!("{e:#}");
+            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.push(failure(name, &reason));
+            reason.into()
+        })
     };
     Trial::test(name, run).with_ignored_flag(ignored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_of_bounded_length() {
+        assert_eq!(
+            failure("a::case", "waited: one\ntwo"),
+            "failed: a::case: waited: one | two"
+        );
+        assert!(failure("a::case", &"é".repeat(5000)).len() < 3 * REASON);
+    }
 }

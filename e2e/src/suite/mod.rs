@@ -25,7 +25,7 @@ const BESIDE: usize = 4;
 /// Cases that mostly wait, beside these.
 const WAITING: usize = 4;
 /// Cases with operators of their own that run beside each other.
-const OUTSIDE: usize = 3;
+const OUTSIDE: usize = 4;
 /// Cases that start versions of Java, beside the others that need no cluster.
 const JAVA: usize = 2;
 /// Lanes.
@@ -57,9 +57,11 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
         ],
     ];
     let is_enough = filter.is_some_and(|filter| NO_CLUSTER.iter().any(|part| filter.starts_with(part)));
-    // One that is up is left up, and one that is not ours is not tested.
-    if !is_enough && Target::is_own()? && Cluster::attach(cache, busy, progress)?.is_none() {
-        first.push(vec![checks(("cluster", 1), selftest::CASES, with)]);
+    let of_cluster = checks(("cluster", 1), selftest::CASES, with);
+    // One that is up is left up, and one that is not ours is not tested. These take the lock themselves, one after the other.
+    let is_tested = !is_enough && !of_cluster.jobs.is_empty() && Target::is_own()?;
+    if is_tested && Cluster::attach(cache, busy, progress)?.is_none() {
+        first.push(vec![of_cluster]);
     }
     let mut ended = together(first);
     if !is_enough {
@@ -67,6 +69,9 @@ pub fn run(cache: &Cache, busy: Busy, filter: Option<&str>, progress: &Progress)
     }
     for outcome in &ended {
         println!("{}", outcome.line());
+    }
+    for failure in ended.iter().flat_map(Outcome::failures) {
+        println!("{failure}");
     }
     Ok(ended.iter().all(Outcome::is_good))
 }
