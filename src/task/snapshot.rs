@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::accept::Refused;
 use super::accept::retry_policy::Policy;
 use super::aggregates::durations::Expected;
@@ -115,6 +117,13 @@ impl Snapshot {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.task.attempt()
+    }
+
+    /// When the current attempt was given its slot of a shared Indexer; `None` where it has none.
+    #[must_use]
+    pub fn slot_time(&self) -> Option<Timestamp> {
+        let run = self.task.status.as_ref()?.run.as_ref()?;
+        run.slot_time.as_ref().map(|time| time.0)
     }
 
     /// Steps of the memory ladder that the current attempt is above the first one.

@@ -66,6 +66,54 @@ fn a_stop_that_is_not_confirmed_leaves_the_pod_to_its_pool() {
     }
 }
 
+/// A task that got its slot at second 100.
+fn slotted(slot: TaskSlot, task_type: &str, heard: &[Heard]) -> Snapshot {
+    let mut snapshot = lives(claimed(true), heard);
+    let task = Arc::make_mut(&mut snapshot.task);
+    let status = task.status.as_mut().unwrap();
+    status.task_type = Some(task_type.into());
+    let run = status.run.as_mut().unwrap();
+    (run.slot, run.slot_time) = (Some(slot), Some(Time(at(100))));
+    snapshot
+}
+
+#[test]
+fn the_start_of_a_short_task_is_not_recorded() {
+    let runs = slotted(TaskSlot::Heavy, "index_parallel", &[Heard::Runs]);
+    let Step::Settle(pause) = plan(&runs, at(101)) else {
+        panic!("it acts");
+    };
+    let after = Some(Duration::from_secs(1));
+    assert_eq!((pause.status.clone(), pause.requeue), (None, after), "{pause:?}");
+    let status = settled(&runs, 102);
+    assert_eq!(
+        (status.phase, status.start_time),
+        (Some(Phase::Running), Some(Time(at(102))))
+    );
+    // Others call these, and learn from the record where.
+    for called in [
+        slotted(TaskSlot::Light, "index_parallel", &[Heard::Runs]),
+        slotted(TaskSlot::Heavy, "index_kafka", &[Heard::Runs]),
+    ] {
+        assert_eq!(settled(&called, 101).phase, Some(Phase::Running));
+    }
+    let mut cancelled = runs.clone();
+    Arc::make_mut(&mut cancelled.task).spec.cancel = true;
+    assert_eq!(settled(&cancelled, 101).stop.unwrap().cause, "Cancelled");
+}
+
+#[test]
+fn the_end_of_a_short_task_tells_when_it_began() {
+    for (heard, phase) in [(Heard::Succeeds, Phase::Succeeded), (Heard::Fails, Phase::Failed)] {
+        let ended = slotted(TaskSlot::Heavy, "index_parallel", &[Heard::Runs, heard]);
+        let status = settled(&ended, 101);
+        let times = (&status.start_time, &status.completion_time);
+        assert_eq!(times, (&Some(Time(at(100))), &Some(Time(at(101)))));
+        assert_eq!(status.phase, Some(phase));
+        assert!(conditions::is_true(&status.conditions, conditions::STARTED));
+    }
+}
+
 /// The end is announced: the task has its verdict while the others go on.
 #[test]
 fn a_stop_that_is_confirmed_ends_the_task_alone() {
