@@ -33,6 +33,10 @@ pub const CASES: &[Check] = &[
         "java::names_an_option_that_it_does_not_know",
         names_what_is_unknown,
     ),
+    standalone(
+        "java::starts_without_an_archive_of_classes_that_does_not_fit",
+        starts_without_archive,
+    ),
     standalone("java::runs_a_peon_of_druid", druid::runs_a_peon),
     standalone("java::runs_an_indexer_of_druid", druid::runs_an_indexer).full(),
 ];
@@ -157,6 +161,36 @@ fn takes_everything(cache: &Cache, progress: &Progress) -> Result<()> {
                 ended.status
             );
         }
+    }
+    Ok(())
+}
+
+/// An archive of classes (`-XX:SharedArchiveFile`) that is missing, is none, or was made with another class path is left aside:
+/// the JVM starts as without it. (One that is cut off ends it with SIGBUS.)
+fn starts_without_archive(cache: &Cache, progress: &Progress) -> Result<()> {
+    let folder = Folder::new()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    compile(folder.path())?;
+    fs::write(path("text"), "no archive")?;
+    for runtime in RUNTIMES {
+        let java = runtime.java(cache, progress)?;
+        let option = format!("-XX:SharedArchiveFile={}", path("other"));
+        exec::output(Command::new(&java).args(["-Xshare:dump", &option, "-cp", &path("other.jar")]))?;
+        for archive in ["missing", "text", "other"] {
+            let option = format!("-XX:SharedArchiveFile={}", path(archive));
+            let files = argument_files(&[template("archive", &json!({"javaOpts": [option]}))])?;
+            let file = files.values().next().context("no argument file")?;
+            let ended = start(runtime, &java, folder.path(), file)?;
+            let said = String::from_utf8_lossy(&ended.stdout);
+            let complained = String::from_utf8_lossy(&ended.stderr);
+            ensure!(
+                ended.status.success() && said.ends_with("open\n") && complained.is_empty(),
+                "{archive} on Java {}: {}: {said}{complained}",
+                runtime.major,
+                ended.status
+            );
+        }
+        fs::remove_file(path("other")).with_context(|| format!("Java {} made no archive", runtime.major))?;
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ const EXTENSION_POM: &str = include_str!("../../../druid/extensions.pom.xml");
 /// The extension's name in `druid.extensions.loadList`, and of its folder.
 const EXTENSION: &str = "druid-kafka-indexing-service";
 const DOCKERFILE: &str = include_str!("../../../druid/Dockerfile");
-const ARCHIVE: &str = include_str!("../../../druid/archive.sh");
+const ARCHIVE: &str = include_str!("../../../../config/class-archive/archive.sh");
 /// A class-data archive in the image: a peon that uses it starts with two seconds of a core less.
 pub(super) const CLASS_ARCHIVE: &str = "/opt/druid/peon.jsa";
 

@@ -2,8 +2,11 @@
 # Writes a class-data archive with what a peon loads for a small ingestion: JVMs with the same class path that name it
 # (-XX:SharedArchiveFile) start with two seconds of a core less. The ingestion is a real one: a ZooKeeper and an overlord
 # run while the image is built, on loopback, and the overlord forks the peon.
+#   archive.sh FILE [CLASS_PATH]
+# It needs what Druid's public image has: bash, java, and the programs of busybox.
 set -euo pipefail
 archive=$1
+class_path=${2:-/opt/druid/lib/*}
 work=$(mktemp -d)
 # A Druid whose ZooKeeper has ended does not end by itself.
 trap 'kill -KILL $(jobs -p) 2>/dev/null || true; wait; rm -rf "$work"' EXIT
@@ -19,8 +22,6 @@ java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC -Dfile.e
     --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED
     --add-opens=java.base/jdk.internal.ref=ALL-UNNAMED --add-opens=java.base/java.io=ALL-UNNAMED
     --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED)
-class_path='/opt/druid/lib/*'
-
 {
     echo "dataDir=$work/zookeeper"
     echo "clientPort=$zookeeper"
@@ -60,7 +61,7 @@ request() {
 
 failed() {
     echo "$1" >&2
-    grep --no-filename 'ERROR\|^Caused by' zookeeper.log overlord.log | tail -n 20 >&2
+    grep -h 'ERROR\|^Caused by' zookeeper.log overlord.log | tail -n 20 >&2
     exit 1
 }
 
