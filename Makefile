@@ -24,6 +24,9 @@ help: ## List the targets
 demo: tools ## From nothing to a Druid ingestion in a pod, on a cluster of its own (KEEP=1 leaves it running)
 	@$(E2E) --wait demo $(if $(KEEP),--keep)
 
+# Many unit tests wait for a retry or an answer: four for each core run at the same time.
+export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(nproc))))
+
 # The cases of property tests are the same in each run, so that a run that fails can be repeated; `make test-full` takes
 # others each time.
 .PHONY: test

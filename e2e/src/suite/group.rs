@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 
-use super::admission::admit;
+use super::{admission::admit, cores::Cores};
 
 /// A case as a group runs it.
 pub(super) struct Job {
@@ -40,6 +40,8 @@ pub(super) struct Outcome {
     ignored: u64,
     beside: usize,
     took: Duration,
+    /// Percent of the cores that were idle meanwhile, and that what has the lowest priority took.
+    cores: (u64, u64),
     failures: Vec<String>,
 }
 
@@ -61,8 +63,10 @@ impl Outcome {
         } else {
             String::new()
         };
+        let (idle, nice) = self.cores;
         format!(
-            "group {:<12} {:>4} passed, {} failed{ignored}, {} beside each other: {:.0} s",
+            "group {:<12} {:>4} passed, {} failed{ignored}, {} beside each other: {:.0} s, cores {idle} % idle, {nice} % \
+             for what has the lowest priority",
             self.name,
             self.passed,
             self.failed,
@@ -78,7 +82,7 @@ impl Group {
         if self.jobs.is_empty() {
             return None;
         }
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), Cores::now());
         let turns = Arc::new(Turns::default());
         let failures = Failures::default();
         let mut places = 0..;
@@ -102,6 +106,7 @@ impl Group {
             ignored: ended.num_ignored,
             beside: self.beside,
             took: begun.elapsed(),
+            cores: Cores::now().since(before),
             failures: std::mem::take(&mut failures.lock().unwrap_or_else(PoisonError::into_inner)),
         };
         println!("{}", outcome.line());
@@ -129,6 +134,7 @@ pub(super) fn together(chains: Vec<Vec<Group>>) -> Vec<Outcome> {
                 ignored: 0,
                 beside,
                 took: Duration::ZERO,
+                cores: (0, 0),
                 failures: vec![failure(&format!("group {name}"), "its runner panicked")],
             };
             thread

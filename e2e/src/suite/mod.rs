@@ -1,6 +1,7 @@
 //! Runs the cases.
 
 mod admission;
+mod cores;
 mod group;
 mod lanes;
 
