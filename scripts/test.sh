@@ -36,10 +36,10 @@ else
     HELM=$("$e2e" tools)/helm || exit 1
 fi
 export HELM
-run cargo test --workspace --no-fail-fast -- --skip simulation::
-# Random histories only compute: they take what the cluster leaves of the cores. Of the workspace, as above: of one package
-# alone other features are compiled.
-setsid nice -n 19 cargo test --workspace --lib -- --test-threads=1 simulation:: > "$histories" 2>&1 &
+# Compiling and random histories only compute: they take what the cluster leaves of the cores. Of the workspace, as below: of
+# one package alone other features are compiled.
+setsid nice -n 19 bash -c 'cargo test --quiet --workspace --no-run &&
+    exec cargo test --workspace --lib -- --test-threads=1 simulation::' > "$histories" 2>&1 &
 computing=$!
 # A cluster that is up already is used and left up.
 up=$("$e2e" status | grep -c ': process ')
@@ -51,6 +51,8 @@ ended=0
 wait "$computing" || ended=$?
 computing=
 run result "$histories" "$ended"
+# These wait with deadlines, so they have the machine to themselves.
+run cargo test --workspace --no-fail-fast -- --skip simulation::
 # The oldest and the newest Kubernetes: tasks from their creation to their end, in pods and by an overlord.
 if [ -n "${FULL:-}" ] && [ "${CLUSTER:-}" != current ] && [ "$up" = 0 ]; then
     for version in $("$e2e" versions); do
