@@ -9,6 +9,8 @@ use crate::api::peon_endpoint::{ADDRESS, DASHED_ADDRESS};
 /// Answered by every process of Druid without authentication, as soon as its server listens
 /// (`org.apache.druid.cli.QueryJettyServerInitializer`).
 const HEALTH: &str = "/status/health";
+/// The probe that waits for the first answer never ends a peon: a template's deadlines do. It is how often it may fail.
+const FOREVER: i32 = i32::MAX;
 /// The ways in which a probe looks.
 const HANDLERS: [&str; 4] = ["httpGet", "tcpSocket", "exec", "grpc"];
 
@@ -23,8 +25,10 @@ pub fn host_script(endpoint: &PeonEndpoint) -> String {
     format!("peon_host=\"{host}\"\n")
 }
 
-/// Adds the readiness probe: the overlord gets the peon's location once its server answers, since supervisors and subtasks
-/// call it there. A probe of the pod template stays.
+/// Adds the probes: the overlord gets the peon's location once its server answers, since supervisors and subtasks call it
+/// there. It is asked every second until its first answer, after which the kubelet asks for readiness at once, and then every
+/// ten seconds; not in the first two seconds, which no JVM needs less of, since the kubelet writes an Event for each failure. A
+/// probe of the pod template stays.
 ///
 /// The proxy of a service mesh accepts every connection at once, so the probe is an HTTP request, which meshes pass on to
 /// the peon. The kubelet has no certificate of a client: where the only port wants one, the probe just connects.
@@ -42,11 +46,20 @@ pub fn add_probe(peon: &mut Map<String, Value>, endpoint: &PeonEndpoint, wants_c
         (None, Some(port)) => https(endpoint, port),
         (port, _) => json!({"httpGet": {"path": HEALTH, "port": port}}),
     };
-    let mut probe = json!({"periodSeconds": 2, "timeoutSeconds": 5});
-    if let (Some(probe), Value::Object(handler)) = (probe.as_object_mut(), handler) {
-        probe.extend(handler);
+    let with = |mut probe: Value| {
+        if let (Some(probe), Value::Object(handler)) = (probe.as_object_mut(), &handler) {
+            probe.extend(handler.clone());
+        }
+        probe
+    };
+    let readiness = with(json!({"periodSeconds": 10, "timeoutSeconds": 5}));
+    default_to(peon, json!({ "readinessProbe": readiness }));
+    if peon.get("startupProbe").is_none_or(Value::is_null) {
+        let startup = json!({
+            "initialDelaySeconds": 2, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": FOREVER,
+        });
+        peon.insert("startupProbe".into(), with(startup));
     }
-    default_to(peon, json!({"readinessProbe": probe}));
 }
 
 /// The kubelet does not look whose certificate it is, but newer servers compare the host of a request with their own
@@ -67,10 +80,10 @@ mod tests {
 
     use super::*;
 
-    fn probe(given: Value, endpoint: &PeonEndpoint, wants_certificate: bool) -> Value {
-        let mut peon = given.as_object().unwrap().clone();
-        add_probe(&mut peon, endpoint, wants_certificate);
-        peon["readinessProbe"].clone()
+    fn probes(given: Value, endpoint: &PeonEndpoint, wants_certificate: bool) -> (Value, Value) {
+        let mut peon = Value::Object(given.as_object().unwrap().clone());
+        add_probe(peon.as_object_mut().unwrap(), endpoint, wants_certificate);
+        (peon["readinessProbe"].take(), peon["startupProbe"].take())
     }
 
     #[test]
@@ -96,12 +109,11 @@ mod tests {
                 json!({"port": 8101}),
             ),
         ] {
-            let probe = probe(json!({}), &endpoint, wants_certificate);
-            assert_eq!(probe[handler], expected);
-            assert_eq!(
-                (&probe["periodSeconds"], probe.as_object().unwrap().len()),
-                (&json!(2), 3)
-            );
+            let (ready, started) = probes(json!({}), &endpoint, wants_certificate);
+            assert_eq!((&ready[handler], &started[handler]), (&expected, &expected));
+            let periods = (&ready["periodSeconds"], &started["periodSeconds"]);
+            assert_eq!(periods, (&json!(10), &json!(1)));
+            assert_eq!(started["failureThreshold"], 2_147_483_647);
         }
     }
 
@@ -109,8 +121,11 @@ mod tests {
     fn a_probe_of_the_template_stays() {
         let endpoint = PeonEndpoint::default();
         let own = json!({"exec": {"command": ["true"]}});
-        assert_eq!(probe(json!({"readinessProbe": own}), &endpoint, false), own);
-        let slower = probe(json!({"readinessProbe": {"periodSeconds": 30}}), &endpoint, false);
+        let given = json!({"readinessProbe": own});
+        assert_eq!(probes(given, &endpoint, false), (own.clone(), Value::Null));
+        let given = json!({"startupProbe": own});
+        assert_eq!(probes(given, &endpoint, false).1, own);
+        let (slower, _) = probes(json!({"readinessProbe": {"periodSeconds": 30}}), &endpoint, false);
         assert_eq!(
             (&slower["periodSeconds"], &slower["httpGet"]["port"]),
             (&json!(30), &json!(8100))
