@@ -55,9 +55,9 @@ bench-logs: tools ## What the log followers cost, beside a plain client, on the 
 	@OPTIMISED=1 CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
 
 .PHONY: bench-middle-manager
-bench-middle-manager: tools ## How soon tasks run and end, beside a stock MiddleManager, on the test cluster (twenty minutes)
+bench-middle-manager: tools ## How soon tasks run and end, beside a stock MiddleManager, on the test cluster (twenty minutes; ROUNDS=n CLASS_ARCHIVE=1)
 	@echo "building with optimisation (several minutes the first time) …"
-	@OPTIMISED=1 $(E2E) --wait bench-middle-manager
+	@OPTIMISED=1 $(E2E) --wait bench-middle-manager $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CLASS_ARCHIVE),--class-archive)
 
 .PHONY: bench-pool
 bench-pool: tools ## Small tasks in pools, in pods and behind stock workers: how many, what they cost (twenty minutes; N=n ROUNDS=n JSON=file PICTURE=file)

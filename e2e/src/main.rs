@@ -86,7 +86,7 @@ enum Action {
     /// Measure what the operator's log followers cost; wants `CONTAINER_LOG_MAX_SIZE=1Gi`.
     BenchLogs,
     /// Measure how soon tasks run and end, beside a stock MiddleManager.
-    BenchMiddleManager,
+    BenchMiddleManager(bench::middle_manager::Plan),
     /// Measure how many small tasks run in a pool, in pods of their own, and behind stock workers, and what they cost.
     BenchPool(bench::pool::Plan),
     /// Measure how soon a task ends in a warm Indexer, in a pod of its own, and behind a stock MiddleManager.
@@ -209,7 +209,7 @@ fn act(cli: &Cli) -> Result<ExitCode> {
         Action::Demo { keep } => demo::run(&cache, busy, *keep, &progress)?,
         Action::Bench(plan) => bench::tasks::run(&cache, busy, plan, &progress)?,
         Action::BenchLogs => bench::logs::run(&cache, busy, &progress)?,
-        Action::BenchMiddleManager => bench::middle_manager::run(&cache, busy, &progress)?,
+        Action::BenchMiddleManager(plan) => bench::middle_manager::run(&cache, busy, plan, &progress)?,
         Action::BenchPool(plan) => bench::pool::run(&cache, busy, plan, &progress)?,
         Action::BenchPoolStart(plan) => bench::pool::start::run(&cache, busy, plan, &progress)?,
         Action::BenchSchema(plan) => bench::schema::run(&cache, busy, plan, &progress)?,

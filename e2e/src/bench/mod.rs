@@ -26,8 +26,19 @@ fn on_cluster(
     progress: &Progress,
     measure: impl FnOnce(&Fixture) -> Result<String>,
 ) -> Result<()> {
+    on_prepared_cluster(cache, busy, progress, |fixture| fixture, measure)
+}
+
+/// Like [`on_cluster`], with another fixture.
+fn on_prepared_cluster(
+    cache: &Cache,
+    busy: Busy,
+    progress: &Progress,
+    prepare: impl FnOnce(Fixture) -> Fixture,
+    measure: impl FnOnce(&Fixture) -> Result<String>,
+) -> Result<()> {
     let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Fixture::prepare(target, cache, progress)?;
+    let fixture = prepare(Fixture::prepare(target, cache, progress)?);
     let measured = fixture.install(progress).and_then(|()| measure(&fixture));
     if measured.is_err() {
         let folder = cache.path("run/failed");

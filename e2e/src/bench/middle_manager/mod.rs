@@ -26,8 +26,6 @@ use crate::{
     },
 };
 
-/// Pairs of tasks of each kind, after one that does not count.
-const ROUNDS: usize = 10;
 /// Milliseconds that a noop runs: long enough to be seen running.
 const NOOP: u64 = 5000;
 
@@ -43,15 +41,35 @@ enum Kind {
 
 const KINDS: [(Kind, &str); 2] = [(Kind::Noop, "noop"), (Kind::IndexParallel, "index_parallel")];
 
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// Pairs of tasks of each kind, after one that does not count.
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// JVMs in pods start from the archive of classes in the image. Those of the stock MiddleManager never do.
+    #[arg(long)]
+    class_archive: bool,
+}
+
 /// Measures, and prints a table.
 ///
 /// # Errors
 /// When cluster, Druid, operator or one of the workers does not start, or a task does not succeed.
-pub fn run(cache: &Cache, busy: Busy, progress: &Progress) -> Result<()> {
-    super::on_cluster(cache, busy, progress, |fixture| measure(fixture, progress))
+pub fn run(cache: &Cache, busy: Busy, plan: &Plan, progress: &Progress) -> Result<()> {
+    let prepare = |fixture: Fixture| {
+        if plan.class_archive {
+            fixture.with_class_archive()
+        } else {
+            fixture
+        }
+    };
+    super::on_prepared_cluster(cache, busy, progress, prepare, |fixture| {
+        measure(fixture, plan.rounds, progress)
+    })
 }
 
-fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
+fn measure(fixture: &Fixture, number: usize, progress: &Progress) -> Result<String> {
     let step = progress.step("VirtualMiddleManager");
     let workers = Virtual::start(fixture, 1)?;
     step.done("ready");
@@ -64,18 +82,23 @@ fn measure(fixture: &Fixture, progress: &Progress) -> Result<String> {
         Ok((fixture.druid.status(&id)?["statusCode"] == "SUCCESS").then_some(()))
     })?;
     let step = progress.step("stock MiddleManager");
-    let stock = StockMiddleManager::start(fixture, &options, 1)?;
+    let stock_options: Vec<String> = options
+        .iter()
+        .filter(|o| !o.contains("SharedArchiveFile"))
+        .cloned()
+        .collect();
+    let stock = StockMiddleManager::start(fixture, &stock_options, 1)?;
     until_category(fixture, STOCK)?;
     step.done("ready");
     let mut table = format!(
-        "\nSeconds from submitting a task, {ROUNDS} rounds: median (least – most); ratio to the stock MiddleManager\n\
-         of the same round. JVM options of all peons: {}\n",
+        "\nSeconds from submitting a task, {number} rounds: median (least – most); ratio to the stock MiddleManager\n\
+         of the same round. JVM options of peons in pods: {}; the others have no SharedArchiveFile\n",
         options.join(" ")
     );
     for (kind, name) in KINDS {
         let mut rounds = Vec::new();
-        for round in 0..=ROUNDS {
-            let step = progress.step(format!("{name}, round {round} of {ROUNDS}"));
+        for round in 0..=number {
+            let step = progress.step(format!("{name}, round {round} of {number}"));
             let (stock, virtual_) = bench.round(kind, name, round)?;
             step.done(format_args!(
                 "SUCCESS after {:.1} s and {:.1} s",

@@ -75,7 +75,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .long()
     .own(),
-    case("pool_shared::kubectl_scales_a_pool", scaling::by_others).own(),
+    case(
+        "pool_shared::kubectl_and_an_autoscaler_scale_a_pool",
+        scaling::by_others,
+    )
+    .own(),
 ];
 
 /// A pool of shared Indexers.

@@ -47,7 +47,8 @@ pub(super) fn by_tasks(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The scale subresource sets the number of Indexers, and says which pods they are.
+/// The scale subresource sets the number of Indexers, and says which pods they are: with `kubectl scale`, and with the
+/// autoscaler of Kubernetes, which has no metrics here and keeps its bounds all the same.
 pub(super) fn by_others(fixture: &Fixture) -> Result<()> {
     let pool = start(fixture, 1)?;
     let namespace = ["--namespace", fixture.home()];
@@ -58,12 +59,21 @@ pub(super) fn by_others(fixture: &Fixture) -> Result<()> {
     let pods = ["get", "pods", "--selector", &selector, "--output", "name"];
     let found = fixture.kubectl.run(&[&pods[..], &namespace[..]].concat())?;
     ensure!(found.lines().count() == 2, "{selector}: {found}");
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "warm"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "peon.dev/v1alpha1", "kind": "IndexerPool", "name": "warm"},
+            "minReplicas": 1, "maxReplicas": 1,
+        },
+    });
+    fixture.apply(fixture.home(), &autoscaler)?;
+    let args = [&["indexerpool", "warm"][..], &namespace[..]].concat();
+    let scaled = fixture
+        .kubectl
+        .wait_for(&args, LIMIT, |pool| pool["status"]["replicas"] == 1);
     fixture
         .kubectl
-        .run(&[&["scale", "indexerpool/warm", "--replicas=1"][..], &namespace[..]].concat())?;
-    let args = ["indexerpool", "warm", "--namespace", fixture.home()];
-    fixture
-        .kubectl
-        .wait_for(&args, LIMIT, |pool| pool["status"]["replicas"] == 1)
-        .map(drop)
+        .delete(&[&["horizontalpodautoscaler", "warm"][..], &namespace[..]].concat())?;
+    ensure!(scaled?["spec"]["replicas"] == 1, "the autoscaler did not set it");
+    Ok(())
 }
