@@ -22,15 +22,15 @@ use crate::{
 };
 
 /// Cases that run beside each other. More peons than this start too slowly on two cores.
-const BESIDE: usize = 4;
+const BESIDE: usize = 5;
 /// Cases that mostly wait, beside these.
 const WAITING: usize = 4;
 /// Cases with operators of their own that run beside each other.
-const OUTSIDE: usize = 4;
+const OUTSIDE: usize = 5;
 /// Cases that start versions of Java, beside the others that need no cluster.
 const JAVA: usize = 2;
 /// Lanes.
-const LANES: usize = 4;
+const LANES: usize = 5;
 /// Cases that share workers and run beside each other, and beside the lanes.
 const WORKERS: usize = 2;
 
@@ -86,7 +86,8 @@ fn on_cluster(
     ended: &mut Vec<Outcome>,
 ) -> Result<()> {
     let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?.with_class_archive());
+    let fixture = Fixture::prepare(target, cache, progress)?;
+    let fixture = Arc::new(fixture.with_class_archive().beside_others());
     let groups = Groups::new(&fixture, filter);
     let new = fixture
         .kubectl

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::testbed::{
     cache::Cache,
-    cluster::{Cluster, SecondNode},
+    cluster::{Cluster, Component, SecondNode},
     druid::{Druid, STORAGE_PATH, Settings, samples},
     exec,
     helm::Helm,
@@ -23,6 +23,7 @@ use crate::testbed::{
     kubectl::{self, Kubectl},
     progress::Progress,
     target::Target,
+    wait::wait_until,
 };
 
 /// Namespace of the operator.
@@ -61,6 +62,8 @@ pub struct Fixture {
     pub druid_image: String,
     /// Whether the JVMs of tasks use the class-data archive of the Druid image.
     class_archive: bool,
+    /// Whether tasks of several cases run at the same time.
+    beside_others: bool,
     /// A part for names of this run. An overlord never forgets an id, and a task that it thinks pending holds its
     /// interval's lock for ever, so ids and datasources must be new in each run.
     pub run: String,
@@ -96,6 +99,7 @@ impl Fixture {
             operator_image,
             druid_image,
             class_archive: false,
+            beside_others: false,
             run,
         })
     }
@@ -105,6 +109,14 @@ impl Fixture {
     #[must_use]
     pub fn with_class_archive(mut self) -> Self {
         self.class_archive = true;
+        self
+    }
+
+    /// Has the pods of tasks request little cpu. Where they request more than the node has, operator and workers have peons
+    /// evicted (`Preempted`).
+    #[must_use]
+    pub fn beside_others(mut self) -> Self {
+        self.beside_others = true;
         self
     }
 
@@ -119,8 +131,7 @@ impl Fixture {
             storage: NAMESPACE,
             // An assignment that was lost with a process is given up after this; other assignments take a second.
             assignment_timeout: "PT1M",
-            // All lanes and the peons of their cases are on one node. Where they request more than it has, operator and
-            // workers have peons evicted (`Preempted`).
+            // All lanes are on one node.
             overlord_cpu: "100m",
             zookeeper_cpu: "10m",
         };
@@ -132,11 +143,10 @@ impl Fixture {
             operator_image: self.operator_image.clone(),
             druid_image: self.druid_image.clone(),
             class_archive: self.class_archive,
+            beside_others: self.beside_others,
             run: self.run.clone(),
         };
-        let mut template = lane.sample()?;
-        template["spec"]["resources"]["requests"]["cpu"] = json!("50m");
-        lane.apply(&namespace, &template)?;
+        lane.apply(&namespace, &lane.sample()?)?;
         Ok(lane)
     }
 
@@ -160,6 +170,20 @@ impl Fixture {
     #[must_use]
     pub fn home(&self) -> &str {
         self.druid.namespace()
+    }
+
+    /// Ends the API server of our own cluster, and waits until another one answers.
+    ///
+    /// # Errors
+    /// When it is not our own, or does not come back.
+    pub fn restart_api_server(&self) -> Result<()> {
+        let own = self.target.own().context("no cluster of our own")?;
+        own.stop(Component::ApiServer)?;
+        own.start(Component::ApiServer)?;
+        wait_until(LIMIT, "the API server", || {
+            Ok(self.kubectl.run(&["get", "--raw", "/readyz"]).ok())
+        })
+        .map(drop)
     }
 
     /// Gives the cluster back.

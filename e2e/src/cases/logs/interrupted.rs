@@ -10,7 +10,6 @@ use crate::{
     cases::{Case, Turn, case, full},
     testbed::{
         cache::Cache,
-        cluster::Component,
         fixture::{Fixture, LIMIT, NAMESPACE},
         object_stores::{self, Directory, Running},
         outside::{Grounds, Outside},
@@ -19,16 +18,23 @@ use crate::{
     },
 };
 
-pub(super) const CASES: [Case; 5] = [
+pub(super) const CASES: [Case; 6] = [
     case("logs::of_sixty_megabytes_are_archived_across_rotations", large)
         .turn(Turn::Waiting)
         .own(),
+    case("logs::survive_deaths_of_the_operator", |fixture| {
+        killed(fixture, false)
+    })
+    .long()
+    .turn(Turn::Outside)
+    .own(),
     case(
-        "logs::survive_deaths_of_the_operator_and_a_restart_of_the_api_server",
-        killed,
+        "logs::survive_a_restart_of_the_api_server_and_deaths",
+        |fixture| killed(fixture, true),
     )
     .turn(Turn::Alone)
-    .own(),
+    .own()
+    .full(),
     case("logs::say_what_was_rotated_away_while_nobody_read", rotated_away)
         .long()
         .turn(Turn::Outside)
@@ -92,11 +98,10 @@ fn large(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Two deaths, or ten where everything is asked for; at one of them the API server is away, too.
-fn killed(fixture: &Fixture) -> Result<()> {
+/// Two deaths, or ten where everything is asked for; at one of them the API server may restart, too.
+fn killed(fixture: &Fixture, with_api_server: bool) -> Result<()> {
     let deaths = if full() { 10 } else { 2 };
     let grounds = Grounds::prepare(fixture, "killed-readers")?;
-    let own = fixture.target.own().context("no cluster of our own")?;
     let scene = scene(fixture, &grounds.namespace, "outlives-its-readers");
     let directory = Directory::new()?;
     let store = directory.running();
@@ -118,12 +123,8 @@ fn killed(fixture: &Fixture) -> Result<()> {
             Ok((store.parts()? > parts).then_some(()))
         })
         .with_context(|| operator.tail())?;
-        if death == deaths / 2 + 1 {
-            own.stop(Component::ApiServer)?;
-            own.start(Component::ApiServer)?;
-            wait_until(LIMIT, "the API server", || {
-                Ok(fixture.kubectl.run(&["get", "--raw", "/readyz"]).ok())
-            })?;
+        if with_api_server && death == deaths / 2 + 1 {
+            fixture.restart_api_server()?;
         }
         operator.kill()?;
         operator = grounds.start_archiving(&store.properties)?;

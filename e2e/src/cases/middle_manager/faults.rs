@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     .long()
     .own(),
     case(
-        "middle_manager::an_operator_that_dies_loses_nothing",
+        "middle_manager::an_operator_and_an_api_server_that_die_lose_nothing",
         operator_dies,
     )
     .turn(Turn::Alone)
@@ -83,6 +83,7 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_operator", 10_000)?;
     Process::operator(fixture).kill()?;
+    fixture.restart_api_server()?;
     tasks.end()
 }
 
