@@ -45,13 +45,14 @@ test-full: test ## As test, with 10,000 random histories and fuzzed objects, eve
 .PHONY: bench
 bench: tools ## What a task costs: this operator with pods and with a pool, Jobs and bare clients in turns, on fake nodes (twenty minutes; N=n ROUNDS=n ONLY=ways PAYLOAD=KiB INDEXERS=n SLOTS=n TASK_MILLIS=n JSON=file PICTURE=file)
 	@echo "building with optimisation (several minutes the first time) …"
-	@cargo build --quiet --release --workspace --bin peon-operator --bin run_tasks --bin model_indexers
+	@cargo build --quiet --release --workspace --bin peon-operator
+	@cargo build --quiet --profile drivers --workspace --bin run_tasks --bin model_indexers
 	@$(E2E) --wait bench $(if $(N),--tasks $(N)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY)) $(if $(PAYLOAD),--payload $(PAYLOAD)) $(if $(INDEXERS),--indexers $(INDEXERS)) $(if $(SLOTS),--slots $(SLOTS)) $(if $(TASK_MILLIS),--task-millis $(TASK_MILLIS)) $(if $(JSON),--json $(JSON)) $(if $(PICTURE),--picture $(PICTURE))
 
 .PHONY: bench-logs
 bench-logs: tools ## What the log followers cost, beside a plain client, on the test cluster (some minutes)
 	@echo "building with optimisation (several minutes the first time) …"
-	@cargo build --quiet --release --workspace --bin follow
+	@cargo build --quiet --profile drivers --workspace --bin follow
 	@OPTIMISED=1 CONTAINER_LOG_MAX_SIZE=1Gi $(E2E) --wait bench-logs
 
 .PHONY: bench-middle-manager

@@ -8,7 +8,9 @@ pub mod pool;
 pub mod schema;
 pub mod tasks;
 
-use anyhow::Result;
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
 
 use crate::testbed::{
     cache::{self, Cache},
@@ -52,4 +54,26 @@ fn on_prepared_cluster(
     fixture.into_target()?.down()?;
     print!("{}", measured?);
     Ok(())
+}
+
+/// A program of this checkout that was compiled with optimisation: the operator as for a release, others without the minutes
+/// that optimising over all crates takes.
+fn optimised(program: &str) -> Result<PathBuf> {
+    let here = env::current_exe()?;
+    let folder = here
+        .parent()
+        .and_then(|debug| debug.parent())
+        .context("no target folder")?;
+    let profile = if program == "peon-operator" {
+        "release"
+    } else {
+        "drivers"
+    };
+    let path = folder.join(profile).join(program);
+    ensure!(
+        path.exists(),
+        "{} does not exist: `make` builds it with each benchmark",
+        path.display()
+    );
+    Ok(path)
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Cases that run beside each other. More peons than this start too slowly on two cores.
-const BESIDE: usize = 5;
+const BESIDE: usize = 4;
 /// Cases that mostly wait, beside these.
 const WAITING: usize = 4;
 /// Cases with operators of their own that run beside each other.
@@ -30,7 +30,7 @@ const OUTSIDE: usize = 5;
 /// Cases that start versions of Java, beside the others that need no cluster.
 const JAVA: usize = 2;
 /// Lanes.
-const LANES: usize = 5;
+const LANES: usize = 4;
 /// Cases that share workers and run beside each other, and beside the lanes.
 const WORKERS: usize = 2;
 
@@ -86,8 +86,7 @@ fn on_cluster(
     ended: &mut Vec<Outcome>,
 ) -> Result<()> {
     let target = Target::choose_running(cache, busy, progress)?;
-    let fixture = Fixture::prepare(target, cache, progress)?;
-    let fixture = Arc::new(fixture.with_class_archive().beside_others());
+    let fixture = Arc::new(Fixture::prepare(target, cache, progress)?.with_class_archive());
     let groups = Groups::new(&fixture, filter);
     let new = fixture
         .kubectl

@@ -62,8 +62,6 @@ pub struct Fixture {
     pub druid_image: String,
     /// Whether the JVMs of tasks use the class-data archive of the Druid image.
     class_archive: bool,
-    /// Whether tasks of several cases run at the same time.
-    beside_others: bool,
     /// A part for names of this run. An overlord never forgets an id, and a task that it thinks pending holds its
     /// interval's lock for ever, so ids and datasources must be new in each run.
     pub run: String,
@@ -99,7 +97,6 @@ impl Fixture {
             operator_image,
             druid_image,
             class_archive: false,
-            beside_others: false,
             run,
         })
     }
@@ -109,14 +106,6 @@ impl Fixture {
     #[must_use]
     pub fn with_class_archive(mut self) -> Self {
         self.class_archive = true;
-        self
-    }
-
-    /// Has the pods of tasks request little cpu. Where they request more than the node has, operator and workers have peons
-    /// evicted (`Preempted`).
-    #[must_use]
-    pub fn beside_others(mut self) -> Self {
-        self.beside_others = true;
         self
     }
 
@@ -131,7 +120,8 @@ impl Fixture {
             storage: NAMESPACE,
             // An assignment that was lost with a process is given up after this; other assignments take a second.
             assignment_timeout: "PT1M",
-            // All lanes are on one node.
+            // All lanes and the peons of their cases are on one node. Where they request more than it has, operator and
+            // workers have peons evicted (`Preempted`).
             overlord_cpu: "100m",
             zookeeper_cpu: "10m",
         };
@@ -143,10 +133,11 @@ impl Fixture {
             operator_image: self.operator_image.clone(),
             druid_image: self.druid_image.clone(),
             class_archive: self.class_archive,
-            beside_others: self.beside_others,
             run: self.run.clone(),
         };
-        lane.apply(&namespace, &lane.sample()?)?;
+        let mut template = lane.sample()?;
+        template["spec"]["resources"]["requests"]["cpu"] = json!("50m");
+        lane.apply(&namespace, &template)?;
         Ok(lane)
     }
 

@@ -1,9 +1,8 @@
 //! Programs that read logs, and what they cost.
 
 use std::{
-    env,
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -16,6 +15,7 @@ use nix::sys::{
 use serde_json::Value;
 
 use super::writers::{NAMESPACE, Written};
+use crate::bench::optimised;
 use crate::testbed::{exec, interrupt::Helper, target::Target};
 
 /// What a run of a program took.
@@ -27,30 +27,14 @@ pub(super) struct Cost {
     pub(super) cpu: f64,
 }
 
-/// The program `follow` of this checkout.
 pub(super) fn follow(target: &Target) -> Result<Command> {
-    let program = follow_program()?;
+    let program = optimised("follow")?;
     let mut command = Command::new(program);
     if let Some(own) = target.own() {
         command.env("KUBECONFIG", own.kubeconfig());
     }
     command.arg(NAMESPACE);
     Ok(command)
-}
-
-fn follow_program() -> Result<PathBuf> {
-    let built = env::current_exe()?;
-    let folder = built
-        .parent()
-        .and_then(Path::parent)
-        .context("no target folder")?;
-    let program = folder.join("release/follow");
-    ensure!(
-        program.is_file(),
-        "{} is missing: `cargo build --release --workspace --bin follow`",
-        program.display()
-    );
-    Ok(program)
 }
 
 /// Runs a program that says what it did as JSON; nothing else may be started meanwhile.

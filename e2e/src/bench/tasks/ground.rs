@@ -1,7 +1,7 @@
 //! What a measurement needs: the fake node, custom resources, access rights, and the objects of a sample task.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{Plan, operator::Operator, payload, pool::Size, way::Way};
+use crate::bench::optimised;
 use crate::testbed::{
     cluster::{Cluster, Component},
     exec,
@@ -221,22 +222,6 @@ fn bare(mut object: Value) -> Value {
         metadata.retain(|field, _| ["name", "labels", "annotations"].contains(&field.as_str()));
     }
     object
-}
-
-/// A program of this checkout that was compiled with optimisation.
-pub(super) fn optimised(program: &str) -> Result<PathBuf> {
-    let here = env::current_exe()?;
-    let folder = here
-        .parent()
-        .and_then(|debug| debug.parent())
-        .context("no target folder")?;
-    let path = folder.join("release").join(program);
-    anyhow::ensure!(
-        path.exists(),
-        "{} does not exist: `make bench` builds it",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// The service account of `run_tasks`.

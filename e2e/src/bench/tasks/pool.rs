@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    ground::{Ground, optimised, run_tasks_as},
+    ground::{Ground, run_tasks_as},
     way::Way,
 };
+use crate::bench::optimised;
 use crate::testbed::{background::Background, json::list, wait::wait_until};
 
 const POOL: &str = "shared";

@@ -149,13 +149,14 @@ fn ingestion(fixture: &Fixture) -> Result<()> {
     }
     // The Indexer is not used again, and another one takes its place.
     pool.until_pod_is_gone(text(&run["pod"]))?;
-    let warm = pool.until_warm(1)?;
-    let others = list(&warm["status"]["indexers"]);
-    ensure!(
-        others.iter().all(|other| other["pod"] != run["pod"]),
-        "{others:?}"
-    );
-    Ok(())
+    // The status follows the pods by some seconds.
+    let args = ["indexerpool", POOL, "--namespace", fixture.home()];
+    let replaced = |pool: &Value| {
+        let status = &pool["status"];
+        let others = list(&status["indexers"]);
+        status["readyReplicas"].as_u64() >= Some(1) && others.iter().all(|other| other["pod"] != run["pod"])
+    };
+    fixture.kubectl.wait_for(&args, LIMIT, replaced).map(drop)
 }
 
 fn one_each(fixture: &Fixture) -> Result<()> {
