@@ -24,6 +24,8 @@ pub(super) struct Row {
 }
 
 const WIDTH: f64 = 860.0;
+/// Room left of that for long names, whatever the font.
+const MARGIN: f64 = 20.0;
 /// Where the first panel begins.
 const LEFT: f64 = 200.0;
 /// Room right of the last panel, and right of the longest bar of each for its value.
@@ -61,8 +63,9 @@ pub(super) fn svg(title: &str, panels: &[String], rows: &[Row]) -> String {
         }
         bottom += ROW;
     }
+    let width = WIDTH + MARGIN;
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {bottom}\" font-family=\"sans-serif\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-{MARGIN} 0 {width} {bottom}\" font-family=\"sans-serif\" \
          font-size=\"13\" role=\"img\">\n<title>{title}</title>\n{body}</svg>\n"
     )
 }
