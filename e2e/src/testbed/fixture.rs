@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::testbed::{
     cache::Cache,
-    cluster::{Cluster, Component, SecondNode},
+    cluster::{Cluster, SecondNode},
     druid::{Druid, STORAGE_PATH, Settings, samples},
     exec,
     helm::Helm,
@@ -23,7 +23,6 @@ use crate::testbed::{
     kubectl::{self, Kubectl},
     progress::Progress,
     target::Target,
-    wait::wait_until,
 };
 
 /// Namespace of the operator.
@@ -161,20 +160,6 @@ impl Fixture {
     #[must_use]
     pub fn home(&self) -> &str {
         self.druid.namespace()
-    }
-
-    /// Ends the API server of our own cluster, and waits until another one answers.
-    ///
-    /// # Errors
-    /// When it is not our own, or does not come back.
-    pub fn restart_api_server(&self) -> Result<()> {
-        let own = self.target.own().context("no cluster of our own")?;
-        own.stop(Component::ApiServer)?;
-        own.start(Component::ApiServer)?;
-        wait_until(LIMIT, "the API server", || {
-            Ok(self.kubectl.run(&["get", "--raw", "/readyz"]).ok())
-        })
-        .map(drop)
     }
 
     /// Gives the cluster back.

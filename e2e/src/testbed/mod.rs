@@ -1,5 +1,6 @@
 //! The test bed: the cluster, its images and tools, and a real Druid; nothing here says what must hold.
 
+pub mod api_server;
 pub mod audit;
 pub(crate) mod background;
 pub mod cache;

@@ -93,7 +93,7 @@ pub(crate) fn follow_worker(snapshot: &Snapshot, run: WorkerRun, now: Timestamp)
         return step;
     }
     if announced.is_some() && !run.claim.announced {
-        draft.began(snapshot.slot_time());
+        draft.started(snapshot.slot_time());
     }
     let mut verdict = judge_worker(announced, evidence, &task_id(snapshot), stop);
     if announced.is_none() && run.is_shared() && no_run.is_none() {
@@ -213,9 +213,10 @@ fn alive(snapshot: &Snapshot, run: &WorkerRun, mut draft: Draft, now: Timestamp)
         return record(draft, Cause::Deadline, "activeDeadlineSeconds passed", now);
     }
     draft.hold(snapshot.task.spec.suspend, NOT_RESTARTABLE);
+    let brief = brief(snapshot, run, now);
     let next = match &run.meaning {
         Meaning::NotYet => post(snapshot, run, draft, now),
-        Meaning::Announced(_) if brief(snapshot, run, now).is_some() => look_again(brief(snapshot, run, now)),
+        Meaning::Announced(_) if brief.is_some() => look_again(brief),
         Meaning::Announced(location) => {
             draft.worker_location(location);
             draft.pod(

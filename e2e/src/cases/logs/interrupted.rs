@@ -9,6 +9,7 @@ use super::written::{DECLARED, Written, differs_by_what_is_declared, is_same, wi
 use crate::{
     cases::{Case, Turn, case, full},
     testbed::{
+        api_server::Away,
         cache::Cache,
         fixture::{Fixture, LIMIT, NAMESPACE},
         object_stores::{self, Directory, Running},
@@ -124,7 +125,7 @@ fn killed(fixture: &Fixture, with_api_server: bool) -> Result<()> {
         })
         .with_context(|| operator.tail())?;
         if with_api_server && death == deaths / 2 + 1 {
-            fixture.restart_api_server()?;
+            drop(Away::begin(fixture)?);
         }
         operator.kill()?;
         operator = grounds.start_archiving(&store.properties)?;

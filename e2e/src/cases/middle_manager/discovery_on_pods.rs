@@ -18,13 +18,14 @@ use serde_json::{Deserializer, Value, json};
 
 use super::{
     Case, MiddleManager, NAME, Turn, case,
-    faults_network::{Away, Paused},
+    faults_network::Paused,
     list,
     process::Process,
     text,
     worker::{SMILE, Worker, assignment, smile},
 };
 use crate::testbed::{
+    api_server::Away,
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };

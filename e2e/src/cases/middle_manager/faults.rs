@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Case, MiddleManager, Turn, case, list, noop, process::Process};
 use crate::testbed::{
+    api_server::Away,
     fixture::{Fixture, LIMIT},
     wait::wait_until,
 };
@@ -83,7 +84,7 @@ fn operator_dies(fixture: &Fixture) -> Result<()> {
     let manager = MiddleManager::start(fixture)?;
     let tasks = InFlight::start(&manager, "under_no_operator", 10_000)?;
     Process::operator(fixture).kill()?;
-    fixture.restart_api_server()?;
+    drop(Away::begin(fixture)?);
     tasks.end()
 }
 

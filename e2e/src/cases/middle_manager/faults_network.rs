@@ -1,6 +1,6 @@
 //! Parts that cannot be reached for a while, and processes that stand still.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -18,10 +18,10 @@ use super::{
     worker::{JSON, Worker},
 };
 use crate::testbed::{
-    cluster::{Cluster, Component},
+    api_server::Away,
     fixture::{Fixture, LIMIT},
     kubectl::is_ready,
-    wait::{wait_even_if_interrupted, wait_until},
+    wait::wait_until,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -66,41 +66,6 @@ impl Drop for Paused {
     fn drop(&mut self) {
         // It may have been killed for its silence.
         let _ = kill(self.0, Signal::SIGCONT);
-    }
-}
-
-/// The API server, which is down for as long as the value lives.
-pub(super) struct Away<'a> {
-    cluster: &'a Cluster,
-    fixture: &'a Fixture,
-    /// Since when.
-    pub(super) since: Instant,
-}
-
-impl<'a> Away<'a> {
-    pub(super) fn begin(fixture: &'a Fixture) -> Result<Self> {
-        let cluster = fixture.target.own().context("no cluster of our own")?;
-        let mut away = Self {
-            cluster,
-            fixture,
-            since: Instant::now(),
-        };
-        cluster.stop(Component::ApiServer)?;
-        away.since = Instant::now();
-        Ok(away)
-    }
-}
-
-impl Drop for Away<'_> {
-    fn drop(&mut self) {
-        let back = self.cluster.start(Component::ApiServer).and_then(|()| {
-            wait_even_if_interrupted(LIMIT, "the API server", || {
-                Ok(self.fixture.kubectl.run(&["get", "--raw", "/readyz"]).ok())
-            })
-        });
-        if let Err(error) = back {
-            eprintln!("the API server stays away: {error:#}");
-        }
     }
 }
 

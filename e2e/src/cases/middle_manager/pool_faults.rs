@@ -13,11 +13,12 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::faults_network::{Away, Paused};
+use super::faults_network::Paused;
 use super::pool_tasks::Pool;
 use super::process::Process;
 use super::{Case, Turn, case, list, text};
 use crate::cases::full;
+use crate::testbed::api_server::Away;
 use crate::testbed::audit::{self, Request};
 use crate::testbed::cluster::pod_processes;
 use crate::testbed::druid::samples;

@@ -407,12 +407,8 @@ impl Draft {
         self.status
     }
 
-    /// The task began, which was not recorded before its end was known.
-    pub fn began(&mut self, since: Option<Timestamp>) {
-        self.started(since);
-    }
-
-    fn started(&mut self, since: Option<Timestamp>) {
+    /// The peon started; without a time, the one that is recorded stays.
+    pub fn started(&mut self, since: Option<Timestamp>) {
         self.status.start_time = since.map(Time).or(self.status.start_time.take());
         self.conditions
             .set(STARTED, true, &RunStart::Started, "the peon's container started");
